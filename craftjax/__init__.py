@@ -1,0 +1,1 @@
+"""craftjax: the CRAFT text detector in JAX."""

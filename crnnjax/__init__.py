@@ -1,0 +1,1 @@
+"""crnnjax: the CRNN text recogniser in JAX."""

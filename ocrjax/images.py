@@ -1,0 +1,150 @@
+"""Pictures in: files, bytes, Pillow images and arrays of any kind to RGB uint8."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from ocrjax.pages import ByteArray
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm", ".pgm")
+
+
+class ImageError(ValueError):
+    """A picture that cannot be read; the message names the file."""
+
+
+def read_image(path: str | Path) -> ByteArray:
+    """Reads a picture file.
+
+    The EXIF orientation is applied, 16-bit is scaled to 8-bit, transparency is laid over white, and
+    of an animation the first frame is taken.
+
+    Returns:
+        `(H, W, 3)` uint8, RGB.
+
+    Raises:
+        ImageError: the file is missing, empty or not a picture.
+    """
+    try:
+        data = np.fromfile(path, np.uint8)
+    except OSError as error:
+        raise ImageError(f"{path}: {error.strerror or error}") from error
+    if not data.size:
+        raise ImageError(f"{path}: the file is empty")
+    return decode_image(data, name=str(path))
+
+
+def decode_image(data: ByteArray | bytes, *, name: str = "image") -> ByteArray:
+    """Decodes the bytes of a picture file, as `read_image` does."""
+    data = np.frombuffer(data, np.uint8)
+    # IMREAD_UNCHANGED alone keeps an alpha channel, and it ignores the orientation: only the few
+    # formats with transparency pay for a second decoding.
+    try:
+        image = cv2.imdecode(data, cv2.IMREAD_COLOR)
+        if image is not None and _may_have_alpha(data):
+            raw = cv2.imdecode(data, cv2.IMREAD_UNCHANGED)
+            if raw is not None and raw.ndim == 3 and raw.shape[2] == 4:
+                return as_rgb(cv2.cvtColor(raw, cv2.COLOR_BGRA2RGBA))
+    except cv2.error as error:
+        raise ImageError(f"{name}: OpenCV cannot decode it: {error.err}") from error
+    if image is None:
+        raise ImageError(
+            f"{name}: not a picture that OpenCV reads (expected {', '.join(SUFFIXES)}), or truncated"
+        )
+    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+
+
+def _may_have_alpha(data: ByteArray) -> bool:
+    head = data[:26].tobytes()
+    if head.startswith(b"\x89PNG"):
+        return len(head) == 26 and head[25] in (3, 4, 6)  # palette, grey + alpha, RGBA
+    return head[:4] in (b"RIFF", b"II*\0", b"MM\0*", b"GIF8")
+
+
+def as_rgb(image: Any) -> ByteArray:
+    """Turns a Pillow image or an array of grey, RGB or RGBA values into RGB uint8.
+
+    Args:
+        image: a Pillow image (its EXIF orientation is applied), or an array `(H, W)`, `(H, W, 1)`,
+            `(H, W, 3)` RGB or `(H, W, 4)` RGBA of uint8, uint16, bool, or floats in [0, 1].
+
+    Returns:
+        `(H, W, 3)` uint8, RGB, contiguous.
+
+    Raises:
+        ImageError: a shape or type that is no picture.
+    """
+    if not isinstance(image, np.ndarray) and hasattr(image, "convert"):
+        from PIL import ImageOps
+
+        image = ImageOps.exif_transpose(image)
+        if image.mode.startswith("I;16"):
+            image = np.asarray(image).astype(np.uint16)
+        elif image.mode == "I":
+            image = np.clip(np.asarray(image), 0, 65535).astype(np.uint16)
+        elif image.mode in ("LA", "PA") or "transparency" in image.info:
+            image = np.asarray(image.convert("RGBA"))
+        elif image.mode not in ("L", "RGB", "RGBA"):
+            image = np.asarray(image.convert("RGB"))
+    image = np.asarray(image)
+    if image.ndim == 3 and image.shape[2] == 1:
+        image = image[:, :, 0]
+    if image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] not in (3, 4)):
+        raise ImageError(
+            f"an image of shape {image.shape}: expected (H, W), (H, W, 1), (H, W, 3) or (H, W, 4)"
+        )
+    if not image.size:
+        raise ImageError(f"an image of shape {image.shape}: it has no pixels")
+    if image.dtype == np.uint16:
+        image = (image >> 8).astype(np.uint8)
+    elif image.dtype == np.bool_:
+        image = image.astype(np.uint8) * 255
+    elif np.issubdtype(image.dtype, np.floating):
+        if not np.isfinite(image).all() or image.min() < 0 or image.max() > 1:
+            raise ImageError("a float image with values outside [0, 1]: scale it, or pass uint8")
+        image = np.rint(image * 255).astype(np.uint8)
+    elif image.dtype != np.uint8:
+        raise ImageError(f"an image of type {image.dtype}: expected uint8, uint16, bool or float")
+    if image.ndim == 2:
+        return cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_GRAY2RGB)
+    if image.shape[2] == 4:
+        alpha = image[:, :, 3:].astype(np.uint16)
+        blend = image[:, :, :3] * alpha + 255 * (255 - alpha)
+        image = ((blend + 127) // 255).astype(np.uint8)
+    return np.ascontiguousarray(image)
+
+
+def find_images(roots: list[str] | list[Path]) -> list[Path]:
+    """Lists the pictures among files and, recursively, folders; sorted, each once.
+
+    Raises:
+        ImageError: a root that does not exist, or a folder without a picture.
+    """
+    found: dict[Path, None] = {}
+    for root in map(Path, roots):
+        if root.is_dir():
+            inside = sorted(p for p in root.rglob("*") if p.suffix.lower() in SUFFIXES)
+            if not inside:
+                raise ImageError(f"{root}: no pictures in this folder ({', '.join(SUFFIXES)})")
+            found.update(dict.fromkeys(inside))
+        elif root.exists():
+            found[root] = None
+        else:
+            raise ImageError(f"{root}: no such file or folder")
+    return list(found)
+
+
+def write_image(path: str | Path, image: ByteArray) -> None:
+    """Writes an RGB uint8 picture; the suffix names the format, folders are made as needed."""
+    path = Path(path)
+    ok, data = cv2.imencode(path.suffix, cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+    if not ok:
+        raise ImageError(f"{path}: OpenCV cannot write this format")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(path.name + ".part")
+    data.tofile(part)
+    part.replace(path)

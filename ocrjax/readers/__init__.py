@@ -1,0 +1,1 @@
+"""Readers of data sets: files in, `ocrjax.pages.Page` out."""

@@ -1,0 +1,1 @@
+"""What any network needs to run: devices, caches, states, checkpoints, metrics."""
