@@ -1,0 +1,154 @@
+"""CRAFT's weights between Flax variables and PyTorch state dicts.
+
+The names on the torch side are those of EasyOCR and the official code: `basenet.slice1.0.weight`,
+`upconv1.conv.0.weight`, `conv_cls.0.weight`, with torchvision's indices in slices 1 to 4.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import numpy as np
+from flax.traverse_util import flatten_dict, unflatten_dict
+
+from craftjax.models import CRAFT
+
+STATE_ENTRIES = 154
+_FIELDS = {
+    ("params", "kernel"): "weight",
+    ("params", "scale"): "weight",
+    ("params", "bias"): "bias",
+    ("batch_stats", "mean"): "running_mean",
+    ("batch_stats", "var"): "running_var",
+}
+
+
+class ConversionError(ValueError):
+    """A state dict that is not CRAFT's; the message says what differs and what it may be."""
+
+
+def torch_name(path: tuple[str, ...]) -> str:
+    """Name on the torch side of a Flax path such as `("params", "upconv1", "conv0", "kernel")`."""
+    collection, *modules, leaf = path
+    index = re.sub(r"\D", "", modules[-1])
+    parents = [*modules[:-1], "conv"] if modules[0].startswith("upconv") else modules[:-1]
+    return ".".join((*parents, index, _FIELDS[collection, leaf]))
+
+
+def to_state_dict(variables: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """Returns the PyTorch state dict of Flax variables.
+
+    Returns:
+        154 entries for any width: float32 weights, biases and running statistics, and an int64
+        `num_batches_tracked` of zero beside each BatchNorm, which torch ignores at momentum 0.1.
+    """
+    state: dict[str, np.ndarray] = {}
+    flat = flatten_dict({name: variables[name] for name in ("params", "batch_stats")})
+    for path, value in flat.items():
+        array = np.asarray(value, np.float32)
+        state[torch_name(path)] = (
+            np.ascontiguousarray(array.transpose(3, 2, 0, 1)) if path[-1] == "kernel" else array
+        )
+        if path[-1] == "var":
+            counter = torch_name(path).replace("running_var", "num_batches_tracked")
+            state[counter] = np.zeros((), np.int64)
+    return dict(sorted(state.items(), key=lambda item: _torch_order(item[0])))
+
+
+def from_state_dict(state: Mapping[str, np.ndarray], *, width: float | None = None) -> dict[str, Any]:
+    """Returns Flax variables from a bare PyTorch state dict.
+
+    Args:
+        state: bare names (`ocrjax.torch_io.find_state_dict` strips what trainers put around them).
+        width: of the network; by default it is read off the first convolution.
+
+    Returns:
+        `{"params": ..., "batch_stats": ...}` of float32 NumPy arrays.
+
+    Raises:
+        ConversionError: lists missing, unexpected and misshapen entries and guesses what it is.
+    """
+    if width is None:
+        width = guess_width(state)
+    shapes = jax.eval_shape(
+        CRAFT(width=width).init,
+        jax.random.key(0),
+        jax.ShapeDtypeStruct((1, 32, 32, 3), np.uint8),
+    )
+    flat = flatten_dict({name: shapes[name] for name in ("params", "batch_stats")})
+    expected = {torch_name(path): path for path in flat}
+    missing = [name for name in expected if name not in state]
+    unexpected = [
+        name for name in state if name not in expected and not name.endswith("num_batches_tracked")
+    ]
+    misshapen, out = [], {}
+    for name, path in expected.items():
+        if name not in state:
+            continue
+        array = np.asarray(state[name])
+        want = flat[path].shape
+        if path[-1] == "kernel":
+            want = (want[3], want[2], want[0], want[1])
+        if array.shape != want:
+            misshapen.append(f"{name} {array.shape} instead of {want}")
+        elif array.dtype.kind not in "fV":
+            misshapen.append(f"{name} of type {array.dtype} instead of float")
+        else:
+            array = array.astype(np.float32)
+            out[path] = array.transpose(2, 3, 1, 0).copy() if path[-1] == "kernel" else array
+    if missing or unexpected or misshapen:
+        raise ConversionError(_explain(state, missing, unexpected, misshapen))
+    return unflatten_dict(out)
+
+
+def guess_width(state: Mapping[str, np.ndarray]) -> float:
+    """Width of the network from the channels of fc6, the widest layer; 1.0 if there is none."""
+    fc6 = state.get("basenet.slice5.1.weight")
+    return np.shape(fc6)[0] / 1024 if fc6 is not None and np.ndim(fc6) == 4 else 1.0
+
+
+def _torch_order(name: str) -> tuple[Any, ...]:
+    return tuple((0, int(part)) if part.isdigit() else (1, part) for part in name.split("."))
+
+
+def _explain(
+    state: Mapping[str, np.ndarray],
+    missing: list[str],
+    unexpected: list[str],
+    misshapen: list[str],
+) -> str:
+    lines = [f"this is not CRAFT's state dict: {_guess(state)}"]
+    for what, names in (
+        ("missing", missing),
+        ("unexpected", unexpected),
+        ("of the wrong shape", misshapen),
+    ):
+        if names:
+            more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+            lines.append(f"  {len(names)} {what}: {', '.join(names[:5])}{more}")
+    return "\n".join(lines)
+
+
+def _guess(state: Mapping[str, Any]) -> str:
+    names = list(state)
+    if not names:
+        return "it is empty"
+    if {"craft", "optimizer", "iter"} & set(names):
+        return (
+            "this looks like an EasyOCR trainer checkpoint; its weights are under the key 'craft'"
+        )
+    if all(name.startswith("module.") for name in names):
+        return "its names carry the prefix 'module.', which a DataParallel wrapper adds"
+    heads = {name.split(".")[0] for name in names}
+    if "Prediction" in heads or "SequenceModeling" in heads:
+        return "this looks like a recogniser (CRNN of EasyOCR or deep-text-recognition-benchmark)"
+    if {"last_conv", "aspp1"} <= heads:
+        return "this looks like CRAFT's link refiner (refinenet), which is another network"
+    if "features" in heads:
+        return "this looks like torchvision's VGG16-BN, the start of the encoder only"
+    if heads & {"basenet", "upconv1", "conv_cls"}:
+        return "it has some of CRAFT's layers but not all of them as they should be"
+    return f"none of its layers is CRAFT's (it begins with {', '.join(names[:3])})"

@@ -1,0 +1,353 @@
+"""The CRAFT network: VGG16-BN encoder, U-net decoder, region and affinity scores at half size.
+
+Functional Flax (linen), NHWC. Layer for layer the network of Baek et al., "Character Region
+Awareness for Text Detection" (2019), as EasyOCR and the official code run it, so that their weights
+give the same scores: see `craftjax.convert` for the names. Facts that decide parity:
+
+* The encoder's slices end in a BatchNorm and the next slice begins with an *in-place* ReLU, so the
+  skip connections of slices 1 to 3 are rectified, those of slice 4 and fc7 are not.
+* Max-pooling floors, and every upsampling goes to the size of the skip connection it joins, so any
+  input size from 16x16 on works.
+* Upsampling is bilinear with half-pixel centres (`align_corners=False`).
+* torch's BatchNorm keeps the unbiased variance as running variance.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+Array = jax.Array
+Variables = Mapping[str, Any]
+
+MEAN = (0.485, 0.456, 0.406)
+STD = (0.229, 0.224, 0.225)
+MIN_SIZE = 16
+BATCH_NORM_EPSILON = 1e-5
+BATCH_NORM_MOMENTUM = 0.9  # torch's momentum 0.1
+
+# Slices 1 to 4 are torchvision's `vgg16_bn().features[0:39]`; the key is the index there. Each entry
+# is a convolution with its BatchNorm behind it (index + 1); "pool" and "relu" come before it.
+_ENCODER: Mapping[str, tuple[tuple[int, int, tuple[str, ...]], ...]] = {
+    "slice1": ((0, 64, ()), (3, 64, ("relu",)), (7, 128, ("relu", "pool")), (10, 128, ("relu",))),
+    "slice2": ((14, 256, ("pool",)), (17, 256, ("relu",))),
+    "slice3": ((20, 256, ()), (24, 512, ("relu", "pool")), (27, 512, ("relu",))),
+    "slice4": ((30, 512, ()), (34, 512, ("relu", "pool")), (37, 512, ("relu",))),
+}
+_DECODER = {"upconv1": (512, 256), "upconv2": (256, 128), "upconv3": (128, 64), "upconv4": (64, 32)}
+_HEAD = ((0, 32, 3), (2, 32, 3), (4, 16, 3), (6, 16, 1), (8, 2, 1))
+
+
+def normalize(images: Array, *, dtype: Any = jnp.float32) -> Array:
+    """Subtracts ImageNet's mean and divides by its deviation.
+
+    Args:
+        images: `(..., 3)`, RGB, 0 to 255, uint8 or float.
+        dtype: of the result.
+    """
+    mean = np.asarray(MEAN, np.float32) * 255
+    std = np.asarray(STD, np.float32) * 255
+    return ((images.astype(jnp.float32) - mean) / std).astype(dtype)
+
+
+def max_pool(x: Array) -> Array:
+    """2x2 max-pooling with stride 2 that drops an odd last row or column; NHWC.
+
+    By reshape: XLA differentiates it into an elementwise mask rather than a scatter, which is three
+    times faster on CPU.
+    """
+    b, h, w, c = x.shape
+    x = x[:, : h // 2 * 2, : w // 2 * 2, :]
+    return jnp.max(x.reshape(b, h // 2, 2, w // 2, 2, c), axis=(2, 4))
+
+
+def _max_of_neighbours(x: Array) -> Array:
+    """3x3 max-pooling with stride 1; the border is padded with -inf; NHWC."""
+    for axis in (1, 2):
+        pad = [(0, 0)] * 4
+        pad[axis] = (1, 1)
+        wide = jnp.pad(x, pad, constant_values=-jnp.inf)
+        n = x.shape[axis]
+        first, last = (lax.slice_in_dim(wide, i, i + n, axis=axis) for i in (0, 2))
+        x = jnp.maximum(jnp.maximum(first, x), last)
+    return x
+
+
+def resize_bilinear(x: Array, height: int, width: int) -> Array:
+    """Bilinear upsampling with half-pixel centres and clamped edges, as `F.interpolate` does.
+
+    Args:
+        x: `(B, H, W, C)`.
+        height: of the result, at least `H`.
+        width: of the result, at least `W`.
+
+    Returns:
+        `(B, height, width, C)` of the same dtype.
+    """
+    return _resize_axis(_resize_axis(x, height, axis=1), width, axis=2)
+
+
+def _resize_axis(x: Array, size: int, *, axis: int) -> Array:
+    n = x.shape[axis]
+    if size == n:
+        return x
+    if size == 2 * n:
+        # Twice the size needs no gather: each value sits between two neighbours at .25 and .75.
+        first = lax.slice_in_dim(x, 0, 1, axis=axis)
+        last = lax.slice_in_dim(x, n - 1, n, axis=axis)
+        before = jnp.concatenate([first, lax.slice_in_dim(x, 0, n - 1, axis=axis)], axis)
+        after = jnp.concatenate([lax.slice_in_dim(x, 1, n, axis=axis), last], axis)
+        pair = jnp.stack([0.25 * before + 0.75 * x, 0.75 * x + 0.25 * after], axis + 1)
+        return pair.reshape(*x.shape[:axis], size, *x.shape[axis + 1 :])
+    centre = np.maximum((np.arange(size) + 0.5) * (n / size) - 0.5, 0)
+    low = np.minimum(np.floor(centre).astype(np.int32), n - 1)
+    high = np.minimum(low + 1, n - 1)
+    shape = [1] * x.ndim
+    shape[axis] = size
+    weight = jnp.asarray((centre - low).reshape(shape), x.dtype)
+    return jnp.take(x, low, axis) * (1 - weight) + jnp.take(x, high, axis) * weight
+
+
+class Conv(nn.Module):
+    """A convolution with bias, stride 1 and "same" zero padding.
+
+    Attributes:
+        features: channels out.
+        size: 1 or 3, the side of the kernel.
+        dilation: of a 3x3 kernel; the padding grows with it.
+        dtype: of the computation.
+    """
+
+    features: int
+    size: int
+    dilation: int = 1
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, *inputs: Array) -> Array:
+        """Convolves the channel-wise concatenation of the inputs without making it.
+
+        Inputs of a lower resolution than the last one are convolved at their own, and then
+        upsampled: a 1x1 convolution and bilinear interpolation commute.
+        """
+        channels = sum(x.shape[-1] for x in inputs)
+        shape = (self.size, self.size, channels, self.features)
+        kernel = self.param("kernel", nn.initializers.xavier_uniform(), shape)
+        bias = self.param("bias", nn.initializers.zeros, (self.features,))
+        kernel, bias = kernel.astype(self.dtype), bias.astype(self.dtype)
+        if self.size == 1:
+            height, width = inputs[-1].shape[1:3]
+            parts, start = [], 0
+            for x in inputs:
+                part = jnp.dot(x.astype(self.dtype), kernel[0, 0, start : start + x.shape[-1]])
+                parts.append(resize_bilinear(part, height, width))
+                start += x.shape[-1]
+            return sum(parts[1:], parts[0]) + bias
+        (x,) = inputs
+        y = lax.conv_general_dilated(
+            x.astype(self.dtype),
+            kernel,
+            window_strides=(1, 1),
+            padding=((self.dilation, self.dilation),) * 2,
+            rhs_dilation=(self.dilation, self.dilation),
+            dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        )
+        return y + bias
+
+
+class BatchNorm(nn.Module):
+    """Batch normalisation over all but the last axis, with torch's running statistics.
+
+    The batch is normalised with its biased variance, the running variance takes the unbiased one:
+    `flax.linen.BatchNorm` would keep the biased one.
+    """
+
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Array, *, train: bool) -> Array:
+        """Normalises `(..., C)`; with `train` by the batch, updating `batch_stats`."""
+        c = x.shape[-1]
+        scale = self.param("scale", nn.initializers.ones, (c,))
+        bias = self.param("bias", nn.initializers.zeros, (c,))
+        running_mean = self.variable("batch_stats", "mean", jnp.zeros, (c,))
+        running_var = self.variable("batch_stats", "var", jnp.ones, (c,))
+        if train:
+            x32 = x.astype(jnp.float32)
+            axes = tuple(range(x.ndim - 1))
+            mean = jnp.mean(x32, axes)
+            var = jnp.maximum(jnp.mean(jnp.square(x32), axes) - jnp.square(mean), 0)
+            n = x.size // c
+            keep = BATCH_NORM_MOMENTUM
+            running_mean.value = keep * running_mean.value + (1 - keep) * mean
+            unbiased = var * (n / max(n - 1, 1))
+            running_var.value = keep * running_var.value + (1 - keep) * unbiased
+        else:
+            mean, var = running_mean.value, running_var.value
+        factor = scale * lax.rsqrt(var + BATCH_NORM_EPSILON)
+        return (x * factor + (bias - mean * factor)).astype(self.dtype)
+
+
+class DoubleConv(nn.Module):
+    """The decoder's block: 1x1 convolution of a concatenation, then 3x3, each with BN and ReLU."""
+
+    middle: int
+    features: int
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, *inputs: Array, train: bool) -> Array:
+        """Joins the inputs, which are given coarse first, at the size of the last one."""
+        x = Conv(self.middle, 1, dtype=self.dtype, name="conv0")(*inputs)
+        x = nn.relu(BatchNorm(dtype=self.dtype, name="bn1")(x, train=train))
+        x = Conv(self.features, 3, dtype=self.dtype, name="conv3")(x)
+        return nn.relu(BatchNorm(dtype=self.dtype, name="bn4")(x, train=train))
+
+
+class Slice(nn.Module):
+    """One slice of the VGG encoder; ends in a BatchNorm that is not rectified."""
+
+    layers: tuple[tuple[int, int, tuple[str, ...]], ...]
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Array, *, train: bool) -> Array:
+        """`(B, H, W, C)` to the slice's output."""
+        for index, features, before in self.layers:
+            for step in before:
+                x = nn.relu(x) if step == "relu" else max_pool(x)
+            x = Conv(features, 3, dtype=self.dtype, name=f"conv{index}")(x)
+            x = BatchNorm(dtype=self.dtype, name=f"bn{index + 1}")(x, train=train)
+        return x
+
+
+class Bottom(nn.Module):
+    """Slice 5: fc6 (dilated by 6) and fc7 as convolutions, without BN or ReLU."""
+
+    features: int
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        """`(B, H, W, C)` to `(B, H, W, features)`."""
+        x = _max_of_neighbours(x)
+        x = Conv(self.features, 3, dilation=6, dtype=self.dtype, name="conv1")(x)
+        return Conv(self.features, 1, dtype=self.dtype, name="conv2")(x)
+
+
+class Encoder(nn.Module):
+    """VGG16-BN up to conv5_2 and slice 5."""
+
+    width: float = 1.0
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Array, *, train: bool) -> tuple[Array, ...]:
+        """Returns the skip connections, coarse first: fc7, /16, /8, /4, /2."""
+        skips = []
+        for name, layers in _ENCODER.items():
+            scaled = tuple((i, scale_channels(c, self.width), before) for i, c, before in layers)
+            x = Slice(scaled, dtype=self.dtype, name=name)(x, train=train)
+            if name != "slice4":
+                x = nn.relu(x)
+            skips.append(x)
+        fc7 = Bottom(scale_channels(1024, self.width), dtype=self.dtype, name="slice5")(x)
+        return (fc7, *reversed(skips))
+
+
+class Head(nn.Module):
+    """conv_cls: five convolutions down to the two score maps."""
+
+    width: float = 1.0
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        """`(B, H, W, C)` to `(B, H, W, 2)`."""
+        for index, features, size in _HEAD:
+            last = index == _HEAD[-1][0]
+            features = features if last else scale_channels(features, self.width)
+            x = Conv(features, size, dtype=self.dtype, name=f"conv{index}")(x)
+            x = x if last else nn.relu(x)
+        return x
+
+
+class CRAFT(nn.Module):
+    """The detector's network.
+
+    Attributes:
+        width: multiplies every layer's channels; 1.0 is the original (20,770,466 parameters).
+        dtype: of the computation, float32 or bfloat16; parameters and scores are float32.
+    """
+
+    width: float = 1.0
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, images: Array, *, train: bool = False) -> tuple[Array, Array]:
+        """Scores images.
+
+        Args:
+            images: `(B, H, W, 3)`, RGB, 0 to 255, uint8 or float; H and W at least 16.
+            train: normalise by the batch's statistics and update `batch_stats`.
+
+        Returns:
+            `(B, H // 2, W // 2, 2)` float32, region and affinity scores (a regression, not clipped
+            to [0, 1]); and `(B, H // 2, W // 2, 32)` float32, the features below the last layers.
+        """
+        if images.ndim != 4 or images.shape[-1] != 3 or min(images.shape[1:3]) < MIN_SIZE:
+            raise ValueError(
+                f"images of shape {images.shape}: expected (B, H, W, 3) with H and W at least "
+                f"{MIN_SIZE}"
+            )
+        x = normalize(images, dtype=self.dtype)
+        skips = Encoder(self.width, dtype=self.dtype, name="basenet")(x, train=train)
+        y = skips[0]
+        for (name, (middle, out)), skip in zip(_DECODER.items(), skips[1:], strict=True):
+            middle, out = scale_channels(middle, self.width), scale_channels(out, self.width)
+            y = DoubleConv(middle, out, dtype=self.dtype, name=name)(y, skip, train=train)
+        scores = Head(self.width, dtype=self.dtype, name="conv_cls")(y)
+        return scores.astype(jnp.float32), y.astype(jnp.float32)
+
+
+def scale_channels(channels: int, width: float) -> int:
+    """Channels of a layer at a width: a multiple of 8, at least 8."""
+    return max(8, round(channels * width / 8) * 8)
+
+
+def init_variables(model: CRAFT, *, seed: int = 0) -> dict[str, Any]:
+    """Makes random variables: Xavier-uniform kernels, zero biases, identity BatchNorm.
+
+    NumPy fills them, since XLA takes seconds to compile one random generator per shape. The same
+    seed gives the same values on every platform.
+
+    Returns:
+        `{"params": ..., "batch_stats": ...}` of float32 NumPy arrays.
+    """
+    shapes = jax.eval_shape(
+        model.init, jax.random.key(0), jax.ShapeDtypeStruct((1, 32, 32, 3), jnp.uint8)
+    )
+    paths, tree = jax.tree_util.tree_flatten_with_path(shapes)
+    leaves = []
+    for index, (path, leaf) in enumerate(paths):
+        name = path[-1].key
+        if name == "kernel":
+            kh, kw, cin, cout = leaf.shape
+            limit = np.sqrt(6 / ((cin + cout) * kh * kw))
+            rng = np.random.default_rng((seed, index))
+            leaves.append(rng.uniform(-limit, limit, leaf.shape).astype(np.float32))
+        else:
+            leaves.append(np.full(leaf.shape, float(name in ("scale", "var")), np.float32))
+    variables: dict[str, Any] = jax.tree_util.tree_unflatten(tree, leaves)
+    return variables
+
+
+def count_parameters(variables: Variables) -> int:
+    """Number of trained values (running statistics are not trained)."""
+    return sum(int(np.prod(leaf.shape)) for leaf in jax.tree_util.tree_leaves(variables["params"]))
