@@ -327,10 +327,10 @@ def select(
     Raises:
         FontError: a name is unknown, or no font is left.
     """
-    weights = set()
+    weights: set[int] = set()
     for weight in without_weights:
         value = WEIGHTS.get(weight.lower()) if isinstance(weight, str) else weight
-        if value not in range(100, 1000):
+        if value is None or not 1 <= value <= 1000:
             raise FontError(
                 f"weight {weight!r}: expected 100 to 900 or one of {', '.join(WEIGHTS)}"
             )
