@@ -194,7 +194,7 @@ def _runs(mask: NDArray[np.bool_]) -> tuple[IntArray, IntArray, IntArray]:
 
 
 def _spans(label: IntArray, lower: IntArray, upper: IntArray, count: int) -> IntArray:
-    """Returns for each of `count` labels the distance from its least `lower` to its most `upper`."""
+    """Returns for each of `count` labels how many pixels lie from its least to its most."""
     least, most = np.full(count, upper.max()), np.zeros(count, np.int64)
     np.minimum.at(least, label, lower)
     np.maximum.at(most, label, upper)
@@ -245,8 +245,12 @@ def _find_quads(
     before, after = np.repeat(grow // 2, counts), np.repeat((grow + 1) // 2, counts)
     left, right = np.maximum(first - before, 0), np.minimum(last + after, width - 1)
     top, bottom = np.maximum(row - before, 0), np.minimum(row + after, height - 1)
-    corners = np.stack([left, top, right, top, right, bottom, left, bottom], axis=1)
-    quads = _rectangles(corners.reshape(-1, 2).astype(np.int32), 4 * starts)
+    # Row by row, as the original lists its pixels: at which corner of the hull OpenCV starts
+    # depends on the order, and the last bits of the rectangle depend on that corner.
+    place = np.repeat(np.arange(len(ids)), counts) * region.size
+    flat = np.stack([y * width + x for y in (top, bottom) for x in (left, right)], axis=1)
+    y, x = np.divmod(np.sort((place[:, None] + flat).ravel()) % region.size, width)
+    quads = _rectangles(np.stack([x, y], axis=1).astype(np.int32), 4 * starts)
     return quads, score[ids], ids, labels
 
 
