@@ -202,8 +202,9 @@ def pick_font(
         return fitting[int(rng.random() * len(fitting))]
     if refused is not None:
         lacking = [font.missing(text) for font in fonts]
-        nobody = set.intersection(*lacking) if lacking else set(text)
-        refused.update(nobody or min(lacking, key=lambda characters: len(characters)))
+        nobody = set(text).intersection(*lacking)
+        fewest = min((len(characters) for characters in lacking), default=0)
+        refused.update(nobody or next(lack for lack in lacking if len(lack) == fewest))
     return None
 
 
