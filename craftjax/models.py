@@ -321,6 +321,12 @@ def scale_channels(channels: int, width: float) -> int:
     return max(8, round(channels * width / 8) * 8)
 
 
+def width_of(variables: Variables) -> float:
+    """The width that a network's variables were made with."""
+    fc6 = variables["params"]["basenet"]["slice5"]["conv1"]["kernel"]
+    return float(fc6.shape[-1] / 1024)
+
+
 def init_variables(model: CRAFT, *, seed: int = 0) -> dict[str, Any]:
     """Makes random variables: Xavier-uniform kernels, zero biases, identity BatchNorm.
 

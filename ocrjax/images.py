@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
+from PIL import Image, ImageOps
 
 from ocrjax.pages import ByteArray
 
@@ -29,33 +31,85 @@ def read_image(path: str | Path) -> ByteArray:
     Raises:
         ImageError: the file is missing, empty or not a picture.
     """
-    try:
-        data = np.fromfile(path, np.uint8)
-    except OSError as error:
-        raise ImageError(f"{path}: {error.strerror or error}") from error
-    if not data.size:
-        raise ImageError(f"{path}: the file is empty")
-    return decode_image(data, name=str(path))
+    return decode_image(_read_bytes(path), name=str(path))
 
 
 def decode_image(data: ByteArray | bytes, *, name: str = "image") -> ByteArray:
     """Decodes the bytes of a picture file, as `read_image` does."""
     data = np.frombuffer(data, np.uint8)
-    # IMREAD_UNCHANGED alone keeps an alpha channel, and it ignores the orientation: only the few
-    # formats with transparency pay for a second decoding.
+    if not data.size:
+        raise ImageError(f"{name}: the file is empty")
     try:
-        image = cv2.imdecode(data, cv2.IMREAD_COLOR)
+        # Orientation is left to us: which formats OpenCV applies it to differs between versions.
+        image = cv2.imdecode(data, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
         if image is not None and _may_have_alpha(data):
             raw = cv2.imdecode(data, cv2.IMREAD_UNCHANGED)
             if raw is not None and raw.ndim == 3 and raw.shape[2] == 4:
-                return as_rgb(cv2.cvtColor(raw, cv2.COLOR_BGRA2RGBA))
+                return _turn(as_rgb(cv2.cvtColor(raw, cv2.COLOR_BGRA2RGBA)), _orientation(data))
     except cv2.error as error:
         raise ImageError(f"{name}: OpenCV cannot decode it: {error.err}") from error
     if image is None:
-        raise ImageError(
-            f"{name}: not a picture that OpenCV reads (expected {', '.join(SUFFIXES)}), or truncated"
-        )
-    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+        kinds = ", ".join(SUFFIXES)
+        raise ImageError(f"{name}: not a picture that OpenCV reads ({kinds}), or truncated")
+    return _turn(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), _orientation(data))
+
+
+def image_size(path: str | Path) -> tuple[int, int]:
+    """Height and width of the picture that `read_image` would return, from the file's header.
+
+    Raises:
+        ImageError: the file is missing, empty or not a picture.
+    """
+    try:
+        with Image.open(path) as image:
+            width, height = image.size
+            # Pillow turns a TIFF by itself, and the others only when asked to.
+            turned = image.format != "TIFF" and image.getexif().get(_ORIENTATION, 1) >= 5
+    except OSError as error:
+        if error.errno is not None:
+            raise ImageError(f"{path}: {error.strerror}") from error
+    except (ValueError, SyntaxError, TypeError, Image.DecompressionBombError):
+        pass
+    else:
+        return (width, height) if turned else (height, width)
+    # OpenCV reads a few kinds that Pillow does not.
+    height, width = read_image(path).shape[:2]
+    return height, width
+
+
+_ORIENTATION = 0x0112  # EXIF tag; 5 to 8 swap height and width
+
+
+def _read_bytes(path: str | Path) -> ByteArray:
+    try:
+        return np.fromfile(path, np.uint8)
+    except OSError as error:
+        raise ImageError(f"{path}: {error.strerror or error}") from error
+
+
+def _orientation(data: ByteArray) -> int:
+    head = data[:4].tobytes()
+    if head in (b"II*\0", b"MM\0*"):
+        return 1  # OpenCV turns a TIFF whatever it is told
+    # WebP keeps its EXIF block at the end; the others near the start.
+    if head != b"RIFF" and b"exif" not in data[:65536].tobytes().lower():
+        return 1
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            return int(image.getexif().get(_ORIENTATION, 1))
+    except (OSError, ValueError, SyntaxError, TypeError, Image.DecompressionBombError):
+        return 1
+
+
+def _turn(image: ByteArray, orientation: int) -> ByteArray:
+    """Applies an EXIF orientation, 1 to 8."""
+    if orientation in (5, 6, 7, 8):
+        image = cv2.transpose(image)
+    if orientation in (2, 3, 6, 7):
+        image = cv2.flip(image, 1)
+    if orientation in (3, 4, 7, 8):
+        image = cv2.flip(image, 0)
+    return image
 
 
 def _may_have_alpha(data: ByteArray) -> bool:
@@ -78,9 +132,7 @@ def as_rgb(image: Any) -> ByteArray:
     Raises:
         ImageError: a shape or type that is no picture.
     """
-    if not isinstance(image, np.ndarray) and hasattr(image, "convert"):
-        from PIL import ImageOps
-
+    if isinstance(image, Image.Image):
         image = ImageOps.exif_transpose(image)
         if image.mode.startswith("I;16"):
             image = np.asarray(image).astype(np.uint16)

@@ -1,0 +1,384 @@
+"""The detector: pictures in, pages with words out."""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict, deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import jax
+import numpy as np
+
+from craftjax.boxes import find_boxes, scale_boxes
+from craftjax.convert import from_state_dict
+from craftjax.models import CRAFT, Variables, width_of
+from craftjax.resize import Fit, Shape, fit_page, plan_shapes, resize_page
+from craftjax.tiles import plan_tiles, score_tiles
+from ocrjax.images import ImageError, as_rgb, image_size, read_image
+from ocrjax.pages import ByteArray, FloatArray, Page, Word
+from ocrjax.runtime.cache import enable_compile_cache
+from ocrjax.runtime.checkpoints import load_variables
+from ocrjax.torch_io import load_weights
+from ocrjax.weights import find_weights
+
+# The largest evaluation input of the original's recipe; larger ones are tiled to bound the memory.
+MAX_AREA = 1280 * 2240
+
+
+@dataclass(frozen=True, slots=True)
+class DetectorOptions:
+    """How pages are scaled, scored and cut into words. The defaults are EasyOCR's.
+
+    Attributes:
+        text_threshold: a word's highest region score must reach this.
+        link_threshold: affinity above this joins characters.
+        low_text: region score above this is text.
+        canvas_size: longest side that the network sees, in pixels.
+        mag_ratio: magnification of a page before that limit.
+        polygons: also trace curved outlines.
+        min_polygon_side: a box with a shorter side, in map pixels, gets no polygon: 10 in EasyOCR,
+            30 in its trainer.
+        border: "keep" lets words reach into the black padding, as EasyOCR; "crop" cuts the scores
+            at the page's border first, as EasyOCR's trainer does when it evaluates.
+        pad: "exact" pads to a multiple of 32, one program per input size; "bucketed" pads further
+            so that at most 12 programs serve any folder.
+        tile: score pages larger than the canvas in tiles at full size instead of shrinking them.
+        max_area: inputs of more pixels are scored in overlapping tiles, to bound the memory.
+        tile_margin: pixels that a tile sees beyond its own part. The network sees about 290 pixels
+            far; what lies beyond 160 changes scores by less than rounding the boxes does.
+        batch_size: inputs of one size that are scored together; None is 1 on CPU, where more buys
+            nothing, and 8 elsewhere.
+    """
+
+    text_threshold: float = 0.7
+    link_threshold: float = 0.4
+    low_text: float = 0.4
+    canvas_size: int = 2560
+    mag_ratio: float = 1.0
+    polygons: bool = False
+    min_polygon_side: int = 10
+    border: Literal["keep", "crop"] = "keep"
+    pad: Literal["exact", "bucketed"] = "bucketed"
+    tile: bool = False
+    max_area: int = MAX_AREA
+    tile_margin: int = 160
+    batch_size: int | None = None
+
+    def __post_init__(self) -> None:
+        for name, known in (("border", ("keep", "crop")), ("pad", ("exact", "bucketed"))):
+            if getattr(self, name) not in known:
+                raise ValueError(f"{name}={getattr(self, name)!r}: expected one of {known}")
+        for name in ("canvas_size", "mag_ratio", "max_area"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name}={getattr(self, name)!r}: expected a positive number")
+        if self.batch_size is not None and self.batch_size < 1:
+            raise ValueError(f"batch_size={self.batch_size}: expected at least 1")
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """What the network says of one page.
+
+    Attributes:
+        maps: `(H, W, 2)` float32, region and affinity scores at half the input's size, with the
+            padding.
+        fit: how the page was scaled onto the input.
+        height: of the page, in pixels.
+        width: of the page, in pixels.
+    """
+
+    maps: FloatArray
+    fit: Fit
+    height: int
+    width: int
+
+    def valid(self, border: str) -> FloatArray:
+        """The maps, with `border="crop"` without the padding."""
+        if border == "keep":
+            return self.maps
+        return self.maps[: self.fit.height // 2, : self.fit.width // 2]
+
+
+@dataclass(frozen=True, slots=True)
+class Detection:
+    """The result for one picture: a page with its scores, or an error.
+
+    Attributes:
+        index: of the picture among the inputs.
+        page: words that were found; None with an error.
+        scores: the maps they were found in; None with an error.
+        error: why the picture could not be read.
+    """
+
+    index: int
+    page: Page | None
+    scores: Scores | None
+    error: ImageError | None = None
+
+
+def find_words(scores: Scores, options: DetectorOptions) -> tuple[Word, ...]:
+    """Cuts a page's scores into words, in pixels of the page."""
+    maps = scores.valid(options.border)
+    found = find_boxes(
+        maps[:, :, 0],
+        maps[:, :, 1],
+        text_threshold=options.text_threshold,
+        link_threshold=options.link_threshold,
+        low_text=options.low_text,
+        polygons=options.polygons,
+        min_polygon_side=options.min_polygon_side,
+    )
+    found = scale_boxes(found, scores.fit.ratio)
+    return tuple(
+        Word(quad=quad, polygon=polygon, score=float(score))
+        for quad, polygon, score in zip(found.quads, found.polygons, found.scores, strict=True)
+    )
+
+
+class Detector:
+    """CRAFT with its weights, ready to find words.
+
+    Attributes:
+        options: defaults of every call.
+    """
+
+    def __init__(
+        self,
+        variables: Variables,
+        *,
+        options: DetectorOptions | None = None,
+        dtype: Any = np.float32,
+    ) -> None:
+        """Puts the weights onto the device.
+
+        Args:
+            variables: of `craftjax.models.CRAFT`; the width is read off them.
+            options: see `DetectorOptions`.
+            dtype: of the computation, float32 or bfloat16.
+        """
+        enable_compile_cache()
+        self.options = options or DetectorOptions()
+        self._model = CRAFT(width=width_of(variables), dtype=dtype)
+        self._variables = jax.device_put(
+            {name: variables[name] for name in ("params", "batch_stats")}
+        )
+        self._apply = jax.jit(lambda variables, images: self._model.apply(variables, images)[0])
+        self._shapes: set[Shape] = set()
+
+    @classmethod
+    def from_weights(
+        cls,
+        name_or_path: str | Path = "craft_mlt_25k",
+        *,
+        options: DetectorOptions | None = None,
+        dtype: Any = np.float32,
+    ) -> Detector:
+        """Loads weights by name (`craft_mlt_25k`), from a file, or from an Orbax checkpoint.
+
+        Args:
+            name_or_path: a name, a `.pth` or `.safetensors` file, or a checkpoint's folder.
+            options: see `DetectorOptions`.
+            dtype: of the computation, float32 or bfloat16.
+
+        Raises:
+            WeightsNotFoundError: says where it looked and how to get them.
+            TorchFileError: the file is damaged, or not weights at all.
+            ConversionError: the file holds another network.
+        """
+        path = find_weights(name_or_path)
+        variables = load_variables(path) if path.is_dir() else from_state_dict(load_weights(path))
+        return cls(variables, options=options, dtype=dtype)
+
+    @property
+    def programs(self) -> int:
+        """Number of input sizes that were compiled for so far."""
+        return len(self._shapes)
+
+    def detect(self, images: Any, **options: Any) -> list[Page]:
+        """Finds words in pictures.
+
+        Args:
+            images: a picture or several: paths, arrays (grey, RGB, RGBA; uint8, uint16 or floats in
+                [0, 1]) or Pillow images.
+            **options: fields of `DetectorOptions` to change for this call.
+
+        Returns:
+            A page per picture, in order, with words in pixels of the picture.
+
+        Raises:
+            ImageError: a picture cannot be read. `stream` goes on instead.
+        """
+        images = _as_list(images)
+        pages: list[Page | None] = [None] * len(images)
+        for detection in self.stream(images, **options):
+            if detection.error is not None:
+                raise detection.error
+            pages[detection.index] = detection.page
+        return [page for page in pages if page is not None]
+
+    def stream(self, images: Any, **options: Any) -> Iterator[Detection]:
+        """Finds words in pictures, each as soon as it is done (not in order).
+
+        A picture that cannot be read comes as a `Detection` with an error. Arguments as for
+        `detect`.
+        """
+        images = _as_list(images)
+        chosen = replace(self.options, **options)
+        for index, scores in self.score(images, options=chosen):
+            if isinstance(scores, ImageError):
+                yield Detection(index, None, None, scores)
+                continue
+            path = str(images[index]) if isinstance(images[index], str | Path) else None
+            words = find_words(scores, chosen)
+            yield Detection(index, Page(scores.height, scores.width, words, path), scores)
+
+    def score(
+        self, images: Sequence[Any], *, options: DetectorOptions | None = None
+    ) -> Iterator[tuple[int, Scores | ImageError]]:
+        """Runs the network over pictures; yields their indices with scores or an error.
+
+        Pictures are decoded in threads and scaled while the device works on those before them.
+        """
+        options = options or self.options
+        fits: dict[int, tuple[Shape, Fit]] = {}
+        for index, image in enumerate(images):
+            try:
+                size = _size(image)
+            except ImageError as error:
+                yield index, error
+                continue
+            fits[index] = size, _fit(size, options)
+        shapes = self._plan([fit.padded for _, fit in fits.values()], options)
+        batches = _batches(dict(zip(fits, shapes, strict=True)), options.batch_size)
+        in_flight: deque[tuple[list[int], Any]] = deque()
+
+        def load(index: int, shape: Shape) -> ByteArray | ImageError:
+            try:
+                size, fit = fits[index]
+                image = _load(images[index])
+                if image.shape[:2] != size:
+                    return ImageError(
+                        f"{_name(images[index])}: its header says {size[1]}x{size[0]} pixels, but "
+                        f"it has {image.shape[1]}x{image.shape[0]}"
+                    )
+                return resize_page(image, fit, shape)
+            except ImageError as error:
+                return error
+
+        def collect() -> Iterator[tuple[int, Scores | ImageError]]:
+            indices, maps = in_flight.popleft()
+            maps = np.asarray(maps)
+            for row, index in enumerate(indices):
+                (height, width), fit = fits[index]
+                yield index, Scores(maps[row], fit, height, width)
+
+        with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+            for shape, indices, inputs in _prefetch(pool, batches, load):
+                for index, value in zip(indices, inputs, strict=True):
+                    if isinstance(value, ImageError):
+                        yield index, value
+                good = [
+                    (index, value)
+                    for index, value in zip(indices, inputs, strict=True)
+                    if not isinstance(value, ImageError)
+                ]
+                if good:
+                    maps = self._score_batch([value for _, value in good], shape, options)
+                    in_flight.append(([index for index, _ in good], maps))
+                if len(in_flight) > 1:
+                    yield from collect()
+            while in_flight:
+                yield from collect()
+
+    def _plan(self, wanted: list[Shape], options: DetectorOptions) -> list[Shape]:
+        if options.pad == "exact":
+            return wanted
+        # Tiled inputs share the program of their tiles, which no page has to be padded for.
+        whole = [shape for shape in wanted if shape[0] * shape[1] <= options.max_area]
+        planned = iter(plan_shapes(whole, known=sorted(self._shapes)))
+        return [
+            next(planned) if shape[0] * shape[1] <= options.max_area else shape for shape in wanted
+        ]
+
+    def _score_batch(
+        self, inputs: list[ByteArray], shape: Shape, options: DetectorOptions
+    ) -> jax.Array | FloatArray:
+        tiling = plan_tiles(shape, max_area=options.max_area, margin=options.tile_margin)
+        self._shapes.add(tiling.shape)
+        if len(tiling) > 1:
+            one = [
+                score_tiles(
+                    image, tiling, lambda tile: np.asarray(self._apply(self._variables, tile[None]))[0]
+                )
+                for image in inputs
+            ]
+            return np.stack(one)
+        batch = np.zeros((_batch_size(options.batch_size), *shape, 3), np.uint8)
+        for row, image in enumerate(inputs):
+            batch[row] = image
+        scores: jax.Array = self._apply(self._variables, batch)
+        return scores
+
+
+def _batch_size(batch_size: int | None) -> int:
+    return batch_size or (1 if jax.default_backend() == "cpu" else 8)
+
+
+def _fit(size: Shape, options: DetectorOptions) -> Fit:
+    canvas = None if options.tile else options.canvas_size
+    return fit_page(*size, canvas_size=canvas, mag_ratio=options.mag_ratio)
+
+
+def _as_list(images: Any) -> list[Any]:
+    if isinstance(images, str | Path) or hasattr(images, "convert"):
+        return [images]
+    if isinstance(images, np.ndarray) and images.ndim < 4:
+        return [images]
+    return list(images)
+
+
+def _name(image: Any) -> str:
+    return str(image) if isinstance(image, str | Path) else "image"
+
+
+def _load(image: Any) -> ByteArray:
+    return read_image(image) if isinstance(image, str | Path) else as_rgb(image)
+
+
+def _size(image: Any) -> Shape:
+    if isinstance(image, str | Path):
+        return image_size(image)
+    if isinstance(image, np.ndarray) and image.ndim in (2, 3):
+        return image.shape[:2]  # whether its type and channels are a picture's shows on loading
+    return as_rgb(image).shape[:2]
+
+
+def _batches(
+    shapes: Mapping[int, Shape], batch_size: int | None
+) -> Iterator[tuple[Shape, list[int]]]:
+    size = _batch_size(batch_size)
+    groups: dict[Shape, list[int]] = defaultdict(list)
+    for index, shape in shapes.items():
+        groups[shape].append(index)
+    for shape, indices in groups.items():
+        for start in range(0, len(indices), size):
+            yield shape, indices[start : start + size]
+
+
+def _prefetch(
+    pool: ThreadPoolExecutor, batches: Iterable[tuple[Shape, list[int]]], load: Any
+) -> Iterator[tuple[Shape, list[int], list[Any]]]:
+    """Loads batches in threads, two ahead."""
+    waiting: deque[tuple[Shape, list[int], list[Future[Any]]]] = deque()
+    for shape, indices in batches:
+        waiting.append((shape, indices, [pool.submit(load, i, shape) for i in indices]))
+        if len(waiting) > 2:
+            shape, indices, futures = waiting.popleft()
+            yield shape, indices, [future.result() for future in futures]
+    while waiting:
+        shape, indices, futures = waiting.popleft()
+        yield shape, indices, [future.result() for future in futures]

@@ -1,0 +1,38 @@
+"""The persistent cache of compiled programs."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import jax
+
+
+def enable_compile_cache(folder: str | Path | None = None) -> Path | None:
+    """Makes jax keep compiled programs on disk, so that a second start does not compile again.
+
+    A folder that the user chose by `JAX_COMPILATION_CACHE_DIR` or `jax.config` wins;
+    `OCRJAX_COMPILE_CACHE=off` turns the default off.
+
+    Args:
+        folder: where to keep them; default `ocrjax/jax` in the user's cache folder.
+
+    Returns:
+        The folder in use, or None when the cache is off or the folder cannot be written.
+    """
+    if jax.config.jax_compilation_cache_dir:
+        return Path(jax.config.jax_compilation_cache_dir)
+    if os.environ.get("OCRJAX_COMPILE_CACHE", "").lower() in ("off", "0", "false"):
+        return None
+    if folder is None:
+        base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+        folder = Path(base) / "ocrjax" / "jax"
+    folder = Path(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return None
+    jax.config.update("jax_compilation_cache_dir", str(folder))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+    return folder

@@ -1,0 +1,286 @@
+"""Drawing of things: polygons with soft edges, people, poles, plants, icons, text-like patterns."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+from numpy.typing import ArrayLike
+
+from ocrjax.pages import ByteArray
+from ocrjax.synth.textures import (
+    Colour,
+    Rng,
+    colourise,
+    gradient,
+    noise,
+    random_colour,
+    shades,
+    with_luminance,
+)
+
+_SHIFT = 4  # bits after the point in OpenCV's polygon coordinates
+
+
+def fill(image: ByteArray, points: ArrayLike, colour: float | Sequence[float]) -> None:
+    """Fills a polygon, given in edge coordinates, with smooth borders."""
+    fixed = np.rint((np.asarray(points, np.float64) - 0.5) * (1 << _SHIFT)).astype(np.int32)
+    cv2.fillPoly(image, [fixed], colour, cv2.LINE_AA, _SHIFT)
+
+
+def mask_of(points: ArrayLike, height: int, width: int) -> ByteArray:
+    """`(height, width)` uint8 coverage of a polygon in edge coordinates."""
+    mask = np.zeros((height, width), np.uint8)
+    fill(mask, points, 255)
+    return mask
+
+
+def over(ground: ByteArray, alpha: ByteArray, colour: Colour | ByteArray) -> None:
+    """Lays a colour, or a picture of the same size, over the ground in place.
+
+    Args:
+        ground: `(H, W, 3)` uint8.
+        alpha: `(H, W)` uint8 coverage.
+        colour: RGB, or `(H, W, 3)` uint8.
+    """
+    alpha3 = cv2.merge((alpha, alpha, alpha))
+    if isinstance(colour, tuple):
+        top = np.empty_like(ground)
+        top[:] = np.clip(np.rint(colour), 0, 255)
+    else:
+        top = colour
+    kept = cv2.multiply(ground, cv2.bitwise_not(alpha3), scale=1 / 255)
+    cv2.add(kept, cv2.multiply(top, alpha3, scale=1 / 255), dst=ground)
+
+
+def window(points: ArrayLike, height: int, width: int) -> tuple[int, int, int, int] | None:
+    """Pixels `(x0, y0, x1, y1)` of the page that a polygon may touch; None if it lies outside."""
+    points = np.asarray(points)
+    low = np.floor(points.min(0)) - 1
+    high = np.ceil(points.max(0)) + 1
+    x0, y0 = max(0, int(low[0])), max(0, int(low[1]))
+    x1, y1 = min(width, int(high[0])), min(height, int(high[1]))
+    return (x0, y0, x1, y1) if x0 < x1 and y0 < y1 else None
+
+
+def box(x0: float, y0: float, x1: float, y1: float) -> np.ndarray:
+    """The corners of an upright rectangle, clockwise from the top left, `(4, 2)` float32."""
+    return np.array([[x0, y0], [x1, y0], [x1, y1], [x0, y1]], np.float32)
+
+
+def paint(image: ByteArray, points: ArrayLike, colour: Colour, *, alpha: float = 1.0) -> None:
+    """Fills a polygon, in part transparent."""
+    if alpha >= 1:
+        fill(image, points, colour)
+        return
+    where = window(points, *image.shape[:2])
+    if where is not None:
+        x0, y0, x1, y1 = where
+        mask = np.zeros((y1 - y0, x1 - x0), np.uint8)
+        fill(mask, np.asarray(points) - (x0, y0), round(255 * alpha))
+        over(image[y0:y1, x0:x1], mask, colour)
+
+
+def rounded(x0: float, y0: float, x1: float, y1: float, radius: float) -> np.ndarray:
+    """Outline of a rectangle with round corners, `(N, 2)` float32."""
+    radius = min(radius, (x1 - x0) / 2, (y1 - y0) / 2)
+    t = np.linspace(0, np.pi / 2, 6)
+    arcs = []
+    centres = ((x1, y0, -1, 1, -0.5), (x1, y1, -1, -1, 0), (x0, y1, 1, -1, 0.5), (x0, y0, 1, 1, 1))
+    for x, y, sx, sy, turn in centres:
+        angle = t + turn * np.pi
+        cx, cy = x + sx * radius, y + sy * radius
+        arcs.append(np.stack([cx + radius * np.cos(angle), cy + radius * np.sin(angle)], 1))
+    return np.concatenate(arcs).astype(np.float32)
+
+
+def person(rng: Rng, image: ByteArray, x: float, foot: float, height: float) -> None:
+    """A standing or walking person, seen as one sees people at the edge of a photo."""
+    head = height / rng.uniform(6.5, 8)
+    wide = height * rng.uniform(0.1, 0.14)
+    top = foot - height
+    skin = with_luminance((200, 150, 120), rng.uniform(40, 170))
+    coat = random_colour(rng, saturation=0.3, value=(10, 190))
+    legs = random_colour(rng, saturation=0.15, value=(8, 110))
+    hair = random_colour(rng, saturation=0.15, value=(5, 60))
+    neck, hip = top + head * 1.1, top + height * rng.uniform(0.46, 0.55)
+    step = wide * rng.uniform(0.2, 1)
+    paint(image, box(x - wide * 0.7, hip - 2, x - wide * 0.1, foot) + [[0, 0], [0, 0], [-step, 0],
+          [-step, 0]], legs)
+    paint(image, box(x + wide * 0.05, hip - 2, x + wide * 0.7, foot) + [[0, 0], [0, 0], [step, 0],
+          [step, 0]], with_luminance(legs, 0.7 * legs[1]))
+    body = rounded(x - wide, neck, x + wide, hip + wide * 0.3, wide * 0.6)
+    where = window(body, *image.shape[:2])
+    if where is not None:
+        x0, y0, x1, y1 = where
+        mask = mask_of(body - (x0, y0), y1 - y0, x1 - x0)
+        cloth = colourise(noise(rng, "cloud", y1 - y0, x1 - x0), shades(coat, contrast=0.6))
+        over(image[y0:y1, x0:x1], mask, cloth)
+    arm = wide * 0.4
+    dark = with_luminance(coat, max(0.0, 0.6 * coat[1]))
+    for side in (-1, 1):
+        start = x + side * wide
+        paint(image, rounded(start - arm / 2, neck + arm, start + arm / 2, hip + arm, arm), dark)
+    centre = (round(x), round(top + head / 2))
+    axes = (max(1, round(head * 0.4)), max(1, round(head * 0.55)))
+    cv2.ellipse(image, centre, axes, 0, 0, 360, skin, -1, cv2.LINE_AA)
+    cv2.ellipse(image, (centre[0], centre[1] - axes[1] // 3), axes, 0, 180, 360, hair, -1,
+                cv2.LINE_AA)
+
+
+def pole(rng: Rng, image: ByteArray, x: float, wide: float, y0: float, y1: float) -> None:
+    """A column or post with the light from one side."""
+    where = window(box(x, y0, x + wide, y1), *image.shape[:2])
+    if where is None:
+        return
+    a, b, c, d = where
+    colour = random_colour(rng, saturation=0.1, value=(30, 210))
+    ramp = np.interp(np.linspace(0, 1, c - a), (0, rng.uniform(0.2, 0.8), 1), (60, 220, 30))
+    grey = np.repeat(ramp[None].astype(np.uint8), d - b, 0)
+    image[b:d, a:c] = colourise(grey, shades(colour, contrast=0.6))
+
+
+def plant(rng: Rng, image: ByteArray, x: float, y: float, size: float) -> None:
+    """A bush or tree top: leaves within a ragged outline."""
+    where = window(box(x - size, y - size, x + size, y + size), *image.shape[:2])
+    if where is None:
+        return
+    x0, y0, x1, y1 = where
+    h, w = y1 - y0, x1 - x0
+    ball = np.zeros((h, w), np.uint8)
+    cv2.circle(ball, (round(x - x0), round(y - y0)), max(1, round(size * 0.8)), 160, -1)
+    ball = cv2.blur(ball, (max(1, int(size / 3)),) * 2)
+    ragged = cv2.addWeighted(ball, 1, noise(rng, "cloud", h, w, zoom=0.7), 0.8, -110)
+    _, mask = cv2.threshold(ragged, 60, 255, cv2.THRESH_BINARY)
+    green = with_luminance((95, 130, 60), rng.uniform(30, 120))
+    leaves = colourise(noise(rng, "leaves", h, w, zoom=rng.uniform(0.25, 1)),
+                       shades(green, contrast=0.9))
+    over(image[y0:y1, x0:x1], cv2.blur(mask, (3, 3)), leaves)
+
+
+def lights(rng: Rng, image: ByteArray, centres: ArrayLike, size: float) -> None:
+    """Lamps with their bloom."""
+    for x, y in np.asarray(centres):
+        reach = size * 4
+        where = window(box(x - reach, y - reach, x + reach, y + reach), *image.shape[:2])
+        if where is None:
+            continue
+        x0, y0, x1, y1 = where
+        small = np.zeros((y1 - y0, x1 - x0), np.uint8)
+        centre, axes = (round(x - x0), round(y - y0)), (max(1, round(size)), max(1, round(size / 2)))
+        cv2.ellipse(small, centre, axes, 0, 0, 360, 255, -1, cv2.LINE_AA)
+        bloom = cv2.blur(cv2.blur(small, (max(1, int(size * 2)),) * 2), (max(1, int(size * 2)),) * 2)
+        alpha = cv2.add(small, bloom)
+        warm = (255.0, 250.0, float(rng.uniform(200, 255)))
+        over(image[y0:y1, x0:x1], alpha, warm)
+
+
+def icon(rng: Rng, image: ByteArray, x: float, y: float, size: float, colour: Colour) -> None:
+    """A pictogram within a square of this size: arrow, disc, star, bars, leaf, drop and so on."""
+    kind = int(rng.integers(0, 8))
+    centre = np.array([x + size / 2, y + size / 2])
+    if kind == 0:  # an arrow
+        shape = np.array([[0, .35], [.55, .35], [.55, .1], [1, .5], [.55, .9], [.55, .65], [0, .65]])
+        turn = np.deg2rad(90 * int(rng.integers(0, 4)))
+        turned = (shape - 0.5) @ np.array([[np.cos(turn), np.sin(turn)],
+                                           [-np.sin(turn), np.cos(turn)]])
+        paint(image, centre + size * turned, colour)
+    elif kind == 1:  # a ring or disc
+        thick = -1 if rng.random() < 0.5 else max(1, round(size / 8))
+        cv2.circle(image, tuple(int(v) for v in centre), max(1, round(size * 0.45)), colour, thick,
+                   cv2.LINE_AA)
+    elif kind in (2, 3):  # a star or polygon
+        n = int(rng.integers(3, 9))
+        radius = np.where(np.arange(2 * n) % 2, 0.5, 0.22 if kind == 2 else 0.48) * size
+        angle = np.arange(2 * n) * np.pi / n + rng.uniform(0, np.pi)
+        paint(image, centre + radius[:, None] * np.stack([np.cos(angle), np.sin(angle)], 1), colour)
+    elif kind == 4:  # a person
+        cv2.circle(image, (round(centre[0]), round(y + size * 0.18)), max(1, round(size * 0.14)),
+                   colour, -1, cv2.LINE_AA)
+        paint(image, rounded(x + size * .28, y + size * .36, x + size * .72, y + size, size * .2),
+              colour)
+    elif kind == 5:  # a no-sign
+        cv2.circle(image, tuple(int(v) for v in centre), max(1, round(size * 0.42)),
+                   (200, 30, 40), max(1, round(size / 9)), cv2.LINE_AA)
+        a, b = centre - size * 0.29, centre + size * 0.29
+        cv2.line(image, tuple(int(v) for v in a), tuple(int(v) for v in b), (200, 30, 40),
+                 max(1, round(size / 9)), cv2.LINE_AA)
+    elif kind == 6:  # petals
+        for turn in np.linspace(0, 360, int(rng.integers(4, 9)), endpoint=False):
+            angle = np.deg2rad(turn)
+            at = centre + 0.27 * size * np.array([np.cos(angle), np.sin(angle)])
+            cv2.ellipse(image, tuple(int(v) for v in at),
+                        (max(1, int(size * 0.2)), max(1, int(size * 0.08))), turn, 0, 360, colour,
+                        -1, cv2.LINE_AA)
+    else:  # a house
+        paint(image, box(x + size * .2, y + size * .5, x + size * .8, y + size), colour)
+        paint(image, np.array([[x, y + size * .5], [x + size * .5, y], [x + size, y + size * .5]]),
+              colour)
+
+
+def distractor(rng: Rng, image: ByteArray) -> None:
+    """Draws something that has the strokes of text, but is none, somewhere on the page.
+
+    Stripes, railings, grids, bricks, bar codes, zebra crossings, rows of windows, icons, leaves.
+    """
+    height, width = image.shape[:2]
+    kind = int(rng.integers(0, 8))
+    w = int(width * rng.uniform(0.08, 0.4))
+    h = int(height * rng.uniform(0.05, 0.3))
+    x, y = int(rng.integers(0, width - w)), int(rng.integers(0, height - h))
+    flat = np.zeros((h, w, 3), np.uint8)
+    low = random_colour(rng, value=(5, 245))
+    high = random_colour(rng, value=(5, 245))
+    flat[:] = np.array(low, np.uint8)
+    mask = np.full((h, w), 255, np.uint8)
+    if kind == 0:  # stripes, a railing
+        period = rng.uniform(4, 24)
+        share = rng.uniform(0.2, 0.6)
+        for at in np.arange(0, w, period):
+            paint(flat, box(at, 0, at + period * share, h), high)
+        if rng.random() < 0.5:
+            mask[:] = np.where((flat == np.array(low, np.uint8)).all(2), 0, 255)
+    elif kind == 1:  # a grid: vents, windows, wire
+        px, py = rng.uniform(5, 40, 2)
+        share = rng.uniform(0.15, 0.6)
+        for ax in np.arange(0, w, px):
+            for ay in np.arange(0, h, py):
+                paint(flat, box(ax, ay, ax + px * (1 - share), ay + py * (1 - share)), high)
+    elif kind == 2:  # bars of chance widths
+        at = 0.0
+        while at < w:
+            wide = rng.uniform(1, 6)
+            paint(flat, box(at, 0, at + wide, h), high)
+            at += wide + rng.uniform(1, 6)
+    elif kind == 3:  # a row of icons
+        size = min(h, w, rng.uniform(14, 60))
+        for at in np.arange(0, w - size + 1, size * rng.uniform(1.1, 1.8)):
+            icon(rng, flat, at, rng.uniform(0, h - size), size, high)
+    elif kind == 4:  # leaves
+        plant(rng, image, x + w / 2, y + h / 2, max(w, h) / 2)
+        return
+    elif kind == 5:  # bottles, books: upright things in a row
+        at = 0.0
+        while at < w:
+            wide = rng.uniform(4, 20)
+            colour = random_colour(rng, saturation=0.5, value=(20, 230))
+            paint(flat, rounded(at, h * rng.uniform(0, 0.4), at + wide, h, wide / 3), colour)
+            at += wide + rng.uniform(0, 3)
+    elif kind == 6:  # hanging cables, scribbles
+        mask[:] = 0
+        for _ in range(int(rng.integers(2, 6))):
+            points = np.cumsum(rng.normal(0, 1, (12, 2)), 0)
+            points -= points.min(0)
+            points *= np.array([w, h]) / np.maximum(points.max(0), 1e-6)
+            cv2.polylines(mask, [points.astype(np.int32)], False, 255,
+                          int(rng.integers(1, 4)), cv2.LINE_AA)
+    else:  # a picture in a frame
+        flat = colourise(gradient(rng, h, w), [low, high])
+        size = min(h, w) * 0.6
+        icon(rng, flat, w / 2 - size / 2, h / 2 - size / 2, size, random_colour(rng, value=(5, 245)))
+    corners = box(0, 0, w, h) + rng.normal(0, 0.08 * min(w, h), (4, 2)).astype(np.float32)
+    matrix = cv2.getPerspectiveTransform(box(0, 0, w, h), corners.astype(np.float32))
+    flat = cv2.warpPerspective(flat, matrix, (w, h), flags=cv2.INTER_LINEAR)
+    mask = cv2.warpPerspective(mask, matrix, (w, h), flags=cv2.INTER_LINEAR)
+    over(image[y : y + h, x : x + w], mask, flat)
