@@ -13,16 +13,33 @@ import math
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
+from ocrjax.synth.fonts import Split
 from ocrjax.synth.text import TextConfig
 
 Range = tuple[float, float]
-Split = str | None
 SPLITS = ("train", "validation", "test")
 SMALLEST, LARGEST = 32, 8192  # sides of a picture
 
 
 class ConfigError(ValueError):
     """A setting that cannot be; the message names it, its value and what was expected."""
+
+
+def _check_share(name: str, value: float) -> None:
+    if not 0 <= value <= 1:
+        raise ConfigError(f"{name} is {value!r}, expected a share from 0 to 1")
+
+
+def _check_range(name: str, value: Any, *, least: float, most: float = math.inf) -> None:
+    try:
+        low, high = value
+        fine = least <= low <= high <= most
+    except (TypeError, ValueError):
+        fine = False
+    if not fine:
+        raise ConfigError(
+            f"{name} is {value!r}, expected (low, high) with {least} <= low <= high <= {most}"
+        )
 
 
 @dataclass(frozen=True)
@@ -164,7 +181,7 @@ class SynthConfig:
     fonts: tuple[str, ...] = ()
     bundled_fonts: bool = True
     without_weights: tuple[str, ...] = ()
-    split: Split = None
+    split: Split | None = None
     style: Style = field(default_factory=Style)
     effects: Effects = field(default_factory=Effects)
 
@@ -197,23 +214,6 @@ class SynthConfig:
         for name in ("backgrounds", "fonts", "without_weights"):
             if isinstance(getattr(self, name), str):
                 raise ConfigError(f"{name} is {getattr(self, name)!r}, expected a tuple of strings")
-
-
-def _check_share(name: str, value: float) -> None:
-    if not 0 <= value <= 1:
-        raise ConfigError(f"{name} is {value!r}, expected a share from 0 to 1")
-
-
-def _check_range(name: str, value: Any, *, least: float, most: float = math.inf) -> None:
-    try:
-        low, high = value
-        fine = least <= low <= high <= most
-    except (TypeError, ValueError):
-        fine = False
-    if not fine:
-        raise ConfigError(
-            f"{name} is {value!r}, expected (low, high) with {least} <= low <= high <= {most}"
-        )
 
 
 PLAIN = SynthConfig(

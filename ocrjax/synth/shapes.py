@@ -106,10 +106,18 @@ def person(rng: Rng, image: ByteArray, x: float, foot: float, height: float) -> 
     hair = random_colour(rng, saturation=0.15, value=(5, 60))
     neck, hip = top + head * 1.1, top + height * rng.uniform(0.46, 0.55)
     step = wide * rng.uniform(0.2, 1)
-    paint(image, box(x - wide * 0.7, hip - 2, x - wide * 0.1, foot) + [[0, 0], [0, 0], [-step, 0],
-          [-step, 0]], legs)
-    paint(image, box(x + wide * 0.05, hip - 2, x + wide * 0.7, foot) + [[0, 0], [0, 0], [step, 0],
-          [step, 0]], with_luminance(legs, 0.7 * legs[1]))
+    paint(
+        image,
+        box(x - wide * 0.7, hip - 2, x - wide * 0.1, foot)
+        + [[0, 0], [0, 0], [-step, 0], [-step, 0]],
+        legs,
+    )
+    paint(
+        image,
+        box(x + wide * 0.05, hip - 2, x + wide * 0.7, foot)
+        + [[0, 0], [0, 0], [step, 0], [step, 0]],
+        with_luminance(legs, 0.7 * legs[1]),
+    )
     body = rounded(x - wide, neck, x + wide, hip + wide * 0.3, wide * 0.6)
     where = window(body, *image.shape[:2])
     if where is not None:
@@ -125,8 +133,9 @@ def person(rng: Rng, image: ByteArray, x: float, foot: float, height: float) -> 
     centre = (round(x), round(top + head / 2))
     axes = (max(1, round(head * 0.4)), max(1, round(head * 0.55)))
     cv2.ellipse(image, centre, axes, 0, 0, 360, skin, -1, cv2.LINE_AA)
-    cv2.ellipse(image, (centre[0], centre[1] - axes[1] // 3), axes, 0, 180, 360, hair, -1,
-                cv2.LINE_AA)
+    cv2.ellipse(
+        image, (centre[0], centre[1] - axes[1] // 3), axes, 0, 180, 360, hair, -1, cv2.LINE_AA
+    )
 
 
 def pole(rng: Rng, image: ByteArray, x: float, wide: float, y0: float, y1: float) -> None:
@@ -154,8 +163,9 @@ def plant(rng: Rng, image: ByteArray, x: float, y: float, size: float) -> None:
     ragged = cv2.addWeighted(ball, 1, noise(rng, "cloud", h, w, zoom=0.7), 0.8, -110)
     _, mask = cv2.threshold(ragged, 60, 255, cv2.THRESH_BINARY)
     green = with_luminance((95, 130, 60), rng.uniform(30, 120))
-    leaves = colourise(noise(rng, "leaves", h, w, zoom=rng.uniform(0.25, 1)),
-                       shades(green, contrast=0.9))
+    leaves = colourise(
+        noise(rng, "leaves", h, w, zoom=rng.uniform(0.25, 1)), shades(green, contrast=0.9)
+    )
     over(image[y0:y1, x0:x1], cv2.blur(mask, (3, 3)), leaves)
 
 
@@ -168,9 +178,14 @@ def lights(rng: Rng, image: ByteArray, centres: ArrayLike, size: float) -> None:
             continue
         x0, y0, x1, y1 = where
         small = np.zeros((y1 - y0, x1 - x0), np.uint8)
-        centre, axes = (round(x - x0), round(y - y0)), (max(1, round(size)), max(1, round(size / 2)))
+        centre, axes = (
+            (round(x - x0), round(y - y0)),
+            (max(1, round(size)), max(1, round(size / 2))),
+        )
         cv2.ellipse(small, centre, axes, 0, 0, 360, 255, -1, cv2.LINE_AA)
-        bloom = cv2.blur(cv2.blur(small, (max(1, int(size * 2)),) * 2), (max(1, int(size * 2)),) * 2)
+        bloom = cv2.blur(
+            cv2.blur(small, (max(1, int(size * 2)),) * 2), (max(1, int(size * 2)),) * 2
+        )
         alpha = cv2.add(small, bloom)
         warm = (255.0, 250.0, float(rng.uniform(200, 255)))
         over(image[y0:y1, x0:x1], alpha, warm)
@@ -181,42 +196,83 @@ def icon(rng: Rng, image: ByteArray, x: float, y: float, size: float, colour: Co
     kind = int(rng.integers(0, 8))
     centre = np.array([x + size / 2, y + size / 2])
     if kind == 0:  # an arrow
-        shape = np.array([[0, .35], [.55, .35], [.55, .1], [1, .5], [.55, .9], [.55, .65], [0, .65]])
+        shape = np.array(
+            [[0, 0.35], [0.55, 0.35], [0.55, 0.1], [1, 0.5], [0.55, 0.9], [0.55, 0.65], [0, 0.65]]
+        )
         turn = np.deg2rad(90 * int(rng.integers(0, 4)))
-        turned = (shape - 0.5) @ np.array([[np.cos(turn), np.sin(turn)],
-                                           [-np.sin(turn), np.cos(turn)]])
+        turned = (shape - 0.5) @ np.array(
+            [[np.cos(turn), np.sin(turn)], [-np.sin(turn), np.cos(turn)]]
+        )
         paint(image, centre + size * turned, colour)
     elif kind == 1:  # a ring or disc
         thick = -1 if rng.random() < 0.5 else max(1, round(size / 8))
-        cv2.circle(image, tuple(int(v) for v in centre), max(1, round(size * 0.45)), colour, thick,
-                   cv2.LINE_AA)
+        cv2.circle(
+            image,
+            tuple(int(v) for v in centre),
+            max(1, round(size * 0.45)),
+            colour,
+            thick,
+            cv2.LINE_AA,
+        )
     elif kind in (2, 3):  # a star or polygon
         n = int(rng.integers(3, 9))
         radius = np.where(np.arange(2 * n) % 2, 0.5, 0.22 if kind == 2 else 0.48) * size
         angle = np.arange(2 * n) * np.pi / n + rng.uniform(0, np.pi)
         paint(image, centre + radius[:, None] * np.stack([np.cos(angle), np.sin(angle)], 1), colour)
     elif kind == 4:  # a person
-        cv2.circle(image, (round(centre[0]), round(y + size * 0.18)), max(1, round(size * 0.14)),
-                   colour, -1, cv2.LINE_AA)
-        paint(image, rounded(x + size * .28, y + size * .36, x + size * .72, y + size, size * .2),
-              colour)
+        cv2.circle(
+            image,
+            (round(centre[0]), round(y + size * 0.18)),
+            max(1, round(size * 0.14)),
+            colour,
+            -1,
+            cv2.LINE_AA,
+        )
+        paint(
+            image,
+            rounded(x + size * 0.28, y + size * 0.36, x + size * 0.72, y + size, size * 0.2),
+            colour,
+        )
     elif kind == 5:  # a no-sign
-        cv2.circle(image, tuple(int(v) for v in centre), max(1, round(size * 0.42)),
-                   (200, 30, 40), max(1, round(size / 9)), cv2.LINE_AA)
+        cv2.circle(
+            image,
+            tuple(int(v) for v in centre),
+            max(1, round(size * 0.42)),
+            (200, 30, 40),
+            max(1, round(size / 9)),
+            cv2.LINE_AA,
+        )
         a, b = centre - size * 0.29, centre + size * 0.29
-        cv2.line(image, tuple(int(v) for v in a), tuple(int(v) for v in b), (200, 30, 40),
-                 max(1, round(size / 9)), cv2.LINE_AA)
+        cv2.line(
+            image,
+            tuple(int(v) for v in a),
+            tuple(int(v) for v in b),
+            (200, 30, 40),
+            max(1, round(size / 9)),
+            cv2.LINE_AA,
+        )
     elif kind == 6:  # petals
         for turn in np.linspace(0, 360, int(rng.integers(4, 9)), endpoint=False):
             angle = np.deg2rad(turn)
             at = centre + 0.27 * size * np.array([np.cos(angle), np.sin(angle)])
-            cv2.ellipse(image, tuple(int(v) for v in at),
-                        (max(1, int(size * 0.2)), max(1, int(size * 0.08))), turn, 0, 360, colour,
-                        -1, cv2.LINE_AA)
+            cv2.ellipse(
+                image,
+                tuple(int(v) for v in at),
+                (max(1, int(size * 0.2)), max(1, int(size * 0.08))),
+                turn,
+                0,
+                360,
+                colour,
+                -1,
+                cv2.LINE_AA,
+            )
     else:  # a house
-        paint(image, box(x + size * .2, y + size * .5, x + size * .8, y + size), colour)
-        paint(image, np.array([[x, y + size * .5], [x + size * .5, y], [x + size, y + size * .5]]),
-              colour)
+        paint(image, box(x + size * 0.2, y + size * 0.5, x + size * 0.8, y + size), colour)
+        paint(
+            image,
+            np.array([[x, y + size * 0.5], [x + size * 0.5, y], [x + size, y + size * 0.5]]),
+            colour,
+        )
 
 
 def distractor(rng: Rng, image: ByteArray) -> None:
@@ -273,12 +329,15 @@ def distractor(rng: Rng, image: ByteArray) -> None:
             points = np.cumsum(rng.normal(0, 1, (12, 2)), 0)
             points -= points.min(0)
             points *= np.array([w, h]) / np.maximum(points.max(0), 1e-6)
-            cv2.polylines(mask, [points.astype(np.int32)], False, 255,
-                          int(rng.integers(1, 4)), cv2.LINE_AA)
+            cv2.polylines(
+                mask, [points.astype(np.int32)], False, 255, int(rng.integers(1, 4)), cv2.LINE_AA
+            )
     else:  # a picture in a frame
         flat = colourise(gradient(rng, h, w), [low, high])
         size = min(h, w) * 0.6
-        icon(rng, flat, w / 2 - size / 2, h / 2 - size / 2, size, random_colour(rng, value=(5, 245)))
+        icon(
+            rng, flat, w / 2 - size / 2, h / 2 - size / 2, size, random_colour(rng, value=(5, 245))
+        )
     corners = box(0, 0, w, h) + rng.normal(0, 0.08 * min(w, h), (4, 2)).astype(np.float32)
     matrix = cv2.getPerspectiveTransform(box(0, 0, w, h), corners.astype(np.float32))
     flat = cv2.warpPerspective(flat, matrix, (w, h), flags=cv2.INTER_LINEAR)

@@ -145,9 +145,7 @@ def gradient(rng: Rng, height: int, width: int) -> ByteArray:
     if rng.random() < 0.3:
         x = np.linspace(-1, 1, width, dtype=np.float32) - np.float32(rng.uniform(-1, 1))
         y = np.linspace(-1, 1, height, dtype=np.float32) - np.float32(rng.uniform(-1, 1))
-        ramp = cv2.magnitude(
-            np.repeat(x[None], height, 0), np.repeat(y[:, None], width, 1)
-        )
+        ramp = cv2.magnitude(np.repeat(x[None], height, 0), np.repeat(y[:, None], width, 1))
     else:
         angle = rng.uniform(0, 2 * np.pi)
         x = np.linspace(0, np.cos(angle), width, dtype=np.float32)

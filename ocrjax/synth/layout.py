@@ -1,0 +1,177 @@
+"""Where text goes: planes in perspective, and places that are quiet, free and inside the page.
+
+Coordinates are those of pixel edges, as in `ocrjax.synth.geometry`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+from numpy.typing import ArrayLike
+
+from ocrjax.pages import ByteArray, FloatArray
+from ocrjax.synth.backgrounds import Surface
+from ocrjax.synth.geometry import mapped, rotation, shift
+from ocrjax.synth.shapes import fill
+from ocrjax.synth.textures import Rng
+
+_CELL = 2  # pixels of the page per cell of the map of what is taken
+_COARSE = 4  # and of the map of how busy the picture is
+TRIES = 14  # places that are looked at for one item
+
+
+class Placer:
+    """Finds places for flat items on one page, and remembers which are taken.
+
+    Args:
+        image: `(H, W, 3)` uint8, the ground.
+        surfaces: planes that lie in it.
+        margin: pixels along the page's edges that stay free.
+    """
+
+    def __init__(self, image: ByteArray, surfaces: Sequence[Surface], *, margin: float) -> None:
+        self.height, self.width = image.shape[:2]
+        self.margin = margin
+        self.surfaces = surfaces
+        self.taken = np.zeros((-(-self.height // _CELL), -(-self.width // _CELL)), np.uint8)
+        small = (-(-self.width // _COARSE), -(-self.height // _COARSE))
+        self.busy = cv2.integral(cv2.resize(edge_energy(image), small, None, 0, 0, cv2.INTER_AREA))
+        self.plane_at = np.zeros(small[::-1], np.uint8)
+        for number, surface in enumerate(surfaces, 1):
+            points = np.rint(surface.region / _COARSE).astype(np.int32)
+            cv2.fillPoly(self.plane_at, [np.clip(points, -30000, 30000)], number)
+
+    def busyness(self, centres: np.ndarray, width: float, height: float) -> np.ndarray:
+        """Mean edge energy of upright boxes around the centres, `(N,)`, by an integral image."""
+        rows, columns = self.busy.shape
+        reach = np.array([width, height]) / 2
+        low = np.floor((centres - reach) / _COARSE).astype(int)
+        high = np.ceil((centres + reach) / _COARSE).astype(int)
+        x0, y0 = np.clip(low, 0, (columns - 2, rows - 2)).T
+        x1, y1 = np.clip(high, 1, (columns - 1, rows - 1)).T
+        x1, y1 = np.maximum(x1, x0 + 1), np.maximum(y1, y0 + 1)
+        total = self.busy[y1, x1] - self.busy[y0, x1] - self.busy[y1, x0] + self.busy[y0, x0]
+        return total / ((x1 - x0) * (y1 - y0))
+
+    def is_free(self, polygon: ArrayLike) -> bool:
+        """Whether a convex polygon lies inside the margins and touches nothing that is taken."""
+        polygon = np.asarray(polygon, np.float64)
+        inside = (polygon >= self.margin).all() and (
+            polygon <= (self.width - self.margin, self.height - self.margin)
+        ).all()
+        if not inside:
+            return False
+        x0, y0, mask = self._cells(polygon)
+        part = self.taken[y0 : y0 + mask.shape[0], x0 : x0 + mask.shape[1]]
+        return cv2.countNonZero(cv2.bitwise_and(part, mask)) == 0
+
+    def take(self, polygon: ArrayLike) -> None:
+        """Marks a convex polygon as taken."""
+        x0, y0, mask = self._cells(np.asarray(polygon, np.float64))
+        part = self.taken[y0 : y0 + mask.shape[0], x0 : x0 + mask.shape[1]]
+        np.maximum(part, mask, out=part)
+
+    def _cells(self, polygon: np.ndarray) -> tuple[int, int, ByteArray]:
+        """The cells that a polygon touches: offset and mask."""
+        points = polygon / _CELL
+        x0, y0 = np.maximum(0, np.floor(points.min(0)).astype(int) - 1)
+        x1, y1 = np.ceil(points.max(0)).astype(int) + 2
+        mask = np.zeros(
+            (min(y1, self.taken.shape[0]) - y0, min(x1, self.taken.shape[1]) - x0), np.uint8
+        )
+        cv2.fillConvexPoly(mask, np.rint(points - (x0, y0)).astype(np.int32), 255)
+        return int(x0), int(y0), mask
+
+    def place(
+        self,
+        rng: Rng,
+        *,
+        width: float,
+        height: float,
+        angles: tuple[float, float, float],
+        on_plane: bool,
+        gap: float,
+    ) -> np.ndarray | None:
+        """Looks for the quietest of some chance places for a flat item.
+
+        Args:
+            rng: the source of chance.
+            width: of the item, flat.
+            height: of the item, flat.
+            angles: rotations about x, y and z in degrees, for an item that lies on no surface; on
+                a surface z alone is used, divided by four.
+            on_plane: lay the item on the background's surface where there is one.
+            gap: room to keep around it.
+
+        Returns:
+            The homography from the item's pixels to the page's, or None where no place was free.
+        """
+        page = np.array([self.width, self.height])
+        reach = np.minimum(np.array([width, height]) / 2 + self.margin, page / 2)
+        tries = int(rng.integers(3, TRIES + 1))
+        centres = rng.uniform(reach, page - reach, (tries, 2))
+        order = np.argsort(self.busyness(centres, width, height), kind="stable")
+        corners = np.array(
+            [[-gap, -gap], [width + gap, -gap], [width + gap, height + gap], [-gap, height + gap]]
+        )
+        free = rotation(*angles, focal=1.2 * max(self.width, self.height))
+        to_middle = shift(-width / 2, -height / 2)
+        for centre in centres[order]:
+            matrix = None
+            if on_plane:
+                matrix = self._on_plane(centre, angles[2] / 4)
+            if matrix is None:
+                matrix = shift(*centre) @ free
+            matrix = matrix @ to_middle
+            polygon = mapped(corners, matrix)
+            if _is_upright(corners, matrix) and self.is_free(polygon):
+                self.take(polygon)
+                return matrix
+        return None
+
+    def _on_plane(self, centre: np.ndarray, turn: float) -> np.ndarray | None:
+        """Homography that centres flat pixels on a point of the page, on the surface seen there."""
+        row = min(int(centre[1] / _COARSE), self.plane_at.shape[0] - 1)
+        column = min(int(centre[0] / _COARSE), self.plane_at.shape[1] - 1)
+        number = int(self.plane_at[row, column])
+        if number == 0:
+            return None
+        plane = self.surfaces[number - 1].homography
+        around = np.array([[0, 0], [1, 0], [0, 1]]) * 0.5
+        at = mapped(centre[None], np.linalg.inv(plane))[0]
+        here, right, below = mapped(at + around, plane)
+        wide, tall = np.hypot(*(right - here)) * 2, np.hypot(*(below - here)) * 2
+        if not (tall > 1e-3 and 0.3 < wide / tall < 3):
+            return None
+        scale = np.diag([1 / tall, 1 / tall, 1.0])
+        return np.asarray(plane @ shift(*at) @ scale @ rotation(0, 0, turn, focal=1.0))
+
+
+def _is_upright(corners: np.ndarray, matrix: np.ndarray) -> bool:
+    """Whether a quad stays before the camera, convex, clockwise and not much foreshortened."""
+    homogeneous = np.c_[corners, np.ones(4)] @ matrix.T
+    depth = homogeneous[:, 2]
+    if depth.min() <= 0 or depth.max() / depth.min() > 3:
+        return False
+    points = homogeneous[:, :2] / depth[:, None]
+    ahead = np.roll(points, -1, 0) - points
+    turn = ahead[:, 0] * np.roll(ahead[:, 1], -1) - ahead[:, 1] * np.roll(ahead[:, 0], -1)
+    return bool((turn > 0).all())
+
+
+def edge_energy(image: ByteArray) -> ByteArray:
+    """How busy each place is: `|dx| + |dy|` of the grey picture at half size, `(H/2, W/2)` uint8."""
+    half = cv2.resize(image, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
+    grey = cv2.cvtColor(half, cv2.COLOR_RGB2GRAY)
+    dx = cv2.convertScaleAbs(cv2.Sobel(grey, cv2.CV_16S, 1, 0))
+    dy = cv2.convertScaleAbs(cv2.Sobel(grey, cv2.CV_16S, 0, 1))
+    return cv2.add(dx, dy)
+
+
+def word_mask(quad: FloatArray, x0: int, y0: int, height: int, width: int) -> ByteArray:
+    """Coverage of a quad in the window of the page that starts at `(x0, y0)`."""
+    mask = np.zeros((height, width), np.uint8)
+    fill(mask, quad - np.array([x0, y0], np.float32), 255)
+    return mask
