@@ -40,6 +40,8 @@ _NO_CHARACTER = "\U0010ffff"
 # Chosen so that of the bundled families six fall into "validation" and six into "test", with
 # Cyrillic and Greek in both. Changing it would move families between splits.
 _SPLIT_SALT = b"115"
+_BLANK = np.zeros((0, 0), np.uint8)
+_BLANK.flags.writeable = False
 _HAS_RAQM = bool(features.check("raqm"))
 
 
@@ -120,18 +122,18 @@ def draw(face: ImageFont.FreeTypeFont, text: str) -> tuple[int, int, np.ndarray]
         none; `left` and `top` are its place relative to the pen on the baseline, in pixels, y down.
     """
     left, top, right, bottom = (int(v) for v in face.getbbox(text, anchor="ls"))
-    # One pixel more on every side: the box is rounded, the ink must not be cut.
-    size = (right - left + 2, bottom - top + 2)
-    if right <= left or bottom <= top or max(size) > 8192:
-        return 0, 0, np.zeros((0, 0), np.uint8)
-    image = Image.new("L", size)
-    ImageDraw.Draw(image).text((1 - left, 1 - top), text, fill=255, font=face, anchor="ls")
-    box = image.getbbox()
+    # Two pixels more on every side: the box is rounded, the ink must not be cut.
+    shape = (right - left + 4, bottom - top + 4)
+    if min(shape) < 5 or max(shape) > 8192:
+        return 0, 0, _BLANK
+    sheet = Image.new("L", shape)
+    ImageDraw.Draw(sheet).text((2 - left, 2 - top), text, fill=255, font=face, anchor="ls")
+    box = sheet.getbbox()
     if box is None:
-        return 0, 0, np.zeros((0, 0), np.uint8)
-    ink = np.ascontiguousarray(np.asarray(image)[box[1] : box[3], box[0] : box[2]])
+        return 0, 0, _BLANK
+    ink = np.array(sheet.crop(box))
     ink.flags.writeable = False
-    return left - 1 + box[0], top - 1 + box[1], ink
+    return left - 2 + box[0], top - 2 + box[1], ink
 
 
 @lru_cache(maxsize=4096)

@@ -120,7 +120,8 @@ def graphemes(text: str) -> tuple[str, ...]:
 
 @lru_cache(maxsize=65536)
 def _glyph(font: Font, master: int, cluster: str) -> _Glyph:
-    return _Glyph(*draw(open_face(font, master), cluster))
+    # Only marks on a base need shaping.
+    return _Glyph(*draw(open_face(font, master, shaped=len(cluster) > 1), cluster))
 
 
 @lru_cache(maxsize=65536)
