@@ -86,6 +86,9 @@ def find_boxes(
     reading direction for words up to about 45 degrees from horizontal; for words that run upwards
     or downwards the maps do not tell the direction.
 
+    Polygons are the original's too, but for one case: where a word ends well before its box does,
+    the original folds the polygon over at that end. Here such a word has none.
+
     Args:
         region: `(H, W)` finite numbers, the network's channel 0.
         affinity: `(H, W)` finite numbers, the network's channel 1.
