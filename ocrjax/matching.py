@@ -2,35 +2,19 @@
 
 Three protocols, by name. Their figures mean different things and never go into one column:
 
-`iou`: ICDAR 2015's, as EasyOCR's CRAFT trainer computes it for every data set. Polygons that are not
-valid in shapely's sense are dropped and count nowhere. A found word is "don't care" when more than
-half of its area lies on a single "don't care" truth. Then, truth in order and found in order, the
-first pair of two free words that both count and whose intersection over union is above 0.5 is a
+`iou`: ICDAR 2015's, as EasyOCR's CRAFT trainer computes it for every data set. Polygons that are
+not valid in shapely's sense are dropped and count nowhere. A found word is "don't care" when more
+than half of its area lies on a single "don't care" truth. Then, truth in order and found in order,
+the first pair of two free words that both count and whose intersection over union is above 0.5 is a
 match.
 
-`icdar2013` and `deteval`: after C. Wolf and J.-M. Jolion, "Object count/area graphs for the
-evaluation of object detection and segmentation algorithms" (IJDAR 8(4), 2006), as the two
-localisation scripts of the Robust Reading Competition's challenge 2 compute it. Both compare upright
-boxes of whole pixels (width = right - left + 1), so of a quad or polygon its bounding box counts.
-With recall = intersection / truth area and precision = intersection / found area, of each pair:
-
-1. A found word is "don't care" when its precision on a "don't care" truth is above 0.4.
-2. One to one: recall >= 0.8 and precision >= 0.4, for no other pair of the two words (those that do
-   not count included), and the distance of the two centres is below the mean of the two diagonals:
-   1 to the recall sum and 1 to the precision sum.
-3. One truth to many found: of the free found words with precision >= 0.4, the recalls sum to >= 0.8:
-   0.8 to the recall sum, 0.8 for each found word to the precision sum. With only one such word it
-   counts as one to one.
-4. Many truths to one found: of the free truths with recall >= 0.8, the precisions sum to >= 0.4: 1
-   for each truth to the recall sum and 1 to the precision sum.
-
-The sums of 3 and 4 are rounded to 4 digits. `deteval` is stricter, like Wolf's own program: 2 holds
-only for two words that overlap no other word that counts; 3 and 4 only for a word that overlaps two
-or more. (Wolf's program weighs a truth of 4 with 0.8, the competition's scripts with 1.)
+`icdar2013` and `deteval`: the two of the Robust Reading Competition's focused scene text, in which
+one word may match many; their rules are in `ocrjax.deteval`.
 
 Per picture and protocol: without truth that counts, recall is 1, and precision 0 if a found word
-counts, else 1. (The two scripts look at all found words there. This shows in the figures of single
-pictures only.) Over pictures all sums are added before dividing; what is then undefined is 0.
+counts, else 1. (The competition's two scripts look at all found words there. This shows in the
+figures of single pictures only.) Over pictures all sums are added before dividing; what is then
+undefined is 0.
 """
 
 from __future__ import annotations
@@ -46,6 +30,7 @@ import numpy as np
 import shapely
 from numpy.typing import ArrayLike
 
+from ocrjax.deteval import match_boxes
 from ocrjax.geometry import Bools, Floats, Ints, Outlines, box_pairs, outlines, overlaps
 from ocrjax.pages import Page
 
@@ -182,62 +167,28 @@ class Evaluation:
         return json.dumps(self.to_dict(), ensure_ascii=False)
 
 
-def match_iou(
+def match(
     truth: Polygons,
     care: ArrayLike,
     found: Polygons,
     *,
-    iou: float = 0.5,
-    ignore: float = 0.5,
+    protocol: str = "iou",
+    **options: Any,
 ) -> ImageResult:
-    """Matches the words of one picture by the protocol `iou`.
+    """Matches the words of one picture; for many, `evaluate` is faster.
 
     Args:
         truth: the true words: `(N, 4, 2)`, or N polygons `(P, 2)`.
         care: `(N,)`; False where a true word does not count.
         found: the found words, likewise.
-        iou: a pair's intersection over union must be above this.
-        ignore: a found word does not count when more than this share of it lies on "don't care".
+        protocol: one of `PROTOCOLS`.
+        **options: thresholds of the protocol, as for `evaluate`.
     """
-    return evaluate([truth], [care], [found], protocol="iou", iou=iou, ignore=ignore).images[0]
-
-
-def match_icdar2013(
-    truth: Polygons,
-    care: ArrayLike,
-    found: Polygons,
-    *,
-    recall: float = 0.8,
-    precision: float = 0.4,
-) -> ImageResult:
-    """Matches the words of one picture by the protocol `icdar2013`.
-
-    Args:
-        truth: the true words: `(N, 4, 2)`, or N polygons `(P, 2)`; their bounding boxes count.
-        care: `(N,)`; False where a true word does not count.
-        found: the found words, likewise.
-        recall: how much of a true word must be covered.
-        precision: how much of a found word must be covered.
-    """
-    options = {"recall": recall, "precision": precision}
-    return evaluate([truth], [care], [found], protocol="icdar2013", **options).images[0]
-
-
-def match_deteval(
-    truth: Polygons,
-    care: ArrayLike,
-    found: Polygons,
-    *,
-    recall: float = 0.8,
-    precision: float = 0.4,
-) -> ImageResult:
-    """Matches the words of one picture by the protocol `deteval`; see `match_icdar2013`."""
-    options = {"recall": recall, "precision": precision}
-    return evaluate([truth], [care], [found], protocol="deteval", **options).images[0]
+    return evaluate([truth], [care], [found], protocol=protocol, **options).images[0]
 
 
 def evaluate_pages(
-    truth: Sequence[Page], found: Sequence[Page], *, protocol: str = "iou", **options: float
+    truth: Sequence[Page], found: Sequence[Page], *, protocol: str = "iou", **options: Any
 ) -> Evaluation:
     """Scores found pages against true ones.
 
@@ -245,14 +196,19 @@ def evaluate_pages(
         truth: the labels; `care` of their words says which count.
         found: the found words of the same pictures in the same order.
         protocol: one of `PROTOCOLS`.
-        **options: thresholds of the protocol: see `match_iou` and `match_icdar2013`.
+        **options: thresholds of the protocol, as for `evaluate`.
 
     Raises:
         ValueError: different numbers of pages, or two pages that are not of the same picture by
             the names of their files.
     """
     for index, (a, b) in enumerate(zip(truth, found, strict=False)):
-        if a.path and b.path and a.path != b.path and PurePath(a.path).stem != PurePath(b.path).stem:
+        if (
+            a.path
+            and b.path
+            and a.path != b.path
+            and PurePath(a.path).stem != PurePath(b.path).stem
+        ):
             raise ValueError(
                 f"page {index} is {a.path} among the truth but {b.path} among the found: "
                 "both lists must be in the same order"
@@ -274,7 +230,7 @@ def evaluate(
     *,
     protocol: str = "iou",
     names: Sequence[str | None] | None = None,
-    **options: float,
+    **options: Any,
 ) -> Evaluation:
     """Scores the words of many pictures; arrays instead of pages.
 
@@ -284,7 +240,11 @@ def evaluate(
         found: for each picture its found words.
         protocol: one of `PROTOCOLS`.
         names: of the pictures.
-        **options: thresholds of the protocol: see `match_iou` and `match_icdar2013`.
+        **options: thresholds, to be named beside the scores when they are not the protocol's own.
+            Of `iou`: `iou` (0.5), which the intersection over union of a pair must exceed, and
+            `ignore` (0.5), the share of a found word on "don't care" above which it does not count.
+            Of `icdar2013` and `deteval`: `recall` (0.8) and `precision` (0.4), which the shares of
+            the true and of the found word that the other covers must reach.
 
     Raises:
         ValueError: lists of different lengths, an unknown protocol, or a polygon that is none.
@@ -379,7 +339,10 @@ def _iou(
     truth_care = np.bincount(truth.image[care & a.valid], minlength=len(names)).tolist()
     found_care = np.bincount(found.image[~ignored & b.valid], minlength=len(names)).tolist()
     dropped = zip(
-        _by_image(found, ignored), _by_image(truth, ~a.valid), _by_image(found, ~b.valid), strict=True
+        _by_image(found, ignored),
+        _by_image(truth, ~a.valid),
+        _by_image(found, ~b.valid),
+        strict=True,
     )
     return [
         ImageResult(tuple(hits), g, d, float(len(hits)), float(len(hits)), *lost, name=name)
@@ -400,7 +363,7 @@ def _settle(
         ratio[near] = shapely.area(shapely.intersection(first, second)) / shapely.area(whole)
 
 
-def _wolf(
+def _deteval(
     truth: _Words,
     care: Bools,
     found: _Words,
@@ -414,99 +377,33 @@ def _wolf(
     for image, name in enumerate(names):
         of_truth = slice(truth.start[image], truth.start[image + 1])
         of_found = slice(found.start[image], found.start[image + 1])
-        boxes = truth.shapes.boxes[of_truth], found.shapes.boxes[of_found]
-        results.append(_wolf_image(*boxes, care[of_truth], recall, precision, single, name))
+        counts = care[of_truth]
+        match = match_boxes(
+            truth.shapes.boxes[of_truth],
+            counts,
+            found.shapes.boxes[of_found],
+            recall=recall,
+            precision=precision,
+            single=single,
+        )
+        results.append(
+            ImageResult(
+                match.pairs,
+                int(counts.sum()),
+                len(match.ignored) - int(match.ignored.sum()),
+                match.recall_sum,
+                match.precision_sum,
+                ignored=tuple(np.flatnonzero(match.ignored).tolist()),
+                name=name,
+            )
+        )
     return results
-
-
-def _wolf_image(
-    truth: Floats,
-    found: Floats,
-    care: Bools,
-    recall: float,
-    precision: float,
-    single: bool,
-    name: str | None,
-) -> ImageResult:
-    truth_size = truth[:, 2:] - truth[:, :2] + 1
-    found_size = found[:, 2:] - found[:, :2] + 1
-    low = np.maximum(truth[:, None, :2], found[None, :, :2])
-    high = np.minimum(truth[:, None, 2:], found[None, :, 2:])
-    shared = np.maximum(high - low + 1, 0).prod(axis=2)
-    covered = shared / truth_size.prod(axis=1)[:, None]  # of the truth: recall
-    filled = shared / found_size.prod(axis=1)[None]  # of the found: precision
-
-    ignored = (filled[~care] > precision).any(axis=0)
-    good = (covered >= recall) & (filled >= precision)
-    alone = (good.sum(axis=1) == 1)[:, None] & (good.sum(axis=0) == 1)
-    live = care[:, None] & ~ignored
-    touch = shared > 0
-    touch_truth = (touch & ~ignored).sum(axis=1)
-    touch_found = (touch & care[:, None]).sum(axis=0)
-    first = good & alone & live
-    if single:
-        first &= (touch_truth == 1)[:, None] & (touch_found == 1)
-    pairs = []
-    free_truth, free_found = care.copy(), ~ignored
-    for g, d in zip(*(index.tolist() for index in np.nonzero(first)), strict=True):
-        apart = np.hypot(*(truth[g, :2] + truth_size[g] / 2 - found[d, :2] - found_size[d] / 2))
-        diagonals = np.hypot(*truth_size[g]) + np.hypot(*found_size[d])
-        if apart / diagonals * 2.0 < 1:
-            pairs.append((g, d))
-            free_truth[g] = free_found[d] = False
-    recall_sum = precision_sum = float(len(pairs))
-
-    def many(part: Floats, gate: Bools, free: Bools, limit: float) -> list[int]:
-        """Returns the free words past the gate whose parts add up to the limit; else none."""
-        chosen = np.flatnonzero(gate & free).tolist()
-        total = 0.0
-        for index in chosen:
-            total += part[index]
-        return chosen if np.round(total, 4) >= limit else []
-
-    # What is free only shrinks: words that reach the limit now are all that can.
-    gate = (filled >= precision) & free_found
-    hopeful = free_truth & ((covered * gate).sum(axis=1) > recall - 1e-4)
-    if single:
-        hopeful &= touch_truth >= 2
-    for g in np.flatnonzero(hopeful).tolist():
-        chosen = many(covered[g], gate[g], free_found, recall)
-        if chosen:
-            free_truth[g] = False
-            free_found[chosen] = False
-            pairs += [(g, d) for d in chosen]
-            weight = 1.0 if len(chosen) == 1 else 0.8
-            recall_sum += weight
-            precision_sum += weight * len(chosen)
-
-    gate = (covered >= recall) & free_truth[:, None]
-    hopeful = free_found & ((filled * gate).sum(axis=0) > precision - 1e-4)
-    if single:
-        hopeful &= touch_found >= 2
-    for d in np.flatnonzero(hopeful).tolist():
-        chosen = many(filled[:, d], gate[:, d], free_truth, precision)
-        if chosen:
-            free_found[d] = False
-            free_truth[chosen] = False
-            pairs += [(g, d) for g in chosen]
-            recall_sum += len(chosen)
-            precision_sum += 1.0
-
-    return ImageResult(
-        tuple(pairs),
-        int(care.sum()),
-        int((~ignored).sum()),
-        recall_sum,
-        precision_sum,
-        ignored=tuple(np.flatnonzero(ignored).tolist()),
-        name=name,
-    )
 
 
 _MATCHERS: dict[str, Callable[..., list[ImageResult]]] = {
     "iou": _iou,
-    "icdar2013": partial(_wolf, single=False),
-    "deteval": partial(_wolf, single=True),
+    "icdar2013": partial(_deteval, single=False),
+    "deteval": partial(_deteval, single=True),
 }
 PROTOCOLS = tuple(_MATCHERS)
 """The names that `protocol` may have."""
@@ -530,7 +427,9 @@ class Interval:
 def bootstrap_hmean(
     evaluation: Evaluation, *, samples: int = 10_000, level: float = 0.95, seed: int = 0
 ) -> Interval:
-    """Returns the hmean with a percentile bootstrap interval over pictures.
+    """Returns the hmean with a percentile bootstrap interval (Efron 1979) over pictures.
+
+    Words of one picture are found or missed together, so pictures are drawn, not words.
 
     Args:
         evaluation: at least one picture.
@@ -592,10 +491,10 @@ def _resample(counts: Floats, *, samples: int, seed: int) -> Floats:
         draws += number * np.arange(rows, dtype=np.int32)[:, None]
         times = np.bincount(draws.reshape(-1), minlength=rows * number).reshape(rows, number)
         sums[begin : begin + rows] = times.astype(np.float64) @ counts
-    sums = sums.reshape(samples, -1, 4)
+    table = sums.reshape(samples, -1, 4)
     # 0 / 0 is 0, as for the pictures themselves.
-    recall = sums[:, :, 0] / np.maximum(sums[:, :, 1], 1)
-    precision = sums[:, :, 2] / np.maximum(sums[:, :, 3], 1)
+    recall = table[:, :, 0] / np.maximum(table[:, :, 1], 1)
+    precision = table[:, :, 2] / np.maximum(table[:, :, 3], 1)
     total = precision + recall
     return 2 * precision * recall / np.where(total == 0, 1, total)
 
