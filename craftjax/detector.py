@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -193,6 +195,14 @@ class Detector:
         variables = load_variables(path) if path.is_dir() else from_state_dict(load_weights(path))
         return cls(variables, options=options, dtype=dtype)
 
+    @cached_property
+    def fingerprint(self) -> str:
+        """Stands for the weights and the type they are computed in."""
+        digest = hashlib.md5(str(np.dtype(self._model.dtype)).encode())
+        for leaf in jax.tree_util.tree_leaves(self._variables):
+            digest.update(np.asarray(leaf).tobytes())
+        return digest.hexdigest()
+
     @property
     def programs(self) -> int:
         """Number of input sizes that were compiled for so far."""
@@ -251,7 +261,7 @@ class Detector:
             except ImageError as error:
                 yield index, error
                 continue
-            fits[index] = size, _fit(size, options)
+            fits[index] = size, fit_of(size, options)
         shapes = self._plan([fit.padded for _, fit in fits.values()], options)
         batches = _batches(dict(zip(fits, shapes, strict=True)), options.batch_size)
         in_flight: deque[tuple[list[int], Any]] = deque()
@@ -328,7 +338,8 @@ def _batch_size(batch_size: int | None) -> int:
     return batch_size or (1 if jax.default_backend() == "cpu" else 8)
 
 
-def _fit(size: Shape, options: DetectorOptions) -> Fit:
+def fit_of(size: Shape, options: DetectorOptions) -> Fit:
+    """How a page of this height and width is scaled onto the network's input."""
     canvas = None if options.tile else options.canvas_size
     return fit_page(*size, canvas_size=canvas, mag_ratio=options.mag_ratio)
 

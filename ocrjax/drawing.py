@@ -54,5 +54,7 @@ def draw_scores(image: ByteArray, maps: FloatArray) -> ByteArray:
     for channel in range(2):
         score = cv2.resize(np.clip(maps[:, :, channel], 0, 1), (width, height))
         heat = cv2.applyColorMap(np.rint(score * 255).astype(np.uint8), cv2.COLORMAP_JET)
-        sides.append(cv2.addWeighted(image, 0.5, cv2.cvtColor(heat, cv2.COLOR_BGR2RGB), 0.5, 0))
+        share = (0.75 * np.sqrt(score))[:, :, None]
+        mixed = image * (1 - share) + cv2.cvtColor(heat, cv2.COLOR_BGR2RGB) * share
+        sides.append(np.rint(mixed).astype(np.uint8))
     return np.hstack(sides)

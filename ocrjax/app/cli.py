@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Callable, Sequence
 
-from absl import app
+from absl import app, logging
 from absl.flags import argparse_flags
 
 from ocrjax.app import convert, detect
@@ -28,6 +28,7 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
 
 
 def _run(arguments: argparse.Namespace) -> int:
+    logging.set_verbosity(logging.WARNING)
     run: Callable[[argparse.Namespace], int] = arguments.run
     try:
         return run(arguments)

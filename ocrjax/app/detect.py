@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -128,6 +127,5 @@ def _write(path: Path, pages: list[Page]) -> None:
         return
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")
-    text = json.dumps([page.to_dict() for page in pages], ensure_ascii=False, indent=1)
-    part.write_text(text + "\n", encoding="utf-8")
+    part.write_text("[\n" + ",\n".join(page.to_json() for page in pages) + "\n]\n", encoding="utf-8")
     part.replace(path)

@@ -1,0 +1,260 @@
+"""Evaluation of a detector on labelled pictures: forward once, then any thresholds and protocol."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from craftjax.boxes import find_boxes, scale_boxes
+from craftjax.detector import Detector, DetectorOptions, Scores, fit_of
+from ocrjax.images import ImageError
+from ocrjax.matching import Evaluation, Interval, bootstrap_hmean, evaluate
+from ocrjax.pages import FloatArray, Page
+
+# Options that change the network's input or what is kept of its output.
+_SCORE_OPTIONS = ("canvas_size", "mag_ratio", "pad", "tile", "max_area", "tile_margin")
+
+
+class EvaluationError(ValueError):
+    """Nothing, or not everything, can be evaluated; the message says why."""
+
+
+class ScoreCache:
+    """Score maps on disk, so that an evaluation resumes and a sweep needs no second forward pass.
+
+    One `.npy` file a picture, in a folder whose name stands for the weights and the options that
+    change scores. Files are written whole or not at all.
+    """
+
+    def __init__(self, root: str | Path, *, fingerprint: str, options: DetectorOptions) -> None:
+        parts = {name: getattr(options, name) for name in _SCORE_OPTIONS}
+        text = json.dumps([fingerprint, parts], sort_keys=True)
+        self._options = options
+        self.folder = Path(root) / hashlib.md5(text.encode()).hexdigest()[:16]
+        self.folder.mkdir(parents=True, exist_ok=True)
+        (self.folder / "options.json").write_text(text + "\n", encoding="utf-8")
+
+    def _path(self, page: Page) -> Path:
+        path = Path(str(page.path))
+        stat = path.stat()
+        name = f"{path.resolve()}:{stat.st_size}:{stat.st_mtime_ns}"
+        return self.folder / f"{path.stem}.{hashlib.md5(name.encode()).hexdigest()[:8]}.npy"
+
+    def load(self, page: Page) -> Scores | None:
+        """Returns a page's scores if they are there."""
+        path = self._path(page)
+        if not path.exists():
+            return None
+        maps: FloatArray = np.load(path)
+        fit = fit_of((page.height, page.width), self._options)
+        return Scores(maps, fit, page.height, page.width)
+
+    def save(self, page: Page, scores: Scores) -> None:
+        """Keeps a page's scores."""
+        path = self._path(page)
+        part = path.with_suffix(".part")
+        with part.open("wb") as file:
+            np.save(file, scores.maps)
+        part.replace(path)
+
+
+def score_pages(
+    detector: Detector,
+    truth: Sequence[Page],
+    *,
+    options: DetectorOptions,
+    cache: ScoreCache | None = None,
+) -> Iterator[tuple[int, Scores | ImageError]]:
+    """Yields every page's index with its scores, from the cache where they are there.
+
+    Args:
+        detector: with its weights.
+        truth: pages with paths; only their pictures are used.
+        options: how to scale and score.
+        cache: takes the scores that are computed.
+    """
+    missing = []
+    for index, page in enumerate(truth):
+        scores = cache.load(page) if cache else None
+        if scores is None:
+            missing.append(index)
+        else:
+            yield index, scores
+    paths = [truth[index].path for index in missing]
+    for position, result in detector.score(paths, options=options):
+        index = missing[position]
+        if cache is not None and isinstance(result, Scores):
+            cache.save(truth[index], result)
+        yield index, result
+
+
+@dataclass(frozen=True, slots=True)
+class OperatingPoint:
+    """Thresholds with what they reached.
+
+    Attributes:
+        text_threshold: see `DetectorOptions`, as the other two.
+        link_threshold: likewise.
+        low_text: likewise.
+        evaluation: of the words that these thresholds give.
+    """
+
+    text_threshold: float
+    link_threshold: float
+    low_text: float
+    evaluation: Evaluation
+
+    @property
+    def thresholds(self) -> dict[str, float]:
+        """The three by name."""
+        return {
+            "text_threshold": self.text_threshold,
+            "link_threshold": self.link_threshold,
+            "low_text": self.low_text,
+        }
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values without the pictures."""
+        e = self.evaluation
+        scores = {"precision": e.precision, "recall": e.recall, "hmean": e.hmean}
+        return {**self.thresholds, **scores, "protocol": e.protocol, "images": len(e.images)}
+
+
+def sweep(
+    detector: Detector,
+    truth: Sequence[Page],
+    *,
+    options: DetectorOptions,
+    text_thresholds: Sequence[float],
+    link_thresholds: Sequence[float],
+    low_texts: Sequence[float],
+    protocol: str = "iou",
+    cache: ScoreCache | None = None,
+    report: Callable[[int], None] | None = None,
+) -> list[OperatingPoint]:
+    """Evaluates every combination of thresholds with one forward pass for each picture.
+
+    Args:
+        detector: with its weights.
+        truth: labels, with the pictures' paths.
+        options: how to scale and score; its thresholds are not used.
+        text_thresholds: to try; boxes are found once for the lowest and then filtered.
+        link_thresholds: to try.
+        low_texts: to try.
+        protocol: one of `ocrjax.matching.PROTOCOLS`.
+        cache: of score maps.
+        report: called with the number of pages done so far.
+
+    Returns:
+        One point for each combination, the best hmean first.
+
+    Raises:
+        EvaluationError: no pages, or a picture that cannot be read.
+    """
+    if not truth:
+        raise EvaluationError("no labelled pictures to evaluate")
+    pairs = list(product(link_thresholds, low_texts))
+    found: dict[tuple[float, float, float], list[list[FloatArray]]] = {
+        (text, *pair): [[] for _ in truth] for text in text_thresholds for pair in pairs
+    }
+    scored = score_pages(detector, truth, options=options, cache=cache)
+    for done, (index, scores) in enumerate(scored, 1):
+        if isinstance(scores, ImageError):
+            raise EvaluationError(f"cannot evaluate without every picture: {scores}") from scores
+        maps = scores.valid(options.border)
+        for link, low in pairs:
+            boxes = find_boxes(
+                maps[:, :, 0],
+                maps[:, :, 1],
+                text_threshold=min(text_thresholds),
+                link_threshold=link,
+                low_text=low,
+            )
+            quads = scale_boxes(boxes, scores.fit.ratio).quads
+            for text in text_thresholds:
+                # The comparison is the one that `find_boxes` makes, in float32.
+                found[text, link, low][index] = list(quads[boxes.scores >= np.float32(text)])
+        if report:
+            report(done)
+    words = [[word.outline for word in page.words] for page in truth]
+    care = [page.care for page in truth]
+    names = [page.path for page in truth]
+    points = [
+        OperatingPoint(*key, evaluate(words, care, value, protocol=protocol, names=names))
+        for key, value in found.items()
+    ]
+    return sorted(points, key=lambda point: -point.evaluation.hmean)
+
+
+def evaluate_detector(
+    detector: Detector,
+    truth: Sequence[Page],
+    *,
+    options: DetectorOptions,
+    protocol: str = "iou",
+    cache: ScoreCache | None = None,
+    report: Callable[[int], None] | None = None,
+) -> OperatingPoint:
+    """Evaluates at the thresholds of `options`; see `sweep`."""
+    (point,) = sweep(
+        detector,
+        truth,
+        options=options,
+        text_thresholds=[options.text_threshold],
+        link_thresholds=[options.link_threshold],
+        low_texts=[options.low_text],
+        protocol=protocol,
+        cache=cache,
+        report=report,
+    )
+    return point
+
+
+def format_points(points: Sequence[OperatingPoint], *, intervals: bool = True) -> str:
+    """A table of operating points; hmean with its 95 % bootstrap interval over pictures."""
+    lines = ["  text   link    low   precision  recall   hmean" + "   95 %" * intervals]
+    for point in points:
+        e = point.evaluation
+        line = (
+            f"{point.text_threshold:6.2f} {point.link_threshold:6.2f} {point.low_text:6.2f}"
+            f"   {e.precision:9.4f} {e.recall:7.4f} {e.hmean:7.4f}"
+        )
+        if intervals:
+            interval: Interval = bootstrap_hmean(e)
+            line += f"   {interval.low:.4f} to {interval.high:.4f}"
+        lines.append(line)
+    return "\n".join(lines)
+
+
+def save_operating_point(path: str | Path, point: OperatingPoint, options: DetectorOptions) -> None:
+    """Writes thresholds and scaling as JSON, for `load_operating_point`."""
+    path = Path(path)
+    chosen = asdict(replace(options, **point.thresholds))
+    part = path.with_name(path.name + ".part")
+    part.write_text(json.dumps({"options": chosen, "measured": point.to_dict()}, indent=1) + "\n")
+    part.replace(path)
+
+
+def operating_point_path(weights: str | Path) -> Path:
+    """Where the operating point of a weights file or a checkpoint lies: beside it."""
+    path = Path(weights)
+    return path.with_name(f"{path.name}.operating_point.json")
+
+
+def load_operating_point(path: str | Path) -> DetectorOptions:
+    """Reads the options that `save_operating_point` wrote.
+
+    Raises:
+        EvaluationError: the file is missing or something else.
+    """
+    try:
+        return DetectorOptions(**json.loads(Path(path).read_text())["options"])
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise EvaluationError(f"{path}: not an operating point: {error}") from error
