@@ -53,7 +53,6 @@ _SAFETENSORS_DTYPES = {
     "BF16": "bfloat16",
     "F32": "float32",
     "F64": "float64",
-    "C64": "complex64",
 }
 _TORCH_NAMES = {dtype: name for name, dtype in DTYPES.items()}
 _STORAGE_NAMES = {DTYPES[name]: storage for storage, name in STORAGES.items()}

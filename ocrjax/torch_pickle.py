@@ -24,7 +24,7 @@ MAX_PICKLE_BYTES = 1 << 26
 MAX_STEPS = 2_000_000
 # Integers hash to themselves, so a file can choose keys that collide; their number has to be small
 # enough for the quadratic time that this costs.
-INT_KEY_STEPS = 64
+INT_KEY_STEPS = 200
 MAX_DIMS = 64  # numpy's and torch's own limit
 INT_LIMIT = 1 << 63
 
@@ -298,6 +298,8 @@ class Machine:
             # The hash of a nested tuple recurses without limit.
             if type(key) is int:
                 self.pay(INT_KEY_STEPS)
+                if not -INT_LIMIT <= key < INT_LIMIT:
+                    raise TorchFileError("a dict has a key that is no 64-bit number: damaged")
             elif type(key) is not str:
                 raise TorchFileError(
                     f"a dict has a key of type {type(key).__name__}, expected a string or an int"

@@ -22,7 +22,7 @@ MAX_DEPTH = 64
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C  # torch/serialization.py: MAGIC_NUMBER
 _LEGACY_VERSION = 1001
 _MAX_MEMBERS = 1 << 17
-_MAX_NODES = 1 << 20
+_MAX_NODES = 1 << 18
 
 
 def read_tree(file: BinaryIO, size: int, max_bytes: int | None) -> Any:

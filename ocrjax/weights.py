@@ -62,9 +62,9 @@ def find_weights(name_or_path: str | Path) -> Path:
         WeightsChecksumError: a file of that name that is not the published one.
     """
     path = Path(name_or_path).expanduser()
-    if path.exists():
-        return path
     name = str(name_or_path)
+    if name and path.exists():
+        return path
     if name not in KNOWN_WEIGHTS:
         raise WeightsNotFoundError(_not_known(name))
     weights = KNOWN_WEIGHTS[name]
