@@ -131,7 +131,8 @@ def draw(face: ImageFont.FreeTypeFont, text: str) -> tuple[int, int, np.ndarray]
     box = sheet.getbbox()
     if box is None:
         return 0, 0, _BLANK
-    ink = np.array(sheet.crop(box))
+    whole = np.frombuffer(sheet.tobytes(), np.uint8).reshape(shape[1], shape[0])
+    ink = whole[box[1] : box[3], box[0] : box[2]].copy()
     ink.flags.writeable = False
     return left - 2 + box[0], top - 2 + box[1], ink
 

@@ -171,7 +171,7 @@ def render_run(
         char_box: "word" as above, or "tight": a quad is its own character's ink.
         stroke: width of an outline around the ink in pixels; fills `Run.stroke_mask`.
         arc: angle that the line bends over, in degrees: positive arches up like a rainbow, negative
-            sags; at most 180.
+            sags; at most 180. Less than half a degree is a straight line.
         jitter: standard deviation of every character's shift across the line, in ems; needs `rng`.
         rng: source of chance, used by `jitter` alone.
 
@@ -183,6 +183,8 @@ def render_run(
         ValueError: empty text, or a size, arc or stroke out of bounds.
     """
     clusters = graphemes(text)
+    if abs(arc) < 0.5:
+        arc = 0.0
     if not MIN_SIZE <= size <= MAX_SIZE:
         raise ValueError(f"size {size}: expected {MIN_SIZE:g} to {MAX_SIZE:g} pixels per em")
     if not 0 <= stroke <= size:
@@ -202,7 +204,6 @@ def render_run(
     if jitter and rng is not None:
         shifts = np.rint(rng.normal(0, jitter * master, len(clusters))).astype(int).tolist()
     words, placed = _place(clusters, font, master, spacing, vertical, shifts)
-    boxes = _boxes(words, placed, vertical, char_box)
 
     # Compose at the master size, with a margin that leaves room for the outline.
     margin = int(np.ceil((np.ceil(stroke) + 1) * master / size))
@@ -222,10 +223,12 @@ def render_run(
         shape = (max(1, round(width * size / master)), max(1, round(height * size / master)))
         mask = cv2.resize(mask, shape, interpolation=cv2.INTER_AREA)
     scale = np.array([mask.shape[1] / width, mask.shape[0] / height])
-    boxes = (boxes - (left, top, left, top)) * np.tile(scale, 2)
+    boxes = _boxes(words, placed, (left, top), scale, vertical, char_box)
     baseline = float(-top * scale[1])
     quads = boxes[:, [[0, 1], [2, 1], [2, 3], [0, 3]]]
     if arc:
+        # Reading between pixels spreads the ink of a small dot by about half a pixel.
+        quads += 0.5 * np.array([(-1, -1), (1, -1), (1, 1), (-1, 1)])
         mask, quads = _bend(mask, quads, arc)
     stroke_mask = None
     if stroke:
@@ -294,25 +297,31 @@ def _place(
 def _boxes(
     words: tuple[tuple[int, int, str], ...],
     placed: list[_Placed],
+    origin: tuple[int, int],
+    scale: np.ndarray,
     vertical: bool,
     char_box: CharBox,
 ) -> np.ndarray:
-    """`(N, 4)` float64 boxes `x0, y0, x1, y1` of the characters, in master pixels."""
+    """`(N, 4)` float64 boxes `x0, y0, x1, y1` of the characters, in pixels of the mask."""
     boxes = np.array(
         [(p.x, p.y, p.x + p.glyph.ink.shape[1], p.y + p.glyph.ink.shape[0]) for p in placed],
         np.float64,
     )
+    boxes -= (*origin, *origin)
+    boxes *= (*scale, *scale)
+    # Whole pixels: the reduction spreads the ink over every pixel that it touches.
+    boxes[:, :2] = np.floor(boxes[:, :2] + 1e-6)
+    boxes[:, 2:] = np.ceil(boxes[:, 2:] - 1e-6)
     if char_box == "tight":
         return boxes
     along, across = ([1, 3], [0, 2]) if vertical else ([0, 2], [1, 3])
+    cells = (np.array([p.cell for p in placed]) - origin[vertical]) * scale[int(vertical)]
     for start, end, _ in words:
         word = boxes[start:end]
         word[:, across[0]] = word[:, across[0]].min()
         word[:, across[1]] = word[:, across[1]].max()
-        if end - start > 1:
-            cells = np.array([p.cell for p in placed[start:end]])
-            word[1:, along[0]] = np.minimum(word[1:, along[0]], cells[1:, 0])
-            word[:-1, along[1]] = np.maximum(word[:-1, along[1]], cells[:-1, 1])
+        word[1:, along[0]] = np.minimum(word[1:, along[0]], cells[start + 1 : end, 0])
+        word[:-1, along[1]] = np.maximum(word[:-1, along[1]], cells[start : end - 1, 1])
     return boxes
 
 
