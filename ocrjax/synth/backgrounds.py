@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 from pathlib import Path
 
 import cv2
@@ -32,6 +33,7 @@ from ocrjax.synth.shapes import (
     window,
 )
 from ocrjax.synth.textures import (
+    Colour,
     Rng,
     colourise,
     gradient,
@@ -123,10 +125,22 @@ def _clutter(rng: Rng, image: ByteArray, count: int, *, least: float, most: floa
             paint(image, points, colour)
 
 
+def _sky(rng: Rng) -> Colour:
+    """A colour of the sky: mostly grey or blue, at times that of the evening."""
+    tints = (
+        (150.0, 185.0, 230.0),
+        (205.0, 210.0, 216.0),
+        (110.0, 160.0, 220.0),
+        (225.0, 195.0, 170.0),
+        (190.0, 200.0, 215.0),
+    )
+    return with_luminance(tints[int(rng.integers(0, len(tints)))], rng.uniform(110, 250))
+
+
 def _glass(rng: Rng, height: int, width: int) -> ByteArray:
     """What one sees through or in a pane: the dark inside of a shop, or the sky's reflection."""
     if rng.random() < 0.35:
-        sky = random_colour(rng, saturation=0.15, value=(120, 250))
+        sky = _sky(rng)
         return colourise(noise(rng, "smooth", height, width), shades(sky, contrast=0.4))
     dark = random_colour(rng, saturation=0.25, value=(8, 80) if rng.random() < 0.6 else (60, 210))
     inside = colourise(noise(rng, "cloud", height, width), shades(dark, contrast=0.6))
@@ -160,14 +174,18 @@ def _furnish(rng: Rng, wall: ByteArray, *, shop: bool) -> None:
             wide = min(wide, height * 0.8)
             pane_h, pane_w = height * rng.uniform(0.1, 0.25), height * rng.uniform(0.08, 0.25)
             gap = rng.uniform(1.2, 1.9)
-            glass = _glass(rng, max(4, int(pane_h)), max(4, int(pane_w)))
+            # One view behind all panes, and each reflects the sky a little differently.
+            glass = _glass(rng, height, max(4, int(wide + pane_w)))
             frame = random_colour(rng, saturation=0.1, value=(30, 240))
-            h, w = glass.shape[:2]
+            h, w = max(4, int(pane_h)), max(4, int(pane_w))
             for y in np.arange(height * 0.05, height * 0.8, pane_h * gap).astype(int):
                 for x in np.arange(at, at + wide, pane_w * gap).astype(int):
-                    part = wall[y : y + h, x : x + w]
-                    paint(wall, box(x - 2, y - 2, x + w + 2, y + h + 3), frame)
-                    part[:] = glass[: part.shape[0], : part.shape[1]]
+                    pane = glass[y : y + h, x - int(at) : x - int(at) + w]
+                    part = wall[y : y + pane.shape[0], x : x + pane.shape[1]]
+                    pane = pane[: part.shape[0], : part.shape[1]]
+                    if pane.size:
+                        paint(wall, box(x - 2, y - 2, x + w + 2, y + h + 3), frame)
+                        part[:] = cv2.convertScaleAbs(pane, None, rng.uniform(0.6, 1.1), 0)
         elif kind < 0.85:  # a door
             low, top = height, height * rng.uniform(0.45, 0.6)
             wide = (low - top) * 0.5
@@ -218,7 +236,8 @@ def _corridor(rng: Rng, height: int, width: int) -> tuple[ByteArray, list[Surfac
     up, down = half_h * rng.uniform(0.8, 1.4), half_h * rng.uniform(0.7, 1.1)
     reach = 1.02 * max(vx / half_w, (width - vx) / half_w, vy / up, (height - vy) / down)
     end = np.array([[-half_w, -up], [half_w, -up], [half_w, down], [-half_w, down]])
-    near, far = reach * end + (vx, vy), end + (vx, vy)
+    vanishing = np.array([vx, vy])
+    near, far = reach * end + vanishing, end + vanishing
     surfaces = []
 
     def plane(corners: np.ndarray, tall: int, deep: int) -> np.ndarray:
@@ -239,7 +258,7 @@ def _corridor(rng: Rng, height: int, width: int) -> tuple[ByteArray, list[Surfac
         _lay(image, flat, plane(quad, 512, 512), quad)
 
     if street:
-        sky = random_colour(rng, saturation=0.2, value=(130, 255))
+        sky = _sky(rng)
         image[:] = colourise(noise(rng, "smooth", height, width), shades(sky, contrast=0.35))
     else:
         kind = str(rng.choice(("plaster", "panels", "tiles")))
@@ -269,7 +288,7 @@ def _corridor(rng: Rng, height: int, width: int) -> tuple[ByteArray, list[Surfac
             image,
             haze,
             plane(far, size[1], size[0]),
-            far + [[0, rng.uniform(-up, up)], [0, 0], [0, 0], [0, 0]],
+            far + np.array([[0, rng.uniform(-up, up)], [0, 0], [0, 0], [0, 0]]),
         )
     else:
         spread(list(far), None)
@@ -289,7 +308,7 @@ def _corridor(rng: Rng, height: int, width: int) -> tuple[ByteArray, list[Surfac
             continue
         # Houses of several heights against the sky.
         cuts = np.sort(np.concatenate([[0, 1], rng.uniform(0.1, 0.9, int(rng.integers(1, 4)))]))
-        for start, stop in zip(cuts, cuts[1:], strict=False):
+        for start, stop in pairwise(cuts):
             part = box(start * deep, tall * rng.uniform(0, 0.6), stop * deep, tall)
             region = mapped(part, matrix)
             _lay(image, wall, matrix, region)
@@ -300,7 +319,11 @@ def _corridor(rng: Rng, height: int, width: int) -> tuple[ByteArray, list[Surfac
         if rng.random() < 0.7:
             person(rng, image, x, foot, k * down * rng.uniform(0.85, 1.1))
         else:
-            plant(rng, image, x, foot - k * down * 0.3, k * down * rng.uniform(0.2, 0.6))
+            size = k * down * rng.uniform(0.2, 0.45)
+            trunk = size * 0.06
+            tall = size * rng.uniform(0.5, 1.6)
+            pole(rng, image, x - trunk, 2 * trunk, foot - tall, foot)
+            plant(rng, image, x, foot - tall, size)
     return image, surfaces
 
 
@@ -351,7 +374,7 @@ def _heap(rng: Rng, height: int, width: int) -> tuple[ByteArray, list[Surface]]:
 
 def _nature(rng: Rng, height: int, width: int) -> tuple[ByteArray, list[Surface]]:
     """Sky, hedges, grass and a path."""
-    sky = random_colour(rng, saturation=0.25, value=(110, 255))
+    sky = _sky(rng)
     image = colourise(noise(rng, "smooth", height, width), shades(sky, contrast=0.3))
     line = height * rng.uniform(0.1, 0.6)
     rest = height - int(line)

@@ -122,6 +122,12 @@ class Look:
         )
 
     @property
+    def is_plain(self) -> bool:
+        """Whether letters are of one colour and nothing else."""
+        more = (self.shadow, self.extrude, self.glow, self.gradient, self.texture)
+        return all(one is None for one in more)
+
+    @property
     def room(self) -> float:
         """Ems around the ink that the look needs."""
         return max(self.shadow or 0, self.extrude or 0, 2 * (self.glow or 0)) + 0.02
@@ -149,7 +155,7 @@ def letters(
         `(h, w, 4)` uint8, colours multiplied by their alpha.
     """
     height, width = ink.shape
-    simple = look == Look(*[None] * 6, opacity=look.opacity)
+    simple = look.is_plain and outlined is None
     if simple:
         plain = [cv2.convertScaleAbs(ink, None, c / 255, 0) for c in np.clip(colour, 0, 255)]
         rgba = cv2.merge((*plain, ink))

@@ -125,6 +125,8 @@ class Placer:
             if matrix is None:
                 matrix = shift(*centre) @ free
             matrix = matrix @ to_middle
+            if np.array_equal(matrix[:, :2], np.eye(3)[:, :2]):
+                matrix = np.rint(matrix)  # only moved: by whole pixels, so that it stays sharp
             polygon = mapped(corners, matrix)
             if _is_upright(corners, matrix) and self.is_free(polygon):
                 self.take(polygon)
@@ -162,7 +164,7 @@ def _is_upright(corners: np.ndarray, matrix: np.ndarray) -> bool:
 
 
 def edge_energy(image: ByteArray) -> ByteArray:
-    """How busy each place is: `|dx| + |dy|` of the grey picture at half size, `(H/2, W/2)` uint8."""
+    """How busy each place is: `|dx| + |dy|` of the grey picture at half size, uint8."""
     half = cv2.resize(image, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
     grey = cv2.cvtColor(half, cv2.COLOR_RGB2GRAY)
     dx = cv2.convertScaleAbs(cv2.Sobel(grey, cv2.CV_16S, 1, 0))

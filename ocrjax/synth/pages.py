@@ -26,9 +26,9 @@ from ocrjax.synth.fonts import Font, bundled_fonts, find_fonts, select
 from ocrjax.synth.geometry import mapped, warp
 from ocrjax.synth.glyphs import MAX_SIZE, MIN_SIZE, Run, render_run
 from ocrjax.synth.ink import Item, Look, blend, loose_item, sign_item
-from ocrjax.synth.shapes import distractor, window
+from ocrjax.synth.shapes import box, distractor, paint, window
 from ocrjax.synth.text import drawable_charset, pick_font, sample_text
-from ocrjax.synth.textures import Colour, Rng
+from ocrjax.synth.textures import Colour, Rng, random_colour
 
 _TEXT_TRIES = 20  # texts that are drawn in search of one that some font covers
 _BAD_PICTURES = 8  # pictures in a row that may fail before it is an error
@@ -136,14 +136,14 @@ class PageSource:
         config = self.config
         rng = np.random.Generator(np.random.PCG64([self.seed, index]))
         image, surfaces = self._ground(rng)
+        image = np.ascontiguousarray(image)
         empty = rng.random() < config.empty
         count = draw(rng, config.distractors)
+        placer = layout.Placer(image, surfaces, margin=config.margin)
         if count is not None or (empty and config.distractors.high > 0):
-            more = 6 if empty else 0
-            for _ in range(max(1, round(count or 0)) + more):
-                distractor(rng, image)
-        image = np.ascontiguousarray(image)
-        placed = [] if empty else self._write(rng, image, surfaces)
+            for _ in range(max(1, round(count or 0)) + (6 if empty else 0)):
+                self._distract(rng, image, placer)
+        placed = [] if empty else self._write(rng, image, placer)
         image, blur, hidden = photograph(rng, image, config.effects)
         return image, placed, blur, hidden
 
@@ -169,12 +169,22 @@ class PageSource:
             return backgrounds.plain_ground(rng, height, width), []
         return backgrounds.scene_ground(rng, height, width)
 
-    def _write(
-        self, rng: Rng, image: ByteArray, surfaces: list[backgrounds.Surface]
-    ) -> list[Placed]:
+    def _distract(self, rng: Rng, image: ByteArray, placer: layout.Placer) -> None:
+        """Lays something that looks like text on the ground, where no text will go."""
+        config = self.config
+        flat, alpha = distractor(rng, config.height, config.width)
+        height, width = alpha.shape
+        angles = (0.0, rng.normal(0, 15), rng.normal(0, 4))
+        matrix = placer.place(rng, width=width, height=height, angles=angles, on_plane=True, gap=2)
+        if matrix is None:
+            return
+        over3 = cv2.multiply(flat, cv2.merge((alpha, alpha, alpha)), scale=1 / 255)
+        item = Item(rgba=cv2.merge((*cv2.split(over3), alpha)), ink=alpha, words=())
+        _lay(image, item, matrix)
+
+    def _write(self, rng: Rng, image: ByteArray, placer: layout.Placer) -> list[Placed]:
         """Puts items on the ground until there are enough words, or no room is found."""
         config = self.config
-        placer = layout.Placer(image, surfaces, margin=config.margin)
         wanted = int(rng.integers(config.words[0], config.words[1] + 1))
         placed: list[Placed] = []
         done = 0
@@ -243,7 +253,10 @@ class PageSource:
                 on_plane=on_plane,
                 gap=3,
             )
-            return None if matrix is None else _lay(image, item, matrix)
+            if matrix is None:
+                return None
+            self._fasten(rng, image, placer, item, matrix)
+            return _lay(image, item, matrix)
         line = room > 1 and rng.random() < config.lines
         text, font = self._text(rng, words=min(room, 5) if line else 1)
         size = self._size(rng, len(text))
@@ -279,6 +292,33 @@ class PageSource:
             return None
         ground = _ground_colour(image, matrix, width, height)
         return _lay(image, loose_item(rng, style, look, run, size, ground), matrix)
+
+    def _fasten(
+        self, rng: Rng, image: ByteArray, placer: layout.Placer, item: Item, matrix: np.ndarray
+    ) -> None:
+        """Gives some signs a post below, cords above, or a shadow on what is behind them."""
+        height, width = item.ink.shape
+        kind = rng.random()
+        offset = rng.uniform(-0.06, 0.1, 2) * min(height, width)
+        thick = max(1.0, 0.03 * min(height, width))
+        if kind < 0.4:
+            corners = np.array([[0, 0], [width, 0], [width, height], [0, height]])
+            paint(image, mapped(corners, matrix) + offset, (5.0, 5.0, 8.0), alpha=0.4)
+            return
+        if kind > 0.75:
+            return
+        below = kind < 0.6
+        shares = (0.5,) if below else (0.15, 0.85)
+        colour = random_colour(rng, saturation=0.08, value=(20, 190))
+        for share in shares:
+            x, y = mapped(np.array([share * width, height if below else 0]), matrix)
+            end = placer.height - placer.margin if below else placer.margin
+            # It starts a little outside the sign's own place, which is taken.
+            start = y + 8 if below else y - 8
+            bar = box(x - thick, min(start, end), x + thick, max(start, end))
+            if abs(end - start) > 4 and (end > start) == below and placer.is_free(bar):
+                placer.take(bar)
+                paint(image, box(x - thick, min(y, end), x + thick, max(y, end)), colour)
 
     def _sign(self, rng: Rng, room: int) -> Item | None:
         config = self.config
@@ -374,7 +414,7 @@ def _lay(image: ByteArray, item: Item, matrix: np.ndarray) -> Placed:
 
 def _ground_colour(image: ByteArray, matrix: np.ndarray, width: float, height: float) -> Colour:
     """Mean colour of what lies below a flat item."""
-    corners = mapped([[0, 0], [width, 0], [width, height], [0, height]], matrix)
+    corners = mapped(np.array([[0, 0], [width, 0], [width, height], [0, height]]), matrix)
     where = window(corners, *image.shape[:2])
     assert where is not None
     x0, y0, x1, y1 = where

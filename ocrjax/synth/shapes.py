@@ -14,6 +14,7 @@ from ocrjax.synth.textures import (
     Rng,
     colourise,
     gradient,
+    material,
     noise,
     random_colour,
     shades,
@@ -109,13 +110,13 @@ def person(rng: Rng, image: ByteArray, x: float, foot: float, height: float) -> 
     paint(
         image,
         box(x - wide * 0.7, hip - 2, x - wide * 0.1, foot)
-        + [[0, 0], [0, 0], [-step, 0], [-step, 0]],
+        + np.array([[0, 0], [0, 0], [-step, 0], [-step, 0]]),
         legs,
     )
     paint(
         image,
         box(x + wide * 0.05, hip - 2, x + wide * 0.7, foot)
-        + [[0, 0], [0, 0], [step, 0], [step, 0]],
+        + np.array([[0, 0], [0, 0], [step, 0], [step, 0]]),
         with_luminance(legs, 0.7 * legs[1]),
     )
     body = rounded(x - wide, neck, x + wide, hip + wide * 0.3, wide * 0.6)
@@ -162,10 +163,12 @@ def plant(rng: Rng, image: ByteArray, x: float, y: float, size: float) -> None:
     ball = cv2.blur(ball, (max(1, int(size / 3)),) * 2)
     ragged = cv2.addWeighted(ball, 1, noise(rng, "cloud", h, w, zoom=0.7), 0.8, -110)
     _, mask = cv2.threshold(ragged, 60, 255, cv2.THRESH_BINARY)
-    green = with_luminance((95, 130, 60), rng.uniform(30, 120))
-    leaves = colourise(
-        noise(rng, "leaves", h, w, zoom=rng.uniform(0.25, 1)), shades(green, contrast=0.9)
-    )
+    green = with_luminance((95, 130, 60), rng.uniform(30, 110))
+    grey = noise(rng, "leaves", h, w, zoom=rng.uniform(0.15, 0.5))
+    # Darker below and within, as under the open sky.
+    depth = np.linspace(30, -40, h)[:, None]
+    grey = np.clip(grey + depth, 0, 255).astype(np.uint8)
+    leaves = colourise(grey, shades(green, contrast=0.8))
     over(image[y0:y1, x0:x1], cv2.blur(mask, (3, 3)), leaves)
 
 
@@ -275,30 +278,43 @@ def icon(rng: Rng, image: ByteArray, x: float, y: float, size: float, colour: Co
         )
 
 
-def distractor(rng: Rng, image: ByteArray) -> None:
-    """Draws something that has the strokes of text, but is none, somewhere on the page.
+def distractor(rng: Rng, height: int, width: int) -> tuple[ByteArray, ByteArray]:
+    """Draws something flat that has the strokes of text, but is none.
 
-    Stripes, railings, grids, bricks, bar codes, zebra crossings, rows of windows, icons, leaves.
+    Stripes, railings, grids, bar codes, rows of icons, books, scribbles, framed pictures, bricks.
+
+    Args:
+        rng: the source of chance.
+        height: of the page that it is for.
+        width: of the page.
+
+    Returns:
+        picture: `(h, w, 3)` uint8, RGB.
+        alpha: `(h, w)` uint8.
     """
-    height, width = image.shape[:2]
     kind = int(rng.integers(0, 8))
-    w = int(width * rng.uniform(0.08, 0.4))
-    h = int(height * rng.uniform(0.05, 0.3))
-    x, y = int(rng.integers(0, width - w)), int(rng.integers(0, height - h))
-    flat = np.zeros((h, w, 3), np.uint8)
+    w = max(8, int(width * rng.uniform(0.06, 0.35)))
+    h = max(8, int(height * rng.uniform(0.04, 0.22)))
     low = random_colour(rng, value=(5, 245))
     high = random_colour(rng, value=(5, 245))
-    flat[:] = np.array(low, np.uint8)
-    mask = np.full((h, w), 255, np.uint8)
+    flat = np.empty((h, w, 3), np.uint8)
+    flat[:] = np.array(low).astype(np.uint8)
+    alpha = np.full((h, w), 255, np.uint8)
     if kind == 0:  # stripes, a railing
         period = rng.uniform(4, 24)
         share = rng.uniform(0.2, 0.6)
+        through = rng.random() < 0.5
+        if through:
+            alpha[:] = 0
         for at in np.arange(0, w, period):
-            paint(flat, box(at, 0, at + period * share, h), high)
-        if rng.random() < 0.5:
-            mask[:] = np.where((flat == np.array(low, np.uint8)).all(2), 0, 255)
+            bar = box(at, 0, at + period * share, h)
+            fill(alpha, bar, 255)
+            paint(flat, bar, high)
+        if through:
+            paint(flat, box(0, 0, w, h * 0.08), high)
+            fill(alpha, box(0, 0, w, h * 0.08), 255)
     elif kind == 1:  # a grid: vents, windows, wire
-        px, py = rng.uniform(5, 40, 2)
+        px, py = rng.uniform(8, 40, 2)
         share = rng.uniform(0.15, 0.6)
         for ax in np.arange(0, w, px):
             for ay in np.arange(0, h, py):
@@ -312,34 +328,31 @@ def distractor(rng: Rng, image: ByteArray) -> None:
     elif kind == 3:  # a row of icons
         size = min(h, w, rng.uniform(14, 60))
         for at in np.arange(0, w - size + 1, size * rng.uniform(1.1, 1.8)):
-            icon(rng, flat, at, rng.uniform(0, h - size), size, high)
-    elif kind == 4:  # leaves
-        plant(rng, image, x + w / 2, y + h / 2, max(w, h) / 2)
-        return
+            icon(rng, flat, at, rng.uniform(0, max(0.01, h - size)), size, high)
+    elif kind == 4:  # bricks, tiles, slats
+        name = str(rng.choice(("brick", "tiles", "shutter", "planks")))
+        flat = material(rng, h, w, kind=name)
     elif kind == 5:  # bottles, books: upright things in a row
+        flat[:] = np.array(with_luminance(low, 25)).astype(np.uint8)
         at = 0.0
         while at < w:
             wide = rng.uniform(4, 20)
-            colour = random_colour(rng, saturation=0.5, value=(20, 230))
+            colour = random_colour(rng, saturation=0.4, value=(20, 220))
             paint(flat, rounded(at, h * rng.uniform(0, 0.4), at + wide, h, wide / 3), colour)
             at += wide + rng.uniform(0, 3)
-    elif kind == 6:  # hanging cables, scribbles
-        mask[:] = 0
-        for _ in range(int(rng.integers(2, 6))):
+    elif kind == 6:  # cables, scribbles
+        alpha[:] = 0
+        flat[:] = np.array(high).astype(np.uint8)
+        for _ in range(int(rng.integers(1, 5))):
             points = np.cumsum(rng.normal(0, 1, (12, 2)), 0)
             points -= points.min(0)
             points *= np.array([w, h]) / np.maximum(points.max(0), 1e-6)
-            cv2.polylines(
-                mask, [points.astype(np.int32)], False, 255, int(rng.integers(1, 4)), cv2.LINE_AA
-            )
+            thick = int(rng.integers(1, 4))
+            cv2.polylines(alpha, [points.astype(np.int32)], False, 255, thick, cv2.LINE_AA)
     else:  # a picture in a frame
         flat = colourise(gradient(rng, h, w), [low, high])
         size = min(h, w) * 0.6
-        icon(
-            rng, flat, w / 2 - size / 2, h / 2 - size / 2, size, random_colour(rng, value=(5, 245))
-        )
-    corners = box(0, 0, w, h) + rng.normal(0, 0.08 * min(w, h), (4, 2)).astype(np.float32)
-    matrix = cv2.getPerspectiveTransform(box(0, 0, w, h), corners.astype(np.float32))
-    flat = cv2.warpPerspective(flat, matrix, (w, h), flags=cv2.INTER_LINEAR)
-    mask = cv2.warpPerspective(mask, matrix, (w, h), flags=cv2.INTER_LINEAR)
-    over(image[y : y + h, x : x + w], mask, flat)
+        ink = random_colour(rng, value=(5, 245))
+        icon(rng, flat, w / 2 - size / 2, h / 2 - size / 2, size, ink)
+    shade = noise(rng, "smooth", h, w)
+    return cv2.multiply(flat, cv2.merge((shade,) * 3), scale=1 / 150), alpha

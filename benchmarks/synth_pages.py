@@ -1,0 +1,120 @@
+"""How fast synthetic pages are made: pages a second on one core, and two workers against one.
+
+    python benchmarks/synth_pages.py [--presets plain scene] [--seconds 20] [--out FILE]
+
+Every figure is the median over chunks of pages, after a warm-up that fills the glyph caches.
+OpenCV is kept to one thread. The workers are spawned processes that each make their own pages;
+their rate is that of all together while all are busy.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import os
+import platform
+import statistics
+import time
+from multiprocessing.synchronize import Barrier
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from ocrjax.synth.config import preset
+from ocrjax.synth.pages import PageSource
+
+CHUNK = 20
+
+
+def rates(name: str, *, seconds: float, warm: int, start: int = 0) -> list[float]:
+    """Pages a second, chunk by chunk, in this process."""
+    cv2.setNumThreads(0)
+    source = PageSource(preset(name), seed=1)
+    for index in range(warm):
+        source[start + index]
+    index = start + warm
+    out = []
+    end = time.perf_counter() + seconds
+    while time.perf_counter() < end:
+        begin = time.perf_counter()
+        for _ in range(CHUNK):
+            source[index]
+            index += 1
+        out.append(CHUNK / (time.perf_counter() - begin))
+    return out
+
+
+def _work(
+    name: str, seconds: float, warm: int, start: int, ready: Barrier, out: multiprocessing.Queue
+) -> None:
+    cv2.setNumThreads(0)
+    source = PageSource(preset(name), seed=1)
+    for index in range(warm):
+        source[start + index]
+    ready.wait()
+    count, begin = 0, time.perf_counter()
+    while time.perf_counter() - begin < seconds:
+        source[start + warm + count]
+        count += 1
+    out.put(count / (time.perf_counter() - begin))
+
+
+def together(name: str, workers: int, *, seconds: float, warm: int) -> float:
+    """Pages a second of several spawned workers that start at once."""
+    context = multiprocessing.get_context("spawn")
+    ready, out = context.Barrier(workers), context.Queue()
+    jobs = [
+        context.Process(target=_work, args=(name, seconds, warm, k * 100_000, ready, out))
+        for k in range(workers)
+    ]
+    for job in jobs:
+        job.start()
+    total = sum(out.get(timeout=30 * seconds + 300) for _ in jobs)
+    for job in jobs:
+        job.join()
+    return float(total)
+
+
+def main() -> None:
+    """Prints a table and writes JSON."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--presets", nargs="+", default=["plain", "scene"])
+    parser.add_argument("--seconds", type=float, default=15.0, help="for each figure")
+    parser.add_argument("--warm", type=int, default=150, help="pages before the clock starts")
+    parser.add_argument("--workers", type=int, default=2, help="0: leave the workers out")
+    parser.add_argument("--out", type=Path, default=Path("exp/benchmarks/synth_pages.json"))
+    args = parser.parse_args()
+    table = {}
+    print(f"{'preset':8s}{'pages/s':>10s}{'slowest':>10s}{'fastest':>10s}   workers")
+    for name in args.presets:
+        chunks = rates(name, seconds=args.seconds, warm=args.warm)
+        row = {"median": statistics.median(chunks), "chunks": chunks}
+        line = f"{name:8s}{row['median']:10.1f}{min(chunks):10.1f}{max(chunks):10.1f}   "
+        if args.workers:
+            # One and several take turns, so that what else the machine does meets both.
+            pairs = [
+                [
+                    together(name, count, seconds=args.seconds / 3, warm=args.warm)
+                    for count in (1, args.workers)
+                ]
+                for _ in range(3)
+            ]
+            one, several = (statistics.median(values) for values in zip(*pairs, strict=True))
+            row |= {"one_worker": one, "workers": several, "ratio": several / one}
+            line += f"1: {one:.1f}, {args.workers}: {several:.1f}, {several / one:.2f}x"
+        print(line, flush=True)
+        table[name] = row
+    machine = {
+        "cpu": platform.processor() or platform.machine(),
+        "cores": os.cpu_count(),
+        "opencv": cv2.__version__,
+        "numpy": np.__version__,
+    }
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    args.out.write_text(json.dumps({"machine": machine, "presets": table}, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
