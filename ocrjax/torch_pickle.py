@@ -20,7 +20,7 @@ import ml_dtypes
 import numpy as np
 
 MAX_PICKLE_BYTES = 1 << 26
-# Weights take about 25 instructions for a tensor, so this is room for 80,000 of them.
+# torch.save writes about 40 instructions for a tensor, so this is room for 50,000 of them.
 MAX_STEPS = 2_000_000
 # Integers hash to themselves, so a file can choose keys that collide; their number has to be small
 # enough for the quadratic time that this costs.
