@@ -1,5 +1,4 @@
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -26,8 +25,6 @@ from ocrjax.matching import (
     paired_bootstrap,
 )
 from ocrjax.pages import Page, Word
-
-GOLDEN = np.load(Path(__file__).parent / "golden" / "craft_golden.npz")
 
 # Made by the public scripts of the Robust Reading Competition (rectangles, inclusive pixels):
 # precision, recall and hmean over the words, and the pairs, of each protocol.
@@ -292,9 +289,9 @@ class TestGeometry:
 
 class TestIou:
     @pytest.mark.parametrize("case", range(12))
-    def test_golden(self, case):
-        truth, ignore = GOLDEN[f"ev{case}_gt"], GOLDEN[f"ev{case}_ig"]
-        result = match(truth, ~ignore, GOLDEN[f"ev{case}_det"])
+    def test_golden(self, golden, case):
+        truth, ignore = golden[f"ev{case}_gt"], golden[f"ev{case}_ig"]
+        result = match(truth, ~ignore, golden[f"ev{case}_det"])
         assert [
             result.truth_care,
             result.found_care,
@@ -302,7 +299,7 @@ class TestIou:
             result.precision,
             result.recall,
             result.hmean,
-        ] == GOLDEN[f"ev{case}_res"].tolist()
+        ] == golden[f"ev{case}_res"].tolist()
 
     def test_iou_of_a_half_is_no_match(self):
         truth = [rect(0, 0, 10, 10)]
