@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -25,6 +26,9 @@ from ocrjax.matching import (
     paired_bootstrap,
 )
 from ocrjax.pages import Page, Word
+from ocrjax.readers.icdar import read_icdar_folder
+
+SHARED = Path(__file__).parents[2] / "shared"
 
 # Made by the public scripts of the Robust Reading Competition (rectangles, inclusive pixels):
 # precision, recall and hmean over the words, and the pairs, of each protocol.
@@ -539,3 +543,21 @@ class TestBootstrap:
             bootstrap_hmean(evaluate([], [], []))
         with pytest.raises(ValueError, match="level"):
             bootstrap_hmean(a, level=1)
+
+
+@pytest.mark.parametrize(
+    ("key", "folder"), [("icdar2015_det_dev", "icdar2015/det_dev"), ("icdar2003", "icdar2003")]
+)
+def test_the_originals_scores_of_real_photos(key, folder):
+    """The original's boxes, scored by the original."""
+    peer = SHARED / "golden" / "peer_boxes.json"
+    root = SHARED / "datasets" / folder
+    if not peer.exists() or not root.is_dir():
+        pytest.skip("the real photos are not here")
+    recorded = json.loads(peer.read_text())[key]
+    pages = read_icdar_folder(root / "images", root / "gt")
+    for thresholds, scores in recorded["scores"].items():
+        found = [recorded["images"][Path(page.path).stem][thresholds] for page in pages]
+        result = evaluate([page.quads for page in pages], [page.care for page in pages], found)
+        for name in ("precision", "recall", "hmean"):
+            assert getattr(result, name) == pytest.approx(scores[name], abs=5.1e-6)
