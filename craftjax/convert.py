@@ -58,7 +58,9 @@ def to_state_dict(variables: Mapping[str, Any]) -> dict[str, np.ndarray]:
     return dict(sorted(state.items(), key=lambda item: _torch_order(item[0])))
 
 
-def from_state_dict(state: Mapping[str, np.ndarray], *, width: float | None = None) -> dict[str, Any]:
+def from_state_dict(
+    state: Mapping[str, np.ndarray], *, width: float | None = None
+) -> dict[str, Any]:
     """Returns Flax variables from a bare PyTorch state dict.
 
     Args:

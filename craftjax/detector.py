@@ -322,7 +322,9 @@ class Detector:
         if len(tiling) > 1:
             one = [
                 score_tiles(
-                    image, tiling, lambda tile: np.asarray(self._apply(self._variables, tile[None]))[0]
+                    image,
+                    tiling,
+                    lambda tile: np.asarray(self._apply(self._variables, tile[None]))[0],
                 )
                 for image in inputs
             ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -236,7 +236,7 @@ def format_points(points: Sequence[OperatingPoint], *, intervals: bool = True) -
 def save_operating_point(path: str | Path, point: OperatingPoint, options: DetectorOptions) -> None:
     """Writes thresholds and scaling as JSON, for `load_operating_point`."""
     path = Path(path)
-    chosen = asdict(replace(options, **point.thresholds))
+    chosen = {**asdict(options), **point.thresholds}
     part = path.with_name(path.name + ".part")
     part.write_text(json.dumps({"options": chosen, "measured": point.to_dict()}, indent=1) + "\n")
     part.replace(path)

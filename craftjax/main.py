@@ -1,7 +1,6 @@
-r"""Entry point of the detector: evaluates it and tunes its thresholds.
+"""Entry point of the detector: evaluates it and tunes its thresholds.
 
-    python -m craftjax.main --config=configs/ic15.py --mode=evaluate --weights=craft_mlt_25k \
-        --images=DIR --gt=DIR
+Example: `python -m craftjax.main --config=configs/ic15.py --images=DIR --gt=DIR`.
 """
 
 from __future__ import annotations

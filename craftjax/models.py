@@ -32,8 +32,8 @@ MIN_SIZE = 16
 BATCH_NORM_EPSILON = 1e-5
 BATCH_NORM_MOMENTUM = 0.9  # torch's momentum 0.1
 
-# Slices 1 to 4 are torchvision's `vgg16_bn().features[0:39]`; the key is the index there. Each entry
-# is a convolution with its BatchNorm behind it (index + 1); "pool" and "relu" come before it.
+# Slices 1 to 4 are torchvision's `vgg16_bn().features[0:39]`. Each entry is the index there of a
+# convolution, its channels, and what comes before it; its BatchNorm has the next index.
 _ENCODER: Mapping[str, tuple[tuple[int, int, tuple[str, ...]], ...]] = {
     "slice1": ((0, 64, ()), (3, 64, ("relu",)), (7, 128, ("relu", "pool")), (10, 128, ("relu",))),
     "slice2": ((14, 256, ("pool",)), (17, 256, ("relu",))),

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import product
+from itertools import pairwise, product
 
 import numpy as np
 
@@ -108,13 +108,14 @@ def _origins(size: int, tile: int, count: int) -> tuple[int, ...]:
     if count == 1:
         return (0,)
     step = (size - tile) / (count - 1)
-    return tuple(int(i * step) // MULTIPLE * MULTIPLE for i in range(count - 1)) + (size - tile,)
+    return tuple(
+        size - tile if i == count - 1 else int(i * step) // MULTIPLE * MULTIPLE
+        for i in range(count)
+    )
 
 
 def _seams(origins: tuple[int, ...], tile: int, size: int) -> list[tuple[int, int, int]]:
     """Origin, first and end pixel that each tile gives: seams lie in the middle of overlaps."""
-    middles = [
-        (second + first + tile) // 4 * 2 for first, second in zip(origins, origins[1:], strict=False)
-    ]
+    middles = [(second + first + tile) // 4 * 2 for first, second in pairwise(origins)]
     edges = [0, *middles, size]
-    return list(zip(origins, edges, edges[1:], strict=False))
+    return [(origin, *edge) for origin, edge in zip(origins, pairwise(edges), strict=True)]

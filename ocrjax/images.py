@@ -63,8 +63,7 @@ def image_size(path: str | Path) -> tuple[int, int]:
     try:
         with Image.open(path) as image:
             width, height = image.size
-            # Pillow turns a TIFF by itself, and the others only when asked to.
-            turned = image.format != "TIFF" and image.getexif().get(_ORIENTATION, 1) >= 5
+            turned = _may_be_turned(_read_bytes(path, 65536)) and _exif_orientation(image) >= 5
     except OSError as error:
         if error.errno is not None:
             raise ImageError(f"{path}: {error.strerror}") from error
@@ -80,25 +79,34 @@ def image_size(path: str | Path) -> tuple[int, int]:
 _ORIENTATION = 0x0112  # EXIF tag; 5 to 8 swap height and width
 
 
-def _read_bytes(path: str | Path) -> ByteArray:
+def _read_bytes(path: str | Path, count: int = -1) -> ByteArray:
     try:
-        return np.fromfile(path, np.uint8)
+        return np.fromfile(path, np.uint8, count)
     except OSError as error:
         raise ImageError(f"{path}: {error.strerror or error}") from error
 
 
 def _orientation(data: ByteArray) -> int:
-    head = data[:4].tobytes()
-    if head in (b"II*\0", b"MM\0*"):
-        return 1  # OpenCV turns a TIFF whatever it is told
-    # WebP keeps its EXIF block at the end; the others near the start.
-    if head != b"RIFF" and b"exif" not in data[:65536].tobytes().lower():
+    if not _may_be_turned(data[:65536]):
         return 1
     try:
-        with Image.open(io.BytesIO(data)) as image:
-            return int(image.getexif().get(_ORIENTATION, 1))
+        with Image.open(io.BytesIO(data.tobytes())) as image:
+            return _exif_orientation(image)
     except (OSError, ValueError, SyntaxError, TypeError, Image.DecompressionBombError):
         return 1
+
+
+def _exif_orientation(image: Image.Image) -> int:
+    return int(image.getexif().get(_ORIENTATION, 1))
+
+
+def _may_be_turned(head: ByteArray) -> bool:
+    """Whether to look for an orientation; `head` is the file's first 64 KiB."""
+    start = head[:4].tobytes()
+    if start in (b"II*\0", b"MM\0*"):
+        return False  # Pillow and OpenCV turn a TIFF by themselves
+    # WebP keeps its EXIF block at the end, the others near the start.
+    return start == b"RIFF" or b"exif" in head.tobytes().lower()
 
 
 def _turn(image: ByteArray, orientation: int) -> ByteArray:

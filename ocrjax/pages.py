@@ -4,8 +4,8 @@ These are the currency of the whole project: readers of data sets, the synthetic
 evaluation all speak it. They hold labels only, never network outputs, are immutable and validated,
 and travel as JSON.
 
-Coordinates are in pixels of the picture, x to the right and y down, `(0, 0)` at the top-left corner.
-A quad is `(4, 2)` float32, clockwise from the top left *in reading direction*: for a word that runs
+Coordinates are in pixels of the picture, x to the right and y down, from the top-left corner. A
+quad is `(4, 2)` float32, clockwise from the top left *in reading direction*: for a word that runs
 upwards the first corner is the lower left one on the screen.
 """
 

@@ -161,7 +161,7 @@ def load_safetensors(path: str | Path) -> State:
     path = Path(path)
     with _named(path), _open(path) as file:
         try:
-            items = safetensors.deserialize(file.read())  # type: ignore[no-untyped-call]
+            items = safetensors.deserialize(file.read())
         except safetensors.SafetensorError as error:
             raise TorchFileError(f"not a safetensors file, truncated or damaged: {error}") from None
         state = {}

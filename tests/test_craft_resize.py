@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -73,13 +75,11 @@ def test_tiles_cover_the_input_once(shape, margin, parts):
     max_area = max(shape[0] * shape[1] // parts, (2 * margin + 64) ** 2)  # the least is rounded up
     tiling = plan_tiles(shape, max_area=max_area, margin=margin)
     assert tiling.shape[0] * tiling.shape[1] <= max_area
-    for origins, tile, size in zip(
-        (tiling.tops, tiling.lefts), tiling.shape, shape, strict=True
-    ):
+    for origins, tile, size in zip((tiling.tops, tiling.lefts), tiling.shape, shape, strict=True):
         assert origins[0] == 0
         assert origins[-1] + tile == size
         assert all(origin % 32 == 0 for origin in origins)
-        overlaps = [a + tile - b for a, b in zip(origins, origins[1:], strict=False)]
+        overlaps = [a + tile - b for a, b in pairwise(origins)]
         assert all(overlap >= 2 * margin for overlap in overlaps)
     rows, columns = np.mgrid[: shape[0], : shape[1]]
     image = np.stack([rows % 251, columns % 251, rows // 251 + 8 * (columns // 251)], 2)

@@ -127,5 +127,7 @@ def _write(path: Path, pages: list[Page]) -> None:
         return
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")
-    part.write_text("[\n" + ",\n".join(page.to_json() for page in pages) + "\n]\n", encoding="utf-8")
+    part.write_text(
+        "[\n" + ",\n".join(page.to_json() for page in pages) + "\n]\n", encoding="utf-8"
+    )
     part.replace(path)

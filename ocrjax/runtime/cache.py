@@ -20,8 +20,8 @@ def enable_compile_cache(folder: str | Path | None = None) -> Path | None:
     Returns:
         The folder in use, or None when the cache is off or the folder cannot be written.
     """
-    if jax.config.jax_compilation_cache_dir:
-        return Path(jax.config.jax_compilation_cache_dir)
+    if chosen := jax.config.values["jax_compilation_cache_dir"]:
+        return Path(chosen)
     if os.environ.get("OCRJAX_COMPILE_CACHE", "").lower() in ("off", "0", "false"):
         return None
     if folder is None:

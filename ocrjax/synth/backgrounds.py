@@ -192,8 +192,8 @@ def _furnish(rng: Rng, wall: ByteArray, *, shop: bool) -> None:
             colour = random_colour(rng, saturation=0.3, value=(15, 200))
             paint(wall, box(at - 3, top - 3, at + wide + 3, low), with_luminance(colour, 40))
             paint(wall, box(at, top, at + wide, low), colour)
-            for part in (0.1, 0.55):
-                y = top + (low - top) * part
+            for share in (0.1, 0.55):
+                y = top + (low - top) * share
                 paint(
                     wall,
                     box(at + wide * 0.15, y, at + wide * 0.85, y + (low - top) * 0.35),
@@ -319,11 +319,10 @@ def _corridor(rng: Rng, height: int, width: int) -> tuple[ByteArray, list[Surfac
         if rng.random() < 0.7:
             person(rng, image, x, foot, k * down * rng.uniform(0.85, 1.1))
         else:
-            size = k * down * rng.uniform(0.2, 0.45)
-            trunk = size * 0.06
-            tall = size * rng.uniform(0.5, 1.6)
-            pole(rng, image, x - trunk, 2 * trunk, foot - tall, foot)
-            plant(rng, image, x, foot - tall, size)
+            crown = k * down * rng.uniform(0.2, 0.45)
+            rise = crown * rng.uniform(0.5, 1.6)
+            pole(rng, image, x - 0.06 * crown, 0.12 * crown, foot - rise, foot)
+            plant(rng, image, x, foot - rise, crown)
     return image, surfaces
 
 

@@ -225,9 +225,9 @@ def material(rng: Rng, height: int, width: int, *, kind: str | None = None) -> B
     elif kind == "shutter":
         period = int(rng.integers(6, 22))
         wave = 128 + rng.uniform(20, 90) * np.sin(np.arange(height) * (2 * np.pi / period))
-        column = to_bytes(wave)[:, None]
+        slats = to_bytes(wave)[:, None]
         grey = cv2.addWeighted(
-            np.repeat(column, width, 1), 0.85, noise(rng, "smooth", height, width), 0.3, -19
+            np.repeat(slats, width, 1), 0.85, noise(rng, "smooth", height, width), 0.3, -19
         )
     elif kind == "marble":
         veins = noise(rng, "veins", height, width, zoom=rng.uniform(1, 3))

@@ -1,0 +1,68 @@
+#!/usr/bin/env bash
+# Sets up .venv on a machine that has nothing but Python 3.11 or newer, then runs a job in it.
+#
+#   ./launch.sh               the main job: finds text in a picture and draws it
+#   ./launch.sh test [ARGS]   the tests; ARGS go to pytest
+#   ./launch.sh python ARGS   Python inside the environment; any other command of it works likewise
+#
+# PYTHON=... names an interpreter, VENV=... another folder; CUDA=1 (or an NVIDIA GPU that is seen)
+# installs the cuda12 extra, CUDA=0 does not.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")"
+
+new_enough='import sys; sys.exit(sys.version_info < (3, 11))'
+find_python() {
+    local name
+    for name in ${PYTHON:-python3.12 python3.11 python3.13 python3.14 python3 python}; do
+        if command -v "$name" >/dev/null && "$name" -c "$new_enough" 2>/dev/null; then
+            command -v "$name"
+            return
+        fi
+    done
+    echo "launch.sh: Python 3.11 or newer is needed, and ${PYTHON:-none of the usual names} is it" \
+        "(python3 says: $(python3 --version 2>&1 || true))." >&2
+    echo "Install one (python.org, your system's packages, or 'uv python install 3.12') or name it:" \
+        "PYTHON=/path/to/python3.12 ./launch.sh" >&2
+    return 1
+}
+
+extras=weights
+[ "${1:-}" = test ] && extras=weights,dev
+if [ "${CUDA:-}" = 1 ] || { [ -z "${CUDA:-}" ] && nvidia-smi -L >/dev/null 2>&1; }; then
+    extras=$extras,cuda12
+fi
+
+venv=${VENV:-.venv}
+if [ ! -x "$venv/bin/python" ]; then
+    python=$(find_python)
+    echo "launch.sh: making $venv with $("$python" --version)"
+    "$python" -m venv "$venv"
+fi
+# Installs again only when pyproject.toml changed or an extra is new.
+stamp=$venv/.installed
+state="$(cksum <pyproject.toml)"
+if ! grep -qsxF "$state $extras" "$stamp" && ! grep -qsxF "$state weights,dev" "$stamp"; then
+    echo "launch.sh: installing ocrjax[$extras]; this takes a minute or two"
+    "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --editable ".[$extras]"
+    echo "$state $extras" >>"$stamp"
+fi
+
+export PATH="$PWD/$venv/bin:$PATH"
+[ "${venv#/}" = "$venv" ] || export PATH="$venv/bin:$PATH"
+case "${1:-}" in
+    "")
+        ocrjax detect docs/example.jpg --overlay exp/first --json exp/first/words.json
+        echo "Look at exp/first/example.png, then try: ./launch.sh ocrjax detect YOUR_PICTURES --overlay exp/mine"
+        ;;
+    test)
+        shift
+        exec python -m pytest "$@"
+        ;;
+    -*)
+        echo "launch.sh: unknown option $1; see the head of this file" >&2
+        exit 2
+        ;;
+    *)
+        exec "$@"
+        ;;
+esac
