@@ -173,7 +173,7 @@ class SynthConfig:
     empty: float = 0.0
     distractors: Chance = Chance(0.0)
     legible_height: float = 8
-    legible_contrast: float = 12
+    legible_contrast: float = 14
     text: TextConfig = field(default_factory=TextConfig)
     ground: str = "plain"
     backgrounds: tuple[str, ...] = ()

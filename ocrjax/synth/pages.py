@@ -396,9 +396,9 @@ class PageSource:
         sides = np.hypot(*np.moveaxis(quads - np.roll(quads, -1, 1), -1, 0))
         tall = float((sides[:, 1] + sides[:, 3]).mean() / 2)
         wide = float((sides[:, 0] + sides[:, 2]).mean() / 2)
-        # A stroke is about a seventh of a letter's height: smeared by as much, it is gone.
+        # A stroke is about a seventh of a letter's height: smeared over twice that, it is gone.
         seen = min(tall, 2.5 * wide)
-        return seen >= self.config.legible_height and blur <= 0.13 * seen
+        return seen >= self.config.legible_height and blur <= 0.085 * seen
 
 
 def _lay(image: ByteArray, item: Item, matrix: np.ndarray) -> Placed:
@@ -437,7 +437,7 @@ def _contrast(part: ByteArray, ink: ByteArray, inside: ByteArray) -> float:
     outer, spread = cv2.meanStdDev(part, mask=ground)
     difference = (inner - outer).ravel()
     luma = abs(0.299 * difference[0] + 0.587 * difference[1] + 0.114 * difference[2])
-    return float(max(luma, 0.5 * np.abs(difference).max()) - 0.35 * spread.mean())
+    return float(max(luma, 0.5 * np.abs(difference).max()) - 0.6 * spread.mean())
 
 
 def _hidden(hidden: ByteArray, ink: ByteArray) -> float:
