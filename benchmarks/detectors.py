@@ -1,0 +1,223 @@
+r"""Text detectors on labelled photos, in one table: ours and other projects' as they come.
+
+    python benchmarks/detectors.py --images DIR --gt DIR --peers rapidocr-onnxruntime,rapidocr \
+        --python-of rapidocr-onnxruntime=A/bin/python --python-of rapidocr=B/bin/python
+
+All are scored by the protocol `iou` (one found word for one true word). Data sets such as ICDAR
+2015 label words. PP-OCR's detectors (`rapidocr*`) and `easyocr` find lines of text, so that a line
+of three words counts as one wrong word and three that were not found: their rows say how well they
+find words, not how well they find text. `rapidocr-words` is the one peer that divides lines into
+words. Nothing is tuned: peers run with their default parameters (`peer_detectors.py`), ours with
+those of the config at each threshold set.
+
+The boxes of peers lie beside the output, one file a peer, our score maps in `--scores`; with either
+there, only what is missing is computed. Times come from a pass of their own over the first
+`--timed` pictures, every detector in turn, from the path of a picture to its boxes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+from detector_runs import Ours, add_arguments, at_thresholds
+from peer_detectors import PEERS, read_results
+
+from craftjax.evaluate import evaluate_detector
+from ocrjax.matching import Evaluation, bootstrap_hmean, evaluate, paired_bootstrap
+from ocrjax.pages import Page
+
+PROTOCOL = "iou"
+HEAD = "| detector | photos | precision | recall | hmean | 95 % | minus ours | 95 % | s/photo |"
+
+
+class PeerFailed(RuntimeError):
+    """A peer did not run; the message is its last line."""
+
+
+def run_peer(name: str, python: str, paths: Sequence[str], out: Path) -> dict[str, Any]:
+    """Lets a peer find boxes in the pictures that `out` lacks; returns what it says of itself."""
+    worker = Path(__file__).with_name("peer_detectors.py")
+    done = subprocess.run(
+        [python, str(worker), name, "--out", str(out)],
+        input="\n".join(paths),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        lines = (done.stderr or done.stdout).strip().splitlines()
+        raise PeerFailed(lines[-1] if lines else f"exit status {done.returncode}")
+    return read_results(out)[0]
+
+
+def evaluate_boxes(truth: Sequence[Page], boxes: Sequence[Any]) -> Evaluation:
+    """Scores a peer's boxes."""
+    return evaluate(
+        [[word.outline for word in page.words] for page in truth],
+        [page.care for page in truth],
+        [[np.asarray(box, np.float32) for box in found] for found in boxes],
+        protocol=PROTOCOL,
+        names=[page.path for page in truth],
+    )
+
+
+def first(evaluation: Evaluation, number: int) -> Evaluation:
+    """The evaluation of the first pictures alone."""
+    return Evaluation(evaluation.protocol, evaluation.images[:number])
+
+
+def to_row(name: str, evaluation: Evaluation, ours: Evaluation | None) -> dict[str, Any]:
+    """Returns a row of the table as JSON values; `ours` is what to compare with."""
+    row: dict[str, Any] = {
+        "detector": name,
+        "photos": len(evaluation.images),
+        "precision": evaluation.precision,
+        "recall": evaluation.recall,
+        "hmean": asdict(bootstrap_hmean(evaluation)),
+    }
+    if ours is not None:
+        same = first(ours, len(evaluation.images))
+        row["minus_ours"] = asdict(paired_bootstrap(same, evaluation))
+    return row
+
+
+def format_row(row: dict[str, Any]) -> str:
+    """Returns a row as a line of the table."""
+    hmean, minus, seconds = row["hmean"], row.get("minus_ours"), row.get("seconds")
+    cells = [
+        row["detector"],
+        str(row["photos"]),
+        f"{row['precision']:.4f}",
+        f"{row['recall']:.4f}",
+        f"{hmean['value']:.4f}",
+        f"{hmean['low']:.4f} to {hmean['high']:.4f}",
+        f"{minus['value']:+.4f}" if minus else "-",
+        f"{minus['low']:+.4f} to {minus['high']:+.4f}" if minus else "-",
+        f"{seconds:.2f}" if seconds else "-",
+    ]
+    return f"| {' | '.join(cells)} |"
+
+
+def time_ours(ours: Ours, pages: Sequence[Page]) -> list[float]:
+    """Returns seconds from path to boxes for each page; programs are compiled before."""
+    sizes = {(page.height, page.width): page for page in pages}
+    for page in sizes.values():
+        ours.detector.detect(page.path)
+    seconds = []
+    for page in pages:
+        start = time.perf_counter()
+        ours.detector.detect(page.path)
+        seconds.append(time.perf_counter() - start)
+    return seconds
+
+
+def time_peer(name: str, python: str, paths: Sequence[str]) -> list[float]:
+    """Returns seconds from path to boxes for each picture."""
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / "boxes.jsonl"
+        run_peer(name, python, paths, out)
+        return [value["seconds"] for value in read_results(out)[1].values()]
+
+
+def main() -> None:
+    """Runs the benchmark."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    add_arguments(parser, config="configs/ic15.py")
+    parser.add_argument("--peers", default="", help=f"some of {', '.join(PEERS)}")
+    parser.add_argument("--easyocr", type=int, default=0, help="pictures for EasyOCR, the slow one")
+    parser.add_argument(
+        "--python-of", action="append", default=[], metavar="PEER=PYTHON", help="its interpreter"
+    )
+    parser.add_argument("--timed", type=int, default=10, help="pictures to time; 0: none")
+    parser.add_argument("--out", type=Path, default=Path("exp/benchmarks/detectors.json"))
+    args = parser.parse_args()
+    pythons = dict(item.split("=", 1) for item in args.python_of)
+    peers = {name: sys.maxsize for name in args.peers.split(",") if name}
+    if args.easyocr:
+        peers["easyocr"] = args.easyocr
+    unknown = sorted({*peers, *pythons} - set(PEERS))
+    if unknown:
+        parser.error(f"unknown peers {', '.join(unknown)}: expected some of {', '.join(PEERS)}")
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+
+    ours = Ours(args)
+    truth = ours.truth
+    rows, reference = [], None
+
+    def add(name: str, evaluation: Evaluation) -> dict[str, Any]:
+        row = to_row(name, evaluation, reference)
+        rows.append(row)
+        print(f"{name}: hmean {evaluation.hmean:.4f}", file=sys.stderr)
+        row["images"] = evaluation.to_dict()["images"]
+        return row
+
+    for key in ours.keys:
+        options = at_thresholds(ours.options, key)
+        point = evaluate_detector(
+            ours.detector, truth, options=options, protocol=PROTOCOL, cache=ours.cache
+        )
+        add(f"ours {key}", point.evaluation)
+        reference = reference or point.evaluation
+    interpreters, failed = {}, {}
+    for name, number in peers.items():
+        python = pythons.get(name) or pythons.get(PEERS[name][0]) or sys.executable
+        pages = truth[:number]
+        paths = [str(Path(str(page.path)).resolve()) for page in pages]
+        out = args.out.with_name(f"{args.out.stem}.{name}.jsonl")
+        try:
+            about = run_peer(name, python, paths, out)
+        except PeerFailed as error:
+            failed[name] = str(error)
+            continue
+        found = read_results(out)[1]
+        boxes = [found[Path(path).name]["boxes"] for path in paths]
+        label = f"{name} {about['version']}"
+        add(label, evaluate_boxes(pages, boxes))["parameters"] = about["parameters"]
+        interpreters[label] = name, python
+
+    timed = truth[: args.timed]
+    seconds: dict[str, list[float]] = {}
+    if timed:
+        names = [str(Path(str(page.path)).resolve()) for page in timed]
+        for label, (name, python) in interpreters.items():
+            seconds[label] = time_peer(name, python, names)
+        # The thresholds change only the last, short step.
+        seconds[rows[0]["detector"]] = time_ours(ours, timed)
+        for row in rows:
+            if row["detector"] in seconds:
+                row["seconds"] = median(seconds[row["detector"]])
+    print(f"{len(truth)} photos; protocol {PROTOCOL}; {os.cpu_count()} cores\n\n{HEAD}")
+    print("|" + "---|" * (HEAD.count("|") - 1))
+    print("\n".join(map(format_row, rows)))
+    if timed:
+        print(f"\ns/photo: median of the first {len(timed)} photos, one at a time")
+    for name, reason in failed.items():
+        print(f"\nnot run: {name}: {reason}")
+    report = {
+        "images": str(args.images),
+        "protocol": PROTOCOL,
+        "weights": str(args.weights),
+        "options": asdict(ours.options),
+        "cpus": os.cpu_count(),
+        "rows": rows,
+        "seconds": seconds,
+        "not_run": failed,
+    }
+    args.out.write_text(json.dumps(report, indent=1, default=str) + "\n", encoding="utf-8")
+    print(f"\nwritten to {args.out}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,282 @@
+r"""Our boxes against given ones of the original, photo by photo, with the cause of each difference.
+
+    python benchmarks/peer_boxes.py --boxes FILE --set NAME --images DIR --gt DIR \
+        --config configs/ic13.py
+
+FILE is JSON: `{NAME: {"images": {STEM: {"0.75/0.2/0.5": [four corners, ...]}}, "scores": {...}}}`,
+corners in pixels rounded to two decimals, keys text/link/low threshold. Boxes of a photo are
+identical when there are as many and the corners of each are within 0.05 pixels, in any order.
+
+A score that lies at a threshold decides boxes by its last digits. The original's maps were rounded
+(`--rounded float16`) before its boxes were made, which moves scores by up to 2.4e-4 and, for those
+that become exactly the threshold, changes `above` to `not above`. So ours are made twice, from
+maps as they are and from maps rounded the same way. For each changed box the table names the pixels
+of its surroundings that rounding takes across a threshold. Where boxes differ even from rounded
+maps, it names the smallest shift of the thresholds with which they do not: a shift like the noise
+of two implementations in float32 (about 1e-5) is that noise; a larger one, another input.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from detector_runs import Ours, add_arguments, at_thresholds
+from numpy.typing import NDArray
+from scipy.optimize import linear_sum_assignment
+
+from craftjax.boxes import find_boxes, scale_boxes
+from craftjax.detector import DetectorOptions, Scores
+from ocrjax.matching import Evaluation, evaluate, paired_bootstrap
+
+Floats = NDArray[np.floating[Any]]
+
+TOLERANCE = 0.05  # pixels
+# Stored corners have two decimals; their halves and ours may be off by a rounding error.
+SLACK = 1e-6
+MARGIN = 12  # pixels of the map around a changed box in which its cause is sought
+SHIFTS = (1e-6, 3e-6, 1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2)
+
+
+def boxes_of(maps: Floats, ratio: float, options: DetectorOptions) -> Floats:
+    """Returns quads `(N, 4, 2)` in pixels of the photo."""
+    found = find_boxes(
+        maps[:, :, 0],
+        maps[:, :, 1],
+        text_threshold=options.text_threshold,
+        link_threshold=options.link_threshold,
+        low_text=options.low_text,
+    )
+    return scale_boxes(found, ratio).quads.astype(np.float64).reshape(-1, 4, 2)
+
+
+def compare(ours: Floats, given: Floats) -> tuple[list[int], list[int], list[float]]:
+    """Pairs two sets of boxes.
+
+    Returns:
+        Indices of ours and of the given that have no identical partner, and the largest distance of
+        corners, in x or y, of those of them that can be paired.
+    """
+    if not len(ours) or not len(given):
+        return list(range(len(ours))), list(range(len(given))), []
+    apart = np.abs(np.round(ours, 2)[:, None] - given[None]).max((2, 3))
+    rows, columns = linear_sum_assignment(np.minimum(apart, 1e3))
+    distance = apart[rows, columns]
+    same = distance <= TOLERANCE + SLACK
+    mine = sorted(set(range(len(ours))) - set(rows[same].tolist()))
+    theirs = sorted(set(range(len(given))) - set(columns[same].tolist()))
+    return mine, theirs, np.sort(distance[~same])[::-1].tolist()
+
+
+def crossed(
+    maps: Floats, rounded: Floats, window: tuple[slice, slice], options: DetectorOptions
+) -> list[dict[str, Any]]:
+    """Returns the scores in a window that rounding takes to another side of a threshold."""
+    found = []
+    for channel, name, threshold in (
+        (0, "low_text", options.low_text),
+        (1, "link_threshold", options.link_threshold),
+        (0, "text_threshold", options.text_threshold),
+    ):
+        limit = np.float32(threshold)
+        before, after = maps[*window, channel], rounded[*window, channel]
+        # A word needs a score that is at least the text threshold; the others must be exceeded.
+        if name == "text_threshold":
+            if (before.max() >= limit) == (after.max() >= limit):
+                continue
+            values = [float(before.max())]
+        else:
+            values = before[(before > limit) != (after > limit)].tolist()
+        found += [{"threshold": name, "score": v, "off": abs(v - float(limit))} for v in values]
+    return found
+
+
+def smallest_shift(
+    maps: Floats, ratio: float, options: DetectorOptions, given: Floats
+) -> dict[str, float] | None:
+    """Returns the smallest tried shift of thresholds that gives the given boxes, if one does.
+
+    Each of the given boxes that ours lack must appear at one of the shifts and each of ours that it
+    lacks must vanish; they may need different ones, because one pixel decides each.
+    """
+    extra, lacking, _ = compare(boxes_of(maps, ratio, options), given)
+    names = ("text_threshold", "link_threshold", "low_text")
+    current = boxes_of(maps, ratio, options)
+    for size in SHIFTS:
+        for signs in product((-1, 0, 1), repeat=3):
+            moved = {
+                n: getattr(options, n) + s * size for n, s in zip(names, signs, strict=True) if s
+            }
+            if not moved:
+                continue
+            boxes = boxes_of(maps, ratio, replace(options, **moved))
+            _, still, _ = compare(boxes, given[lacking])
+            _, remain, _ = compare(boxes, current[extra])
+            lacking = [lacking[k] for k in still]
+            extra = [index for k, index in enumerate(extra) if k not in remain]
+            if not lacking and not extra:
+                return {"size": size}
+    return None
+
+
+def explain(
+    scores: Scores,
+    rounded: Floats,
+    options: DetectorOptions,
+    given: Floats,
+) -> dict[str, Any] | None:
+    """Says how a photo's boxes differ from the given, or None if they do not."""
+    ratio = scores.fit.ratio
+    maps = scores.valid(options.border)
+    ours = boxes_of(maps, ratio, options)
+    mine, theirs, distances = compare(ours, given)
+    again = boxes_of(rounded, ratio, options)
+    still = compare(again, given)
+    if not mine and not theirs and not still[0] and not still[1]:
+        return None
+    pixels: list[dict[str, Any]] = []
+    changed = [*ours[mine], *given[theirs]]
+    if changed:
+        corners = np.array(changed) * ratio / 2
+        low = np.maximum(corners.min((0, 1)) - MARGIN, 0).astype(int)
+        high = corners.max((0, 1)).astype(int) + MARGIN
+        for quad in corners:
+            low = np.maximum(quad.min(0) - MARGIN, 0).astype(int)
+            high = quad.max(0).astype(int) + MARGIN
+            window = (slice(low[1], high[1]), slice(low[0], high[0]))
+            for pixel in crossed(maps, rounded, window, options):
+                if pixel not in pixels:
+                    pixels.append(pixel)
+    identical_rounded = not still[0] and not still[1]
+    return {
+        "ours": len(ours),
+        "given": len(given),
+        "unmatched_ours": len(mine),
+        "unmatched_given": len(theirs),
+        "distances": [round(value, 2) for value in distances],
+        "identical_rounded": identical_rounded,
+        "crossed": sorted(pixels, key=lambda pixel: -pixel["off"]),
+        "rounded_distances": [round(value, 2) for value in still[2]],
+        "shift": None if identical_rounded else smallest_shift(rounded, ratio, options, given),
+    }
+
+
+def describe(difference: dict[str, Any]) -> str:
+    """Returns the cause of a difference in words."""
+    crossed_by = "; ".join(
+        f"{pixel['score']:.6f} at {pixel['threshold']} (off by {pixel['off']:.1e})"
+        for pixel in difference["crossed"][:3]
+    )
+    more = len(difference["crossed"]) - 3
+    if difference["identical_rounded"]:
+        if not crossed_by:
+            return "rounding; no pixel found"
+        return f"rounding: {crossed_by}" + (f" and {more} more" if more > 0 else "")
+    if difference["shift"] is not None:
+        return f"noise: identical with thresholds shifted by {difference['shift']['size']:g}"
+    return f"NOT EXPLAINED, {difference['rounded_distances']} px apart from rounded maps too"
+
+
+def score(ours: Ours, boxes: Sequence[Floats]) -> Evaluation:
+    """Scores boxes by the protocol `iou`."""
+    return evaluate(
+        [[word.outline for word in page.words] for page in ours.truth],
+        [page.care for page in ours.truth],
+        boxes,
+        names=[page.path for page in ours.truth],
+    )
+
+
+def main() -> None:
+    """Runs the comparison."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    add_arguments(parser, config="configs/ic15.py")
+    parser.add_argument("--boxes", type=Path, required=True, help="the original's boxes")
+    parser.add_argument("--set", required=True, help="their key in that file")
+    parser.add_argument("--rounded", default="float16", help="type that its maps were rounded to")
+    parser.add_argument("--out", type=Path, default=Path("exp/benchmarks/peer_boxes.json"))
+    args = parser.parse_args()
+
+    content = json.loads(args.boxes.read_text(encoding="utf-8"))[args.set]
+    given = content["images"]
+    ours = Ours(args)
+    stems = [Path(str(page.path)).stem for page in ours.truth]
+    lacking = [stem for stem in stems if stem not in given]
+    if lacking:
+        parser.error(f"{args.boxes} has no boxes of {len(lacking)} pictures, {lacking[0]} first")
+
+    count = len(stems)
+    mine: dict[str, list[Floats]] = {key: [np.zeros((0, 4, 2))] * count for key in ours.keys}
+    again = {key: list(value) for key, value in mine.items()}
+    differing: dict[str, dict[str, Any]] = {key: {} for key in ours.keys}
+    for index, scores in ours.scores():
+        maps = scores.valid(ours.options.border)
+        rounded = maps.astype(args.rounded).astype(np.float32)
+        for key in ours.keys:
+            options = at_thresholds(ours.options, key)
+            mine[key][index] = boxes_of(maps, scores.fit.ratio, options)
+            again[key][index] = boxes_of(rounded, scores.fit.ratio, options)
+            theirs = np.array(given[stems[index]][key], np.float64).reshape(-1, 4, 2)
+            difference = explain(scores, rounded, options, theirs)
+            if difference is not None:
+                differing[key][stems[index]] = difference
+
+    rows = []
+    for key in ours.keys:
+        theirs = [np.array(given[stem][key], np.float64).reshape(-1, 4, 2) for stem in stems]
+        results = [score(ours, boxes) for boxes in (mine[key], again[key], theirs)]
+        interval = paired_bootstrap(results[2], results[0])
+        rows.append(
+            {
+                "thresholds": key,
+                "ours": results[0].hmean,
+                "ours_rounded": results[1].hmean,
+                "original": results[2].hmean,
+                "original_as_stated": content.get("scores", {}).get(key, {}).get("hmean"),
+                "difference": [interval.value, interval.low, interval.high],
+                "identical": count - sum(
+                    bool(d["unmatched_ours"] or d["unmatched_given"])
+                    for d in differing[key].values()
+                ),
+                "identical_rounded": count - sum(
+                    not d["identical_rounded"] for d in differing[key].values()
+                ),
+                "boxes": sum(len(boxes) for boxes in theirs),
+                "boxes_differing": sum(d["unmatched_given"] for d in differing[key].values()),
+                "differing": dict(sorted(differing[key].items())),
+            }
+        )  # fmt: skip
+    print(f"{args.set}: {count} photos; protocol iou\n")
+    print(
+        "| thresholds | ours | original | difference | 95 % | photos identical "
+        f"| from {args.rounded} maps | boxes differing |"
+    )
+    print("|" + "---|" * 8)
+    for row in rows:
+        value, low, high = row["difference"]
+        print(
+            f"| {row['thresholds']} | {row['ours']:.4f} | {row['original']:.4f} | {value:+.4f} "
+            f"| {low:+.4f} to {high:+.4f} | {row['identical']} ({row['identical'] / count:.1%}) "
+            f"| {row['identical_rounded']} ({row['identical_rounded'] / count:.1%}) "
+            f"| {row['boxes_differing']} of {row['boxes']} |"
+        )
+    for row in rows:
+        print(f"\n{row['thresholds']}: photos that differ (boxes ours/original, pixels apart)")
+        for stem, difference in row["differing"].items():
+            print(
+                f"  {stem}: {difference['ours']}/{difference['given']}, "
+                f"{difference['distances'] or '-'}: {describe(difference)}"
+            )
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    args.out.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+    print(f"\nwritten to {args.out}")
+
+
+if __name__ == "__main__":
+    main()

