@@ -14,6 +14,7 @@ from craftjax.evaluate import EvaluationError, ScoreCache, score_pages
 from ocrjax.pages import Page
 from ocrjax.readers.icdar import read_icdar_folder
 
+CONFIGS = Path(__file__).parents[1] / "configs"
 THRESHOLDS = ("0.75/0.2/0.5", "0.85/0.2/0.5", "0.7/0.4/0.4")
 """Text, link and low threshold: EasyOCR's trainer (IC15 and IC13), and its Reader."""
 
@@ -33,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser, *, config: str) -> None:
     """Adds the options that choose pictures, labels and our detector."""
     parser.add_argument("--images", type=Path, required=True, help="folder of the pictures")
     parser.add_argument("--gt", type=Path, required=True, help="folder of the label files")
-    parser.add_argument("--config", default=config, help="its config.detector is ours")
+    parser.add_argument("--config", default=CONFIGS / config, help="its config.detector is ours")
     parser.add_argument("--weights", default="craft_mlt_25k", help="a name, a file, a checkpoint")
     parser.add_argument(
         "--scores", type=Path, help="kept score maps; default exp/<config.name>/scores"

@@ -134,7 +134,7 @@ def time_peer(name: str, python: str, paths: Sequence[str]) -> list[float]:
 def main() -> None:
     """Runs the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    add_arguments(parser, config="configs/ic15.py")
+    add_arguments(parser, config="ic15.py")
     parser.add_argument("--peers", default="", help=f"some of {', '.join(PEERS)}")
     parser.add_argument("--easyocr", type=int, default=0, help="pictures for EasyOCR, the slow one")
     parser.add_argument(

@@ -196,7 +196,7 @@ def score(ours: Ours, boxes: Sequence[Floats]) -> Evaluation:
 def main() -> None:
     """Runs the comparison."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    add_arguments(parser, config="configs/ic15.py")
+    add_arguments(parser, config="ic15.py")
     parser.add_argument("--boxes", type=Path, required=True, help="the original's boxes")
     parser.add_argument("--set", required=True, help="their key in that file")
     parser.add_argument("--rounded", default="float16", help="type that its maps were rounded to")
