@@ -10,7 +10,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import jax
 import numpy as np
@@ -18,6 +18,7 @@ import numpy as np
 from craftjax.boxes import find_boxes, scale_boxes
 from craftjax.convert import from_state_dict
 from craftjax.models import CRAFT, Variables, width_of
+from craftjax.options import DetectorOptions, load_operating_point, operating_point_path
 from craftjax.resize import Fit, Shape, fit_page, plan_shapes, resize_page
 from craftjax.tiles import plan_tiles, score_tiles
 from ocrjax.images import ImageError, as_rgb, image_size, read_image
@@ -26,59 +27,6 @@ from ocrjax.runtime.cache import enable_compile_cache
 from ocrjax.runtime.checkpoints import load_variables
 from ocrjax.torch_io import load_weights
 from ocrjax.weights import find_weights
-
-# The largest evaluation input of the original's recipe; larger ones are tiled to bound the memory.
-MAX_AREA = 1280 * 2240
-
-
-@dataclass(frozen=True, slots=True)
-class DetectorOptions:
-    """How pages are scaled, scored and cut into words. The defaults are EasyOCR's.
-
-    Attributes:
-        text_threshold: a word's highest region score must reach this.
-        link_threshold: affinity above this joins characters.
-        low_text: region score above this is text.
-        canvas_size: longest side that the network sees, in pixels.
-        mag_ratio: magnification of a page before that limit.
-        polygons: also trace curved outlines.
-        min_polygon_side: a box with a shorter side, in map pixels, gets no polygon: 10 in EasyOCR,
-            30 in its trainer.
-        border: "keep" lets words reach into the black padding, as EasyOCR; "crop" cuts the scores
-            at the page's border first, as EasyOCR's trainer does when it evaluates.
-        pad: "exact" pads to a multiple of 32, one program per input size; "bucketed" pads further
-            so that at most 12 programs serve any folder.
-        tile: score pages larger than the canvas in tiles at full size instead of shrinking them.
-        max_area: inputs of more pixels are scored in overlapping tiles, to bound the memory.
-        tile_margin: pixels that a tile sees beyond its own part. The network sees about 290 pixels
-            far; what lies beyond 160 changes scores by less than rounding the boxes does.
-        batch_size: inputs of one size that are scored together; None is 1 on CPU, where more buys
-            nothing, and 8 elsewhere.
-    """
-
-    text_threshold: float = 0.7
-    link_threshold: float = 0.4
-    low_text: float = 0.4
-    canvas_size: int = 2560
-    mag_ratio: float = 1.0
-    polygons: bool = False
-    min_polygon_side: int = 10
-    border: Literal["keep", "crop"] = "keep"
-    pad: Literal["exact", "bucketed"] = "bucketed"
-    tile: bool = False
-    max_area: int = MAX_AREA
-    tile_margin: int = 160
-    batch_size: int | None = None
-
-    def __post_init__(self) -> None:
-        for name, known in (("border", ("keep", "crop")), ("pad", ("exact", "bucketed"))):
-            if getattr(self, name) not in known:
-                raise ValueError(f"{name}={getattr(self, name)!r}: expected one of {known}")
-        for name in ("canvas_size", "mag_ratio", "max_area"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name}={getattr(self, name)!r}: expected a positive number")
-        if self.batch_size is not None and self.batch_size < 1:
-            raise ValueError(f"batch_size={self.batch_size}: expected at least 1")
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,7 +131,8 @@ class Detector:
 
         Args:
             name_or_path: a name, a `.pth` or `.safetensors` file, or a checkpoint's folder.
-            options: see `DetectorOptions`.
+            options: default: the operating point that a sweep left beside the file, if there is
+                one, else EasyOCR's.
             dtype: of the computation, float32 or bfloat16.
 
         Raises:
@@ -192,6 +141,8 @@ class Detector:
             ConversionError: the file holds another network.
         """
         path = find_weights(name_or_path)
+        if options is None and operating_point_path(path).is_file():
+            options = load_operating_point(operating_point_path(path))
         variables = load_variables(path) if path.is_dir() else from_state_dict(load_weights(path))
         return cls(variables, options=options, dtype=dtype)
 

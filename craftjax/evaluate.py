@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from craftjax.boxes import find_boxes, scale_boxes
-from craftjax.detector import Detector, DetectorOptions, Scores, fit_of
+from craftjax.detector import Detector, Scores, fit_of
+from craftjax.options import DetectorOptions
 from ocrjax.images import ImageError
 from ocrjax.matching import Evaluation, Interval, bootstrap_hmean, evaluate
 from ocrjax.pages import FloatArray, Page
@@ -112,7 +113,7 @@ class OperatingPoint:
     evaluation: Evaluation
 
     @property
-    def thresholds(self) -> dict[str, float]:
+    def thresholds(self) -> dict[str, Any]:
         """The three by name."""
         return {
             "text_threshold": self.text_threshold,
@@ -231,30 +232,3 @@ def format_points(points: Sequence[OperatingPoint], *, intervals: bool = True) -
             line += f"   {interval.low:.4f} to {interval.high:.4f}"
         lines.append(line)
     return "\n".join(lines)
-
-
-def save_operating_point(path: str | Path, point: OperatingPoint, options: DetectorOptions) -> None:
-    """Writes thresholds and scaling as JSON, for `load_operating_point`."""
-    path = Path(path)
-    chosen = {**asdict(options), **point.thresholds}
-    part = path.with_name(path.name + ".part")
-    part.write_text(json.dumps({"options": chosen, "measured": point.to_dict()}, indent=1) + "\n")
-    part.replace(path)
-
-
-def operating_point_path(weights: str | Path) -> Path:
-    """Where the operating point of a weights file or a checkpoint lies: beside it."""
-    path = Path(weights)
-    return path.with_name(f"{path.name}.operating_point.json")
-
-
-def load_operating_point(path: str | Path) -> DetectorOptions:
-    """Reads the options that `save_operating_point` wrote.
-
-    Raises:
-        EvaluationError: the file is missing or something else.
-    """
-    try:
-        return DetectorOptions(**json.loads(Path(path).read_text())["options"])
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise EvaluationError(f"{path}: not an operating point: {error}") from error

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from absl import app, flags, logging
@@ -45,7 +46,8 @@ def main(argv: list[str]) -> None:
 
 def _evaluate() -> None:
     from craftjax import evaluate
-    from craftjax.detector import Detector, DetectorOptions
+    from craftjax.detector import Detector
+    from craftjax.options import DetectorOptions, operating_point_path, save_operating_point
     from ocrjax.readers.icdar import LabelError, read_icdar_folder
 
     config = _CONFIG.value
@@ -100,11 +102,12 @@ def _evaluate() -> None:
     part.replace(out)
     print(f"written: {out}")
     if sweeping:
+        tuned = replace(options, **best.thresholds)
         where = [workdir / "operating_point.json"]
         if Path(weights).exists():
-            where.append(evaluate.operating_point_path(weights))
+            where.append(operating_point_path(weights))
         for path in where:
-            evaluate.save_operating_point(path, best, options)
+            save_operating_point(path, tuned, measured=best.to_dict())
             print(f"written: {path}")
 
 

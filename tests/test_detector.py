@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -13,17 +14,22 @@ import pytest
 from PIL import Image
 
 from craftjax.convert import to_state_dict
-from craftjax.detector import Detector, DetectorOptions, Scores, find_words
+from craftjax.detector import Detector, Scores, find_words
 from craftjax.evaluate import (
     EvaluationError,
     ScoreCache,
     evaluate_detector,
-    load_operating_point,
-    save_operating_point,
     score_pages,
     sweep,
 )
 from craftjax.models import CRAFT, init_variables
+from craftjax.options import (
+    DetectorOptions,
+    OperatingPointError,
+    load_operating_point,
+    operating_point_path,
+    save_operating_point,
+)
 from craftjax.resize import Fit
 from ocrjax.images import ImageError, write_image
 from ocrjax.pages import Page, Word, read_pages
@@ -210,11 +216,11 @@ def test_evaluation_and_sweep(tmp_path, labelled):
         )
         assert alone.evaluation == p.evaluation
 
-    save_operating_point(tmp_path / "point.json", points[0], options)
+    tuned = replace(options, **points[0].thresholds)
+    save_operating_point(tmp_path / "point.json", tuned, measured=points[0].to_dict())
     loaded = load_operating_point(tmp_path / "point.json")
-    assert loaded.canvas_size == 256
-    assert loaded.text_threshold == points[0].text_threshold
-    with pytest.raises(EvaluationError, match="not an operating point"):
+    assert loaded == tuned
+    with pytest.raises(OperatingPointError, match="not an operating point"):
         load_operating_point(tmp_path / "gt" / "gt_img_0.txt")
 
 
@@ -282,7 +288,10 @@ def test_the_commands(tmp_path, labelled):
     report = json.loads((tmp_path / "exp" / "sweep.json").read_text())
     assert len(report["points"]) == 9 * 5 * 6
     assert len(report["best"]["images"]) == 2
-    assert load_operating_point(tmp_path / "net.operating_point.json").canvas_size == 256
+    point = load_operating_point(operating_point_path(tmp_path / "net"))
+    assert point.canvas_size == 256
+    assert Detector.from_weights(tmp_path / "net").options == point
+    assert Detector.from_weights(tmp_path / "net.pth").options == DetectorOptions()
 
     (tmp_path / "gt" / "gt_img_0.txt").write_text("1,2,3\n")
     done = run(*common)

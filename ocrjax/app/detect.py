@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,12 +14,23 @@ from ocrjax.drawing import draw_page, draw_scores
 from ocrjax.images import find_images, read_image, write_image
 from ocrjax.pages import Page, write_pages
 
+_OPTIONS = (
+    "text_threshold",
+    "link_threshold",
+    "low_text",
+    "canvas_size",
+    "mag_ratio",
+    "polygons",
+    "tile",
+    "pad",
+)
+
 if TYPE_CHECKING:
     from craftjax.detector import Detection
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declares the command's arguments; the thresholds' defaults are EasyOCR's."""
+    """Declares the command's arguments."""
     parser.add_argument("images", nargs="+", metavar="IMAGE_OR_DIR", help="pictures and folders")
     parser.add_argument(
         "--weights",
@@ -28,24 +40,30 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", metavar="FILE", help="write the pages; .jsonl gives one a line")
     parser.add_argument("--overlay", metavar="DIR", help="draw the words over the pictures")
     parser.add_argument("--heatmaps", action="store_true", help="draw the scores too, into DIR")
-    parser.add_argument("--text-threshold", type=float, default=0.7, help="default: %(default)s")
-    parser.add_argument("--link-threshold", type=float, default=0.4, help="default: %(default)s")
-    parser.add_argument("--low-text", type=float, default=0.4, help="default: %(default)s")
     parser.add_argument(
-        "--canvas-size", type=int, default=2560, help="longest side scored (default: %(default)s)"
+        "--operating-point",
+        metavar="FILE",
+        help="thresholds and scaling that a sweep wrote (default: the file beside the weights if "
+        "there is one, else EasyOCR's; the options below change single values)",
+    )
+    parser.add_argument("--text-threshold", type=float, help="EasyOCR: 0.7")
+    parser.add_argument("--link-threshold", type=float, help="EasyOCR: 0.4")
+    parser.add_argument("--low-text", type=float, help="EasyOCR: 0.4")
+    parser.add_argument("--canvas-size", type=int, help="longest side scored; EasyOCR: 2560")
+    parser.add_argument("--mag-ratio", type=float, help="magnification; EasyOCR: 1")
+    parser.add_argument(
+        "--polygons", action="store_true", default=None, help="outline curved words"
     )
     parser.add_argument(
-        "--mag-ratio", type=float, default=1.0, help="magnification (default: %(default)s)"
-    )
-    parser.add_argument("--polygons", action="store_true", help="outline curved words")
-    parser.add_argument(
-        "--tile", action="store_true", help="score pages over the canvas in tiles at full size"
+        "--tile",
+        action="store_true",
+        default=None,
+        help="score pages over the canvas in tiles at full size",
     )
     parser.add_argument(
         "--pad",
         choices=("bucketed", "exact"),
-        default="bucketed",
-        help="exact is EasyOCR's, and compiles for every picture size (default: %(default)s)",
+        help="bucketed needs few programs; exact pads as EasyOCR, one program a picture size",
     )
     parser.add_argument("--bfloat16", action="store_true", help="compute in bfloat16 (GPU, TPU)")
 
@@ -58,20 +76,19 @@ def run(arguments: argparse.Namespace) -> int:
 
     import jax.numpy as jnp
 
-    from craftjax.detector import Detector, DetectorOptions
+    from craftjax.detector import Detector
+    from craftjax.options import load_operating_point
 
-    options = DetectorOptions(
-        text_threshold=arguments.text_threshold,
-        link_threshold=arguments.link_threshold,
-        low_text=arguments.low_text,
-        canvas_size=arguments.canvas_size,
-        mag_ratio=arguments.mag_ratio,
-        polygons=arguments.polygons,
-        tile=arguments.tile,
-        pad=arguments.pad,
+    point = arguments.operating_point
+    detector = Detector.from_weights(
+        arguments.weights,
+        options=load_operating_point(point) if point else None,
+        dtype=jnp.bfloat16 if arguments.bfloat16 else jnp.float32,
     )
-    dtype = jnp.bfloat16 if arguments.bfloat16 else jnp.float32
-    detector = Detector.from_weights(arguments.weights, options=options, dtype=dtype)
+    changes = {name: getattr(arguments, name) for name in _OPTIONS}
+    detector.options = replace(
+        detector.options, **{name: value for name, value in changes.items() if value is not None}
+    )
     overlays = _overlay_paths(paths, Path(arguments.overlay)) if arguments.overlay else {}
     pages: dict[int, Page] = {}
     failed = 0

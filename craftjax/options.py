@@ -1,0 +1,98 @@
+"""How a detector scales, scores and cuts pages; and operating points, such options in a file.
+
+Host code: no jax.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+# The largest evaluation input of the original's recipe; larger ones are tiled to bound the memory.
+MAX_AREA = 1280 * 2240
+
+
+@dataclass(frozen=True, slots=True)
+class DetectorOptions:
+    """How pages are scaled, scored and cut into words. The defaults are EasyOCR's.
+
+    Attributes:
+        text_threshold: a word's highest region score must reach this.
+        link_threshold: affinity above this joins characters.
+        low_text: region score above this is text.
+        canvas_size: longest side that the network sees, in pixels.
+        mag_ratio: magnification of a page before that limit.
+        polygons: also trace curved outlines.
+        min_polygon_side: a box with a shorter side, in map pixels, gets no polygon: 10 in EasyOCR,
+            30 in its trainer.
+        border: "keep" lets words reach into the black padding, as EasyOCR; "crop" cuts the scores
+            at the page's border first, as EasyOCR's trainer does when it evaluates.
+        pad: "exact" pads to a multiple of 32, one program per input size; "bucketed" pads further
+            so that at most 12 programs serve any folder.
+        tile: score pages larger than the canvas in tiles at full size instead of shrinking them.
+        max_area: inputs of more pixels are scored in overlapping tiles, to bound the memory.
+        tile_margin: pixels that a tile sees beyond its own part. The network sees about 290 pixels
+            far; what lies beyond 160 changes scores by less than rounding the boxes does.
+        batch_size: inputs of one size that are scored together; None is 1 on CPU, where more buys
+            nothing, and 8 elsewhere.
+    """
+
+    text_threshold: float = 0.7
+    link_threshold: float = 0.4
+    low_text: float = 0.4
+    canvas_size: int = 2560
+    mag_ratio: float = 1.0
+    polygons: bool = False
+    min_polygon_side: int = 10
+    border: Literal["keep", "crop"] = "keep"
+    pad: Literal["exact", "bucketed"] = "bucketed"
+    tile: bool = False
+    max_area: int = MAX_AREA
+    tile_margin: int = 160
+    batch_size: int | None = None
+
+    def __post_init__(self) -> None:
+        for name, known in (("border", ("keep", "crop")), ("pad", ("exact", "bucketed"))):
+            if getattr(self, name) not in known:
+                raise ValueError(f"{name}={getattr(self, name)!r}: expected one of {known}")
+        for name in ("canvas_size", "mag_ratio", "max_area"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name}={getattr(self, name)!r}: expected a positive number")
+        if self.batch_size is not None and self.batch_size < 1:
+            raise ValueError(f"batch_size={self.batch_size}: expected at least 1")
+
+
+class OperatingPointError(ValueError):
+    """A file that holds no operating point; the message names it."""
+
+
+def operating_point_path(weights: str | Path) -> Path:
+    """Where the operating point of a weights file or a checkpoint lies: beside it."""
+    path = Path(weights)
+    return path.with_name(f"{path.name}.operating_point.json")
+
+
+def save_operating_point(
+    path: str | Path, options: DetectorOptions, *, measured: Mapping[str, Any]
+) -> None:
+    """Writes options as JSON, with what they reached for people to read; all or nothing."""
+    path = Path(path)
+    text = json.dumps({"options": asdict(options), "measured": dict(measured)}, indent=1)
+    part = path.with_name(path.name + ".part")
+    part.write_text(text + "\n", encoding="utf-8")
+    part.replace(path)
+
+
+def load_operating_point(path: str | Path) -> DetectorOptions:
+    """Reads the options that `save_operating_point` wrote.
+
+    Raises:
+        OperatingPointError: the file is missing or something else.
+    """
+    try:
+        return DetectorOptions(**json.loads(Path(path).read_text(encoding="utf-8"))["options"])
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise OperatingPointError(f"{path}: not an operating point: {error}") from error
