@@ -9,9 +9,9 @@ from collections.abc import Callable, Sequence
 from absl import app, logging
 from absl.flags import argparse_flags
 
-from ocrjax.app import convert, detect
+from ocrjax.app import convert, detect, synth
 
-_COMMANDS = (detect, convert)
+_COMMANDS = (detect, convert, synth)
 
 
 def _parse(argv: Sequence[str]) -> argparse.Namespace:
