@@ -145,7 +145,7 @@ def test_words_do_not_overlap(name: str) -> None:
     source = PageSource(preset(name, height=320, width=320), seed=11)
     for index in range(6):
         words = source[index].page.words
-        masks = [word_mask(word.quad, 0, 0, 320, 320) > 127 for word in words]
+        masks = [word_mask(word.outline, 0, 0, 320, 320) > 127 for word in words]
         for i, one in enumerate(masks):
             for other in masks[:i]:
                 both = (one & other).sum()

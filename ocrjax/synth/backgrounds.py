@@ -93,7 +93,7 @@ def _clutter(rng: Rng, image: ByteArray, count: int, *, least: float, most: floa
     for size in np.sort(sizes)[::-1]:
         x, y = rng.uniform(0, width), rng.uniform(0, height)
         w, h = size * rng.uniform(0.4, 1.4), size * rng.uniform(0.4, 1.4)
-        colour = random_colour(rng, saturation=0.35, value=(8, 235))
+        colour = random_colour(rng, saturation=0.18, value=(8, 235))
         kind = rng.random()
         if kind < 0.55:
             points = box(x, y, x + w, y + h)
@@ -142,7 +142,7 @@ def _glass(rng: Rng, height: int, width: int) -> ByteArray:
     if rng.random() < 0.35:
         sky = _sky(rng)
         return colourise(noise(rng, "smooth", height, width), shades(sky, contrast=0.4))
-    dark = random_colour(rng, saturation=0.25, value=(8, 80) if rng.random() < 0.6 else (60, 210))
+    dark = random_colour(rng, saturation=0.15, value=(8, 80) if rng.random() < 0.6 else (60, 210))
     inside = colourise(noise(rng, "cloud", height, width), shades(dark, contrast=0.6))
     _clutter(rng, inside, int(rng.integers(6, 30)), least=5, most=max(8.0, height / 2))
     if rng.random() < 0.5:
@@ -167,7 +167,7 @@ def _furnish(rng: Rng, wall: ByteArray, *, shop: bool) -> None:
                 for post in np.linspace(x0, x1, int(rng.integers(2, 5))):
                     paint(wall, box(post - 2, y0, post + 2, y1), frame)
                 band = height * rng.uniform(0.08, 0.2)
-                fascia = random_colour(rng, saturation=0.4, value=(10, 240))
+                fascia = random_colour(rng, saturation=0.25, value=(10, 240))
                 paint(wall, box(x0 - 4, y0 - band, x1 + 4, y0), fascia)
                 paint(wall, box(x0 - 4, y0 - 2, x1 + 4, y0 + 2), (20.0, 20.0, 20.0), alpha=0.6)
         elif kind < 0.75:  # rows of windows
@@ -411,9 +411,9 @@ def _close(rng: Rng, height: int, width: int) -> tuple[ByteArray, list[Surface]]
 
 
 _SCENES = (
-    (_corridor, 0.42),
-    (_frontal, 0.28),
-    (_heap, 0.1),
+    (_corridor, 0.44),
+    (_frontal, 0.3),
+    (_heap, 0.06),
     (_nature, 0.1),
     (_close, 0.1),
 )

@@ -131,7 +131,8 @@ class SynthConfig:
         words: how many words a page gets where there is room for them.
         font_size: em size of the text.
         margin: no quad comes nearer to the page's edge.
-        rotationX: of a plane about the horizontal axis, drawn uniformly from this range.
+        rotationX: of a plane about the horizontal axis: the mean of two uniform draws from this
+            range, one for the page and one for the item.
         rotationY: about the vertical axis.
         rotationZ: in the picture's plane.
         signs: share of items that are plates of several lines.
@@ -173,7 +174,7 @@ class SynthConfig:
     empty: float = 0.0
     distractors: Chance = Chance(0.0)
     legible_height: float = 8
-    legible_contrast: float = 14
+    legible_contrast: float = 16
     text: TextConfig = field(default_factory=TextConfig)
     ground: str = "plain"
     backgrounds: tuple[str, ...] = ()
@@ -229,7 +230,7 @@ SCENE = SynthConfig(
     height=640,
     width=640,
     words=(10, 20),
-    font_size=(9, 90),
+    font_size=(11, 90),
     rotationX=(-25, 25),
     rotationY=(-40, 40),
     rotationZ=(-14, 14),
@@ -238,7 +239,7 @@ SCENE = SynthConfig(
     vertical=0.05,
     turned=0.06,
     arcs=Chance(0.1, 15, 80),
-    on_planes=0.7,
+    on_planes=0.8,
     empty=0.05,
     distractors=Chance(0.5, 1, 4),
     ground="scene",

@@ -186,12 +186,13 @@ class PageSource:
         """Puts items on the ground until there are enough words, or no room is found."""
         config = self.config
         wanted = int(rng.integers(config.words[0], config.words[1] + 1))
+        view = self._angles(rng)
         placed: list[Placed] = []
         done = 0
         for _ in range(3 * wanted + 10):
             if done >= wanted:
                 break
-            one = self._item(rng, image, placer, wanted - done)
+            one = self._item(rng, image, placer, wanted - done, view)
             if one is not None:
                 placed.append(one)
                 done += len(one.item.words)
@@ -231,14 +232,13 @@ class PageSource:
         size = low * (high / low) ** rng.random()
         return float(np.clip(size, MIN_SIZE, MAX_SIZE))
 
-    def _item(self, rng: Rng, image: ByteArray, placer: layout.Placer, room: int) -> Placed | None:
+    def _item(
+        self, rng: Rng, image: ByteArray, placer: layout.Placer, room: int, view: list[float]
+    ) -> Placed | None:
         config = self.config
         style = config.style
-        angles = [
-            rng.uniform(*config.rotationX),
-            rng.uniform(*config.rotationY),
-            rng.uniform(*config.rotationZ),
-        ]
+        # What is fastened to one wall is turned alike: half of a rotation is the page's.
+        angles = [(a + b) / 2 for a, b in zip(self._angles(rng), view, strict=True)]
         on_plane = rng.random() < config.on_planes
         if rng.random() < config.signs:
             item = self._sign(rng, room)
@@ -292,6 +292,11 @@ class PageSource:
             return None
         ground = _ground_colour(image, matrix, width, height)
         return _lay(image, loose_item(rng, style, look, run, size, ground), matrix)
+
+    def _angles(self, rng: Rng) -> list[float]:
+        config = self.config
+        ranges = (config.rotationX, config.rotationY, config.rotationZ)
+        return [float(rng.uniform(*one)) for one in ranges]
 
     def _fasten(
         self, rng: Rng, image: ByteArray, placer: layout.Placer, item: Item, matrix: np.ndarray
