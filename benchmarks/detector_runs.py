@@ -9,8 +9,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from craftjax.detector import Detector, DetectorOptions, Scores
+from craftjax.detector import Detector, Scores
 from craftjax.evaluate import EvaluationError, ScoreCache, score_pages
+from craftjax.options import DetectorOptions
 from ocrjax.pages import Page
 from ocrjax.readers.icdar import read_icdar_folder
 

@@ -22,8 +22,9 @@ from typing import Any
 
 from detector_runs import CONFIGS, load_config
 
-from craftjax.detector import Detector, DetectorOptions
+from craftjax.detector import Detector
 from craftjax.evaluate import ScoreCache, evaluate_detector
+from craftjax.options import DetectorOptions
 from ocrjax.matching import bootstrap_hmean
 from ocrjax.pages import Page
 from ocrjax.readers.icdar import read_icdar_folder
