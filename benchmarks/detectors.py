@@ -6,7 +6,8 @@ r"""Text detectors on labelled photos, in one table: ours and other projects' as
 All are scored by the protocol `iou` (one found word for one true word). Data sets such as ICDAR
 2015 label words. PP-OCR's detectors (`rapidocr*`) and `easyocr` find lines of text, so that a line
 of three words counts as one wrong word and three that were not found: their rows say how well they
-find words, not how well they find text. `rapidocr-words` is the one peer that divides lines into
+find words, not how well they find text. "joined" is the share of the true words that lie (by more
+than half) in one found box with another. `rapidocr-words` is the one peer that divides lines into
 words. Nothing is tuned: peers run with their default parameters (`peer_detectors.py`), ours with
 those of the config at each threshold set.
 
@@ -34,12 +35,13 @@ import numpy as np
 from detector_runs import Ours, add_arguments, at_thresholds
 from peer_detectors import PEERS, read_results
 
-from craftjax.evaluate import evaluate_detector
+from craftjax.detector import find_words
+from ocrjax.geometry import outlines, overlaps
 from ocrjax.matching import Evaluation, bootstrap_hmean, evaluate, paired_bootstrap
 from ocrjax.pages import Page
 
 PROTOCOL = "iou"
-HEAD = "| detector | photos | precision | recall | hmean | 95 % | minus ours | 95 % | s/photo |"
+HEAD = "| detector | photos | precision | recall | hmean | 95 % | minus ours | 95 % | joined | s/photo |"
 
 
 class PeerFailed(RuntimeError):
@@ -62,12 +64,34 @@ def run_peer(name: str, python: str, paths: Sequence[str], out: Path) -> dict[st
     return read_results(out)[0]
 
 
+def to_quads(boxes: Any) -> Any:
+    """Returns a peer's boxes as `(N, 4, 2)`."""
+    return np.array(boxes, np.float32).reshape(-1, 4, 2)
+
+
+def joined_share(truth: Sequence[Page], boxes: Sequence[Any]) -> float:
+    """Returns the share of the words that count which a found box holds together with others."""
+    joined = total = 0
+    for page, found in zip(truth, boxes, strict=True):
+        words, shapes = outlines([word.outline for word in page.words]), outlines(found)
+        one = np.repeat(np.arange(len(words)), len(shapes))
+        two = np.tile(np.arange(len(shapes)), len(words))
+        inside = overlaps(words, one, shapes, two) > 0.5 * words.areas[one]
+        one, two = one[inside], two[inside]
+        several = np.bincount(two, minlength=len(shapes))[two] > 1
+        hit = np.zeros(len(words), np.bool_)
+        hit[one[several]] = True
+        joined += int((hit & page.care).sum())
+        total += int(page.care.sum())
+    return joined / total if total else 0.0
+
+
 def evaluate_boxes(truth: Sequence[Page], boxes: Sequence[Any]) -> Evaluation:
-    """Scores a peer's boxes."""
+    """Scores found boxes."""
     return evaluate(
         [[word.outline for word in page.words] for page in truth],
         [page.care for page in truth],
-        [[np.asarray(box, np.float32) for box in found] for found in boxes],
+        boxes,
         protocol=PROTOCOL,
         names=[page.path for page in truth],
     )
@@ -78,19 +102,24 @@ def first(evaluation: Evaluation, number: int) -> Evaluation:
     return Evaluation(evaluation.protocol, evaluation.images[:number])
 
 
-def to_row(name: str, evaluation: Evaluation, ours: Evaluation | None) -> dict[str, Any]:
-    """Returns a row of the table as JSON values; `ours` is what to compare with."""
+def to_row(
+    name: str, truth: Sequence[Page], boxes: Sequence[Any], ours: Evaluation | None
+) -> tuple[dict[str, Any], Evaluation]:
+    """Scores boxes; returns a row of the table as JSON values. `ours` is what to compare with."""
+    evaluation = evaluate_boxes(truth, boxes)
     row: dict[str, Any] = {
         "detector": name,
         "photos": len(evaluation.images),
         "precision": evaluation.precision,
         "recall": evaluation.recall,
         "hmean": asdict(bootstrap_hmean(evaluation)),
+        "joined": joined_share(truth, boxes),
+        "images": evaluation.to_dict()["images"],
     }
     if ours is not None:
         same = first(ours, len(evaluation.images))
         row["minus_ours"] = asdict(paired_bootstrap(same, evaluation))
-    return row
+    return row, evaluation
 
 
 def format_row(row: dict[str, Any]) -> str:
@@ -105,6 +134,7 @@ def format_row(row: dict[str, Any]) -> str:
         f"{hmean['low']:.4f} to {hmean['high']:.4f}",
         f"{minus['value']:+.4f}" if minus else "-",
         f"{minus['low']:+.4f} to {minus['high']:+.4f}" if minus else "-",
+        f"{row['joined']:.1%}",
         f"{seconds:.2f}" if seconds else "-",
     ]
     return f"| {' | '.join(cells)} |"
@@ -154,22 +184,17 @@ def main() -> None:
 
     ours = Ours(args)
     truth = ours.truth
-    rows, reference = [], None
-
-    def add(name: str, evaluation: Evaluation) -> dict[str, Any]:
-        row = to_row(name, evaluation, reference)
-        rows.append(row)
-        print(f"{name}: hmean {evaluation.hmean:.4f}", file=sys.stderr)
-        row["images"] = evaluation.to_dict()["images"]
-        return row
-
+    rows: list[dict[str, Any]] = []
+    found_by_us: dict[str, list[Any]] = {key: [()] * len(truth) for key in ours.keys}
+    for index, scores in ours.scores():
+        for key in ours.keys:
+            words = find_words(scores, at_thresholds(ours.options, key))
+            found_by_us[key][index] = [word.quad for word in words]
+    reference = None
     for key in ours.keys:
-        options = at_thresholds(ours.options, key)
-        point = evaluate_detector(
-            ours.detector, truth, options=options, protocol=PROTOCOL, cache=ours.cache
-        )
-        add(f"ours {key}", point.evaluation)
-        reference = reference or point.evaluation
+        row, evaluation = to_row(f"ours {key}", truth, found_by_us[key], reference)
+        reference = reference or evaluation
+        rows.append(row)
     interpreters, failed = {}, {}
     for name, number in peers.items():
         python = pythons.get(name) or pythons.get(PEERS[name][0]) or sys.executable
@@ -182,9 +207,10 @@ def main() -> None:
             failed[name] = str(error)
             continue
         found = read_results(out)[1]
-        boxes = [found[Path(path).name]["boxes"] for path in paths]
+        boxes = [to_quads(found[Path(path).name]["boxes"]) for path in paths]
         label = f"{name} {about['version']}"
-        add(label, evaluate_boxes(pages, boxes))["parameters"] = about["parameters"]
+        row, _ = to_row(label, pages, boxes, reference)
+        rows.append({**row, "parameters": about["parameters"]})
         interpreters[label] = name, python
 
     timed = truth[: args.timed]

@@ -263,12 +263,18 @@ def main() -> None:
     for row in rows:
         value, low, high = row["difference"]
         stated = row["original_as_stated"]
-        print(
-            f"| {row['thresholds']} | {row['ours']:.4f} | {row['original']:.4f} "
-            f"| {'-' if stated is None else f'{stated:.4f}'} | {value:+.4f} | {low:+.4f} to {high:+.4f} | {row['identical']} ({row['identical'] / count:.1%}) "
-            f"| {row['identical_rounded']} ({row['identical_rounded'] / count:.1%}) "
-            f"| {row['boxes_differing']} of {row['boxes']} |"
-        )
+        cells = [
+            row["thresholds"],
+            f"{row['ours']:.4f}",
+            f"{row['original']:.4f}",
+            "-" if stated is None else f"{stated:.4f}",
+            f"{value:+.4f}",
+            f"{low:+.4f} to {high:+.4f}",
+            f"{row['identical']} ({row['identical'] / count:.1%})",
+            f"{row['identical_rounded']} ({row['identical_rounded'] / count:.1%})",
+            f"{row['boxes_differing']} of {row['boxes']}",
+        ]
+        print(f"| {' | '.join(cells)} |")
     for row in rows:
         print(f"\n{row['thresholds']}: photos that differ (boxes ours/original, pixels apart)")
         for stem, difference in row["differing"].items():

@@ -99,6 +99,19 @@ def test_noise_is_told_from_another_picture():
     assert peer_boxes.describe(difference).startswith("NOT EXPLAINED")
 
 
+def test_words_that_a_line_joins():
+    quads = boxes((0, 0), (12, 0), (40, 0), (0, 50)).astype(np.float32)
+    words = tuple(Word(quad, care=care) for quad, care in zip(quads, (1, 1, 1, 0), strict=True))
+    page = Page(100, 100, words)
+    line = np.array([[0, 0], [50, 0], [50, 10], [0, 10]], np.float32)
+    nothing = np.zeros((0, 4, 2), np.float32)
+    assert detectors.joined_share([page], [quads]) == 0
+    assert detectors.joined_share([page], [nothing]) == 0
+    assert detectors.joined_share([page], [line[None]]) == 1
+    half = line * np.array([0.5, 1], np.float32)  # holds the first two
+    assert detectors.joined_share([page, page], [half[None], nothing]) == 2 / 6
+
+
 def test_a_peer_goes_on_where_it_stopped(tmp_path, monkeypatch):
     seen: list[str] = []
 
