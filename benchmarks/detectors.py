@@ -224,8 +224,9 @@ def main() -> None:
         for row in rows:
             if row["detector"] in seconds:
                 row["seconds"] = median(seconds[row["detector"]])
-    print(f"{len(truth)} photos; protocol {PROTOCOL}; {os.cpu_count()} cores\n\n{HEAD}")
-    print("|" + "---|" * (HEAD.count("|") - 1))
+    print(f"{len(truth)} photos; protocol {PROTOCOL}; {os.cpu_count()} cores\n")
+    print(f"| {' | '.join(COLUMNS)} |")
+    print("|" + "---|" * len(COLUMNS))
     print("\n".join(map(format_row, rows)))
     if timed:
         print(f"\ns/photo: median of the first {len(timed)} photos, one at a time")
