@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ocrjax.pages import Character, Page, Sample, Word
-from ocrjax.synth.config import ConfigError, preset
+from ocrjax.synth.config import ConfigError, Effects, preset
 from ocrjax.synth.crops import (
     CropSource,
     cut,
@@ -20,7 +20,8 @@ from ocrjax.synth.pages import PageSource
 from ocrjax.synth.shapes import box
 from ocrjax.synth.sheet import contact_sheet
 
-SMALL = preset("words", height=224, width=224, words=(5, 9), font_size=(14, 30))
+# Without effects, so that every page has text that counts.
+SMALL = preset("words", height=224, width=224, words=(5, 9), font_size=(14, 30), effects=Effects())
 
 
 def word(text: str, x: float, y: float, line: int = 0, wide: float = 10, tall: float = 20) -> Word:

@@ -147,9 +147,10 @@ def test_words_do_not_overlap(name: str) -> None:
         words = source[index].page.words
         masks = [word_mask(word.outline, 0, 0, 320, 320) > 127 for word in words]
         for i, one in enumerate(masks):
-            for other in masks[:i]:
-                both = (one & other).sum()
-                assert both <= 0.05 * min(one.sum(), other.sum())
+            for k, other in enumerate(masks[:i]):
+                # Words of one line stand as near as their font has them: their borders may touch.
+                most = 0.1 if words[i].line == words[k].line else 0.0
+                assert (one & other).sum() <= most * min(one.sum(), other.sum())
 
 
 def test_same_page_in_any_order_and_process() -> None:

@@ -5,6 +5,7 @@ Coordinates are those of pixel edges, as in `ocrjax.synth.geometry`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import cv2
@@ -13,7 +14,7 @@ from numpy.typing import ArrayLike
 
 from ocrjax.pages import ByteArray, FloatArray
 from ocrjax.synth.backgrounds import Surface
-from ocrjax.synth.geometry import mapped, rotation, shift
+from ocrjax.synth.geometry import rotation, shift
 from ocrjax.synth.shapes import fill
 from ocrjax.synth.textures import Rng
 
@@ -35,6 +36,7 @@ class Placer:
         self.height, self.width = image.shape[:2]
         self.margin = margin
         self.surfaces = surfaces
+        self.inverses = [np.linalg.inv(surface.homography) for surface in surfaces]
         self.taken = np.zeros((-(-self.height // _CELL), -(-self.width // _CELL)), np.uint8)
         small = (-(-self.width // _COARSE), -(-self.height // _COARSE))
         self.busy = cv2.integral(cv2.resize(edge_energy(image), small, None, 0, 0, cv2.INTER_AREA))
@@ -58,10 +60,9 @@ class Placer:
     def is_free(self, polygon: ArrayLike) -> bool:
         """Whether a convex polygon lies inside the margins and touches nothing that is taken."""
         polygon = np.asarray(polygon, np.float64)
-        inside = (polygon >= self.margin).all() and (
-            polygon <= (self.width - self.margin, self.height - self.margin)
-        ).all()
-        if not inside:
+        (left, top), (right, bottom) = polygon.min(0).tolist(), polygon.max(0).tolist()
+        margin = self.margin
+        if min(left, top, self.width - right, self.height - bottom) < margin:
             return False
         x0, y0, mask = self._cells(polygon)
         part = self.taken[y0 : y0 + mask.shape[0], x0 : x0 + mask.shape[1]]
@@ -150,15 +151,20 @@ class Placer:
         number = int(self._planes(centre[None])[0])
         if number == 0:
             return None
-        plane = self.surfaces[number - 1].homography
-        around = np.array([[0, 0], [1, 0], [0, 1]]) * 0.5
-        at = mapped(centre[None], np.linalg.inv(plane))[0]
-        here, right, below = mapped(at + around, plane)
-        wide, tall = np.hypot(*(right - here)) * 2, np.hypot(*(below - here)) * 2
+        plane, back = self.surfaces[number - 1].homography, self.inverses[number - 1]
+        u, v, w = (back @ (*centre, 1.0)).tolist()
+        u, v = u / w, v / w
+        # Columns of the Jacobian of the homography there: how long a flat pixel is seen.
+        (a, b, _), (d, e, _), (g, h, i) = plane.tolist()
+        x, y = centre.tolist()
+        z = g * u + h * v + i
+        wide = math.hypot(a - g * x, d - g * y) / abs(z)
+        tall = math.hypot(b - h * x, e - h * y) / abs(z)
         if not (tall > 1e-3 and 0.3 < wide / tall < 3):
             return None
-        scale = np.diag([1 / tall, 1 / tall, 1.0])
-        return np.asarray(plane @ shift(*at) @ scale @ rotation(0, 0, turn, focal=1.0))
+        t = math.radians(turn)
+        s, c = math.sin(t) / tall, math.cos(t) / tall
+        return np.asarray(plane @ np.array([[c, -s, u], [s, c, v], [0, 0, 1]]))
 
 
 def _seen(corners: list[tuple[float, float]], matrix: np.ndarray) -> np.ndarray | None:

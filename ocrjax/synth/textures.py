@@ -87,7 +87,7 @@ def _leaves(rng: Rng) -> ByteArray:
 
 @lru_cache(maxsize=1)
 def _bank() -> dict[str, ByteArray]:
-    """The grey noise fields, `(SIDE, SIDE)` uint8 with mean 128; "leaves" and "veins" apart."""
+    """The grey noise fields, uint8 with mean 128 ("leaves" and "veins" apart), and what follows."""
     rng = np.random.default_rng(20240817)
     cloud = _spectral(rng, 1.7)
     bank = {
@@ -98,6 +98,8 @@ def _bank() -> dict[str, ByteArray]:
         "leaves": _leaves(rng),
         "veins": to_bytes(255 * (1 - np.minimum(1, np.abs(_spectral(rng, 1.9)) * 2.2)) ** 2),
     }
+    # With the beginning again at the end, so that most cuts need not be put together.
+    bank = {kind: np.pad(values, ((0, 640), (0, 640)), "wrap") for kind, values in bank.items()}
     for values in bank.values():
         values.flags.writeable = False
     return bank
@@ -127,8 +129,8 @@ def noise(rng: Rng, kind: str, height: int, width: int, *, zoom: float = 1.0) ->
     """
     bank = _bank()[kind]
     h, w = max(2, round(height / zoom)), max(2, round(width / zoom))
-    y, x = (int(v) for v in rng.integers(0, SIDE, 2))
-    if y + h > SIDE or x + w > SIDE:
+    y, x = int(rng.random() * SIDE), int(rng.random() * SIDE)
+    if y + h > bank.shape[0] or x + w > bank.shape[1]:
         rows, columns = np.arange(y, y + h) % SIDE, np.arange(x, x + w) % SIDE
         part = bank[rows][:, columns]
     else:
