@@ -14,7 +14,10 @@ Blanks around a text are not part of it.
 
 from __future__ import annotations
 
+import os
 import re
+import threading
+import weakref
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +33,9 @@ MAX_TEXT_BYTES = 1 << 16
 """Longer texts are taken for a fault of the file."""
 MAX_FILE_BYTES = 4 << 30
 """Label files above this size are refused."""
+
+_OPEN: weakref.WeakValueDictionary[tuple[int, str], Any] = weakref.WeakValueDictionary()
+_LOCK = threading.Lock()
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,15 +190,25 @@ class LmdbCrops(Sequence[Crop]):
         lmdb = import_lmdb()
         try:
             if self._environment is None:
-                if not (self.path / "data.mdb").is_file():
-                    raise LabelError(self.path, 0, str(self.path), "a folder with a data.mdb")
-                self._environment = lmdb.open(
-                    str(self.path), readonly=True, lock=False, readahead=False, max_readers=32
-                )
+                self._environment = _environment(lmdb, self.path)
             with self._environment.begin() as transaction:
                 return [transaction.get(key) for key in keys]
         except lmdb.Error as error:
             raise LabelError(self.path, 0, str(error), "an undamaged LMDB") from error
+
+
+def _environment(lmdb: Any, path: Path) -> Any:
+    """Opens a database once for all of this process, as LMDB demands."""
+    if not (path / "data.mdb").is_file():
+        raise LabelError(path, 0, str(path), "a folder with a data.mdb")
+    key = (os.getpid(), str(path.resolve()))
+    with _LOCK:
+        environment = _OPEN.get(key)
+        if environment is None:
+            _OPEN[key] = environment = lmdb.open(
+                str(path), readonly=True, lock=False, readahead=False, max_readers=32
+            )
+    return environment
 
 
 def _crop(path: Path, number: int, line: str, name: str, comma: str, text: str) -> Crop:
@@ -214,9 +230,7 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
         while raw := file.readline(MAX_TEXT_BYTES + 1):
             number += 1
             if len(raw) > MAX_TEXT_BYTES:
-                raise LabelError(
-                    path, number, "a very long line", f"{MAX_TEXT_BYTES} bytes at most"
-                )
+                raise LabelError(path, number, "a long line", f"{MAX_TEXT_BYTES} bytes at most")
             try:
                 line = raw.decode("utf-8")
             except UnicodeDecodeError as error:

@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import scipy.io
 
 from ocrjax.images import image_size
 from ocrjax.pages import Character, FloatArray, Page, Word
 from ocrjax.readers.icdar import MAX_COORDINATE, LabelError
+from ocrjax.readers.mat import read_cells
 
 FIELDS = ("imnames", "txt", "charBB", "wordBB")
 
@@ -71,7 +71,7 @@ def synthtext_words(
 class SynthText(Sequence[Page]):
     """The pages of a folder with a `gt.mat`, by index.
 
-    The whole file is read at once; the size of a picture is read when its page is asked for.
+    Labels and the size of a picture are read when its page is asked for. It can be pickled.
 
     Args:
         folder: that of `gt.mat`, below which the pictures are.
@@ -84,14 +84,12 @@ class SynthText(Sequence[Page]):
         self.folder = Path(folder)
         path = self.folder / "gt.mat"
         try:
-            found = scipy.io.loadmat(path, variable_names=FIELDS)
+            found = read_cells(path, FIELDS)
         except FileNotFoundError:
             raise LabelError(self.folder, 0, "no gt.mat in it", "a SynthText folder") from None
-        except Exception as error:  # scipy raises nearly anything at a damaged file
-            raise LabelError(path, 0, f"{error}", "a MATLAB file (version 4 to 7)") from error
         if missing := [name for name in FIELDS if name not in found]:
             raise LabelError(path, 0, f"no {', '.join(missing)} in it", ", ".join(FIELDS))
-        arrays = [found[name].reshape(-1) for name in FIELDS]
+        arrays = [found[name] for name in FIELDS]
         if len({len(array) for array in arrays}) != 1:
             sizes = ", ".join(f"{k}: {len(a)}" for k, a in zip(FIELDS, arrays, strict=True))
             raise LabelError(path, 0, sizes, "equal numbers of pictures")
@@ -99,6 +97,9 @@ class SynthText(Sequence[Page]):
 
     def __len__(self) -> int:
         return len(self._names)
+
+    def __reduce__(self) -> tuple[type[SynthText], tuple[Path]]:
+        return SynthText, (self.folder,)
 
     def __getitem__(self, index: int) -> Page:  # type: ignore[override]
         """Returns the page of an index, with the path of its picture.
@@ -110,21 +111,19 @@ class SynthText(Sequence[Page]):
         """
         if not 0 <= index < len(self):
             raise IndexError(f"page {index} of {len(self)}")
-        name = _string(self._names[index])
+        names = self._names[index]
+        name = names[0] if isinstance(names, list) and len(names) == 1 else ""
         path = self.folder / name
-        if not name or Path(name).is_absolute() or ".." in Path(name).parts:
+        if not name or "\0" in name or Path(name).is_absolute() or ".." in Path(name).parts:
             raise LabelError(
                 self.folder / "gt.mat", 0, name, "the path of a picture below this folder"
             )
-        texts = [str(text) for text in np.ravel(self._texts[index])]
+        texts = self._texts[index]
+        if not isinstance(texts, list):  # an empty array of numbers stands for no text
+            texts = []
         words = synthtext_words(str(path), texts, self._characters[index], self._words[index])
         height, width = image_size(path)
         return Page(height=height, width=width, words=words, path=str(path))
-
-
-def _string(cell: Any) -> str:
-    values = np.ravel(cell)
-    return str(values[0]) if values.size else ""
 
 
 def _lines(text: str) -> list[str]:
