@@ -41,7 +41,10 @@ from ocrjax.matching import Evaluation, bootstrap_hmean, evaluate, paired_bootst
 from ocrjax.pages import Page
 
 PROTOCOL = "iou"
-HEAD = "| detector | photos | precision | recall | hmean | 95 % | minus ours | 95 % | joined | s/photo |"
+COLUMNS = (
+    *("detector", "photos", "precision", "recall", "hmean", "95 %"),
+    *("minus ours", "95 %", "joined", "s/photo"),
+)
 
 
 class PeerFailed(RuntimeError):

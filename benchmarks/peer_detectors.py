@@ -98,7 +98,7 @@ def open_easyocr() -> tuple[Run, dict[str, Any]]:
         ]
         return corners + list(free[0])
 
-    return run, {"parameters": "defaults of Reader.detect"}
+    return run, {"defaults_of": "Reader.detect"}
 
 
 PEERS: dict[str, tuple[str, Callable[[], tuple[Run, dict[str, Any]]]]] = {
