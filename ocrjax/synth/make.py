@@ -190,35 +190,48 @@ def changed(config: Any, changes: Sequence[tuple[str, str]]) -> Any:
     Raises:
         ConfigError: a name that does not exist, or a value that cannot be.
     """
-    for name, text in changes:
-        config = _changed(config, name, name.split("."), text)
-    return config
+    return _changed(config, "", [(name.split("."), text) for name, text in changes])
 
 
-def _changed(config: Any, name: str, parts: list[str], text: str) -> Any:
+def _changed(config: Any, prefix: str, changes: Sequence[tuple[list[str], str]]) -> Any:
     known = [f.name for f in fields(config) if f.init] if is_dataclass(config) else []
-    if parts[0] not in known:
-        raise ConfigError(f"unknown setting {name!r}; known here are {', '.join(known)}")
-    now = getattr(config, parts[0])
-    if parts[1:]:
-        value = _changed(now, name, parts[1:], text)
-    else:
-        try:
-            value = ast.literal_eval(text)
-        except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
-            value = text
-        if isinstance(now, str | None) and value is not None:
-            value = text
-        if isinstance(now, Chance):
-            value = Chance(*value) if isinstance(value, tuple | list) else value
-        if is_dataclass(now) and not isinstance(value, type(now)):
-            raise ConfigError(f"{name} is {text!r}, expected settings within it, or a Chance")
+    for parts, _ in changes:
+        if parts[0] not in known:
+            name = prefix + ".".join(parts)
+            raise ConfigError(f"unknown setting {name!r}; known here are {', '.join(known)}")
+    values = {}
+    for field_ in dict.fromkeys(parts[0] for parts, _ in changes):
+        value = getattr(config, field_)
+        name = prefix + field_
+        for text in [text for parts, text in changes if parts == [field_]]:
+            value = _value(name, value, text)
+        if inner := [(p[1:], text) for p, text in changes if p[0] == field_ and len(p) > 1]:
+            value = _changed(value, name + ".", inner)
+        values[field_] = value
     try:
-        return replace(config, **{parts[0]: value})
+        return replace(config, **values) if values else config  # at once: one may need another
     except ConfigError:
         raise
     except (TypeError, ValueError, AttributeError) as error:
-        raise ConfigError(f"{name}={text}: {error}") from error
+        raise ConfigError(f"{', '.join(prefix + name for name in values)}: {error}") from error
+
+
+def _value(name: str, now: Any, text: str) -> Any:
+    """Reads the new value of a setting."""
+    try:
+        value = ast.literal_eval(text)
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+        value = text
+    if isinstance(now, Chance):
+        try:
+            return Chance(*value)
+        except TypeError as error:
+            raise ConfigError(f"{name} is {text}, expected (probability, low, high)") from error
+    if is_dataclass(now):
+        raise ConfigError(f"{name} is {text!r}, expected a setting within it, as {name}.NAME")
+    if isinstance(now, str | None) and value is not None:
+        return text
+    return value
 
 
 def crop_sample(crop: WordCrop) -> Sample:
