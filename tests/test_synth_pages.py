@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import multiprocessing
+import pickle
 from dataclasses import replace
 from pathlib import Path
 
@@ -309,6 +310,22 @@ def test_text_that_no_font_draws_is_counted_and_ends(tmp_path: Path) -> None:
     with pytest.raises(SynthError, match="no font draws"):
         source[0]
     assert set(source.undrawable) == {"\u1200", "\u1201"}
+
+
+def test_tiny_pages_have_text_too() -> None:
+    source = PageSource(preset("scene", height=48, width=64, font_size=(8, 12), empty=0.0))
+    assert all(source[index].page.words for index in range(20))
+
+
+def test_source_survives_pickling_and_any_number_of_threads() -> None:
+    source = PageSource(SMALL, seed=9)
+    expected = digest(source[3])
+    threads = cv2.getNumThreads()
+    try:
+        cv2.setNumThreads(2)
+        assert digest(pickle.loads(pickle.dumps(source))[3]) == expected
+    finally:
+        cv2.setNumThreads(threads)
 
 
 def test_text_without_room_is_an_error_not_a_blank_page(tmp_path: Path) -> None:

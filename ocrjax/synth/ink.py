@@ -132,6 +132,10 @@ class Look:
         """Ems around the ink that the look needs."""
         return max(self.shadow or 0, self.extrude or 0, 2 * (self.glow or 0)) + 0.02
 
+    def pad(self, size: float) -> int:
+        """Pixels to keep around letters of this em size."""
+        return int(np.ceil(self.room * size)) + 1
+
 
 def _moved(mask: ByteArray, x: float, y: float) -> ByteArray:
     matrix = np.array([[1, 0, x], [0, 1, y]], np.float32)
@@ -220,7 +224,7 @@ def padded(mask: ByteArray, pad: int) -> ByteArray:
 def loose_item(rng: Rng, style: Style, look: Look, run: Run, size: float, ground: Colour) -> Item:
     """Letters without a board, as painted on a wall."""
     colour = text_colour(rng, style, ground)
-    pad = int(np.ceil(look.room * size)) + 1
+    pad = look.pad(size)
     ink = padded(run.mask, pad)
     outlined = None if run.stroke_mask is None else padded(run.stroke_mask, pad)
     rgba = letters(rng, ink, outlined, size, colour, look)

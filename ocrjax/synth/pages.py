@@ -20,7 +20,7 @@ import numpy as np
 from ocrjax.images import ImageError
 from ocrjax.pages import ByteArray, Character, Page, Sample, Word
 from ocrjax.synth import backgrounds, layout
-from ocrjax.synth.config import SynthConfig
+from ocrjax.synth.config import Chance, Style, SynthConfig
 from ocrjax.synth.effects import draw, photograph
 from ocrjax.synth.fonts import Font, bundled_fonts, find_fonts, select
 from ocrjax.synth.geometry import mapped, warp
@@ -197,6 +197,12 @@ class PageSource:
                 placed.append(one)
                 done += len(one.item.words)
         if not placed:
+            placer.taken[:] = 0  # what looks like text may have taken a small page
+        for _ in range(_TEXT_TRIES):
+            if placed:
+                break
+            placed += self._small_word(rng, image, placer)
+        if not placed:
             raise SynthError(
                 f"no text found room on a page of {config.height}x{config.width}: font_size is "
                 f"{config.font_size}, margin {config.margin}, texts have up to "
@@ -204,7 +210,23 @@ class PageSource:
             )
         return placed
 
-    def _run(self, rng: Rng, text: str, font: Font, size: float, **options: float) -> Run:
+    def _small_word(self, rng: Rng, image: ByteArray, placer: layout.Placer) -> list[Placed]:
+        """A word at the least size, upright and plain, where there was no room for anything."""
+        text, font = self._text(rng, words=1)
+        size = self.config.font_size[0]
+        run = render_run(text, font, size)
+        look = Look.of(rng, Style())
+        height, width = (side + 2 * look.pad(size) for side in run.mask.shape)
+        matrix = placer.place(
+            rng, width=width, height=height, angles=(0.0, 0.0, 0.0), on_plane=False, gap=0
+        )
+        if matrix is None:
+            return []
+        ground = _ground_colour(image, matrix, width, height)
+        plain = replace(self.config.style, hard_contrast=Chance(0.0))
+        return [_lay(image, loose_item(rng, plain, look, run, size, ground), matrix)]
+
+    def _run(self, text: str, font: Font, size: float, **options: float) -> Run:
         if "arc" in options:
             try:
                 return render_run(text, font, size, **options)  # type: ignore[arg-type]
@@ -274,8 +296,8 @@ class PageSource:
         elif single and rng.random() < config.turned:
             angles[2] += rng.choice((-90, 90)) if rng.random() < 0.7 else rng.uniform(-60, 60)
             on_plane = False
-        run = self._run(rng, text, font, size, **options)
-        pad = int(np.ceil(look.room * size)) + 1
+        run = self._run(text, font, size, **options)
+        pad = look.pad(size)
         height, width = run.mask.shape
         height, width = height + 2 * pad, width + 2 * pad
         if max(height, width) > 1.2 * max(config.height, config.width):
@@ -352,7 +374,7 @@ class PageSource:
                 options["spacing"] = spacing * 0.6
             if stroke is not None:
                 options["stroke"] = max(1.0, stroke * em)
-            runs.append((self._run(rng, text, font, em, **options), em))
+            runs.append((self._run(text, font, em, **options), em))
         side = 0.8 * min(config.height, config.width) - 2 * config.margin
         return sign_item(rng, config.style, runs, longest=side)
 
