@@ -20,6 +20,7 @@ DEVICE_CODE = (
     "craftjax/convert.py",
     "craftjax/detector.py",
     "craftjax/evaluate.py",
+    "craftjax/losses.py",
     "craftjax/main.py",
     "craftjax/models.py",
     "ocrjax/app/",
