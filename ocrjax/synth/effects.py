@@ -145,7 +145,7 @@ def photograph(
 
     Returns:
         image: the finished picture, of the same size.
-        blur: standard deviation in pixels of all that smeared it.
+        blur: standard deviation in pixels of all that smeared it, motion as length / 2.8.
         hidden: `(H, W)` uint8, 255 where things are in front; None where nothing is.
     """
     height, width = image.shape[:2]
@@ -162,7 +162,8 @@ def photograph(
         variance += sigma**2
     if (length := draw(rng, effects.motion)) is not None:
         image = motion(rng, image, length)
-        variance += length**2 / 12
+        # Its deviation is length / sqrt(12), but all of it lies along one axis: it hides more.
+        variance += (length / 2.8) ** 2
     left = draw(rng, effects.lowres)
     if left is not None:
         small = (max(1, round(width * left)), max(1, round(height * left)))
