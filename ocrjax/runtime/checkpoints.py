@@ -66,10 +66,12 @@ def load_variables(folder: str | Path) -> dict[str, Any]:
         if (folder / item).is_dir() and not (folder / "_METADATA").is_file():
             folder /= item
             break
-    with ocp.StandardCheckpointer() as checkpointer:
-        tree = checkpointer.metadata(folder).item_metadata.tree
-        target = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), dict(tree))
-        variables: dict[str, Any] = checkpointer.restore(folder, target)
+    # The handler rather than a checkpointer, which warns of an item without metadata of its own.
+    handler = ocp.StandardCheckpointHandler()
+    tree = dict(handler.metadata(folder).tree)
+    target = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), tree)
+    variables: dict[str, Any] = handler.restore(folder, args=ocp.args.StandardRestore(target))
+    handler.close()
     return variables
 
 
@@ -91,10 +93,16 @@ def _finished_steps(folder: Path) -> list[int]:
 
 def _score(step: Path) -> float:
     try:
-        (score,) = json.loads((step / "metrics" / "metrics").read_text()).values()
+        metrics = json.loads((step / "metrics" / "metrics").read_text())
     except FileNotFoundError:
         return -np.inf
-    return float(score)
+    return _rank(metrics)
+
+
+def _rank(metrics: Mapping[str, float | None]) -> float:
+    """Orders checkpoints by their only metric; those that were not evaluated come first."""
+    (score,) = metrics.values()
+    return -np.inf if score is None else float(score)
 
 
 class Start(NamedTuple):
@@ -166,15 +174,11 @@ class RunCheckpoints:
         self._manager = ocp.CheckpointManager(
             self.folder,
             options=ocp.CheckpointManagerOptions(
-                best_fn=lambda metrics: metrics[metric],
+                best_fn=_rank,
                 preservation_policy=policies.AnyPreservationPolicy(
                     [
                         policies.LatestN(keep),
-                        policies.BestN(
-                            get_metric_fn=lambda metrics: metrics[metric],
-                            n=1,
-                            keep_checkpoints_without_metrics=False,
-                        ),
+                        policies.BestN(get_metric_fn=_rank, n=1),
                     ]
                 ),
                 cleanup_tmp_directories=True,
@@ -190,7 +194,9 @@ class RunCheckpoints:
     def best_step(self) -> int | None:
         """The step with the best metric; None before any was evaluated."""
         step: int | None = self._manager.best_step()
-        return step if step is not None and self._manager.metrics(step) else None
+        if step is None or _score(self.folder / str(step)) == -np.inf:
+            return None
+        return step
 
     def save(
         self,
@@ -230,7 +236,7 @@ class RunCheckpoints:
             self._manager.save(
                 step,
                 args=ocp.args.Composite(run=ocp.args.JsonSave(dict(run)), **items),
-                metrics=None if metrics is None else {self.metric: float(metrics[self.metric])},
+                metrics={self.metric: None if metrics is None else float(metrics[self.metric])},
             )
         )
 
@@ -279,11 +285,9 @@ class RunCheckpoints:
                 f"{folder} holds {', '.join(sorted(there))}, this run needs "
                 f"{', '.join(sorted(wanted))}; config.ema must be as it was"
             )
-        with ocp.StandardCheckpointer() as checkpointer:
-            trees = {
-                name: dict(checkpointer.metadata(folder / name).item_metadata.tree)
-                for name in wanted
-            }
+        handler = ocp.StandardCheckpointHandler()
+        trees = {name: dict(handler.metadata(folder / name).tree) for name in wanted}
+        handler.close()
         old, new = _shapes(trees), _shapes(wanted)
         lines = [
             f"{name}: {old.get(name, 'absent')} there, {new.get(name, 'absent')} here"
