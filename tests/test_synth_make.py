@@ -19,7 +19,8 @@ from ocrjax.readers.icdar import read_icdar_folder
 from ocrjax.readers.synthtext import SynthText
 from ocrjax.synth import make
 from ocrjax.synth.config import ConfigError, SynthConfig
-from ocrjax.synth.make import Job, Maker, changed, make_set
+from ocrjax.synth.job import Job, changed
+from ocrjax.synth.make import Maker, make_set
 from ocrjax.synth.pages import SynthError
 from ocrjax.synth.words import WordConfig
 from ocrjax.synth.write import FORMATS, IcdarWriter, encode_image, icdar_page, open_writer

@@ -11,7 +11,8 @@ from tqdm import tqdm
 
 from ocrjax.images import write_image
 from ocrjax.synth.config import PRESETS, SPLITS
-from ocrjax.synth.make import Job, Summary, make_set, samples
+from ocrjax.synth.job import Job
+from ocrjax.synth.make import Summary, make_set, samples
 from ocrjax.synth.pages import SynthError
 from ocrjax.synth.sheet import contact_sheet
 from ocrjax.synth.write import FORMATS
