@@ -18,6 +18,7 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 from flax import serialization
+from jax.experimental import multihost_utils
 from orbax.checkpoint import checkpoint_managers
 
 from ocrjax.runtime.mesh import is_main
@@ -170,6 +171,8 @@ class RunCheckpoints:
             for path in self.folder.iterdir():
                 if re.fullmatch(r"\d+", path.name) and not is_checkpoint(path):
                     path.rename(path.with_name(f"{path.name}.damaged"))
+        if jax.process_count() > 1:  # the others look into the folder only now
+            multihost_utils.sync_global_devices("ocrjax checkpoints")
         policies = checkpoint_managers
         self._manager = ocp.CheckpointManager(
             self.folder,
@@ -211,7 +214,8 @@ class RunCheckpoints:
         Args:
             step: updates made so far.
             state: of the run.
-            run: what else to keep, as JSON: the config, the data's position, metrics so far.
+            run: what else to keep, as JSON (tuples come back as lists): the config, the data's
+                position, metrics so far.
             metrics: of this step's evaluation.
 
         Returns:
