@@ -91,13 +91,11 @@ def crossed(
         limit = np.float32(threshold)
         before, after = maps[*window, channel], rounded[*window, channel]
         # A word's highest score must reach the text threshold; the other two must be exceeded.
-        if name != "text_threshold":
-            places = np.argwhere((before > limit) != (after > limit))
-        elif (before.max() >= limit) != (after.max() >= limit):
-            places = np.argwhere(before == before.max())[:1]
+        if name == "text_threshold":
+            differs = (before >= limit) != (after >= limit)
         else:
-            continue
-        for row, column in places.tolist():
+            differs = (before > limit) != (after > limit)
+        for row, column in np.argwhere(differs).tolist():
             value = float(before[row, column])
             found.append(
                 {
@@ -154,7 +152,13 @@ def explain(
         left, top = np.maximum(corners.min(0) - MARGIN, 0).astype(int).tolist()
         right, bottom = (corners.max(0).astype(int) + MARGIN).tolist()
         found = crossed(maps, rounded, (slice(top, bottom), slice(left, right)), options)
-        pixels += [pixel for pixel in found if pixel not in pixels]
+        # The text threshold decides only whether there is a box.
+        pixels += [
+            pixel
+            for pixel in found
+            if pixel not in pixels
+            and (pixel["threshold"] != "text_threshold" or len(mine) != len(theirs))
+        ]
     identical_rounded = not still[0] and not still[1]
     return {
         "ours": len(ours),
@@ -265,9 +269,9 @@ def main() -> None:
         stated = row["original_as_stated"]
         cells = [
             row["thresholds"],
-            f"{row['ours']:.4f}",
-            f"{row['original']:.4f}",
-            "-" if stated is None else f"{stated:.4f}",
+            f"{row['ours']:.5f}",
+            f"{row['original']:.5f}",
+            "-" if stated is None else f"{stated:.5f}",
             f"{value:+.4f}",
             f"{low:+.4f} to {high:+.4f}",
             f"{row['identical']} ({row['identical'] / count:.1%})",
