@@ -62,17 +62,17 @@ def create_state(
     """
 
     def init(variables: Mapping[str, Tree]) -> TrainState:
-        # Copies, because a donated state may share no buffer with the caller or within itself.
         params, batch_stats = variables["params"], variables.get("batch_stats", {})
-        average = {"params": params, "batch_stats": batch_stats} if ema else None
         return TrainState(
             step=jnp.zeros((), jnp.int32),
-            params=jax.tree.map(jnp.copy, params),
-            batch_stats=jax.tree.map(jnp.copy, batch_stats),
+            params=params,
+            batch_stats=batch_stats,
             opt_state=optimizer.init(params),
-            ema=jax.tree.map(jnp.copy, average),
+            ema={"params": params, "batch_stats": batch_stats} if ema else None,
         )
 
+    # Compiled with shardings given, every output has a buffer of its own; a state that is donated
+    # may share none with its source or within itself.
     everywhere = replicated(mesh)
     return jax.jit(init, out_shardings=everywhere)(jax.device_put(dict(variables), everywhere))
 
