@@ -97,12 +97,12 @@ def test_batches_do_not_change_scores(picture):
         np.testing.assert_allclose(one[index].maps, many[index].maps, atol=2e-5)
 
 
-def test_tiles_with_wide_margins_equal_one_pass():
+def test_tiles_equal_one_pass():
     detector = tiny()
     image = np.random.default_rng(0).integers(0, 256, (1024, 64, 3), np.uint8)
     options = DetectorOptions(canvas_size=1024, pad="exact")
     ((_, whole),) = detector.score([image], options=options)
-    tiled = DetectorOptions(canvas_size=1024, pad="exact", max_area=768 * 64, tile_margin=320)
+    tiled = DetectorOptions(canvas_size=1024, pad="exact", max_area=768 * 64)
     ((_, parts),) = detector.score([image], options=tiled)
     np.testing.assert_allclose(parts.maps, whole.maps, atol=2e-5)
 
