@@ -56,7 +56,7 @@ def contact_sheet(
     Args:
         samples: at least one.
         columns: of the grid.
-        side: longer side of each cell in pixels.
+        side: longer side of each cell in pixels; a row is as high as its highest cell.
         labels: whether quads are drawn.
         gap: pixels between the cells.
 
@@ -68,16 +68,22 @@ def contact_sheet(
     """
     if not samples:
         raise ValueError("a contact sheet of no samples: expected at least one")
-    columns = min(columns, len(samples))
-    rows = -(-len(samples) // columns)
-    sheet = np.full((rows * (side + gap) - gap, columns * (side + gap) - gap, 3), 255, np.uint8)
-    for number, sample in enumerate(samples):
+    cells = []
+    for sample in samples:
         scale = side / max(sample.image.shape[:2])
         if labels:
             cell = draw_labels(sample, scale=scale)
         else:
             cell = cv2.resize(sample.image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-        y, x = (number // columns) * (side + gap), (number % columns) * (side + gap)
-        cell = cell[:side, :side]
-        sheet[y : y + cell.shape[0], x : x + cell.shape[1]] = cell
+        cells.append(cell[:side, :side])
+    rows = [cells[start : start + columns] for start in range(0, len(cells), columns)]
+    heights = [max(cell.shape[0] for cell in row) for row in rows]  # words need no square cells
+    width = min(columns, len(cells)) * (side + gap) - gap
+    sheet = np.full((sum(heights) + gap * (len(rows) - 1), width, 3), 255, np.uint8)
+    top = 0
+    for row, height in zip(rows, heights, strict=True):
+        for column, cell in enumerate(row):
+            left = column * (side + gap)
+            sheet[top : top + cell.shape[0], left : left + cell.shape[1]] = cell
+        top += height + gap
     return sheet
