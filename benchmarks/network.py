@@ -2,8 +2,8 @@
 
 Each contestant is a process of its own that waits its turn, so that all of them see the same
 machine: rounds go A B C A B C. Medians, ratios to ours and peak memory are printed and written as
-JSON. Needs the weights, and EasyOCR for the comparison (`pip install easyocr`); tcmalloc is Debian's
-libtcmalloc-minimal4.
+JSON. Needs the weights, and EasyOCR for the comparison (`pip install easyocr`); tcmalloc is
+Debian's libtcmalloc-minimal4.
 
 Command: python benchmarks/network.py --sizes 768 1280 --rounds 7
 """
