@@ -2,8 +2,8 @@ r"""EasyOCR's table of CRAFT results beside ours, under the configs of its two r
 
     python benchmarks/guide_table.py --ic13 DIR --ic15 DIR --weights craft_mlt_25k
 
-DIR holds pictures and labels as the competition's archives unpack (`config.data.test_images` and
-`test_gt` below it), or in `images/` and `gt/`. A row without a folder is "not measured".
+DIR holds pictures and labels as the competition's archives unpack (`config.test.images` and
+`config.test.gt` below it), or in `images/` and `gt/`. A row without a folder is "not measured".
 
 EasyOCR's figures are those of `trainer/craft/README.md` for its own trained weights, which are not
 published; with other weights, such as `craft_mlt_25k`, ours stand beside them for orientation. The
@@ -59,13 +59,13 @@ def read_folder(root: Path, data: Any) -> list[Page]:
         FileNotFoundError: neither is there.
     """
     tried = []
-    for images, labels in ((data.test_images, data.test_gt), ("images", "gt")):
+    for images, labels in ((data.images, data.gt), ("images", "gt")):
         if (root / images).is_dir() and (root / labels).is_dir():
             return read_icdar_folder(
                 root / images,
                 root / labels,
                 # Folders of another name may hold either layout.
-                layout=data.layout if images == data.test_images else "auto",
+                layout=data.layout if images == data.images else "auto",
                 dont_care=tuple(data.dont_care),
             )
         tried.append(f"{images}/ with {labels}/")
@@ -123,7 +123,7 @@ def main() -> None:
     folders = {"ic13": args.ic13, "ic15": args.ic15}
     try:
         pages = {
-            name: read_folder(root, load_config(CONFIGS / f"{name}.py").data)
+            name: read_folder(root, load_config(CONFIGS / f"{name}.py").test)
             for name, root in folders.items()
             if root is not None
         }

@@ -19,12 +19,13 @@ def get_config() -> ConfigDict:
     config.weights = "craft_mlt_25k"  # a name, a file (.pth, .safetensors) or a checkpoint
 
     # Data; the folders as the competition's archives unpack (data/icdar2013/README.md).
-    config.data = ConfigDict()
-    config.data.root = "data/icdar2013"
-    config.data.test_images = "Challenge2_Test_Task12_Images"
-    config.data.test_gt = "Challenge2_Test_Task1_GT"
-    config.data.layout = "box"  # left top right bottom "text", or the same with commas
-    config.data.dont_care = ("###",)  # words with these texts do not count
+    config.test = ConfigDict()
+    config.test.kind = "icdar"  # pictures and label files in two folders
+    config.test.root = "data/icdar2013"
+    config.test.images = "Challenge2_Test_Task12_Images"
+    config.test.gt = "Challenge2_Test_Task1_GT"
+    config.test.layout = "box"  # left top right bottom "text", or the same with commas
+    config.test.dont_care = ("###",)  # words with these texts do not count
 
     # Detector: fields of craftjax.detector.DetectorOptions.
     config.detector = ConfigDict()

@@ -19,12 +19,13 @@ def get_config() -> ConfigDict:
     config.weights = "craft_mlt_25k"  # a name, a file (.pth, .safetensors) or a checkpoint
 
     # Data; the folders as the competition's archives unpack (data/icdar2015/README.md).
-    config.data = ConfigDict()
-    config.data.root = "data/icdar2015"
-    config.data.test_images = "ch4_test_images"
-    config.data.test_gt = "Challenge4_Test_Task1_GT"
-    config.data.layout = "quad"  # x1,y1,x2,y2,x3,y3,x4,y4,text
-    config.data.dont_care = ("###",)  # words with these texts do not count
+    config.test = ConfigDict()
+    config.test.kind = "icdar"  # pictures and label files in two folders
+    config.test.root = "data/icdar2015"
+    config.test.images = "ch4_test_images"
+    config.test.gt = "Challenge4_Test_Task1_GT"
+    config.test.layout = "quad"  # x1,y1,x2,y2,x3,y3,x4,y4,text
+    config.test.dont_care = ("###",)  # words with these texts do not count
 
     # Detector: fields of craftjax.detector.DetectorOptions.
     config.detector = ConfigDict()

@@ -106,6 +106,50 @@ def from_state_dict(
     return unflatten_dict(out)
 
 
+def is_vgg16_bn(state: Mapping[str, np.ndarray]) -> bool:
+    """Whether a state dict is torchvision's VGG16-BN, of ImageNet: the start of the encoder."""
+    return "features.0.weight" in state and "features.1.running_mean" in state
+
+
+def with_vgg16_bn(variables: Mapping[str, Any], state: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    """Takes the encoder's slices 1 to 4 from torchvision's `vgg16_bn`.
+
+    Its `features.0` to `features.38` have the same indices as the four slices; its last block and
+    the classifier are not used.
+
+    Args:
+        variables: of the whole network, for the rest; not changed.
+        state: the state dict of torchvision's file.
+
+    Returns:
+        New variables of float32 NumPy arrays.
+
+    Raises:
+        ConversionError: an entry is missing or of another shape (only width 1 fits).
+    """
+    encoder = re.compile(r"basenet\.slice[1-4]\.")
+    whole = to_state_dict(variables)
+    missing, misshapen = [], []
+    for name in whole:
+        source = encoder.sub("features.", name)
+        if source == name or name.endswith("num_batches_tracked"):
+            continue
+        if source not in state:
+            missing.append(source)
+        elif np.shape(state[source]) != whole[name].shape:
+            misshapen.append(f"{source} {np.shape(state[source])} instead of {whole[name].shape}")
+        else:
+            whole[name] = np.asarray(state[source])
+    if missing or misshapen:
+        raise ConversionError(
+            "these weights do not start the encoder"
+            + _list("missing", missing)
+            + _list("of the wrong shape", misshapen)
+            + ("\n  VGG16-BN fits a network of width 1 only" if misshapen else "")
+        )
+    return from_state_dict(whole)
+
+
 def guess_width(state: Mapping[str, np.ndarray]) -> float:
     """Width of the network from the channels of fc6, the widest layer; 1.0 if there is none."""
     fc6 = state.get("basenet.slice5.1.weight")
@@ -122,16 +166,17 @@ def _explain(
     unexpected: list[str],
     misshapen: list[str],
 ) -> str:
-    lines = [f"this is not CRAFT's state dict: {_guess(state)}"]
-    for what, names in (
-        ("missing", missing),
-        ("unexpected", unexpected),
-        ("of the wrong shape", misshapen),
-    ):
-        if names:
-            more = f" and {len(names) - 5} more" if len(names) > 5 else ""
-            lines.append(f"  {len(names)} {what}: {', '.join(names[:5])}{more}")
-    return "\n".join(lines)
+    return (
+        f"this is not CRAFT's state dict: {_guess(state)}"
+        + _list("missing", missing)
+        + _list("unexpected", unexpected)
+        + _list("of the wrong shape", misshapen)
+    )
+
+
+def _list(what: str, names: list[str]) -> str:
+    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+    return f"\n  {len(names)} {what}: {', '.join(names[:5])}{more}" if names else ""
 
 
 def _guess(state: Mapping[str, Any]) -> str:

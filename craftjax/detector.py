@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import os
 from collections import defaultdict, deque
@@ -113,9 +114,7 @@ class Detector:
         enable_compile_cache()
         self.options = options or DetectorOptions()
         self._model = CRAFT(width=width_of(variables), dtype=dtype)
-        self._variables = jax.device_put(
-            {name: variables[name] for name in ("params", "batch_stats")}
-        )
+        self._variables = _put(variables)
         self._apply = jax.jit(lambda variables, images: self._model.apply(variables, images)[0])
         self._shapes: set[Shape] = set()
 
@@ -145,6 +144,21 @@ class Detector:
             options = load_operating_point(operating_point_path(path))
         variables = load_variables(path) if path.is_dir() else from_state_dict(load_weights(path))
         return cls(variables, options=options, dtype=dtype)
+
+    def with_variables(self, variables: Variables) -> Detector:
+        """The same detector with other weights of the same network; shares compiled programs.
+
+        Args:
+            variables: of the same width.
+        """
+        if width_of(variables) != self._model.width:
+            raise ValueError(
+                f"variables of width {width_of(variables)}, expected {self._model.width}"
+            )
+        other = copy.copy(self)
+        other._variables = _put(variables)
+        other.__dict__.pop("fingerprint", None)
+        return other
 
     @cached_property
     def fingerprint(self) -> str:
@@ -285,6 +299,10 @@ class Detector:
             batch[row] = image
         scores: jax.Array = self._apply(self._variables, batch)
         return scores
+
+
+def _put(variables: Variables) -> Any:
+    return jax.device_put({name: variables[name] for name in ("params", "batch_stats")})
 
 
 def _batch_size(batch_size: int | None) -> int:

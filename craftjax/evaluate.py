@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -15,38 +14,72 @@ import numpy as np
 from craftjax.boxes import find_boxes, scale_boxes
 from craftjax.detector import Detector, Scores, fit_of
 from craftjax.options import DetectorOptions
+from craftjax.tiles import plan_tiles
 from ocrjax.images import ImageError
 from ocrjax.matching import Evaluation, Interval, bootstrap_hmean, evaluate
-from ocrjax.pages import FloatArray, Page
-
-# Options that change the network's input or what is kept of its output.
-_SCORE_OPTIONS = ("canvas_size", "mag_ratio", "pad", "tile", "max_area", "tile_margin")
+from ocrjax.pages import FloatArray, Page, Sample
+from ocrjax.readers.icdar import LabelError, read_icdar_folder
+from ocrjax.synth.config import preset
+from ocrjax.synth.pages import PageSource
 
 
 class EvaluationError(ValueError):
     """Nothing, or not everything, can be evaluated; the message says why."""
 
 
+def read_truth(
+    section: Mapping[str, Any], *, bad: list[LabelError] | None = None
+) -> Sequence[Page | Sample]:
+    """Labelled pages as a section of a config names them.
+
+    Args:
+        section: with `kind` "icdar": `images` and `gt`, folders in `root`, and `layout` and
+            `dont_care` of `ocrjax.readers.icdar.read_icdar_folder`. With "synthetic": `count` pages
+            of `seed` and `split` like `preset` with the `changes` of `ocrjax.synth.config.preset`.
+        bad: takes malformed lines of label files; without it they are errors.
+
+    Raises:
+        EvaluationError: another kind.
+        LabelError: files that are missing or malformed.
+    """
+    if section["kind"] == "icdar":
+        return read_icdar_folder(
+            Path(section["root"]) / section["images"],
+            Path(section["root"]) / section["gt"],
+            layout=section["layout"],
+            dont_care=tuple(section["dont_care"]),
+            bad=bad,
+        )
+    if section["kind"] == "synthetic":
+        config = preset(section["preset"], split=section["split"], **section["changes"])
+        source = PageSource(config, section["seed"], length=section["count"])
+        return [source[index] for index in range(section["count"])]
+    raise EvaluationError(
+        f"kind of labelled pages is {section['kind']!r}, expected 'icdar' or 'synthetic'"
+    )
+
+
 class ScoreCache:
     """Score maps on disk, so that an evaluation resumes and a sweep needs no second forward pass.
 
-    One `.npy` file a picture, in a folder whose name stands for the weights and the options that
-    change scores. Files are written whole or not at all.
+    One `.npy` file a picture, in a folder named after the weights; the file's name stands for the
+    picture and for all that was done to it before the network saw it. Files are written whole or
+    not at all.
     """
 
     def __init__(self, root: str | Path, *, fingerprint: str, options: DetectorOptions) -> None:
-        parts = {name: getattr(options, name) for name in _SCORE_OPTIONS}
-        text = json.dumps([fingerprint, parts], sort_keys=True)
         self._options = options
-        self.folder = Path(root) / hashlib.md5(text.encode()).hexdigest()[:16]
+        self.folder = Path(root) / fingerprint[:16]
         self.folder.mkdir(parents=True, exist_ok=True)
-        (self.folder / "options.json").write_text(text + "\n", encoding="utf-8")
 
     def _path(self, page: Page) -> Path:
         path = Path(str(page.path))
         stat = path.stat()
-        name = f"{path.resolve()}:{stat.st_size}:{stat.st_mtime_ns}"
-        return self.folder / f"{path.stem}.{hashlib.md5(name.encode()).hexdigest()[:8]}.npy"
+        options = self._options
+        fit = fit_of((page.height, page.width), options)
+        tiling = plan_tiles(fit.padded, max_area=options.max_area, margin=options.tile_margin)
+        seen = (fit, tiling, options.pad, str(path.resolve()), stat.st_size, stat.st_mtime_ns)
+        return self.folder / f"{path.stem}.{hashlib.md5(repr(seen).encode()).hexdigest()[:12]}.npy"
 
     def load(self, page: Page) -> Scores | None:
         """Returns a page's scores if they are there."""
@@ -68,7 +101,7 @@ class ScoreCache:
 
 def score_pages(
     detector: Detector,
-    truth: Sequence[Page],
+    truth: Sequence[Page | Sample],
     *,
     options: DetectorOptions,
     cache: ScoreCache | None = None,
@@ -77,22 +110,23 @@ def score_pages(
 
     Args:
         detector: with its weights.
-        truth: pages with paths; only their pictures are used.
+        truth: pages with paths, or samples; only their pictures are used.
         options: how to scale and score.
-        cache: takes the scores that are computed.
+        cache: takes the scores that are computed; those of samples are not kept.
     """
     missing = []
     for index, page in enumerate(truth):
-        scores = cache.load(page) if cache else None
+        scores = cache.load(page) if cache and isinstance(page, Page) else None
         if scores is None:
             missing.append(index)
         else:
             yield index, scores
-    paths = [truth[index].path for index in missing]
-    for position, result in detector.score(paths, options=options):
-        index = missing[position]
-        if cache is not None and isinstance(result, Scores):
-            cache.save(truth[index], result)
+    items = [truth[index] for index in missing]
+    pictures = [item.image if isinstance(item, Sample) else item.path for item in items]
+    for position, result in detector.score(pictures, options=options):
+        index, page = missing[position], items[position]
+        if cache is not None and isinstance(page, Page) and isinstance(result, Scores):
+            cache.save(page, result)
         yield index, result
 
 
@@ -130,7 +164,7 @@ class OperatingPoint:
 
 def sweep(
     detector: Detector,
-    truth: Sequence[Page],
+    truth: Sequence[Page | Sample],
     *,
     options: DetectorOptions,
     text_thresholds: Sequence[float],
@@ -144,7 +178,7 @@ def sweep(
 
     Args:
         detector: with its weights.
-        truth: labels, with the pictures' paths.
+        truth: labels with the pictures' paths, or samples.
         options: how to scale and score; its thresholds are not used.
         text_thresholds: to try; boxes are found once for the lowest and then filtered.
         link_thresholds: to try.
@@ -184,9 +218,10 @@ def sweep(
                 found[text, link, low][index] = list(quads[boxes.scores >= np.float32(text)])
         if report:
             report(done)
-    words = [[word.outline for word in page.words] for page in truth]
-    care = [page.care for page in truth]
-    names = [page.path for page in truth]
+    pages = [item.page if isinstance(item, Sample) else item for item in truth]
+    words = [[word.outline for word in page.words] for page in pages]
+    care = [page.care for page in pages]
+    names = [page.path for page in pages]
     points = [
         OperatingPoint(*key, evaluate(words, care, value, protocol=protocol, names=names))
         for key, value in found.items()
@@ -196,7 +231,7 @@ def sweep(
 
 def evaluate_detector(
     detector: Detector,
-    truth: Sequence[Page],
+    truth: Sequence[Page | Sample],
     *,
     options: DetectorOptions,
     protocol: str = "iou",

@@ -1,17 +1,22 @@
-"""Entry point of the detector: evaluates it and tunes its thresholds.
+"""Entry point of the detector: trains it, evaluates it and tunes its thresholds.
 
-Example: `python -m craftjax.main --config=configs/ic15.py --images=DIR --gt=DIR`.
+Examples:
+    python -m craftjax.main --config=configs/quickstart.py --config.optimizer.learning_rate=1e-3
+    python -m craftjax.main --config=configs/ic15.py --images=DIR --gt=DIR
 """
 
 from __future__ import annotations
 
+import difflib
 import json
+import runpy
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from absl import app, flags, logging
-from ml_collections import config_flags
+from ml_collections import ConfigDict, config_flags
 from tqdm import tqdm
 
 _CONFIG = config_flags.DEFINE_config_file(
@@ -19,16 +24,27 @@ _CONFIG = config_flags.DEFINE_config_file(
 )
 _MODE = flags.DEFINE_enum(
     "mode",
-    "evaluate",
-    ["evaluate", "sweep"],
-    "evaluate: score the test pictures at the config's thresholds. sweep: try the thresholds of "
-    "config.sweep in one pass over the pictures and keep the best.",
+    None,
+    ["train", "evaluate", "sweep"],
+    "train: train, or go on with a run, and evaluate (the default where the config has an "
+    "optimizer). evaluate: score the test pictures at the config's thresholds. sweep: try the "
+    "thresholds of config.sweep in one pass over the pictures and keep the best.",
 )
 _WORKDIR = flags.DEFINE_string("workdir", None, "Where results go; default exp/<config.name>.")
-_WEIGHTS = flags.DEFINE_string("weights", None, "A name or file, in place of config.weights.")
-_IMAGES = flags.DEFINE_string("images", None, "Pictures, in place of config.data.test_images.")
-_GT = flags.DEFINE_string("gt", None, "Label files, in place of config.data.test_gt.")
+_WEIGHTS = flags.DEFINE_string(
+    "weights",
+    None,
+    "A name, file or checkpoint to evaluate, in place of config.weights; of a config that trains, "
+    "in place of the best checkpoint in the workdir.",
+)
+_IMAGES = flags.DEFINE_string("images", None, "Pictures, in place of config.test.images.")
+_GT = flags.DEFINE_string("gt", None, "Label files, in place of config.test.gt.")
 _SKIP_BAD = flags.DEFINE_bool("skip_bad", False, "Leave out malformed lines and list them.")
+_COORDINATOR = flags.DEFINE_string(
+    "coordinator", None, "host:port of process 0, for several hosts without Slurm."
+)
+_PROCESS_COUNT = flags.DEFINE_integer("process_count", None, "How many processes there are.")
+_PROCESS_ID = flags.DEFINE_integer("process_id", None, "Which of them this is, from 0.")
 flags.mark_flag_as_required("config")
 
 
@@ -37,56 +53,75 @@ def main(argv: list[str]) -> None:
     if len(argv) > 1:
         raise app.UsageError(f"unexpected arguments: {' '.join(argv[1:])}")
     logging.set_verbosity(logging.WARNING)
+    config = _CONFIG.value
+    workdir = Path(_WORKDIR.value or f"exp/{config.name}")
+    mode = _MODE.value or ("train" if "optimizer" in config else "evaluate")
     try:
-        _evaluate()
-    except (ValueError, FileNotFoundError) as error:
+        if mode == "train":
+            _train(config, workdir)
+        else:
+            _evaluate(config, workdir, sweeping=mode == "sweep")
+    except (ValueError, FileNotFoundError, FloatingPointError) as error:
         # Our own errors say all that a user needs; a traceback would hide it.
         sys.exit(f"craftjax.main: {error}")
 
 
-def _evaluate() -> None:
+def _train(config: ConfigDict, workdir: Path) -> None:
+    if "optimizer" not in config:
+        raise ValueError("this config has no optimizer section, so that it cannot train")
+    from ocrjax.runtime.mesh import initialize_distributed
+
+    initialize_distributed(
+        coordinator=_COORDINATOR.value,
+        process_count=_PROCESS_COUNT.value,
+        process_id=_PROCESS_ID.value,
+    )
+    from craftjax.train import train_and_evaluate
+
+    train_and_evaluate(config, workdir)
+
+
+def _evaluate(config: ConfigDict, workdir: Path, *, sweeping: bool) -> None:
     from craftjax import evaluate
     from craftjax.detector import Detector
     from craftjax.options import DetectorOptions, operating_point_path, save_operating_point
-    from ocrjax.readers.icdar import LabelError, read_icdar_folder
+    from craftjax.report import describe_truth
+    from ocrjax.readers.icdar import LabelError
 
-    config = _CONFIG.value
-    workdir = Path(_WORKDIR.value or f"exp/{config.name}")
-    workdir.mkdir(parents=True, exist_ok=True)
-    root = Path(config.data.root)
+    section = dict(config.test)
+    if _IMAGES.value or _GT.value:
+        if not (_IMAGES.value and _GT.value):
+            raise ValueError("--images and --gt go together")
+        labels = {"root": "", "layout": "auto", "dont_care": ("###",), **section, "kind": "icdar"}
+        section = {**labels, "root": "", "images": _IMAGES.value, "gt": _GT.value}
     bad: list[LabelError] = []
-    truth = read_icdar_folder(
-        _IMAGES.value or root / config.data.test_images,
-        _GT.value or root / config.data.test_gt,
-        layout=config.data.layout,
-        dont_care=tuple(config.data.dont_care),
-        bad=bad if _SKIP_BAD.value else None,
-    )
+    truth = evaluate.read_truth(section, bad=bad if _SKIP_BAD.value else None)
     if bad:
         print(f"left out {len(bad)} malformed lines:", *bad, sep="\n  ", file=sys.stderr)
-    weights = _WEIGHTS.value or config.weights
+    weights = _WEIGHTS.value or config.get("weights") or workdir
     options = DetectorOptions(**config.detector)
     detector = Detector.from_weights(weights, options=options)
+    workdir.mkdir(parents=True, exist_ok=True)
     cache = None
-    if config.eval.keep_scores:
+    if config.eval.get("keep_scores"):
         cache = evaluate.ScoreCache(
             workdir / "scores", fingerprint=detector.fingerprint, options=options
         )
+    thresholds = {
+        f"{name}s": tuple(config.sweep[name]) if sweeping else (getattr(options, name),)
+        for name in ("text_threshold", "link_threshold", "low_text")
+    }
     with tqdm(total=len(truth), unit="page", disable=None) as progress:
-        sweeping = _MODE.value == "sweep"
         points = evaluate.sweep(
             detector,
             truth,
             options=options,
-            text_thresholds=_either(sweeping, config.sweep.text_threshold, options.text_threshold),
-            link_thresholds=_either(sweeping, config.sweep.link_threshold, options.link_threshold),
-            low_texts=_either(sweeping, config.sweep.low_text, options.low_text),
             protocol=config.eval.protocol,
             cache=cache,
             report=lambda _: progress.update(),
+            **thresholds,
         )
-    words = points[0].evaluation.truth_care
-    print(f"{weights} on {len(truth)} pictures, {words} words that count; {config.eval.protocol}")
+    print(f"{weights} on {describe_truth(truth)}; {config.eval.protocol}")
     print(evaluate.format_points(points[: 10 if sweeping else 1]))
     best = points[0]
     report = {
@@ -96,7 +131,7 @@ def _evaluate() -> None:
         "best": best.evaluation.to_dict(),
         "malformed": [str(error) for error in bad],
     }
-    out = workdir / f"{_MODE.value}.json"
+    out = workdir / ("sweep.json" if sweeping else "evaluate.json")
     part = out.with_suffix(".part")
     part.write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     part.replace(out)
@@ -104,16 +139,51 @@ def _evaluate() -> None:
     if sweeping:
         tuned = replace(options, **best.thresholds)
         where = [workdir / "operating_point.json"]
-        if Path(weights).exists():
+        if Path(weights).exists() and Path(weights) != workdir:
             where.append(operating_point_path(weights))
         for path in where:
             save_operating_point(path, tuned, measured=best.to_dict())
             print(f"written: {path}")
 
 
-def _either(sweeping: bool, many: tuple[float, ...], one: float) -> tuple[float, ...]:
-    return tuple(many) if sweeping else (one,)
+def parse_flags(argv: list[str]) -> list[str]:
+    """Parses the command line; says which key a mistyped `--config.KEY` may have meant."""
+    try:
+        rest: list[str] = app.parse_flags_with_usage(argv)
+        return rest
+    except (AttributeError, KeyError):
+        if message := _explain_keys(argv):
+            sys.exit(f"craftjax.main: {message}")
+        raise
+
+
+def _explain_keys(argv: list[str]) -> str | None:
+    """Names the first `--config.KEY` that the config has not, and the nearest that it has."""
+    paths = [a.partition("=")[2] for a in argv if a.lstrip("-").startswith("config=")]
+    if "--config" in argv[:-1]:
+        paths.append(argv[argv.index("--config") + 1])
+    if not paths:
+        return None
+    file, _, argument = paths[-1].partition(":")
+    make = runpy.run_path(file)["get_config"]
+    known = _keys(make(argument) if argument else make())
+    for text in argv:
+        name = text.lstrip("-").partition("=")[0]
+        if text.startswith("-") and name.startswith("config.") and name not in known:
+            # The right name in the wrong section is as likely as a wrong letter.
+            leaf = name.rpartition(".")[2]
+            near = [key for key in known if key.rpartition(".")[2] == leaf]
+            near = near or difflib.get_close_matches(name, known, n=1, cutoff=0)
+            return f"{file} has no {name}; did you mean {' or '.join(near)}?"
+    return None
+
+
+def _keys(config: Any, prefix: str = "config") -> list[str]:
+    """Full names of all values of a config."""
+    if not isinstance(config, ConfigDict):
+        return [prefix]
+    return [key for name in config for key in _keys(config[name], f"{prefix}.{name}")]
 
 
 if __name__ == "__main__":
-    app.run(main)
+    app.run(main, flags_parser=parse_flags)

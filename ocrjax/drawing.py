@@ -1,6 +1,9 @@
-"""Pictures for people: words drawn over their page, score maps in colour."""
+"""Pictures for people: words drawn over their page, score maps in colour, curves."""
 
 from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
 
 import cv2
 import numpy as np
@@ -11,6 +14,8 @@ FOUND = (0, 200, 60)
 UNCERTAIN = (255, 150, 0)
 MISSED = (235, 30, 60)
 IGNORED = (140, 140, 140)
+
+_CURVES = ((30, 90, 200), (220, 110, 20), (40, 150, 70), (150, 60, 160), (90, 90, 90))
 
 _SHIFT = 3  # fractional bits of OpenCV's drawing coordinates
 
@@ -58,3 +63,57 @@ def draw_scores(image: ByteArray, maps: FloatArray) -> ByteArray:
         mixed = image * (1 - share) + cv2.cvtColor(heat, cv2.COLOR_BGR2RGB) * share
         sides.append(np.rint(mixed).astype(np.uint8))
     return np.hstack(sides)
+
+
+def draw_curves(
+    curves: Mapping[str, Sequence[tuple[float, float]]],
+    *,
+    log: bool = False,
+    width: int = 960,
+    height: int = 360,
+) -> ByteArray:
+    """Draws curves over a common axis, with ticks and a legend.
+
+    Args:
+        curves: points `(x, y)` of each by name; an empty one shows in the legend only.
+        log: logarithmic y axis; points that are not positive are left out.
+        width: of the picture, in pixels.
+        height: of the picture, in pixels.
+
+    Returns:
+        `(height, width, 3)` uint8, RGB.
+    """
+    lines = {
+        name: [(x, math.log10(y) if log else y) for x, y in points if y > 0 or not log]
+        for name, points in curves.items()
+    }
+    every = np.array([point for points in lines.values() for point in points] or [(0, 0), (1, 1)])
+    (x0, y0), (x1, y1) = every.min(0), every.max(0)
+    x1, y1 = max(x1, x0 + 1e-9), max(y1, y0 + 1e-9)
+    left, top, right, bottom = 70, 12, width - 16, height - 28
+    out = np.full((height, width, 3), 255, np.uint8)
+
+    def at(x: float, y: float) -> tuple[int, int]:
+        return (
+            round(left + (x - x0) / (x1 - x0) * (right - left)),
+            round(bottom - (y - y0) / (y1 - y0) * (bottom - top)),
+        )
+
+    def write(text: str, x: int, y: int, color: tuple[int, int, int] = (60, 60, 60)) -> None:
+        cv2.putText(out, text, (x, y), cv2.FONT_HERSHEY_SIMPLEX, 0.45, color, 1, cv2.LINE_AA)
+
+    for share in np.linspace(0, 1, 5):
+        x, y = x0 + share * (x1 - x0), y0 + share * (y1 - y0)
+        across, down = at(x, y)
+        cv2.line(out, (left, down), (right, down), (225, 225, 225), 1)
+        write(f"{10**y if log else y:.3g}", 8, down + 5)
+        write(f"{x:.6g}", min(across, right - 40) - 10, height - 8)
+    for color, points in zip(_CURVES * len(lines), lines.values(), strict=False):
+        corners = np.array([at(x, y) for x, y in points], np.int32).reshape(-1, 1, 2)
+        if len(corners) == 1:
+            cv2.circle(out, corners[0, 0].tolist(), 3, color, -1, cv2.LINE_AA)
+        elif len(corners):
+            cv2.polylines(out, [corners], False, color, 2, cv2.LINE_AA)
+    for index, (color, name) in enumerate(zip(_CURVES * len(lines), lines, strict=False)):
+        write(name, right - 130, top + 18 + 18 * index, color)
+    return out

@@ -19,6 +19,7 @@ from craftjax.evaluate import (
     EvaluationError,
     ScoreCache,
     evaluate_detector,
+    read_truth,
     score_pages,
     sweep,
 )
@@ -31,8 +32,8 @@ from craftjax.options import (
     save_operating_point,
 )
 from craftjax.resize import Fit
-from ocrjax.images import ImageError, write_image
-from ocrjax.pages import Page, Word, read_pages
+from ocrjax.images import ImageError, read_image, write_image
+from ocrjax.pages import Page, Sample, Word, read_pages
 from ocrjax.readers.icdar import write_icdar
 from ocrjax.torch_io import save_weights
 
@@ -76,6 +77,24 @@ def test_scores_are_the_networks(picture):
     apply = jax.jit(CRAFT(width=0.125).apply)
     expected, _ = apply(detector._variables, picture[None])
     np.testing.assert_allclose(scores.maps, expected[0], atol=1e-5)
+
+
+def test_other_weights_share_the_programs(picture):
+    detector = tiny()
+    ((_, before),) = detector.score([picture])
+    compiled = detector._apply._cache_size()
+    fingerprint = detector.fingerprint
+    variables = init_variables(CRAFT(width=0.125), seed=5)
+    other = detector.with_variables(variables)
+    ((_, scores),) = other.score([picture])
+    ((_, fresh),) = Detector(variables, options=detector.options).score([picture])
+    np.testing.assert_allclose(scores.maps, fresh.maps, atol=1e-6)
+    assert detector._apply._cache_size() == compiled
+    assert other.fingerprint != fingerprint == detector.fingerprint
+    ((_, again),) = detector.score([picture])
+    np.testing.assert_array_equal(again.maps, before.maps)
+    with pytest.raises(ValueError, match=r"variables of width 0.25, expected 0.125"):
+        detector.with_variables(init_variables(CRAFT(width=0.25)))
 
 
 def test_border_keep_or_crop():
@@ -224,6 +243,46 @@ def test_evaluation_and_sweep(tmp_path, labelled):
         load_operating_point(tmp_path / "gt" / "gt_img_0.txt")
 
 
+def test_samples_are_evaluated_as_their_files_are(tmp_path, labelled):
+    options = tiny().options
+    samples = [Sample(read_image(page.path), replace(page, path=None)) for page in labelled]
+    cache = ScoreCache(tmp_path / "scores", fingerprint="x", options=options)
+    points = [
+        evaluate_detector(tiny(), truth, options=options, cache=cache)
+        for truth in (labelled, samples, [samples[0], labelled[1]])
+    ]
+    pairs = [[image.pairs for image in point.evaluation.images] for point in points]
+    assert pairs[0] == pairs[1] == pairs[2]
+    assert any(pairs[0])
+
+
+def test_truth_of_a_section(tmp_path, labelled):
+    section = {
+        "kind": "icdar",
+        "root": tmp_path,
+        "images": "images",
+        "gt": "gt",
+        "layout": "quad",
+        "dont_care": ("###",),
+    }
+    assert [page.path for page in read_truth(section)] == [page.path for page in labelled]
+    synthetic = {
+        "kind": "synthetic",
+        "preset": "plain",
+        "changes": {"height": 64, "width": 96},
+        "split": "test",
+        "count": 2,
+        "seed": 3,
+    }
+    one, other = read_truth(synthetic)
+    assert one.image.shape == (64, 96, 3)
+    assert one != other
+    assert read_truth(synthetic)[0] == one
+    assert read_truth({**synthetic, "split": "train"})[0] != one
+    with pytest.raises(EvaluationError, match="kind of labelled pages is 'coco', expected"):
+        read_truth({"kind": "coco"})
+
+
 def test_the_cache_knows_other_options_and_pictures(tmp_path, labelled):
     options = tiny().options
     cache = ScoreCache(tmp_path / "scores", fingerprint="x", options=options)
@@ -292,6 +351,16 @@ def test_the_commands(tmp_path, labelled):
     assert point.canvas_size == 256
     assert Detector.from_weights(tmp_path / "net").options == point
     assert Detector.from_weights(tmp_path / "net.pth").options == DetectorOptions()
+
+    done = run(*common, "--config.detector.canvas_szie=3")
+    assert done.returncode == 1
+    assert "no config.detector.canvas_szie; did you mean config.detector.canvas_size?" in (
+        done.stderr
+    )
+    assert "Traceback" not in done.stderr
+    done = run(*common, "--mode=train")
+    assert done.returncode == 1
+    assert "no optimizer section" in done.stderr
 
     (tmp_path / "gt" / "gt_img_0.txt").write_text("1,2,3\n")
     done = run(*common)

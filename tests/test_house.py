@@ -23,6 +23,8 @@ DEVICE_CODE = (
     "craftjax/losses.py",
     "craftjax/main.py",
     "craftjax/models.py",
+    "craftjax/report.py",
+    "craftjax/train.py",
     "ocrjax/app/",
     "ocrjax/runtime/",
 )

@@ -127,16 +127,24 @@ class ArrayRecords(Sequence[Sample]):
         record, name = self._record(index)
         return decode_sample(record, name=name)
 
+    def name(self, index: int) -> str:
+        """Returns the file and the number in it of the sample of an index."""
+        which, number = self._place(index)
+        return f"{self.paths[which]}, record {number}"
+
     def encoded(self, index: int) -> tuple[bytes, Page]:
         """Returns the bytes of the picture file of an index, not decoded, and its page."""
         record, name = self._record(index)
         return decode_record(record, name=name)
 
-    def _record(self, index: int) -> tuple[bytes, str]:
+    def _place(self, index: int) -> tuple[int, int]:
         if not 0 <= index < len(self):
             raise IndexError(f"sample {index} of {len(self)}")
         which = bisect_right(self._ends, index)
-        number = index - (self._ends[which - 1] if which else 0)
+        return which, index - (self._ends[which - 1] if which else 0)
+
+    def _record(self, index: int) -> tuple[bytes, str]:
+        which, number = self._place(index)
         name = f"{self.paths[which]}, record {number}"
         try:
             return self._reader(which).read([number])[0], name

@@ -57,10 +57,14 @@ class LabelError(ValueError):
         line: its number, from 1; 0 where the whole file is meant.
         value: what is wrong, as text.
         expected: what would be right.
+        reason: a few words to count such faults by: "labels", "box count" or "coordinates".
     """
 
-    def __init__(self, path: str | Path, line: int, value: str, expected: str) -> None:
+    def __init__(
+        self, path: str | Path, line: int, value: str, expected: str, *, reason: str = "labels"
+    ) -> None:
         super().__init__(str(path), line, value, expected)
+        self.reason = reason
         self.path = str(path)
         self.line = line
         self.value = value

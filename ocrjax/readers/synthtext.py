@@ -54,11 +54,21 @@ def synthtext_words(
     if len(quads) != len(words):
         shown = " ".join(word for word, _ in words)
         raise LabelError(
-            name, 0, f"{len(words)} words ({shown})", f"as many as wordBB has: {len(quads)}"
+            name,
+            0,
+            f"{len(words)} words ({shown})",
+            f"as many as wordBB has: {len(quads)}",
+            reason="box count",
         )
     total = sum(len(word) for word, _ in words)
     if len(boxes) != total:
-        raise LabelError(name, 0, f"{total} characters", f"as many as charBB has: {len(boxes)}")
+        raise LabelError(
+            name,
+            0,
+            f"{total} characters",
+            f"as many as charBB has: {len(boxes)}",
+            reason="box count",
+        )
     found = []
     start = 0
     for (word, line), quad in zip(words, quads, strict=True):
@@ -113,17 +123,24 @@ class SynthText(Sequence[Page]):
             raise IndexError(f"page {index} of {len(self)}")
         names = self._names[index]
         name = names[0] if isinstance(names, list) and len(names) == 1 else ""
-        path = self.folder / name
-        if not name or "\0" in name or Path(name).is_absolute() or ".." in Path(name).parts:
-            raise LabelError(
-                self.folder / "gt.mat", 0, name, "the path of a picture below this folder"
-            )
+        path = picture_path(self.folder, name)
         texts = self._texts[index]
         if not isinstance(texts, list):  # an empty array of numbers stands for no text
             texts = []
         words = synthtext_words(str(path), texts, self._characters[index], self._words[index])
         height, width = image_size(path)
         return Page(height=height, width=width, words=words, path=str(path))
+
+
+def picture_path(folder: Path, name: str) -> Path:
+    """Joins an entry of `imnames` to the folder of its `gt.mat`.
+
+    Raises:
+        LabelError: it would lead out of the folder, or is no path.
+    """
+    if not name or "\0" in name or Path(name).is_absolute() or ".." in Path(name).parts:
+        raise LabelError(folder / "gt.mat", 0, name, "the path of a picture below this folder")
+    return folder / name
 
 
 def _lines(text: str) -> list[str]:
@@ -150,6 +167,7 @@ def _quads(name: str, what: str, value: Any) -> FloatArray:
             0,
             f"{what} number {first}: {boxes[:, :, first].T.tolist()}",
             f"coordinates within +-{MAX_COORDINATE:.0f} pixels",
+            reason="coordinates",
         )
     return np.ascontiguousarray(boxes.transpose(2, 1, 0))
 
