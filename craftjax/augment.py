@@ -1,0 +1,366 @@
+"""Augmentation: where a crop comes from is one homography, what its colours become one matrix.
+
+Scale, rotation, crop and flip are drawn first and composed; then the picture is resampled once, as
+uint8, and the quads go through the same homography. The original resamples the picture and its
+three maps two to four times.
+
+Coordinates are in pixels from the top-left corner of a picture; the centre of the first pixel is
+`(0.5, 0.5)`, as everywhere in this project.
+
+Rules of EasyOCR's trainer (its names where it has one), with their order: scale, rotation, crop,
+flip, colours. They differ from the original in this:
+
+* Flipping is off unless asked for: mirrored text is not text.
+* Magnified pictures are interpolated linearly, not by cubics that overshoot.
+* The colours are changed by one affine map. The original clips after each of the four changes, and
+  turns the hue in HSV; here it turns about the grey axis and keeps the luminance.
+
+NumPy and OpenCV only.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ocrjax.pages import ByteArray
+
+Floats = NDArray[np.float64]
+Rng = np.random.Generator
+
+CROPS = ("whole", "random_crop", "random_resize_crop_synth", "random_resize_crop", "words")
+_TRIES = 10  # torchvision's RandomResizedCrop gives up after as many
+# A picture that shrinks by less is interpolated without a low-pass filter.
+_ALIASING = 1.5
+# ITU-R BT.601, as torchvision's and OpenCV's grey.
+_LUMINANCE = np.array([0.299, 0.587, 0.114])
+
+
+@dataclass(frozen=True, slots=True)
+class AugmentOptions:
+    """What becomes of a picture; the defaults are those of the original for SynthText.
+
+    Attributes:
+        scale: the picture is magnified by a factor from this range (all sizes equally likely in
+            logarithms) before it is cropped. Matters to "random_crop" only: the other crops are
+            relative to the picture or to its words.
+        rotation: degrees, at most, to either side, about the centre of the picture.
+        crop: "random_resize_crop_synth": a square as wide as the picture's short side;
+            "random_resize_crop": a share `area` of the picture at an aspect in `aspect`, not
+            keeping it; "random_crop": as large as the output; "words": around a random word, so
+            that its characters get a height in `text_height`, with few words cut; "whole": the
+            whole picture, its aspect kept, in the middle.
+        area: of "random_resize_crop": least and greatest share of the picture's area.
+        aspect: of "random_resize_crop": least and greatest width / height.
+        crop_share: of "random_resize_crop": the share of pictures that it happens to; of the others
+            the square in the centre is taken (`rnd_threshold` of the original).
+        text_height: of "words": least and greatest height of the characters, in output pixels.
+        flip: share of pictures that are mirrored.
+        brightness: factors from 1 - this to 1 + this.
+        contrast: the same for the distance from the mean luminance.
+        saturation: the same for the distance from grey.
+        hue: turns of the colour circle, at most, to either side.
+
+    Raises:
+        ValueError: an option out of range; it is named.
+    """
+
+    scale: tuple[float, float] = (1.0, 1.0)
+    rotation: float = 0.0
+    crop: str = "random_resize_crop_synth"
+    area: tuple[float, float] = (0.03, 0.4)
+    aspect: tuple[float, float] = (0.75, 1.33)
+    crop_share: float = 1.0
+    text_height: tuple[float, float] = (12.0, 96.0)
+    flip: float = 0.0
+    brightness: float = 0.2
+    contrast: float = 0.2
+    saturation: float = 0.2
+    hue: float = 0.2
+
+    def __post_init__(self) -> None:
+        if self.crop not in CROPS:
+            raise ValueError(f"crop is {self.crop!r}, expected one of {', '.join(CROPS)}")
+        for name, most in (("scale", 100), ("area", 1), ("aspect", 100), ("text_height", 1e4)):
+            low, high = (float(value) for value in getattr(self, name))
+            if not 0 < low <= high <= most:
+                raise ValueError(
+                    f"{name} is {getattr(self, name)!r}, expected (low, high) with "
+                    f"0 < low <= high <= {most}"
+                )
+            object.__setattr__(self, name, (low, high))
+        limits = {"rotation": 180.0, "hue": 0.5}
+        shares = ("crop_share", "flip", "brightness", "contrast", "saturation")
+        for name in (*limits, *shares):
+            most = limits.get(name, 1.0)
+            if not 0 <= getattr(self, name) <= most:
+                raise ValueError(f"{name} is {getattr(self, name)!r}, expected 0 to {most}")
+
+
+def draw_transform(
+    rng: Rng,
+    size: tuple[int, int],
+    out: tuple[int, int],
+    options: AugmentOptions,
+    words: Sequence[ArrayLike] = (),
+) -> Floats:
+    """Draws where a crop comes from.
+
+    Args:
+        rng: what it is drawn with.
+        size: height and width of the picture.
+        out: height and width of the crop.
+        options: the rules.
+        words: for "words": the quads of the characters of each word, `(n, 4, 2)`, in pixels of the
+            picture; words without characters do not matter. Without any word that has some, the
+            crop is a "random_resize_crop_synth".
+
+    Returns:
+        `(3, 3)` float64, from the picture to the crop; affine.
+    """
+    height, width = size
+    factor = math.exp(rng.uniform(*np.log(options.scale))) if options.scale != (1, 1) else 1.0
+    angle = math.radians(rng.uniform(-options.rotation, options.rotation))
+    canvas = np.diag([factor, factor, 1.0])
+    height, width = height * factor, width * factor
+    if angle:
+        canvas = _about(width / 2, height / 2, _rotation(angle)) @ canvas
+    x, y, across, down = _crop(rng, (height, width), out, options, words, canvas)
+    place = np.array([[1, 0, -x], [0, 1, -y], [0, 0, 1.0]])
+    matrix = np.diag([out[1] / across, out[0] / down, 1.0]) @ place @ canvas
+    if options.flip and rng.random() < options.flip:
+        matrix = np.array([[-1, 0, out[1]], [0, 1, 0], [0, 0, 1.0]]) @ matrix
+    return matrix
+
+
+def move(points: ArrayLike, matrix: ArrayLike) -> Floats:
+    """Puts points `(..., 2)` through a homography `(3, 3)`; float64."""
+    moved = np.asarray(points, np.float64) @ np.asarray(matrix, np.float64)[:, :2].T
+    moved = moved + np.asarray(matrix, np.float64)[:, 2]
+    return moved[..., :2] / moved[..., 2:]
+
+
+def warp(image: ByteArray, matrix: Floats, out: tuple[int, int]) -> ByteArray:
+    """Resamples a picture; what lies outside of it is black.
+
+    A picture that shrinks is averaged first, so that thin strokes do not fall between pixels:
+    a crop along the axes at once, any other by the whole number below the factor, and then linearly
+    interpolated.
+
+    Args:
+        image: `(H, W, 3)` uint8.
+        matrix: `(3, 3)`, affine and not singular, from the picture to the result, as
+            `draw_transform` returns it.
+        out: height and width of the result.
+
+    Returns:
+        `(height, width, 3)` uint8.
+    """
+    height, width = out
+    inverse = np.linalg.inv(matrix)
+    corners = move([(0, 0), (width, 0), (width, height), (0, height)], inverse)
+    (left, top), (right, bottom) = corners.min(0), corners.max(0)
+    upright = abs(matrix[0, 1]) + abs(matrix[1, 0]) < 1e-9 and matrix[1, 1] > 0
+    if upright:
+        sides = np.rint([left, top, right, bottom]).astype(int)
+        inside = (
+            (sides[:2] >= 0).all() and sides[2] <= image.shape[1] and sides[3] <= image.shape[0]
+        )
+        if inside and np.abs(sides - (left, top, right, bottom)).max() < 1e-3:
+            part = image[sides[1] : sides[3], sides[0] : sides[2]]
+            shrink = min(part.shape[0] / height, part.shape[1] / width)
+            how = cv2.INTER_AREA if shrink >= _ALIASING else cv2.INTER_LINEAR
+            if part.shape[:2] != out:
+                part = cv2.resize(part, (width, height), interpolation=how)
+            return cv2.flip(part, 1) if matrix[0, 0] < 0 else np.ascontiguousarray(part)
+
+    # Source pixels to a pixel of the result, along the two axes of the result.
+    factor = int(
+        min(np.hypot(inverse[0, 0], inverse[1, 0]), np.hypot(inverse[0, 1], inverse[1, 1]))
+    )
+    if factor >= 2:
+        margin = 2 * factor
+        x0, y0 = max(int(left) - margin, 0), max(int(top) - margin, 0)
+        x1 = min(int(right) + margin, image.shape[1])
+        y1 = min(int(bottom) + margin, image.shape[0])
+        columns, rows = (x1 - x0) // factor, (y1 - y0) // factor
+        if columns > 0 and rows > 0:
+            part = image[y0 : y0 + rows * factor, x0 : x0 + columns * factor]
+            image = cv2.resize(part, (columns, rows), interpolation=cv2.INTER_AREA)
+            matrix = matrix @ np.array([[factor, 0, x0], [0, factor, y0], [0, 0, 1.0]])
+    # OpenCV counts from the centre of the first pixel.
+    centred = _shift(-0.5) @ matrix @ _shift(0.5)
+    return cv2.warpAffine(image, centred[:2], (width, height), flags=cv2.INTER_LINEAR)
+
+
+def draw_colours(rng: Rng, mean: ArrayLike, options: AugmentOptions) -> Floats:
+    """Draws what becomes of the colours.
+
+    Brightness, contrast, saturation and hue are changed in random order, as in torchvision's
+    ColorJitter, each by an affine map of the colour.
+
+    Args:
+        rng: what it is drawn with.
+        mean: `(3,)` mean colour of the picture.
+        options: how much.
+
+    Returns:
+        `(3, 4)` float64: the map from `(r, g, b, 1)`, for `cv2.transform`.
+    """
+    total = np.eye(4)
+    colour = np.append(np.asarray(mean, np.float64), 1)
+    grey = np.outer(np.ones(3), _LUMINANCE)
+    for which in rng.permutation(4).tolist():
+        change = np.eye(4)
+        if which == 3:
+            change[:3, :3] = _hue(2 * math.pi * rng.uniform(-options.hue, options.hue))
+        else:
+            amount = (options.brightness, options.contrast, options.saturation)[which]
+            factor = rng.uniform(1 - amount, 1 + amount)
+            change[:3, :3] *= factor
+            if which == 1:
+                change[:3, 3] = (1 - factor) * (_LUMINANCE @ (total @ colour)[:3])
+            elif which == 2:
+                change[:3, :3] += (1 - factor) * grey
+        total = change @ total
+    return total[:3]
+
+
+def recolour(image: ByteArray, colours: Floats) -> ByteArray:
+    """Applies what `draw_colours` returned to `(H, W, 3)` uint8."""
+    return cv2.transform(image, colours)
+
+
+def mean_colour(image: ByteArray) -> Floats:
+    """The mean of every eighth pixel of every eighth row, `(3,)`."""
+    return np.asarray(cv2.mean(np.ascontiguousarray(image[::8, ::8]))[:3])
+
+
+def _crop(
+    rng: Rng,
+    size: tuple[float, float],
+    out: tuple[int, int],
+    options: AugmentOptions,
+    words: Sequence[ArrayLike],
+    canvas: Floats,
+) -> tuple[float, float, float, float]:
+    """Returns left, top, width and height of the crop in pixels of the scaled, turned picture."""
+    height, width = size
+    if options.crop == "whole":
+        stretch = max(width / out[1], height / out[0])
+        across, down = stretch * out[1], stretch * out[0]
+        return (width - across) / 2, (height - down) / 2, across, down
+    if options.crop == "words":
+        moved = [move(word, canvas) for word in words if np.size(word)]
+        if moved:
+            return _crop_words(rng, size, out, options.text_height, moved)
+    if options.crop == "random_crop":
+        return (
+            _place(rng, width, out[1]),
+            _place(rng, height, out[0]),
+            float(out[1]),
+            float(out[0]),
+        )
+    if options.crop == "random_resize_crop":
+        return _crop_area(rng, size, options)
+    side = min(width, height)
+    return _place(rng, width, side), _place(rng, height, side), side, side
+
+
+def _crop_area(
+    rng: Rng, size: tuple[float, float], options: AugmentOptions
+) -> tuple[float, float, float, float]:
+    """RandomResizedCrop.get_params of torchvision, with the original's threshold before it."""
+    height, width = size
+    low, high = options.aspect
+    if rng.random() < options.crop_share:
+        for _ in range(_TRIES):
+            area = width * height * rng.uniform(*options.area)
+            aspect = math.exp(rng.uniform(math.log(low), math.log(high)))
+            across, down = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
+            if 0 < across <= width and 0 < down <= height:
+                return _place(rng, width, across), _place(rng, height, down), across, down
+    else:
+        low = high = 1.0
+    aspect = min(max(width / height, low), high)
+    across, down = min(width, height * aspect), min(height, width / aspect)
+    left, top = (width - across) / 2, (height - down) / 2
+    return float(round(left)), float(round(top)), float(round(across)), float(round(down))
+
+
+def _crop_words(
+    rng: Rng,
+    size: tuple[float, float],
+    out: tuple[int, int],
+    text_height: tuple[float, float],
+    words: list[Floats],
+) -> tuple[float, float, float, float]:
+    """Takes a word, chooses how large it becomes, and where it stands in the crop.
+
+    Of several places the first that cuts the fewest words is taken.
+    """
+    height, width = size
+    boxes = np.array([[*word.min((0, 1)), *word.max((0, 1))] for word in words])
+    chosen = int(rng.integers(len(words)))
+    down = words[chosen][:, 3] + words[chosen][:, 2] - words[chosen][:, 0] - words[chosen][:, 1]
+    tall = max(float(np.median(np.hypot(down[:, 0], down[:, 1]))) / 2, 1.0)
+    stretch = tall / math.exp(rng.uniform(*np.log(text_height)))
+    # Not beyond the picture, where there is nothing to see.
+    stretch = min(stretch, max(width / out[1], height / out[0]))
+    across, down_ = float(round(stretch * out[1])) or 1.0, float(round(stretch * out[0])) or 1.0
+    best, fewest = (0.0, 0.0), math.inf
+    for _ in range(_TRIES):
+        left = _around(rng, boxes[chosen, 0], boxes[chosen, 2], across, width)
+        top = _around(rng, boxes[chosen, 1], boxes[chosen, 3], down_, height)
+        low, high = np.array([left, top]), np.array([left + across, top + down_])
+        meets = (boxes[:, :2] < high).all(1) & (boxes[:, 2:] > low).all(1)
+        whole = (boxes[:, :2] >= low).all(1) & (boxes[:, 2:] <= high).all(1)
+        cut = int((meets & ~whole).sum())
+        if cut < fewest:
+            best, fewest = (left, top), cut
+    return best[0], best[1], across, down_
+
+
+def _around(rng: Rng, low: float, high: float, extent: float, limit: float) -> float:
+    """A start for `extent` that holds the span, or lies in it, and in the picture where it can."""
+    first, last = sorted((high - extent, low))
+    inner_first, inner_last = sorted((0.0, limit - extent))
+    start = max(first, min(inner_first, last))
+    end = min(last, max(inner_last, first))
+    return float(round(rng.uniform(min(start, end), max(start, end))))
+
+
+def _place(rng: Rng, limit: float, extent: float) -> float:
+    """A whole start in `[0, limit - extent]`; in the middle where there is no room."""
+    room = math.floor(limit - extent + 1e-6)
+    if room < 0:
+        return (limit - extent) / 2
+    return float(rng.integers(room + 1))
+
+
+def _shift(by: float) -> Floats:
+    return np.array([[1, 0, by], [0, 1, by], [0, 0, 1.0]])
+
+
+def _about(x: float, y: float, matrix: Floats) -> Floats:
+    there = np.array([[1, 0, x], [0, 1, y], [0, 0, 1.0]])
+    return there @ matrix @ np.linalg.inv(there)
+
+
+def _rotation(angle: float) -> Floats:
+    cosine, sine = math.cos(angle), math.sin(angle)
+    return np.array([[cosine, sine, 0], [-sine, cosine, 0], [0, 0, 1]])
+
+
+def _hue(angle: float) -> Floats:
+    """Turns the chrominance plane of YIQ; the luminance stays. `(3, 3)`."""
+    yiq: Any = np.array([_LUMINANCE, [0.596, -0.274, -0.322], [0.211, -0.523, 0.312]])
+    cosine, sine = math.cos(angle), math.sin(angle)
+    turn = np.array([[1, 0, 0], [0, cosine, -sine], [0, sine, cosine]])
+    return np.asarray(np.linalg.inv(yiq) @ turn @ yiq)
