@@ -34,8 +34,9 @@ def read_truth(
 
     Args:
         section: with `kind` "icdar": `images` and `gt`, folders in `root`, and `layout` and
-            `dont_care` of `ocrjax.readers.icdar.read_icdar_folder`. With "synthetic": `count` pages
-            of `seed` and `split` like `preset` with the `changes` of `ocrjax.synth.config.preset`.
+            `dont_care` of `ocrjax.readers.icdar.read_icdar_folder`; `start`, if given, is the first
+            picture that counts. With "pages": `count` synthetic pages of `seed`, made by `preset`
+            with the changes in `page`.
         bad: takes malformed lines of label files; without it they are errors.
 
     Raises:
@@ -43,19 +44,20 @@ def read_truth(
         LabelError: files that are missing or malformed.
     """
     if section["kind"] == "icdar":
-        return read_icdar_folder(
+        pages = read_icdar_folder(
             Path(section["root"]) / section["images"],
             Path(section["root"]) / section["gt"],
             layout=section["layout"],
             dont_care=tuple(section["dont_care"]),
             bad=bad,
         )
-    if section["kind"] == "synthetic":
-        config = preset(section["preset"], split=section["split"], **section["changes"])
+        return pages[section.get("start", 0) :]
+    if section["kind"] == "pages":
+        config = preset(section["preset"], **section["page"])
         source = PageSource(config, section["seed"], length=section["count"])
         return [source[index] for index in range(section["count"])]
     raise EvaluationError(
-        f"kind of labelled pages is {section['kind']!r}, expected 'icdar' or 'synthetic'"
+        f"kind of labelled pages is {section['kind']!r}, expected 'icdar' or 'pages'"
     )
 
 

@@ -267,10 +267,9 @@ def test_truth_of_a_section(tmp_path, labelled):
     }
     assert [page.path for page in read_truth(section)] == [page.path for page in labelled]
     synthetic = {
-        "kind": "synthetic",
+        "kind": "pages",
         "preset": "plain",
-        "changes": {"height": 64, "width": 96},
-        "split": "test",
+        "page": {"height": 64, "width": 96, "split": "test"},
         "count": 2,
         "seed": 3,
     }
@@ -278,7 +277,7 @@ def test_truth_of_a_section(tmp_path, labelled):
     assert one.image.shape == (64, 96, 3)
     assert one != other
     assert read_truth(synthetic)[0] == one
-    assert read_truth({**synthetic, "split": "train"})[0] != one
+    assert read_truth({**synthetic, "seed": 4})[0] != one
     with pytest.raises(EvaluationError, match="kind of labelled pages is 'coco', expected"):
         read_truth({"kind": "coco"})
 

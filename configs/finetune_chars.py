@@ -1,0 +1,96 @@
+"""The published detector made better on one's own photos, where their characters are labelled.
+
+Command: python -m craftjax.main --config=configs/finetune_chars.py
+    --config.data.train.photos.path=DIR --config.eval.pages.root=DIR --config.test.root=DIR
+    (a folder with images/, gt/ and chars/, as ICDAR 2003 in the form of
+    ocrjax.readers.characters: the first 120 photos train, the others test)
+Source: our own.
+Expected: nothing known.
+Measured: not measured.
+"""
+
+from ml_collections import ConfigDict, config_dict
+
+
+def get_config() -> ConfigDict:
+    """Returns the experiment."""
+    config = ConfigDict()
+    config.name = "finetune_chars"  # results go to exp/<name> unless --workdir says otherwise
+    config.seed = 0  # of the order of the samples and their augmentation
+    config.steps = 300  # updates
+    config.batch_size = 2  # of all devices together; must be a multiple of their number
+
+    # Network.
+    config.model = ConfigDict()
+    config.model.width = 1.0  # channels, as a share of the original's
+    config.model.dtype = "float32"  # of the computation; "bfloat16" on GPUs and TPUs
+    config.model.remat = False  # less memory, more time
+    config.model.freeze_norm = config_dict.placeholder(bool)  # None: when fine-tuning < 8 images
+    config.model.norm_per_device = False  # BatchNorm's statistics of each device, not of all
+    config.init_from = ""  # folder of a run to take the weights of
+    config.init_weights = "craft_mlt_25k"  # a name or file of weights to start from
+
+    # Loss: 3 as the original's for pages with true characters.
+    config.loss = ConfigDict()
+    config.loss.version = 3
+    config.loss.neg_rto = 1.0  # hard negative pixels for each positive one
+    config.loss.n_min_neg = 1000  # and at least so many
+
+    # Optimizer: fields of ocrjax.runtime.optimizers.OptimizerOptions.
+    config.optimizer = ConfigDict()
+    config.optimizer.name = "adam"
+    config.optimizer.learning_rate = 2e-5
+    config.optimizer.weight_decay = 1e-5
+    config.optimizer.schedule = "cosine"
+    config.optimizer.warmup = 20
+    config.ema = 0.99  # decay of the average of the weights; 0 for none
+
+    # Data.
+    config.data = ConfigDict()
+    config.data.size = 512  # height and width of the crops
+    config.data.threads = 1  # that make batches
+    config.data.workers = 0  # processes that do; 0: this one
+    config.data.train = ConfigDict()
+    config.data.train.photos = ConfigDict()  # fields of craftjax.sources.SourceOptions
+    config.data.train.photos.kind = "icdar"
+    config.data.train.photos.path = "data/icdar2003"
+    config.data.train.photos.stop = 120
+    config.data.train.photos.augment = ConfigDict()  # fields of craftjax.augment.AugmentOptions
+    config.data.train.photos.augment.rotation = 10.0
+    config.data.train.photos.augment.crop = "words"
+
+    # Evaluation; with so few photos the test is the only set that was not trained on.
+    config.eval = ConfigDict()
+    config.eval.every = 100  # updates
+    config.eval.patience = 0  # evaluations without a better hmean until it stops; 0: never
+    config.eval.protocol = "iou"  # one of ocrjax.matching.PROTOCOLS
+    config.eval.pages = photos(start=120)
+    config.test = photos(start=120)
+
+    # Detector: fields of craftjax.options.DetectorOptions.
+    config.detector = ConfigDict()
+    config.detector.text_threshold = 0.7
+    config.detector.link_threshold = 0.4
+    config.detector.low_text = 0.4
+    config.detector.canvas_size = 1280
+
+    # Log and checkpoints.
+    config.overlays = 16  # pictures of found words
+    config.log_every = 10  # updates
+    config.tensorboard = False  # needs the extra `tensorboard`
+    config.checkpoint = ConfigDict()
+    config.checkpoint.every = 100  # updates; evaluations are saved anyway
+    config.checkpoint.keep = 3  # the last ones; the best one stays besides
+    return config
+
+
+def photos(*, start: int) -> ConfigDict:
+    """The photos from one on, by name, with words only."""
+    pages = ConfigDict()
+    pages.kind = "icdar"
+    pages.root = "data/icdar2003"
+    pages.images, pages.gt = "images", "gt"
+    pages.layout = "auto"
+    pages.dont_care = ("###",)
+    pages.start = start
+    return pages

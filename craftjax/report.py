@@ -1,0 +1,108 @@
+"""What a run leaves in its folder for people: weights, scores, curves and pictures."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from craftjax.convert import to_state_dict
+from craftjax.detector import Detector
+from craftjax.evaluate import evaluate_detector, format_points, read_truth
+from craftjax.options import DetectorOptions, operating_point_path, save_operating_point
+from ocrjax.drawing import MISSED, draw_curves, draw_page, draw_scores
+from ocrjax.images import read_image, write_image
+from ocrjax.pages import ByteArray, Page, Sample
+from ocrjax.runtime.checkpoints import load_variables
+from ocrjax.torch_io import save_weights
+
+
+def write_results(
+    config: ConfigDict, workdir: str | Path, say: Callable[[str], object] = print
+) -> dict[str, float]:
+    """Writes a run's results, and says what they are and what to do with them.
+
+    `weights.pth` has the best weights (the moving average) in EasyOCR's form, and its thresholds
+    beside it; `result.json` their scores on the pages of `config.test`; `loss.png` the curves;
+    `overlays/` some of these pages, with found words in green and missed ones in red, and with the
+    score maps.
+
+    Args:
+        config: of the run.
+        workdir: of the run, with `checkpoints/` and `metrics.jsonl`.
+        say: takes lines for people.
+
+    Returns:
+        `precision`, `recall` and `hmean` on the pages of `config.test`.
+    """
+    workdir = Path(workdir)
+    variables = load_variables(workdir)
+    weights = workdir / "weights.pth"
+    save_weights(weights, to_state_dict(variables))
+    options = DetectorOptions(**config.detector)
+    detector = Detector(variables, options=options)
+    truth = read_truth(config.test)
+    point = evaluate_detector(detector, truth, options=options, protocol=config.eval.protocol)
+    save_operating_point(operating_point_path(weights), options, measured=point.to_dict())
+    _write_json(workdir / "result.json", {**point.to_dict(), "pages": describe_truth(truth)})
+    write_curves(workdir / "loss.png", workdir / "metrics.jsonl")
+    for index, picture in enumerate(draw_pages(detector, truth[: config.overlays])):
+        write_image(workdir / "overlays" / f"page_{index:03}.png", picture)
+    say(f"best weights on {describe_truth(truth)}; {config.eval.protocol}")
+    say(format_points([point]))
+    say(
+        f"written to {workdir}: weights.pth, result.json, metrics.jsonl, loss.png, overlays/\n"
+        f"look at {workdir}/overlays, then find words in your own pictures:\n"
+        f"  ocrjax detect PICTURES --weights {weights} --overlay exp/mine"
+    )
+    found = point.evaluation
+    return {"precision": found.precision, "recall": found.recall, "hmean": found.hmean}
+
+
+def describe_truth(truth: Sequence[Page | Sample]) -> str:
+    """How many pages and words there are."""
+    pages = [item.page if isinstance(item, Sample) else item for item in truth]
+    words = sum(int(page.care.sum()) for page in pages)
+    return f"{len(pages)} pages with {words} words that count"
+
+
+def draw_pages(detector: Detector, truth: Sequence[Page | Sample]) -> Iterator[ByteArray]:
+    """Draws pages side by side: found words over missed ones, region scores, affinity scores.
+
+    Args:
+        detector: finds the words.
+        truth: pages with paths, or samples.
+    """
+    for item in truth:
+        if isinstance(item, Sample):
+            page, image = item.page, item.image
+        else:
+            page, image = item, read_image(str(item.path))
+        (detection,) = detector.stream(image)
+        assert detection.page is not None and detection.scores is not None
+        drawn = draw_page(draw_page(image, page, color=MISSED), detection.page)
+        maps = detection.scores.valid("crop")
+        yield np.hstack([drawn, draw_scores(image, maps)])
+
+
+def write_curves(path: str | Path, metrics: str | Path) -> None:
+    """Draws losses and scores of a `metrics.jsonl` over the steps."""
+    lines = Path(metrics).read_text(encoding="utf-8").splitlines()
+    rows: list[dict[str, Any]] = [json.loads(line) for line in lines]
+
+    def curve(name: str) -> list[tuple[float, float]]:
+        return [(row["step"], row[name]) for row in rows if row.get(name) is not None]
+
+    losses = {name: curve(name) for name in ("loss", "positive_loss", "negative_loss")}
+    scores = {name: curve(f"eval/{name}") for name in ("hmean", "precision", "recall")}
+    write_image(path, np.vstack([draw_curves(losses, log=True), draw_curves(scores)]))
+
+
+def _write_json(path: Path, value: Any) -> None:
+    part = path.with_suffix(".part")
+    part.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
+    part.replace(path)
