@@ -124,11 +124,10 @@ def draw_transform(
     Returns:
         `(3, 3)` float64, from the picture to the crop; affine.
     """
-    height, width = size
     factor = math.exp(rng.uniform(*np.log(options.scale))) if options.scale != (1, 1) else 1.0
     angle = math.radians(rng.uniform(-options.rotation, options.rotation))
     canvas = np.diag([factor, factor, 1.0])
-    height, width = height * factor, width * factor
+    height, width = size[0] * factor, size[1] * factor
     if angle:
         canvas = _about(width / 2, height / 2, _rotation(angle)) @ canvas
     x, y, across, down = _crop(rng, (height, width), out, options, words, canvas)
@@ -289,9 +288,9 @@ def _crop_area(
     else:
         low = high = 1.0
     aspect = min(max(width / height, low), high)
-    across, down = min(width, height * aspect), min(height, width / aspect)
-    left, top = (width - across) / 2, (height - down) / 2
-    return float(round(left)), float(round(top)), float(round(across)), float(round(down))
+    across, down = round(min(width, height * aspect)), round(min(height, width / aspect))
+    across, down = max(across, 1), max(down, 1)
+    return float(round((width - across) / 2)), float(round((height - down) / 2)), across, down
 
 
 def _crop_words(

@@ -18,6 +18,7 @@ Host code: no jax of our own; Grain imports it.
 from __future__ import annotations
 
 import contextlib
+import difflib
 import operator
 from collections import Counter
 from collections.abc import Generator, Mapping
@@ -112,6 +113,9 @@ class InputOptions:
             values["augment"] = fill(AugmentOptions, values.get("augment", {}), f"{where}.augment")
             sources[name] = fill(SourceOptions, values, where)
         known = {one.name for one in fields(cls)} - {"batch_size", "train"}
+        for name in set(data) - known - {"train"}:
+            if near := difflib.get_close_matches(name, known - set(data), 1, cutoff=0.8):
+                raise SourceError(f"config.data.{name} is not known: did you mean {near[0]}?")
         values = {name: _plain(data[name]) for name in known & set(data)}
         size = values.pop("size", (768, 768))
         size = (size, size) if isinstance(size, int) else tuple(size)

@@ -16,10 +16,10 @@ import difflib
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -121,7 +121,8 @@ def fill(kind: type[Any], values: Mapping[str, Any], where: str) -> Any:
         raise SourceError(f"{where}: {error}") from error
 
 
-class Drop(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Drop:
     """A sample that could not be used.
 
     Attributes:
@@ -309,7 +310,7 @@ class DropLog:
             self.counts[drop.reason] += 1
             if key not in self._written:
                 self._written.add(key)
-                fresh.append(json.dumps(drop._asdict(), ensure_ascii=False) + "\n")
+                fresh.append(json.dumps(asdict(drop), ensure_ascii=False) + "\n")
         if fresh and self.path is not None:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with self.path.open("a", encoding="utf-8", errors="backslashreplace") as file:

@@ -137,9 +137,9 @@ def _characters(path: Path, number: int, word: Word, entry: Any) -> tuple[Charac
                 path, 0, f"word {number}: {row!r}", "[character, left, top, right, bottom]"
             )
         try:
-            numbers = np.array(row[1:], np.float64)
+            numbers = np.array(row[1:], np.float32)
         except (TypeError, ValueError, OverflowError):
-            numbers = np.array([np.nan])
+            numbers = np.array([np.nan], np.float32)
         if numbers.ndim != 1 or not (np.abs(numbers) <= MAX_COORDINATE).all():
             raise LabelError(
                 path,

@@ -67,19 +67,19 @@ class IndexedSynthText(Sequence[Sample]):
         except OSError:
             raise LabelError(self.folder, 0, "no gt.mat in it", "a SynthText folder") from None
         key = f"{_VERSION} {path.resolve()} {state.st_size} {state.st_mtime_ns}"
-        self.index = self.cache / f"synthtext-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
-        if not (self.index / "index.json").is_file():
-            _log.info("%s: indexing it once, to %s", path, self.index)
-            write_index(path, self.index)
-        self._ends = np.load(self.index / "ends.npy", mmap_mode="r")
-        self._faults: dict[str, list[str]] = json.loads((self.index / "faults.json").read_text())
+        self.location = self.cache / f"synthtext-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
+        if not (self.location / "index.json").is_file():
+            _log.info("%s: indexing it once, to %s", path, self.location)
+            write_index(path, self.location)
+        self._ends = np.load(self.location / "ends.npy", mmap_mode="r")
+        self._faults: dict[str, list[str]] = json.loads((self.location / "faults.json").read_text())
         self._text, characters, words = (
-            _mapped(self.index / name) for name in ("text.bin", "characters.bin", "words.bin")
+            _mapped(self.location / name) for name in ("text.bin", "characters.bin", "words.bin")
         )
         last = self._ends[-1].tolist() if len(self._ends) else [0, 0, 0]
         if last != [len(self._text), len(characters) // _QUAD, len(words) // _QUAD]:
             raise LabelError(
-                self.index, 0, f"ends at {last}", "a whole index; delete it, it is made anew"
+                self.location, 0, f"ends at {last}", "a whole index; delete it, it is made anew"
             )
         self._characters = characters.view(np.float32).reshape(-1, 4, 2)
         self._words = words.view(np.float32).reshape(-1, 4, 2)
