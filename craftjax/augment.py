@@ -36,8 +36,6 @@ Rng = np.random.Generator
 
 CROPS = ("whole", "random_crop", "random_resize_crop_synth", "random_resize_crop", "words")
 _TRIES = 10  # torchvision's RandomResizedCrop gives up after as many
-# A picture that shrinks by less is interpolated without a low-pass filter.
-_ALIASING = 1.5
 # ITU-R BT.601, as torchvision's and OpenCV's grey.
 _LUMINANCE = np.array([0.299, 0.587, 0.114])
 
@@ -148,9 +146,8 @@ def move(points: ArrayLike, matrix: ArrayLike) -> Floats:
 def warp(image: ByteArray, matrix: Floats, out: tuple[int, int]) -> ByteArray:
     """Resamples a picture; what lies outside of it is black.
 
-    A picture that shrinks is averaged first, so that thin strokes do not fall between pixels:
-    a crop along the axes at once, any other by the whole number below the factor, and then linearly
-    interpolated.
+    A picture that shrinks to a half or less is first averaged, by the whole number below the
+    factor, so that no pixel is passed over; the rest is linear interpolation.
 
     Args:
         image: `(H, W, 3)` uint8.
@@ -164,35 +161,28 @@ def warp(image: ByteArray, matrix: Floats, out: tuple[int, int]) -> ByteArray:
     height, width = out
     inverse = np.linalg.inv(matrix)
     corners = move([(0, 0), (width, 0), (width, height), (0, height)], inverse)
-    (left, top), (right, bottom) = corners.min(0), corners.max(0)
-    upright = abs(matrix[0, 1]) + abs(matrix[1, 0]) < 1e-9 and matrix[1, 1] > 0
-    if upright:
-        sides = np.rint([left, top, right, bottom]).astype(int)
-        inside = (
-            (sides[:2] >= 0).all() and sides[2] <= image.shape[1] and sides[3] <= image.shape[0]
-        )
-        if inside and np.abs(sides - (left, top, right, bottom)).max() < 1e-3:
-            part = image[sides[1] : sides[3], sides[0] : sides[2]]
-            shrink = min(part.shape[0] / height, part.shape[1] / width)
-            how = cv2.INTER_AREA if shrink >= _ALIASING else cv2.INTER_LINEAR
-            if part.shape[:2] != out:
-                part = cv2.resize(part, (width, height), interpolation=how)
-            return cv2.flip(part, 1) if matrix[0, 0] < 0 else np.ascontiguousarray(part)
-
-    # Source pixels to a pixel of the result, along the two axes of the result.
-    factor = int(
-        min(np.hypot(inverse[0, 0], inverse[1, 0]), np.hypot(inverse[0, 1], inverse[1, 1]))
-    )
+    (left, top), (right, bottom) = corners.min(axis=0), corners.max(axis=0)
+    # Pixels of the picture to one of the result, along either side of the result.
+    factor = int(np.hypot(inverse[0, :2], inverse[1, :2]).min() + 1e-6)
     if factor >= 2:
-        margin = 2 * factor
-        x0, y0 = max(int(left) - margin, 0), max(int(top) - margin, 0)
-        x1 = min(int(right) + margin, image.shape[1])
-        y1 = min(int(bottom) + margin, image.shape[0])
-        columns, rows = (x1 - x0) // factor, (y1 - y0) // factor
+        # Only what is seen, and what interpolation at its border needs.
+        x0, y0 = max(int(left) - 2 * factor, 0), max(int(top) - 2 * factor, 0)
+        columns = (min(int(right) + 2 * factor, image.shape[1]) - x0) // factor
+        rows = (min(int(bottom) + 2 * factor, image.shape[0]) - y0) // factor
         if columns > 0 and rows > 0:
             part = image[y0 : y0 + rows * factor, x0 : x0 + columns * factor]
             image = cv2.resize(part, (columns, rows), interpolation=cv2.INTER_AREA)
             matrix = matrix @ np.array([[factor, 0, x0], [0, factor, y0], [0, 0, 1.0]])
+    elif abs(matrix[0, 1]) + abs(matrix[1, 0]) < 1e-9 and matrix[1, 1] > 0:
+        x0, y0, x1, y1 = np.rint([left, top, right, bottom]).astype(int).tolist()
+        if (
+            min(x0, y0) >= 0
+            and (x1 <= image.shape[1] and y1 <= image.shape[0])
+            and np.abs(np.array([left - x0, top - y0, right - x1, bottom - y1])).max() < 1e-3
+        ):
+            # Whole pixels along the axes: the same, several times faster.
+            part = cv2.resize(image[y0:y1, x0:x1], (width, height), interpolation=cv2.INTER_LINEAR)
+            return cv2.flip(part, 1) if matrix[0, 0] < 0 else part
     # OpenCV counts from the centre of the first pixel.
     centred = _shift(-0.5) @ matrix @ _shift(0.5)
     return cv2.warpAffine(image, centred[:2], (width, height), flags=cv2.INTER_LINEAR)
