@@ -9,19 +9,23 @@ Words that do not count ("don't care") have confidence 0, and so have words with
 page where others have some: they are text, but nobody knows where their characters are. Neither is
 drawn. Pixels of a crop that lie beside the picture have confidence 0, too, as in the original.
 
-`iterate` computes ahead with Grain: by threads, which suffice because OpenCV lets go of the
-interpreter's lock, or by worker processes where much of the work is Python (synthetic pages).
+`iterate` computes ahead: by threads, which suffice where OpenCV does the work and lets go of the
+interpreter's lock, or by Grain's worker processes where much of it is Python (synthetic pages).
+Threads are those of the standard library: a window of a dozen lines was no slower than Grain's, and
+needs neither its import nor the one of jax that comes with it.
 
-Host code: no jax of our own; Grain imports it.
+Host code: no jax, unless there are workers.
 """
 
 from __future__ import annotations
 
 import contextlib
 import difflib
+import itertools
 import operator
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Generator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -285,30 +289,55 @@ def iterate(
 def _iterate(
     source: BatchSource, start: int, threads: int, workers: int, ahead: int
 ) -> Generator[Batch, None, None]:
-    import grain
-
-    reading = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=threads + ahead)
-    data = grain.MapDataset.source(_Steps(source, start)).to_iter_dataset(reading)
-    if workers:
-        _parse_flags()
-        options = grain.MultiprocessingOptions(workers, per_worker_buffer_size=1 + ahead // workers)
-        data = data.mp_prefetch(options, worker_init_fn=_start_worker)
-    batches = iter(data)
+    made = (
+        _by_workers(source, start, threads, workers, ahead)
+        if workers
+        else _by_threads(source, start, threads, ahead)
+    )
     before = cv2.getNumThreads()
     cv2.setNumThreads(1)  # pictures are made side by side already
     try:
-        for built in batches:
-            if workers:
-                # Arrays in shared memory are reported as leaked where the program still has some
-                # when it ends.
-                arrays = {name: np.array(array) for name, array in built.batch.items()}
-                built = built._replace(batch=arrays)
-            yield source.note(built)
+        with contextlib.closing(made):
+            for built in made:
+                yield source.note(built)
     finally:
         cv2.setNumThreads(before)
-        # Otherwise workers leave messages and shared memory behind.
-        with contextlib.suppress(AttributeError):
-            batches.close()
+
+
+def _by_threads(
+    source: BatchSource, start: int, threads: int, ahead: int
+) -> Generator[Built, None, None]:
+    steps = itertools.count(start)
+    pool = ThreadPoolExecutor(threads, thread_name_prefix="batches")
+    try:
+        waiting = deque(pool.submit(source.build, next(steps)) for _ in range(threads + ahead))
+        while True:
+            built = waiting.popleft().result()
+            waiting.append(pool.submit(source.build, next(steps)))
+            yield built
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _by_workers(
+    source: BatchSource, start: int, threads: int, workers: int, ahead: int
+) -> Generator[Built, None, None]:
+    import grain
+    from absl import flags
+
+    if not flags.FLAGS.is_parsed():  # Grain asks for a flag, which raises where none was parsed
+        flags.FLAGS.mark_as_parsed()
+    reading = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=threads)
+    options = grain.MultiprocessingOptions(workers, per_worker_buffer_size=1 + ahead // workers)
+    data = grain.MapDataset.source(_Steps(source, start)).to_iter_dataset(reading)
+    batches = iter(data.mp_prefetch(options, worker_init_fn=_start_worker))
+    try:
+        for built in batches:
+            # Arrays in shared memory are reported as leaked where the program still has some when
+            # it ends.
+            yield built._replace(batch={k: np.array(array) for k, array in built.batch.items()})
+    finally:
+        batches.close()  # otherwise workers leave messages and shared memory behind
 
 
 class Item(NamedTuple):
@@ -408,11 +437,3 @@ def _reopen(options: InputOptions, seed: int, rows: slice) -> BatchSource:
 
 def _start_worker(index: int, count: int) -> None:
     cv2.setNumThreads(0)
-
-
-def _parse_flags() -> None:
-    """Grain's workers ask for a flag of absl, which raises where nobody has parsed any."""
-    from absl import flags
-
-    if not flags.FLAGS.is_parsed():
-        flags.FLAGS.mark_as_parsed()
