@@ -36,9 +36,11 @@ def _ours(images: np.ndarray) -> Callable[[], np.ndarray]:
 
     from craftjax.convert import from_state_dict
     from craftjax.models import CRAFT
+    from ocrjax.runtime.memory import reuse_freed_memory
     from ocrjax.torch_io import load_weights
     from ocrjax.weights import find_weights
 
+    reuse_freed_memory()  # as the Detector does
     variables = jax.device_put(from_state_dict(load_weights(find_weights("craft_mlt_25k"))))
     apply = jax.jit(lambda variables, images: CRAFT().apply(variables, images)[0])
     return lambda: np.asarray(apply(variables, images))
@@ -132,10 +134,12 @@ def main() -> None:
         _worker(arguments.worker, *sizes[0])
         return
     tcmalloc = _tcmalloc()
-    contestants = {"ours": ("ours", None), "PyTorch": ("torch", None)}
+    contestants: dict[str, tuple[str, str | None]] = {
+        "ours": ("ours", None),
+        "PyTorch": ("torch", None),
+    }
     if tcmalloc:
         contestants["PyTorch, tcmalloc"] = ("torch", tcmalloc)
-        contestants["ours, tcmalloc"] = ("ours", tcmalloc)
     else:
         print("tcmalloc is not installed (Debian: libtcmalloc-minimal4): left out")
     report = {"machine": f"{platform.machine()}, {os.cpu_count()} cores", "sizes": {}}

@@ -26,6 +26,7 @@ from ocrjax.images import ImageError, as_rgb, image_size, read_image
 from ocrjax.pages import ByteArray, FloatArray, Page, Word
 from ocrjax.runtime.cache import enable_compile_cache
 from ocrjax.runtime.checkpoints import load_variables
+from ocrjax.runtime.memory import reuse_freed_memory
 from ocrjax.torch_io import load_weights
 from ocrjax.weights import find_weights
 
@@ -112,6 +113,8 @@ class Detector:
             dtype: of the computation, float32 or bfloat16.
         """
         enable_compile_cache()
+        if jax.default_backend() == "cpu":
+            reuse_freed_memory()
         self.options = options or DetectorOptions()
         self._model = CRAFT(width=width_of(variables), dtype=dtype)
         self._variables = _put(variables)
