@@ -43,7 +43,7 @@ from craftjax.augment import (
     recolour,
     warp,
 )
-from craftjax.sources import Drop, DropLog, Mix, SourceError, SourceOptions, fill
+from craftjax.sources import Drop, DropLog, Mix, SourceError, SourceOptions, TooManyDropped, fill
 from craftjax.targets import FloatArray, confidence_map, draw_targets
 from ocrjax.pages import ByteArray, Sample
 
@@ -188,7 +188,8 @@ class BatchSource:
             IndexError: a step that is negative.
             TooManyDropped: more samples were dropped than `max_dropped`.
         """
-        return self.note(self.build(step))
+        with self.noting():
+            return self.note(self.build(step))
 
     def build(self, step: int) -> Built:
         """Makes the batch of a step and notes nothing, so that threads and workers may do it."""
@@ -223,19 +224,30 @@ class BatchSource:
         self.log.add(built.drops, used=len(built.names))
         return built.batch
 
+    @contextlib.contextmanager
+    def noting(self) -> Generator[None, None, None]:
+        """Names what an error on the way was about, too."""
+        try:
+            yield
+        except TooManyDropped as error:
+            self.log.note(error.drops)
+            raise
+
     def batch_names(self, step: int) -> list[str]:
         """Returns the files of this host's rows of a batch; makes the batch again to know them."""
         return self.build(step).names
 
     def describe(self) -> str:
-        """One line for each data set, and one for what was dropped."""
-        lines = [
-            f"{name}: {'endless' if one.kind == 'pages' else f'{length:,}'} samples ({one.kind}"
-            f"{' ' + one.path if one.path else ''}), {share / 10:g} % of the batches"
-            for name, one, length, share in zip(
-                self.mix.names, self.mix.options, self.mix.lengths, self.mix.shares, strict=True
-            )
-        ]
+        """Lines for the start of a run: the data sets, and what cannot be used of them."""
+        lines = []
+        for name, one, length, share in zip(
+            self.mix.names, self.mix.options, self.mix.lengths, self.mix.shares, strict=True
+        ):
+            endless = one.kind == "pages" and one.stop is None
+            many = "endless pages" if endless else f"{length:,} samples"
+            where = f" {one.path}" if one.path else ""
+            lines.append(f"{name}: {many} ({one.kind}{where}), {share / 10:g} % of the batches")
+        lines += [f"{path}: {reason}" for path, reason in self.mix.problems().items()]
         return "\n".join([*lines, self.log.summary()])
 
     def close(self) -> None:
@@ -297,7 +309,7 @@ def _iterate(
     before = cv2.getNumThreads()
     cv2.setNumThreads(1)  # pictures are made side by side already
     try:
-        with contextlib.closing(made):
+        with contextlib.closing(made), source.noting():
             for built in made:
                 yield source.note(built)
     finally:

@@ -46,7 +46,18 @@ class SourceError(ValueError):
 
 
 class TooManyDropped(RuntimeError):
-    """More samples were dropped than the config allows; the message is the summary."""
+    """More samples were dropped than the config allows; the message is the summary.
+
+    Attributes:
+        drops: those that were not noted yet.
+    """
+
+    def __init__(self, message: str, drops: Sequence[Drop] = ()) -> None:
+        super().__init__(message, drops)
+        self.drops = drops
+
+    def __str__(self) -> str:
+        return str(self.args[0])
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,9 +212,11 @@ class Mix:
                     return which, sample, self.name(which, index), dropped
                 self._bad[which, index] = known = sample
             dropped.append(known)
+        by_sample = {drop.index: drop.reason for drop in dropped}
         raise TooManyDropped(
             f"{_ATTEMPTS} samples of {self.names[which]} in a row cannot be used; the last is "
-            f"{dropped[-1].error}\n{summary(dropped)}"
+            f"{dropped[-1].error}\n{_counted(Counter(by_sample.values()))}",
+            dropped,
         )
 
     def pick(self, position: int) -> tuple[int, int]:
@@ -229,6 +242,14 @@ class Mix:
         if isinstance(samples, PageSource):
             return f"page {index} of {self.names[which]}, seed {samples.seed}"
         return samples.name(index)
+
+    def problems(self) -> dict[str, str]:
+        """Fonts and backgrounds of synthetic pages that cannot be used: path to reason."""
+        found: dict[str, str] = {}
+        for samples in self._samples:
+            if isinstance(samples, PageSource):
+                found |= samples.problems
+        return found
 
     def close(self) -> None:
         """Lets go of the files; no sample can be had any more."""
@@ -300,9 +321,21 @@ class DropLog:
             TooManyDropped: the share is exceeded.
         """
         self._used += used
+        self._events += self.note(drops)
+        total = self._used + self._events
+        if self._events > max(_GRACE, self.most * total):
+            raise TooManyDropped(
+                f"{self._events} of {total} samples could not be used, more than the share of "
+                f"{self.most} that config.data.max_dropped allows: {self.summary()}"
+                + (f"; {self.path} names them" if self.path is not None else "")
+            )
+
+    def note(self, drops: Iterable[Drop]) -> int:
+        """Counts and names samples, whatever their share; returns how many these are."""
         fresh = []
+        events = 0
         for drop in drops:
-            self._events += 1
+            events += 1
             key = (drop.source, drop.index)
             if key in self._known:
                 continue
@@ -315,30 +348,18 @@ class DropLog:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with self.path.open("a", encoding="utf-8", errors="backslashreplace") as file:
                 file.writelines(fresh)
-        total = self._used + self._events
-        if self._events > max(_GRACE, self.most * total):
-            raise TooManyDropped(
-                f"{self._events} of {total} samples could not be used, more than the share of "
-                f"{self.most} that config.data.max_dropped allows: {self.summary()}"
-                + (f"; {self.path} names them" if self.path is not None else "")
-            )
+        return events
 
     def summary(self) -> str:
         """One line: how many samples were dropped, by reason."""
         return _counted(self.counts)
 
 
-def summary(drops: Sequence[Drop]) -> str:
-    """One line: how many samples are among these, by reason."""
-    unique = {(drop.source, drop.index): drop.reason for drop in drops}
-    return _counted(Counter(unique.values()))
-
-
 def _counted(counts: Counter[str]) -> str:
     if not counts:
         return "no sample dropped"
     parts = ", ".join(f"{reason}: {count}" for reason, count in counts.most_common())
-    return f"{counts.total()} samples dropped ({parts})"
+    return f"{counts.total()} sample{'s' * (counts.total() > 1)} dropped ({parts})"
 
 
 def _open(options: SourceOptions, *, seed: int, cache: str | Path | None) -> Any:

@@ -348,9 +348,11 @@ def test_too_many_bad_samples_stop_the_run(tmp_path, photos):
             pass
     for path in (photos / "images").glob("p*"):
         path.unlink()
-    source = make_batches(settings, seed=0, rows=slice(0, 4))
-    with pytest.raises(TooManyDropped, match=r"in a row.*\n6 samples dropped"):
-        source[0]
+    for workdir, get in (("a", lambda s: s[0]), ("b", lambda s: next(iterate(s, 0)))):
+        source = make_batches(settings, seed=0, rows=slice(0, 4), workdir=tmp_path / workdir)
+        with pytest.raises(TooManyDropped, match=r"in a row.*\n6 samples dropped"):
+            get(source)
+        assert len((tmp_path / workdir / "dropped.jsonl").read_text().splitlines()) == 6
 
 
 def test_few_bad_samples_never_stop_a_run(tmp_path):
@@ -384,6 +386,8 @@ def test_records_and_pages_may_be_empty_on_purpose(tmp_path):
     writer = ArrayRecordWriter(str(path), "group_size:1")
     for index, page in enumerate(pages):
         writer.write(encode_record(encode_image(picture(index), suffix=".png"), page))
+    nan = encode_record(b"", pages[0]).replace(b"20.0", b" NaN")
+    writer.write(nan)
     writer.close()
     settings = config(tmp_path, records={"kind": "arrayrecord", "path": str(path)})
     settings["data"]["max_dropped"] = 1.0
@@ -391,7 +395,7 @@ def test_records_and_pages_may_be_empty_on_purpose(tmp_path):
     names = {name for step in range(3) for name in source.batch_names(step)}
     source[0], source[1]
     assert names == {f"{path}, record 0", f"{path}, record 1"}
-    assert source.log.counts == {"no characters": 1}
+    assert source.log.counts == {"no characters": 1, "coordinates": 1}
 
 
 def test_synthetic_pages_never_repeat(tmp_path):
@@ -402,7 +406,7 @@ def test_synthetic_pages_never_repeat(tmp_path):
     images = {image.tobytes() for batch in batches for image in batch["image"]}
     assert len(images) == 8
     assert source.batch_names(1)[0] == "page 4 of pages, seed 4"
-    assert "pages: endless samples" in source.describe()
+    assert "pages: endless pages" in source.describe()
 
 
 def test_settings_from_a_config_dict(tmp_path, photos):

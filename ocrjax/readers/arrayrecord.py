@@ -57,7 +57,8 @@ def decode_record(record: bytes, *, name: str = "record") -> tuple[bytes, Page]:
     try:
         page = Page.from_json(record[_HEAD.size : end].decode("utf-8"))
     except (PageError, UnicodeDecodeError, RecursionError) as error:
-        raise LabelError(name, 0, str(error), "a page as JSON in UTF-8") from error
+        reason = "coordinates" if "finite" in str(error) else "labels"
+        raise LabelError(name, 0, str(error), "a page as JSON in UTF-8", reason=reason) from error
     return record[end:], page
 
 
