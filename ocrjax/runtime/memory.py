@@ -16,7 +16,8 @@ def reuse_freed_memory() -> bool:
     XLA allocates all buffers of a program anew at each call. glibc maps each large one from the
     kernel and unmaps it afterwards, and clearing those pages again costs a tenth of a forward pass
     of CRAFT (docs/benchmarks.md). The process keeps the most memory that it ever used. (One arena
-    for all threads would gain as much again, but fragments: the peak doubles.) `OCRJAX_REUSE_MEMORY=off` leaves the allocator alone.
+    for all threads would gain as much again, but fragments: the peak doubles.)
+    `OCRJAX_REUSE_MEMORY=off` leaves the allocator alone.
 
     Returns:
         Whether the settings were made: only with glibc, which is Linux's usual C library.
