@@ -4,8 +4,8 @@
 
 Makes up a `gt.mat` of a tenth of SynthText's 858,750 pictures (with `--share 0.1`; the labels are
 as many to a picture as SynthText has on average: 8.5 words, 5 characters each), uncompressed and
-compressed, indexes it, and starts again, each in a process of its own (Linux). Time and the greatest
-resident memory beyond that of the imports are extrapolated in proportion.
+compressed, indexes it, and starts again, each in a process of its own (Linux). Time and the
+greatest resident memory beyond that of the imports are extrapolated in proportion.
 """
 
 from __future__ import annotations
