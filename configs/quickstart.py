@@ -15,8 +15,8 @@ def get_config() -> ConfigDict:
     config = ConfigDict()
     config.name = "quickstart"  # results go to exp/<name> unless --workdir says otherwise
     config.seed = 0  # of the first weights, the pages and their order
-    config.steps = 400  # updates
-    config.batch_size = 8  # of all devices together; must be a multiple of their number
+    config.steps = 500  # updates
+    config.batch_size = 4  # of all devices together; must be a multiple of their number
 
     # Network.
     config.model = ConfigDict()
@@ -37,7 +37,7 @@ def get_config() -> ConfigDict:
     # Optimizer: fields of ocrjax.runtime.optimizers.OptimizerOptions.
     config.optimizer = ConfigDict()
     config.optimizer.name = "adamw"
-    config.optimizer.learning_rate = 3e-3
+    config.optimizer.learning_rate = 2e-3
     config.optimizer.weight_decay = 1e-4
     config.optimizer.no_decay = ("*/bias", "*/scale")
     config.optimizer.schedule = "cosine"

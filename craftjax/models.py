@@ -202,9 +202,9 @@ class DoubleConv(nn.Module):
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, *inputs: Array, train: bool) -> Array:
-        """Joins the inputs, which are given coarse first, at the size of the last one."""
-        x = Conv(self.middle, 1, dtype=self.dtype, name="conv0")(*inputs)
+    def __call__(self, coarse: Array, skip: Array, train: bool) -> Array:
+        """Joins the inputs at the size of `skip`."""
+        x = Conv(self.middle, 1, dtype=self.dtype, name="conv0")(coarse, skip)
         x = nn.relu(BatchNorm(dtype=self.dtype, name="bn1")(x, train=train))
         x = Conv(self.features, 3, dtype=self.dtype, name="conv3")(x)
         return nn.relu(BatchNorm(dtype=self.dtype, name="bn4")(x, train=train))
@@ -217,7 +217,7 @@ class Slice(nn.Module):
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, x: Array, *, train: bool) -> Array:
+    def __call__(self, x: Array, train: bool) -> Array:
         """`(B, H, W, C)` to the slice's output."""
         for index, features, before in self.layers:
             for step in before:
@@ -246,6 +246,7 @@ class Encoder(nn.Module):
 
     width: float = 1.0
     dtype: Any = jnp.float32
+    remat: bool = False
 
     @nn.compact
     def __call__(self, x: Array, *, train: bool) -> tuple[Array, ...]:
@@ -253,7 +254,7 @@ class Encoder(nn.Module):
         skips = []
         for name, layers in _ENCODER.items():
             scaled = tuple((i, scale_channels(c, self.width), before) for i, c, before in layers)
-            x = Slice(scaled, dtype=self.dtype, name=name)(x, train=train)
+            x = _block(Slice, 2, self.remat)(scaled, dtype=self.dtype, name=name)(x, train)
             if name != "slice4":
                 x = nn.relu(x)
             skips.append(x)
@@ -284,10 +285,13 @@ class CRAFT(nn.Module):
     Attributes:
         width: multiplies every layer's channels; 1.0 is the original (20,770,466 parameters).
         dtype: of the computation, float32 or bfloat16; parameters and scores are float32.
+        remat: keep only what goes from block to block for the backward pass, and compute the rest
+            again: less memory, more time.
     """
 
     width: float = 1.0
     dtype: Any = jnp.float32
+    remat: bool = False
 
     @nn.compact
     def __call__(self, images: Array, *, train: bool = False) -> tuple[Array, Array]:
@@ -307,13 +311,20 @@ class CRAFT(nn.Module):
                 f"{MIN_SIZE}"
             )
         x = normalize(images, dtype=self.dtype)
-        skips = Encoder(self.width, dtype=self.dtype, name="basenet")(x, train=train)
+        encoder = Encoder(self.width, dtype=self.dtype, remat=self.remat, name="basenet")
+        skips = encoder(x, train=train)
         y = skips[0]
         for (name, (middle, out)), skip in zip(_DECODER.items(), skips[1:], strict=True):
             middle, out = scale_channels(middle, self.width), scale_channels(out, self.width)
-            y = DoubleConv(middle, out, dtype=self.dtype, name=name)(y, skip, train=train)
+            block = _block(DoubleConv, 3, self.remat)
+            y = block(middle, out, dtype=self.dtype, name=name)(y, skip, train)
         scores = Head(self.width, dtype=self.dtype, name="conv_cls")(y)
         return scores.astype(jnp.float32), y.astype(jnp.float32)
+
+
+def _block(module: Any, train_at: int, remat: bool) -> Any:
+    """The module, rematerialised or not; `train_at` is the place of `train` in its arguments."""
+    return nn.remat(module, static_argnums=(train_at,)) if remat else module
 
 
 def scale_channels(channels: int, width: float) -> int:

@@ -28,7 +28,7 @@ def write_results(
 
     `weights.pth` has the best weights (the moving average) in EasyOCR's form, and its thresholds
     beside it; `result.json` their scores on the pages of `config.test`; `loss.png` the curves;
-    `overlays/` some of these pages, with found words in green and missed ones in red, and with the
+    `overlays/` some of these pages, with found words in green over true ones in red, and with the
     score maps.
 
     Args:
@@ -71,7 +71,7 @@ def describe_truth(truth: Sequence[Page | Sample]) -> str:
 
 
 def draw_pages(detector: Detector, truth: Sequence[Page | Sample]) -> Iterator[ByteArray]:
-    """Draws pages side by side: found words over missed ones, region scores, affinity scores.
+    """Draws pages: found words over true ones; beside that region scores, then affinity scores.
 
     Args:
         detector: finds the words.

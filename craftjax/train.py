@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -66,6 +66,7 @@ Step = Callable[[TrainState, Tree], tuple[TrainState, Tree]]
 _FEW_IMAGES = 8
 # Steps that may be under way while the host goes on; more would only fill the memory with batches.
 _AHEAD = 2
+_SHOWN = ("loss", "positive_loss", "negative_loss")  # in the log's lines
 
 
 class TrainError(ValueError):
@@ -92,7 +93,6 @@ def make_train_step(
     ema_decay: float = 0.999,
     freeze_norm: bool = False,
     norm_groups: int = 1,
-    remat: bool = False,
 ) -> Step:
     """Compiles a step of training for a mesh; the state that goes in is used up.
 
@@ -107,8 +107,6 @@ def make_train_step(
         freeze_norm: normalise by the running statistics and keep them.
         norm_groups: in how many groups of consecutive rows BatchNorm takes its statistics: 1 for
             those of the whole batch, the number of devices for those of each device.
-        remat: keep only the results of convolutions for the backward pass and compute the rest
-            again: less memory, more time.
 
     Returns:
         `(state, batch) -> (state, metrics)`. The batch holds `image` `(B, H, W, 3)` uint8 and
@@ -131,9 +129,6 @@ def make_train_step(
         scores, new = jax.vmap(apply)(groups)
         return scores.reshape(-1, *scores.shape[2:]), jax.tree.map(lambda x: jnp.mean(x, 0), new)
 
-    if remat:
-        forward = jax.checkpoint(forward, policy=_is_convolution)
-
     def loss_of(params: Tree, stats: Tree, part: Tree) -> tuple[jax.Array, tuple[Tree, Tree]]:
         # The backward pass ends where nothing below is trained.
         frozen = select(params, options.freeze)
@@ -153,17 +148,14 @@ def make_train_step(
         found, stats, metrics = accumulate_gradients(
             gradients, state.batch_stats, batch, count=options.accumulate
         )
-        metrics = {**metrics, "grad_norm": (optax.global_norm(found), jnp.float32(1))}
+        norm = jnp.sqrt(sum(jnp.vdot(x, x) for x in jax.tree.leaves(found)))
+        metrics = {**metrics, "grad_norm": (norm, jnp.float32(1))}
         state = apply_gradients(
             state, found, optimizer=optimizer, batch_stats=stats, ema_decay=ema_decay
         )
         return state, metrics
 
     return compile_step(step, mesh)
-
-
-def _is_convolution(primitive: Any, *_: Any, **__: Any) -> bool:
-    return primitive in (lax.conv_general_dilated_p, lax.dot_general_p)
 
 
 def start_state(
@@ -252,17 +244,17 @@ def train_and_evaluate(config: ConfigDict, workdir: str | Path) -> dict[str, flo
     workdir, say = Path(workdir), partial(print, flush=True) if is_main() else lambda *_: None
     mesh = make_mesh()
     rows = host_rows(config.batch_size, mesh)
-    model = CRAFT(config.model.width, jnp.dtype(config.model.dtype))
+    model = CRAFT(config.model.width, jnp.dtype(config.model.dtype), config.model.remat)
     options = OptimizerOptions.from_config(config.optimizer)
     optimizer, schedule = make_optimizer(options, steps=config.steps)
     truth = read_truth(config.eval.pages)
     stopper = EarlyStopping(config.eval.patience)
     deferred, entries = Deferred(), list[Entry]()
     with (
-        ExitStack() as stack,
         RunCheckpoints(workdir / "checkpoints", keep=config.checkpoint.keep) as checkpoints,
         closing(make_batches(config, seed=config.seed, rows=rows, workdir=workdir)) as source,
         StopSignal(mesh) as stop,
+        ExitStack() as stack,
     ):
         state, start, run = start_state(
             config, model=model, optimizer=optimizer, mesh=mesh, checkpoints=checkpoints
@@ -279,7 +271,6 @@ def train_and_evaluate(config: ConfigDict, workdir: str | Path) -> dict[str, flo
             ema_decay=config.ema,
             freeze_norm=freeze_norm,
             norm_groups=mesh.size if config.model.norm_per_device else 1,
-            remat=config.model.remat,
         )
         if is_main():
             _save_config(config, workdir, say)
@@ -291,7 +282,9 @@ def train_and_evaluate(config: ConfigDict, workdir: str | Path) -> dict[str, flo
         say(f"start: {start.kind} {start.source or ''}, {first} of {config.steps} steps done")
         say(source.describe())
         say(f"evaluation: {describe_truth(truth)}")
-        detector = Detector(state.eval_variables, options=DetectorOptions(**config.detector))
+        detector = Detector(
+            jax.device_get(state.eval_variables), options=DetectorOptions(**config.detector)
+        )
         writer = MetricsWriter(workdir, restored_step=first, tensorboard=config.tensorboard)
         progress = Progress(
             steps=config.steps, first=first, batch_size=config.batch_size, devices=mesh.size
@@ -306,37 +299,38 @@ def train_and_evaluate(config: ConfigDict, workdir: str | Path) -> dict[str, flo
                 break
             with progress.waiting():
                 batch = next(batches)
-            state, metrics = train_step(state, put_batch(batch, mesh))
+            with progress.paused() if step == first + 1 else nullcontext():  # it compiles
+                state, metrics = train_step(state, put_batch(batch, mesh))
             deferred.push(step, metrics)
             stopping = stop.reached(step)
-            # A request to stop leaves little time, so that evaluation is left out.
-            evaluating = not stopping and (every(step, config.eval.every) or step == config.steps)
-            saving = evaluating or stopping or every(step, config.checkpoint.every)
+            last = stopping or step == config.steps
+            # A request to stop leaves little time: no evaluation then.
+            evaluating = not stopping and (last or every(step, config.eval.every))
+            saving = last or evaluating or every(step, config.checkpoint.every)
             new = deferred.flush() if saving else deferred.take(lag=_AHEAD)
             _check(new, source, checkpoints)
-            entries += new
-            row: dict[str, float] = {}
-            if entries and (saving or every(step, config.log_every)):
-                means, lap = mean(entries), progress.lap(step)
-                rate = float(schedule(entries[-1].step - 1))
-                row = {**means, "learning_rate": rate, **lap}
-                shown = {name: means[name] for name in ("loss", "positive_loss", "negative_loss")}
-                say(progress.line(step, shown, rate=rate, lap=lap))
-                entries = []
+            lap = None
+            for entry in new:
+                entries.append(entry)
+                if every(entry.step, config.log_every) or (entry.step == step and last):
+                    means, lap = mean(entries), lap or progress.lap(new[-1].step)
+                    rate = float(schedule(entry.step - 1))
+                    shown = {name: means[name] for name in _SHOWN}
+                    say(progress.line(entry.step, shown, rate=rate, lap=lap))
+                    writer.write(entry.step, {**means, "learning_rate": rate, **lap})
+                    entries = []
             scores = None
             if evaluating:
                 with progress.paused():
                     scores = evaluate_state(state, detector, truth, protocol=config.eval.protocol)
                 better = stopper.update(step, scores["hmean"])
-                row |= {f"eval/{name}": value for name, value in scores.items()}
+                writer.write(step, {f"eval/{name}": value for name, value in scores.items()})
                 if config.tensorboard and is_main():
                     current = detector.with_variables(jax.device_get(state.eval_variables))
                     pictures = draw_pages(current, truth[: config.overlays])
                     writer.write_images(step, {f"page_{i}": x for i, x in enumerate(pictures)})
                 text = "  ".join(f"{name} {value:.4f}" for name, value in scores.items())
                 say(f"step {step}: {text}{'  (best so far)' if better else ''}")
-            if row:
-                writer.write(step, row)
             if saving:
                 run |= {"stopping": stopper.state(), "config": json.loads(as_json(config))}
                 checkpoints.save(step, state, run=run, metrics=scores)

@@ -90,7 +90,7 @@ def draw_curves(
     every = np.array([point for points in lines.values() for point in points] or [(0, 0), (1, 1)])
     (x0, y0), (x1, y1) = every.min(0), every.max(0)
     x1, y1 = max(x1, x0 + 1e-9), max(y1, y0 + 1e-9)
-    left, top, right, bottom = 70, 12, width - 16, height - 28
+    left, top, right, bottom = 70, 12, width - 28, height - 28
     out = np.full((height, width, 3), 255, np.uint8)
 
     def at(x: float, y: float) -> tuple[int, int]:
@@ -107,13 +107,17 @@ def draw_curves(
         across, down = at(x, y)
         cv2.line(out, (left, down), (right, down), (225, 225, 225), 1)
         write(f"{10**y if log else y:.3g}", 8, down + 5)
-        write(f"{x:.6g}", min(across, right - 40) - 10, height - 8)
+        write(f"{x:.6g}", across - 4 * len(f"{x:.6g}"), height - 8)
     for color, points in zip(_CURVES * len(lines), lines.values(), strict=False):
         corners = np.array([at(x, y) for x, y in points], np.int32).reshape(-1, 1, 2)
         if len(corners) == 1:
             cv2.circle(out, corners[0, 0].tolist(), 3, color, -1, cv2.LINE_AA)
         elif len(corners):
             cv2.polylines(out, [corners], False, color, 2, cv2.LINE_AA)
+    if lines:
+        cv2.rectangle(
+            out, (right - 138, top + 2), (right, top + 8 + 18 * len(lines)), (255,) * 3, -1
+        )
     for index, (color, name) in enumerate(zip(_CURVES * len(lines), lines, strict=False)):
         write(name, right - 130, top + 18 + 18 * index, color)
     return out

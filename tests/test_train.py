@@ -1,0 +1,413 @@
+"""Training a tiny detector: the parts, and all of it through the command that a user runs."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from functools import cache, partial
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import tiny_detector
+
+from craftjax import train
+from craftjax.convert import ConversionError, from_state_dict, to_state_dict, with_vgg16_bn
+from craftjax.detector import Detector
+from craftjax.evaluate import evaluate_detector, read_truth
+from craftjax.input_pipeline import make_batches
+from craftjax.models import CRAFT, init_variables
+from craftjax.options import load_operating_point, operating_point_path
+from craftjax.train import (
+    TrainError,
+    freezes_norm,
+    make_loss,
+    make_train_step,
+    start_state,
+    train_and_evaluate,
+)
+from ocrjax.images import read_image
+from ocrjax.runtime.checkpoints import RunCheckpoints, load_variables
+from ocrjax.runtime.mesh import make_mesh, put_batch
+from ocrjax.runtime.metrics import NonFiniteError
+from ocrjax.runtime.optimizers import OptimizerOptions, make_optimizer
+from ocrjax.runtime.state import create_state
+from ocrjax.torch_io import load_weights, save_weights
+
+MODEL = CRAFT(width=0.125)
+ROOT = Path(__file__).parents[1]
+
+
+@cache
+def batches():
+    return make_batches(tiny_detector.get_config(), seed=0, rows=slice(0, 4))
+
+
+@cache
+def mesh_of(devices):
+    return make_mesh(jax.devices()[:devices])
+
+
+@cache
+def step_of(devices=4, freeze=(), remat=False, **more):
+    """A compiled step and a maker of states for it."""
+    config = tiny_detector.get_config()
+    options = OptimizerOptions.from_config({**config.optimizer, "freeze": freeze})
+    optimizer, _ = make_optimizer(options, steps=config.steps)
+    mesh = mesh_of(devices)
+    step = make_train_step(
+        CRAFT(width=0.125, remat=remat),
+        optimizer,
+        mesh=mesh,
+        loss=make_loss(config.loss),
+        options=options,
+        ema_decay=0.9,
+        **more,
+    )
+    return step, partial(create_state, optimizer=optimizer, mesh=mesh)
+
+
+def run(steps, devices=4, **more):
+    step, make = step_of(devices, **more)
+    state = make(init_variables(MODEL))
+    metrics = []
+    for number in range(steps):
+        state, new = step(state, put_batch(batches()[number], mesh_of(devices)))
+        metrics.append({name: float(total / n) for name, (total, n) in new.items()})
+    return state, metrics
+
+
+def copies(tree):
+    return [np.array(leaf) for leaf in jax.tree.leaves(tree)]
+
+
+def assert_same(one, other):
+    for a, b in zip(copies(one), copies(other), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def assert_close(one, other, **tolerance):
+    for a, b in zip(copies(one), copies(other), strict=True):
+        np.testing.assert_allclose(a, b, **tolerance)
+
+
+def test_four_devices_equal_one():
+    (many, losses), (one, expected) = run(5), run(5, devices=1)
+    assert len(jax.tree.leaves(many.params)[0].sharding.device_set) == 4
+    assert losses[0] == pytest.approx(expected[0], rel=1e-5)
+    for a, b in zip(losses, expected, strict=True):
+        assert a == pytest.approx(b, rel=2e-3)
+        assert a["loss"] == pytest.approx(b["loss"], rel=1e-4)
+    assert_close(many.params, one.params, rtol=1e-3, atol=1e-5)
+    assert_close(many.batch_stats, one.batch_stats, rtol=1e-3, atol=1e-4)
+    assert_close(many.ema, one.ema, rtol=1e-3, atol=1e-4)
+
+
+def test_a_batch_is_learnt():
+    step, make = step_of()
+    state, losses = make(init_variables(MODEL)), []
+    for _ in range(25):
+        state, metrics = step(state, put_batch(batches()[0], mesh_of(4)))
+        losses.append(float(metrics["loss"][0] / metrics["loss"][1]))
+    assert losses[-1] < 0.5 * losses[0]
+    parts = [
+        float(metrics[name][0] / metrics[name][1]) for name in ("positive_loss", "negative_loss")
+    ]
+    assert sum(parts) == pytest.approx(losses[-1], rel=1e-5)
+
+
+def test_frozen_parts_do_not_move():
+    before = init_variables(MODEL)
+    before["batch_stats"] = jax.tree.map(lambda x: x + 0.5, before["batch_stats"])
+    step, make = step_of(freeze=("basenet/slice1", "basenet/slice2"), freeze_norm=True)
+    state, _ = step(make(before), put_batch(batches()[0], mesh_of(4)))
+    assert_same(state.batch_stats, before["batch_stats"])
+    for name in ("slice1", "slice2"):
+        assert_same(state.params["basenet"][name], before["params"]["basenet"][name])
+    for name in ("slice3", "slice5"):
+        moved = state.params["basenet"][name], before["params"]["basenet"][name]
+        assert any((a != b).any() for a, b in zip(*map(copies, moved), strict=True))
+
+
+def test_norm_of_each_device_and_rematerialisation():
+    step, make = step_of(norm_groups=4, remat=True)
+    batch = put_batch(batches()[0], mesh_of(4))
+    state, _ = step(make(init_variables(MODEL)), batch)
+    apply = jax.jit(partial(MODEL.apply, train=True, mutable=["batch_stats"]))
+    alone = [
+        apply(init_variables(MODEL), row[None])[1]["batch_stats"] for row in batches()[0]["image"]
+    ]
+    assert_close(
+        state.batch_stats, jax.tree.map(lambda *x: jnp.mean(jnp.stack(x), 0), *alone), atol=1e-4
+    )
+    plain, make = step_of()
+    other, _ = plain(make(init_variables(MODEL)), batch)
+    first, last = (
+        [
+            np.asarray(tree["basenet"][name][norm][value])
+            for tree in (state.batch_stats, other.batch_stats)
+        ]
+        for name, norm, value in (("slice1", "bn1", "mean"), ("slice4", "bn38", "var"))
+    )
+    np.testing.assert_allclose(*first, atol=1e-4)  # a mean of means is the mean
+    assert np.abs(last[0] - last[1]).max() > 1e-3
+    # Four times the same picture is normalised alike, and learnt alike.
+    batch = {name: np.repeat(rows[:1], 4, axis=0) for name, rows in batches()[0].items()}
+    states = [
+        chosen(make(init_variables(MODEL)), put_batch(batch, mesh_of(4)))[0]
+        for chosen in (step, plain)
+    ]
+    assert_close(states[0].params, states[1].params, rtol=1e-4, atol=1e-6)
+
+
+def test_rematerialisation_keeps_less():
+    variables = init_variables(MODEL)
+    images = jax.ShapeDtypeStruct((4, 64, 64, 3), np.uint8)
+
+    def kept(model):
+        """Bytes that wait for the backward pass."""
+
+        def backward(params, images):
+            def scores(params):
+                return model.apply(
+                    {**variables, "params": params}, images, train=True, mutable=["batch_stats"]
+                )[0][0]
+
+            return jax.vjp(scores, params)[1]
+
+        leaves = jax.tree.leaves(jax.eval_shape(backward, variables["params"], images))
+        return sum(leaf.size * leaf.dtype.itemsize for leaf in leaves)
+
+    for dtype in (jnp.float32, jnp.bfloat16):
+        plain = kept(CRAFT(0.125, dtype))
+        assert kept(CRAFT(0.125, dtype, remat=True)) < plain / 3
+
+
+def test_when_norm_is_frozen():
+    config = tiny_detector.get_config()
+    assert freezes_norm(config, fine_tuning=True, devices=4)
+    assert not freezes_norm(config, fine_tuning=False, devices=4)
+    config.batch_size = 8
+    assert not freezes_norm(config, fine_tuning=True, devices=4)
+    config.model.norm_per_device = True
+    assert freezes_norm(config, fine_tuning=True, devices=4)
+    config.model.norm_per_device = False
+    config.optimizer.accumulate = 2
+    assert freezes_norm(config, fine_tuning=True, devices=4)
+    config.model.freeze_norm = False
+    assert not freezes_norm(config, fine_tuning=True, devices=4)
+
+
+def start(tmp_path, **changes):
+    config = tiny_detector.get_config()
+    config.update(changes)
+    options = OptimizerOptions.from_config(config.optimizer)
+    optimizer, _ = make_optimizer(options, steps=1)
+    model = CRAFT(width=config.model.width)
+    with RunCheckpoints(tmp_path / "checkpoints") as checkpoints:
+        return start_state(
+            config, model=model, optimizer=optimizer, mesh=mesh_of(1), checkpoints=checkpoints
+        )
+
+
+def test_starts(tmp_path):
+    variables = init_variables(MODEL, seed=7)
+    save_weights(tmp_path / "net.pth", to_state_dict(variables))
+    state, begin, run_ = start(tmp_path, init_weights=str(tmp_path / "net.pth"))
+    assert (begin.kind, run_["fine_tuning"]) == ("weights", True)
+    assert_same(state.params, variables["params"])
+    assert_same(state.ema, {name: variables[name] for name in ("params", "batch_stats")})
+    state, begin, run_ = start(tmp_path, seed=7)
+    assert (begin.kind, run_["fine_tuning"]) == ("random", False)
+    assert_same(state.params, variables["params"])
+    with RunCheckpoints(tmp_path / "other" / "checkpoints") as checkpoints:
+        checkpoints.save(3, state, run={}, metrics={"hmean": 0.5})
+    state, begin, run_ = start(tmp_path, init_from=str(tmp_path / "other"), seed=1)
+    assert (begin.kind, run_["fine_tuning"], int(state.step)) == ("run", True, 0)
+    assert_same(state.params, variables["params"])
+    with pytest.raises(
+        TrainError, match=r"config.model.width is 0.25, but .*net.pth is of .*0.125"
+    ):
+        start(tmp_path, init_weights=str(tmp_path / "net.pth"), model={"width": 0.25})
+
+
+def test_start_from_imagenet(tmp_path):
+    """A made file of torchvision's form; its last block and classifier are not used."""
+    whole = to_state_dict(init_variables(CRAFT(), seed=3))
+    random = np.random.default_rng(0)
+    vgg = {}
+    for name, value in whole.items():
+        if name.startswith(
+            ("basenet.slice1", "basenet.slice2", "basenet.slice3", "basenet.slice4")
+        ):
+            new = random.random(value.shape, np.float32) if value.ndim == 1 else value
+            vgg[name.replace(name[: len("basenet.slice1")], "features")] = new
+    vgg["features.40.weight"] = np.zeros((512, 512, 3, 3), np.float32)
+    vgg["classifier.6.bias"] = np.zeros(1000, np.float32)
+    save_weights(tmp_path / "vgg16_bn.pth", vgg)
+    state, begin, run_ = start(
+        tmp_path, init_weights=str(tmp_path / "vgg16_bn.pth"), model={"width": 1.0}, ema=0.0
+    )
+    assert (begin.kind, run_["fine_tuning"], state.ema) == ("weights", False, None)
+    got = to_state_dict(state.variables)
+    fresh = to_state_dict(init_variables(CRAFT()))
+    for name, value in got.items():
+        *_, index, leaf = name.split(".")
+        expected = vgg.get(f"features.{index}.{leaf}")
+        if not name.startswith("basenet.slice") or name.startswith("basenet.slice5"):
+            expected = fresh[name]
+        np.testing.assert_array_equal(value, expected, err_msg=name)
+
+    with pytest.raises(ConversionError, match=r"features\.3\.bias") as error:
+        with_vgg16_bn(fresh_variables(), {k: v for k, v in vgg.items() if k != "features.3.bias"})
+    assert "1 missing" in str(error.value)
+    with pytest.raises(ConversionError, match="width 1 only"):
+        with_vgg16_bn(init_variables(MODEL), vgg)
+
+
+@cache
+def fresh_variables():
+    return init_variables(CRAFT())
+
+
+def test_a_batch_that_is_not_finite_stops_the_run(tmp_path, monkeypatch):
+    iterate = train.iterate
+
+    def poisoned(source, start, **options):
+        for step, batch in enumerate(iterate(source, start, **options), start + 1):
+            if step == 5:
+                batch["confidence"][1, 3, 3] = np.nan
+            yield batch
+
+    monkeypatch.setattr(train, "iterate", poisoned)
+    config = tiny_detector.get_config()
+    with pytest.raises(NonFiniteError) as error:
+        train_and_evaluate(config, tmp_path)
+    message = str(error.value)
+    assert message.startswith("step 5: ")
+    for index in range(16, 20):
+        assert f"page {index} of pages" in message
+    assert f"Last good checkpoint: {tmp_path}/checkpoints/3" in message
+    with RunCheckpoints(tmp_path / "checkpoints") as checkpoints:
+        assert checkpoints.steps == [3]
+    assert all(np.isfinite(leaf).all() for leaf in copies(load_variables(tmp_path)))
+
+
+def test_a_run_without_progress_ends_early(tmp_path, capsys):
+    config = tiny_detector.get_config()
+    config.steps = 1000
+    config.eval.every = 1
+    config.eval.patience = 2
+    config.detector.text_threshold = config.detector.low_text = 1.0  # nothing is found
+    scores = train_and_evaluate(config, tmp_path)
+    assert scores == {"precision": 0.0, "recall": 0.0, "hmean": 0.0}
+    rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows] == [1, 1, 2, 2, 3, 3]
+    assert [row["eval/hmean"] for row in rows[1::2]] == [0, 0, 0]
+    out = capsys.readouterr().out
+    # Started again it has nothing to do, and says what changed.
+    config.ema = 0.8
+    train_and_evaluate(config, tmp_path)
+    again = capsys.readouterr().out
+    assert "config.ema was 0.9 before, now 0.8" in again
+    assert "step 4" not in again
+    assert "step 3/1000" in out
+
+
+def launch(workdir, *arguments):
+    # ml_collections loads configs by a deprecated call.
+    warnings = ("-W", "error", "-W", "ignore:the load_module() method:DeprecationWarning")
+    return subprocess.Popen(
+        [
+            *(sys.executable, *warnings, "-m", "craftjax.main"),
+            *(f"--config={tiny_detector.__file__}", f"--workdir={workdir}", *arguments),
+        ],
+        env=os.environ | {"PYTHONPATH": str(ROOT), "OCRJAX_COMPILE_CACHE": "off"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def finish(process):
+    try:
+        out, err = process.communicate(timeout=100)
+    finally:
+        process.kill()
+    return process.returncode, out, err
+
+
+def wait_for(process, start):
+    while not (got := process.stdout.readline()).startswith(start):
+        assert got, process.stderr.read()
+
+
+def test_stopped_and_killed_runs_equal_an_uninterrupted_one(tmp_path):
+    """From the command line: SIGTERM, SIGKILL, the end; then what the run has left."""
+    broken = tmp_path / "broken"
+    process = launch(broken)
+    wait_for(process, "step 2/14")
+    process.send_signal(signal.SIGTERM)
+    code, out, err = finish(process)
+    assert code == 0, err
+    (line,) = (line for line in out.splitlines() if line.startswith("stopped after step"))
+    with RunCheckpoints(broken / "checkpoints") as checkpoints:
+        stopped = checkpoints.steps[-1]
+    assert line.split()[3] == f"{stopped},"
+    assert 2 <= stopped < 9
+    assert f"step {stopped}/14" in out
+
+    process = launch(broken)
+    wait_for(process, f"step {stopped + 4}/14")
+    process.kill()
+    finish(process)
+    code, out, err = finish(launch(broken))
+    assert code == 0, err
+    assert "Traceback" not in err
+    assert "start: resume" in out
+
+    straight = tmp_path / "straight"
+    config = tiny_detector.get_config()
+    train_and_evaluate(config, straight)
+    config.steps += 1  # so that both states are read as they are
+    states = []
+    for workdir in (straight, broken):
+        options = OptimizerOptions.from_config(config.optimizer)
+        optimizer, _ = make_optimizer(options, steps=config.steps)
+        with RunCheckpoints(workdir / "checkpoints") as checkpoints:
+            state, _, kept = start_state(
+                config, model=MODEL, optimizer=optimizer, mesh=mesh_of(4), checkpoints=checkpoints
+            )
+        assert kept["config"]["steps"] == 14
+        states.append(state)
+    assert int(states[0].step) == 14
+    assert_same(*states)
+    rows = [
+        [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+        for workdir in (straight, broken)
+    ]
+    same = ("step", "loss", "grad_norm", "learning_rate", "eval/hmean")
+    assert [[row.get(name) for name in same] for row in rows[0]] == [
+        [row.get(name) for name in same] for row in rows[1]
+    ]
+    assert [row["step"] for row in rows[1]] == [*range(1, 15), 14]
+
+    # The results: weights for EasyOCR, their thresholds, scores, pictures.
+    variables = from_state_dict(load_weights(broken / "weights.pth"))
+    assert_same(variables, states[1].ema)
+    point = load_operating_point(operating_point_path(broken / "weights.pth"))
+    assert point.text_threshold == config.detector.text_threshold
+    result = json.loads((broken / "result.json").read_text())
+    again = evaluate_detector(Detector(variables), read_truth(config.test), options=point)
+    assert again.evaluation.hmean == result["hmean"]
+    assert read_image(broken / "overlays" / "page_000.png").shape == (64, 192, 3)
+    assert len(read_image(broken / "loss.png"))
+    assert json.loads((broken / "config.json").read_text())["optimizer"]["name"] == "sgd"
+    assert not (broken / "dropped.jsonl").exists()
+    shutil.rmtree(tmp_path)
