@@ -15,7 +15,7 @@ def get_config() -> ConfigDict:
     config = ConfigDict()
     config.name = "quickstart"  # results go to exp/<name> unless --workdir says otherwise
     config.seed = 0  # of the first weights, the pages and their order
-    config.steps = 500  # updates
+    config.steps = 400  # updates
     config.batch_size = 4  # of all devices together; must be a multiple of their number
 
     # Network.

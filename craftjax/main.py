@@ -76,9 +76,13 @@ def _train(config: ConfigDict, workdir: Path) -> None:
         process_count=_PROCESS_COUNT.value,
         process_id=_PROCESS_ID.value,
     )
+    from craftjax.sources import TooManyDropped
     from craftjax.train import train_and_evaluate
 
-    train_and_evaluate(config, workdir)
+    try:
+        train_and_evaluate(config, workdir)
+    except TooManyDropped as error:
+        sys.exit(f"craftjax.main: {error}")
 
 
 def _evaluate(config: ConfigDict, workdir: Path, *, sweeping: bool) -> None:

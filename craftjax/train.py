@@ -233,7 +233,8 @@ def train_and_evaluate(config: ConfigDict, workdir: str | Path) -> dict[str, flo
             `craftjax.report.write_results` writes.
 
     Returns:
-        The scores of the best weights; None where the run was stopped by a signal.
+        The scores of the best weights (on the main process, else nothing); None where the run was
+        stopped by a signal.
 
     Raises:
         NonFiniteError: the loss is NaN or infinite; names the step, the batch and the last
@@ -247,7 +248,7 @@ def train_and_evaluate(config: ConfigDict, workdir: str | Path) -> dict[str, flo
     model = CRAFT(config.model.width, jnp.dtype(config.model.dtype), config.model.remat)
     options = OptimizerOptions.from_config(config.optimizer)
     optimizer, schedule = make_optimizer(options, steps=config.steps)
-    truth = read_truth(config.eval.pages)
+    truth = read_truth(config.eval.pages) if is_main() else []
     stopper = EarlyStopping(config.eval.patience)
     deferred, entries = Deferred(), list[Entry]()
     with (
@@ -294,6 +295,8 @@ def train_and_evaluate(config: ConfigDict, workdir: str | Path) -> dict[str, flo
                 iterate(source, first, threads=config.data.threads, workers=config.data.workers)
             )
         )
+        # On CPU, programs that wait for other processes take the threads that others need to go on.
+        one_by_one = jax.process_count() > 1 and jax.default_backend() == "cpu"
         for step in range(first + 1, config.steps + 1):
             if stopper.should_stop:
                 break
@@ -301,6 +304,8 @@ def train_and_evaluate(config: ConfigDict, workdir: str | Path) -> dict[str, flo
                 batch = next(batches)
             with progress.paused() if step == first + 1 else nullcontext():  # it compiles
                 state, metrics = train_step(state, put_batch(batch, mesh))
+            if one_by_one:
+                jax.block_until_ready(metrics)
             deferred.push(step, metrics)
             stopping = stop.reached(step)
             last = stopping or step == config.steps
@@ -340,7 +345,10 @@ def train_and_evaluate(config: ConfigDict, workdir: str | Path) -> dict[str, flo
                 return None
         writer.close()
         say(source.log.summary())
-    return write_results(config, workdir, say) if is_main() else {}
+    results = write_results(config, workdir, say) if is_main() else {}
+    if jax.process_count() > 1:  # a host that left early would end the run of the others
+        multihost_utils.sync_global_devices("craftjax results")
+    return results
 
 
 def evaluate_state(

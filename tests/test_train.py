@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 from functools import cache, partial
@@ -320,7 +321,8 @@ def test_a_run_without_progress_ends_early(tmp_path, capsys):
     assert "step 3/1000" in out
 
 
-def launch(workdir, *arguments):
+def launch(workdir, *arguments, devices=4):
+    flags = f"--xla_force_host_platform_device_count={devices}"
     # ml_collections loads configs by a deprecated call.
     warnings = ("-W", "error", "-W", "ignore:the load_module() method:DeprecationWarning")
     return subprocess.Popen(
@@ -328,7 +330,7 @@ def launch(workdir, *arguments):
             *(sys.executable, *warnings, "-m", "craftjax.main"),
             *(f"--config={tiny_detector.__file__}", f"--workdir={workdir}", *arguments),
         ],
-        env=os.environ | {"PYTHONPATH": str(ROOT), "OCRJAX_COMPILE_CACHE": "off"},
+        env=os.environ | {"PYTHONPATH": str(ROOT), "XLA_FLAGS": flags},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -411,3 +413,36 @@ def test_stopped_and_killed_runs_equal_an_uninterrupted_one(tmp_path):
     assert json.loads((broken / "config.json").read_text())["optimizer"]["name"] == "sgd"
     assert not (broken / "dropped.jsonl").exists()
     shutil.rmtree(tmp_path)
+
+
+@pytest.mark.slow
+def test_two_processes_equal_one(tmp_path):
+    """Over gloo, two devices each, as two hosts would be started."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    both = [
+        launch(
+            tmp_path / "two",
+            *("--config.steps=5", f"--coordinator=127.0.0.1:{port}", "--process_count=2"),
+            f"--process_id={process}",
+            devices=2,
+        )
+        for process in range(2)
+    ]
+    results = [finish(process) for process in both]
+    assert [code for code, _, _ in results] == [0, 0], [err[-2000:] for _, _, err in results]
+    assert "4 x cpu in 2 processes" in results[0][1]
+    assert "step" not in results[1][1]
+    config = tiny_detector.get_config()
+    config.steps = 5
+    train_and_evaluate(config, tmp_path / "one")
+    rows = [
+        [json.loads(line) for line in (tmp_path / name / "metrics.jsonl").read_text().splitlines()]
+        for name in ("one", "two")
+    ]
+    for a, b in zip(*rows, strict=True):
+        assert a.get("loss") == pytest.approx(b.get("loss"), rel=1e-4)
+    assert_close(
+        *(load_variables(tmp_path / name) for name in ("one", "two")), rtol=1e-2, atol=1e-3
+    )
