@@ -3,6 +3,7 @@
 #
 #   ./launch.sh               the main job: finds text in a picture and draws it
 #   ./launch.sh test [ARGS]   the tests; ARGS go to pytest
+#   ./launch.sh --config=configs/quickstart.py    an experiment of the detector: trains or evaluates
 #   ./launch.sh python ARGS   Python inside the environment; any other command of it works likewise
 #
 # PYTHON=... names an interpreter, VENV=... another folder; CUDA=1 (or an NVIDIA GPU that is seen)
@@ -58,9 +59,8 @@ case "${1:-}" in
         shift
         exec python -m pytest "$@"
         ;;
-    -*)
-        echo "launch.sh: unknown option $1; see the head of this file" >&2
-        exit 2
+    --*)
+        exec python -m craftjax.main "$@"
         ;;
     *)
         exec "$@"

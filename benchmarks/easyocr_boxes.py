@@ -1,7 +1,7 @@
 """EasyOCR itself on a few photos, and ours at its defaults: are the boxes the same?
 
-Both use the weights `craft_mlt_25k`, canvas 2560, magnification 1, thresholds .7 / .4 / .4, and keep
-the scores over the black padding. EasyOCR's boxes are taken from its detector, before it joins
+Both use the weights `craft_mlt_25k`, canvas 2560, magnification 1, thresholds .7 / .4 / .4, and
+keep the scores over the black padding. EasyOCR's boxes are taken from its detector, before it joins
 words to lines. Prints each photo's number of boxes and the largest distance between them.
 
 Command: python benchmarks/easyocr_boxes.py --images DIR --count 20
