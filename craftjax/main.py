@@ -92,6 +92,8 @@ def _evaluate(config: ConfigDict, workdir: Path, *, sweeping: bool) -> None:
     from craftjax.report import describe_truth
     from ocrjax.readers.icdar import LabelError
 
+    if sweeping and "sweep" not in config:
+        raise ValueError("this config has no sweep section, so that there are no thresholds to try")
     section = dict(config.test)
     if _IMAGES.value or _GT.value:
         if not (_IMAGES.value and _GT.value):

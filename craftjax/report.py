@@ -57,7 +57,8 @@ def write_results(
     say(
         f"written to {workdir}: weights.pth, result.json, metrics.jsonl, loss.png, overlays/\n"
         f"look at {workdir}/overlays, then find words in your own pictures:\n"
-        f"  ocrjax detect PICTURES --weights {weights} --overlay exp/mine"
+        f"  ocrjax detect PICTURES --weights {weights} --overlay exp/mine\n"
+        "(outside the environment: ./launch.sh ocrjax detect ...)"
     )
     found = point.evaluation
     return {"precision": found.precision, "recall": found.recall, "hmean": found.hmean}

@@ -90,7 +90,7 @@ def draw_curves(
     every = np.array([point for points in lines.values() for point in points] or [(0, 0), (1, 1)])
     (x0, y0), (x1, y1) = every.min(0), every.max(0)
     x1, y1 = max(x1, x0 + 1e-9), max(y1, y0 + 1e-9)
-    left, top, right, bottom = 70, 12, width - 28, height - 28
+    left, top, right, bottom = 70, 32, width - 28, height - 28
     out = np.full((height, width, 3), 255, np.uint8)
 
     def at(x: float, y: float) -> tuple[int, int]:
@@ -114,10 +114,6 @@ def draw_curves(
             cv2.circle(out, corners[0, 0].tolist(), 3, color, -1, cv2.LINE_AA)
         elif len(corners):
             cv2.polylines(out, [corners], False, color, 2, cv2.LINE_AA)
-    if lines:
-        cv2.rectangle(
-            out, (right - 138, top + 2), (right, top + 8 + 18 * len(lines)), (255,) * 3, -1
-        )
     for index, (color, name) in enumerate(zip(_CURVES * len(lines), lines, strict=False)):
-        write(name, right - 130, top + 18 + 18 * index, color)
+        write(name, left + 140 * index, 18, color)
     return out

@@ -6,9 +6,9 @@ from ocrjax.drawing import draw_curves
 
 
 def colored(image: np.ndarray, color: tuple[int, int, int]) -> np.ndarray:
-    """Where a colour is in the plot, away from the legend: `(N, 2)` x, y."""
+    """Where a colour is in the plot, below the legend: `(N, 2)` x, y."""
     found = np.argwhere((image == color).all(2))[:, ::-1]
-    return found[found[:, 0] < image.shape[1] - 170]
+    return found[found[:, 1] >= 30]
 
 
 def test_curves_go_where_the_points_are():

@@ -339,7 +339,7 @@ def launch(workdir, *arguments, devices=4):
 
 def finish(process):
     try:
-        out, err = process.communicate(timeout=100)
+        out, err = process.communicate(timeout=300)
     finally:
         process.kill()
     return process.returncode, out, err
@@ -354,7 +354,7 @@ def test_stopped_and_killed_runs_equal_an_uninterrupted_one(tmp_path):
     """From the command line: SIGTERM, SIGKILL, the end; then what the run has left."""
     broken = tmp_path / "broken"
     process = launch(broken)
-    wait_for(process, "step 2/14")
+    wait_for(process, "step 2/24")
     process.send_signal(signal.SIGTERM)
     code, out, err = finish(process)
     assert code == 0, err
@@ -362,11 +362,11 @@ def test_stopped_and_killed_runs_equal_an_uninterrupted_one(tmp_path):
     with RunCheckpoints(broken / "checkpoints") as checkpoints:
         stopped = checkpoints.steps[-1]
     assert line.split()[3] == f"{stopped},"
-    assert 2 <= stopped < 9
-    assert f"step {stopped}/14" in out
+    assert 2 <= stopped <= 20
+    assert f"step {stopped}/24" in out
 
     process = launch(broken)
-    wait_for(process, f"step {stopped + 4}/14")
+    wait_for(process, f"step {stopped + 4}/24")
     process.kill()
     finish(process)
     code, out, err = finish(launch(broken))
@@ -386,9 +386,9 @@ def test_stopped_and_killed_runs_equal_an_uninterrupted_one(tmp_path):
             state, _, kept = start_state(
                 config, model=MODEL, optimizer=optimizer, mesh=mesh_of(4), checkpoints=checkpoints
             )
-        assert kept["config"]["steps"] == 14
+        assert kept["config"]["steps"] == 24
         states.append(state)
-    assert int(states[0].step) == 14
+    assert int(states[0].step) == 24
     assert_same(*states)
     rows = [
         [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
@@ -398,7 +398,7 @@ def test_stopped_and_killed_runs_equal_an_uninterrupted_one(tmp_path):
     assert [[row.get(name) for name in same] for row in rows[0]] == [
         [row.get(name) for name in same] for row in rows[1]
     ]
-    assert [row["step"] for row in rows[1]] == [*range(1, 15), 14]
+    assert [row["step"] for row in rows[1]] == [*range(1, 25), 24]
 
     # The results: weights for EasyOCR, their thresholds, scores, pictures.
     variables = from_state_dict(load_weights(broken / "weights.pth"))
@@ -441,8 +441,9 @@ def test_two_processes_equal_one(tmp_path):
         [json.loads(line) for line in (tmp_path / name / "metrics.jsonl").read_text().splitlines()]
         for name in ("one", "two")
     ]
-    for a, b in zip(*rows, strict=True):
-        assert a.get("loss") == pytest.approx(b.get("loss"), rel=1e-4)
+    losses = [[row["loss"] for row in some if "loss" in row] for some in rows]
+    assert len(losses[0]) == 5
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
     assert_close(
         *(load_variables(tmp_path / name) for name in ("one", "two")), rtol=1e-2, atol=1e-3
     )

@@ -13,7 +13,7 @@ QUICKSTART = Path(__file__).parents[1] / "configs" / "quickstart.py"
 def get_config() -> ConfigDict:
     config = runpy.run_path(str(QUICKSTART))["get_config"]()
     config.name = "tiny"
-    config.steps = 14
+    config.steps = 24
     config.batch_size = 4
     config.model.width = 0.125
     config.loss.n_min_neg = 100
