@@ -193,3 +193,13 @@ def test_progress_by_a_made_up_clock():
         "1:02:03",
         "?",
     ]
+
+
+def test_deferred_metrics_wait_for_as_many_steps_as_asked() -> None:
+    deferred = Deferred()
+    taken = []
+    for step in range(6):
+        deferred.push(step, {"loss": (float(step), 1.0)})
+        taken += [entry.step for entry in deferred.take(lag=4)]
+    assert taken == [0, 1]
+    assert [entry.step for entry in deferred.flush()] == [2, 3, 4, 5]

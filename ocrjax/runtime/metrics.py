@@ -63,7 +63,7 @@ class Deferred:
 
     def take(self, *, lag: int = 1) -> list[Entry]:
         """Fetches all but the last `lag` steps: those that are still being computed stay."""
-        ready = self._waiting[: len(self._waiting) - lag]
+        ready = self._waiting[: max(len(self._waiting) - lag, 0)]
         del self._waiting[: len(ready)]
         fetched = jax.device_get([values for _, values, _ in ready])
         return [
