@@ -119,7 +119,8 @@ class Detector:
         self._model = CRAFT(width=width_of(variables), dtype=dtype)
         self._variables = _put(variables)
         self._apply = jax.jit(lambda variables, images: self._model.apply(variables, images)[0])
-        self._shapes: set[Shape] = set()
+        self._planned: set[Shape] = set()  # inputs, which the next folder may use again
+        self._programs: set[Shape] = set()  # inputs or their tiles
 
     @classmethod
     def from_weights(
@@ -174,7 +175,7 @@ class Detector:
     @property
     def programs(self) -> int:
         """Number of input sizes that were compiled for so far."""
-        return len(self._shapes)
+        return len(self._programs)
 
     def detect(self, images: Any, **options: Any) -> list[Page]:
         """Finds words in pictures.
@@ -275,18 +276,16 @@ class Detector:
     def _plan(self, wanted: list[Shape], options: DetectorOptions) -> list[Shape]:
         if options.pad == "exact":
             return wanted
-        # Tiled inputs share the program of their tiles, which no page has to be padded for.
-        whole = [shape for shape in wanted if shape[0] * shape[1] <= options.max_area]
-        planned = iter(plan_shapes(whole, known=sorted(self._shapes)))
-        return [
-            next(planned) if shape[0] * shape[1] <= options.max_area else shape for shape in wanted
-        ]
+        # Inputs that will be tiled are planned too: each size of theirs has a tile of its own.
+        planned = plan_shapes(wanted, known=sorted(self._planned))
+        self._planned |= set(planned)
+        return planned
 
     def _score_batch(
         self, inputs: list[ByteArray], shape: Shape, options: DetectorOptions
     ) -> jax.Array | FloatArray:
         tiling = plan_tiles(shape, max_area=options.max_area, margin=options.tile_margin)
-        self._shapes.add(tiling.shape)
+        self._programs.add(tiling.shape)
         if len(tiling) > 1:
             one = [
                 score_tiles(

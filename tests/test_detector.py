@@ -32,6 +32,7 @@ from craftjax.options import (
     save_operating_point,
 )
 from craftjax.resize import Fit
+from craftjax.tiles import plan_tiles
 from ocrjax.images import ImageError, read_image, write_image
 from ocrjax.pages import Page, Sample, Word, read_pages
 from ocrjax.readers.icdar import write_icdar
@@ -146,6 +147,18 @@ def test_a_mixed_folder_needs_few_programs():
     assert len(set(sizes)) > 12 >= len(planned)
     assert len(detector.detect(images[:3], pad="bucketed")) == 3
     assert detector.programs <= 3
+
+
+def test_large_pages_of_many_sizes_need_few_programs_too():
+    """Tiles have the sizes that the inputs give them."""
+    detector = Detector(init_variables(CRAFT(width=0.125)))
+    options = replace(detector.options, max_area=640 * 640, tile_margin=64)
+    rng = np.random.default_rng(0)
+    sizes = [(32 * int(h), 32 * int(w)) for h, w in rng.integers(24, 48, (60, 2))]
+    planned = set(detector._plan(sizes, options))
+    tiles = {plan_tiles(s, max_area=options.max_area, margin=64).shape for s in planned}
+    assert len(tiles) <= 12 < len(set(sizes))
+    assert len(planned | set(detector._plan(sizes[::-1], options))) <= 12
 
 
 def test_bad_files_are_reported_and_skipped(tmp_path, picture):
