@@ -27,7 +27,7 @@ def get_config() -> ConfigDict:
     config.test.layout = "box"  # left top right bottom "text", or the same with commas
     config.test.dont_care = ("###",)  # words with these texts do not count
 
-    # Detector: fields of craftjax.detector.DetectorOptions.
+    # Detector: fields of craftjax.options.DetectorOptions.
     config.detector = ConfigDict()
     config.detector.text_threshold = 0.85
     config.detector.link_threshold = 0.2

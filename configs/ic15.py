@@ -27,7 +27,7 @@ def get_config() -> ConfigDict:
     config.test.layout = "quad"  # x1,y1,x2,y2,x3,y3,x4,y4,text
     config.test.dont_care = ("###",)  # words with these texts do not count
 
-    # Detector: fields of craftjax.detector.DetectorOptions.
+    # Detector: fields of craftjax.options.DetectorOptions.
     config.detector = ConfigDict()
     config.detector.text_threshold = 0.75
     config.detector.link_threshold = 0.2

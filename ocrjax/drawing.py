@@ -11,7 +11,6 @@ import numpy as np
 from ocrjax.pages import ByteArray, FloatArray, Page
 
 FOUND = (0, 200, 60)
-UNCERTAIN = (255, 150, 0)
 MISSED = (235, 30, 60)
 IGNORED = (140, 140, 140)
 
