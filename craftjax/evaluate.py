@@ -34,9 +34,9 @@ def read_truth(
 
     Args:
         section: with `kind` "icdar": `images` and `gt`, folders in `root`, and `layout` and
-            `dont_care` of `ocrjax.readers.icdar.read_icdar_folder`; `start`, if given, is the first
-            picture that counts. With "pages": `count` synthetic pages of `seed`, made by `preset`
-            with the changes in `page`.
+            `dont_care` of `ocrjax.readers.icdar.read_icdar_folder`; `start` and `stop`, if given,
+            are the first picture that counts and the first that does not any more. With "pages":
+            `count` synthetic pages of `seed`, made by `preset` with the changes in `page`.
         bad: takes malformed lines of label files; without it they are errors.
 
     Raises:
@@ -51,7 +51,7 @@ def read_truth(
             dont_care=tuple(section["dont_care"]),
             bad=bad,
         )
-        return pages[section.get("start", 0) :]
+        return pages[section.get("start", 0) : section.get("stop")]
     if section["kind"] == "pages":
         config = preset(section["preset"], **section["page"])
         source = PageSource(config, section["seed"], length=section["count"])
