@@ -1,10 +1,13 @@
 #!/usr/bin/env bash
 # Sets up .venv on a machine that has nothing but Python 3.11 or newer, then runs a job in it.
 #
-#   ./launch.sh               the main job: finds text in a picture and draws it
+#   ./launch.sh               the main job: trains a small text detector from nothing (quickstart)
 #   ./launch.sh test [ARGS]   the tests; ARGS go to pytest
-#   ./launch.sh --config=configs/quickstart.py    an experiment of the detector: trains or evaluates
+#   ./launch.sh --config=configs/synth_scene.py   another experiment of the detector
 #   ./launch.sh python ARGS   Python inside the environment; any other command of it works likewise
+#
+# `srun ./launch.sh --config=...`, or the same in a shell on every host, trains on several hosts
+# (docs/devices.md).
 #
 # PYTHON=... names an interpreter, VENV=... another folder; CUDA=1 (or an NVIDIA GPU that is seen)
 # installs the cuda12 extra, CUDA=0 does not.
@@ -34,6 +37,12 @@ if [ "${CUDA:-}" = 1 ] || { [ -z "${CUDA:-}" ] && nvidia-smi -L >/dev/null 2>&1;
 fi
 
 venv=${VENV:-.venv}
+# Tasks of one job start together: one of them installs, the others wait for it.
+if command -v flock >/dev/null; then
+    mkdir -p "$(dirname "$venv")"
+    exec 9>"$venv.lock"
+    flock 9
+fi
 if [ ! -x "$venv/bin/python" ]; then
     python=$(find_python)
     echo "launch.sh: making $venv with $("$python" --version)"
@@ -47,13 +56,15 @@ if ! grep -qsxF "$state $extras" "$stamp" && ! grep -qsxF "$state weights,dev" "
     "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --editable ".[$extras]"
     echo "$state $extras" >>"$stamp"
 fi
+exec 9>&-
 
 export PATH="$PWD/$venv/bin:$PATH"
 [ "${venv#/}" = "$venv" ] || export PATH="$venv/bin:$PATH"
 case "${1:-}" in
     "")
-        ocrjax detect docs/example.jpg --overlay exp/first --json exp/first/words.json
-        echo "Look at exp/first/example.png, then try: ./launch.sh ocrjax detect YOUR_PICTURES --overlay exp/mine"
+        # Its batch is one device's worth.
+        export CUDA_VISIBLE_DEVICES=${CUDA_VISIBLE_DEVICES-0}
+        exec python -m craftjax.main --config=configs/quickstart.py
         ;;
     test)
         shift

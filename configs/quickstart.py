@@ -1,6 +1,6 @@
 """The quickstart: a narrow detector that learns plain synthetic pages in minutes on two cores.
 
-Command: ./launch.sh --config=configs/quickstart.py
+Command: ./launch.sh
 Source: our own. The network is CRAFT at an eighth of its width; it shows that all works and is no
     detector for photos (that is configs/synth_scene.py).
 Expected: in 6 minutes on 2 cores hmean .80 (IoU above .5) on pages whose fonts it has not seen.
