@@ -9,28 +9,22 @@ Words that do not count ("don't care") have confidence 0, and so have words with
 page where others have some: they are text, but nobody knows where their characters are. Neither is
 drawn. Pixels of a crop that lie beside the picture have confidence 0, too, as in the original.
 
-`iterate` computes ahead: by threads, which suffice where OpenCV does the work and lets go of the
-interpreter's lock, or by Grain's worker processes where much of it is Python (synthetic pages).
-Threads are those of the standard library: a window of a dozen lines was no slower than Grain's, and
-needs neither its import nor the one of jax that comes with it.
+`iterate` computes ahead: see `ocrjax.ahead`.
 
-Host code: no jax, unless there are workers.
+Host code: no jax.
 """
 
 from __future__ import annotations
 
 import contextlib
 import difflib
-import itertools
 import operator
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Generator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -43,16 +37,17 @@ from craftjax.augment import (
     recolour,
     warp,
 )
-from craftjax.sources import Drop, DropLog, Mix, SourceError, SourceOptions, TooManyDropped, fill
+from craftjax.sources import Mix, SourceOptions
 from craftjax.targets import FloatArray, confidence_map, draw_targets
+from ocrjax.ahead import STEPS
+from ocrjax.mixing import Drop, DropLog, SourceError, TooManyDropped, fill
 from ocrjax.pages import ByteArray, Sample
 
 Batch = dict[str, NDArray[Any]]
 """This host's rows of a batch: `image` uint8 `(b, H, W, 3)`, RGB; `region`, `affinity` and
 `confidence` float32 `(b, H / 2, W / 2)`."""
 
-_AUGMENTING = 3  # streams 1 and 2 of the seed are those of `craftjax.sources`
-_STEPS = 1 << 31
+_AUGMENTING = 3  # streams 1 and 2 of the seed are those of `ocrjax.mixing`
 # What crops and small text bring about; all else that is not drawn is a fault of the labels.
 _EXPECTED = ("outside", "no pixel")
 
@@ -175,7 +170,7 @@ class BatchSource:
 
     def __len__(self) -> int:
         """There is no end; Grain wants to know one."""
-        return _STEPS
+        return STEPS
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Files are opened anew in the worker, which writes nothing.
@@ -194,8 +189,8 @@ class BatchSource:
     def build(self, step: int) -> Built:
         """Makes the batch of a step and notes nothing, so that threads and workers may do it."""
         step = operator.index(step)
-        if not 0 <= step < _STEPS:
-            raise IndexError(f"step {step}: expected 0 to {_STEPS - 1}")
+        if not 0 <= step < STEPS:
+            raise IndexError(f"step {step}: expected 0 to {STEPS - 1}")
         height, width = self.options.size
         count = self.rows.stop - self.rows.start
         batch: Batch = {"image": np.empty((count, height, width, 3), np.uint8)}
@@ -272,84 +267,6 @@ def make_batches(
         LabelError: a data set that cannot be read.
     """
     return BatchSource(InputOptions.from_config(config), seed=seed, rows=rows, workdir=workdir)
-
-
-def iterate(
-    source: BatchSource, start_step: int, *, threads: int = 2, workers: int = 0, ahead: int = 2
-) -> Generator[Batch, None, None]:
-    """Yields the batches from a step on, made ahead; close it when done.
-
-    Args:
-        source: of `make_batches`.
-        start_step: the first step.
-        threads: how many make batches at the same time; with workers, in each of them.
-        workers: processes, started anew by spawning; 0 makes batches in threads of this one. The
-            program's own code must then be guarded by `if __name__ == "__main__"`.
-        ahead: how many batches may wait, besides those being made.
-
-    Raises:
-        TooManyDropped: more samples were dropped than `max_dropped`.
-    """
-    if threads < 1 or workers < 0 or ahead < 0:
-        raise SourceError(
-            f"threads={threads}, workers={workers}, ahead={ahead}: expected threads of 1 or more, "
-            "workers and ahead of 0 or more"
-        )
-    return _iterate(source, operator.index(start_step), threads, workers, ahead)
-
-
-def _iterate(
-    source: BatchSource, start: int, threads: int, workers: int, ahead: int
-) -> Generator[Batch, None, None]:
-    made = (
-        _by_workers(source, start, threads, workers, ahead)
-        if workers
-        else _by_threads(source, start, threads, ahead)
-    )
-    before = cv2.getNumThreads()
-    cv2.setNumThreads(1)  # pictures are made side by side already
-    try:
-        with contextlib.closing(made), source.noting():
-            for built in made:
-                yield source.note(built)
-    finally:
-        cv2.setNumThreads(before)
-
-
-def _by_threads(
-    source: BatchSource, start: int, threads: int, ahead: int
-) -> Generator[Built, None, None]:
-    steps = itertools.count(start)
-    pool = ThreadPoolExecutor(threads, thread_name_prefix="batches")
-    try:
-        waiting = deque(pool.submit(source.build, next(steps)) for _ in range(threads + ahead))
-        while True:
-            built = waiting.popleft().result()
-            waiting.append(pool.submit(source.build, next(steps)))
-            yield built
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _by_workers(
-    source: BatchSource, start: int, threads: int, workers: int, ahead: int
-) -> Generator[Built, None, None]:
-    import grain
-    from absl import flags
-
-    if not flags.FLAGS.is_parsed():  # Grain asks for a flag, which raises where none was parsed
-        flags.FLAGS.mark_as_parsed()
-    reading = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=threads)
-    options = grain.MultiprocessingOptions(workers, per_worker_buffer_size=1 + ahead // workers)
-    data = grain.MapDataset.source(_Steps(source, start)).to_iter_dataset(reading)
-    batches = iter(data.mp_prefetch(options, worker_init_fn=_start_worker))
-    try:
-        for built in batches:
-            # Arrays in shared memory are reported as leaked where the program still has some when
-            # it ends.
-            yield built._replace(batch={k: np.array(array) for k, array in built.batch.items()})
-    finally:
-        batches.close()  # otherwise workers leave messages and shared memory behind
 
 
 class Item(NamedTuple):
@@ -430,22 +347,5 @@ def _plain(value: Any) -> Any:
     return dict(value.items()) if hasattr(value, "items") else value
 
 
-class _Steps:
-    """What Grain asks for batches: `BatchSource.build` from a step on."""
-
-    def __init__(self, source: BatchSource, start: int) -> None:
-        self.source, self.start = source, start
-
-    def __len__(self) -> int:
-        return _STEPS - self.start
-
-    def __getitem__(self, index: int) -> Built:
-        return self.source.build(self.start + operator.index(index))
-
-
 def _reopen(options: InputOptions, seed: int, rows: slice) -> BatchSource:
     return BatchSource(options, seed=seed, rows=rows)
-
-
-def _start_worker(index: int, count: int) -> None:
-    cv2.setNumThreads(0)

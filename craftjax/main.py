@@ -76,8 +76,8 @@ def _train(config: ConfigDict, workdir: Path) -> None:
         process_count=_PROCESS_COUNT.value,
         process_id=_PROCESS_ID.value,
     )
-    from craftjax.sources import TooManyDropped
     from craftjax.train import train_and_evaluate
+    from ocrjax.mixing import TooManyDropped
 
     try:
         train_and_evaluate(config, workdir)

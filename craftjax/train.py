@@ -27,10 +27,11 @@ from craftjax import losses
 from craftjax.convert import from_state_dict, is_vgg16_bn, with_vgg16_bn
 from craftjax.detector import Detector
 from craftjax.evaluate import evaluate_detector, read_truth
-from craftjax.input_pipeline import BatchSource, iterate, make_batches
+from craftjax.input_pipeline import BatchSource, make_batches
 from craftjax.models import CRAFT, count_parameters, init_variables, width_of
 from craftjax.options import DetectorOptions
 from craftjax.report import describe_truth, draw_pages, write_results
+from ocrjax.ahead import iterate
 from ocrjax.pages import Page, Sample
 from ocrjax.runtime.cache import enable_compile_cache
 from ocrjax.runtime.checkpoints import RunCheckpoints, Start, choose_start, load_variables

@@ -10,10 +10,12 @@ import cv2
 import numpy as np
 import pytest
 
-from craftjax.input_pipeline import InputOptions, iterate, make_batches, make_item
-from craftjax.sources import Drop, DropLog, Mix, SourceError, SourceOptions, TooManyDropped
+from craftjax.input_pipeline import InputOptions, make_batches, make_item
+from craftjax.sources import Mix, SourceOptions
 from craftjax.targets import confidence_map, draw_targets
+from ocrjax.ahead import iterate
 from ocrjax.images import write_image
+from ocrjax.mixing import Drop, DropLog, SourceError, TooManyDropped
 from ocrjax.pages import Character, Page, Sample, Word
 from ocrjax.readers.arrayrecord import encode_record
 from ocrjax.synth.write import encode_image, write_gt_mat
@@ -154,7 +156,8 @@ SCRIPT = """
 import json, sys
 from itertools import islice
 import numpy as np
-from craftjax.input_pipeline import iterate, make_batches
+from craftjax.input_pipeline import make_batches
+from ocrjax.ahead import iterate
 
 if __name__ == "__main__":
     source = make_batches(json.loads(sys.argv[1]), seed=1, rows=slice(0, 4), workdir=sys.argv[2])

@@ -1,0 +1,151 @@
+"""Batches made ahead of the step that needs them, by threads or by worker processes.
+
+Threads suffice where OpenCV does the work and lets go of the interpreter's lock; Grain's worker
+processes help where much of it is Python (synthetic text). Threads are those of the standard
+library: a window of a dozen lines was no slower than Grain's, and needs neither its import nor the
+one of jax that comes with it.
+
+Host code: no jax, unless there are workers.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import operator
+from collections import deque
+from collections.abc import Generator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Protocol, TypeVar
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from ocrjax.mixing import SourceError
+
+Batch = dict[str, NDArray[Any]]
+STEPS = 1 << 31
+"""Sources know no end; Grain wants to know one."""
+
+
+class Built(Protocol):
+    """A batch and what came up while it was made; a named tuple."""
+
+    @property
+    def batch(self) -> Batch:
+        """The arrays."""
+
+    def _replace(self, *, batch: Batch) -> Any: ...
+
+
+BuiltT = TypeVar("BuiltT", bound=Built)
+
+
+class Source(Protocol[BuiltT]):
+    """Batches by step. With workers it is pickled, and opens its files anew there."""
+
+    def build(self, step: int) -> BuiltT:
+        """Makes the batch of a step and notes nothing: threads and workers do it."""
+
+    def note(self, built: BuiltT) -> Batch:
+        """Notes what came up; in the order of the steps, in this process."""
+
+    def noting(self) -> contextlib.AbstractContextManager[None]:
+        """Notes what an error on the way was about, too."""
+
+
+def iterate(
+    source: Source[Any], start_step: int, *, threads: int = 2, workers: int = 0, ahead: int = 2
+) -> Generator[Batch, None, None]:
+    """Yields the batches from a step on, made ahead; close it when done.
+
+    Args:
+        source: of batches.
+        start_step: the first step.
+        threads: how many make batches at the same time; with workers, in each of them.
+        workers: processes, started anew by spawning; 0 makes batches in threads of this one. The
+            program's own code must then be guarded by `if __name__ == "__main__"`.
+        ahead: how many batches may wait, besides those being made.
+
+    Raises:
+        SourceError: numbers that cannot be.
+        TooManyDropped: more samples were dropped than the source allows.
+    """
+    if threads < 1 or workers < 0 or ahead < 0:
+        raise SourceError(
+            f"threads={threads}, workers={workers}, ahead={ahead}: expected threads of 1 or more, "
+            "workers and ahead of 0 or more"
+        )
+    return _iterate(source, operator.index(start_step), threads, workers, ahead)
+
+
+def _iterate(
+    source: Source[Any], start: int, threads: int, workers: int, ahead: int
+) -> Generator[Batch, None, None]:
+    made = (
+        _by_workers(source, start, threads, workers, ahead)
+        if workers
+        else _by_threads(source, start, threads, ahead)
+    )
+    before = cv2.getNumThreads()
+    cv2.setNumThreads(1)  # pictures are made side by side already
+    try:
+        with contextlib.closing(made), source.noting():
+            for built in made:
+                yield source.note(built)
+    finally:
+        cv2.setNumThreads(before)
+
+
+def _by_threads(
+    source: Source[BuiltT], start: int, threads: int, ahead: int
+) -> Generator[BuiltT, None, None]:
+    steps = itertools.count(start)
+    pool = ThreadPoolExecutor(threads, thread_name_prefix="batches")
+    try:
+        waiting = deque(pool.submit(source.build, next(steps)) for _ in range(threads + ahead))
+        while True:
+            built = waiting.popleft().result()
+            waiting.append(pool.submit(source.build, next(steps)))
+            yield built
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _by_workers(
+    source: Source[BuiltT], start: int, threads: int, workers: int, ahead: int
+) -> Generator[BuiltT, None, None]:
+    import grain
+    from absl import flags
+
+    if not flags.FLAGS.is_parsed():  # Grain asks for a flag, which raises where none was parsed
+        flags.FLAGS.mark_as_parsed()
+    reading = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=threads)
+    options = grain.MultiprocessingOptions(workers, per_worker_buffer_size=1 + ahead // workers)
+    data = grain.MapDataset.source(_Steps(source, start)).to_iter_dataset(reading)
+    batches = iter(data.mp_prefetch(options, worker_init_fn=_start_worker))
+    try:
+        for built in batches:
+            # Arrays in shared memory are reported as leaked where the program still has some when
+            # it ends.
+            yield built._replace(batch={k: np.array(array) for k, array in built.batch.items()})
+    finally:
+        batches.close()  # otherwise workers leave messages and shared memory behind
+
+
+class _Steps:
+    """What Grain asks for batches: `build` from a step on."""
+
+    def __init__(self, source: Source[Any], start: int) -> None:
+        self.source, self.start = source, start
+
+    def __len__(self) -> int:
+        return STEPS - self.start
+
+    def __getitem__(self, index: int) -> Any:
+        return self.source.build(self.start + operator.index(index))
+
+
+def _start_worker(index: int, count: int) -> None:
+    cv2.setNumThreads(0)
