@@ -25,6 +25,13 @@ DEVICE_CODE = (
     "craftjax/models.py",
     "craftjax/report.py",
     "craftjax/train.py",
+    "crnnjax/convert.py",
+    "crnnjax/features.py",
+    "crnnjax/losses.py",
+    "crnnjax/lstm.py",
+    "crnnjax/main.py",
+    "crnnjax/models.py",
+    "crnnjax/train.py",
     "ocrjax/app/",
     "ocrjax/runtime/",
 )

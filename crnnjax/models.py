@@ -1,0 +1,266 @@
+"""The recogniser: features of a picture's columns, a bidirectional LSTM over them, classes for CTC.
+
+Functional Flax (linen), NHWC. Layer for layer the networks that deep-text-recognition-benchmark and
+EasyOCR train with CTC, with the names of their stages, so that weights go both ways
+(`crnnjax.convert`): CRNN of Shi et al. (2015) is `CRNN(37)`, EasyOCR's generation 2
+`CRNN(97, channels=256)`, its generation 1 `CRNN(168, "resnet", hidden=512)`.
+
+A picture may be padded on the right to stand in a batch. With its true width the network ignores
+what the padding would tell the LSTM, as training with input lengths needs; without, it reads all
+columns, as EasyOCR does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from crnnjax.features import FEATURES, Conv
+from crnnjax.lstm import BiLSTM
+from crnnjax.steps import MIN_HEIGHT, MIN_WIDTH, time_steps
+from ocrjax.runtime.layers import BatchNorm, max_pool
+
+__all__ = ["CRNN", "count_parameters", "init_variables", "normalize", "options_of", "time_steps"]
+
+Array = jax.Array
+Variables = Mapping[str, Any]
+
+# Channels of the transformer's convolutions, and of the layer before its six numbers.
+_LOCALIZATION, _HIDDEN = (32, 64, 128), 64
+
+
+def normalize(images: Array, *, dtype: Any = jnp.float32) -> Array:
+    """Maps 0..255, uint8 or float, to -1..1."""
+    return (images.astype(jnp.float32) / 127.5 - 1).astype(dtype)
+
+
+class CRNN(nn.Module):
+    """The recogniser's network.
+
+    Attributes:
+        num_classes: characters and the blank, which is class 0.
+        features: `vgg`, `resnet` or `rcnn`.
+        channels: of the last features: 512 in the papers and EasyOCR's generation 1, 256 in its
+            generation 2.
+        hidden: of the LSTM, each direction.
+        sequence: `bilstm`, two of them, or `none`.
+        transform: `affine` straightens the picture first (`Affine`), `none` does not.
+        dtype: of the computation, float32 or bfloat16; parameters and logits are float32.
+        freeze: patterns of parameters that are not trained; BatchNorm among them keeps its running
+            statistics and normalises by them.
+    """
+
+    num_classes: int
+    features: str = "vgg"
+    channels: int = 512
+    hidden: int = 256
+    sequence: str = "bilstm"
+    transform: str = "none"
+    dtype: Any = jnp.float32
+    freeze: tuple[str, ...] = ()
+
+    @nn.compact
+    def __call__(self, images: Array, widths: Array | None = None, *, train: bool = False) -> Array:
+        """Scores the classes at each time step.
+
+        Args:
+            images: `(B, H, W, 1)`, grey, 0 to 255, uint8 or float; H at least 32, W at least 8.
+            widths: `(B,)` int, true widths in pixels of pictures that are padded on the right, of
+                which `time_steps(widths)` time steps are valid; None reads all columns.
+            train: normalise by the batch's statistics and update `batch_stats`.
+
+        Returns:
+            `(B, T, num_classes)` float32 logits; T is `time_steps(W)`.
+        """
+        self._check(images)
+        x = normalize(images, dtype=self.dtype)
+        if self.transform == "affine":
+            x = Affine(self.freeze, dtype=self.dtype, name="Transformation")(x, widths, train=train)
+        features = FEATURES[self.features]
+        encoder = features(self.channels, self.freeze, self.dtype, name="FeatureExtraction")
+        x = jnp.mean(encoder(x, train=train), axis=1)
+        if self.sequence == "bilstm":
+            steps = None if widths is None else time_steps(widths, features=self.features)
+            x = Sequence(self.hidden, dtype=self.dtype, name="SequenceModeling")(x, steps)
+        # Classes in float32: the loss takes differences of their logarithms.
+        return Linear(self.num_classes, name="Prediction")(x.astype(jnp.float32))
+
+    def _check(self, images: Array) -> None:
+        for name, known in (
+            ("features", tuple(FEATURES)),
+            ("sequence", ("bilstm", "none")),
+            ("transform", ("affine", "none")),
+        ):
+            if getattr(self, name) not in known:
+                raise ValueError(
+                    f"config.model.{name} is {getattr(self, name)!r}, expected one of "
+                    f"{', '.join(known)}"
+                )
+        if (
+            images.ndim != 4
+            or images.shape[-1] != 1
+            or images.shape[1] < MIN_HEIGHT
+            or images.shape[2] < MIN_WIDTH
+        ):
+            raise ValueError(
+                f"images of shape {images.shape}: expected (B, H, W, 1) with H at least "
+                f"{MIN_HEIGHT} and W at least {MIN_WIDTH}"
+            )
+
+
+class Linear(nn.Module):
+    """A matrix product with bias."""
+
+    features: int
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        """`(..., C)` to `(..., features)`."""
+        shape = (x.shape[-1], self.features)
+        kernel = self.param("kernel", nn.initializers.he_normal(), shape).astype(self.dtype)
+        bias = self.param("bias", nn.initializers.zeros, (self.features,)).astype(self.dtype)
+        return jnp.dot(x.astype(self.dtype), kernel) + bias
+
+
+class Sequence(nn.Module):
+    """Two bidirectional LSTMs, each with a linear layer behind it."""
+
+    hidden: int
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Array, steps: Array | None = None) -> Array:
+        """`(B, T, C)` to `(B, T, hidden)`; `steps` `(B,)` are valid, None for all."""
+        for index in range(2):
+            x = BiLSTM(self.hidden, dtype=self.dtype, name=f"rnn{index}")(x, steps)
+            x = Linear(self.hidden, dtype=self.dtype, name=f"linear{index}")(x)
+        return x
+
+
+class Affine(nn.Module):
+    """A spatial transformer (Jaderberg et al., 2015) with an affine map, the identity at the start.
+
+    A small network looks at the picture and gives six numbers; the picture is sampled anew at the
+    places that they map each pixel to, bilinearly, with its border continued beyond it. Coordinates
+    run from -1 to 1 over the true width, so that padding does not change what is done.
+    """
+
+    freeze: tuple[str, ...] = ()
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Array, widths: Array | None = None, *, train: bool) -> Array:
+        """`(B, H, W, 1)` to the same; `widths` as for `CRNN`."""
+        y = x
+        for index, features in enumerate(_LOCALIZATION):
+            y = Conv(features, dtype=self.dtype, name=f"conv{index}")(y)
+            norm = BatchNorm(dtype=self.dtype, freeze=self.freeze, name=f"bn{index}")
+            y = nn.relu(norm(max_pool(y), train=train))
+        columns = jnp.mean(y.astype(jnp.float32), axis=1)
+        b, width = x.shape[0], x.shape[2]
+        if widths is None:
+            widths = jnp.full((b,), width)
+        inside = jnp.arange(columns.shape[1]) < jnp.maximum(widths // 8, 1)[:, None]
+        mean = jnp.sum(columns * inside[..., None], 1) / jnp.sum(inside, 1, keepdims=True)
+        hidden = nn.relu(Linear(_HIDDEN, name="linear0")(mean))
+        kernel = self.param("kernel", nn.initializers.zeros, (_HIDDEN, 6))
+        bias = self.param("bias", nn.initializers.zeros, (6,))
+        # The network gives the difference from the identity.
+        theta = (hidden @ kernel + bias).reshape(b, 2, 3) + jnp.eye(2, 3)
+        return sample_affine(x, theta, widths)
+
+
+def sample_affine(x: Array, theta: Array, widths: Array) -> Array:
+    """Samples pictures bilinearly at mapped places; the border is continued.
+
+    Args:
+        x: `(B, H, W, C)`.
+        theta: `(B, 2, 3)`, from the place in the result (x, y, 1) to that in the picture.
+        widths: `(B,)` true widths: x runs from -1 to 1 over them, from border to border.
+
+    Returns:
+        `(B, H, W, C)` of the same dtype.
+    """
+    _, height, width, _ = x.shape
+    across = (jnp.arange(width) + 0.5) / widths[:, None] * 2 - 1
+    down = (jnp.arange(height) + 0.5) / height * 2 - 1
+
+    def place(row: int, size: Array) -> Array:
+        at = (
+            theta[:, row, 0, None, None] * across[:, None, :]
+            + theta[:, row, 1, None, None] * down[:, None]
+            + theta[:, row, 2, None, None]
+        )
+        return jnp.clip((at + 1) / 2 * size - 0.5, 0, size - 1)
+
+    ys = place(1, jnp.full((x.shape[0], 1, 1), height))
+    xs = place(0, widths[:, None, None])
+
+    def one(image: Array, ys: Array, xs: Array) -> Array:
+        top, left = jnp.floor(ys).astype(jnp.int32), jnp.floor(xs).astype(jnp.int32)
+        bottom, right = jnp.minimum(top + 1, height - 1), jnp.minimum(left + 1, width - 1)
+        dy, dx = (ys - top)[..., None], (xs - left)[..., None]
+        above = image[top, left] * (1 - dx) + image[top, right] * dx
+        below = image[bottom, left] * (1 - dx) + image[bottom, right] * dx
+        return above * (1 - dy) + below * dy
+
+    return jax.vmap(one)(x, ys, xs).astype(x.dtype)
+
+
+def init_variables(model: CRNN, *, seed: int = 0) -> dict[str, Any]:
+    """Makes random variables as the original does: He-normal kernels, zero biases, identity norms.
+
+    NumPy fills them, since XLA takes seconds to compile one random generator per shape. The same
+    seed gives the same values on every platform.
+
+    Returns:
+        `{"params": ..., "batch_stats": ...}` of float32 NumPy arrays.
+    """
+    paths, tree = jax.tree_util.tree_flatten_with_path(shapes_of(model))
+    leaves = []
+    for index, (path, leaf) in enumerate(paths):
+        names = [entry.key for entry in path]
+        if names[-1].endswith("kernel") and names[-2] != "Transformation":
+            # (in, out), (2, in, out) of both directions, (height, width, in, out).
+            fan_in = leaf.shape[-2] * (leaf.shape[0] * leaf.shape[1] if leaf.ndim == 4 else 1)
+            rng = np.random.default_rng((seed, index))
+            value = rng.standard_normal(leaf.shape, np.float32) * np.float32(np.sqrt(2 / fan_in))
+            leaves.append(value)
+        else:
+            leaves.append(np.full(leaf.shape, float(names[-1] in ("scale", "var")), np.float32))
+    variables: dict[str, Any] = jax.tree_util.tree_unflatten(tree, leaves)
+    variables.setdefault("batch_stats", {})
+    return variables
+
+
+def shapes_of(model: CRNN) -> dict[str, Any]:
+    """The variables' shapes; nothing is computed."""
+    image = jax.ShapeDtypeStruct((1, MIN_HEIGHT, 32, 1), jnp.uint8)
+    return dict(jax.eval_shape(model.init, jax.random.key(0), image))
+
+
+def count_parameters(variables: Variables) -> int:
+    """Number of trained values (running statistics are not trained)."""
+    return sum(int(np.prod(leaf.shape)) for leaf in jax.tree_util.tree_leaves(variables["params"]))
+
+
+def options_of(variables: Variables) -> dict[str, Any]:
+    """Arguments of `CRNN` that variables were made with, all but `dtype` and `freeze`."""
+    params = variables["params"]
+    features, sequence = params["FeatureExtraction"], params.get("SequenceModeling")
+    kinds = {"conv18": "vgg", "conv4_2": "resnet", "conv9": "rcnn"}
+    (last,) = kinds.keys() & features.keys()
+    return {
+        "num_classes": params["Prediction"]["kernel"].shape[-1],
+        "features": kinds[last],
+        "channels": features[last]["kernel"].shape[-1],
+        "hidden": sequence["linear0"]["kernel"].shape[-1] if sequence else 256,
+        "sequence": "bilstm" if sequence else "none",
+        "transform": "affine" if "Transformation" in params else "none",
+    }
