@@ -1,0 +1,313 @@
+"""Charsets: named, ordered sets of characters, and labels as the classes of CTC.
+
+Class 0 is the blank, class `k` the `k`-th character; so deep-text-recognition-benchmark and EasyOCR
+count, too. Texts are brought to Unicode's NFC once and then looked up, character by character; no
+regular expression ever sees a charset.
+
+The order is part of a model: its output rows mean nothing without it. `Charset.digest` tells two
+charsets apart, and `save` keeps one with a run.
+
+Host code: no jax.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import string
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+MAX_CHARACTERS = 100_000
+_MAX_BYTES = 1 << 23
+_PUNCTUATION = string.punctuation  # the 32 of ASCII, in its order
+
+
+class CharsetError(ValueError):
+    """A charset that cannot be, or a text outside of one; the message says which."""
+
+
+@dataclass(frozen=True)
+class Charset:
+    """Characters in the order of a model's classes.
+
+    Attributes:
+        name: for people; a saved charset keeps it.
+        characters: one code point each, the blank not among them; class `k` is `characters[k - 1]`.
+        case_insensitive: letters are looked up in lower case where the charset has that, else as
+            they are, else in upper case. So a charset of capitals reads lower-case labels, too.
+        as_is: take the characters of somebody's model as they are: some occur twice in EasyOCR's
+            older charsets (a text gets the last class of such, as there), and some occur in no NFC
+            text. Otherwise these are errors.
+
+    Raises:
+        CharsetError: no characters, too many, one of several code points, one that occurs twice, or
+            one that NFC changes.
+    """
+
+    name: str
+    characters: tuple[str, ...]
+    case_insensitive: bool = False
+    as_is: bool = field(default=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "characters", tuple(self.characters))
+        if not 0 < len(self.characters) <= MAX_CHARACTERS:
+            raise CharsetError(
+                f"charset {self.name} has {len(self.characters)} characters, expected 1 to "
+                f"{MAX_CHARACTERS}"
+            )
+        for character in self.characters:
+            if len(character) != 1:
+                raise CharsetError(
+                    f"charset {self.name}: {character!r} has {len(character)} code points, "
+                    "expected one"
+                )
+        if self.as_is:
+            return
+        twice = [c for c, count in Counter(self.characters).items() if count > 1]
+        if twice:
+            raise CharsetError(
+                f"charset {self.name}: {_shown(twice)} more than once: expected each character once"
+            )
+        for character in self.characters:
+            composed = unicodedata.normalize("NFC", character)
+            if composed != character:
+                raise CharsetError(
+                    f"charset {self.name}: {_shown(character)} is never in a text in NFC, where "
+                    f"it is {_shown(composed)}: write that instead"
+                )
+
+    @property
+    def num_classes(self) -> int:
+        """Characters and the blank."""
+        return len(self.characters) + 1
+
+    @property
+    def digest(self) -> str:
+        """Sixteen hexadecimal digits of the characters and their order, whatever the name."""
+        whole = json.dumps([list(self.characters), self.case_insensitive])
+        return hashlib.sha256(whole.encode()).hexdigest()[:16]
+
+    def classes_of(self, points: ArrayLike) -> NDArray[np.int32]:
+        """Classes of code points of text in NFC; 0 for those outside the charset.
+
+        Args:
+            points: of any shape, whole numbers.
+
+        Returns:
+            int32 of that shape.
+        """
+        points = np.asarray(points)
+        # The table ends with the last character that the charset knows; all after it is outside.
+        return self._table[np.minimum(points, len(self._table) - 1)]
+
+    def encode(self, text: str) -> NDArray[np.int32]:
+        """Returns the classes of a text, `(n,)` int32, all 1 or more.
+
+        Raises:
+            CharsetError: a character outside the charset.
+        """
+        text = normalized(text)
+        classes = self.classes_of(_points(text))
+        if not classes.all():
+            outside = Counter(c for c, known in zip(text, classes, strict=True) if not known)
+            raise CharsetError(
+                f"{text!r}: {_shown(outside)} outside the charset {self.name}: {self.describe()}"
+            )
+        return classes
+
+    def decode(self, indices: Iterable[int] | ArrayLike) -> str:
+        """Returns the text of classes after CTC's collapse: repeats are letters, blanks nothing.
+
+        Raises:
+            IndexError: a class that is not in `[0, num_classes)`.
+        """
+        text = []
+        for index in np.asarray(indices, np.int64).ravel().tolist():
+            if not 0 <= index < self.num_classes:
+                raise IndexError(f"class {index} of {self.num_classes}")
+            if index:
+                text.append(self.characters[index - 1])
+        return "".join(text)
+
+    def missing(self, text: str) -> set[str]:
+        """Returns the characters of a text, in NFC, that the charset cannot write."""
+        text = normalized(text)
+        return {
+            c for c, known in zip(text, self.classes_of(_points(text)), strict=True) if not known
+        }
+
+    def fold(self, text: str) -> str:
+        """Returns a text as the charset writes it; characters outside of it stay.
+
+        What a prediction must equal to be right: `decode(encode(text))` where nothing is missing.
+        """
+        text = normalized(text)
+        classes = self.classes_of(_points(text)).tolist()
+        return "".join(
+            self.characters[known - 1] if known else character
+            for character, known in zip(text, classes, strict=True)
+        )
+
+    def describe(self) -> str:
+        """One line: how many characters, and the first of them."""
+        shown = "".join(self.characters[:100]) + ("..." if len(self.characters) > 100 else "")
+        case = ", case-insensitive" if self.case_insensitive else ""
+        return f"{len(self.characters)} characters{case}: {shown!r}"
+
+    def save(self, path: str | Path) -> None:
+        """Writes the charset as JSON, all or nothing."""
+        path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_name(path.name + ".part")
+        value = {
+            "name": self.name,
+            "characters": "".join(self.characters),
+            "case_insensitive": self.case_insensitive,
+            "as_is": self.as_is,
+            "digest": self.digest,
+        }
+        part.write_text(json.dumps(value, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+        part.replace(path)
+
+    @classmethod
+    def load(cls, path: str | Path) -> Charset:
+        """Reads what `save` wrote.
+
+        Raises:
+            CharsetError: no such file, something else, or characters that were changed since.
+        """
+        try:
+            value = json.loads(_read(path))
+            charset = cls(
+                str(value["name"]),
+                tuple(value["characters"]),
+                bool(value["case_insensitive"]),
+                bool(value["as_is"]),
+            )
+            digest = value["digest"]
+        except (ValueError, TypeError, KeyError, RecursionError) as error:
+            if isinstance(error, CharsetError):
+                raise CharsetError(f"{path}: {error}") from error
+            raise CharsetError(f"{path}: not a saved charset: {error!r}") from error
+        if digest != charset.digest:
+            raise CharsetError(
+                f"{path}: the characters do not fit the digest {digest!r}, expected "
+                f"{charset.digest}: a model's charset must not be edited; make a new one"
+            )
+        return charset
+
+    @cached_property
+    def _table(self) -> NDArray[np.int32]:
+        """Class of each code point up to the last known one, and a 0 after it."""
+        classes = {character: index for index, character in enumerate(self.characters, 1)}
+        if self.case_insensitive:
+            known = dict(classes)
+            for character in {c for k in known for c in (k, k.lower(), k.upper())}:
+                found = [c for c in (character.lower(), character, character.upper()) if c in known]
+                if len(character) == 1 and found:
+                    classes[character] = known[found[0]]
+        table = np.zeros(max(map(ord, classes)) + 2, np.int32)
+        for character, index in classes.items():
+            table[ord(character)] = index
+        return table
+
+
+def normalized(text: str) -> str:
+    """Brings a text to the form in which charsets know it: NFC."""
+    return unicodedata.normalize("NFC", text)
+
+
+# `en94` is what deep-text-recognition-benchmark's `--sensitive` reads. The others are the charsets
+# of EasyOCR's models of those names (`easyocr/config.py`).
+NAMED: dict[str, str] = {
+    "en36": string.digits + string.ascii_lowercase,
+    "en94": string.digits + string.ascii_letters + _PUNCTUATION,
+    "english_g2": string.digits
+    + _PUNCTUATION
+    + " €"
+    + string.ascii_uppercase
+    + string.ascii_lowercase,
+    "cyrillic_g2": string.digits
+    + _PUNCTUATION
+    + " €₽"
+    + string.ascii_uppercase
+    + string.ascii_lowercase
+    + "АБВГДЕЁЖЗИЙКЛМНОПРСТУФХЦЧШЩЪЫЬЭЮЯабвгдеёжзийклмнопрстуфхцчшщъыьэюя"
+    + "ЂђЃѓЄєІіЇїЈјЉљЊњЋћЌќЎўЏџҐґҒғҚқҮүҲҳҶҷӀӏӢӣӨөӮӯ",
+}
+"""Characters by the name of their charset, in the order of the classes."""
+
+
+def named(name: str, *, case_insensitive: bool | None = None) -> Charset:
+    """Returns a charset by its name, or of a file.
+
+    Args:
+        name: of `NAMED`; else the path of a file: one that `Charset.save` wrote (`.json`), or a
+            text in UTF-8 of which every character counts but line ends, so that all of a charset
+            may stand in one line, or one on each.
+        case_insensitive: as for `Charset`; None: what the file says, else True for `en36` alone.
+
+    Raises:
+        CharsetError: no such name or file, or characters that cannot be.
+    """
+    if name in NAMED:
+        folded = name == "en36" if case_insensitive is None else case_insensitive
+        return Charset(name, tuple(NAMED[name]), folded)
+    path = Path(name)
+    if not path.is_file():
+        raise CharsetError(f"charset {name!r}: expected one of {', '.join(NAMED)}, or a file")
+    if path.suffix == ".json":
+        found = Charset.load(path)
+        if case_insensitive in (None, found.case_insensitive):
+            return found
+        return Charset(found.name, found.characters, bool(case_insensitive), found.as_is)
+    text = _read(path).removeprefix("\ufeff").replace("\r", "").replace("\n", "")
+    return Charset(path.stem, tuple(text), bool(case_insensitive))
+
+
+def from_texts(name: str, texts: Iterable[str], *, case_insensitive: bool = False) -> Charset:
+    """Returns the charset of all characters that occur in texts, in the order of Unicode.
+
+    Args:
+        name: of the charset.
+        texts: for instance all labels of a data set.
+        case_insensitive: only the lower-case form of a letter is taken where it has one.
+
+    Raises:
+        CharsetError: not one character.
+    """
+    found = {character for text in texts for character in normalized(text)}
+    if case_insensitive:
+        lower = {character: character.lower() for character in found}
+        found = {low if len(low) == 1 else character for character, low in lower.items()}
+    return Charset(name, tuple(sorted(found)), case_insensitive)
+
+
+def _points(text: str) -> NDArray[np.uint32]:
+    return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
+
+
+def _shown(characters: Iterable[str]) -> str:
+    """Names characters: itself and its code point."""
+    return ", ".join(f"{character!r} (U+{ord(character):04X})" for character in characters)
+
+
+def _read(path: str | Path) -> str:
+    path = Path(path)
+    try:
+        if path.stat().st_size > _MAX_BYTES:
+            raise CharsetError(f"{path}: more than {_MAX_BYTES} bytes, expected a charset")
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise CharsetError(f"{path}: {error.strerror or error}") from error
+    except UnicodeDecodeError as error:
+        raise CharsetError(f"{path}: not UTF-8: {error}") from error
