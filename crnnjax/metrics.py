@@ -1,0 +1,197 @@
+"""How well texts were read: word accuracy, 1-NED and CER, with intervals.
+
+Strings are compared in Unicode's NFC form. Distances are Levenshtein's, by code points.
+
+Word accuracy: the share of words whose reading equals the truth; `alnum` after both are folded as
+`test.py` of deep-text-recognition-benchmark does it: lower case, then only 0-9 and a-z stay. (A
+truth without any of these is then the empty text; such words are counted, as there, and their
+number is given.)
+
+1-NED: the mean over words of 1 - distance / length of the longer text, as ICDAR 2019's challenges
+and `test.py` define it. Where one of the two is empty this is 0. Where both are it is 1 here, since
+nothing is what should be read; `test.py` gives 0.
+
+CER: the sum of all distances over the sum of the true lengths; it can exceed 1. Without any true
+character it is divided by 1.
+
+Intervals: Wilson's (1927) for shares of words, percentile bootstrap (Efron 1979) over words for the
+others.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import NormalDist
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rapidfuzz.distance import Levenshtein
+
+from ocrjax.matching import Interval
+
+_NOT_ALNUM = re.compile("[^0-9a-z]")
+
+
+def fold(text: str) -> str:
+    """Lower case, then only 0-9 and a-z."""
+    return _NOT_ALNUM.sub("", unicodedata.normalize("NFC", text).lower())
+
+
+def wilson(hits: int, count: int, *, level: float = 0.95) -> Interval:
+    """A share with Wilson's score interval; all of [0, 1] for a count of 0.
+
+    Args:
+        hits: how many.
+        count: of how many.
+        level: of the interval.
+    """
+    if not 0 <= hits <= count:
+        raise ValueError(f"{hits} hits of {count}")
+    if not count:
+        return Interval(0.0, 0.0, 1.0)
+    z = NormalDist().inv_cdf(0.5 + level / 2)
+    share = hits / count
+    scale = 1 + z * z / count
+    middle = (share + z * z / (2 * count)) / scale
+    half = z * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count)) / scale
+    # Exact at the ends, where rounding would leave a trace.
+    low, high = middle - half if hits else 0.0, middle + half if hits < count else 1.0
+    return Interval(share, low, high)
+
+
+def ratio_interval(
+    above: NDArray[np.float64],
+    below: NDArray[np.float64],
+    *,
+    level: float = 0.95,
+    samples: int = 1000,
+    seed: int = 0,
+) -> Interval:
+    """Sum over sum, with a percentile bootstrap interval.
+
+    Args:
+        above: `(N,)`, summed above the line.
+        below: `(N,)`, summed below it; 1 is divided by where that is 0.
+        level: share of the draws inside the interval.
+        samples: how many sets of N are drawn, with replacement.
+        seed: of the draws.
+    """
+    count = len(above)
+    value = float(above.sum() / (below.sum() or 1))
+    if not count:
+        return Interval(value, value, value)
+    rng = np.random.default_rng(seed)
+    draws = np.empty(samples)
+    for sample in range(samples):
+        chosen = rng.integers(0, count, count)
+        draws[sample] = above[chosen].sum() / (below[chosen].sum() or 1)
+    low, high = np.quantile(draws, [0.5 - level / 2, 0.5 + level / 2])
+    return Interval(value, float(low), float(high))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TextScores:
+    """The scores of readings of one set of words.
+
+    Attributes:
+        truth: what stands there, in NFC.
+        read: what was read, in NFC.
+        distances: `(N,)` int, Levenshtein's of each pair.
+    """
+
+    truth: tuple[str, ...]
+    read: tuple[str, ...]
+    distances: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.truth)
+
+    def accuracy(self) -> Interval:
+        """Share of words that equal the truth, upper and lower case told apart."""
+        return wilson(int((self.distances == 0).sum()), len(self))
+
+    def alnum_accuracy(self) -> Interval:
+        """Share of words that equal the truth after `fold`."""
+        pairs = zip(self.truth, self.read, strict=True)
+        return wilson(sum(fold(one) == fold(two) for one, two in pairs), len(self))
+
+    def closeness(self) -> NDArray[np.float64]:
+        """Each word's 1 - NED, `(N,)`."""
+        pairs = zip(self.truth, self.read, strict=True)
+        longer = np.array([max(len(one), len(two), 1) for one, two in pairs], np.float64)
+        return 1 - self.distances / longer.reshape(-1)
+
+    def one_minus_ned(self, *, seed: int = 0) -> Interval:
+        """The mean of `closeness`."""
+        return ratio_interval(self.closeness(), np.ones(len(self)), seed=seed)
+
+    def cer(self, *, seed: int = 0) -> Interval:
+        """Character error rate."""
+        lengths = np.array([len(text) for text in self.truth], np.float64).reshape(-1)
+        return ratio_interval(self.distances.astype(np.float64), lengths, seed=seed)
+
+    def worst(self, count: int) -> list[int]:
+        """Indices of the words read worst: by `closeness`, then by distance; no right ones."""
+        wrong = np.flatnonzero(self.distances > 0)
+        order = np.lexsort((wrong, -self.distances[wrong], self.closeness()[wrong]))
+        return [int(index) for index in wrong[order][:count]]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values: each score as value, low and high; no single words."""
+        scores = {
+            "accuracy": self.accuracy(),
+            "alnum_accuracy": self.alnum_accuracy(),
+            "one_minus_ned": self.one_minus_ned(),
+            "cer": self.cer(),
+        }
+        out: dict[str, Any] = {
+            name: {"value": score.value, "low": score.low, "high": score.high}
+            for name, score in scores.items()
+        }
+        return {
+            "count": len(self),
+            "without_alnum": sum(not fold(text) for text in self.truth),
+            **out,
+        }
+
+
+def score_texts(truth: Sequence[str], read: Sequence[str]) -> TextScores:
+    """Compares readings with the truth.
+
+    Args:
+        truth: what stands there.
+        read: what was read, in the same order.
+
+    Raises:
+        ValueError: different numbers of both.
+    """
+    if len(truth) != len(read):
+        raise ValueError(f"{len(truth)} true texts and {len(read)} readings: expected as many")
+    one = tuple(unicodedata.normalize("NFC", text) for text in truth)
+    two = tuple(unicodedata.normalize("NFC", text) for text in read)
+    distances = [Levenshtein.distance(a, b) for a, b in zip(one, two, strict=True)]
+    return TextScores(one, two, np.array(distances, np.int64).reshape(-1))
+
+
+def format_scores(sets: dict[str, TextScores]) -> str:
+    """A table, one set a line; each score with its 95 % interval."""
+    width = max([len(name) for name in sets] + [4])
+    head = f"{'set':{width}}  words  accuracy" + " " * 19 + "alphanumeric" + " " * 15
+    lines = [head + "1-NED" + " " * 22 + "CER"]
+    for name, scores in sets.items():
+        cells = [
+            f"{score.value:.4f} ({score.low:.4f} to {score.high:.4f})"
+            for score in (
+                scores.accuracy(),
+                scores.alnum_accuracy(),
+                scores.one_minus_ned(),
+                scores.cer(),
+            )
+        ]
+        lines.append(f"{name:{width}}  {len(scores):5d}  " + "  ".join(cells))
+    return "\n".join(lines)
