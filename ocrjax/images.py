@@ -54,6 +54,48 @@ def decode_image(data: ByteArray | bytes, *, name: str = "image") -> ByteArray:
     return _turn(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), _orientation(data))
 
 
+def decode_grey(data: ByteArray | bytes, *, name: str = "image") -> ByteArray:
+    """Decodes the bytes of a picture file to grey, twice as fast as `decode_image` for a JPEG.
+
+    Of a JPEG its own luminance is taken, as `cv2.imread` does for EasyOCR; the rest is that of
+    `decode_image`.
+
+    Returns:
+        `(H, W)` uint8.
+
+    Raises:
+        ImageError: not a picture.
+    """
+    data = np.frombuffer(data, np.uint8)
+    if data[:3].tobytes() != b"\xff\xd8\xff":
+        return np.asarray(cv2.cvtColor(decode_image(data, name=name), cv2.COLOR_RGB2GRAY), np.uint8)
+    try:
+        image = cv2.imdecode(data, cv2.IMREAD_GRAYSCALE | cv2.IMREAD_IGNORE_ORIENTATION)
+    except cv2.error as error:
+        raise ImageError(f"{name}: OpenCV cannot decode it: {error.err}") from error
+    if image is None:
+        raise ImageError(f"{name}: not a JPEG that OpenCV reads, or truncated")
+    return _turn(image, _orientation(data))
+
+
+def encoded_size(data: ByteArray | bytes, *, name: str = "image") -> tuple[int, int]:
+    """Height and width of the picture that `decode_image` would return, from its header.
+
+    Raises:
+        ImageError: not a picture.
+    """
+    data = np.frombuffer(data, np.uint8)
+    turned = _orientation(data) >= 5
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            width, height = image.size
+    except (OSError, ValueError, SyntaxError, TypeError, Image.DecompressionBombError):
+        # OpenCV reads a few kinds that Pillow does not.
+        height, width = decode_image(data, name=name).shape[:2]
+        return height, width
+    return (width, height) if turned else (height, width)
+
+
 def image_size(path: str | Path) -> tuple[int, int]:
     """Height and width of the picture that `read_image` would return, from the file's header.
 
@@ -74,6 +116,15 @@ def image_size(path: str | Path) -> tuple[int, int]:
     # OpenCV reads a few kinds that Pillow does not.
     height, width = read_image(path).shape[:2]
     return height, width
+
+
+def read_bytes(path: str | Path) -> bytes:
+    """Reads a picture file as it is.
+
+    Raises:
+        ImageError: it cannot be read.
+    """
+    return _read_bytes(path).tobytes()
 
 
 _ORIENTATION = 0x0112  # EXIF tag; 5 to 8 swap height and width

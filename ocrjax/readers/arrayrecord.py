@@ -87,6 +87,75 @@ def decode_sample(record: bytes, *, name: str = "record") -> Sample:
     return Sample(image=decoded, page=page)
 
 
+class RecordFiles:
+    """The records of several ArrayRecord files, by index.
+
+    It can be pickled (files are opened anew), and read from threads.
+
+    Args:
+        paths: of the files, in their order.
+        counts: how many records each has; None asks the files.
+
+    Raises:
+        LabelError: a file without a readable record.
+    """
+
+    def __init__(self, paths: Sequence[Path], counts: Sequence[int] | None = None) -> None:
+        self.paths = list(paths)
+        self._readers: list[Any] = [None] * len(self.paths)
+        if counts is None:
+            counts = [self._reader(which).num_records() for which in range(len(self.paths))]
+        self._ends = list(accumulate(counts))
+
+    def __len__(self) -> int:
+        return self._ends[-1] if self._ends else 0
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_readers": [None] * len(self.paths)}
+
+    def __getitem__(self, index: int) -> bytes:
+        """Returns the record of an index.
+
+        Raises:
+            IndexError: the index is not in `[0, len)`.
+            LabelError: a damaged file; it is named.
+        """
+        which, number = self._place(index)
+        try:
+            record: bytes = self._reader(which).read([number])[0]
+        except (RuntimeError, IndexError) as error:
+            name = self.name(index)
+            raise LabelError(name, 0, str(error), "an undamaged ArrayRecord file") from error
+        return record
+
+    def name(self, index: int) -> str:
+        """Returns the file and the number in it of the record of an index."""
+        which, number = self._place(index)
+        return f"{self.paths[which]}, record {number}"
+
+    def _place(self, index: int) -> tuple[int, int]:
+        if not 0 <= index < len(self):
+            raise IndexError(f"sample {index} of {len(self)}")
+        which = bisect_right(self._ends, index)
+        return which, index - (self._ends[which - 1] if which else 0)
+
+    def _reader(self, which: int) -> Any:
+        reader = self._readers[which]
+        if reader is None:
+            path = self.paths[which]
+            try:
+                reader = ArrayRecordReader(str(path))
+                fine = reader.ok() and reader.num_records() > 0
+            except RuntimeError as error:
+                raise LabelError(path, 0, str(error), "an ArrayRecord file") from error
+            if not fine:
+                raise LabelError(
+                    path, 0, f"no record in {path.stat().st_size} bytes", "an ArrayRecord file"
+                )
+            self._readers[which] = reader
+        return reader
+
+
 class ArrayRecords(Sequence[Sample]):
     """The samples of one or several ArrayRecord files, by index.
 
@@ -107,15 +176,10 @@ class ArrayRecords(Sequence[Sample]):
             if not inside or not all(one.is_file() for one in inside):
                 raise LabelError(path, 0, str(path), f"a {SUFFIX} file or a folder with some")
             self.paths += inside
-        self._readers: list[Any] = [None] * len(self.paths)
-        counts = [self._reader(which).num_records() for which in range(len(self.paths))]
-        self._ends = list(accumulate(counts))
+        self._records = RecordFiles(self.paths)
 
     def __len__(self) -> int:
-        return self._ends[-1] if self._ends else 0
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_readers": [None] * len(self.paths)}
+        return len(self._records)
 
     def __getitem__(self, index: int) -> Sample:  # type: ignore[override]
         """Returns the sample of an index.
@@ -125,45 +189,12 @@ class ArrayRecords(Sequence[Sample]):
             LabelError: a damaged file or record; it is named.
             ImageError: a picture that cannot be decoded.
         """
-        record, name = self._record(index)
-        return decode_sample(record, name=name)
+        return decode_sample(self._records[index], name=self.name(index))
 
     def name(self, index: int) -> str:
         """Returns the file and the number in it of the sample of an index."""
-        which, number = self._place(index)
-        return f"{self.paths[which]}, record {number}"
+        return self._records.name(index)
 
     def encoded(self, index: int) -> tuple[bytes, Page]:
         """Returns the bytes of the picture file of an index, not decoded, and its page."""
-        record, name = self._record(index)
-        return decode_record(record, name=name)
-
-    def _place(self, index: int) -> tuple[int, int]:
-        if not 0 <= index < len(self):
-            raise IndexError(f"sample {index} of {len(self)}")
-        which = bisect_right(self._ends, index)
-        return which, index - (self._ends[which - 1] if which else 0)
-
-    def _record(self, index: int) -> tuple[bytes, str]:
-        which, number = self._place(index)
-        name = f"{self.paths[which]}, record {number}"
-        try:
-            return self._reader(which).read([number])[0], name
-        except (RuntimeError, IndexError) as error:
-            raise LabelError(name, 0, str(error), "an undamaged ArrayRecord file") from error
-
-    def _reader(self, which: int) -> Any:
-        reader = self._readers[which]
-        if reader is None:
-            path = self.paths[which]
-            try:
-                reader = ArrayRecordReader(str(path))
-                fine = reader.ok() and reader.num_records() > 0
-            except RuntimeError as error:
-                raise LabelError(path, 0, str(error), "an ArrayRecord file") from error
-            if not fine:
-                raise LabelError(
-                    path, 0, f"no record in {path.stat().st_size} bytes", "an ArrayRecord file"
-                )
-            self._readers[which] = reader
-        return reader
+        return decode_record(self._records[index], name=self.name(index))

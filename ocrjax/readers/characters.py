@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from ocrjax.images import SUFFIXES, read_image
+from ocrjax.images import SUFFIXES, image_size, read_bytes, read_image
 from ocrjax.pages import Character, Page, Sample, Word
 from ocrjax.readers.icdar import DONT_CARE, MAX_BYTES, MAX_COORDINATE, LabelError, read_icdar
 
@@ -67,7 +67,7 @@ class CharacterFolder(Sequence[Sample]):
     Args:
         images: folder of the pictures; those in folders inside it are not read.
         labels: folder of `gt_NAME.txt` or `NAME.txt`.
-        characters: folder of `NAME.json`.
+        characters: folder of `NAME.json`; None: words only.
         layout: as for `read_icdar`.
         dont_care: as for `read_icdar`.
 
@@ -79,15 +79,16 @@ class CharacterFolder(Sequence[Sample]):
         self,
         images: str | Path,
         labels: str | Path,
-        characters: str | Path,
+        characters: str | Path | None,
         *,
         layout: str = "auto",
         dont_care: Sequence[str] = DONT_CARE,
     ) -> None:
-        self.images, self.labels, self.characters = Path(images), Path(labels), Path(characters)
+        self.images, self.labels = Path(images), Path(labels)
+        self.characters = None if characters is None else Path(characters)
         self.layout, self.dont_care = layout, tuple(dont_care)
         for folder in (self.images, self.labels, self.characters):
-            if not folder.is_dir():
+            if folder is not None and not folder.is_dir():
                 raise LabelError(folder, 0, str(folder), "a folder")
         self._names = sorted(
             path.name
@@ -112,6 +113,24 @@ class CharacterFolder(Sequence[Sample]):
             LabelError: labels that are missing or cannot be.
             ImageError: a picture that cannot be read.
         """
+        path, words = self._words(index)
+        image = read_image(path)
+        height, width = image.shape[:2]
+        return Sample(image, Page(height, width, words, str(path)))
+
+    def encoded(self, index: int) -> tuple[bytes, Page]:
+        """Returns the bytes of the picture file of an index, not decoded, and its page.
+
+        Raises:
+            IndexError: the index is not in `[0, len)`.
+            LabelError: labels that are missing or cannot be.
+            ImageError: a file that is missing or no picture.
+        """
+        path, words = self._words(index)
+        height, width = image_size(path)
+        return read_bytes(path), Page(height, width, words, str(path))
+
+    def _words(self, index: int) -> tuple[Path, tuple[Word, ...]]:
         if not 0 <= index < len(self):
             raise IndexError(f"photo {index} of {len(self)}")
         path = self.images / self._names[index]
@@ -120,10 +139,9 @@ class CharacterFolder(Sequence[Sample]):
         if label is None:
             raise LabelError(path, 0, path.name, f"{found[0].name} in {self.labels}")
         words = read_icdar(label, layout=self.layout, dont_care=self.dont_care)
-        words = read_characters(self.characters / f"{path.stem}.json", words)
-        image = read_image(path)
-        height, width = image.shape[:2]
-        return Sample(image, Page(height, width, tuple(words), str(path)))
+        if self.characters is not None:
+            words = read_characters(self.characters / f"{path.stem}.json", words)
+        return path, tuple(words)
 
 
 def _characters(path: Path, number: int, word: Word, entry: Any) -> tuple[Character, ...]:

@@ -28,7 +28,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ocrjax.images import read_image
+from ocrjax.images import image_size, read_bytes, read_image
 from ocrjax.pages import FloatArray, Page, Sample
 from ocrjax.readers.icdar import LabelError
 from ocrjax.readers.mat import read_cells
@@ -122,6 +122,18 @@ class IndexedSynthText(Sequence[Sample]):
         """
         image = read_image(picture_path(self.folder, self._texts(index)[0]))
         return Sample(image, self.page(index, height=image.shape[0], width=image.shape[1]))
+
+    def encoded(self, index: int) -> tuple[bytes, Page]:
+        """Returns the bytes of the picture file of an index, not decoded, and its page.
+
+        Raises:
+            IndexError: the index is not in `[0, len)`.
+            LabelError: labels that cannot be.
+            ImageError: a file that is missing or no picture.
+        """
+        path = picture_path(self.folder, self._texts(index)[0])
+        height, width = image_size(path)
+        return read_bytes(path), self.page(index, height=height, width=width)
 
     def _range(self, index: int) -> tuple[tuple[int, int], tuple[int, int], tuple[int, int]]:
         """Returns start and end of the text, starts of the quads, and their ends."""
