@@ -9,9 +9,9 @@ from collections.abc import Callable, Sequence
 from absl import app, logging
 from absl.flags import argparse_flags
 
-from ocrjax.app import convert, detect, synth
+from ocrjax.app import convert, detect, doctor, synth
 
-_COMMANDS = (detect, convert, synth)
+_COMMANDS = (detect, convert, synth, doctor)
 
 
 def _parse(argv: Sequence[str]) -> argparse.Namespace:
