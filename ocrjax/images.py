@@ -87,7 +87,7 @@ def encoded_size(data: ByteArray | bytes, *, name: str = "image") -> tuple[int, 
     data = np.frombuffer(data, np.uint8)
     turned = _orientation(data) >= 5
     try:
-        with Image.open(io.BytesIO(data)) as image:
+        with Image.open(io.BytesIO(data.tobytes())) as image:
             width, height = image.size
     except (OSError, ValueError, SyntaxError, TypeError, Image.DecompressionBombError):
         # OpenCV reads a few kinds that Pillow does not.

@@ -93,11 +93,13 @@ def read_labels_csv(folder: str | Path) -> list[Crop]:
     return crops
 
 
-def read_labels_tsv(path: str | Path) -> list[Crop]:
+def read_labels_tsv(path: str | Path, *, root: str | Path | None = None) -> list[Crop]:
     """Reads lines of a path, a tab and a text.
 
     Args:
-        path: of the file; the paths in it start from its folder.
+        path: of the file.
+        root: the folder that the paths in it start from; None is that of the file. PaddleOCR's
+            lists often lie elsewhere.
 
     Returns:
         The crops in the order of the file. The pictures are not looked at.
@@ -109,7 +111,7 @@ def read_labels_tsv(path: str | Path) -> list[Crop]:
     crops = []
     for number, line in _lines(Path(path)):
         name, tab, text = line.partition("\t")
-        crops.append(_crop(Path(path), number, line, name, tab, text))
+        crops.append(_crop(Path(path), number, line, name, tab, text, root=root))
     return crops
 
 
@@ -211,12 +213,22 @@ def _environment(lmdb: Any, path: Path) -> Any:
     return environment
 
 
-def _crop(path: Path, number: int, line: str, name: str, comma: str, text: str) -> Crop:
+def _crop(
+    path: Path,
+    number: int,
+    line: str,
+    name: str,
+    comma: str,
+    text: str,
+    *,
+    root: str | Path | None = None,
+) -> Crop:
     if not name or not comma:
         raise LabelError(path, number, line, "a file name, a comma (csv) or tab, and a text")
     if "\0" in name:
         raise LabelError(path, number, line, "a file name without a zero byte")
-    return Crop(name=str(path.parent / name), text=text.strip())
+    folder = path.parent if root is None else Path(root)
+    return Crop(name=str(folder / name), text=text.strip())
 
 
 def _lines(path: Path) -> Iterator[tuple[int, str]]:

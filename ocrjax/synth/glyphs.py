@@ -143,6 +143,11 @@ def _length(font: Font, text: str) -> float:
     return face.getlength(text, features=_FEATURES if shaped else None)
 
 
+def text_length(text: str, font: Font) -> float:
+    """Length of a line in ems, the sum of the advances of its characters; takes microseconds."""
+    return sum(_advance(font, cluster) for cluster in graphemes(text))
+
+
 def render_run(
     text: str,
     font: Font,

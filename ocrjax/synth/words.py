@@ -8,7 +8,7 @@ index.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import NamedTuple
@@ -173,12 +173,29 @@ class WordRenderer(Sequence[WordCrop]):
         """
         if not 0 <= index < self.length:
             raise IndexError(f"index {index}: expected 0 to {self.length - 1}")
-        rng = np.random.Generator(np.random.Philox(key=[self.seed, index]))
+        return self.draw(np.random.Generator(np.random.Philox(key=[self.seed, index])))
+
+    def draw(
+        self, rng: np.random.Generator, *, accept: Callable[[str, Font], bool] | None = None
+    ) -> WordCrop:
+        """Draws a crop with a generator of the caller's.
+
+        Args:
+            rng: source of chance; the crop is a function of its state and the configuration.
+            accept: whether a text in a font will do; else another one is tried. Such tries are not
+                limited: it must accept something at last.
+
+        Raises:
+            TextError: no text could be drawn with these fonts in 100 tries.
+        """
         refused: Counter[str] = Counter()
-        wide = 0
-        for _ in range(_MAX_TRIES):
+        wide = tries = 0
+        while tries < _MAX_TRIES:
             text = sample_text(rng, self.config.text)
             font = pick_font(rng, text, self.fonts, refused)
+            if font is not None and accept is not None and not accept(text, font):
+                continue
+            tries += 1
             if font is None:
                 continue
             crop = _draw(rng, self.config, text, font)
