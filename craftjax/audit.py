@@ -1,0 +1,261 @@
+"""Looks at word labels before anything is trained on them, and says what would go wrong.
+
+Most failures of training on one's own words are decided by the labels: all words are marked "don't
+care", boxes are written as x, y, width and height, corners begin elsewhere. The detector then
+learns that there is no text, while the loss falls.
+
+Host code: no jax.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from craftjax.pseudo_labels import MAX_ASPECT, graphemes, is_vertical
+from ocrjax.geometry import quad_faults
+from ocrjax.images import ImageError
+from ocrjax.pages import Page, PageError, Word
+from ocrjax.readers.icdar import LabelError
+from ocrjax.readers.words import WordFolder
+
+Floats = NDArray[np.float64]
+
+# Shares of all words (or lines) from which on a fault is called one of the whole data set.
+_MANY, _SOME = 0.2, 0.02
+_MOSTLY = 0.9
+_SMALL = 8  # pixels; lower words have characters of two or three pixels of the maps
+_SHOWN = 5  # lines shown of what is malformed
+
+
+@dataclass(slots=True)
+class Audit:
+    """What was found; see `audit_words`.
+
+    Attributes:
+        pages: pictures with labels that can be read.
+        empty: those among them without words.
+        words: all words, those included that do not count.
+        dont_care: words that do not count.
+        no_text: words that count, without any text in their line.
+        blank: words that count, whose text has no character in it.
+        dropped: words that count and have a text, but whose quad cannot be used.
+        usable: words that can be trained on.
+        characters: of those.
+        vertical: words among them that run downwards.
+        spaces: words among them with a space inside.
+        small: words among them that are less than 8 pixels high.
+        longest: text with the most characters.
+        height: median height of usable words, in pixels.
+        faults: quads by what is wrong with them.
+        examples: the first of these: file, word and fault.
+        bad: malformed lines, pictures and label files.
+        warnings: what makes training fail, and what to do.
+    """
+
+    pages: int = 0
+    empty: int = 0
+    words: int = 0
+    dont_care: int = 0
+    no_text: int = 0
+    blank: int = 0
+    dropped: int = 0
+    usable: int = 0
+    characters: int = 0
+    vertical: int = 0
+    spaces: int = 0
+    small: int = 0
+    longest: str = ""
+    height: float = 0.0
+    faults: Counter[str] = field(default_factory=Counter)
+    examples: list[str] = field(default_factory=list)
+    bad: list[Exception] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+    @property
+    def fatal(self) -> bool:
+        """Whether there is nothing to learn from."""
+        return not self.usable
+
+    def __str__(self) -> str:
+        lines = [
+            f"{self.pages:,} pages ({self.empty:,} without words), {self.words:,} words: "
+            f"{self.usable:,} to train on with {self.characters:,} characters, "
+            f"{self.dont_care:,} don't care, {self.no_text + self.blank:,} without text, "
+            f"{self.dropped:,} dropped",
+            f"{self.vertical:,} vertical, {self.spaces:,} with spaces, {self.small:,} lower than "
+            f"{_SMALL} pixels; median height {self.height:.0f} pixels; longest {self.longest!r} "
+            f"({len(graphemes(self.longest))} characters)",
+        ]
+        if self.faults:
+            counted = (f"{number:,} {fault}" for fault, number in self.faults.most_common())
+            lines.append(f"quads: {', '.join(counted)}")
+            lines += [f"  {example}" for example in self.examples]
+        if self.bad:
+            lines.append(f"{len(self.bad):,} lines or files that cannot be read:")
+            lines += [f"  {error}" for error in self.bad[:_SHOWN]]
+            lines += [f"  and {len(self.bad) - _SHOWN:,} more"] * (len(self.bad) > _SHOWN)
+        return "\n".join([*lines, *(f"WARNING: {warning}" for warning in self.warnings)])
+
+
+def audit_words(folder: WordFolder, *, start: int = 0, stop: int | None = None) -> Audit:
+    """Reads all labels of a folder; of the pictures only the headers.
+
+    Words that do not count, and words without a text, are masked in training: how many characters
+    they have is not known.
+
+    Args:
+        folder: with its layout and its "don't care" texts.
+        start: first picture that is trained on.
+        stop: the picture before which to stop; None goes to the end.
+    """
+    audit = Audit()
+    heights: list[float] = []
+    shapes: Counter[str] = Counter()
+    for page in _pages(folder, start, stop, audit.bad):
+        audit.pages += 1
+        audit.empty += not page.words
+        faults = quad_faults(page.quads)
+        for number, (word, fault) in enumerate(zip(page.words, faults, strict=True), 1):
+            audit.words += 1
+            if not word.care:
+                audit.dont_care += 1
+                continue
+            outside = _outside(page, word)
+            if fault or outside:
+                audit.faults[fault or "outside of the picture"] += 1
+                if len(audit.examples) < _SHOWN:
+                    what = fault or "outside of the picture"
+                    audit.examples.append(f"{page.path}: word {number}, {word.text!r}: {what}")
+            characters = graphemes(word.text or "")
+            if not characters:
+                audit.no_text += word.text is None
+                audit.blank += word.text is not None
+                continue
+            across, down = _sides(word.quad.astype(np.float64))
+            if fault in ("zero area", "self-crossing") or outside or _unusable(across, down):
+                audit.dropped += 1
+                continue
+            audit.usable += 1
+            audit.characters += len(characters)
+            vertical = is_vertical(across, down, len(characters))
+            audit.vertical += vertical
+            audit.spaces += " " in (word.text or "").strip()
+            heights.append(across if vertical else down)
+            audit.small += heights[-1] < _SMALL
+            if len(characters) > len(graphemes(audit.longest)):
+                audit.longest = word.text or ""
+            if len(characters) > 2 and not fault:
+                shapes[_start(word.quad, across, down)] += 1
+    audit.height = float(np.median(heights)) if heights else 0.0
+    audit.warnings = _warnings(audit, shapes, folder)
+    return audit
+
+
+def _pages(
+    folder: WordFolder, start: int, stop: int | None, bad: list[Exception]
+) -> Iterator[Page]:
+    lines: list[LabelError] = []
+    for index in range(start, min(len(folder), len(folder) if stop is None else stop)):
+        try:
+            yield folder.page(index, bad=lines)
+        except (LabelError, ImageError, PageError) as error:
+            bad.append(error)
+    bad.extend(lines)
+
+
+def _sides(quad: Floats) -> tuple[float, float]:
+    """The longer of the upper and lower edge, and of the left and right one, in pixels."""
+    sides = np.linalg.norm(np.roll(quad, -1, axis=0) - quad, axis=1)
+    return float(max(sides[0], sides[2])), float(max(sides[1], sides[3]))
+
+
+def _unusable(across: float, down: float) -> bool:
+    return min(across, down) < 1 or max(across, down) > MAX_ASPECT * min(across, down)
+
+
+def _outside(page: Page, word: Word) -> bool:
+    low, high = word.quad.min(axis=0), word.quad.max(axis=0)
+    return bool((high <= 0).any() or low[0] >= page.width or low[1] >= page.height)
+
+
+def _start(quad: NDArray[np.float32], across: float, down: float) -> str:
+    """Where the first corner of a word of three or more characters seems to lie."""
+    wide, high = np.ptp(quad, axis=0).tolist()
+    if wide > 1.5 * high and down > 1.5 * across:
+        return "turned"  # the edge from the first to the second corner is the short one
+    if wide > 1.5 * high and quad[0, 0] > quad[1, 0] and quad[0, 1] > quad[3, 1]:
+        return "upside down"
+    return "right"
+
+
+def _warnings(audit: Audit, shapes: Counter[str], folder: WordFolder) -> list[str]:
+    warnings = []
+    counting = audit.words - audit.dont_care
+    if not audit.words:
+        warnings.append(f"there is no word at all in {folder.labels}")
+    elif not counting:
+        warnings.append(
+            "every word is don't care: nothing would be learnt. Their texts are in the list "
+            "`dont_care` of the data set; change that list or the labels"
+        )
+    elif audit.dont_care > _MOSTLY * audit.words:
+        warnings.append(
+            f"{audit.dont_care / audit.words:.0%} of the words are don't care; is the list "
+            "`dont_care` of the data set meant so?"
+        )
+    if counting and audit.no_text + audit.blank == counting:
+        warnings.append(
+            "0 words have text: without it nobody knows how many characters a word has, and it is "
+            "masked. Write the text after the coordinates: x1,y1,x2,y2,x3,y3,x4,y4,text"
+        )
+    elif audit.no_text + audit.blank > _SOME * max(counting, 1):
+        warnings.append(
+            f"{audit.no_text + audit.blank:,} words have no text and are masked (an empty text is "
+            "not the same as don't care; write ### for words that nobody can read)"
+        )
+    swapped = sum("width and height" in str(error) for error in audit.bad)
+    if swapped > _SOME * (audit.words + swapped):
+        warnings.append(
+            f"{swapped:,} boxes end before they begin: they look like x, y, width, height. "
+            "Expected: left, top, right, bottom, or four corners"
+        )
+    bad = len(audit.bad) - swapped
+    if bad > _SOME * (audit.words + bad):
+        warnings.append(f"{bad:,} lines or files cannot be read; see above")
+    anticlockwise = audit.faults["anticlockwise"]
+    if anticlockwise > _SOME * max(counting, 1):
+        warnings.append(
+            f"the corners of {anticlockwise:,} words are not clockwise: crops would be mirrored. "
+            "Expected: top left, top right, bottom right, bottom left in reading direction"
+        )
+    seen = max(shapes.total(), 1)
+    for kind, what in (
+        ("turned", "lie on their side: the first corner does not seem to be the top left one"),
+        ("upside down", "stand on their head: the first corner seems to be the bottom right one"),
+    ):
+        if shapes[kind] > _MANY * seen:
+            warnings.append(
+                f"{shapes[kind]:,} words {what}. Expected: top left, top right, bottom right, "
+                "bottom left in reading direction"
+            )
+    if audit.faults["outside of the picture"] > _SOME * max(counting, 1):
+        warnings.append(
+            f"{audit.faults['outside of the picture']:,} words lie outside of their picture: were "
+            "the pictures resized or turned after they were labelled?"
+        )
+    if audit.small > _MANY * max(audit.usable, 1):
+        warnings.append(
+            f"{audit.small:,} words are lower than {_SMALL} pixels; magnify the pictures, or mark "
+            "such words as don't care"
+        )
+    if audit.spaces > _MANY * max(audit.usable, 1):
+        warnings.append(
+            f"{audit.spaces:,} words have a space inside: these seem to be lines. The detector "
+            "will learn to find lines"
+        )
+    return warnings
