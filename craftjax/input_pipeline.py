@@ -37,7 +37,7 @@ from craftjax.augment import (
     recolour,
     warp,
 )
-from craftjax.sources import Mix, SourceOptions
+from craftjax.sources import FORMATS, Mix, SourceOptions
 from craftjax.targets import FloatArray, confidence_map, draw_targets
 from ocrjax.ahead import STEPS
 from ocrjax.mixing import Drop, DropLog, SourceError, TooManyDropped, fill
@@ -64,6 +64,8 @@ class InputOptions:
         enlarge_affinity: the same.
         max_dropped: the greatest share of samples that may be dropped.
         cache: folder for what is indexed once; None is the user's cache folder.
+        format: "raw": data sets as they were downloaded; "packed": the same samples from what
+            `--mode=pack` made of them.
 
     Raises:
         SourceError: a value out of range.
@@ -76,6 +78,7 @@ class InputOptions:
     enlarge_affinity: float = 0.5
     max_dropped: float = 0.05
     cache: str | None = None
+    format: str = "raw"
 
     def __post_init__(self) -> None:
         if self.batch_size < 1:
@@ -86,6 +89,8 @@ class InputOptions:
             )
         if not 0 <= self.max_dropped <= 1:
             raise SourceError(f"max_dropped is {self.max_dropped}, expected a share from 0 to 1")
+        if self.format not in FORMATS:
+            raise SourceError(f"format is {self.format!r}, expected one of {', '.join(FORMATS)}")
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> InputOptions:
@@ -162,7 +167,7 @@ class BatchSource:
             raise SourceError(f"rows is {rows}, beyond config.batch_size: {options.batch_size}")
         self.rows = slice(start, stop)
         self.workdir = None if workdir is None else Path(workdir)
-        self.mix = Mix(options.train, seed=self.seed, cache=options.cache)
+        self.mix = Mix(options.train, seed=self.seed, cache=options.cache, form=options.format)
         name = "dropped.jsonl" if not start else f"dropped-{start}.jsonl"
         path = None if self.workdir is None else self.workdir / name
         self.log = DropLog(path, most=options.max_dropped)
@@ -241,6 +246,8 @@ class BatchSource:
             endless = one.kind == "pages" and one.stop is None
             many = "endless pages" if endless else f"{length:,} samples"
             where = f" {one.path}" if one.path else ""
+            if self.options.format == "packed" and one.packed_folder:
+                where = f" {one.packed_folder}"
             lines.append(f"{name}: {many} ({one.kind}{where}), {share / 10:g} % of the batches")
         lines += [f"{path}: {reason}" for path, reason in self.mix.problems().items()]
         return "\n".join([*lines, self.log.summary()])

@@ -12,6 +12,7 @@ Host code: no jax.
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -34,11 +35,13 @@ from ocrjax.pages import PageError, Sample
 from ocrjax.readers.arrayrecord import ArrayRecords
 from ocrjax.readers.characters import CharacterFolder
 from ocrjax.readers.icdar import LabelError
+from ocrjax.readers.packed import PackedSamples
 from ocrjax.readers.synthtext_index import IndexedSynthText
 from ocrjax.synth.config import preset
 from ocrjax.synth.pages import PageSource
 
 KINDS = ("synthtext", "icdar", "arrayrecord", "pages")
+FORMATS = ("raw", "packed")
 _ATTEMPTS = 100  # samples tried for one position
 _ENDLESS = 1 << 62
 
@@ -58,12 +61,14 @@ class SourceOptions:
         augment: what becomes of its pictures.
         images: of "icdar": folder of the pictures below `path`.
         labels: of "icdar": folder of the words.
-        characters: of "icdar": folder of the characters.
+        characters: of "icdar": folder of the characters; empty: there are words only.
         layout: of "icdar": as for `ocrjax.readers.icdar.read_icdar`.
         dont_care: of "icdar": texts of words that do not count.
         preset: of "pages": "plain", "scene" or "words".
         page: of "pages": fields of `ocrjax.synth.config.SynthConfig` with other values.
         seed: of "pages": other pages; None takes the seed of the run.
+        packed: folder of the packed data set; empty: `packed` below `path`. "arrayrecord" is packed
+            anyway; of "pages", those without a folder here are made when they are asked for.
 
     Raises:
         SourceError: an unknown kind, or a value out of range.
@@ -83,6 +88,7 @@ class SourceOptions:
     preset: str = "scene"
     page: Mapping[str, Any] = field(default_factory=dict)
     seed: int | None = None
+    packed: str = ""
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
@@ -95,6 +101,30 @@ class SourceOptions:
         if self.start < 0 or (self.stop is not None and self.stop <= self.start):
             raise SourceError(f"start is {self.start}, stop is {self.stop}: expected start < stop")
 
+    @property
+    def packed_folder(self) -> Path | None:
+        """Where the packed data set is; None where there can be none."""
+        if self.kind == "arrayrecord" or not (self.packed or self.path):
+            return None
+        return Path(self.packed) if self.packed else Path(self.path) / "packed"
+
+    def content(self, seed: int) -> dict[str, Any]:
+        """Returns, as JSON has it, all that the samples depend on but not where they lie.
+
+        Args:
+            seed: of the run.
+        """
+        names = {
+            "icdar": ("images", "labels", "characters", "layout", "dont_care"),
+            "pages": ("preset", "page"),
+        }.get(self.kind, ())
+        found = {"kind": self.kind, **{name: getattr(self, name) for name in names}}
+        if self.kind == "pages":
+            own = seed if self.seed is None else self.seed
+            found |= {"seed": own, "page": dict(self.page.items())}
+        content: dict[str, Any] = json.loads(json.dumps(found, default=repr))
+        return content
+
 
 class Mix:
     """The endless sequence of samples.
@@ -103,9 +133,11 @@ class Mix:
         options: of each data set, by name.
         seed: of the run.
         cache: for what is indexed once; None is the user's cache folder.
+        form: one of `FORMATS`: "packed" reads the same samples from packed data sets.
 
     Raises:
-        SourceError: no data set, or one without samples between `start` and `stop`.
+        SourceError: no data set, one without samples between `start` and `stop`, or one that was
+            packed with other settings.
         LabelError: a data set that cannot be read.
 
     Attributes:
@@ -116,14 +148,24 @@ class Mix:
     """
 
     def __init__(
-        self, options: Mapping[str, SourceOptions], *, seed: int, cache: str | Path | None = None
+        self,
+        options: Mapping[str, SourceOptions],
+        *,
+        seed: int,
+        cache: str | Path | None = None,
+        form: str = "raw",
     ) -> None:
         if not options:
             raise SourceError("no data set to train on: expected one or more in config.data.train")
         self.seed = seed
         self.names = list(options)
         self.options = list(options.values())
-        self._samples = [_open(one, seed=seed, cache=cache) for one in self.options]
+        self._samples = [
+            _open_packed(name, one, seed=seed)
+            if form == "packed" and one.packed_folder
+            else open_source(one, seed=seed, cache=cache)
+            for name, one in options.items()
+        ]
         self.lengths = []
         for name, one, samples in zip(self.names, self.options, self._samples, strict=True):
             stop = len(samples) if one.stop is None else min(one.stop, len(samples))
@@ -182,10 +224,11 @@ class Mix:
 
     def name(self, which: int, index: int) -> str:
         """Returns the file of a sample, or what else it is called."""
-        samples = self._samples[which]
-        if isinstance(samples, PageSource):
-            return f"page {index} of {self.names[which]}, seed {samples.seed}"
-        return samples.name(index)
+        options = self.options[which]
+        if options.kind == "pages":
+            return f"page {index} of {self.names[which]}, seed {options.content(self.seed)['seed']}"
+        name: str = self._samples[which].name(index)
+        return name
 
     def problems(self) -> dict[str, str]:
         """Fonts and backgrounds of synthetic pages that cannot be used: path to reason."""
@@ -228,7 +271,17 @@ class Mix:
         return Drop(self.names[which], index, self.name(which, index), reason, error)
 
 
-def _open(options: SourceOptions, *, seed: int, cache: str | Path | None) -> Any:
+def open_source(options: SourceOptions, *, seed: int, cache: str | Path | None = None) -> Any:
+    """Opens a data set as it lies there: samples by index.
+
+    Args:
+        options: of the data set.
+        seed: of the run.
+        cache: as for `Mix`.
+
+    Raises:
+        LabelError: a data set that cannot be read.
+    """
     path = Path(options.path)
     if options.kind == "synthtext":
         return IndexedSynthText(path, cache=cache)
@@ -238,12 +291,37 @@ def _open(options: SourceOptions, *, seed: int, cache: str | Path | None) -> Any
         return CharacterFolder(
             path / options.images,
             path / options.labels,
-            path / options.characters,
+            path / options.characters if options.characters else None,
             layout=options.layout,
             dont_care=tuple(options.dont_care),
         )
     return PageSource(
-        preset(options.preset, **options.page),
-        seed if options.seed is None else options.seed,
-        length=_ENDLESS,
+        preset(options.preset, **options.page), options.content(seed)["seed"], length=_ENDLESS
     )
+
+
+def _open_packed(name: str, options: SourceOptions, *, seed: int) -> PackedSamples:
+    folder = options.packed_folder
+    assert folder is not None
+    where = f"config.data.train.{name}"
+    try:
+        samples = PackedSamples(folder, root=options.path)
+    except LabelError as error:
+        raise SourceError(f"{where} is not packed: {error}; --mode=pack packs it") from error
+    content = options.content(seed)
+    differ = [key for key in content if samples.source.get(key) != content[key]]
+    if differ:
+        lines = ", ".join(f"{k} was {samples.source.get(k)!r}, is {content[k]!r}" for k in differ)
+        raise SourceError(
+            f"{where}: {folder} was packed with other settings: {lines}; give those, or pack it "
+            f"anew (--mode=pack) to another {where}.packed"
+        )
+    stop = "the end" if options.stop is None else options.stop
+    enough = samples.complete or (options.stop is not None and options.stop <= len(samples))
+    if options.start < samples.start or not enough:
+        raise SourceError(
+            f"{where}: samples from {options.start} to {stop} are asked for, but those from "
+            f"{samples.start} to {len(samples)} are packed in {folder}: set start and stop, or "
+            f"pack it anew (--mode=pack) to another {where}.packed"
+        )
+    return samples

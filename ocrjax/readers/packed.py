@@ -104,7 +104,8 @@ def _parts(features: dict[str, Any]) -> tuple[bytes, tuple[Word, ...], str]:
         if not isinstance(value, np.ndarray):
             raise ValueError(f"{key} holds bytes")
         arrays[key] = value.reshape(-1, *_FLOATS.get(key, ()))
-    counts = {key: len(value) for key, value in {**texts, **arrays}.items()}
+    counts = {key: len(value) for key, value in texts.items()}
+    counts |= {key: len(value) for key, value in arrays.items()}
     for one, others in (("words/text", "words/"), ("characters/text", "characters/")):
         for key, count in counts.items():
             if key.startswith(others) and count != counts[one]:
@@ -158,9 +159,7 @@ class PackedSamples(Sequence[Sample]):
         LabelError: a folder that holds no such set, or not all of it.
     """
 
-    def __init__(
-        self, folder: str | Path, *, root: str | Path = "", split: str = "train"
-    ) -> None:
+    def __init__(self, folder: str | Path, *, root: str | Path = "", split: str = "train") -> None:
         self.folder, self.root, self.split = Path(folder), Path(root), split
         path = self.folder / f"packed-{split}.json"
         try:
