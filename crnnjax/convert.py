@@ -116,12 +116,12 @@ def guess_options(state: Mapping[str, np.ndarray]) -> dict[str, Any]:
     convolutions = "FeatureExtraction.ConvNet."
     kinds = {"18.weight": "vgg", "conv4_2.weight": "resnet", "9.weight": "rcnn"}
     last = next((name for name in kinds if convolutions + name in state), None)
-    if last is None or np.ndim(state.get("Prediction.weight")) != 2:
+    if last is None or np.ndim(state.get("Prediction.weight", 0)) != 2:
         raise ConversionError(
             f"this is not the state dict of a recogniser with CTC: {_guess(state)}"
         )
     first = convolutions + ("conv0_1.weight" if last.startswith("conv") else "0.weight")
-    if np.ndim(state.get(first)) == 4 and np.shape(state[first])[1] != 1:
+    if np.ndim(state.get(first, 0)) == 4 and np.shape(state[first])[1] != 1:
         raise ConversionError(
             f"this recogniser reads pictures of {np.shape(state[first])[1]} channels; ours are grey"
         )
