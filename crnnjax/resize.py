@@ -54,31 +54,70 @@ def easyocr_width(height: int, width: int, model_height: int) -> int:
     return math.ceil(_ratio(height, width)) * model_height
 
 
-def easyocr_crop(grey: ByteArray, model_height: int, *, contrast: float = 0.0) -> ByteArray:
-    """Scales and pads a crop exactly as EasyOCR 1.7.2 does before its network.
+def bucket_width(width: int, model_height: int) -> int:
+    """The least width of a bucket that holds a scaled crop.
 
-    Bilinear by OpenCV to the network's height (a crop that is taller than wide: to that width, and
-    it stays tall), then bicubic by Pillow to the network's height, which changes tall crops only,
-    then the last column is repeated to the right (`compute_ratio_and_resize` in `easyocr/utils.py`,
-    `AlignCollate` in `easyocr/recognition.py`).
+    Buckets are 1, 2, 4, ... and 1.5, 3, 6, ... times the network's height: few programs, however
+    long the lines, and at most a third of an input is padding (but for very narrow crops).
+
+    Args:
+        width: of the scaled crop.
+        model_height: height of the network's input.
+    """
+    bucket = model_height
+    while bucket < width:
+        half = bucket * 3 // 2
+        if half >= width:
+            return half
+        bucket *= 2
+    return bucket
+
+
+def scaled_size(height: int, width: int, model_height: int) -> tuple[int, int]:
+    """Height and width that `scale_crop` first brings a crop to, without looking at it."""
+    long = int(model_height * _ratio(height, width))
+    return (long, model_height) if width < height else (model_height, long)
+
+
+def scale_crop(grey: ByteArray, model_height: int) -> ByteArray:
+    """Scales a crop as EasyOCR 1.7.2 first does: its shorter side to the network's height.
+
+    Bilinear by OpenCV (`compute_ratio_and_resize` in `easyocr/utils.py`). A crop that is taller
+    than wide stays so; `level_crop` comes next.
 
     Args:
         grey: `(H, W)` uint8.
         model_height: height of the network's input.
-        contrast: raise the contrast up to this (`raise_contrast`) between the two; 0: leave it.
+    """
+    height, width = scaled_size(grey.shape[0], grey.shape[1], model_height)
+    return np.asarray(cv2.resize(grey, (width, height), interpolation=cv2.INTER_LINEAR), np.uint8)
+
+
+def level_width(height: int, width: int, model_height: int) -> int:
+    """Width of a crop of this size after `scale_crop` and `level_crop`."""
+    height, width = scaled_size(height, width, model_height)
+    return math.ceil(model_height * (width / height))
+
+
+def level_crop(scaled: ByteArray, model_height: int) -> ByteArray:
+    """Brings a scaled crop to the network's height, which changes tall ones only.
+
+    Bicubic by Pillow (`AlignCollate` in `easyocr/recognition.py`).
+
+    Args:
+        scaled: `(H, W)` uint8, from `scale_crop`.
+        model_height: height of the network's input.
 
     Returns:
-        `(model_height, easyocr_width)` uint8.
+        `(model_height, W)` uint8.
     """
-    height, width = grey.shape
-    long = int(model_height * _ratio(height, width))
-    size = (model_height, long) if width < height else (long, model_height)
-    scaled = np.asarray(cv2.resize(grey, size, interpolation=cv2.INTER_LINEAR), np.uint8)
-    if contrast > 0:
-        scaled = raise_contrast(scaled, contrast)
-    room = easyocr_width(height, width, model_height)
-    ratio = scaled.shape[1] / scaled.shape[0]
-    return _padded(_bicubic(scaled, min(math.ceil(model_height * ratio), room), model_height), room)
+    height, width = scaled.shape
+    return _bicubic(scaled, math.ceil(model_height * (width / height)), model_height)
+
+
+def pad_crop(grey: ByteArray, width: int) -> ByteArray:
+    """Repeats the last column to the right, as EasyOCR does."""
+    return np.pad(grey, ((0, 0), (0, width - grey.shape[1])), mode="edge")
 
 
 def raise_contrast(grey: ByteArray, target: float) -> ByteArray:
@@ -122,7 +161,3 @@ def _bicubic(grey: ByteArray, width: int, height: int) -> ByteArray:
         return grey
     image = Image.fromarray(grey).resize((width, height), Image.Resampling.BICUBIC)
     return np.asarray(image, np.uint8)
-
-
-def _padded(grey: ByteArray, width: int) -> ByteArray:
-    return np.pad(grey, ((0, 0), (0, width - grey.shape[1])), mode="edge")

@@ -1,0 +1,471 @@
+"""The recogniser: crops in, texts out."""
+
+from __future__ import annotations
+
+import copy
+import math
+import os
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from crnnjax.charset import Charset, named
+from crnnjax.convert import from_state_dict
+from crnnjax.decoding import (
+    CONFIDENCES,
+    Greedy,
+    Lexicon,
+    beam_search,
+    confidence,
+    greedy,
+    ignored_classes,
+    log_probabilities,
+)
+from crnnjax.models import CRNN, Variables, options_of
+from crnnjax.resize import (
+    as_grey,
+    bucket_width,
+    easyocr_width,
+    fixed_crop,
+    level_crop,
+    level_width,
+    pad_crop,
+    raise_contrast,
+    scale_crop,
+)
+from crnnjax.steps import MIN_WIDTH, time_steps
+from ocrjax.images import as_rgb, read_image
+from ocrjax.pages import ByteArray, FloatArray
+from ocrjax.runtime.cache import enable_compile_cache
+from ocrjax.runtime.checkpoints import load_variables
+from ocrjax.runtime.memory import reuse_freed_memory
+from ocrjax.torch_io import load_weights
+from ocrjax.weights import find_weights
+
+RESIZES = ("bucket", "easyocr", "fixed")
+DECODERS = ("greedy", "beam", "lexicon")
+
+
+class RecogniserError(ValueError):
+    """Weights, charset and options that do not go together; the message says what to do."""
+
+
+class Reading(NamedTuple):
+    """What was read in a crop.
+
+    Attributes:
+        text: the characters; empty if none.
+        confidence: in [0, 1]. Of greedy decoding by the name in the options; else the probability
+            that CTC gives the text.
+    """
+
+    text: str
+    confidence: float
+
+
+@dataclass(frozen=True, slots=True)
+class RecogniserOptions:
+    """How to read.
+
+    Attributes:
+        resize: how crops become inputs. `bucket`: scaled as EasyOCR does, padded to one of a few
+            widths, and the network is told the true one. `easyocr`: all as EasyOCR 1.7.2 does with
+            one crop, the padding that it reads and its second look at dull crops included. `fixed`:
+            every crop to one size, as deep-text-recognition-benchmark.
+        width: of the inputs of `fixed`.
+        decoder: `greedy`, `beam` (needs the extra of that name) or `lexicon`.
+        beam_width: how many prefixes survive each step of `beam`.
+        lexicon: of `lexicon`; every reading is one of its words.
+        confidence: of greedy decoding: `easyocr` or `dtrb`, see `crnnjax.decoding.confidence`.
+        allowlist: characters that alone may be read; empty: all.
+        blocklist: characters that may not be read; an allowlist wins.
+        contrast_threshold: with `easyocr`, crops of a lower confidence are read again with more
+            contrast, and the surer reading counts.
+        contrast: how much contrast they then get.
+        batch_size: crops read at once; None: 16 on a CPU, else 256.
+    """
+
+    resize: str = "bucket"
+    width: int = 100
+    decoder: str = "greedy"
+    beam_width: int = 10
+    lexicon: Lexicon | None = None
+    confidence: str = "easyocr"
+    allowlist: str = ""
+    blocklist: str = ""
+    contrast_threshold: float = 0.1
+    contrast: float = 0.5
+    batch_size: int | None = None
+
+    def __post_init__(self) -> None:
+        for name, known in (
+            ("resize", RESIZES),
+            ("decoder", DECODERS),
+            ("confidence", CONFIDENCES),
+        ):
+            if getattr(self, name) not in known:
+                raise RecogniserError(
+                    f"{name} is {getattr(self, name)!r}, expected one of {', '.join(known)}"
+                )
+        if (self.decoder == "lexicon") != (self.lexicon is not None):
+            raise RecogniserError(
+                "decoder 'lexicon' and a lexicon go together: make one with "
+                "`Lexicon.from_words(words, recogniser.charset.characters)`"
+            )
+        if self.width < MIN_WIDTH:
+            raise RecogniserError(f"width is {self.width}, expected at least {MIN_WIDTH}")
+        if self.batch_size is not None and self.batch_size < 1:
+            raise RecogniserError(f"batch_size is {self.batch_size}, expected at least 1")
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """A crop on its way to the network.
+
+    Attributes:
+        index: of the crop.
+        width: of the input.
+        true: how much of that is the crop; None: the network sees all of it.
+        make: makes the input, `(height, width)` uint8.
+    """
+
+    index: int
+    width: int
+    true: int | None
+    make: Callable[[], ByteArray]
+
+
+class Recogniser:
+    """A CRNN with its weights and charset, ready to read.
+
+    Attributes:
+        charset: the characters of its classes.
+        height: of the network's input.
+        options: defaults of every call.
+    """
+
+    def __init__(
+        self,
+        variables: Variables,
+        *,
+        charset: Charset,
+        height: int,
+        options: RecogniserOptions | None = None,
+        dtype: Any = np.float32,
+    ) -> None:
+        """Puts the weights onto the device.
+
+        Args:
+            variables: of `crnnjax.models.CRNN`; which one is read off them.
+            charset: the characters of its classes, in order.
+            height: of the inputs that it was trained with: 32 or 64.
+            options: see `RecogniserOptions`.
+            dtype: of the computation, float32 or bfloat16.
+
+        Raises:
+            RecogniserError: a charset of another size than the network's.
+        """
+        enable_compile_cache()
+        if jax.default_backend() == "cpu":
+            reuse_freed_memory()
+        self._kind = options_of(variables)
+        if self._kind["num_classes"] != charset.num_classes:
+            raise RecogniserError(
+                f"the network has {self._kind['num_classes']} classes, but charset "
+                f"{charset.name!r} makes {charset.num_classes} ({len(charset.characters)} "
+                "characters and the blank): name the charset that it was trained with"
+            )
+        self.charset = charset
+        self.height = height
+        self.options = options or RecogniserOptions()
+        self._variables = _put(variables)
+        model = CRNN(**self._kind, dtype=dtype)
+        self._apply = jax.jit(model.apply)
+
+        def read(variables: Any, images: Any, widths: Any, steps: Any, ignored: Any) -> Greedy:
+            return greedy(model.apply(variables, images, widths), steps, ignored)
+
+        def score(variables: Any, images: Any, widths: Any, ignored: Any) -> jax.Array:
+            return log_probabilities(model.apply(variables, images, widths), ignored)
+
+        self._greedy, self._scores = jax.jit(read), jax.jit(score)
+
+    @classmethod
+    def from_weights(
+        cls,
+        name_or_path: str | Path = "english_g2",
+        *,
+        charset: Charset | str | None = None,
+        height: int | None = None,
+        options: RecogniserOptions | None = None,
+        dtype: Any = np.float32,
+    ) -> Recogniser:
+        """Loads weights by name (`english_g2`), from a file, or from a run of ours.
+
+        Args:
+            name_or_path: a name, a `.pth` or `.safetensors` file, or a folder of checkpoints.
+            charset: one, or its name; None: by the name of the weights, or the one that the run
+                left.
+            height: of the network's input; None: EasyOCR's 64 by the name of the weights, or what
+                the run says.
+            options: see `RecogniserOptions`; None: `resize="easyocr"` for `english_g2`, else their
+                defaults.
+            dtype: of the computation, float32 or bfloat16.
+
+        Raises:
+            WeightsNotFoundError: says where it looked and how to get them.
+            TorchFileError: the file is damaged, or not weights at all.
+            ConversionError: the file holds another network.
+            RecogniserError: charset or height cannot be told from the weights, or do not fit them.
+        """
+        path = find_weights(name_or_path)
+        variables = (
+            load_variables(path) if path.is_dir() else from_state_dict(load_weights(path))[0]
+        )
+        if isinstance(charset, str):
+            charset = named(charset)
+        if path.stem == "english_g2":
+            charset, height = charset or named("english_g2"), height or 64
+            # It was trained with padding that it reads.
+            options = options or RecogniserOptions(resize="easyocr")
+        if charset is None or height is None:
+            lacking = "charset" if charset is None else "height"
+            raise RecogniserError(
+                f"{path}: the {lacking} of these weights is not known: pass charset=NAME_OR_FILE "
+                "(one of the names, or a file with the characters in the order of the classes) and "
+                "height=32 or 64"
+            )
+        return cls(variables, charset=charset, height=height, options=options, dtype=dtype)
+
+    def with_variables(self, variables: Variables) -> Recogniser:
+        """The same recogniser with other weights of the same network; shares compiled programs."""
+        if options_of(variables) != self._kind:
+            raise RecogniserError(
+                f"variables of {options_of(variables)}, expected those of {self._kind}"
+            )
+        other = copy.copy(self)
+        other._variables = _put(variables)
+        return other
+
+    def read(self, images: Sequence[Any], **options: Any) -> list[Reading]:
+        """Reads crops, each a word or a line.
+
+        Args:
+            images: arrays `(H, W, 3)` RGB or `(H, W)` grey of uint8; also paths, Pillow images and
+                whatever `ocrjax.images.as_rgb` takes.
+            **options: fields of `RecogniserOptions` to change for this call.
+
+        Returns:
+            A reading per crop, in order.
+
+        Raises:
+            ImageError: a crop cannot be read.
+        """
+        chosen = replace(self.options, **options)
+        with _pool() as pool:
+            crops = list(pool.map(_load, images))
+            readings = self._read(pool, self._jobs(crops, chosen), chosen)
+            if chosen.resize == "easyocr" and chosen.decoder == "greedy":
+                dull = [
+                    i for i, item in readings.items() if item.confidence < chosen.contrast_threshold
+                ]
+                again = self._read(pool, self._contrast_jobs(pool, crops, dull, chosen), chosen)
+                for index, second in again.items():
+                    if second.confidence >= readings[index].confidence:
+                        readings[index] = second
+        return [readings[index] for index in range(len(crops))]
+
+    def logits(self, images: Sequence[Any], **options: Any) -> list[FloatArray]:
+        """What the network says of each crop: `(T, num_classes)` float32, without the padding's.
+
+        Arguments as for `read`; how it decodes does not matter.
+        """
+        chosen = replace(self.options, **options)
+        out: dict[int, FloatArray] = {}
+        with _pool() as pool:
+            jobs = self._jobs(list(pool.map(_load, images)), chosen)
+
+            def score(inputs: Any, widths: Any, steps: Any) -> Any:
+                return self._apply(self._variables, inputs, widths)
+
+            for batch, steps, logits in self._run(pool, jobs, chosen, score):
+                for row, job in enumerate(batch):
+                    out[job.index] = np.asarray(logits)[row, : steps[row]]
+        return [out[index] for index in range(len(out))]
+
+    def _jobs(self, crops: Sequence[ByteArray], options: RecogniserOptions) -> list[_Job]:
+        high = self.height
+        jobs = []
+        for index, crop in enumerate(crops):
+            size = crop.shape[0], crop.shape[1]
+            if options.resize == "fixed":
+                width, true = options.width, None
+                make = _later(lambda crop: fixed_crop(as_grey(crop), high, options.width), crop)
+            elif options.resize == "easyocr":
+                width, true = easyocr_width(*size, high), None
+                make = _later(self._scaled, crop, width)
+            else:
+                true = level_width(*size, high)
+                width = bucket_width(true, high)
+                make = _later(self._scaled, crop, width)
+            jobs.append(_Job(index, width, true, make))
+        return jobs
+
+    def _scaled(self, crop: ByteArray, width: int) -> ByteArray:
+        scaled = scale_crop(as_grey(crop), self.height)
+        return pad_crop(level_crop(scaled, self.height), width)
+
+    def _contrast_jobs(
+        self,
+        pool: ThreadPoolExecutor,
+        crops: Sequence[ByteArray],
+        indices: Sequence[int],
+        options: RecogniserOptions,
+    ) -> list[_Job]:
+        """Crops whose contrast can be raised; EasyOCR reads the others a second time in vain."""
+
+        def stretch(index: int) -> _Job | None:
+            crop = crops[index]
+            scaled = scale_crop(as_grey(crop), self.height)
+            stretched = raise_contrast(scaled, options.contrast)
+            if stretched is scaled:
+                return None
+            width = easyocr_width(crop.shape[0], crop.shape[1], self.height)
+            done = pad_crop(level_crop(stretched, self.height), width)
+            return _Job(index, width, None, lambda: done)
+
+        return [job for job in pool.map(stretch, indices) if job is not None]
+
+    def _read(
+        self, pool: ThreadPoolExecutor, jobs: list[_Job], options: RecogniserOptions
+    ) -> dict[int, Reading]:
+        closed = ignored_classes(
+            self.charset.characters, allowlist=options.allowlist, blocklist=options.blocklist
+        )
+        if closed is None:
+            closed = np.zeros(self.charset.num_classes, np.bool_)
+        readings: dict[int, Reading] = {}
+        if options.decoder == "greedy":
+
+            def read(inputs: Any, widths: Any, steps: Any) -> Any:
+                return self._greedy(self._variables, inputs, widths, steps, closed)
+
+            for batch, _, found in self._run(pool, jobs, options, read):
+                sure = confidence(found, options.confidence)
+                for row, job in enumerate(batch):
+                    text = self.charset.decode(found.indices[row, : found.counts[row]])
+                    readings[job.index] = Reading(text, float(sure[row]))
+            return readings
+
+        def score(inputs: Any, widths: Any, steps: Any) -> Any:
+            return self._scores(self._variables, inputs, widths, closed)
+
+        for batch, steps, logs in self._run(pool, jobs, options, score):
+            for row, job in enumerate(batch):
+                readings[job.index] = self._search(logs[row, : steps[row]], options)
+        return readings
+
+    def _search(self, logs: FloatArray, options: RecogniserOptions) -> Reading:
+        if options.lexicon is None:
+            found = beam_search(logs, width=options.beam_width)
+            return Reading(self.charset.decode(found.indices), math.exp(found.log_probability))
+        match = options.lexicon.search(logs)
+        if match is None:
+            return Reading("", 0.0)
+        return Reading(match[0], math.exp(match[1].log_probability))
+
+    def _run(
+        self,
+        pool: ThreadPoolExecutor,
+        jobs: list[_Job],
+        options: RecogniserOptions,
+        program: Callable[[Any, Any, Any], Any],
+    ) -> Iterator[tuple[list[_Job], np.ndarray, Any]]:
+        """Yields batches with their true time steps and the program's answer, on the host."""
+        in_flight: deque[tuple[list[_Job], np.ndarray, Any]] = deque()
+        for batch, inputs in _prefetch(pool, _batches(jobs, _batch_size(options.batch_size))):
+            rows = len(inputs)
+            true = [job.true for job in batch if job.true is not None]
+            widths = np.full(rows, inputs.shape[2], np.int32)
+            widths[: len(true)] = true
+            steps = time_steps(widths, features=self._kind["features"])
+            answer = program(inputs, widths if true else None, steps)
+            in_flight.append((batch, steps, answer))
+            if len(in_flight) > 1:
+                yield _collected(*in_flight.popleft())
+        while in_flight:
+            yield _collected(*in_flight.popleft())
+
+
+def _collected(
+    batch: list[_Job], steps: np.ndarray, answer: Any
+) -> tuple[list[_Job], np.ndarray, Any]:
+    return batch, steps, jax.device_get(answer)
+
+
+def _put(variables: Variables) -> Any:
+    return jax.device_put({name: variables.get(name, {}) for name in ("params", "batch_stats")})
+
+
+def _pool() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(min(8, os.cpu_count() or 1))
+
+
+def _load(image: Any) -> ByteArray:
+    if isinstance(image, str | Path):
+        return read_image(image)
+    if isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.ndim == 2 and image.size:
+        return image
+    return as_rgb(image)
+
+
+def _later(function: Callable[..., ByteArray], *arguments: Any) -> Callable[[], ByteArray]:
+    return lambda: function(*arguments)
+
+
+def _batch_size(batch_size: int | None) -> int:
+    return batch_size or (16 if jax.default_backend() == "cpu" else 256)
+
+
+def _batches(jobs: Sequence[_Job], size: int) -> Iterator[tuple[list[_Job], int]]:
+    """Batches of one width, each with the number of rows that its program has.
+
+    What is left over of a width goes into a program of the next of 1, 4, 16, ... rows.
+    """
+    groups: dict[int, list[_Job]] = defaultdict(list)
+    for job in jobs:
+        groups[job.width].append(job)
+    for _, group in sorted(groups.items()):
+        for start in range(0, len(group), size):
+            batch = group[start : start + size]
+            rows = 1
+            while rows < len(batch):
+                rows *= 4
+            yield batch, min(rows, size)
+
+
+def _prefetch(
+    pool: ThreadPoolExecutor, batches: Iterator[tuple[list[_Job], int]]
+) -> Iterator[tuple[list[_Job], ByteArray]]:
+    """Makes inputs `(rows, height, width, 1)` in threads, two batches ahead."""
+    waiting: deque[tuple[list[_Job], int, list[Future[ByteArray]]]] = deque()
+
+    def stacked() -> tuple[list[_Job], ByteArray]:
+        batch, rows, futures = waiting.popleft()
+        inputs = [future.result() for future in futures]
+        whole = np.zeros((rows, *inputs[0].shape, 1), np.uint8)
+        whole[: len(inputs), :, :, 0] = inputs
+        return batch, whole
+
+    for batch, rows in batches:
+        waiting.append((batch, rows, [pool.submit(job.make) for job in batch]))
+        if len(waiting) > 2:
+            yield stacked()
+    while waiting:
+        yield stacked()
