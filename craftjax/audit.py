@@ -20,8 +20,8 @@ from craftjax.pseudo_labels import MAX_ASPECT, graphemes, is_vertical
 from ocrjax.geometry import quad_faults
 from ocrjax.images import ImageError
 from ocrjax.pages import Page, PageError, Word
+from ocrjax.readers.characters import CharacterFolder
 from ocrjax.readers.icdar import LabelError
-from ocrjax.readers.words import WordFolder
 
 Floats = NDArray[np.float64]
 
@@ -102,7 +102,7 @@ class Audit:
         return "\n".join([*lines, *(f"WARNING: {warning}" for warning in self.warnings)])
 
 
-def audit_words(folder: WordFolder, *, start: int = 0, stop: int | None = None) -> Audit:
+def audit_words(folder: CharacterFolder, *, start: int = 0, stop: int | None = None) -> Audit:
     """Reads all labels of a folder; of the pictures only the headers.
 
     Words that do not count, and words without a text, are masked in training: how many characters
@@ -157,7 +157,7 @@ def audit_words(folder: WordFolder, *, start: int = 0, stop: int | None = None) 
 
 
 def _pages(
-    folder: WordFolder, start: int, stop: int | None, bad: list[Exception]
+    folder: CharacterFolder, start: int, stop: int | None, bad: list[Exception]
 ) -> Iterator[Page]:
     lines: list[LabelError] = []
     for index in range(start, min(len(folder), len(folder) if stop is None else stop)):
@@ -193,7 +193,7 @@ def _start(quad: NDArray[np.float32], across: float, down: float) -> str:
     return "right"
 
 
-def _warnings(audit: Audit, shapes: Counter[str], folder: WordFolder) -> list[str]:
+def _warnings(audit: Audit, shapes: Counter[str], folder: CharacterFolder) -> list[str]:
     warnings = []
     counting = audit.words - audit.dont_care
     if not audit.words:

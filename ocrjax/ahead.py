@@ -56,13 +56,20 @@ class Source(Protocol[BuiltT]):
 
 
 def iterate(
-    source: Source[Any], start_step: int, *, threads: int = 2, workers: int = 0, ahead: int = 2
+    source: Source[Any],
+    start_step: int,
+    *,
+    stop_step: int | None = None,
+    threads: int = 2,
+    workers: int = 0,
+    ahead: int = 2,
 ) -> Generator[Batch, None, None]:
     """Yields the batches from a step on, made ahead; close it when done.
 
     Args:
         source: of batches.
         start_step: the first step.
+        stop_step: the step before which to end; None goes on for ever.
         threads: how many make batches at the same time; with workers, in each of them.
         workers: processes, started anew by spawning; 0 makes batches in threads of this one. The
             program's own code must then be guarded by `if __name__ == "__main__"`.
@@ -77,16 +84,17 @@ def iterate(
             f"threads={threads}, workers={workers}, ahead={ahead}: expected threads of 1 or more, "
             "workers and ahead of 0 or more"
         )
-    return _iterate(source, operator.index(start_step), threads, workers, ahead)
+    stop = STEPS if stop_step is None else operator.index(stop_step)
+    return _iterate(source, range(operator.index(start_step), stop), threads, workers, ahead)
 
 
 def _iterate(
-    source: Source[Any], start: int, threads: int, workers: int, ahead: int
+    source: Source[Any], steps: range, threads: int, workers: int, ahead: int
 ) -> Generator[Batch, None, None]:
     made = (
-        _by_workers(source, start, threads, workers, ahead)
+        _by_workers(source, steps, threads, workers, ahead)
         if workers
-        else _by_threads(source, start, threads, ahead)
+        else _by_threads(source, steps, threads, ahead)
     )
     before = cv2.getNumThreads()
     cv2.setNumThreads(1)  # pictures are made side by side already
@@ -99,22 +107,23 @@ def _iterate(
 
 
 def _by_threads(
-    source: Source[BuiltT], start: int, threads: int, ahead: int
+    source: Source[BuiltT], steps: range, threads: int, ahead: int
 ) -> Generator[BuiltT, None, None]:
-    steps = itertools.count(start)
+    left = iter(steps)
     pool = ThreadPoolExecutor(threads, thread_name_prefix="batches")
     try:
-        waiting = deque(pool.submit(source.build, next(steps)) for _ in range(threads + ahead))
-        while True:
+        first = itertools.islice(left, threads + ahead)
+        waiting = deque(pool.submit(source.build, step) for step in first)
+        while waiting:
             built = waiting.popleft().result()
-            waiting.append(pool.submit(source.build, next(steps)))
+            waiting.extend(pool.submit(source.build, step) for step in itertools.islice(left, 1))
             yield built
     finally:
         pool.shutdown(cancel_futures=True)
 
 
 def _by_workers(
-    source: Source[BuiltT], start: int, threads: int, workers: int, ahead: int
+    source: Source[BuiltT], steps: range, threads: int, workers: int, ahead: int
 ) -> Generator[BuiltT, None, None]:
     import grain
     from absl import flags
@@ -123,7 +132,7 @@ def _by_workers(
         flags.FLAGS.mark_as_parsed()
     reading = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=threads)
     options = grain.MultiprocessingOptions(workers, per_worker_buffer_size=1 + ahead // workers)
-    data = grain.MapDataset.source(_Steps(source, start)).to_iter_dataset(reading)
+    data = grain.MapDataset.source(_Steps(source, steps)).to_iter_dataset(reading)
     batches = iter(data.mp_prefetch(options, worker_init_fn=_start_worker))
     try:
         for built in batches:
@@ -135,16 +144,16 @@ def _by_workers(
 
 
 class _Steps:
-    """What Grain asks for batches: `build` from a step on."""
+    """What Grain asks for batches: `build` of some steps."""
 
-    def __init__(self, source: Source[Any], start: int) -> None:
-        self.source, self.start = source, start
+    def __init__(self, source: Source[Any], steps: range) -> None:
+        self.source, self.steps = source, steps
 
     def __len__(self) -> int:
-        return STEPS - self.start
+        return len(self.steps)
 
     def __getitem__(self, index: int) -> Any:
-        return self.source.build(self.start + operator.index(index))
+        return self.source.build(self.steps[operator.index(index)])
 
 
 def _start_worker(index: int, count: int) -> None:

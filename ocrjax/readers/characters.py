@@ -9,6 +9,7 @@ fields are not looked at.
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Sequence
 from dataclasses import replace
@@ -105,6 +106,28 @@ class CharacterFolder(Sequence[Sample]):
         """Returns the path of the picture of an index."""
         return str(self.images / self._names[index])
 
+    def part(self, start: int, stop: int | None) -> CharacterFolder:
+        """Returns the photos from an index on, up to another."""
+        other = copy.copy(self)
+        other._names = self._names[start:stop]
+        return other
+
+    def page(self, index: int, *, bad: list[LabelError] | None = None) -> Page:
+        """Returns the labels of a photo; of the picture only the header is read.
+
+        Args:
+            index: of the photo.
+            bad: as for `read_icdar`.
+
+        Raises:
+            IndexError: the index is not in `[0, len)`.
+            LabelError: labels that are missing or cannot be.
+            ImageError: a file that is no picture.
+        """
+        path, words = self._words(index, bad)
+        height, width = image_size(path)
+        return Page(height, width, words, str(path))
+
     def __getitem__(self, index: int) -> Sample:  # type: ignore[override]
         """Returns the photo of an index.
 
@@ -126,11 +149,12 @@ class CharacterFolder(Sequence[Sample]):
             LabelError: labels that are missing or cannot be.
             ImageError: a file that is missing or no picture.
         """
-        path, words = self._words(index)
-        height, width = image_size(path)
-        return read_bytes(path), Page(height, width, words, str(path))
+        page = self.page(index)
+        return read_bytes(str(page.path)), page
 
-    def _words(self, index: int) -> tuple[Path, tuple[Word, ...]]:
+    def _words(
+        self, index: int, bad: list[LabelError] | None = None
+    ) -> tuple[Path, tuple[Word, ...]]:
         if not 0 <= index < len(self):
             raise IndexError(f"photo {index} of {len(self)}")
         path = self.images / self._names[index]
@@ -138,7 +162,7 @@ class CharacterFolder(Sequence[Sample]):
         label = next((one for one in found if one.is_file()), None)
         if label is None:
             raise LabelError(path, 0, path.name, f"{found[0].name} in {self.labels}")
-        words = read_icdar(label, layout=self.layout, dont_care=self.dont_care)
+        words = read_icdar(label, layout=self.layout, dont_care=self.dont_care, bad=bad)
         if self.characters is not None:
             words = read_characters(self.characters / f"{path.stem}.json", words)
         return path, tuple(words)

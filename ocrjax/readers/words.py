@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from ocrjax.images import SUFFIXES, image_size, read_image
-from ocrjax.pages import Page, Sample, Word
-from ocrjax.readers.icdar import DONT_CARE, LabelError, read_icdar
+from ocrjax.images import SUFFIXES
+from ocrjax.readers.characters import CharacterFolder
+from ocrjax.readers.icdar import DONT_CARE, LabelError
 
 SPLITS = ("all", "train", "validation", "test")
 
@@ -29,96 +29,6 @@ _TEST = (
     ("Challenge2_Test_Task12_Images", "Challenge2_Test_Task1_GT"),
     ("test/images", "test/gt"),
 )
-
-
-class WordFolder(Sequence[Sample]):
-    """The photos of a folder with their words, by index.
-
-    Pictures are in the order of their names, character by character; nothing but names is read
-    before a photo is asked for.
-
-    Args:
-        images: folder of the pictures; those in folders inside it are not read.
-        labels: folder of `gt_NAME.txt` or `NAME.txt`; may be the same.
-        layout: as for `ocrjax.readers.icdar.read_icdar`.
-        dont_care: likewise.
-
-    Raises:
-        LabelError: a folder that does not exist, or holds no picture.
-
-    Attributes:
-        images: folder of the pictures.
-        labels: folder of the label files.
-    """
-
-    def __init__(
-        self,
-        images: str | Path,
-        labels: str | Path,
-        *,
-        layout: str = "auto",
-        dont_care: Sequence[str] = DONT_CARE,
-    ) -> None:
-        self.images, self.labels = Path(images), Path(labels)
-        self._layout, self._dont_care = layout, tuple(dont_care)
-        for folder in (self.images, self.labels):
-            if not folder.is_dir():
-                raise LabelError(folder, 0, str(folder), "a folder")
-        self._names = sorted(
-            path.name
-            for path in self.images.iterdir()
-            if path.suffix.lower() in SUFFIXES and path.is_file()
-        )
-        if not self._names:
-            raise LabelError(self.images, 0, "no picture", f"pictures ({', '.join(SUFFIXES)})")
-
-    def __len__(self) -> int:
-        return len(self._names)
-
-    def name(self, index: int) -> str:
-        """Returns the path of the picture of an index."""
-        return str(self.images / self._names[index])
-
-    def part(self, start: int, stop: int | None) -> WordFolder:
-        """The photos from an index on, up to another."""
-        other = object.__new__(WordFolder)
-        other.__dict__ = {**self.__dict__, "_names": self._names[start:stop]}
-        return other
-
-    def page(self, index: int, *, bad: list[LabelError] | None = None) -> Page:
-        """Returns the labels of a photo; of the picture only the header is read.
-
-        Args:
-            index: of the photo.
-            bad: as for `read_icdar`.
-
-        Raises:
-            IndexError: the index is not in `[0, len)`.
-            LabelError: labels that are missing or cannot be.
-            ImageError: a file that is no picture.
-        """
-        path, words = self._labels(index, bad)
-        height, width = image_size(path)
-        return Page(height, width, tuple(words), str(path))
-
-    def __getitem__(self, index: int) -> Sample:  # type: ignore[override]
-        """Returns the photo of an index; raises as `page` does."""
-        path, words = self._labels(index, None)
-        image = read_image(path)
-        height, width = image.shape[:2]
-        return Sample(image, Page(height, width, tuple(words), str(path)))
-
-    def _labels(self, index: int, bad: list[LabelError] | None) -> tuple[Path, list[Word]]:
-        if not 0 <= index < len(self):
-            raise IndexError(f"photo {index} of {len(self)}")
-        path = self.images / self._names[index]
-        found = [self.labels / f"{prefix}{path.stem}.txt" for prefix in ("gt_", "")]
-        label = next((one for one in found if one.is_file()), None)
-        if label is None:
-            raise LabelError(
-                path, 0, path.name, f"{found[0].name} or {found[1].name} in {self.labels}"
-            )
-        return path, read_icdar(label, layout=self._layout, dont_care=self._dont_care, bad=bad)
 
 
 def find_folders(root: str | Path, *, test: bool = False) -> tuple[Path, Path] | None:
@@ -162,7 +72,7 @@ def open_words(
     holdout: float = 0.1,
     layout: str = "auto",
     dont_care: Sequence[str] = DONT_CARE,
-) -> WordFolder:
+) -> CharacterFolder:
     """Opens a part of a data set.
 
     Args:
@@ -173,7 +83,7 @@ def open_words(
             data set's own test set, or the same as "validation" where it has none.
         holdout: share of the photos that "train" leaves out, one at least; 0 leaves out none, and
             there is no "validation".
-        layout: as for `WordFolder`.
+        layout: as for `CharacterFolder`.
         dont_care: likewise.
 
     Raises:
@@ -189,7 +99,7 @@ def open_words(
     own_test = find_folders(root, test=True) if split == "test" and not images else None
     found = (Path(root) / images, Path(root) / labels) if images else own_test or find_folders(root)
     assert found is not None  # only a test set may be missing
-    folder = WordFolder(*found, layout=layout, dont_care=dont_care)
+    folder = CharacterFolder(*found, None, layout=layout, dont_care=dont_care)
     if split == "all" or own_test or (split == "train" and not holdout):
         return folder
     left_out = max(1, round(len(folder) * holdout)) if holdout else 0
