@@ -7,7 +7,9 @@ hardware.
 
 Words that do not count ("don't care") have confidence 0, and so have words without characters on a
 page where others have some: they are text, but nobody knows where their characters are. Neither is
-drawn. Pixels of a crop that lie beside the picture have confidence 0, too, as in the original.
+drawn. Words with pseudo labels have the confidence of these. Where words overlap the least counts,
+so that nothing opens what is masked. Pixels of a crop that lie beside the picture have confidence
+0, too, as in the original.
 
 `iterate` computes ahead: see `ocrjax.ahead`.
 
@@ -37,11 +39,12 @@ from craftjax.augment import (
     recolour,
     warp,
 )
+from craftjax.label_set import LabelSet
 from craftjax.sources import FORMATS, Mix, SourceOptions
 from craftjax.targets import FloatArray, confidence_map, draw_targets
 from ocrjax.ahead import STEPS
 from ocrjax.mixing import Drop, DropLog, SourceError, TooManyDropped, fill
-from ocrjax.pages import ByteArray, Sample
+from ocrjax.pages import ByteArray, Sample, Word
 
 Batch = dict[str, NDArray[Any]]
 """This host's rows of a batch: `image` uint8 `(b, H, W, 3)`, RGB; `region`, `affinity` and
@@ -172,6 +175,7 @@ class BatchSource:
         path = None if self.workdir is None else self.workdir / name
         self.log = DropLog(path, most=options.max_dropped)
         self.undrawn: Counter[str] = Counter()
+        self._labels: tuple[str | Path, bool] | None = None
 
     def __len__(self) -> int:
         """There is no end; Grain wants to know one."""
@@ -179,7 +183,20 @@ class BatchSource:
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Files are opened anew in the worker, which writes nothing.
-        return _reopen, (self.options, self.seed, self.rows)
+        return _reopen, (self.options, self.seed, self.rows, self._labels)
+
+    def use_labels(self, path: str | Path, *, only: bool = False) -> None:
+        """Takes pseudo labels for the data sets that have words only.
+
+        Args:
+            path: of a file of `craftjax.label_set.LabelSet`, also there for workers.
+            only: draw nothing but the pages that are labelled.
+
+        Raises:
+            LabelSetError: the file is missing or something else.
+        """
+        self._labels = path, only
+        self.mix.use_labels(LabelSet.load(path), only=only)
 
     def __getitem__(self, step: int) -> Batch:
         """Returns this host's rows of the batch of a step, and notes what was dropped.
@@ -315,14 +332,22 @@ def make_item(
         enlarge_region=options.enlarge_region,
         enlarge_affinity=options.enlarge_affinity,
     )
-    masked = [w.outline for w in page.words if not (w.care and w.characters)]
-    outlines = [move(outline, to_map) for outline in masked]
-    confidence = confidence_map(shape, outlines, np.zeros(len(outlines)))
+    trust = [_trust(word) for word in page.words]
+    doubtful = [(word.outline, x) for word, x in zip(page.words, trust, strict=True) if x < 1]
+    confidence = confidence_map(
+        shape, [move(outline, to_map) for outline, _ in doubtful], [x for _, x in doubtful]
+    )
     border = [(0, 0), (page.width, 0), (page.width, page.height), (0, page.height)]
     if not _covers(border, to_map, shape):
         confidence *= 1 - confidence_map(shape, [move(border, to_map)], [0])
     undrawn = Counter({k: n for k, n in targets.dropped.items() if k not in _EXPECTED})
     return Item(image, targets.region, targets.affinity, confidence, undrawn)
+
+
+def _trust(word: Word) -> float:
+    if not (word.care and word.characters):
+        return 0.0
+    return 1.0 if word.score is None else min(max(word.score, 0.0), 1.0)
 
 
 def _moved(quads: list[FloatArray], matrix: NDArray[np.float64], shape: tuple[int, int]) -> Any:
@@ -354,5 +379,10 @@ def _plain(value: Any) -> Any:
     return dict(value.items()) if hasattr(value, "items") else value
 
 
-def _reopen(options: InputOptions, seed: int, rows: slice) -> BatchSource:
-    return BatchSource(options, seed=seed, rows=rows)
+def _reopen(
+    options: InputOptions, seed: int, rows: slice, labels: tuple[str | Path, bool] | None
+) -> BatchSource:
+    source = BatchSource(options, seed=seed, rows=rows)
+    if labels is not None:
+        source.use_labels(labels[0], only=labels[1])
+    return source

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from craftjax.augment import AugmentOptions
+from craftjax.label_set import LabelSet, LabelSetError
 from ocrjax.images import ImageError
 from ocrjax.mixing import (
     BLOCK,
@@ -37,12 +38,14 @@ from ocrjax.readers.characters import CharacterFolder
 from ocrjax.readers.icdar import LabelError
 from ocrjax.readers.packed import PackedSamples
 from ocrjax.readers.synthtext_index import IndexedSynthText
+from ocrjax.readers.words import open_words
 from ocrjax.synth.config import preset
 from ocrjax.synth.pages import PageSource
 
-KINDS = ("synthtext", "icdar", "arrayrecord", "pages")
+KINDS = ("synthtext", "icdar", "words", "arrayrecord", "pages")
 FORMATS = ("raw", "packed")
-_ATTEMPTS = 100  # samples tried for one position
+ATTEMPTS = 100
+"""Samples tried for one position."""
 _ENDLESS = 1 << 62
 
 
@@ -52,18 +55,22 @@ class SourceOptions:
 
     Attributes:
         kind: "synthtext": a folder with `gt.mat`; "icdar": a folder of photos, words and
-            characters (`ocrjax.readers.characters`); "arrayrecord": files that `ocrjax synth`
-            writes; "pages": synthetic pages, made when they are asked for.
+            characters (`ocrjax.readers.characters`); "words": a folder of photos and words
+            (`ocrjax.readers.words`), whose characters are pseudo labels; "arrayrecord": files that
+            `ocrjax synth` writes; "pages": synthetic pages, made when they are asked for.
         path: folder or file; not of "pages".
         ratio: how many samples of this data set there are to those of others.
         start: the first sample that is used.
         stop: the sample before which to stop; None uses all.
         augment: what becomes of its pictures.
-        images: of "icdar": folder of the pictures below `path`.
-        labels: of "icdar": folder of the words.
+        images: of "icdar": folder of the pictures below `path`; empty: "images". Of "words":
+            empty looks for it, see `ocrjax.readers.words.find_folders`.
+        labels: likewise, folder of the words; empty: "gt".
         characters: of "icdar": folder of the characters; empty: there are words only.
-        layout: of "icdar": as for `ocrjax.readers.icdar.read_icdar`.
-        dont_care: of "icdar": texts of words that do not count.
+        split: of "words": as for `ocrjax.readers.words.open_words`; `start` and `stop` count in it.
+        holdout: likewise.
+        layout: of "icdar" and "words": as for `ocrjax.readers.icdar.read_icdar`.
+        dont_care: of "icdar" and "words": texts of words that do not count.
         preset: of "pages": "plain", "scene" or "words".
         page: of "pages": fields of `ocrjax.synth.config.SynthConfig` with other values.
         seed: of "pages": other pages; None takes the seed of the run.
@@ -80,9 +87,11 @@ class SourceOptions:
     start: int = 0
     stop: int | None = None
     augment: AugmentOptions = field(default_factory=AugmentOptions)
-    images: str = "images"
-    labels: str = "gt"
+    images: str = ""
+    labels: str = ""
     characters: str = "chars"
+    split: str = "train"
+    holdout: float = 0.1
     layout: str = "auto"
     dont_care: tuple[str, ...] = ("###",)
     preset: str = "scene"
@@ -116,6 +125,7 @@ class SourceOptions:
         """
         names = {
             "icdar": ("images", "labels", "characters", "layout", "dont_care"),
+            "words": ("images", "labels", "split", "holdout", "layout", "dont_care"),
             "pages": ("preset", "page"),
         }.get(self.kind, ())
         found = {"kind": self.kind, **{name: getattr(self, name) for name in names}}
@@ -177,6 +187,46 @@ class Mix:
             self.lengths.append(stop - one.start)
         self.shares = shares([one.ratio for one in self.options])
         self._bad: dict[tuple[int, int], Drop] = {}
+        self._labels: LabelSet | None = None
+        self._only: dict[int, list[int]] = {}
+
+    @property
+    def word_sets(self) -> list[int]:
+        """Which data sets have words only, so that they need pseudo labels."""
+        return [number for number, one in enumerate(self.options) if one.kind == "words"]
+
+    def word_places(self, first: int, last: int) -> list[tuple[int, int]]:
+        """Returns which of the positions from `first` to before `last` need pseudo labels.
+
+        Returns:
+            For each its data set, and the place in its own endless sequence.
+        """
+        needy = set(self.word_sets)
+        picked = map(self.pick, range(first, last))
+        return [(which, place) for which, place in picked if which in needy]
+
+    def words_of(self, which: int, index: int) -> Sample:
+        """Returns a sample without pseudo labels.
+
+        Raises:
+            ImageError: (this and the others) the sample cannot be used.
+        """
+        sample: Sample = self._samples[which][index]
+        return sample
+
+    def use_labels(self, labels: LabelSet, *, only: bool = False) -> None:
+        """Takes pseudo labels for the data sets that have words only.
+
+        Args:
+            labels: of all pages that are asked for from now on.
+            only: draw nothing but the pages that are labelled, whatever the position.
+        """
+        self._labels = labels
+        self._bad.clear()
+        self._only = {}
+        if only:
+            named = {which: labels.indices(self.names[which]) for which in self.word_sets}
+            self._only = {which: indices for which, indices in named.items() if indices}
 
     def sample(self, position: int) -> tuple[int, Sample, str, list[Drop]]:
         """Returns the sample of a position.
@@ -189,7 +239,7 @@ class Mix:
         """
         which, place = self.pick(position)
         dropped: list[Drop] = []
-        for attempt in range(_ATTEMPTS):
+        for attempt in range(ATTEMPTS):
             index = self.index(which, place + attempt)
             known = self._bad.get((which, index))
             if known is None:
@@ -200,7 +250,7 @@ class Mix:
             dropped.append(known)
         by_sample = {drop.index: drop.reason for drop in dropped}
         raise TooManyDropped(
-            f"{_ATTEMPTS} samples of {self.names[which]} in a row cannot be used; the last is "
+            f"{ATTEMPTS} samples of {self.names[which]} in a row cannot be used; the last is "
             f"{dropped[-1].error}\n{counted(Counter(by_sample.values()))}",
             dropped,
         )
@@ -219,8 +269,12 @@ class Mix:
         length = self.lengths[which]
         if self.options[which].kind == "pages":  # each is drawn at random, and there is no end
             return self.options[which].start + place % length
+        only = self._only.get(which)
+        if only is not None:
+            length = len(only)
         turn, offset = divmod(place, length)
-        return self.options[which].start + int(shuffled(self.seed, which, turn, length)[offset])
+        chosen = int(shuffled(self.seed, which, turn, length)[offset])
+        return self.options[which].start + chosen if only is None else only[chosen]
 
     def name(self, which: int, index: int) -> str:
         """Returns the file of a sample, or what else it is called."""
@@ -255,6 +309,8 @@ class Mix:
             return self._drop(which, index, error.reason, str(error))
         except PageError as error:
             return self._drop(which, index, "labels", str(error))
+        if options.kind == "words":
+            return self._labelled(which, index, sample)
         words = sample.page.words
         if not any(word.care and word.characters for word in words):
             # A page that is empty on purpose teaches what is no text; one whose words were never
@@ -266,6 +322,21 @@ class Mix:
                     which, index, "no characters", f"{name}: none of {len(words)} words has any"
                 )
         return sample
+
+    def _labelled(self, which: int, index: int, sample: Sample) -> Sample | Drop:
+        if self._labels is None:
+            raise SourceError(
+                f"config.data.train.{self.names[which]} has words only: pseudo labels need a "
+                "section config.pseudo (configs/custom.py has one)"
+            )
+        try:
+            page = self._labels.attach(self.names[which], index, sample.page)
+        except LabelSetError as error:
+            return self._drop(which, index, "labels changed", str(error))
+        if page is None:
+            name = self.name(which, index)
+            return self._drop(which, index, "not labelled", f"{name}: no pseudo labels")
+        return Sample(sample.image, page)
 
     def _drop(self, which: int, index: int, reason: str, error: str) -> Drop:
         return Drop(self.names[which], index, self.name(which, index), reason, error)
@@ -287,10 +358,20 @@ def open_source(options: SourceOptions, *, seed: int, cache: str | Path | None =
         return IndexedSynthText(path, cache=cache)
     if options.kind == "arrayrecord":
         return ArrayRecords(path)
+    if options.kind == "words":
+        return open_words(
+            path,
+            images=options.images,
+            labels=options.labels,
+            split=options.split,
+            holdout=options.holdout,
+            layout=options.layout,
+            dont_care=tuple(options.dont_care),
+        )
     if options.kind == "icdar":
         return CharacterFolder(
-            path / options.images,
-            path / options.labels,
+            path / (options.images or "images"),
+            path / (options.labels or "gt"),
             path / options.characters if options.characters else None,
             layout=options.layout,
             dont_care=tuple(options.dont_care),

@@ -1,0 +1,441 @@
+"""Training on words alone: when pseudo labels are made, by which teacher, and when to stop that.
+
+Steps are divided into periods of equal length, usually a pass over the word-labelled pages. The
+labels of all pages that a period draws are made at its beginning, by one teacher, and kept in
+`pseudo/STEP.npz` in the run's folder; the loader only reads them. Which pages those are follows
+from the seed and the steps. A run that was killed reads the labels of its period again, or makes
+them again from the same weights.
+
+A teacher that learns from its own mistakes gets worse, and nothing in the loss tells. `judge`
+compares new labels with the first ones, which the start weights have made, and evaluations with the
+best one.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Generator, Mapping
+from contextlib import closing
+from dataclasses import dataclass, field, fields
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+from jax.experimental import multihost_utils
+
+from craftjax.input_pipeline import Batch, BatchSource
+from craftjax.label_set import LabelSet, join, make
+from craftjax.labelling import Labelled, Labeller
+from craftjax.models import CRAFT
+from craftjax.pseudo_labels import PseudoOptions
+from craftjax.sources import ATTEMPTS
+from ocrjax.ahead import iterate
+from ocrjax.mixing import SourceError, fill
+from ocrjax.pages import Sample
+from ocrjax.runtime.mesh import is_main, make_mesh
+from ocrjax.runtime.state import TrainState
+
+TEACHERS = ("ema", "copy", "fixed")
+Stats = Mapping[str, float]
+
+
+class CollapseError(ValueError):
+    """The first pseudo labels are of no use; the message says what the teacher does not see."""
+
+
+@dataclass(frozen=True, slots=True)
+class GuardOptions:
+    """What counts as a collapse: the section `config.pseudo.guard`.
+
+    Attributes:
+        confidence: least mean confidence of new labels, as a share of that of the first ones.
+        mass: least mean region score of the crops, likewise; one that is as many times higher
+            counts, too.
+        equal: greatest share of words that are split without the scores.
+        hmean: least hmean of an evaluation, as a share of the best one.
+
+    Raises:
+        ValueError: a share outside of [0, 1].
+    """
+
+    confidence: float = 0.8
+    mass: float = 0.5
+    equal: float = 0.5
+    hmean: float = 0.5
+
+    def __post_init__(self) -> None:
+        for one in fields(self):
+            if not 0 <= getattr(self, one.name) <= 1:
+                raise ValueError(f"{one.name} is {getattr(self, one.name)!r}, expected 0 to 1")
+
+
+@dataclass(frozen=True, slots=True)
+class SupervisionOptions:
+    """The section `config.pseudo`, in which fields of `PseudoOptions` stand, too.
+
+    Attributes:
+        teacher: "ema": the moving average of the network; "copy": the network itself, as the
+            original's; "fixed": the start weights, so that each page is labelled once.
+        every: steps from one labelling to the next; 0 for a pass over the largest word-labelled
+            data set.
+        chunk: most pages that are labelled at once; the period is made shorter for it. 0 for any.
+        batch_size: as for `craftjax.labelling.Labeller`.
+        threads: likewise.
+        guard: what counts as a collapse.
+        labels: how words are cropped and cut.
+
+    Raises:
+        ValueError: a value out of range.
+    """
+
+    teacher: str = "ema"
+    every: int = 0
+    chunk: int = 0
+    batch_size: int | None = None
+    threads: int = 2
+    guard: GuardOptions = field(default_factory=GuardOptions)
+    labels: PseudoOptions = field(default_factory=PseudoOptions)
+
+    def __post_init__(self) -> None:
+        if self.teacher not in TEACHERS:
+            raise ValueError(f"teacher is {self.teacher!r}, expected one of {', '.join(TEACHERS)}")
+        for name in ("every", "chunk"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} is {getattr(self, name)}, expected 0 or more")
+        for name in ("threads", "batch_size"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name} is {value}, expected 1 or more")
+
+    @classmethod
+    def from_config(cls, section: Mapping[str, Any]) -> SupervisionOptions:
+        """Reads `config.pseudo`.
+
+        Raises:
+            SourceError: an unknown field, with the nearest right one, or an impossible value.
+        """
+        values = dict(section.items())
+        guard = fill(GuardOptions, dict(values.pop("guard", {}).items()), "config.pseudo.guard")
+        own = {one.name for one in fields(cls)} - {"labels", "guard"}
+        mine = {name: values.pop(name) for name in own & set(values)}
+        labels = fill(PseudoOptions, values, "config.pseudo")
+        options: SupervisionOptions = fill(
+            cls, {**mine, "guard": guard, "labels": labels}, "config.pseudo"
+        )
+        return options
+
+
+def judge(stats: Stats, first: Stats | None, options: GuardOptions) -> list[str]:
+    """What is wrong with new labels; empty where nothing is.
+
+    Args:
+        stats: of `LabelSet.stats`.
+        first: those of the first labels of the run; None for these themselves.
+        options: thresholds.
+    """
+    if not stats["words"]:
+        return ["no word could be labelled"]
+    found = []
+    if stats["equal"] > options.equal:
+        found.append(
+            f"{stats['equal']:.0%} of the words were split without the scores, which say too "
+            f"little (guard.equal is {options.equal:g})"
+        )
+    if first is None or not first["words"]:
+        return found
+    if stats["confidence"] < options.confidence * first["confidence"]:
+        found.append(
+            f"the mean confidence is {stats['confidence']:.3f}, after {first['confidence']:.3f} of "
+            f"the first labels (guard.confidence is {options.confidence:g})"
+        )
+    low, high = sorted((stats["mass"], first["mass"]))
+    if low < options.mass * high:
+        found.append(
+            f"the mean region score of words is {stats['mass']:.3f}, after {first['mass']:.3f} "
+            f"(guard.mass is {options.mass:g})"
+        )
+    return found
+
+
+class WeakSupervision:
+    """Makes pseudo labels on schedule and hands them to the loader.
+
+    Args:
+        options: `config.pseudo`.
+        source: the loader, whose word-labelled pages are labelled.
+        model: the network.
+        folder: takes the files of labels; on several hosts all see it.
+        start: gives the start weights, for a "fixed" teacher.
+        kept: steps from which the run may go on (its checkpoints): their labels are not removed.
+        say: takes lines for people.
+        log: takes a step and numbers.
+
+    Raises:
+        SourceError: no word-labelled data set.
+    """
+
+    def __init__(
+        self,
+        options: SupervisionOptions,
+        *,
+        source: BatchSource,
+        model: CRAFT,
+        folder: Path,
+        start: Callable[[], Mapping[str, Any]],
+        kept: Callable[[], list[int]] = list,
+        say: Callable[[str], object] = print,
+        log: Callable[[int, dict[str, float]], object] = lambda step, values: None,
+    ) -> None:
+        self.options, self.folder = options, Path(folder)
+        self._source, self._start, self._kept, self._say, self._log = source, start, kept, say, log
+        self._labeller = Labeller(
+            model,
+            mesh=make_mesh(jax.local_devices()),
+            options=options.labels,
+            batch_size=options.batch_size,
+            threads=options.threads,
+        )
+        self.length = _period(options, source)
+        self._first: dict[str, float] | None = None
+        # Periods, by their first step: whose labels are in use, and were at the best evaluation.
+        self._used = self._best = 0
+        self._frozen: str | None = None  # why no labels are made any more, ...
+        self._since = 0  # ... and from which step on
+
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint keeps, as JSON."""
+        return {
+            "first": self._first,
+            "used": self._used,
+            "best": self._best,
+            "frozen": self._frozen,
+            "since": self._since,
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Takes up where `state` was taken."""
+        self._first, self._used, self._best = state["first"], state["used"], state["best"]
+        self._frozen, self._since = state["frozen"], state["since"]
+
+    @property
+    def frozen(self) -> str | None:
+        """Why no labels are made any more; None while they are."""
+        return self._frozen
+
+    def path(self, start: int) -> Path:
+        """The file with the labels of the period that begins with a step."""
+        return self.folder / f"{start:08}.npz"
+
+    def period(self, step: int) -> tuple[int, int]:
+        """The first step of a step's period, and of the one after it."""
+        start = step // self.length * self.length
+        return start, start + self.length
+
+    def batches(
+        self, first: int, state: Callable[[], TrainState], *, threads: int, workers: int
+    ) -> Generator[Batch, None, None]:
+        """Yields batches from a step on, and makes labels in between; close it when done.
+
+        Args:
+            first: updates made so far.
+            state: gives the state after the step of the last batch.
+            threads: as for `ocrjax.ahead.iterate`.
+            workers: likewise.
+
+        Raises:
+            CollapseError: the first labels are of no use.
+        """
+        step: int | None = first
+        while step is not None:
+            stop = self.prepare(step, state)
+            made = iterate(self._source, step, stop_step=stop, threads=threads, workers=workers)
+            with closing(made):
+                yield from made
+            step = stop
+
+    def prepare(self, step: int, state: Callable[[], TrainState]) -> int | None:
+        """Sees to it that the loader has the labels of a step.
+
+        Returns:
+            The step that needs other labels; None where there will be no others.
+
+        Raises:
+            CollapseError: the first labels are of no use.
+        """
+        if self._frozen is not None and step >= self._since:
+            self._source.use_labels(self.path(self._used), only=True)
+            return None
+        start, stop = self.period(step)
+        path = self.path(start)
+        if not path.is_file():
+            if step != start:
+                self._say(
+                    f"{path} is missing: its pseudo labels are made from the weights of step "
+                    f"{step}, so that this run does not repeat exactly"
+                )
+            self._make(step, state, start, stop)
+        stats = LabelSet.load(path).stats()
+        reasons = judge(stats, self._first, self.options.guard)
+        if self._first is None:
+            if reasons:
+                raise CollapseError(
+                    f"the first pseudo labels are of no use: {'; '.join(reasons)}. The teacher "
+                    "does not see these words: start from weights that find text "
+                    "(config.init_weights), and look at the labels (--mode=audit)"
+                )
+            self._first = stats
+        elif reasons:
+            self._freeze(step, reasons, used=self._used, since=step)
+            return self.prepare(step, state)
+        self._used = start
+        self._source.use_labels(path)
+        self._prune(start)
+        return stop
+
+    def evaluated(self, step: int, hmean: float, *, best: float) -> None:
+        """Notes an evaluation; one far below the best ends the making of labels.
+
+        Args:
+            step: updates made so far.
+            hmean: of this evaluation.
+            best: the highest so far, this one included.
+        """
+        if hmean >= best:
+            self._best = self._used
+        elif self._frozen is None and hmean < self.options.guard.hmean * best:
+            reason = (
+                f"hmean is {hmean:.4f}, after {best:.4f} at best (guard.hmean is "
+                f"{self.options.guard.hmean:g})"
+            )
+            # Batches with the present labels are made already, so these are used up.
+            self._freeze(step, [reason], used=self._best, since=self.period(step)[1])
+
+    def _freeze(self, step: int, reasons: list[str], *, used: int, since: int) -> None:
+        self._frozen, self._used, self._since = "; ".join(reasons), used, since
+        self._say(
+            f"step {step}: COLLAPSE: {self._frozen}. No pseudo labels are made any more; from step "
+            f"{since} on the run trains on those of step {used}. The best checkpoint is kept"
+        )
+        self._log(step, {"labels/collapsed": 1.0})
+
+    def _make(self, step: int, state: Callable[[], TrainState], start: int, stop: int) -> None:
+        """Labels all pages of a period and writes their file."""
+        begin = time.perf_counter()
+        known = self._known(start)
+        mine = self._label(self._teacher(step, state()), start, stop, known)
+        path = self.path(start)
+        if jax.process_count() == 1:
+            (join([known, mine]) if known else mine).save(path)
+        else:  # each has labelled a share of the pages
+            parts = [path.with_suffix(f".{part}") for part in range(jax.process_count())]
+            mine.save(parts[jax.process_index()])
+            multihost_utils.sync_global_devices("craftjax labels made")
+            if is_main():
+                join([*([known] if known else []), *map(LabelSet.load, parts)]).save(path)
+                for part in parts:
+                    part.unlink()
+            multihost_utils.sync_global_devices("craftjax labels written")
+        seconds = time.perf_counter() - begin
+        labels = LabelSet.load(path)
+        stats = labels.stats()
+        made = len(labels.words) - (len(known.words) if known else 0)
+        numbers = {**stats, "pages": len(labels.pages), "made": made, "seconds": seconds}
+        self._log(step, {f"labels/{name}": float(value) for name, value in numbers.items()})
+        shown = "  ".join(f"{name} {stats[name]:.3f}" for name in stats if name != "words")
+        self._say(
+            f"step {step}: {made:,} words labelled in {seconds:.1f} s ({made / seconds:.3g} a "
+            f"second, {self._labeller.programs} programs), {len(labels.words):,} on "
+            f"{len(labels.pages):,} pages: {shown}"
+        )
+
+    def _teacher(self, step: int, state: TrainState) -> Mapping[str, Any]:
+        variables: Mapping[str, Any]
+        if self.options.teacher == "fixed" and step:
+            return self._start()
+        if self.options.teacher == "copy" or state.ema is None:
+            variables = jax.device_get(state.variables)
+        else:
+            variables = jax.device_get(state.ema)
+        return variables
+
+    def _known(self, start: int) -> LabelSet | None:
+        """Labels that stay good: those of a teacher that does not change."""
+        if self.options.teacher != "fixed" or not self._first:
+            return None
+        path = self.path(self._used)
+        return LabelSet.load(path) if path.is_file() and self._used != start else None
+
+    def _label(
+        self, teacher: Mapping[str, Any], start: int, stop: int, known: LabelSet | None
+    ) -> LabelSet:
+        """Labels this process's share of the pages that steps draw."""
+        mix, size = self._source.mix, self._source.options.batch_size
+        places = [
+            place
+            for place in mix.word_places(start * size, stop * size)
+            if mix.index(*place) % jax.process_count() == jax.process_index()
+        ]
+        asked = set[tuple[int, int]]()
+        if known is not None:
+            asked = {(n, i) for n, name in enumerate(mix.names) for i in known.indices(name)}
+        sets, unreadable = [make(mix.names, [], [], [], [])], set[tuple[int, int]]()
+        for attempt in range(ATTEMPTS):
+            # In the place of a page that cannot be read the loader takes the next one.
+            page_of = {one: (one[0], mix.index(one[0], one[1] + attempt)) for one in places}
+            fresh = sorted({*page_of.values()} - asked)
+            asked |= {*fresh}
+            if fresh:
+                labelled = self._labeller.label(
+                    teacher, len(fresh), partial(_read, self._source, fresh)
+                )
+                unreadable |= {fresh[place] for place in labelled.errors}
+                sets.append(_as_set(mix.names, fresh, labelled))
+            places = [one for one, page in page_of.items() if page in unreadable]
+            if not places:
+                break
+        return join(sets)
+
+    def _prune(self, start: int) -> None:
+        """Removes labels that no checkpoint needs."""
+        if not is_main():
+            return
+        needed = {start, self._used, self._best, *(self.period(one)[0] for one in self._kept())}
+        for path in self.folder.glob("*.npz"):
+            if path.stem.isdecimal() and int(path.stem) < start and int(path.stem) not in needed:
+                path.unlink()
+
+
+def _read(source: BatchSource, pages: list[tuple[int, int]], place: int) -> Sample:
+    return source.mix.words_of(*pages[place])
+
+
+def _as_set(names: list[str], pages: list[tuple[int, int]], labelled: Labelled) -> LabelSet:
+    good = [place for place in range(len(pages)) if place not in labelled.errors]
+    row = {place: number for number, place in enumerate(good)}
+    return make(
+        names,
+        [(*pages[place], labelled.counts[place]) for place in good],
+        [(row[one.page], one.word, len(one.label.quads)) for one in labelled.words],
+        [(one.label.confidence, one.label.equal, one.mass) for one in labelled.words],
+        [one.label.quads for one in labelled.words],
+    )
+
+
+def _period(options: SupervisionOptions, source: BatchSource) -> int:
+    """Steps from one labelling to the next."""
+    mix, size = source.mix, source.options.batch_size
+    sets = mix.word_sets
+    if not sets:
+        raise SourceError(
+            "config.pseudo is there, but no data set of kind 'words' in config.data.train"
+        )
+    # Pages of each data set in a step, on average.
+    rates = {which: mix.shares[which] / sum(mix.shares) * size for which in sets}
+    steps = options.every or max(
+        math.ceil(mix.lengths[which] / rate) for which, rate in rates.items()
+    )
+    if options.chunk:
+        steps = min(steps, int(options.chunk / sum(rates.values())))
+    return max(steps, 1)
