@@ -49,8 +49,11 @@ def get_config() -> ConfigDict:
     config.data.size = 640  # height and width of the crops
     config.data.threads = 1  # that make batches, in each worker
     config.data.workers = 15  # processes that do; 0: this one
+    config.data.format = "raw"  # "packed": what --mode=pack made of it
     config.data.train = ConfigDict()
     config.data.train.pages = pages(split="train")
+    config.data.train.pages.packed = ""  # folder for `stop` packed pages; none: drawn anew
+    config.data.train.pages.stop = config_dict.placeholder(int)  # pages; None: without end
     config.data.train.pages.augment = ConfigDict()  # fields of craftjax.augment.AugmentOptions
     config.data.train.pages.augment.crop = "whole"
 

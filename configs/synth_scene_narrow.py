@@ -50,8 +50,11 @@ def get_config() -> ConfigDict:
     config.data.size = 448  # height and width of the crops
     config.data.threads = 1  # that make batches
     config.data.workers = 0  # processes that do; 0: this one
+    config.data.format = "raw"  # "packed": what --mode=pack made of it
     config.data.train = ConfigDict()
     config.data.train.pages = pages(split="train")
+    config.data.train.pages.packed = ""  # folder for `stop` packed pages; none: drawn anew
+    config.data.train.pages.stop = config_dict.placeholder(int)  # pages; None: without end
     config.data.train.pages.augment = ConfigDict()  # fields of craftjax.augment.AugmentOptions
     config.data.train.pages.augment.crop = "whole"
 

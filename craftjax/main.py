@@ -1,4 +1,4 @@
-"""Entry point of the detector: trains it, evaluates it and tunes its thresholds.
+"""Entry point of the detector: packs data, trains, evaluates and tunes thresholds.
 
 Examples:
     python -m craftjax.main --config=configs/quickstart.py --config.optimizer.learning_rate=1e-3
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import os
 import runpy
 import sys
 from dataclasses import replace
@@ -25,10 +26,11 @@ _CONFIG = config_flags.DEFINE_config_file(
 _MODE = flags.DEFINE_enum(
     "mode",
     None,
-    ["train", "evaluate", "sweep"],
+    ["train", "evaluate", "sweep", "pack"],
     "train: train, or go on with a run, and evaluate (the default where the config has an "
     "optimizer). evaluate: score the test pictures at the config's thresholds. sweep: try the "
-    "thresholds of config.sweep in one pass over the pictures and keep the best.",
+    "thresholds of config.sweep in one pass over the pictures and keep the best. pack: pack the data "
+    "sets of config.data.train, for --config.data.format=packed.",
 )
 _WORKDIR = flags.DEFINE_string("workdir", None, "Where results go; default exp/<config.name>.")
 _WEIGHTS = flags.DEFINE_string(
@@ -45,6 +47,9 @@ _COORDINATOR = flags.DEFINE_string(
 )
 _PROCESS_COUNT = flags.DEFINE_integer("process_count", None, "How many processes there are.")
 _PROCESS_ID = flags.DEFINE_integer("process_id", None, "Which of them this is, from 0.")
+_WORKERS = flags.DEFINE_integer(
+    "workers", None, "Processes that pack; 0: this one; default: one for each CPU."
+)
 flags.mark_flag_as_required("config")
 
 
@@ -59,6 +64,8 @@ def main(argv: list[str]) -> None:
     try:
         if mode == "train":
             _train(config, workdir)
+        elif mode == "pack":
+            _pack(config)
         else:
             _evaluate(config, workdir, sweeping=mode == "sweep")
     except (ValueError, FileNotFoundError, FloatingPointError) as error:
@@ -83,6 +90,32 @@ def _train(config: ConfigDict, workdir: Path) -> None:
         train_and_evaluate(config, workdir)
     except TooManyDropped as error:
         sys.exit(f"craftjax.main: {error}")
+
+
+def _pack(config: ConfigDict) -> None:
+    from craftjax.input_pipeline import InputOptions
+    from craftjax.packing import pack_all
+
+    options = InputOptions.from_config(config)
+    workers = (os.cpu_count() or 1) if _WORKERS.value is None else _WORKERS.value
+    with tqdm(unit="sample", disable=None) as shown:
+
+        def progress(name: str, done: int, of: int) -> None:
+            shown.set_description(name, refresh=False)
+            shown.total, shown.n = of, done
+            shown.refresh()
+
+        packed = pack_all(options, seed=config.seed, workers=workers, progress=progress)
+    for name, one in packed.items():
+        if one is None:
+            print(f"{name}: left as it is ({options.train[name].kind})")
+            continue
+        faults = "".join(f", {count} left out ({reason})" for reason, count in one.faults.items())
+        print(
+            f"{name}: {sum(one.records):,} samples, {one.size / 1e6:,.1f} MB in {len(one.records)} "
+            f"files{faults}; in {options.train[name].packed_folder}"
+        )
+    print("train on them with --config.data.format=packed")
 
 
 def _evaluate(config: ConfigDict, workdir: Path, *, sweeping: bool) -> None:

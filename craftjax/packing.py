@@ -1,0 +1,104 @@
+"""Packs the data sets of an experiment, for `config.data.format=packed`.
+
+Host code: no jax.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from craftjax.input_pipeline import InputOptions
+from craftjax.sources import SourceOptions, open_source
+from ocrjax.packing import DrawnPages, Packed, PackingError, pack
+from ocrjax.synth.pages import PageSource
+
+
+def pack_source(
+    options: SourceOptions,
+    folder: str | Path,
+    *,
+    name: str,
+    seed: int = 0,
+    cache: str | Path | None = None,
+    split: str = "train",
+    workers: int = 0,
+    progress: Callable[[int, int], None] = lambda done, of: None,
+) -> Packed:
+    """Packs one data set, from `start` to `stop` of its options.
+
+    Args:
+        options: of the data set.
+        folder: to pack to.
+        name: as for `ocrjax.packing.pack`.
+        seed: of the run that will train on it.
+        cache: for what is indexed once; None is the user's cache folder.
+        split: as for `ocrjax.packing.pack`.
+        workers: as for `ocrjax.packing.pack`.
+        progress: as for `ocrjax.packing.pack`.
+
+    Raises:
+        PackingError: pages without an end, or what `ocrjax.packing.pack` refuses.
+        LabelError: a data set that cannot be read.
+    """
+    if options.kind == "pages" and options.stop is None:
+        raise PackingError(f"{name}: pages have no end: set stop, the number of pages to pack")
+    return pack(
+        partial(_opened, options, seed, cache),
+        folder,
+        name=name,
+        root=options.path,
+        split=split,
+        source=options.content(seed),
+        start=options.start,
+        stop=options.stop,
+        workers=workers,
+        progress=progress,
+    )
+
+
+def pack_all(
+    options: InputOptions,
+    *,
+    seed: int,
+    workers: int = 0,
+    progress: Callable[[str, int, int], None] = lambda name, done, of: None,
+) -> dict[str, Packed | None]:
+    """Packs the data sets of an experiment, each to its `packed_folder`.
+
+    Args:
+        options: of the experiment.
+        seed: of the experiment.
+        workers: as for `ocrjax.packing.pack`.
+        progress: gets the name of a data set, how many samples are done, and of how many.
+
+    Returns:
+        What each holds, by name; None for what is not packed: "arrayrecord", and pages without a
+        folder in `packed`.
+
+    Raises:
+        PackingError: as of `pack_source`.
+        LabelError: a data set that cannot be read.
+    """
+    done: dict[str, Packed | None] = {}
+    for name, one in options.train.items():
+        done[name] = None
+        if one.packed_folder is not None:
+            done[name] = pack_source(
+                one,
+                one.packed_folder,
+                name=re.sub(r"\W", "_", name.lower()),
+                seed=seed,
+                cache=options.cache,
+                workers=workers,
+                progress=partial(progress, name),
+            )
+    return done
+
+
+def _opened(options: SourceOptions, seed: int, cache: str | Path | None) -> Any:
+    source = open_source(options, seed=seed, cache=cache)
+    return DrawnPages(source) if isinstance(source, PageSource) else source

@@ -1,0 +1,426 @@
+import json
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import time
+from functools import partial
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from craftjax.input_pipeline import InputOptions, make_batches
+from craftjax.packing import pack_all, pack_source
+from craftjax.sources import Mix, SourceOptions, open_source
+from ocrjax import packing
+from ocrjax.images import ImageError, write_image
+from ocrjax.mixing import SourceError
+from ocrjax.packing import PackingError, pack
+from ocrjax.pages import Character, Page, Word
+from ocrjax.readers.characters import CharacterFolder
+from ocrjax.readers.example import decode_example, encode_example
+from ocrjax.readers.icdar import LabelError
+from ocrjax.readers.packed import PackedSamples, decode_packed, encode_packed
+from ocrjax.synth.write import write_gt_mat
+
+SHARED = Path(__file__).parents[2] / "shared" / "datasets"
+RNG = np.random.default_rng(0)
+
+
+def picture(height=70, width=90):
+    return RNG.integers(0, 256, (height, width, 3), np.uint8)
+
+
+def word(text, left, top, line=0):
+    corners = np.array([(0, 0), (7, 0), (7, 12.3), (0, 12.3)], np.float32)
+    quads = [np.add(corners, (left + 8 * k + 0.1, top)) for k in range(len(text))]
+    around = np.array([quads[0][0], quads[-1][1], quads[-1][2], quads[0][3]])
+    return Word(around, text, characters=tuple(map(Character, text, quads)), line=line)
+
+
+@pytest.fixture
+def synthtext(tmp_path):
+    """SynthText as it unpacks: a picture that is none, one that is gone, labels that do not fit."""
+    folder = tmp_path / "raw" / "SynthText"
+    pages = []
+    for index in range(14):
+        words = (word("Hé日", 3 + index, 4), word("a,b", 40, 30.5, 1)) if index != 5 else ()
+        pages.append(Page(70, 90, words, f"{index % 2}/ü {index}.jpg"))
+        write_image(folder / pages[-1].path, picture())
+    write_gt_mat(folder / "gt.mat", pages)
+    (folder / pages[2].path).write_bytes(b"no picture")
+    (folder / pages[3].path).unlink()
+    half = (folder / pages[4].path).read_bytes()
+    (folder / pages[4].path).write_bytes(half[: len(half) // 4])
+    return folder
+
+
+@pytest.fixture
+def photos(tmp_path):
+    """Photos with words and characters: one that is grey, turned and a PNG; two with faults."""
+    folder = tmp_path / "raw" / "photos"
+    for sub in ("images", "gt", "chars"):
+        (folder / sub).mkdir(parents=True)
+    for index in range(9):
+        words = [word("Hi", 10, 20 + index), word("you", 50, 40)]
+        name = f"img_{index}"
+        image = picture()
+        write_image(folder / "images" / f"{name}.{'png' if index == 1 else 'jpg'}", image)
+        rows = [",".join(f"{v:g}" for v in w.quad.ravel()) + f",{w.text}" for w in words]
+        rows.append("1,1,9,1,9,9,1,9,###")
+        entries = [
+            {"text": w.text, "chars": [[c.text, *c.quad.ravel().tolist()] for c in w.characters]}
+            for w in words
+        ]
+        entries.append({"text": "###", "chars": []})
+        if index == 4:
+            entries.pop()
+        if index == 6:
+            rows[0] = "1,2,three,4"
+        (folder / "gt" / f"gt_{name}.txt").write_text("\n".join(rows))
+        (folder / "chars" / f"{name}.json").write_text(json.dumps(entries))
+    grey = picture()[:, :, 0]
+    exif = (
+        b"\xff\xe1\x00\x22Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0"
+    )
+    data = cv2.imencode(".jpg", grey)[1].tobytes()
+    (folder / "images" / "img_0.jpg").write_bytes(data[:2] + exif + data[2:])
+    return folder
+
+
+def config(tmp_path, form="raw", **train):
+    data = {"size": 64, "cache": str(tmp_path / "cache"), "max_dropped": 0.9, "format": form}
+    return {"batch_size": 3, "data": {**data, "train": train}}
+
+
+def pack_config(settings, workers=0):
+    return pack_all(InputOptions.from_config(settings), seed=1, workers=workers)
+
+
+def mixed(tmp_path, synthtext, photos):
+    return {
+        "synth": {"kind": "synthtext", "path": str(synthtext)},
+        "photos": {"kind": "icdar", "path": str(photos), "start": 1, "ratio": 2},
+        "pages": {
+            "kind": "pages",
+            "preset": "plain",
+            "page": {"height": 64, "width": 96, "words": (1, 2)},
+            "stop": 4,
+            "packed": str(tmp_path / "pages"),
+        },
+    }
+
+
+def files(folder):
+    return {p.name: p.read_bytes() for p in sorted(Path(folder).rglob("*")) if p.is_file()}
+
+
+def test_the_same_samples_batches_names_and_drops(tmp_path, synthtext, photos):
+    train = mixed(tmp_path, synthtext, photos)
+    done = pack_config(config(tmp_path, **train))
+    assert done["synth"].faults == {"picture": 2} and sum(done["synth"].records) == 12
+    assert done["photos"].faults == {"box count": 1, "labels": 1}
+    assert sum(done["pages"].records) == 4
+
+    raw, packed = (
+        make_batches(
+            config(tmp_path, form, **train), seed=1, rows=slice(0, 3), workdir=tmp_path / form
+        )
+        for form in ("raw", "packed")
+    )
+    assert raw.mix.lengths == packed.mix.lengths == [14, 8, 4]
+    for step in range(12):
+        one, two = raw.build(step), packed.build(step)
+        assert one.names == two.names and one.drops == two.drops
+        assert all(np.array_equal(one.batch[key], two.batch[key]) for key in one.batch)
+        raw[step], packed[step]
+    dropped = [(tmp_path / form / "dropped.jsonl").read_text() for form in ("raw", "packed")]
+    assert dropped[0] == dropped[1] and dropped[0].count("\n") >= 5
+    for which, length in enumerate(raw.mix.lengths):
+        start = raw.mix.options[which].start
+        for index in range(start, start + length):
+            one, two = (source.mix._read(which, index) for source in (raw, packed))
+            assert one == two
+    assert str(synthtext / "packed") in packed.describe()
+    assert str(synthtext / "packed") not in raw.describe()
+    again = pickle.loads(pickle.dumps(packed))
+    assert again.build(3).names == raw.build(3).names
+
+
+def test_pictures_are_kept_byte_for_byte(tmp_path, photos):
+    pack_source(SourceOptions("icdar", str(photos)), tmp_path / "out", name="photos")
+    packed = PackedSamples(tmp_path / "out", root=photos)
+    for index in (0, 1, 8):
+        data, _, path = packed._packed(index)
+        assert data == Path(path).read_bytes()
+    assert packed[0].image.shape == (90, 70, 3)  # turned, as its EXIF block says
+    moved = PackedSamples(tmp_path / "out", root="elsewhere")
+    assert moved.name(1) == "elsewhere/images/img_1.png" == moved[1].page.path
+
+
+def test_words_without_characters(tmp_path, photos):
+    options = SourceOptions("icdar", str(photos), characters="", stop=3)
+    pack_source(options, tmp_path / "out", name="photos")
+    packed, raw = PackedSamples(tmp_path / "out", root=photos), open_source(options, seed=0)
+    assert [packed[k] for k in range(3)] == [raw[k] for k in range(3)]
+    words = packed[1].page.words
+    assert [w.text for w in words] == ["Hi", "you", None] and [w.care for w in words][2] is False
+    assert not any(w.characters for w in words)
+
+
+def test_workers_write_the_same_bytes(tmp_path, synthtext):
+    train = {"synth": {"kind": "synthtext", "path": str(synthtext)}}
+    options = InputOptions.from_config(config(tmp_path, **train)).train["synth"]
+    opened = partial(open_source, options, seed=0, cache=tmp_path / "cache")
+    seen = []
+    for workers in (0, 2):
+        done = pack(
+            opened,
+            tmp_path / f"w{workers}",
+            name="synth",
+            root=synthtext,
+            shard=3,
+            workers=workers,
+            progress=lambda done, of: seen.append((done, of)),
+        )
+    assert files(tmp_path / "w0") == files(tmp_path / "w2")
+    assert seen[0] == (0, 14) and seen[-1] == (14, 14) and done.records == (2, 2, 3, 3, 2)
+    assert sorted(files(tmp_path / "w0"))[3:5] == [
+        "packed-train.json",
+        "synth-train.array_record-00000-of-00005",
+    ]
+
+
+class Killed(BaseException):
+    pass
+
+
+@pytest.mark.parametrize("where", range(0, 14, 3))
+def test_a_killed_run_goes_on(tmp_path, photos, where, monkeypatch):
+    opened = partial(CharacterFolder, photos / "images", photos / "gt", photos / "chars")
+    arguments = {"name": "p", "root": photos, "shard": 2}
+    pack(opened, tmp_path / "whole", **arguments)
+    calls = []
+    write, writer = packing.write_bytes, packing.ArrayRecordWriter
+
+    def killed(original, *args):
+        calls.append(args)
+        if len(calls) == where + 1:
+            raise Killed
+        return original(*args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(packing, "write_bytes", partial(killed, write))
+        patch.setattr(packing, "ArrayRecordWriter", partial(killed, writer))
+        with pytest.raises(Killed):
+            pack(opened, tmp_path / "part", **arguments)
+    calls.clear()
+    with monkeypatch.context() as patch:
+        patch.setattr(packing, "write_bytes", partial(killed, write))
+        patch.setattr(packing, "ArrayRecordWriter", lambda *a: calls.append(a) or writer(*a))
+        where = -1
+        pack(opened, tmp_path / "part", **arguments)
+    assert files(tmp_path / "part") == files(tmp_path / "whole")
+    again = len(calls)
+    pack(opened, tmp_path / "part", **arguments)  # finished: nothing is done
+    assert len(calls) == again
+
+
+@pytest.mark.slow
+def test_a_process_killed_for_good_goes_on(tmp_path, synthtext):
+    """SIGKILL with workers at it: none stays, and the same command finishes the set."""
+    code = f"""
+from functools import partial
+from ocrjax.packing import DrawnPages, pack
+from ocrjax.synth.config import preset
+from ocrjax.synth.pages import PageSource
+
+def opened():
+    return DrawnPages(PageSource(preset("plain", height=64, width=64), 0, length=60))
+
+if __name__ == "__main__":
+    pack(opened, r"{tmp_path / "out"}", name="pages", stop=60, shard=5, workers=2)
+"""
+    script = tmp_path / "script.py"
+    script.write_text(code)
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    process = subprocess.Popen([sys.executable, script], env=environment)
+    notes = tmp_path / "out" / "packing-train"
+    while not list(notes.glob("[0-9]*.json")) and process.poll() is None:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    time.sleep(0.5)
+    before = len(list(notes.glob("[0-9]*.json")))
+    time.sleep(1)
+    assert before == len(list(notes.glob("[0-9]*.json")))  # nobody works any more
+    assert 1 <= before < 12 and not (tmp_path / "out" / "packed-train.json").exists()
+    subprocess.run([sys.executable, script], env=environment, check=True)
+    assert len(PackedSamples(tmp_path / "out")) == 60
+    assert not notes.exists() and not list((tmp_path / "out").glob("*.part"))
+
+
+def test_other_settings_are_refused(tmp_path, synthtext, photos):
+    train = mixed(tmp_path, synthtext, photos)
+    del train["synth"]
+    with pytest.raises(SourceError, match=r"photos is not packed: .*--mode=pack"):
+        make_batches(config(tmp_path, "packed", **train), seed=1, rows=slice(0, 3))
+    pack_config(config(tmp_path, **train))
+
+    def open_with(seed=1, **changes):
+        changed = {name: {**train[name], **changes.get(name, {})} for name in train}
+        make_batches(config(tmp_path, "packed", **changed), seed=seed, rows=slice(0, 3))
+
+    open_with(photos={"start": 3}, pages={"start": 1, "stop": 3})
+    with pytest.raises(SourceError, match=r"dont_care was \['###'\], is \[''\]"):
+        open_with(photos={"dont_care": ("",)})
+    with pytest.raises(SourceError, match=r"photos: samples from 0 to the end .* from 1 to 9"):
+        open_with(photos={"start": 0})
+    with pytest.raises(SourceError, match=r"pages: samples from 0 to the end .* from 0 to 4"):
+        open_with(pages={"stop": None})
+    with pytest.raises(SourceError, match="seed was 1, is 2"):
+        open_with(seed=2)
+    with pytest.raises(SourceError, match="preset was 'plain', is 'scene'"):
+        open_with(pages={"preset": "scene"})
+    with pytest.raises(SourceError, match="format is 'tar', expected one of raw, packed"):
+        make_batches(config(tmp_path, "tar", **train), seed=1, rows=slice(0, 3))
+    with pytest.raises(PackingError, match=r"packed something else here: start was 1, is 0"):
+        pack_config(config(tmp_path, photos={**train["photos"], "start": 0}))
+    with pytest.raises(PackingError, match="pages have no end"):
+        pack_config(config(tmp_path, pages={**train["pages"], "stop": None}))
+
+
+def test_pages_without_a_folder_are_drawn(tmp_path):
+    train = {"pages": {"kind": "pages", "preset": "plain", "page": {"height": 64, "width": 64}}}
+    assert pack_config(config(tmp_path, **train)) == {"pages": None}
+    source = make_batches(config(tmp_path, "packed", **train), seed=1, rows=slice(0, 3))
+    assert "endless pages (pages)" in source.describe()
+
+
+def test_a_part_can_be_packed(tmp_path, photos):
+    options = SourceOptions("icdar", str(photos), stop=3)
+    pack_source(options, photos / "packed", name="photos")
+    mix = Mix({"photos": options}, seed=0, form="packed")
+    assert mix.lengths == [3]
+    with pytest.raises(SourceError, match="to the end are asked for"):
+        Mix({"photos": SourceOptions("icdar", str(photos))}, seed=0, form="packed")
+    with pytest.raises(IndexError, match="packed are 0 to 2"):
+        mix._samples[0][3]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("packed-train.json", None, "no packed-train.json in it"),
+        ("packed-train.json", "[1]", "what packing wrote"),
+        ("packed-train.json", "{", "what packing wrote"),
+        ("faults-train.jsonl", "{}\n", "what packing wrote"),
+        ("faults-train.jsonl", "", "records and 0 faults"),
+        ("p-train.array_record-00000-of-00001", None, "all files of the packed"),
+        ("p-train.array_record-00000-of-00001", "rubbish", "ArrayRecord file"),
+    ],
+)
+def test_damaged_sets_are_named(tmp_path, photos, name, content, message):
+    pack_source(SourceOptions("icdar", str(photos)), tmp_path / "out", name="p")
+    if content is None:
+        (tmp_path / "out" / name).unlink()
+    else:
+        (tmp_path / "out" / name).write_text(content)
+    with pytest.raises(LabelError, match=message):
+        PackedSamples(tmp_path / "out", root=photos)[0]
+
+
+def test_settings_that_cannot_be(tmp_path, photos):
+    opened = partial(CharacterFolder, photos / "images", photos / "gt", photos / "chars")
+    for changes, message in (
+        ({"workers": -1}, "workers=-1"),
+        ({"shard": 0}, "shard=0"),
+        ({"name": "A b"}, "name 'A b'"),
+        ({"start": 9}, "no sample from start=9"),
+    ):
+        with pytest.raises(PackingError, match=message):
+            pack(opened, tmp_path / "out", **{"name": "p", **changes})
+    assert not (tmp_path / "out").exists()
+
+
+floats = st.floats(-1e6, 1e6, width=32)
+quads = st.lists(floats, min_size=8, max_size=8).map(lambda v: np.reshape(v, (4, 2)))
+texts = st.text(st.characters(exclude_categories=()), max_size=4)
+words = st.builds(
+    Word,
+    quad=quads,
+    text=st.none() | texts,
+    polygon=st.none() | st.lists(st.tuples(floats, floats), min_size=3, max_size=6),
+    care=st.booleans(),
+    characters=st.lists(st.builds(Character, text=texts, quad=quads), max_size=3).map(tuple),
+    line=st.none() | st.integers(0, 300),
+)
+
+
+@given(st.lists(words, max_size=4), st.binary(max_size=40), texts)
+def test_records_read_back(words, image, path):
+    page = Page(5, 5, tuple(words))
+    record = encode_packed(image, page, path)
+    assert decode_packed(record) == (image, page.words, path)
+
+
+@given(st.binary(max_size=60), st.integers(0, 400), st.integers(0, 255))
+def test_hostile_records_are_refused(noise, where, value):
+    record = bytearray(encode_packed(b"abc", Page(5, 5, (word("ab", 1, 2),)), "a.png"))
+    record[where % len(record)] = value
+    for one in (noise, bytes(record), bytes(record[:where])):
+        try:
+            decode_packed(one, name="here")
+        except LabelError as error:
+            assert error.path == "here"
+
+
+def test_examples_of_other_writers():
+    """Numbers that are not packed, fields that are not known, keys that come twice."""
+    numbers = b"\x08\x05\x08\x96\x01"  # 5, 150
+    floats = b"\x0d\0\0\x80\x3f\x0d\0\0\0\x40"  # 1, 2
+    entries = b""
+    for key, field, values in ((b"n", 3, numbers), (b"f", 2, floats)):
+        feature = bytes([field << 3 | 2, len(values)]) + values
+        entry = b"\x0a\x01" + key + b"\x12" + bytes([len(feature)]) + feature + b"\x28\x07"
+        entries += b"\x0a" + bytes([len(entry)]) + entry
+    found = decode_example(b"\x0a" + bytes([len(entries)]) + entries + b"\x15\0\0\0\0")
+    assert found["n"].tolist() == [5, 150] and found["f"].tolist() == [1, 2]
+    values = np.array([0, -1, 2**62, 127, 128])
+    assert (decode_example(encode_example({"x": values}))["x"] == values).all()
+    for bad in (b"\x0a\x05", b"\x0f", b"\x0a\x80\x80", b"\x08" + b"\xff" * 11):
+        with pytest.raises(LabelError, match=r"tf\.train\.Example"):
+            decode_example(bad)
+
+
+def test_a_page_that_cannot_be_drawn_stops_packing(tmp_path):
+    class Broken:
+        def __len__(self):
+            return 3
+
+        def name(self, index):
+            return ""
+
+        def encoded(self, index):
+            raise ImageError("no background")
+
+    with pytest.raises(ImageError, match="no background"):
+        pack(Broken, tmp_path / "out", name="pages")
+
+
+@pytest.mark.skipif(not SHARED.is_dir(), reason="the real photos are not here")
+def test_real_photos(tmp_path):
+    root = SHARED / "icdar2015" / "det_train10"
+    images = next(p for p in (root / "images", root) if p.is_dir() and list(p.glob("*.jpg")))
+    options = SourceOptions("icdar", str(root), images=images.name, characters="")
+    pack_source(options, tmp_path / "out", name="icdar2015")
+    packed, raw = PackedSamples(tmp_path / "out", root=root), open_source(options, seed=0)
+    assert len(packed) == len(raw) == 10
+    for index in range(10):
+        assert packed[index] == raw[index] and packed.name(index) == raw.name(index)
+    assert any(not w.care for w in packed[0].page.words)
