@@ -59,6 +59,7 @@ def get_config() -> ConfigDict:
     config.data.train.photos.kind = "icdar"
     config.data.train.photos.path = root
     config.data.train.photos.stop = 108
+    config.data.train.photos.packed = ""  # folder of the packed set; empty: packed/ in path
     config.data.train.photos.augment = ConfigDict()  # fields of craftjax.augment.AugmentOptions
     config.data.train.photos.augment.rotation = 10.0
     config.data.train.photos.augment.crop = "words"

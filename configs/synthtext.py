@@ -57,6 +57,7 @@ def get_config() -> ConfigDict:
     config.data.train.synthtext = ConfigDict()  # fields of craftjax.sources.SourceOptions
     config.data.train.synthtext.kind = "synthtext"
     config.data.train.synthtext.path = "data/synthtext/SynthText"
+    config.data.train.synthtext.packed = ""  # folder of the packed set; empty: packed/ in path
     config.data.train.synthtext.augment = ConfigDict()  # fields of craftjax.augment.AugmentOptions
     config.data.train.synthtext.augment.crop = "random_resize_crop_synth"
 

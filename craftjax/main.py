@@ -29,8 +29,8 @@ _MODE = flags.DEFINE_enum(
     ["train", "evaluate", "sweep", "pack"],
     "train: train, or go on with a run, and evaluate (the default where the config has an "
     "optimizer). evaluate: score the test pictures at the config's thresholds. sweep: try the "
-    "thresholds of config.sweep in one pass over the pictures and keep the best. pack: pack the data "
-    "sets of config.data.train, for --config.data.format=packed.",
+    "thresholds of config.sweep in one pass over the pictures and keep the best. pack: pack the "
+    "data sets of config.data.train, for --config.data.format=packed.",
 )
 _WORKDIR = flags.DEFINE_string("workdir", None, "Where results go; default exp/<config.name>.")
 _WEIGHTS = flags.DEFINE_string(
