@@ -105,7 +105,7 @@ class Charset:
         Returns:
             int32 of that shape.
         """
-        points = np.asarray(points)
+        points = np.asarray(points, np.int64)
         # The table ends with the last character that the charset knows; all after it is outside.
         return self._table[np.minimum(points, len(self._table) - 1)]
 

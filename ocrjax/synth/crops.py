@@ -206,6 +206,11 @@ class CropSource:
         image = cut(sample.image, quad, height=self.height, width=self.width, margin=self.margin)
         return Crop(image=image, text="".join(c.text for c in characters))
 
+    def texts(self, page: int) -> list[PageText]:
+        """Returns the texts of one page, for callers that choose among them; maybe none."""
+        sample = self.pages[page]
+        return [PageText(sample.image, characters, self) for characters in self._usable(sample)]
+
     def _texts(self, page: int) -> tuple[Sample, list[list[Character]]]:
         kept = self._kept
         if kept is None or kept[0] != page:
@@ -236,6 +241,29 @@ class CropSource:
                 if characters and all(w.care for w in words) and not _stacked(characters):
                     out.append(characters)
         return out
+
+
+class PageText:
+    """A text on a page that can be cut out.
+
+    Attributes:
+        text: what stands there.
+        width: of the crop, without margin and jitter.
+    """
+
+    def __init__(self, image: ByteArray, characters: list[Character], source: CropSource) -> None:
+        self.text = "".join(character.text for character in characters)
+        self._image, self._quad, self._source = image, line_quad(characters), source
+        across, down = self._quad[1] - self._quad[0], self._quad[3] - self._quad[0]
+        self.width = source.height * float(np.hypot(*across) / max(float(np.hypot(*down)), 1.0))
+
+    def cut(self, rng: Rng) -> ByteArray:
+        """Cuts the text out, its corners moved at random; as `CropSource` does."""
+        source = self._source
+        quad = jittered(rng, self._quad, source.jitter)
+        return cut(
+            self._image, quad, height=source.height, width=source.width, margin=source.margin
+        )
 
 
 def _stacked(characters: Sequence[Character]) -> bool:

@@ -1,0 +1,539 @@
+"""Batches for the recogniser: crops as uint8, their widths, and their labels as classes.
+
+`make_batches` gives a source with random access by step: `source[step]` is a function of the
+config, the seed and the step, whoever computes it. So the state of the input is one integer, any
+number of threads or workers (`ocrjax.ahead.iterate`) yields the same batches, and a run goes on
+where it ended on other hardware.
+
+Three modes say how wide a batch is:
+
+* "bucket": as its widest row needs, one of a few widths (`crnnjax.sources.Mix` arranges for rows
+  of about one width); rows keep their aspect, and what they lack repeats their last column.
+* "fixed": all rows are scaled to one size, as deep-text-recognition-benchmark does.
+* "pad": all rows keep their aspect up to one width and are padded to it, as EasyOCR's trainer does.
+
+A network that reads the padding, too, learns another task than one that does not. `width` says how
+much of a row to read: in "bucket" mode the crop, for some crops with padding as a Reader adds it;
+in the other modes all of the row, as the originals do.
+
+Host code: no jax.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import operator
+from collections import Counter
+from collections.abc import Generator, Mapping
+from dataclasses import dataclass, fields
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from crnnjax.augment import PRESETS, AugmentOptions, augment
+from crnnjax.charset import Charset, named
+from crnnjax.labels import LISTED, Rules, reader_widths, steps_needed, width_needed
+from crnnjax.sources import (
+    ROWS,
+    Made,
+    Mix,
+    PageSet,
+    RealSet,
+    SourceOptions,
+    Window,
+    open_set,
+    scale,
+)
+from ocrjax.ahead import STEPS
+from ocrjax.images import ImageError
+from ocrjax.mixing import Drop, DropLog, SourceError, TooManyDropped, counted, fill
+from ocrjax.pages import ByteArray
+from ocrjax.readers.icdar import LabelError
+
+Batch = dict[str, NDArray[Any]]
+"""This host's rows of a batch: `image` uint8 `(b, H, W, 1)`, grey; `width` int32 `(b,)`, how many
+columns of each row are to be read; `label` int32 `(b, max_length)`, classes and then zeros;
+`length` int32 `(b,)`, characters of each label."""
+
+MODES = ("bucket", "fixed", "pad")
+HEIGHTS = (32, 64)
+_PER_PAGE = 8  # crops from one synthetic page
+# Widths of batches in heights: few, because each is a program of its own.
+_BUCKETS = (1, 2, 3, 4, 6, 8, 12)
+_WIDTHS = {"fixed": 100, "pad": 600}  # of deep-text-recognition-benchmark and EasyOCR's trainer
+
+
+@dataclass(frozen=True, slots=True)
+class InputOptions:
+    """The settings of the input: `config.batch_size`, and fields of `config.data`.
+
+    Attributes:
+        batch_size: rows of the batch of all hosts.
+        train: the data sets, by name.
+        charset: a name or a file, as for `crnnjax.charset.named`.
+        case_insensitive: as for `crnnjax.charset.named`.
+        mode: "bucket", "fixed" or "pad".
+        height: of the crops, 32 or 64.
+        widths: that batches may have, rising multiples of 4; of "fixed" and "pad" one. None is
+            1, 2, 3, 4, 6, 8 and 12 times the height; 100 of "fixed", 600 of "pad". Wider crops
+            become narrower.
+        max_length: most characters of a label.
+        empty_labels: whether crops without text are used.
+        features: of the network, which say how many time steps a width has.
+        p_reader_pad: of "bucket": share of crops that are padded as EasyOCR's Reader pads a crop
+            that it reads alone.
+        p_random_pad: of "bucket": share of the others that are padded by as much as there is room
+            for, or less.
+        window: of "bucket": batches that are arranged together.
+        max_dropped: the greatest share of crops that may be dropped because they cannot be read.
+        max_filtered: the greatest share of a data set that the filters may leave out.
+        cache: folder for what is indexed once; None is the user's cache folder.
+
+    Raises:
+        SourceError: a value out of range.
+        CharsetError: no such charset.
+    """
+
+    batch_size: int
+    train: Mapping[str, SourceOptions]
+    charset: str = "en36"
+    case_insensitive: bool | None = None
+    mode: str = "bucket"
+    height: int = 32
+    widths: tuple[int, ...] | None = None
+    max_length: int = 25
+    empty_labels: bool = False
+    features: str = "vgg"
+    p_reader_pad: float = 0.4
+    p_random_pad: float = 0.2
+    window: int = 32
+    max_dropped: float = 0.05
+    max_filtered: float = 0.5
+    cache: str | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("batch_size", "max_length", "window"):
+            if getattr(self, name) < 1:
+                raise SourceError(f"{name} is {getattr(self, name)}, expected 1 or more")
+        if self.mode not in MODES:
+            raise SourceError(f"mode is {self.mode!r}, expected one of {', '.join(MODES)}")
+        if self.height not in HEIGHTS:
+            raise SourceError(f"height is {self.height}, expected 32 or 64")
+        if self.features not in ("vgg", "resnet", "rcnn"):
+            raise SourceError(f"features is {self.features!r}, expected vgg, resnet or rcnn")
+        for name in ("p_reader_pad", "p_random_pad", "max_dropped", "max_filtered"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise SourceError(f"{name} is {getattr(self, name)}, expected a share from 0 to 1")
+        widths: tuple[int, ...] = (_WIDTHS.get(self.mode, 0),)
+        if self.widths is not None:
+            widths = tuple(self.widths)
+        elif self.mode == "bucket":
+            widths = tuple(times * self.height for times in _BUCKETS)
+        object.__setattr__(self, "widths", widths)
+        rising = all(low < high for low, high in pairwise(widths))
+        if not widths or not rising or any(w < 8 or w % 4 or w > 8192 for w in widths):
+            raise SourceError(f"widths are {widths}, expected rising multiples of 4 from 8 to 8192")
+        if self.mode != "bucket" and len(widths) != 1:
+            raise SourceError(f"widths are {widths}, expected one for mode {self.mode}")
+        object.__setattr__(self, "case_insensitive", self.rules.charset.case_insensitive)
+
+    @property
+    def rules(self) -> Rules:
+        """Which crops can be used."""
+        charset = named(self.charset, case_insensitive=self.case_insensitive)
+        assert self.widths is not None
+        return Rules(
+            charset,
+            self.height,
+            self.widths[-1],
+            fixed=self.mode != "bucket",
+            max_length=self.max_length,
+            empty=self.empty_labels,
+            features=self.features,
+        )
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> InputOptions:
+        """Reads an experiment's config.
+
+        Args:
+            config: `batch_size`, and `data` with `train`: for each data set, by name, fields of
+                `SourceOptions`, `augment` being one of `crnnjax.augment.PRESETS` or fields of
+                `AugmentOptions`; and other fields of this class. `data` may hold fields of others.
+                Where there is `model.features`, it is taken.
+
+        Raises:
+            SourceError: what is missing, unknown or out of range; the field is named.
+        """
+        for name in ("batch_size", "data"):
+            if name not in config:
+                raise SourceError(f"config.{name} is missing")
+        data = _plain(config["data"])
+        if "train" not in data:
+            raise SourceError("config.data.train is missing: the data sets to train on, by name")
+        sources = {}
+        for name, values in data["train"].items():
+            where = f"config.data.train.{name}"
+            values = {key: _plain(value) for key, value in values.items()}
+            values["augment"] = _augmentation(values.get("augment", "none"), f"{where}.augment")
+            sources[name] = fill(SourceOptions, values, where)
+        known = {one.name for one in fields(cls)} - {"batch_size", "train"}
+        for name in set(data) - known - {"train"}:
+            if near := difflib.get_close_matches(name, known - set(data), 1, cutoff=0.8):
+                raise SourceError(f"config.data.{name} is not known: did you mean {near[0]}?")
+        values = {name: _plain(data[name]) for name in known & set(data)}
+        model = _plain(config["model"]) if "model" in config else {}
+        if "features" in model:
+            values["features"] = model["features"]
+        values |= {"batch_size": config["batch_size"], "train": sources}
+        options: InputOptions = fill(cls, values, "config.data")
+        return options
+
+
+class Built(NamedTuple):
+    """A batch and what came up while it was made.
+
+    Attributes:
+        batch: the arrays.
+        names: of its rows' crops.
+        drops: crops that could not be read, in the order in which they were met.
+    """
+
+    batch: Batch
+    names: list[str]
+    drops: list[Drop]
+
+
+class BatchSource:
+    """Batches by step; see `make_batches`.
+
+    Attributes:
+        options: the settings.
+        charset: of the labels.
+        widths: that batches may have, rising.
+        log: what was left out and dropped so far.
+    """
+
+    def __init__(
+        self, options: InputOptions, *, seed: int, rows: slice, workdir: str | Path | None = None
+    ) -> None:
+        self.options, self.seed = options, operator.index(seed)
+        start, stop = rows.start or 0, rows.stop
+        if self.seed < 0:
+            raise SourceError(f"seed is {seed}, expected 0 or more")
+        if stop is None or rows.step not in (None, 1) or not 0 <= start < stop:
+            raise SourceError(f"rows is {rows}, expected slice(first, after the last)")
+        if stop > options.batch_size:
+            raise SourceError(f"rows is {rows}, beyond config.batch_size: {options.batch_size}")
+        if not options.train:
+            raise SourceError("no data set to train on: expected one or more in config.data.train")
+        self.rows = slice(start, stop)
+        self._rules = rules = options.rules
+        self.charset: Charset = rules.charset
+        assert options.widths is not None
+        self.widths = options.widths
+        self._names = list(options.train)
+        self._options = list(options.train.values())
+        self._sets = [
+            open_set(
+                one,
+                rules,
+                name=name,
+                # Several sets of pages are different pages.
+                seed=int(np.random.SeedSequence([self.seed, number]).generate_state(1)[0]),
+                most=options.max_filtered,
+                cache=options.cache,
+            )
+            for number, (name, one) in enumerate(options.train.items())
+        ]
+        self._mix = Mix(
+            self._sets,
+            [one.ratio for one in self._options],
+            seed=self.seed,
+            rows=options.batch_size,
+            batches=options.window if options.mode == "bucket" else 1,
+            widths=self.widths,
+            rules=rules,
+            p_reader_pad=options.p_reader_pad,
+        )
+        name = "dropped.jsonl" if not start else f"dropped-{start}.jsonl"
+        path = None if workdir is None else Path(workdir) / name
+        self.log = DropLog(path, most=options.max_dropped)
+        self._bad: dict[tuple[int, int], Drop] = {}
+        for one in self._sets:
+            if isinstance(one, RealSet):
+                self.log.note(one.filtered.drops)
+                for reason, count in one.filtered.counts.items():
+                    self.log.counts[reason] += max(0, count - LISTED)
+
+    def __len__(self) -> int:
+        """There is no end; Grain wants to know one."""
+        return STEPS
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Files are opened anew in the worker, which writes nothing.
+        return _reopen, (self.options, self.seed, self.rows)
+
+    def __getitem__(self, step: int) -> Batch:
+        """Returns this host's rows of the batch of a step, and notes what was dropped.
+
+        Raises:
+            IndexError: a step that is negative.
+            TooManyDropped: more crops were dropped than `max_dropped`.
+        """
+        with self.noting():
+            return self.note(self.build(step))
+
+    def width(self, step: int) -> int:
+        """Returns how wide the batch of a step is, without making it."""
+        window, at = self._window(step)
+        return int(window.buckets[at])
+
+    def build(self, step: int) -> Built:
+        """Makes the batch of a step and notes nothing, so that threads and workers may do it."""
+        window, at = self._window(step)
+        order, bucket = window.order[at], int(window.buckets[at])
+        count = self.rows.stop - self.rows.start
+        height = self.options.height
+        batch: Batch = {
+            "image": np.empty((count, height, bucket, 1), np.uint8),
+            "width": np.empty(count, np.int32),
+            "label": np.zeros((count, self.options.max_length), np.int32),
+            "length": np.empty(count, np.int32),
+        }
+        built = Built(batch, [], [])
+        made = self._cut_pages(step, window, order, bucket)
+        first = operator.index(step) * self.options.batch_size
+        for row, rank in enumerate(range(self.rows.start, self.rows.stop)):
+            rng = np.random.default_rng([self.seed, ROWS, first + rank])
+            done = made.get(rank) or self._row(rng, window, order, rank, bucket, built.drops)
+            image, width, classes, name = self._fit(rng, done, window, order, rank, bucket)
+            batch["image"][row, :, :, 0] = image
+            batch["width"][row] = width
+            batch["label"][row, : len(classes)] = classes
+            batch["length"][row] = len(classes)
+            built.names.append(name)
+        return built
+
+    def note(self, built: Built) -> Batch:
+        """Counts and names what was dropped; returns the batch.
+
+        Raises:
+            TooManyDropped: more crops were dropped than `max_dropped`.
+        """
+        self.log.add(built.drops, used=len(built.names))
+        return built.batch
+
+    @contextlib.contextmanager
+    def noting(self) -> Generator[None, None, None]:
+        """Names what an error on the way was about, too."""
+        try:
+            yield
+        except TooManyDropped as error:
+            self.log.note(error.drops)
+            raise
+
+    def batch_names(self, step: int) -> list[str]:
+        """Returns the names of this host's rows of a batch; makes the batch again to know them."""
+        return self.build(step).names
+
+    def describe(self) -> str:
+        """Lines for the start of a run: charset, data sets, what is not used of them, widths."""
+        lines = [f"charset {self.charset.name} ({self.charset.digest}): {self.charset.describe()}"]
+        for name, one, crops, share in zip(
+            self._names, self._options, self._sets, self._mix.shares, strict=True
+        ):
+            what = (
+                f"{crops.filtered.summary()} ({one.kind} {one.path})"
+                if isinstance(crops, RealSet)
+                else f"endless {one.kind}"
+            )
+            lines.append(f"{name}: {what}, {share / 10:g} % of the batches")
+        if self.options.mode == "bucket":
+            window = self._mix.window(0)
+            found = Counter(window.buckets.tolist())
+            parts = [f"{w}: {found[w] / len(window.buckets):.0%}" for w in sorted(found)]
+            read = window.inner[window.order].sum(axis=1) / self.options.batch_size
+            idle = 1 - float(read.sum() / window.buckets.sum())
+            lines.append(
+                f"widths of the first {len(window.buckets)} batches: {', '.join(parts)}; "
+                f"{idle:.0%} of the columns are padding"
+            )
+        return "\n".join(lines)
+
+    def close(self) -> None:
+        """Lets go of the files; the source cannot be used any more."""
+        self._sets = []
+        self._mix.sets = []
+
+    def _window(self, step: int) -> tuple[Window, int]:
+        step = operator.index(step)
+        if not 0 <= step < STEPS:
+            raise IndexError(f"step {step}: expected 0 to {STEPS - 1}")
+        number, at = divmod(step, self._mix.batches)
+        return self._mix.window(number), at
+
+    def _cut_pages(
+        self, step: int, window: Window, order: NDArray[np.intp], bucket: int
+    ) -> dict[int, _Crop]:
+        """Makes the rows that are cut from synthetic pages: each page once."""
+        made: dict[int, _Crop] = {}
+        for one, crops in enumerate(self._sets):
+            if not isinstance(crops, PageSet):
+                continue
+            ranks = np.flatnonzero(window.which[order] == one).tolist()
+            most = -(-self.options.batch_size // _PER_PAGE)  # pages of a step
+            for begin in range(0, len(ranks), _PER_PAGE):
+                mine = ranks[begin : begin + _PER_PAGE]
+                if mine[-1] < self.rows.start or mine[0] >= self.rows.stop:
+                    continue
+                page = operator.index(step) * most + begin // _PER_PAGE
+                wanted = [
+                    (
+                        np.random.default_rng([crops.seed, ROWS, page, rank]),
+                        self._kind(window, order, rank),
+                    )
+                    for rank in mine
+                ]
+                for rank, done in zip(mine, crops.draw(page, wanted, bucket), strict=True):
+                    name = f"page {page} of {self._names[one]}, seed {crops.seed}"
+                    made[rank] = _Crop(one, None, done, name)
+        return made
+
+    def _kind(self, window: Window, order: NDArray[np.intp], rank: int) -> int | None:
+        return int(window.number[order[rank]]) if self.options.mode == "bucket" else None
+
+    def _row(
+        self,
+        rng: np.random.Generator,
+        window: Window,
+        order: NDArray[np.intp],
+        rank: int,
+        bucket: int,
+        drops: list[Drop],
+    ) -> _Crop:
+        """Reads or draws a row's crop; for one that cannot be read the next of the batch stands."""
+        dropped: list[Drop] = []
+        for again in range(len(order)):
+            position = int(order[(rank + again) % len(order)])
+            one = int(window.which[position])
+            crops, number = self._sets[one], int(window.number[position])
+            if isinstance(crops, PageSet):
+                continue
+            if not isinstance(crops, RealSet):
+                kind = self._kind(window, order, (rank + again) % len(order))
+                drops.extend(dropped)
+                name = f"a word of {self._names[one]}"
+                return _Crop(one, None, crops.draw(rng, kind, bucket), name)
+            known = self._bad.get((one, number))
+            if known is None:
+                try:
+                    image = crops.picture(number)
+                except (ImageError, LabelError) as error:
+                    known = Drop(
+                        self._names[one], number, crops.crop_name(number), "picture", str(error)
+                    )
+                    self._bad[one, number] = known
+                else:
+                    drops.extend(dropped)
+                    done = Made(image, crops.classes(number))
+                    return _Crop(one, number, done, crops.crop_name(number))
+            dropped.append(known)
+        reasons = Counter({(d.source, d.index): d.reason for d in dropped}.values())
+        raise TooManyDropped(
+            f"none of {len(dropped)} crops of a batch can be read; the last is "
+            f"{dropped[-1].error}\n{counted(reasons)}",
+            dropped,
+        )
+
+    def _fit(
+        self,
+        rng: np.random.Generator,
+        crop: _Crop,
+        window: Window,
+        order: NDArray[np.intp],
+        rank: int,
+        bucket: int,
+    ) -> tuple[ByteArray, int, NDArray[np.int32], str]:
+        """Scales, augments and pads a crop."""
+        options = self._options[crop.one]
+        image, classes = crop.made
+        height, mode = self.options.height, self.options.mode
+        chance = rng.random(4).tolist()
+        own = max(1, -(-image.shape[1] * height // image.shape[0]))
+        inner = bucket if mode == "fixed" else min(own, bucket)
+        image = scale(image, height, inner, options.resize, chance[0])
+        image = augment(rng, image, options.augment)
+        width = bucket
+        if mode == "bucket":
+            steps = int(steps_needed(classes, np.array([len(classes)]))[0])
+            needed = int(width_needed(steps, features=self.options.features))
+            width = max(inner, needed)
+            if crop.number is None:
+                # What a synthetic crop is padded to does not count when batches are arranged.
+                if chance[1] < self.options.p_reader_pad:
+                    reader = int(reader_widths(np.array([[height, inner]]), height)[0])
+                    width = max(width, reader)
+            else:
+                width = max(width, int(window.width[order[rank]]))
+            if chance[2] < self.options.p_random_pad:
+                width += int(chance[3] * (bucket - min(width, bucket) + 1))
+            width = min(width, bucket)
+        if inner < bucket:
+            padded = np.empty((height, bucket), np.uint8)
+            padded[:, :inner] = image
+            padded[:, inner:] = image[:, -1:]
+            image = padded
+        return image, width, classes, crop.name
+
+
+class _Crop(NamedTuple):
+    """A row's crop, the data set that it is of, its number where it was read, and its name."""
+
+    one: int
+    number: int | None
+    made: Made
+    name: str
+
+
+def make_batches(
+    config: Mapping[str, Any], *, seed: int, rows: slice, workdir: str | Path | None = None
+) -> BatchSource:
+    """Opens the data sets of an experiment.
+
+    Args:
+        config: as `InputOptions.from_config` reads it.
+        seed: whole number; what is drawn at random depends on it, and on the step.
+        rows: which rows of each batch this host needs (`ocrjax.runtime.mesh.host_rows`).
+        workdir: where `dropped.jsonl` names the crops that are not used (of those that the filters
+            leave out the first thousand of each reason); a host whose first row is not 0 writes
+            `dropped-ROW.jsonl`. None writes neither.
+
+    Raises:
+        SourceError: a setting that cannot be, or a data set of which too little can be used.
+        CharsetError: a charset that cannot be.
+        LabelError: a data set that cannot be read.
+    """
+    return BatchSource(InputOptions.from_config(config), seed=seed, rows=rows, workdir=workdir)
+
+
+def _augmentation(value: Any, where: str) -> AugmentOptions:
+    if isinstance(value, str):
+        if value not in PRESETS:
+            raise SourceError(f"{where} is {value!r}, expected one of {', '.join(PRESETS)}")
+        return PRESETS[value]
+    options: AugmentOptions = fill(AugmentOptions, _plain(value), where)
+    return options
+
+
+def _plain(value: Any) -> Any:
+    """Turns sections of a ConfigDict into dicts."""
+    return dict(value.items()) if hasattr(value, "items") else value
+
+
+def _reopen(options: InputOptions, seed: int, rows: slice) -> BatchSource:
+    return BatchSource(options, seed=seed, rows=rows)
