@@ -1,0 +1,359 @@
+"""Recognisers as networks of EasyOCR, and the proof that a Reader reads with them what we read."""
+
+from __future__ import annotations
+
+import keyword
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from crnnjax.charset import Charset
+from crnnjax.convert import to_state_dict
+from crnnjax.metrics import TextScores, score_texts
+from crnnjax.models import options_of
+from crnnjax.recogniser import Recogniser
+from crnnjax.resize import as_grey, easyocr_width, level_crop, pad_crop, scale_crop
+from ocrjax.easyocr_rules import LANGUAGES, installed_module, name_fault, network_yaml
+from ocrjax.easyocr_run import run_easyocr
+from ocrjax.pages import ByteArray, FloatArray
+from ocrjax.torch_io import save_weights
+
+PAGE = 16
+"""So many crops a Reader with a GPU is taken to read at a time, all padded to the widest."""
+MAX_BYTES = 1 << 29
+"""Logits and inputs of EasyOCR that are compared; of the crops after that the texts alone."""
+_MODULE = Path(__file__).with_name("plugin.py")
+
+
+class ExportError(ValueError):
+    """What cannot become a network of EasyOCR; the message says why and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plugin:
+    """A network of EasyOCR as files in one folder.
+
+    Attributes:
+        name: of the network: `easyocr.Reader(..., recog_network=name)`.
+        folder: with `name.pth`, `name.yaml`, `name.py` and `README.txt`.
+        languages: that a Reader may ask for.
+    """
+
+    name: str
+    folder: Path
+    languages: tuple[str, ...]
+
+    @property
+    def weights(self) -> Path:
+        """The state dict, each name with the prefix `module.`."""
+        return self.folder / f"{self.name}.pth"
+
+    @property
+    def network(self) -> tuple[Path, Path]:
+        """Settings and module, which lie in another folder of EasyOCR than the weights."""
+        return self.folder / f"{self.name}.yaml", self.folder / f"{self.name}.py"
+
+
+def check_name(name: str) -> None:
+    """Refuses names that EasyOCR cannot load a network by.
+
+    Raises:
+        ExportError: says why.
+    """
+    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name) or keyword.iskeyword(name):
+        raise ExportError(
+            f"the name {name!r}: expected one of a Python module, letters, digits and _ "
+            "(--name NAME)"
+        )
+    fault = name_fault(name)
+    if fault is None and (other := installed_module(name)):
+        fault = f"{other} is installed under this name and would be imported instead"
+    if fault:
+        raise ExportError(f"the name {name!r}: {fault}; choose another (--name NAME)")
+
+
+def write_plugin(
+    folder: str | Path,
+    variables: Mapping[str, Any],
+    *,
+    name: str,
+    charset: Charset,
+    height: int,
+    languages: Sequence[str] = ("en",),
+) -> Plugin:
+    """Writes the files of a network of EasyOCR.
+
+    Args:
+        folder: takes them; made as needed, files of the same names are replaced.
+        variables: of `crnnjax.models.CRNN`.
+        name: of the network.
+        charset: the characters of its classes.
+        height: of the pictures that it sees.
+        languages: codes that a Reader may ask for; EasyOCR must have a file of their characters.
+
+    Raises:
+        ExportError: a name, language, height or charset that EasyOCR cannot work with.
+    """
+    check_name(name)
+    options = options_of(variables)
+    if charset.num_classes != options["num_classes"]:
+        raise ExportError(
+            f"the network has {options['num_classes']} classes, but charset {charset.name!r} makes "
+            f"{charset.num_classes} ({len(charset.characters)} characters and the blank): name the "
+            "charset that it was trained with"
+        )
+    if unknown := [code for code in languages if code not in LANGUAGES]:
+        raise ExportError(
+            f"EasyOCR has no language {unknown[0]!r}; it has {', '.join(sorted(LANGUAGES))}. The "
+            "language only has to be one of these: read are the characters of the charset"
+        )
+    if height < 32 or not languages:
+        raise ExportError(f"height {height}, languages {list(languages)}: expected 32 and one")
+    plugin = Plugin(name, Path(folder), tuple(languages))
+    save_weights(plugin.weights, to_state_dict(variables))
+    params = {
+        "input_channel": 1,
+        "output_channel": options["channels"],
+        "hidden_size": options["hidden"],
+        "features": options["features"],
+        "sequence": options["sequence"],
+        "transform": options["transform"],
+    }
+    settings, module = plugin.network
+    text = network_yaml(
+        "".join(charset.characters), height=height, languages=plugin.languages, params=params
+    )
+    settings.write_text(text, encoding="utf-8", newline="\n")
+    module.write_bytes(_MODULE.read_bytes())
+    write_readme(plugin, height=height, checked=None)
+    return plugin
+
+
+def write_readme(plugin: Plugin, *, height: int, checked: str | None) -> None:
+    """Writes `README.txt`: how to use the network, and what `check_plugin` found, if it ran."""
+    name, languages = plugin.name, list(plugin.languages)
+    warning = ""
+    if height != 64:
+        warning = f"""
+This network reads pictures {height} pixels high. EasyOCR keeps that number once for all Readers of
+a process, so make no other Reader in the same process: EasyOCR's own networks need 64.
+"""
+    (plugin.folder / "README.txt").write_text(
+        f"""{name}: a recogniser for EasyOCR, made by ocrjax.
+
+Put {name}.pth into ~/.EasyOCR/model and {name}.yaml and {name}.py into ~/.EasyOCR/user_network
+(`ocrjax export easyocr ... --install` does it), then:
+
+    import easyocr
+    reader = easyocr.Reader({languages}, recog_network="{name}")
+    print(reader.readtext("photo.jpg"))
+
+On a CPU EasyOCR rounds the weights of its LSTM and linear layers to int8, which can cost accuracy;
+quantize=False as an argument of Reader leaves them as they are.
+{warning}
+{checked or "Not checked in EasyOCR yet: ocrjax export easyocr ... --check"}
+""",
+        encoding="utf-8",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """One way of reading the crops.
+
+    Attributes:
+        name: of it.
+        texts: what was read.
+        base: name of the way that should give the same texts; None where it need not.
+    """
+
+    name: str
+    texts: tuple[str, ...]
+    base: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """What EasyOCR and ours read in the same crops.
+
+    Attributes:
+        truth: what stands there.
+        readings: the ways of reading.
+        compared: how many crops' logits were compared.
+        same_inputs: of these, how many inputs of the network were the same to the last bit.
+        logits: the largest difference of a logit where they were.
+        largest: the largest logit.
+        versions: of easyocr and torch.
+    """
+
+    truth: tuple[str, ...]
+    readings: tuple[Reading, ...]
+    compared: int
+    same_inputs: int
+    logits: float
+    largest: float
+    versions: dict[str, str]
+
+    def faults(self) -> list[str]:
+        """Why the export is not good; empty if it is.
+
+        Logits must be within 1e-3 (and 1e-5 of the largest), and all texts the same but for one in
+        a thousand, for ties.
+        """
+        out = []
+        allowed = max(1e-3, 1e-5 * self.largest)
+        if not self.logits <= allowed:
+            out.append(f"logits differ by {self.logits:.3g}, expected at most {allowed:.3g}")
+        if self.same_inputs < 0.999 * self.compared:
+            out.append(
+                f"{self.compared - self.same_inputs} of {self.compared} crops come to the network "
+                "otherwise than ours: another version of OpenCV or Pillow resizes them?"
+            )
+        for reading, base in self._pairs():
+            other = _different(reading.texts, base.texts)
+            if len(other) > len(self.truth) / 1000:
+                index = other[0]
+                out.append(
+                    f"{reading.name!r} differs from {base.name!r} in {len(other)} of "
+                    f"{len(self.truth)} crops, such as {reading.texts[index]!r} and "
+                    f"{base.texts[index]!r}"
+                )
+        return out
+
+    def table(self) -> str:
+        """Where the ways part, and what that does to word accuracy."""
+        versions = f"EasyOCR {self.versions['easyocr']}, torch {self.versions['torch']}"
+        lines = [
+            f"{len(self.truth)} crops, {versions}",
+            f"{'':44} same texts  accuracy  alphanumeric",
+        ]
+        bases = {reading.name: base for reading, base in self._pairs()}
+        (plain,) = (reading for reading in self.readings if reading.name == "EasyOCR, float32")
+        for reading in self.readings:
+            base = bases.get(reading.name, plain)
+            same = len(self.truth) - len(_different(reading.texts, base.texts))
+            scores = self.scores(reading)
+            lines.append(
+                f"{reading.name:44} {same:6}{'  =  ' if reading.name in bases else '     '}"
+                f"{scores.accuracy().value:8.4f}  {scores.alnum_accuracy().value:12.4f}"
+            )
+        lines += [
+            "same texts: = as the way above it, else as EasyOCR in float32",
+            f"inputs: {self.same_inputs} of {self.compared} the same to the last bit; logits there "
+            f"at most {self.logits:.2g} apart (values up to {self.largest:.3g})",
+        ]
+        return "\n".join(lines)
+
+    def scores(self, reading: Reading) -> TextScores:
+        """How well one way reads."""
+        return score_texts(self.truth, reading.texts)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return {
+            "crops": len(self.truth),
+            **self.versions,
+            "faults": self.faults(),
+            "compared": self.compared,
+            "same_inputs": self.same_inputs,
+            "logits": self.logits,
+            "largest_logit": self.largest,
+            "ways": {
+                reading.name: {
+                    **self.scores(reading).to_dict(),
+                    "same_as": reading.base,
+                }
+                for reading in self.readings
+            },
+        }
+
+    def _pairs(self) -> list[tuple[Reading, Reading]]:
+        by_name = {reading.name: reading for reading in self.readings}
+        return [(reading, by_name[reading.base]) for reading in self.readings if reading.base]
+
+
+def check_plugin(
+    plugin: Plugin,
+    recogniser: Recogniser,
+    crops: Sequence[tuple[ByteArray, str]],
+    *,
+    python: str | Path | None = None,
+) -> Check:
+    """Reads crops with the files in a real `easyocr.Reader`, and with ours.
+
+    Args:
+        plugin: the files as written.
+        recogniser: ours.
+        crops: pictures, RGB or grey, and what stands there.
+        python: an interpreter that has EasyOCR; default this one.
+
+    Raises:
+        EasyOcrError: EasyOCR cannot be run, or cannot load the files.
+        ExportError: there are no crops.
+    """
+    if not crops:
+        raise ExportError("no crops to check with")
+    greys = [as_grey(image) for image, _ in crops]
+    truth = tuple(recogniser.charset.fold(text) for _, text in crops)
+    job = {
+        "task": "recognise",
+        "name": plugin.name,
+        "languages": list(plugin.languages),
+        "models": str(plugin.folder.resolve()),
+        "networks": str(plugin.folder.resolve()),
+        "max_bytes": MAX_BYTES,
+        "page": PAGE,
+    }
+    result, arrays = run_easyocr(job, greys, python=python)
+    theirs = {name: tuple(texts) for name, (texts, _) in result["found"].items()}
+
+    def ours(**options: Any) -> tuple[str, ...]:
+        return tuple(reading.text for reading in recogniser.read(greys, **options))
+
+    second = "with a second look at dull crops"
+    readings = (
+        Reading("ours, with true widths", ours(resize="bucket")),
+        Reading("ours, as EasyOCR resizes and pads", ours(resize="easyocr", contrast_threshold=0)),
+        Reading("EasyOCR, float32", theirs["plain"], "ours, as EasyOCR resizes and pads"),
+        Reading(f"ours, {second}", ours(resize="easyocr")),
+        Reading(f"EasyOCR, {second}", theirs["contrast"], f"ours, {second}"),
+        Reading(f"EasyOCR, {PAGE} padded to the widest (GPU)", theirs["page"]),
+        Reading("EasyOCR, int8 (its default on a CPU)", theirs["int8"]),
+    )
+    versions = {name: str(result[name]) for name in ("easyocr", "torch")}
+    return Check(truth, readings, *_compare(recogniser, greys, arrays), versions)
+
+
+def _compare(
+    recogniser: Recogniser, greys: Sequence[ByteArray], arrays: Mapping[str, np.ndarray]
+) -> tuple[int, int, float, float]:
+    """Inputs and logits of EasyOCR against ours: compared, same inputs, difference, largest."""
+    count = len(arrays["steps"])
+    if not count:
+        return 0, 0, float("nan"), float("nan")
+    height = recogniser.height
+    ends = np.cumsum([rows * columns for rows, columns in arrays["sizes"]])
+    inputs = np.split(arrays["inputs"], ends[:-1])
+    logits: list[FloatArray] = np.split(arrays["logits"], np.cumsum(arrays["steps"])[:-1])
+    same, worst, largest = 0, 0.0, 0.0
+    for start in range(0, count, 256):
+        part = slice(start, min(start + 256, count))
+        mine = recogniser.logits(greys[part], resize="easyocr")
+        for index, scores in zip(range(part.start, part.stop), mine, strict=True):
+            grey = greys[index]
+            width = easyocr_width(grey.shape[0], grey.shape[1], height)
+            seen = pad_crop(level_crop(scale_crop(grey, height), height), width)
+            if not np.array_equal(seen.ravel(), inputs[index]):
+                continue
+            same += 1
+            worst = max(worst, float(np.abs(scores - logits[index]).max()))
+            largest = max(largest, float(np.abs(scores).max()))
+    return count, same, worst, largest
+
+
+def _different(one: Sequence[str], two: Sequence[str]) -> list[int]:
+    return [index for index, (a, b) in enumerate(zip(one, two, strict=True)) if a != b]

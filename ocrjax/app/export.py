@@ -1,0 +1,274 @@
+"""make a run's network one that EasyOCR loads, check it there, and install it."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from ocrjax.easyocr_install import install
+from ocrjax.easyocr_rules import network_folder
+from ocrjax.images import ImageError, find_images, read_image
+from ocrjax.pages import ByteArray, Sample
+from ocrjax.weights import easyocr_model_folder, find_weights
+
+
+class ExportError(ValueError):
+    """What cannot be exported as asked; the message says what to do."""
+
+
+class Check(Protocol):
+    """What a check in EasyOCR found."""
+
+    def faults(self) -> list[str]:
+        """Why the export is not good; empty if it is."""
+
+    def table(self) -> str:
+        """For people."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+
+
+@dataclass(frozen=True, slots=True)
+class Export:
+    """Files that are written, and what may be done with them.
+
+    Attributes:
+        places: where each file goes in EasyOCR's folders.
+        check: reads or finds with them in EasyOCR.
+        note: writes the README anew with what a check found.
+        usage: lines of Python.
+    """
+
+    places: dict[Path, Path]
+    check: Callable[[], Check]
+    note: Callable[[str], None]
+    usage: str
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the command's arguments."""
+    parser.add_argument("target", choices=("easyocr",), help="the program to export to")
+    parser.add_argument(
+        "source",
+        metavar="RUN",
+        help="the folder of a run of crnnjax or craftjax, an Orbax checkpoint, a .pth or "
+        ".safetensors file, or a name",
+    )
+    parser.add_argument("--name", help="of the network in EasyOCR (default: that of RUN)")
+    parser.add_argument("--out", metavar="DIR", help="default: exp/easyocr/NAME")
+    parser.add_argument(
+        "--force", action="store_true", help="replace files that are there, also with --install"
+    )
+    parser.add_argument(
+        "--install", action="store_true", help="put the files into EasyOCR's folders, too"
+    )
+    parser.add_argument(
+        "--check",
+        action="store_true",
+        help="load the files in a real EasyOCR and compare; exit status 1 and no installation if "
+        "it does not give the same",
+    )
+    parser.add_argument(
+        "--easyocr-python", metavar="PATH", help="interpreter that has EasyOCR (default: this one)"
+    )
+    parser.add_argument(
+        "--count", type=int, help="crops or photos to check with (default: 200 or 20)"
+    )
+    group = parser.add_argument_group("recogniser")
+    group.add_argument(
+        "--languages",
+        default="en",
+        help="that a Reader may ask for, with commas (default: %(default)s)",
+    )
+    group.add_argument("--charset", help="name or file; default: that of the run or the weights")
+    group.add_argument("--height", type=int, help="of the pictures; default: as for --charset")
+    group.add_argument(
+        "--crops",
+        metavar="PATH",
+        help="to check with: a labels.tsv, a folder with a labels.csv, or an LMDB (default: those "
+        "that the run is judged on)",
+    )
+    group = parser.add_argument_group("detector")
+    group.add_argument(
+        "--photos",
+        metavar="PATH",
+        help="to check with: a picture or a folder (default: those that the run is judged on)",
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Exports; returns 1 if EasyOCR does not give the same as ours."""
+    source = find_weights(arguments.source)
+    name = arguments.name or source.resolve().stem
+    folder = Path(arguments.out or Path("exp/easyocr") / name)
+    if not arguments.force:
+        taken = [str(path) for path in folder.glob(f"{name}.*")]
+        if taken:
+            raise ExportError(f"{', '.join(taken)}: there already; --force replaces")
+    variables = _load(source)
+    if "basenet" in variables["params"] or "conv_cls" in variables["params"]:
+        export = _export_detector(arguments, source, variables, name, folder)
+    else:
+        export = _export_recogniser(arguments, source, variables, name, folder)
+    written = ", ".join(path.name for path in export.places)
+    print(f"{folder}: {written}, README.txt")
+    if arguments.check:
+        print("reading the same with EasyOCR and with ours ...", flush=True)
+        found = export.check()
+        print(found.table())
+        _write_json(folder / "check.json", found.to_dict())
+        faults = found.faults()
+        verdict = (
+            "EasyOCR does the same as ours" if not faults else "NOT GOOD: " + "; ".join(faults)
+        )
+        export.note(f"Checked: {verdict}.\n\n{found.table()}")
+        print(verdict)
+        if faults:
+            print("not installed" if arguments.install else "do not use it")
+            return 1
+    if arguments.install:
+        install({source: target for source, target in export.places.items()}, force=arguments.force)
+        print("installed:", *map(str, export.places.values()), sep="\n  ")
+    print(export.usage)
+    return 0
+
+
+def _load(source: Path) -> dict[str, Any]:
+    from ocrjax.runtime.checkpoints import load_variables
+    from ocrjax.torch_io import load_weights
+
+    if source.is_dir():
+        return load_variables(source)
+    state = load_weights(source)
+    if any(key.startswith("basenet.") for key in state):
+        from craftjax import convert as craft
+
+        return craft.from_state_dict(state)
+    from crnnjax import convert as crnn
+
+    return crnn.from_state_dict(state)[0]
+
+
+def _export_recogniser(
+    arguments: argparse.Namespace,
+    source: Path,
+    variables: Mapping[str, Any],
+    name: str,
+    folder: Path,
+) -> Export:
+    from crnnjax.export import check_plugin, write_plugin, write_readme
+    from crnnjax.recogniser import Recogniser
+
+    recogniser = Recogniser.from_weights(source, charset=arguments.charset, height=arguments.height)
+    plugin = write_plugin(
+        folder,
+        variables,
+        name=name,
+        charset=recogniser.charset,
+        height=recogniser.height,
+        languages=tuple(code for code in arguments.languages.split(",") if code),
+    )
+    networks = network_folder()
+    places = {plugin.weights: easyocr_model_folder() / plugin.weights.name}
+    places |= {path: networks / path.name for path in plugin.network}
+
+    def check() -> Check:
+        crops = _crops(arguments.crops, source, arguments.count or 200)
+        return check_plugin(plugin, recogniser, crops, python=arguments.easyocr_python)
+
+    return Export(
+        places,
+        check,
+        lambda found: write_readme(plugin, height=recogniser.height, checked=found),
+        f'  reader = easyocr.Reader({list(plugin.languages)}, recog_network="{name}")\n'
+        '  reader.readtext("photo.jpg")',
+    )
+
+
+def _crops(path: str | None, source: Path, count: int) -> list[tuple[ByteArray, str]]:
+    """Crops with their texts, evenly from all there are; those that cannot be read are left out."""
+    from crnnjax.labels import open_crops
+
+    if path is None:
+        raise ExportError(f"{source}: name crops to check with (--crops PATH)")
+    place = Path(path)
+    kind = "tsv" if place.is_file() else "lmdb" if (place / "data.mdb").is_file() else "csv"
+    crops = open_crops(kind, place)
+    out = []
+    for index in _spread(len(crops), count):
+        try:
+            out.append((crops[index].image(), crops[index].text))
+        except ImageError as error:
+            print(f"left out: {error}")
+    return out
+
+
+def _export_detector(
+    arguments: argparse.Namespace,
+    source: Path,
+    variables: Mapping[str, Any],
+    name: str,
+    folder: Path,
+) -> Export:
+    from craftjax.detector import Detector
+    from craftjax.export import check_detector, write_detector, write_readme
+    from craftjax.options import DetectorOptions, load_operating_point, operating_point_path
+
+    settings = source / "config.json"
+    config = json.loads(settings.read_text(encoding="utf-8")) if settings.is_file() else {}
+    options = DetectorOptions(**config.get("detector", {}))
+    if operating_point_path(source).is_file():
+        options = load_operating_point(operating_point_path(source))
+    weights = write_detector(folder, variables, name=name, options=options)
+
+    def check() -> Check:
+        photos = _photos(arguments.photos, config, source, arguments.count or 20)
+        detector = Detector(variables, options=options)
+        return check_detector(weights, detector, photos, python=arguments.easyocr_python)
+
+    return Export(
+        {weights: easyocr_model_folder() / weights.name},
+        check,
+        lambda found: write_readme(weights, options, checked=found),
+        f"how to use it: {folder / 'README.txt'}",
+    )
+
+
+def _photos(
+    path: str | None, config: Mapping[str, Any], source: Path, count: int
+) -> list[tuple[str, ByteArray]]:
+    """Photos by name, evenly from all there are."""
+    from craftjax.evaluate import read_truth
+
+    if path is not None:
+        files = find_images([path])
+        return [(files[at].name, read_image(files[at])) for at in _spread(len(files), count)]
+    if "test" not in config:
+        raise ExportError(f"{source}: name photos to check with (--photos PATH)")
+    truth = read_truth(config["test"])
+    out = []
+    for index in _spread(len(truth), count):
+        item = truth[index]
+        if isinstance(item, Sample):
+            out.append((f"page {index}", item.image))
+        else:
+            out.append((Path(str(item.path)).name, read_image(str(item.path))))
+    return out
+
+
+def _spread(total: int, count: int) -> Sequence[int]:
+    """`count` indices of `total`, evenly."""
+    if count < 1:
+        raise ExportError(f"--count {count}: expected 1 or more")
+    return [index * total // min(count, total) for index in range(min(count, total))]
+
+
+def _write_json(path: Path, value: Any) -> None:
+    part = path.with_suffix(".part")
+    part.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
+    part.replace(path)

@@ -1,0 +1,82 @@
+"""Runs a real EasyOCR in a process of its own, in the interpreter that has it.
+
+EasyOCR brings PyTorch, which this package does not need; so it may live in another environment.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ocrjax.pages import ByteArray
+
+_SCRIPT = Path(__file__).with_name("easyocr_script.py")
+INSTALL = "pip install easyocr==1.7.2"
+
+
+class EasyOcrError(ValueError):
+    """EasyOCR cannot be run, or failed; the message has what it said."""
+
+
+def run_easyocr(
+    job: Mapping[str, Any], images: Sequence[ByteArray], *, python: str | Path | None = None
+) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Does a job of `ocrjax.easyocr_script` in a new process.
+
+    Args:
+        job: `task` and what that needs, as JSON.
+        images: what to read, uint8.
+        python: an interpreter that has EasyOCR; default this one.
+
+    Returns:
+        The result, with the versions of `easyocr` and `torch`, and its arrays.
+
+    Raises:
+        EasyOcrError: no such interpreter, EasyOCR is not in it, or it failed.
+    """
+    python = str(python or sys.executable)
+    with tempfile.TemporaryDirectory(prefix="ocrjax-easyocr-") as name:
+        folder = Path(name)
+        job = {**job, "images": len(images)}
+        (folder / "job.json").write_text(json.dumps(job), encoding="utf-8")
+        arrays: dict[str, Any] = {f"image{i}": image for i, image in enumerate(images)}
+        np.savez(folder / "job.npz", **arrays)
+        # An empty folder to work in, or its modules would hide those that EasyOCR imports.
+        empty = folder / "empty"
+        empty.mkdir()
+        environment = {**os.environ, "EASYOCR_MODULE_PATH": str(folder), "PYTHONUTF8": "1"}
+        try:
+            done = subprocess.run(
+                [python, "-", name],
+                input=_SCRIPT.read_bytes(),
+                capture_output=True,
+                cwd=empty,
+                env=environment,
+            )
+        except OSError as error:
+            raise EasyOcrError(f"--easyocr-python {python}: {error.strerror or error}") from error
+        if done.returncode:
+            raise EasyOcrError(_explain(python, done.stderr.decode("utf-8", "replace")))
+        result = json.loads((folder / "result.json").read_text(encoding="utf-8"))
+        with np.load(folder / "result.npz") as file:
+            return result, dict(file)
+
+
+def _explain(python: str, said: str) -> str:
+    lines = said.strip().splitlines() or ["nothing"]
+    last = lines[-1]
+    if last.startswith(("ModuleNotFoundError", "ImportError")):
+        return (
+            f"{python} cannot import EasyOCR ({last}). Name an interpreter that has it with "
+            f"--easyocr-python PATH; one is set up with `{INSTALL}` in an environment of its own "
+            "(tests/easyocr/README.md)"
+        )
+    return "EasyOCR failed:\n  " + "\n  ".join(lines[-12:])
