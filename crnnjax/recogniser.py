@@ -37,6 +37,7 @@ from crnnjax.resize import (
     level_width,
     pad_crop,
     raise_contrast,
+    read_grey,
     scale_crop,
 )
 from crnnjax.steps import MIN_WIDTH, time_steps
@@ -75,7 +76,8 @@ class RecogniserOptions:
 
     Attributes:
         resize: how crops become inputs. `bucket`: scaled as EasyOCR does, padded to one of a few
-            widths, and the network is told the true one. `easyocr`: all as EasyOCR 1.7.2 does with
+            widths, and the network is told the true one, or its height where that is more.
+            `easyocr`: all as EasyOCR 1.7.2 does with
             one crop, the padding that it reads and its second look at dull crops included. `fixed`:
             every crop to one size, as deep-text-recognition-benchmark.
         width: of the inputs of `fixed`.
@@ -258,7 +260,8 @@ class Recogniser:
 
         Args:
             images: arrays `(H, W, 3)` RGB or `(H, W)` grey of uint8; also paths, Pillow images and
-                whatever `ocrjax.images.as_rgb` takes.
+                whatever `ocrjax.images.as_rgb` takes. With `resize="easyocr"` files are read as
+                grey by OpenCV, as EasyOCR does, which is not the grey of a PNG file's RGB values.
             **options: fields of `RecogniserOptions` to change for this call.
 
         Returns:
@@ -269,7 +272,7 @@ class Recogniser:
         """
         chosen = replace(self.options, **options)
         with _pool() as pool:
-            crops = list(pool.map(_load, images))
+            crops = _load_all(pool, images, chosen)
             readings = self._read(pool, self._jobs(crops, chosen), chosen)
             if chosen.resize == "easyocr" and chosen.decoder == "greedy":
                 dull = [
@@ -289,7 +292,7 @@ class Recogniser:
         chosen = replace(self.options, **options)
         out: dict[int, FloatArray] = {}
         with _pool() as pool:
-            jobs = self._jobs(list(pool.map(_load, images)), chosen)
+            jobs = self._jobs(_load_all(pool, images, chosen), chosen)
 
             def score(inputs: Any, widths: Any, steps: Any) -> Any:
                 return self._apply(self._variables, inputs, widths)
@@ -311,7 +314,8 @@ class Recogniser:
                 width, true = easyocr_width(*size, high), None
                 make = _later(self._scaled, crop, width)
             else:
-                true = level_width(*size, high)
+                # A narrow crop keeps some padding: its own time steps may not hold two letters.
+                true = max(level_width(*size, high), high)
                 width = bucket_width(true, high)
                 make = _later(self._scaled, crop, width)
             jobs.append(_Job(index, width, true, make))
@@ -417,12 +421,18 @@ def _pool() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(min(8, os.cpu_count() or 1))
 
 
-def _load(image: Any) -> ByteArray:
+def _load(image: Any, like_easyocr: bool) -> ByteArray:
     if isinstance(image, str | Path):
-        return read_image(image)
+        return read_grey(image) if like_easyocr else read_image(image)
     if isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.ndim == 2 and image.size:
         return image
     return as_rgb(image)
+
+
+def _load_all(
+    pool: ThreadPoolExecutor, images: Sequence[Any], options: RecogniserOptions
+) -> list[ByteArray]:
+    return list(pool.map(lambda image: _load(image, options.resize == "easyocr"), images))
 
 
 def _later(function: Callable[..., ByteArray], *arguments: Any) -> Callable[[], ByteArray]:

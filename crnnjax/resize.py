@@ -6,11 +6,13 @@ Needs no device: it runs in threads.
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import cv2
 import numpy as np
 from PIL import Image
 
+from ocrjax.images import ImageError
 from ocrjax.pages import ByteArray
 
 
@@ -38,6 +40,28 @@ def as_grey(image: ByteArray) -> ByteArray:
     if image.shape[2] != 3:
         raise ValueError(f"a crop of {image.shape[2]} channels: expected 1 or 3")
     return np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), np.uint8)
+
+
+def read_grey(path: str | Path) -> ByteArray:
+    """Reads a picture file as grey by OpenCV, as EasyOCR does with a path.
+
+    Of PNG files libpng then makes the grey values, by other weights than `as_grey` and in linear
+    light where the file says how: they differ by a few values.
+
+    Returns:
+        `(H, W)` uint8.
+
+    Raises:
+        ImageError: the file is missing or no picture.
+    """
+    try:
+        data = np.fromfile(path, np.uint8)
+    except OSError as error:
+        raise ImageError(f"{path}: {error.strerror or error}") from error
+    grey = cv2.imdecode(data, cv2.IMREAD_GRAYSCALE) if data.size else None
+    if grey is None:
+        raise ImageError(f"{path}: not a picture that OpenCV reads, or truncated")
+    return np.asarray(grey, np.uint8)
 
 
 def easyocr_width(height: int, width: int, model_height: int) -> int:

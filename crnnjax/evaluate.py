@@ -1,0 +1,216 @@
+"""Evaluation of a recogniser on labelled crops, set by set."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from crnnjax.metrics import TextScores, format_scores, score_texts
+from crnnjax.recogniser import Reading, Recogniser
+from crnnjax.resize import read_grey
+from crnnjax.sheet import draw_readings
+from ocrjax.images import ImageError, write_image
+from ocrjax.pages import ByteArray
+from ocrjax.readers.crops import Crop
+
+_CHUNK = 2048  # crops in memory at a time
+_NAMED = 20  # unreadable pictures that a result names
+
+
+class EvaluationError(ValueError):
+    """Nothing can be evaluated; the message says why."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SetResult:
+    """What was read of one set of crops.
+
+    Attributes:
+        crops: those that could be read as pictures, in order.
+        readings: of each.
+        scores: of the texts.
+        unreadable: errors of the other crops; they count nowhere.
+        outside: labels with a character that the charset lacks; they count, as wrong.
+    """
+
+    crops: tuple[Crop, ...]
+    readings: tuple[Reading, ...]
+    scores: TextScores
+    unreadable: tuple[str, ...]
+    outside: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values; no single words."""
+        return {
+            **self.scores.to_dict(),
+            "outside_charset": self.outside,
+            "unreadable": len(self.unreadable),
+            "unreadable_named": list(self.unreadable[:_NAMED]),
+        }
+
+
+def read_set(
+    recogniser: Recogniser,
+    crops: Sequence[Crop],
+    *,
+    name: str = "crops",
+    report: Callable[[int], None] | None = None,
+    **options: Any,
+) -> SetResult:
+    """Reads labelled crops and compares.
+
+    For training: `read_set(recogniser.with_variables(variables), crops)` shares the programs.
+
+    Args:
+        recogniser: with its weights.
+        crops: labelled; a part of them is in memory at a time, so there may be any number.
+        name: of the set, for errors.
+        report: called with the number of crops done so far.
+        **options: fields of `RecogniserOptions` to change.
+
+    Returns:
+        Readings and scores. The truth is compared as the charset writes it: in NFC, and where the
+        charset does not tell cases apart, in its case.
+
+    Raises:
+        EvaluationError: no crops, or none that can be read as a picture.
+        LabelError: a data set that cannot be read.
+    """
+    resize = replace(recogniser.options, **options).resize
+    good: list[Crop] = []
+    readings: list[Reading] = []
+    unreadable: list[str] = []
+    with ThreadPoolExecutor(4) as pool:
+        for start in range(0, len(crops), _CHUNK):
+            part = [crops[index] for index in range(start, min(start + _CHUNK, len(crops)))]
+            images = list(pool.map(lambda crop: _load(crop, resize == "easyocr"), part))
+            fine = [
+                (crop, image)
+                for crop, image in zip(part, images, strict=True)
+                if not isinstance(image, ImageError)
+            ]
+            unreadable += [str(image) for image in images if isinstance(image, ImageError)]
+            good += [crop for crop, _ in fine]
+            readings += recogniser.read([image for _, image in fine], **options)
+            if report:
+                report(start + len(part))
+    if not good:
+        first = f", the first: {unreadable[0]}" if unreadable else ""
+        raise EvaluationError(
+            f"{name}: nothing to evaluate: {len(unreadable)} of {len(crops)} crops cannot be read"
+            f"{first}"
+        )
+    charset = recogniser.charset
+    truth = [charset.fold(crop.text) for crop in good]
+    return SetResult(
+        crops=tuple(good),
+        readings=tuple(readings),
+        scores=score_texts(truth, [reading.text for reading in readings]),
+        unreadable=tuple(unreadable),
+        outside=sum(bool(charset.missing(text)) for text in truth),
+    )
+
+
+def _load(crop: Crop, like_easyocr: bool) -> ByteArray | ImageError:
+    try:
+        if like_easyocr and crop.data is None:
+            return read_grey(crop.name)
+        return crop.image()
+    except ImageError as error:
+        return error
+
+
+def evaluate_recogniser(
+    recogniser: Recogniser,
+    sets: Mapping[str, Sequence[Crop]],
+    *,
+    folder: str | Path | None = None,
+    worst: int = 60,
+    say: Callable[[str], object] = print,
+    **options: Any,
+) -> dict[str, Any]:
+    """Evaluates a recogniser on sets of labelled crops, and says how well it reads.
+
+    Args:
+        recogniser: with its weights.
+        sets: labelled crops by the name of their set, as `crnnjax.labels.open_crops` opens them.
+        folder: takes `recognition.json` (what is returned) and for each set
+            `NAME_readings.tsv` (path, truth, reading, confidence) and `NAME_worst.png`.
+        worst: so many of the words read worst are drawn.
+        say: takes lines for people.
+        **options: fields of `RecogniserOptions` to change.
+
+    Returns:
+        `sets`: for each its `count`; `accuracy`, `alnum_accuracy`, `one_minus_ned` and `cer`, each
+        as `value`, `low` and `high` (see `crnnjax.metrics`); and what did not count. `all`: the
+        same of all words together. `resize`, `decoder`, `charset` and its `digest`.
+
+    Raises:
+        EvaluationError: no sets, or one without a crop that can be read.
+    """
+    if not sets:
+        raise EvaluationError("no labelled crops to evaluate")
+    results = {
+        name: read_set(recogniser, crops, name=name, **options) for name, crops in sets.items()
+    }
+    scores = {name: result.scores for name, result in results.items()}
+    whole = score_texts(
+        [text for one in scores.values() for text in one.truth],
+        [text for one in scores.values() for text in one.read],
+    )
+    chosen = replace(recogniser.options, **options)
+    report: dict[str, Any] = {
+        "sets": {name: result.to_dict() for name, result in results.items()},
+        "all": whole.to_dict(),
+        "resize": chosen.resize,
+        "decoder": chosen.decoder,
+        "charset": recogniser.charset.name,
+        "digest": recogniser.charset.digest,
+    }
+    say(format_scores(scores if len(scores) == 1 else {**scores, "all": whole}))
+    for name, result in results.items():
+        if result.outside:
+            say(f"{name}: {result.outside} labels have characters outside the charset")
+        if result.unreadable:
+            say(
+                f"{name}: {len(result.unreadable)} pictures cannot be read, the first: "
+                f"{result.unreadable[0]}"
+            )
+    if folder is not None:
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, result in results.items():
+            stem = "".join(c if c.isalnum() or c in "-_." else "_" for c in name)
+            write_readings(folder / f"{stem}_readings.tsv", result)
+            chart = draw_worst(result, worst)
+            if chart is not None:
+                write_image(folder / f"{stem}_worst.png", chart)
+        text = json.dumps(report, indent=1, ensure_ascii=False) + "\n"
+        (folder / "recognition.json").write_text(text, encoding="utf-8")
+        say(f"written to {folder}: recognition.json, readings and the worst words of each set")
+    return report
+
+
+def write_readings(path: str | Path, result: SetResult) -> None:
+    """Writes a line for each crop: path, truth, reading, confidence, with tabs between."""
+    lines = []
+    for crop, reading in zip(result.crops, result.readings, strict=True):
+        texts = [text.replace("\t", " ") for text in (crop.name, crop.text, reading.text)]
+        lines.append("\t".join([*texts, f"{reading.confidence:.4f}"]))
+    Path(path).write_text("\n".join(["path\ttruth\tread\tconfidence", *lines]) + "\n", "utf-8")
+
+
+def draw_worst(result: SetResult, count: int) -> ByteArray | None:
+    """Draws the words read worst, or returns None if all were read right."""
+    chosen = result.scores.worst(count)
+    if not chosen:
+        return None
+    return draw_readings(
+        [result.crops[index].image() for index in chosen],
+        [result.scores.truth[index] for index in chosen],
+        [result.scores.read[index] for index in chosen],
+    )
