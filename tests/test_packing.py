@@ -1,3 +1,4 @@
+import importlib
 import json
 import os
 import pickle
@@ -424,3 +425,143 @@ def test_real_photos(tmp_path):
     for index in range(10):
         assert packed[index] == raw[index] and packed.name(index) == raw.name(index)
     assert any(not w.care for w in packed[0].page.words)
+
+
+@pytest.fixture
+def tfds(monkeypatch):
+    module = pytest.importorskip("tensorflow_datasets", reason="the extra tfds is not installed")
+    monkeypatch.syspath_prepend(Path(__file__).parents[1] / "data")
+    monkeypatch.setattr(
+        importlib.import_module("craftjax.tfds_builder").PackedBuilder, "workers", 0
+    )
+    return module
+
+
+def build(tfds, name, tmp_path, raw=None, config=None):
+    """Packs as `tfds build data/NAME` does; returns its folder."""
+    module = importlib.import_module(f"{name}.{name}_dataset_builder")
+    builder = module.Builder(data_dir=tmp_path / "tfds", config=config)
+    download = tfds.download.DownloadConfig(manual_dir=raw)
+    builder.download_and_prepare(download_config=download, download_dir=tmp_path)
+    return Path(builder.data_path)
+
+
+def same_samples(tfds, folder, raw, split="train"):
+    """Compares what TensorFlow Datasets, our reader and the raw layout hold."""
+    theirs = tfds.builder_from_directory(folder).as_data_source(split=split)
+    ours = PackedSamples(folder, root=getattr(raw, "folder", ""), split=split)
+    at = 0
+    for index in range(len(raw)):
+        try:
+            expected = raw[index]
+        except (LabelError, ImageError):
+            with pytest.raises((LabelError, ImageError)):
+                ours[index]
+            continue
+        assert ours[index].image.shape == expected.image.shape
+        assert (ours[index].image == expected.image).all()
+        assert ours[index].page.words == expected.page.words
+        example = theirs[at]
+        at += 1
+        words = expected.page.words
+        assert (example["image"] == expected.image).all()
+        assert [t.decode() for t in example["words"]["text"]] == [w.text or "" for w in words]
+        assert list(example["words"]["care"]) == [w.care for w in words]
+        assert np.array_equal(np.reshape(example["words"]["quad"], (-1, 4, 2)), expected.page.quads)
+        characters = [c for w in words for c in w.characters]
+        assert [t.decode() for t in example["characters"]["text"]] == [c.text for c in characters]
+        assert np.array_equal(
+            np.reshape(example["characters"]["quad"], (-1, 4, 2)),
+            np.reshape([c.quad for c in characters], (-1, 4, 2)),
+        )
+    assert at == len(theirs) > 0
+
+
+def test_tfds_synthtext(tfds, tmp_path, synthtext):
+    (synthtext / "1" / "ü 3.jpg").write_bytes((synthtext / "1" / "ü 7.jpg").read_bytes())
+    for index in (2, 4):  # TensorFlow Datasets knows no pictures that are broken
+        (synthtext / "0" / f"ü {index}.jpg").unlink()
+    folder = build(tfds, "synthtext", tmp_path, synthtext.parent)
+    assert folder == tmp_path / "tfds" / "synthtext" / "1.0.0"
+    raw = open_source(SourceOptions("synthtext", str(synthtext)), seed=0, cache=tmp_path / "cache")
+    same_samples(tfds, folder, raw)
+    assert not list(folder.parent.glob("*.packing")) and "tensorflow" not in sys.modules
+    settings = {"synth": {"kind": "synthtext", "path": str(synthtext)}}
+    one = make_batches(config(tmp_path, **settings), seed=0, rows=slice(0, 3))
+    settings["synth"]["packed"] = str(folder)
+    two = make_batches(config(tmp_path, "packed", **settings), seed=0, rows=slice(0, 3))
+    for step in range(5):
+        made, again = one.build(step), two.build(step)
+        assert made.names == again.names
+        assert all(np.array_equal(made.batch[key], again.batch[key]) for key in made.batch)
+
+
+def test_tfds_synthetic_pages(tfds, tmp_path):
+    module = importlib.import_module("synthetic_pages.synthetic_pages_dataset_builder")
+    settings = module.PagesConfig(name="few", preset="plain", pages=2, seed=3)
+    folder = build(tfds, "synthetic_pages", tmp_path, config=settings)
+    options = SourceOptions("pages", preset="plain", seed=3, stop=2)
+    drawn = open_source(options, seed=0)
+    same_samples(tfds, folder, [drawn[0], drawn[1]])
+
+
+def test_tfds_icdar2015(tfds, tmp_path):
+    root = SHARED / "icdar2015" / "det_train10"
+    if not root.is_dir():
+        pytest.skip("the real photos are not here")
+    raw = tmp_path / "raw"
+    raw.mkdir()
+    (raw / "ch4_training_images").symlink_to(root / "images")
+    (raw / "ch4_training_localization_transcription_gt").symlink_to(root / "gt")
+    (raw / "ch4_test_images").symlink_to(root / "images")
+    (raw / "Challenge4_Test_Task1_GT").symlink_to(root / "gt")
+    folder = build(tfds, "icdar2015", tmp_path, raw)
+    photos = CharacterFolder(root / "images", root / "gt", None)
+    for split in ("train", "test"):
+        same_samples(tfds, folder, photos, split)
+    info = tfds.builder_from_directory(folder).info
+    assert info.name == "icdar2015" and {k: v.num_examples for k, v in info.splits.items()} == {
+        "train": 10,
+        "test": 10,
+    }
+
+
+def test_tfds_goes_on_where_it_was_killed(tfds, tmp_path, photos, monkeypatch):
+    calls = []
+    original = packing.encode_packed
+
+    def killed(*args):
+        calls.append(args)
+        if len(calls) == 40:
+            raise Killed
+        return original(*args)
+
+    monkeypatch.setattr(packing, "encode_packed", killed)
+    monkeypatch.setattr(packing, "_LEAST", 1)
+    raw = tmp_path / "raw" / "icdar"
+    for sub in ("ch4_training_images", "ch4_training_localization_transcription_gt"):
+        (raw / sub).mkdir(parents=True)
+    for index in range(50):
+        write_image(raw / "ch4_training_images" / f"img_{index}.png", picture(8, 8))
+        label = raw / "ch4_training_localization_transcription_gt" / f"gt_img_{index}.txt"
+        label.write_text("1,1,5,1,5,5,1,5,a")
+    with pytest.raises(Killed):
+        build(tfds, "icdar2015", tmp_path, raw)
+    folder = build(tfds, "icdar2015", tmp_path, raw)
+    assert len(calls) == 51 and len(PackedSamples(folder)) == 50
+    assert len(tfds.builder_from_directory(folder).as_data_source(split="train")) == 50
+
+
+def test_tfds_writes_nothing_else(tfds, tmp_path):
+    module = importlib.import_module("icdar2015.icdar2015_dataset_builder")
+    with pytest.raises(PackingError, match="tfrecord, expected array_record"):
+        module.Builder(data_dir=tmp_path, file_format="tfrecord")
+    with pytest.raises(FileNotFoundError, match="expected ch4_training_images or"):
+        build(tfds, "icdar2015", tmp_path, tmp_path)
+
+
+def test_without_the_extra_it_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "tensorflow_datasets", None)
+    monkeypatch.delitem(sys.modules, "craftjax.tfds_builder", raising=False)
+    with pytest.raises(ModuleNotFoundError, match=r"pip install 'ocrjax\[tfds\]'"):
+        importlib.import_module("craftjax.tfds_builder")

@@ -1,0 +1,91 @@
+"""What the builders in `data/` share: TensorFlow Datasets' commands around our own packing.
+
+TensorFlow Datasets calls a builder in one process and removes what it has written when it is
+interrupted. So the work is done by `craftjax.packing` in a folder `VERSION.packing` beside the one
+that is to be, by several processes; the same command continues it. Only `array_record` can be
+written and read without TensorFlow.
+
+Needs the extra `tfds`. Host code: no jax.
+"""
+
+from __future__ import annotations
+
+import abc
+import inspect
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from craftjax.packing import pack_source
+from craftjax.sources import SourceOptions
+from ocrjax.packing import FEATURES, VERSION, PackingError
+
+try:
+    import importlib_resources  # noqa: F401  (4.9.10 needs it and does not say so)
+    import tensorflow_datasets as tfds
+    from tensorflow_datasets.core.dataset_builder import FileReaderBuilder
+except ModuleNotFoundError as error:
+    raise ModuleNotFoundError(
+        f"the builders in data/ need {error.name}: pip install 'ocrjax[tfds]'; "
+        "--mode=pack packs without it"
+    ) from error
+
+
+class PackedBuilder(FileReaderBuilder):
+    """A builder that packs what `sources` names.
+
+    Attributes:
+        workers: processes that pack; 0: this one.
+    """
+
+    VERSION = tfds.core.Version(VERSION)
+    HOMEPAGE = ""
+    workers = os.cpu_count() or 1
+
+    def __init__(self, *, file_format: Any = None, **arguments: Any) -> None:
+        if file_format not in (None, "array_record", tfds.core.FileFormat.ARRAY_RECORD):
+            raise PackingError(f"file_format is {file_format}, expected array_record")
+        super().__init__(file_format="array_record", **arguments)
+
+    @abc.abstractmethod
+    def sources(self, root: Path) -> dict[str, SourceOptions]:
+        """Returns the data set of each split.
+
+        Args:
+            root: folder where the raw data set is.
+        """
+
+    def _info(self) -> Any:
+        return tfds.core.DatasetInfo(
+            builder=self,
+            description=inspect.cleandoc(type(self).__doc__ or ""),
+            features=tfds.features.FeaturesDict.from_json(FEATURES),
+            homepage=self.HOMEPAGE,
+            disable_shuffling=True,  # the order is that of the raw data set
+        )
+
+    def _download_and_prepare(self, dl_manager: Any, download_config: Any) -> None:
+        here = Path(inspect.getfile(type(self))).parent
+        target = Path(self.data_path)
+        part = target.parent / f"{self.version}.packing"
+        splits = []
+        for split, options in self.sources(Path(download_config.manual_dir or here)).items():
+            if most := download_config.max_examples_per_split:
+                last = options.start + most
+                stop = last if options.stop is None else min(options.stop, last)
+                options = replace(options, stop=stop)
+            done = pack_source(options, part, name=self.name, split=split, workers=self.workers)
+            splits.append(
+                tfds.core.SplitInfo(
+                    name=split,
+                    shard_lengths=list(done.records),
+                    num_bytes=done.size,
+                    filename_template=self._get_filename_template(split),
+                )
+            )
+        # What says that a split is complete goes first: if we are killed here, it is packed anew.
+        for path in sorted(part.iterdir(), key=lambda path: not path.name.startswith("packed-")):
+            path.replace(target / path.name)
+        part.rmdir()
+        self.info.set_splits(tfds.core.SplitDict(splits))

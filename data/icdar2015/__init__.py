@@ -1,0 +1,1 @@
+"""ICDAR 2015 for TensorFlow Datasets."""

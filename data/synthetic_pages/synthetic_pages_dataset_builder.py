@@ -1,0 +1,44 @@
+"""TensorFlow Datasets' builder of synthetic pages; README.md says how to use it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import tensorflow_datasets as tfds
+
+from craftjax.sources import SourceOptions
+from craftjax.tfds_builder import PackedBuilder
+
+
+@dataclass(eq=False)
+class PagesConfig(tfds.core.BuilderConfig):
+    """Which pages to draw.
+
+    Attributes:
+        preset: "plain", "scene" or "words".
+        pages: how many.
+        seed: another seed gives other pages.
+    """
+
+    preset: str = "scene"
+    pages: int = 10_000
+    seed: int = 0
+
+
+class Builder(PackedBuilder):
+    """Pages of synthetic text with exact quads of words and characters, drawn by ocrjax."""
+
+    BUILDER_CONFIGS = [  # noqa: RUF012  (as tfds wants it)
+        PagesConfig(name="scene", preset="scene"),
+        PagesConfig(name="plain", preset="plain"),
+    ]
+
+    def sources(self, root: Path) -> dict[str, SourceOptions]:
+        """The pages of the configuration; nothing is read."""
+        config = self.builder_config
+        return {
+            "train": SourceOptions(
+                "pages", preset=config.preset, seed=config.seed, stop=config.pages
+            )
+        }

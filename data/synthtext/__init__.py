@@ -1,0 +1,1 @@
+"""SynthText for TensorFlow Datasets."""
