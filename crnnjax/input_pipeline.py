@@ -63,7 +63,7 @@ MODES = ("bucket", "fixed", "pad")
 HEIGHTS = (32, 64)
 _PER_PAGE = 8  # crops from one synthetic page
 # Widths of batches in heights: few, because each is a program of its own.
-_BUCKETS = (1, 2, 3, 4, 6, 8, 12)
+_BUCKETS = (2, 3, 4, 5, 6, 8, 12)
 _WIDTHS = {"fixed": 100, "pad": 600}  # of deep-text-recognition-benchmark and EasyOCR's trainer
 
 
@@ -79,7 +79,7 @@ class InputOptions:
         mode: "bucket", "fixed" or "pad".
         height: of the crops, 32 or 64.
         widths: that batches may have, rising multiples of 4; of "fixed" and "pad" one. None is
-            1, 2, 3, 4, 6, 8 and 12 times the height; 100 of "fixed", 600 of "pad". Wider crops
+            2, 3, 4, 5, 6, 8 and 12 times the height; 100 of "fixed", 600 of "pad". Wider crops
             become narrower.
         max_length: most characters of a label.
         empty_labels: whether crops without text are used.

@@ -245,7 +245,8 @@ class WordSet:
         SourceError: settings that cannot be.
 
     Attributes:
-        planned: `(classes,)` int64, the width that most words of a class do not exceed.
+        planned: `(classes,)` int64, the width of the longest texts of a class: what about a quarter
+            of its words exceed, and give way by becoming a little narrower.
     """
 
     def __init__(self, options: SourceOptions, rules: Rules, *, seed: int) -> None:
@@ -271,15 +272,19 @@ class WordSet:
                 lengths.append(text_length(text, font))
             return fine
 
-        ratios = []
+        drawn = []
         for _ in range(_DRAWN):
             crop = self.renderer.draw(rng, accept=_bounded(note))
-            ratios.append(crop.image.shape[1] / max(lengths[-1], 0.2))
+            drawn.append((lengths[-1], crop.image.shape[1]))
         while len(lengths) < _SAMPLED:  # these are not drawn
             self._pick(rng, note)
-        # The ends are open: what is longer than all of the sample must have a class, too.
         self._edges = np.quantile(lengths, _CLASSES)
-        self.planned = np.ceil(self._edges[1:] * np.quantile(ratios, 0.75)).astype(np.int64)
+        # Margins make the width more than a multiple of the length.
+        points = np.array(drawn)
+        slope, margins = np.polyfit(points[:, 0], points[:, 1], 1)
+        widths = np.maximum(slope, 1.0) * self._edges[1:] + margins
+        self.planned = np.maximum(np.ceil(widths), 1).astype(np.int64)
+        # The ends are open: what is longer than all of the sample must have a class, too.
         self._edges[0], self._edges[-1] = 0.0, np.inf
 
     def draw(self, rng: np.random.Generator, kind: int | None, room: int) -> Made:
