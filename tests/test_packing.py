@@ -19,7 +19,7 @@ from craftjax.input_pipeline import InputOptions, make_batches
 from craftjax.packing import pack_all, pack_source
 from craftjax.sources import Mix, SourceOptions, open_source
 from ocrjax import packing
-from ocrjax.images import ImageError, write_image
+from ocrjax.images import ImageError, image_size, write_image
 from ocrjax.mixing import SourceError
 from ocrjax.packing import PackingError, pack
 from ocrjax.pages import Character, Page, Word
@@ -27,6 +27,7 @@ from ocrjax.readers.characters import CharacterFolder
 from ocrjax.readers.example import decode_example, encode_example
 from ocrjax.readers.icdar import LabelError
 from ocrjax.readers.packed import PackedSamples, decode_packed, encode_packed
+from ocrjax.readers.synthtext import synthtext_words
 from ocrjax.synth.write import write_gt_mat
 
 SHARED = Path(__file__).parents[2] / "shared" / "datasets"
@@ -414,6 +415,27 @@ def test_a_page_that_cannot_be_drawn_stops_packing(tmp_path):
         pack(Broken, tmp_path / "out", name="pages")
 
 
+@pytest.mark.skipif(not SHARED.is_dir(), reason="the sample is not here")
+def test_the_sample_of_synthtext(tmp_path):
+    pages = []
+    for path in sorted((SHARED / "synthtext_sample" / "gt").glob("*.json")):
+        (image,) = (SHARED / "synthtext_sample" / "images").glob(f"{path.stem}.*")
+        labels = json.loads(path.read_text())
+        words = synthtext_words(path.stem, labels["txt"], labels["charBB"], labels["wordBB"])
+        pages.append(Page(*image_size(image), words, f"8/{image.name}"))
+        (tmp_path / "raw" / "8").mkdir(parents=True, exist_ok=True)
+        (tmp_path / "raw" / "8" / image.name).symlink_to(image)
+    write_gt_mat(tmp_path / "raw" / "gt.mat", pages)
+    options = SourceOptions("synthtext", str(tmp_path / "raw"))
+    pack_source(options, tmp_path / "out", name="synthtext", cache=tmp_path / "cache")
+    packed = PackedSamples(tmp_path / "out", root=tmp_path / "raw")
+    raw = open_source(options, seed=0, cache=tmp_path / "cache")
+    assert len(packed) == len(raw) == 4
+    for index, sample in enumerate(raw):
+        assert packed[index] == sample and packed.name(index) == raw.name(index)
+        assert len([c for w in sample.page.words for c in w.characters]) > 10
+
+
 @pytest.mark.skipif(not SHARED.is_dir(), reason="the real photos are not here")
 def test_real_photos(tmp_path):
     root = SHARED / "icdar2015" / "det_train10"
@@ -423,8 +445,9 @@ def test_real_photos(tmp_path):
     packed, raw = PackedSamples(tmp_path / "out", root=root), open_source(options, seed=0)
     assert len(packed) == len(raw) == 10
     for index in range(10):
-        assert packed[index] == raw[index] and packed.name(index) == raw.name(index)
-    assert any(not w.care for w in packed[0].page.words)
+        sample = packed[index]
+        assert sample == raw[index] and packed.name(index) == raw.name(index)
+        assert all((w.text is None) == (not w.care) for w in sample.page.words)
 
 
 @pytest.fixture

@@ -217,7 +217,12 @@ class PackedSamples(Sequence[Sample]):
         """Returns the path of the picture of an index; empty for one that was drawn."""
         if fault := self._faults.get(index):
             return self._path(str(fault["path"]))
-        return self._packed(index)[2]
+        number = self._number(index)
+        name = self._records.name(number)
+        paths = decode_example(self._records[number], name=name).get("path")
+        if not isinstance(paths, list) or len(paths) != 1:
+            raise LabelError(name, 0, f"path {paths}", "a record of a packed data set")
+        return self._path(_decoded(paths[0]))
 
     def _packed(self, index: int) -> tuple[bytes, tuple[Word, ...], str]:
         number = self._number(index)
