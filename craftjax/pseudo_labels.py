@@ -20,6 +20,7 @@ Host code: NumPy, OpenCV and, for the watershed, scikit-image.
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -239,20 +240,23 @@ def label_word(
     if not (list(text) if options.original else graphemes(text)):
         raise ValueError(f"the text is {text!r}, expected at least one character")
     if options.method == "split":
-        boxes, confidence = split_word(region, affinity, _cells(text))
-        boxes *= MAP_STRIDE
+        cells = _cells(text)
+        split = split_word(region, affinity, crop.image, cells)
+        confidence = split.confidence
+        equal = confidence <= options.min_confidence
+        boxes = _boxes(MAP_STRIDE * (split.blind if equal else split.edges), cells, height)
     else:
         boxes = find_characters(region, options=options)
         count = len(text) if options.original else len(graphemes(text))
         confidence = count_confidence(count, len(boxes))
-    equal = confidence <= options.min_confidence
-    if equal:
-        confidence = options.min_confidence
-        boxes = equal_split(text, height, width, original=options.original)
+        equal = confidence <= options.min_confidence
+        if equal:
+            boxes = equal_split(text, height, width, original=options.original)
     boxes = np.clip(boxes, 0, [width, height, width, height])
     boxes = boxes[np.argsort(boxes[:, 0], kind="stable")]
     quads = boxes[:, [0, 1, 2, 1, 2, 3, 0, 3]].reshape(-1, 1, 2)
     on_page = cv2.perspectiveTransform(quads, crop.to_page).reshape(-1, 4, 2)
+    confidence = max(confidence, options.min_confidence)
     return PseudoWord(on_page.astype(np.float32), float(confidence), bool(equal))
 
 
@@ -301,13 +305,15 @@ def equal_split(text: str, height: int, width: int, *, original: bool = False) -
         `(n, 4)` float64 boxes, left, top, right, bottom.
     """
     cells = list(text) if original else _cells(text)
-    edges = np.linspace(0, width, len(cells) + 1)
-    inked = [index for index, cell in enumerate(cells) if not cell.isspace()]
-    boxes = np.zeros((len(inked), 4))
-    boxes[:, 0] = edges[inked]
-    boxes[:, 2] = edges[[index + 1 for index in inked]]
-    boxes[:, 3] = height
-    return boxes
+    return _boxes(np.linspace(0, width, len(cells) + 1), cells, height)
+
+
+def _boxes(edges: Floats, cells: Sequence[str], height: int) -> Floats:
+    """Boxes of the full height between the edges of cells that are not spaces."""
+    inked = np.array([not cell.isspace() for cell in cells])
+    boxes = np.zeros((len(cells), 4))
+    boxes[:, 0], boxes[:, 2], boxes[:, 3] = edges[:-1], edges[1:], height
+    return boxes[inked]
 
 
 def _has_ink(cluster: str) -> bool:
