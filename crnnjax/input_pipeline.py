@@ -25,7 +25,7 @@ import contextlib
 import difflib
 import operator
 from collections import Counter
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass, fields
 from itertools import pairwise
 from pathlib import Path
@@ -62,6 +62,7 @@ columns of each row are to be read; `label` int32 `(b, max_length)`, classes and
 MODES = ("bucket", "fixed", "pad")
 HEIGHTS = (32, 64)
 _PER_PAGE = 8  # crops from one synthetic page
+_OTHERS = 100  # crops beside those of its batch that are tried for a row
 # Widths of batches in heights: few, because each is a program of its own.
 _BUCKETS = (2, 3, 4, 5, 6, 8, 12)
 _WIDTHS = {"fixed": 100, "pad": 600}  # of deep-text-recognition-benchmark and EasyOCR's trainer
@@ -88,7 +89,7 @@ class InputOptions:
             that it reads alone.
         p_random_pad: of "bucket": share of the others that are padded by as much as there is room
             for, or less.
-        window: of "bucket": batches that are arranged together.
+        window: batches that are arranged together.
         max_dropped: the greatest share of crops that may be dropped because they cannot be read.
         max_filtered: the greatest share of a data set that the filters may leave out.
         cache: folder for what is indexed once; None is the user's cache folder.
@@ -255,7 +256,7 @@ class BatchSource:
             [one.ratio for one in self._options],
             seed=self.seed,
             rows=options.batch_size,
-            batches=options.window if options.mode == "bucket" else 1,
+            batches=options.window,
             widths=self.widths,
             rules=rules,
             p_reader_pad=options.p_reader_pad,
@@ -418,14 +419,13 @@ class BatchSource:
     ) -> _Crop:
         """Reads or draws a row's crop; for one that cannot be read the next of the batch stands."""
         dropped: list[Drop] = []
-        for again in range(len(order)):
-            position = int(order[(rank + again) % len(order)])
+        for position in _candidates(window, order, rank, bucket):
             one = int(window.which[position])
             crops, number = self._sets[one], int(window.number[position])
             if isinstance(crops, PageSet):
                 continue
             if not isinstance(crops, RealSet):
-                kind = self._kind(window, order, (rank + again) % len(order))
+                kind = number if self.options.mode == "bucket" else None
                 drops.extend(dropped)
                 name = f"a word of {self._names[one]}"
                 return _Crop(one, None, crops.draw(rng, kind, bucket), name)
@@ -445,7 +445,7 @@ class BatchSource:
             dropped.append(known)
         reasons = Counter({(d.source, d.index): d.reason for d in dropped}.values())
         raise TooManyDropped(
-            f"none of {len(dropped)} crops of a batch can be read; the last is "
+            f"none of {len(dropped)} crops for one row can be read; the last is "
             f"{dropped[-1].error}\n{counted(reasons)}",
             dropped,
         )
@@ -498,6 +498,13 @@ class _Crop(NamedTuple):
     number: int | None
     made: Made
     name: str
+
+
+def _candidates(window: Window, order: NDArray[np.intp], rank: int, bucket: int) -> Iterator[int]:
+    """Positions for a row: its own, those of its batch after it, and others of the window."""
+    yield from np.roll(order, -rank).tolist()
+    others = np.flatnonzero(window.width <= bucket)
+    yield from others[~np.isin(others, order)][:_OTHERS].tolist()
 
 
 def make_batches(

@@ -367,7 +367,7 @@ def read_index(
         names = ("points", "ends", "sizes", "states")
         index = Index(*(_mapped(location / f"{name}.npy") for name in names))
         whole = len(index) == len(index.sizes) == len(index.states) == len(crops)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, EOFError) as error:
         raise LabelError(location, 0, str(error), "a whole index; delete it") from error
     if not whole or (len(index) and index.ends[-1] != len(index.points)):
         raise LabelError(location, 0, "parts of different lengths", "a whole index; delete it")

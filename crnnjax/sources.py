@@ -2,9 +2,9 @@
 
 Every position of the endless sequence of crops is known beforehand (`ocrjax.mixing`): which data
 set, which of its crops, and how wide that will be. Positions are taken in windows of some batches.
-Within a window they are sorted by width and cut into batches, and the batches are shuffled. So the
-rows of a batch are about equally wide and share one of a few widths, every crop has its turn, and
-the whole is still a function of the configuration, the seed and the step alone.
+Within a window they are sorted by the bucket that their width falls into and cut into batches, and
+the batches are shuffled. So the rows of a batch share one of a few widths, every crop has its turn,
+and the whole is still a function of the configuration, the seed and the step alone.
 
 How wide a synthetic word will be is not known before it is drawn. Its position draws a class of
 lengths instead, and the text is drawn within that class: from the same texts, in the same shares.
@@ -433,7 +433,7 @@ class Mix:
         ratios: of each, how many crops there are to those of others.
         seed: of the run.
         rows: of a batch, over all hosts.
-        batches: of a window; 1 takes the positions as they come.
+        batches: of a window.
         widths: that a batch may have, rising.
         rules: as for the data sets.
         p_reader_pad: share of crops that are padded as EasyOCR pads them.
@@ -493,14 +493,16 @@ class Mix:
                 if len(padded):
                     reader = crops.reader_widths(numbers[padded])
                     width[padded] = np.maximum(width[padded], reader)
-        if self.batches > 1:
-            order = np.lexsort((chance[1], width)).reshape(self.batches, self.rows)
+        buckets = np.searchsorted(self.widths, width)
+        if self.rules.fixed:
+            order = np.arange(count).reshape(self.batches, self.rows)
+        else:
+            # Of one bucket in their own order, so that a crop comes again in another batch only.
+            order = np.argsort(buckets, kind="stable").reshape(self.batches, self.rows)
             # Where a batch stands in the window and a row in its batch tells nothing of the width.
             order = rng.permuted(rng.permutation(order), axis=1)
-        else:
-            order = np.arange(count).reshape(1, -1)
-        buckets = self.widths[np.searchsorted(self.widths, width[order].max(axis=1))]
-        return Window(which, numbers, inner, width, order, buckets)
+        widest = self.widths[buckets[order].max(axis=1)]
+        return Window(which, numbers, inner, width, order, widest)
 
     def _picks(self, start: int, stop: int) -> tuple[NDArray[np.intp], NDArray[np.int64]]:
         """Data set of each position, and the place in that one's own endless sequence."""
