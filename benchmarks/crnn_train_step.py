@@ -61,7 +61,7 @@ def _ours(case: dict[str, int]) -> Callable[[], float]:
     options = OptimizerOptions(name="adadelta", learning_rate=1.0, b2=0.95, eps=1e-8, clip_norm=5.0)
     optimizer, _ = make_optimizer(options, steps=100)
     mesh, model = make_mesh(), CRNN(case["classes"], channels=case["channels"])
-    step = make_train_step(model, optimizer, mesh=mesh, options=options, true_lengths=False)
+    step = make_train_step(model, optimizer, mesh=mesh, options=options)
     state = create_state(init_variables(model), optimizer, mesh=mesh, ema=False)
     placed = put_batch(make_batch(case), mesh)
 

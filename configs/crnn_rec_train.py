@@ -1,0 +1,95 @@
+"""A recogniser fine-tuned on one's own word crops, without forgetting the synthetic words.
+
+Command: python -m crnnjax.main --config=configs/crnn_rec_train.py
+    --config.init_from=RUN --config.data.labels=FILE
+    (a run such as that of configs/crnn_synth.py; lines of a path, a tab and a text, as those of the
+    4,468 words of ICDAR 2015: the first 3,168 train, 300 choose the best checkpoint, the last 1,000
+    test)
+Source: our own.
+Expected: nothing known.
+Measured: not measured.
+"""
+
+from ml_collections import ConfigDict
+
+
+def get_config() -> ConfigDict:
+    """Returns the experiment."""
+    config = ConfigDict()
+    config.name = "crnn_rec_train"  # results go to exp/<name> unless --workdir says otherwise
+    config.seed = 0  # of the first weights, the words and their order
+    config.steps = 1500  # updates
+    config.batch_size = 64  # of all devices together; must be a multiple of their number
+
+    # Network: fields of crnnjax.models.CRNN.
+    config.model = ConfigDict()
+    config.model.features = "vgg"  # "vgg", "resnet" or "rcnn"
+    config.model.channels = 256  # of the last features
+    config.model.hidden = 256  # of the LSTM, each direction
+    config.model.sequence = "bilstm"  # or "none"
+    config.model.transform = "none"  # or "affine"
+    config.model.dtype = "float32"  # of the computation; "bfloat16" on GPUs and TPUs
+    config.model.freeze_norm = False  # BatchNorm keeps its running statistics
+    config.init_from = "exp/crnn_synth"  # folder of a run to take the weights of
+    config.init_weights = ""  # a name or file of weights to start from
+    config.init_charset = ""  # of those weights, where it is not known
+
+    # Optimizer: fields of ocrjax.runtime.optimizers.OptimizerOptions.
+    config.optimizer = ConfigDict()
+    config.optimizer.name = "adamw"
+    config.optimizer.learning_rate = 3e-4
+    config.optimizer.weight_decay = 1e-3
+    config.optimizer.no_decay = ("*/bias", "*/scale", "*_bias")
+    config.optimizer.schedule = "cosine"
+    config.optimizer.warmup = 50
+    config.optimizer.clip_norm = 5.0
+    config.ema = 0.99  # decay of the average of the weights; 0 for none
+
+    # Data: fields of crnnjax.input_pipeline.InputOptions.
+    config.data = ConfigDict()
+    config.data.charset = "en36"  # a name or a file
+    config.data.mode = "bucket"  # batches of like widths
+    config.data.height = 32  # or 64
+    config.data.max_length = 25  # most characters of a word
+    config.data.threads = 2  # that make batches
+    config.data.workers = 0  # processes that do; 0: this one
+    config.data.labels = "data/words/labels.tsv"  # lines of a path, a tab and a text
+    config.data.train = ConfigDict()
+    config.data.train.real = ConfigDict()  # fields of crnnjax.sources.SourceOptions
+    config.data.train.real.kind = "tsv"
+    config.data.train.real.path = config.data.get_ref("labels")
+    config.data.train.real.stop = 3168
+    config.data.train.real.ratio = 3.0  # to those of the other data sets
+    config.data.train.real.augment = "light"  # one of crnnjax.augment.PRESETS
+    config.data.train.words = ConfigDict()
+    config.data.train.words.kind = "words"  # synthetic ones, against forgetting
+    config.data.train.words.augment = "light"
+
+    # Evaluation on the way, and at the end: sets as crnnjax.report.open_sets opens them.
+    config.eval = ConfigDict()
+    config.eval.every = 150  # updates
+    config.eval.patience = 0  # evaluations without a better score until it stops; 0: never
+    config.eval.metric = "alnum_accuracy"  # that says which checkpoint is best
+    config.eval.sets = ConfigDict({"real": crops(config, start=3168, stop=3468)})
+    probe = {"synthetic": {"kind": "words", "count": 500, "seed": 1}}
+    config.eval.probe = ConfigDict(probe)  # sets that only tell what is forgotten
+    config.test = ConfigDict({"real": crops(config, start=3468)})
+
+    # Recogniser: fields of crnnjax.recogniser.RecogniserOptions.
+    config.recogniser = ConfigDict()
+    config.recogniser.resize = "bucket"
+
+    # Log and checkpoints.
+    config.log_every = 50  # updates
+    config.tensorboard = False  # needs the extra `tensorboard`
+    config.checkpoint = ConfigDict()
+    config.checkpoint.every = 150  # updates; evaluations are saved anyway
+    config.checkpoint.keep = 2  # the last ones; the best one stays besides
+    return config
+
+
+def crops(config: ConfigDict, **more: int) -> ConfigDict:
+    """A part of the crops."""
+    section = ConfigDict({"kind": "tsv", **more})
+    section.path = config.data.get_ref("labels")
+    return section

@@ -1,0 +1,79 @@
+"""A recogniser of street words from nothing: synthetic words alone, sized for two CPU cores.
+
+Command: python -m crnnjax.main --config=configs/crnn_synth.py
+Source: our own; the network is CRNN (None-VGG-BiLSTM-CTC of deep-text-recognition-benchmark) with
+    256 channels instead of 512.
+Expected: of the original's 512 channels with 192 crops, MJSynth and SynthText and 300,000 updates
+    on a GPU: .829 on the test words of IIIT5K (arXiv 1904.01906, table 1).
+Measured: not measured.
+"""
+
+from ml_collections import ConfigDict
+
+
+def get_config() -> ConfigDict:
+    """Returns the experiment."""
+    config = ConfigDict()
+    config.name = "crnn_synth"  # results go to exp/<name> unless --workdir says otherwise
+    config.seed = 0  # of the first weights, the words and their order
+    config.steps = 14_000  # updates
+    config.batch_size = 64  # of all devices together; must be a multiple of their number
+
+    # Network: fields of crnnjax.models.CRNN.
+    config.model = ConfigDict()
+    config.model.features = "vgg"  # "vgg", "resnet" or "rcnn"
+    config.model.channels = 256  # of the last features
+    config.model.hidden = 256  # of the LSTM, each direction
+    config.model.sequence = "bilstm"  # or "none"
+    config.model.transform = "none"  # or "affine"
+    config.model.dtype = "float32"  # of the computation; "bfloat16" on GPUs and TPUs
+    config.model.freeze_norm = False  # BatchNorm keeps its running statistics
+    config.init_from = ""  # folder of a run to take the weights of
+    config.init_weights = ""  # a name or file of weights to start from
+    config.init_charset = ""  # of those weights, where it is not known
+
+    # Optimizer: fields of ocrjax.runtime.optimizers.OptimizerOptions.
+    config.optimizer = ConfigDict()
+    config.optimizer.name = "adamw"
+    config.optimizer.learning_rate = 1e-3
+    config.optimizer.weight_decay = 1e-3
+    config.optimizer.no_decay = ("*/bias", "*/scale", "*_bias")
+    config.optimizer.schedule = "cosine"
+    config.optimizer.warmup = 500
+    config.optimizer.clip_norm = 5.0
+    config.ema = 0.999  # decay of the average of the weights; 0 for none
+
+    # Data: words are drawn as they are needed, no two alike; fields of
+    # crnnjax.input_pipeline.InputOptions.
+    config.data = ConfigDict()
+    config.data.charset = "en36"  # a name or a file
+    config.data.mode = "bucket"  # batches of like widths
+    config.data.height = 32  # or 64
+    config.data.max_length = 25  # most characters of a word
+    config.data.threads = 2  # that make batches
+    config.data.workers = 0  # processes that do; 0: this one
+    config.data.train = ConfigDict()
+    config.data.train.words = ConfigDict()  # fields of crnnjax.sources.SourceOptions
+    config.data.train.words.kind = "words"
+    config.data.train.words.augment = "light"  # one of crnnjax.augment.PRESETS
+
+    # Evaluation on the way, and at the end: sets as crnnjax.report.open_sets opens them.
+    config.eval = ConfigDict()
+    config.eval.every = 1000  # updates
+    config.eval.patience = 0  # evaluations without a better score until it stops; 0: never
+    config.eval.metric = "alnum_accuracy"  # that says which checkpoint is best
+    config.eval.sets = ConfigDict({"synthetic": {"kind": "words", "count": 500, "seed": 1}})
+    config.eval.probe = ConfigDict()  # sets that only tell what is forgotten
+    config.test = ConfigDict({"synthetic": {"kind": "words", "count": 1000, "seed": 2}})
+
+    # Recogniser: fields of crnnjax.recogniser.RecogniserOptions.
+    config.recogniser = ConfigDict()
+    config.recogniser.resize = "bucket"
+
+    # Log and checkpoints.
+    config.log_every = 100  # updates
+    config.tensorboard = False  # needs the extra `tensorboard`
+    config.checkpoint = ConfigDict()
+    config.checkpoint.every = 500  # updates; evaluations are saved anyway
+    config.checkpoint.keep = 2  # the last ones; the best one stays besides
+    return config

@@ -1,0 +1,136 @@
+"""Looks a run over before it is begun: its labels, its loader, its step, and whether it learns.
+
+A network that cannot learn one batch by heart will not learn anything: wrong labels, a charset in
+another order or a learning rate beyond reason show in half a minute.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+from crnnjax.decoding import greedy
+from crnnjax.input_pipeline import make_batches
+from crnnjax.models import init_variables, time_steps
+from crnnjax.train import make_model, make_train_step
+from ocrjax.ahead import iterate
+from ocrjax.runtime.cache import enable_compile_cache
+from ocrjax.runtime.mesh import host_rows, make_mesh, put_batch
+from ocrjax.runtime.optimizers import OptimizerOptions, make_optimizer
+from ocrjax.runtime.state import create_state
+
+_BATCHES = 6  # of which the loader's speed is taken
+_TIMED = 3  # steps of which the network's is
+
+
+def check_run(
+    config: ConfigDict,
+    workdir: str | Path | None = None,
+    *,
+    seconds: float = 30.0,
+    say: Callable[[str], object] = print,
+) -> dict[str, Any]:
+    """Tells how much of the data is used, how fast the run will be, and whether a batch is learnt.
+
+    The batch is learnt from random weights with the run's own optimiser at its highest learning
+    rate, in training mode (frozen parts, too: with random weights they mean nothing).
+
+    Args:
+        config: an experiment, as those of `configs/`.
+        workdir: takes the list of what is left out of the data; None for none.
+        seconds: for learning the batch, compilation not counted.
+        say: takes lines for people.
+
+    Returns:
+        `loader` and `step` in crops a second; `loss` before and after; `read`, the share of the
+        batch's words that are read right at the end; `steps`.
+
+    Raises:
+        ValueError: (its subclasses) something of the config or the data cannot be.
+    """
+    enable_compile_cache()
+    mesh = make_mesh()
+    rows = host_rows(config.batch_size, mesh)
+    section = {**config.optimizer, "freeze": (), "schedule": "constant", "warmup": 0}
+    options = OptimizerOptions.from_config(section)
+    optimizer, _ = make_optimizer(options, steps=config.steps)
+    with closing(make_batches(config, seed=config.seed, rows=rows, workdir=workdir)) as source:
+        say(source.describe())
+        loader = _loader_rate(source, config)
+        batch = source[0]
+        model = make_model(config.model, num_classes=source.charset.num_classes, freeze=())
+        step = make_train_step(model, optimizer, mesh=mesh, options=options)
+        state = create_state(
+            init_variables(model, seed=config.seed), optimizer, mesh=mesh, ema=False
+        )
+        placed = put_batch(batch, mesh)
+        losses, times = [], []
+        begin = None
+        while begin is None or time.perf_counter() - begin < seconds or len(times) < _TIMED:
+            start = time.perf_counter()
+            state, metrics = step(state, placed)
+            losses.append(float(metrics["loss"][0] / metrics["loss"][1]))
+            if begin is None:
+                begin = time.perf_counter()  # the first one compiles
+            else:
+                times.append(time.perf_counter() - start)
+            if losses[-1] < 1e-3 and len(times) >= _TIMED:
+                break
+
+        def read(variables: Any, images: Any, widths: Any) -> Any:
+            logits, _ = model.apply(variables, images, widths, train=True, mutable=["batch_stats"])
+            found = greedy(logits, time_steps(widths, features=model.features))
+            return found.indices, found.counts
+
+        indices, counts = jax.device_get(
+            jax.jit(read)(state.variables, placed["image"], placed["width"])
+        )
+        decode = source.charset.decode
+        texts = [decode(row[:n]) for row, n in zip(indices, counts, strict=True)]
+        truth = [decode(row[:n]) for row, n in zip(batch["label"], batch["length"], strict=True)]
+    right = float(np.mean([one == two for one, two in zip(texts, truth, strict=True)]))
+    rate = config.batch_size / float(np.median(times))
+    height, width = batch["image"].shape[1:3]
+    say(
+        f"loader: {loader:.4g} crops/s with config.data.threads={config.data.threads} and "
+        f"workers={config.data.workers}; step: {rate:.4g} crops/s at {height}x{width}: "
+        + (
+            "the loader keeps up"
+            if loader >= rate
+            else f"steps will wait for data {1 - loader / rate:.0%} of the time"
+        )
+    )
+    say(
+        f"one batch of {len(truth)} words, {len(losses)} steps: loss {losses[0]:.3g} to "
+        f"{losses[-1]:.3g}, {right:.0%} read right in the end; for instance {texts[:3]} for "
+        f"{truth[:3]}"
+    )
+    if right < 0.9 and losses[-1] > 0.5 * losses[0]:
+        say(
+            "it does not learn: look at the labels and at config.optimizer.learning_rate, or give "
+            "it more time (--seconds)"
+        )
+    return {
+        "loader": loader,
+        "step": rate,
+        "loss": (losses[0], losses[-1]),
+        "read": right,
+        "steps": len(losses),
+    }
+
+
+def _loader_rate(source: Any, config: ConfigDict) -> float:
+    """Crops a second, after a first batch that starts threads and opens files."""
+    batches = iterate(source, 0, threads=config.data.threads, workers=config.data.workers, ahead=0)
+    with closing(batches):
+        next(batches)
+        begin = time.perf_counter()
+        rows = sum(len(next(batches)["image"]) for _ in range(_BATCHES))
+        return rows / (time.perf_counter() - begin)

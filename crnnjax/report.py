@@ -1,0 +1,175 @@
+"""What a run reads crops of, and what it leaves in its folder for people."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from ml_collections import ConfigDict
+
+from crnnjax.charset import Charset
+from crnnjax.convert import to_state_dict
+from crnnjax.evaluate import evaluate_recogniser
+from crnnjax.input_pipeline import InputOptions
+from crnnjax.labels import KINDS, open_crops
+from crnnjax.recogniser import Recogniser, RecogniserOptions
+from crnnjax.sources import writable_characters
+from ocrjax.drawing import draw_curves
+from ocrjax.images import write_image
+from ocrjax.mixing import SourceError
+from ocrjax.readers.crops import Crop
+from ocrjax.runtime.checkpoints import load_variables
+from ocrjax.synth.text import TextConfig
+from ocrjax.synth.words import WordConfig, WordRenderer
+from ocrjax.torch_io import save_weights
+
+Sets = dict[str, Sequence[Crop]]
+_FIELDS = {
+    "words": {"kind", "count", "seed", "text", "words"},
+    "read": {"kind", "path", "root", "start", "stop"},
+}
+
+
+def open_sets(section: Mapping[str, Any], *, field: str, options: InputOptions) -> Sets:
+    """Opens the labelled crops that a run is measured on.
+
+    Args:
+        section: for each set, by name: `kind` ("lmdb", "csv" or "tsv"), `path` and perhaps `root`,
+            `start` and `stop` as of `crnnjax.sources.SourceOptions`; or `kind` "words" with
+            `count`, `seed` and perhaps `text` and `words` for synthetic ones.
+        field: its name in the config, for messages.
+        options: charset, height and longest labels, for synthetic words.
+
+    Raises:
+        SourceError: a set without crops, or fields that are missing or unknown.
+        LabelError: a data set that cannot be read.
+    """
+    sets: Sets = {}
+    for name, one in section.items():
+        where = f"{field}.{name}"
+        values = dict(one.items())
+        made = values.get("kind") == "words"
+        known = _FIELDS["words" if made else "read"]
+        needed = {"kind", "count"} if made else {"kind", "path"}
+        if unknown := values.keys() - known:
+            raise SourceError(f"{where}.{min(unknown)}: expected one of {', '.join(sorted(known))}")
+        if missing := needed - values.keys():
+            raise SourceError(f"{where}.{min(missing)} is missing")
+        if made:
+            sets[name] = _made_words(values, options)
+            continue
+        if values["kind"] not in KINDS:
+            raise SourceError(
+                f"{where}.kind is {values['kind']!r}, expected words or one of {', '.join(KINDS)}"
+            )
+        crops = open_crops(values["kind"], values["path"], root=values.get("root"))
+        start, stop = values.get("start") or 0, values.get("stop")
+        chosen = range(len(crops))[start:stop]
+        if not chosen:
+            raise SourceError(
+                f"{where}: no crop from start={start} to stop={stop}: there are {len(crops)}"
+            )
+        sets[name] = crops if len(chosen) == len(crops) else _Part(crops, chosen)
+    return sets
+
+
+class _Part(Sequence[Crop]):
+    def __init__(self, crops: Sequence[Crop], chosen: range) -> None:
+        self._crops, self._chosen = crops, chosen
+
+    def __len__(self) -> int:
+        return len(self._chosen)
+
+    def __getitem__(self, index: Any) -> Any:
+        return self._crops[self._chosen[index]]
+
+
+def _made_words(values: Mapping[str, Any], options: InputOptions) -> list[Crop]:
+    charset = writable_characters(options.rules.charset)
+    text = {"max_length": options.max_length, "charset": charset, **values.get("text", {})}
+    words = {"height": options.height, **values.get("words", {}), "text": TextConfig(**text)}
+    renderer = WordRenderer(WordConfig(**words), seed=values.get("seed", 0))
+    crops = []
+    for index in range(values["count"]):
+        word = renderer[index]
+        data = cv2.imencode(".png", cv2.cvtColor(word.image, cv2.COLOR_RGB2BGR))[1].tobytes()
+        crops.append(Crop(f"synthetic word {index}", word.text, data))
+    return crops
+
+
+def describe_sets(sets: Sets) -> str:
+    """How many crops there are of each."""
+    parts = [f"{len(crops):,} crops of {name}" for name, crops in sets.items()]
+    return ", ".join(parts) or "nothing"
+
+
+def make_recogniser(
+    config: ConfigDict, variables: Mapping[str, Any], charset: Charset
+) -> Recogniser:
+    """A recogniser as a run reads with: `config.recogniser`, `config.data.height`, its dtype."""
+    return Recogniser(
+        variables,
+        charset=charset,
+        height=config.data.height,
+        options=RecogniserOptions(**config.recogniser),
+        dtype=config.model.dtype,
+    )
+
+
+def write_results(
+    config: ConfigDict,
+    workdir: str | Path,
+    *,
+    charset: Charset,
+    say: Callable[[str], object] = print,
+) -> dict[str, float]:
+    """Writes a run's results, and says what they are and what to do with them.
+
+    `weights.pth` has the best weights (the moving average) with the names that EasyOCR knows,
+    `charset.json` beside it the characters of their classes; `recognition.json` their scores on
+    `config.test`, with all readings and the worst words as pictures; `curves.png` the course of the
+    training.
+
+    Args:
+        config: of the run.
+        workdir: of the run, with `checkpoints/` and `metrics.jsonl`.
+        charset: of the run.
+        say: takes lines for people.
+
+    Returns:
+        The scores of all words of `config.test` together.
+    """
+    workdir = Path(workdir)
+    variables = load_variables(workdir)
+    weights = workdir / "weights.pth"
+    save_weights(weights, to_state_dict(variables))
+    write_curves(workdir / "curves.png", workdir / "metrics.jsonl")
+    recogniser = make_recogniser(config, variables, charset)
+    options = InputOptions.from_config(config)
+    sets = open_sets(config.test, field="config.test", options=options)
+    report = evaluate_recogniser(recogniser, sets, folder=workdir, say=say)
+    say(
+        f"written to {workdir}: weights.pth, charset.json, metrics.jsonl, curves.png\n"
+        f"for EasyOCR: ocrjax export easyocr {workdir}"
+    )
+    names = ("accuracy", "alnum_accuracy", "one_minus_ned", "cer")
+    return {name: float(report["all"][name]["value"]) for name in names}
+
+
+def write_curves(path: str | Path, metrics: str | Path) -> None:
+    """Draws the loss and the scores of a `metrics.jsonl` over the steps."""
+    lines = Path(metrics).read_text(encoding="utf-8").splitlines()
+    rows: list[dict[str, Any]] = [json.loads(line) for line in lines]
+
+    def curve(name: str) -> list[tuple[float, float]]:
+        return [(row["step"], row[name]) for row in rows if row.get(name) is not None]
+
+    scores = ("accuracy", "alnum_accuracy", "one_minus_ned", "probe")
+    curves = {name: points for name in scores if (points := curve(f"eval/{name}"))}
+    write_image(
+        path, np.vstack([draw_curves({"loss": curve("loss")}, log=True), draw_curves(curves)])
+    )
