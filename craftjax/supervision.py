@@ -17,7 +17,7 @@ import math
 import time
 from collections.abc import Callable, Generator, Mapping
 from contextlib import closing
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,7 @@ from craftjax.sources import ATTEMPTS
 from ocrjax.ahead import iterate
 from ocrjax.mixing import SourceError, fill
 from ocrjax.pages import Sample
+from ocrjax.runtime.checkpoints import RunCheckpoints
 from ocrjax.runtime.mesh import is_main, make_mesh
 from ocrjax.runtime.state import TrainState
 
@@ -159,6 +160,25 @@ def judge(stats: Stats, first: Stats | None, options: GuardOptions) -> list[str]
     return found
 
 
+@dataclass(frozen=True)
+class _Memory:
+    """What a run must know of its labels to go on; periods are named by their first step.
+
+    Attributes:
+        first: statistics of the first labels.
+        used: the period whose labels are in use.
+        best: the one whose labels were in use at the best evaluation.
+        collapsed: why no labels are made any more.
+        since: from which step on those of `used` are trained on, for good.
+    """
+
+    first: dict[str, float] | None = None
+    used: int = 0
+    best: int = 0
+    collapsed: str | None = None
+    since: int = 0
+
+
 class WeakSupervision:
     """Makes pseudo labels on schedule and hands them to the loader.
 
@@ -168,12 +188,15 @@ class WeakSupervision:
         model: the network.
         folder: takes the files of labels; on several hosts all see it.
         start: gives the start weights, for a "fixed" teacher.
-        kept: steps from which the run may go on (its checkpoints): their labels are not removed.
+        run: what the run's checkpoints keep beside the state; `pseudo` is added.
+        checkpoints: of the run; the labels that they go on with are not removed.
         say: takes lines for people.
-        log: takes a step and numbers.
 
     Raises:
         SourceError: no word-labelled data set.
+
+    Attributes:
+        log: takes a step and numbers.
     """
 
     def __init__(
@@ -184,12 +207,15 @@ class WeakSupervision:
         model: CRAFT,
         folder: Path,
         start: Callable[[], Mapping[str, Any]],
-        kept: Callable[[], list[int]] = list,
+        run: dict[str, Any],
+        checkpoints: RunCheckpoints,
         say: Callable[[str], object] = print,
-        log: Callable[[int, dict[str, float]], object] = lambda step, values: None,
     ) -> None:
         self.options, self.folder = options, Path(folder)
-        self._source, self._start, self._kept, self._say, self._log = source, start, kept, say, log
+        self._source, self._start, self._say = source, start, say
+        self.log: Callable[[int, dict[str, float]], object] = lambda step, values: None
+        self._run, self._checkpoints = run, checkpoints
+        self._state: TrainState | None = None
         self._labeller = Labeller(
             model,
             mesh=make_mesh(jax.local_devices()),
@@ -198,31 +224,28 @@ class WeakSupervision:
             threads=options.threads,
         )
         self.length = _period(options, source)
-        self._first: dict[str, float] | None = None
-        # Periods, by their first step: whose labels are in use, and were at the best evaluation.
-        self._used = self._best = 0
-        self._frozen: str | None = None  # why no labels are made any more, ...
-        self._since = 0  # ... and from which step on
-
-    def state(self) -> dict[str, Any]:
-        """What a checkpoint keeps, as JSON."""
-        return {
-            "first": self._first,
-            "used": self._used,
-            "best": self._best,
-            "frozen": self._frozen,
-            "since": self._since,
-        }
-
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """Takes up where `state` was taken."""
-        self._first, self._used, self._best = state["first"], state["used"], state["best"]
-        self._frozen, self._since = state["frozen"], state["since"]
+        if "pseudo" not in self._run:  # a new run, to which no older labels belong
+            self._run["pseudo"] = asdict(_Memory())
+            if is_main():
+                for path in self.folder.glob("*.npz"):
+                    path.unlink()
 
     @property
-    def frozen(self) -> str | None:
+    def _memory(self) -> _Memory:
+        return _Memory(**self._run["pseudo"])
+
+    def _remember(self, **changes: Any) -> None:
+        # A new object each time: a checkpoint may still be writing the old one.
+        self._run["pseudo"] = {**self._run["pseudo"], **changes}
+
+    @property
+    def collapsed(self) -> str | None:
         """Why no labels are made any more; None while they are."""
-        return self._frozen
+        return self._memory.collapsed
+
+    def follow(self, state: TrainState) -> None:
+        """Takes the state before each batch is asked for; the teacher is made of it."""
+        self._state = state
 
     def path(self, start: int) -> Path:
         """The file with the labels of the period that begins with a step."""
@@ -233,14 +256,11 @@ class WeakSupervision:
         start = step // self.length * self.length
         return start, start + self.length
 
-    def batches(
-        self, first: int, state: Callable[[], TrainState], *, threads: int, workers: int
-    ) -> Generator[Batch, None, None]:
+    def batches(self, first: int, *, threads: int, workers: int) -> Generator[Batch, None, None]:
         """Yields batches from a step on, and makes labels in between; close it when done.
 
         Args:
             first: updates made so far.
-            state: gives the state after the step of the last batch.
             threads: as for `ocrjax.ahead.iterate`.
             workers: likewise.
 
@@ -249,13 +269,13 @@ class WeakSupervision:
         """
         step: int | None = first
         while step is not None:
-            stop = self.prepare(step, state)
+            stop = self.prepare(step)
             made = iterate(self._source, step, stop_step=stop, threads=threads, workers=workers)
             with closing(made):
                 yield from made
             step = stop
 
-    def prepare(self, step: int, state: Callable[[], TrainState]) -> int | None:
+    def prepare(self, step: int) -> int | None:
         """Sees to it that the loader has the labels of a step.
 
         Returns:
@@ -264,8 +284,9 @@ class WeakSupervision:
         Raises:
             CollapseError: the first labels are of no use.
         """
-        if self._frozen is not None and step >= self._since:
-            self._source.use_labels(self.path(self._used), only=True)
+        memory = self._memory
+        if memory.collapsed is not None and step >= memory.since:
+            self._source.use_labels(self.path(memory.used), only=True)
             return None
         start, stop = self.period(step)
         path = self.path(start)
@@ -275,21 +296,25 @@ class WeakSupervision:
                     f"{path} is missing: its pseudo labels are made from the weights of step "
                     f"{step}, so that this run does not repeat exactly"
                 )
-            self._make(step, state, start, stop)
+            self._make(step, start, stop)
         stats = LabelSet.load(path).stats()
-        reasons = judge(stats, self._first, self.options.guard)
-        if self._first is None:
+        reasons = judge(stats, memory.first, self.options.guard)
+        if memory.collapsed is not None:  # by an evaluation; this period began before
+            self._source.use_labels(path)
+            return stop
+        if memory.first is None:
             if reasons:
+                path.unlink(missing_ok=True)
                 raise CollapseError(
                     f"the first pseudo labels are of no use: {'; '.join(reasons)}. The teacher "
                     "does not see these words: start from weights that find text "
                     "(config.init_weights), and look at the labels (--mode=audit)"
                 )
-            self._first = stats
+            self._remember(first=stats)
         elif reasons:
-            self._freeze(step, reasons, used=self._used, since=step)
-            return self.prepare(step, state)
-        self._used = start
+            self._collapse(step, reasons, used=memory.used, since=step)
+            return self.prepare(step)
+        self._remember(used=start)
         self._source.use_labels(path)
         self._prune(start)
         return stop
@@ -302,29 +327,31 @@ class WeakSupervision:
             hmean: of this evaluation.
             best: the highest so far, this one included.
         """
+        memory = self._memory
         if hmean >= best:
-            self._best = self._used
-        elif self._frozen is None and hmean < self.options.guard.hmean * best:
+            self._remember(best=memory.used)
+        elif memory.collapsed is None and hmean < self.options.guard.hmean * best:
             reason = (
                 f"hmean is {hmean:.4f}, after {best:.4f} at best (guard.hmean is "
                 f"{self.options.guard.hmean:g})"
             )
             # Batches with the present labels are made already, so these are used up.
-            self._freeze(step, [reason], used=self._best, since=self.period(step)[1])
+            self._collapse(step, [reason], used=memory.best, since=self.period(step)[1])
 
-    def _freeze(self, step: int, reasons: list[str], *, used: int, since: int) -> None:
-        self._frozen, self._used, self._since = "; ".join(reasons), used, since
+    def _collapse(self, step: int, reasons: list[str], *, used: int, since: int) -> None:
+        why = "; ".join(reasons)
+        self._remember(collapsed=why, since=since, used=used)
         self._say(
-            f"step {step}: COLLAPSE: {self._frozen}. No pseudo labels are made any more; from step "
-            f"{since} on the run trains on those of step {used}. The best checkpoint is kept"
+            f"step {step}: COLLAPSE: {why}. No pseudo labels are made any more: from step {since} "
+            f"on the run trains on those of step {used}. The best checkpoint is kept"
         )
-        self._log(step, {"labels/collapsed": 1.0})
+        self.log(step, {"labels/collapsed": 1.0})
 
-    def _make(self, step: int, state: Callable[[], TrainState], start: int, stop: int) -> None:
+    def _make(self, step: int, start: int, stop: int) -> None:
         """Labels all pages of a period and writes their file."""
         begin = time.perf_counter()
         known = self._known(start)
-        mine = self._label(self._teacher(step, state()), start, stop, known)
+        mine = self._label(self._teacher(step), start, stop, known)
         path = self.path(start)
         if jax.process_count() == 1:
             (join([known, mine]) if known else mine).save(path)
@@ -342,7 +369,7 @@ class WeakSupervision:
         stats = labels.stats()
         made = len(labels.words) - (len(known.words) if known else 0)
         numbers = {**stats, "pages": len(labels.pages), "made": made, "seconds": seconds}
-        self._log(step, {f"labels/{name}": float(value) for name, value in numbers.items()})
+        self.log(step, {f"labels/{name}": float(value) for name, value in numbers.items()})
         shown = "  ".join(f"{name} {stats[name]:.3f}" for name in stats if name != "words")
         self._say(
             f"step {step}: {made:,} words labelled in {seconds:.1f} s ({made / seconds:.3g} a "
@@ -350,22 +377,22 @@ class WeakSupervision:
             f"{len(labels.pages):,} pages: {shown}"
         )
 
-    def _teacher(self, step: int, state: TrainState) -> Mapping[str, Any]:
-        variables: Mapping[str, Any]
+    def _teacher(self, step: int) -> Mapping[str, Any]:
+        state = self._state
+        assert state is not None  # `follow` comes before each batch
         if self.options.teacher == "fixed" and step:
             return self._start()
-        if self.options.teacher == "copy" or state.ema is None:
-            variables = jax.device_get(state.variables)
-        else:
-            variables = jax.device_get(state.ema)
+        average = state.ema if self.options.teacher == "ema" else None
+        variables: Mapping[str, Any] = jax.device_get(average or state.variables)
         return variables
 
     def _known(self, start: int) -> LabelSet | None:
         """Labels that stay good: those of a teacher that does not change."""
-        if self.options.teacher != "fixed" or not self._first:
+        memory = self._memory
+        path = self.path(memory.used)
+        if self.options.teacher != "fixed" or memory.used == start or not path.is_file():
             return None
-        path = self.path(self._used)
-        return LabelSet.load(path) if path.is_file() and self._used != start else None
+        return LabelSet.load(path)
 
     def _label(
         self, teacher: Mapping[str, Any], start: int, stop: int, known: LabelSet | None
@@ -401,7 +428,7 @@ class WeakSupervision:
         """Removes labels that no checkpoint needs."""
         if not is_main():
             return
-        needed = {start, self._used, self._best, *(self.period(one)[0] for one in self._kept())}
+        needed = {self._memory.best, *(self.period(one)[0] for one in self._checkpoints.steps)}
         for path in self.folder.glob("*.npz"):
             if path.stem.isdecimal() and int(path.stem) < start and int(path.stem) not in needed:
                 path.unlink()

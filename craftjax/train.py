@@ -7,9 +7,8 @@ step, what it starts from and how it is evaluated. What is left in the run's fol
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack, closing, nullcontext
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import ExitStack, closing
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,55 +17,42 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jax import lax
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from craftjax import losses
+from craftjax.audit import audit_words
 from craftjax.convert import from_state_dict, is_vgg16_bn, with_vgg16_bn
 from craftjax.detector import Detector
 from craftjax.evaluate import evaluate_detector, read_truth
-from craftjax.input_pipeline import BatchSource, make_batches
+from craftjax.input_pipeline import Batch, BatchSource, make_batches
 from craftjax.models import CRAFT, count_parameters, init_variables, width_of
 from craftjax.options import DetectorOptions
 from craftjax.report import describe_truth, draw_pages, write_results
+from craftjax.sources import open_source
+from craftjax.supervision import SupervisionOptions, WeakSupervision
 from ocrjax.ahead import iterate
 from ocrjax.pages import Page, Sample
+from ocrjax.runtime import training
 from ocrjax.runtime.cache import enable_compile_cache
-from ocrjax.runtime.checkpoints import RunCheckpoints, Start, choose_start, load_variables
-from ocrjax.runtime.mesh import describe_devices, host_rows, is_main, make_mesh, put_batch
-from ocrjax.runtime.metrics import (
-    Deferred,
-    Entry,
-    MetricsWriter,
-    NonFiniteError,
-    Progress,
-    check_finite,
-    mean,
-)
-from ocrjax.runtime.optimizers import OptimizerOptions, make_optimizer, select
+from ocrjax.runtime.checkpoints import RunCheckpoints, Start, load_variables
+from ocrjax.runtime.mesh import describe_devices, host_rows, is_main, make_mesh
+from ocrjax.runtime.metrics import MetricsWriter
+from ocrjax.runtime.optimizers import OptimizerOptions, make_optimizer
 from ocrjax.runtime.signals import StopSignal
-from ocrjax.runtime.state import (
-    TrainState,
-    accumulate_gradients,
-    apply_gradients,
-    compile_step,
-    create_state,
-)
-from ocrjax.runtime.stopping import EarlyStopping, every
+from ocrjax.runtime.state import TrainState
+from ocrjax.runtime.stopping import EarlyStopping
+from ocrjax.runtime.training import Say, Step, make_step, run_steps, save_config
 from ocrjax.torch_io import load_weights
 from ocrjax.weights import find_weights
 
 Tree = Any
 Loss = Callable[..., tuple[jax.Array, losses.Metrics]]
-Step = Callable[[TrainState, Tree], tuple[TrainState, Tree]]
 
 # With fewer images than this in a batch, its statistics are worse than those that a trained network
 # brings along.
 _FEW_IMAGES = 8
-# Steps that may be under way while the host goes on; more would only fill the memory with batches.
-_AHEAD = 2
 _SHOWN = ("loss", "positive_loss", "negative_loss")  # in the log's lines
 
 
@@ -131,9 +117,6 @@ def make_train_step(
         return scores.reshape(-1, *scores.shape[2:]), jax.tree.map(lambda x: jnp.mean(x, 0), new)
 
     def loss_of(params: Tree, stats: Tree, part: Tree) -> tuple[jax.Array, tuple[Tree, Tree]]:
-        # The backward pass ends where nothing below is trained.
-        frozen = select(params, options.freeze)
-        params = jax.tree.map(lambda no, x: lax.stop_gradient(x) if no else x, frozen, params)
         scores, stats = forward(params, stats, part["image"])
         value, metrics = loss(
             part["region"], part["affinity"], scores[..., 0], scores[..., 1], part["confidence"]
@@ -141,22 +124,7 @@ def make_train_step(
         rows = part["image"].shape[0]
         return value, (stats, {"loss": (value * rows, jnp.float32(rows)), **metrics})
 
-    def step(state: TrainState, batch: Tree) -> tuple[TrainState, Tree]:
-        def gradients(stats: Tree, part: Tree, index: jax.Array) -> tuple[Tree, Tree, Tree]:
-            found, (stats, metrics) = jax.grad(loss_of, has_aux=True)(state.params, stats, part)
-            return found, stats, metrics
-
-        found, stats, metrics = accumulate_gradients(
-            gradients, state.batch_stats, batch, count=options.accumulate
-        )
-        norm = jnp.sqrt(sum(jnp.vdot(x, x) for x in jax.tree.leaves(found)))
-        metrics = {**metrics, "grad_norm": (norm, jnp.float32(1))}
-        state = apply_gradients(
-            state, found, optimizer=optimizer, batch_stats=stats, ema_decay=ema_decay
-        )
-        return state, metrics
-
-    return compile_step(step, mesh)
+    return make_step(loss_of, optimizer, mesh=mesh, options=options, ema_decay=ema_decay)
 
 
 def start_state(
@@ -187,28 +155,58 @@ def start_state(
         TrainError: the weights are of a network of another width.
         CheckpointError: a checkpoint does not fit, or `config.init_from` is no run.
     """
-    start = choose_start(
-        checkpoints, init_from=config.init_from or None, weights=config.init_weights or None
+    trained = False
+
+    def load(start: Start) -> Tree:
+        nonlocal trained
+        variables, trained = start_weights(config, model=model, start=start)
+        return variables
+
+    state, start, run = training.start_state(
+        config,
+        fresh=lambda: init_variables(model, seed=config.seed),
+        load=load,
+        optimizer=optimizer,
+        mesh=mesh,
+        checkpoints=checkpoints,
     )
-    run: dict[str, Any] = {"fine_tuning": start.kind in ("run", "weights")}
-    variables = init_variables(model, seed=config.seed)
+    return state, start, run or {"fine_tuning": trained}
+
+
+def start_weights(
+    config: ConfigDict, *, model: CRAFT, start: Start | None = None
+) -> tuple[Tree, bool]:
+    """The variables that a run begins with, before its own checkpoints.
+
+    Args:
+        config: its `seed`, `init_from` and `init_weights`.
+        model: the network.
+        start: of the kind `run` or `weights`; None takes what the config says.
+
+    Returns:
+        The variables, and whether all of the network had been trained before.
+
+    Raises:
+        TrainError: the weights are of a network of another width.
+    """
+    if start is None:
+        source = config.init_from or config.init_weights
+        start = Start("run" if config.init_from else "weights" if source else "random", source)
+    variables, trained = init_variables(model, seed=config.seed), start.kind != "random"
     if start.kind == "run" and start.source:
         variables = load_variables(start.source)
     elif start.kind == "weights" and start.source:
         path = find_weights(start.source)
         state_dict = {} if path.is_dir() else load_weights(path)
         if is_vgg16_bn(state_dict):
-            variables, run["fine_tuning"] = with_vgg16_bn(variables, state_dict), False
+            variables, trained = with_vgg16_bn(variables, state_dict), False
         else:
             variables = from_state_dict(state_dict) if state_dict else load_variables(path)
-    if (width := width_of(variables)) != width_of(init_variables(model)):
+    if (width := width_of(variables)) != model.width:
         raise TrainError(
             f"config.model.width is {config.model.width}, but {start.source} is of width {width:g}"
         )
-    state = create_state(variables, optimizer, mesh=mesh, ema=config.ema > 0)
-    if start.kind == "resume":
-        state, run = checkpoints.restore(state)
-    return state, start, run
+    return variables, trained
 
 
 def freezes_norm(config: ConfigDict, *, fine_tuning: bool, devices: int) -> bool:
@@ -251,7 +249,6 @@ def train_and_evaluate(config: ConfigDict, workdir: str | Path) -> dict[str, flo
     optimizer, schedule = make_optimizer(options, steps=config.steps)
     truth = read_truth(config.eval.pages) if is_main() else []
     stopper = EarlyStopping(config.eval.patience)
-    deferred, entries = Deferred(), list[Entry]()
     with (
         RunCheckpoints(workdir / "checkpoints", keep=config.checkpoint.keep) as checkpoints,
         closing(make_batches(config, seed=config.seed, rows=rows, workdir=workdir)) as source,
@@ -275,7 +272,7 @@ def train_and_evaluate(config: ConfigDict, workdir: str | Path) -> dict[str, flo
             norm_groups=mesh.size if config.model.norm_per_device else 1,
         )
         if is_main():
-            _save_config(config, workdir, say)
+            save_config(config, workdir, say)
         say(f"{config.name}: {describe_devices(mesh)}; results in {workdir}")
         say(
             f"network: width {config.model.width:g}, {count_parameters(state.variables):,} "
@@ -284,72 +281,107 @@ def train_and_evaluate(config: ConfigDict, workdir: str | Path) -> dict[str, flo
         say(f"start: {start.kind} {start.source or ''}, {first} of {config.steps} steps done")
         say(source.describe())
         say(f"evaluation: {describe_truth(truth)}")
+        weak = _supervision(
+            config, workdir, source, model=model, run=run, checkpoints=checkpoints, say=say
+        )
+        writer = MetricsWriter(workdir, restored_step=first, tensorboard=config.tensorboard)
+        stack.callback(writer.close)
+        if weak is not None:
+            weak.log = writer.write
         detector = Detector(
             jax.device_get(state.eval_variables), options=DetectorOptions(**config.detector)
         )
-        writer = MetricsWriter(workdir, restored_step=first, tensorboard=config.tensorboard)
-        progress = Progress(
-            steps=config.steps, first=first, batch_size=config.batch_size, devices=mesh.size
+
+        def evaluate(step: int, state: TrainState) -> dict[str, float]:
+            scores = evaluate_state(state, detector, truth, protocol=config.eval.protocol)
+            if weak is not None:
+                weak.evaluated(step, scores["hmean"], best=max(scores["hmean"], stopper.best or 0))
+            if config.tensorboard and is_main():
+                current = detector.with_variables(jax.device_get(state.eval_variables))
+                pictures = draw_pages(current, truth[: config.overlays])
+                writer.write_images(step, {f"page_{i}": x for i, x in enumerate(pictures)})
+            return scores
+
+        ended = run_steps(
+            config,
+            state,
+            step_of=train_step,
+            batches=stack.enter_context(closing(_batches(config, source, first, weak))),
+            source=source,
+            evaluate=evaluate,
+            run=run,
+            stopper=stopper,
+            schedule=schedule,
+            mesh=mesh,
+            checkpoints=checkpoints,
+            stop=stop,
+            writer=writer,
+            before=weak.follow if weak is not None else lambda state: None,
+            measure_start=weak is not None,
+            shown=_SHOWN,
+            say=say,
         )
-        batches = stack.enter_context(
-            closing(
-                iterate(source, first, threads=config.data.threads, workers=config.data.workers)
-            )
-        )
-        # On CPU, programs that wait for other processes take the threads that others need to go on.
-        one_by_one = jax.process_count() > 1 and jax.default_backend() == "cpu"
-        for step in range(first + 1, config.steps + 1):
-            if stopper.should_stop:
-                break
-            with progress.waiting():
-                batch = next(batches)
-            with progress.paused() if step == first + 1 else nullcontext():  # it compiles
-                state, metrics = train_step(state, put_batch(batch, mesh))
-            if one_by_one:
-                jax.block_until_ready(metrics)
-            deferred.push(step, metrics)
-            stopping = stop.reached(step)
-            last = stopping or step == config.steps
-            # A request to stop leaves little time: no evaluation then.
-            evaluating = not stopping and (last or every(step, config.eval.every))
-            saving = last or evaluating or every(step, config.checkpoint.every)
-            new = deferred.flush() if saving else deferred.take(lag=_AHEAD)
-            _check(new, source, checkpoints)
-            lap = None
-            for entry in new:
-                entries.append(entry)
-                if every(entry.step, config.log_every) or (entry.step == step and last):
-                    means, lap = mean(entries), lap or progress.lap(new[-1].step)
-                    rate = float(schedule(entry.step - 1))
-                    shown = {name: means[name] for name in _SHOWN}
-                    say(progress.line(entry.step, shown, rate=rate, lap=lap))
-                    writer.write(entry.step, {**means, "learning_rate": rate, **lap})
-                    entries = []
-            scores = None
-            if evaluating:
-                with progress.paused():
-                    scores = evaluate_state(state, detector, truth, protocol=config.eval.protocol)
-                better = stopper.update(step, scores["hmean"])
-                writer.write(step, {f"eval/{name}": value for name, value in scores.items()})
-                if config.tensorboard and is_main():
-                    current = detector.with_variables(jax.device_get(state.eval_variables))
-                    pictures = draw_pages(current, truth[: config.overlays])
-                    writer.write_images(step, {f"page_{i}": x for i, x in enumerate(pictures)})
-                text = "  ".join(f"{name} {value:.4f}" for name, value in scores.items())
-                say(f"step {step}: {text}{'  (best so far)' if better else ''}")
-            if saving:
-                run |= {"stopping": stopper.state(), "config": json.loads(as_json(config))}
-                checkpoints.save(step, state, run=run, metrics=scores)
-            if stopping:
-                say(f"stopped after step {step}, which is saved; the same command goes on from it")
-                writer.close()
-                return None
-        writer.close()
+        if ended is None:
+            return None
         say(source.log.summary())
     results = write_results(config, workdir, say) if is_main() else {}
     if jax.process_count() > 1:  # a host that left early would end the run of the others
         multihost_utils.sync_global_devices("craftjax results")
     return results
+
+
+def audit_sources(source: BatchSource, say: Say = print) -> bool:
+    """Says what there is to know of the word-labelled data sets; see `craftjax.audit`.
+
+    Returns:
+        Whether there is something to learn from in each of them.
+    """
+    good = True
+    for which in source.mix.word_sets:
+        options = source.mix.options[which]
+        audit = audit_words(open_source(options, seed=0), start=options.start, stop=options.stop)
+        say(f"{source.mix.names[which]}: {audit}")
+        good &= not audit.fatal
+    return good
+
+
+def _supervision(
+    config: ConfigDict,
+    workdir: Path,
+    source: BatchSource,
+    *,
+    model: CRAFT,
+    run: dict[str, Any],
+    checkpoints: RunCheckpoints,
+    say: Say,
+) -> WeakSupervision | None:
+    """What makes pseudo labels, where the config has a section for it."""
+    if "pseudo" not in config:
+        return None
+    options = SupervisionOptions.from_config(config.pseudo)
+    if options.teacher == "ema" and not config.ema:
+        raise TrainError("config.pseudo.teacher is 'ema', but config.ema is 0: there is no average")
+    if is_main() and source.options.format == "raw":
+        audit_sources(source, say)
+    return WeakSupervision(
+        options,
+        source=source,
+        model=model,
+        folder=workdir / "pseudo",
+        start=lambda: start_weights(config, model=model)[0],
+        run=run,
+        checkpoints=checkpoints,
+        say=say,
+    )
+
+
+def _batches(
+    config: ConfigDict, source: BatchSource, first: int, weak: WeakSupervision | None
+) -> Generator[Batch, None, None]:
+    threads, workers = config.data.threads, config.data.workers
+    if weak is not None:
+        return weak.batches(first, threads=threads, workers=workers)
+    return iterate(source, first, threads=threads, workers=workers)
 
 
 def evaluate_state(
@@ -379,42 +411,3 @@ def evaluate_state(
     if jax.process_count() > 1:
         scores = np.asarray(multihost_utils.broadcast_one_to_all(scores))
     return dict(zip(("precision", "recall", "hmean"), scores.tolist(), strict=True))
-
-
-def as_json(config: ConfigDict) -> str:
-    """The experiment as it is, with what the command line changed."""
-    text: str = config.to_json_best_effort(indent=1)
-    return text + "\n"
-
-
-def _check(entries: Sequence[Entry], source: BatchSource, checkpoints: RunCheckpoints) -> None:
-    """Stops the run where a metric is not finite; only then the batch's names are worked out."""
-    steps = checkpoints.steps
-    last = checkpoints.folder / str(steps[-1]) if steps else None
-    try:
-        check_finite(entries, last_checkpoint=last)
-    except NonFiniteError as error:
-        (entry,) = (entry for entry in entries if entry.step == error.step)
-        names = tuple(source.batch_names(entry.step - 1))
-        check_finite([entry._replace(names=names)], last_checkpoint=last)
-
-
-def _save_config(config: ConfigDict, workdir: Path, say: Callable[[str], object]) -> None:
-    """Writes `config.json`; says what is not as an earlier start of the run had it."""
-    path = workdir / "config.json"
-    if path.is_file():
-        old, new = (_flat(json.loads(text)) for text in (path.read_text("utf-8"), as_json(config)))
-        for name in sorted(old.keys() | new.keys()):
-            if old.get(name) != new.get(name):
-                say(f"config.{name} was {old.get(name)!r} before, now {new.get(name)!r}")
-    workdir.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part")
-    part.write_text(as_json(config), encoding="utf-8")
-    part.replace(path)
-
-
-def _flat(tree: Any, prefix: str = "") -> dict[str, Any]:
-    if not isinstance(tree, dict):
-        return {prefix: tree}
-    dot = "." * bool(prefix)
-    return {k: v for name, sub in tree.items() for k, v in _flat(sub, prefix + dot + name).items()}

@@ -156,6 +156,8 @@ def run_steps(
     checkpoints: RunCheckpoints,
     stop: StopSignal,
     writer: MetricsWriter,
+    before: Callable[[TrainState], object] = lambda state: None,
+    measure_start: bool = False,
     shown: Sequence[str] = ("loss",),
     say: Say = print,
 ) -> TrainState | None:
@@ -176,6 +178,9 @@ def run_steps(
         checkpoints: of the run.
         stop: entered.
         writer: of the metrics.
+        before: gets the state before a batch is asked for, for batches that depend on it.
+        measure_start: evaluate and save the state before the first step of the run, too, so that
+            what it began with is a checkpoint among others.
         shown: metrics in the lines for people.
         say: takes these lines.
 
@@ -192,11 +197,27 @@ def run_steps(
         steps=config.steps, first=first, batch_size=config.batch_size, devices=mesh.size
     )
     compiled = set[Any]()
+
+    def finish(step: int, evaluating: bool) -> None:
+        scores = None
+        if evaluating:
+            with progress.paused():
+                scores = evaluate(step, state)
+            better = stopper.update(step, scores[checkpoints.metric])
+            writer.write(step, {f"eval/{name}": value for name, value in scores.items()})
+            text = "  ".join(f"{name} {value:.4f}" for name, value in scores.items())
+            say(f"step {step}: {text}{'  (best so far)' if better else ''}")
+        run.update(stopping=stopper.state(), config=json.loads(as_json(config)))
+        checkpoints.save(step, state, run=run, metrics=scores)
+
+    if measure_start and not first and stopper.best is None:
+        finish(0, True)
     # On CPU, programs that wait for other processes take the threads that others need to go on.
     one_by_one = jax.process_count() > 1 and jax.default_backend() == "cpu"
     for step in range(first + 1, config.steps + 1):
         if stopper.should_stop:
             break
+        before(state)
         with progress.waiting():
             batch = next(batches)
         shapes = tuple(np.shape(leaf) for leaf in jax.tree.leaves(batch))
@@ -223,17 +244,8 @@ def run_steps(
                 say(progress.line(entry.step, line, rate=rate, lap=lap))
                 writer.write(entry.step, {**means, "learning_rate": rate, **lap})
                 entries = []
-        scores = None
-        if evaluating:
-            with progress.paused():
-                scores = evaluate(step, state)
-            better = stopper.update(step, scores[checkpoints.metric])
-            writer.write(step, {f"eval/{name}": value for name, value in scores.items()})
-            text = "  ".join(f"{name} {value:.4f}" for name, value in scores.items())
-            say(f"step {step}: {text}{'  (best so far)' if better else ''}")
         if saving:
-            run |= {"stopping": stopper.state(), "config": json.loads(as_json(config))}
-            checkpoints.save(step, state, run=run, metrics=scores)
+            finish(step, evaluating)
         if stopping:
             say(f"stopped after step {step}, which is saved; the same command goes on from it")
             return None
