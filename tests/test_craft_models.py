@@ -126,6 +126,39 @@ def test_pooling_drops_the_odd_row_and_column():
     np.testing.assert_array_equal(models.max_pool(x), expected)
 
 
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+@pytest.mark.parametrize("shape", [(2, 80, 60), (1, 67, 50), (1, 3, 1600), (3, 1, 1)])
+def test_gradient_of_kernels_is_that_of_xla(shape, dtype):
+    rng = np.random.default_rng(0)
+    x, to, kernel = (
+        jnp.asarray(rng.normal(size=size), dtype)
+        for size in ((*shape, 5), (*shape, 4), (3, 3, 5, 4))
+    )
+    found, expected = (
+        jax.jit(lambda x, k, to, f=f: jax.vjp(f, x, k)[1](to))(x, kernel, to)
+        for f in (models.convolve, models._convolve)
+    )
+    np.testing.assert_array_equal(found[0], expected[0])
+    x, kernel, to = (value.astype(jnp.float32) for value in (x, kernel, to))
+    (exact,) = jax.vjp(lambda kernel: models._convolve(x, kernel), kernel)[1](to)
+    assert found[1].dtype == dtype
+    tolerance = 2e-6 if dtype == jnp.float32 else 8e-3
+    np.testing.assert_allclose(
+        jnp.float32(found[1]), exact, rtol=0, atol=tolerance * np.abs(exact).max()
+    )
+
+
+def test_gpus_get_the_plain_convolution(monkeypatch):
+    x, kernel = jnp.zeros((1, 32, 32, 4)), jnp.zeros((3, 3, 4, 8))
+
+    def program(f):
+        return str(jax.make_jaxpr(jax.grad(lambda x, k: f(x, k).sum(), argnums=(0, 1)))(x, kernel))
+
+    assert program(models.convolve) != program(models._convolve)
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    assert program(models.convolve) == program(models._convolve)
+
+
 def test_state_dict_round_trip():
     variables = init_variables(CRAFT(width=NARROW), seed=1)
     back = from_state_dict(to_state_dict(variables))
