@@ -10,13 +10,14 @@ Host code: no jax.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from craftjax.pseudo_labels import MAX_ASPECT, graphemes, is_vertical
+from craftjax.sources import SourceOptions, open_source
 from ocrjax.geometry import quad_faults
 from ocrjax.images import ImageError
 from ocrjax.pages import Page, PageError, Word
@@ -75,11 +76,6 @@ class Audit:
     examples: list[str] = field(default_factory=list)
     bad: list[Exception] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
-
-    @property
-    def fatal(self) -> bool:
-        """Whether there is nothing to learn from."""
-        return not self.usable
 
     def __str__(self) -> str:
         lines = [
@@ -154,6 +150,30 @@ def audit_words(folder: CharacterFolder, *, start: int = 0, stop: int | None = N
     audit.height = float(np.median(heights)) if heights else 0.0
     audit.warnings = _warnings(audit, shapes, folder)
     return audit
+
+
+def audit_sources(
+    sources: Mapping[str, SourceOptions], say: Callable[[str], object] = print
+) -> dict[str, Audit]:
+    """Looks at the data sets of an experiment that have words only.
+
+    Args:
+        sources: by name.
+        say: takes what was found.
+
+    Returns:
+        What was found in each of them.
+
+    Raises:
+        LabelError: a folder that does not exist, or holds no picture.
+    """
+    found = {}
+    for name, options in sources.items():
+        if options.kind == "words":
+            folder = open_source(options, seed=0)
+            found[name] = audit_words(folder, start=options.start, stop=options.stop)
+            say(f"{name}: {found[name]}")
+    return found
 
 
 def _pages(

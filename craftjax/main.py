@@ -26,18 +26,19 @@ _CONFIG = config_flags.DEFINE_config_file(
 _MODE = flags.DEFINE_enum(
     "mode",
     None,
-    ["train", "evaluate", "sweep", "pack"],
+    ["train", "evaluate", "sweep", "pack", "audit"],
     "train: train, or go on with a run, and evaluate (the default where the config has an "
-    "optimizer). evaluate: score the test pictures at the config's thresholds. sweep: try the "
-    "thresholds of config.sweep in one pass over the pictures and keep the best. pack: pack the "
-    "data sets of config.data.train, for --config.data.format=packed.",
+    "optimizer and there is no --images). evaluate: score the test pictures at the config's "
+    "thresholds. sweep: try the thresholds of config.sweep in one pass over the pictures and keep "
+    "the best. pack: pack the data sets of config.data.train, for --config.data.format=packed. "
+    "audit: look for what is wrong with word labels before they are trained on.",
 )
 _WORKDIR = flags.DEFINE_string("workdir", None, "Where results go; default exp/<config.name>.")
 _WEIGHTS = flags.DEFINE_string(
     "weights",
     None,
-    "A name, file or checkpoint to evaluate, in place of config.weights; of a config that trains, "
-    "in place of the best checkpoint in the workdir.",
+    "A name, file or checkpoint to evaluate, in place of the best checkpoint in the workdir, or "
+    "of config.weights where there is none.",
 )
 _IMAGES = flags.DEFINE_string("images", None, "Pictures, in place of config.test.images.")
 _GT = flags.DEFINE_string("gt", None, "Label files, in place of config.test.gt.")
@@ -60,12 +61,15 @@ def main(argv: list[str]) -> None:
     logging.set_verbosity(logging.WARNING)
     config = _CONFIG.value
     workdir = Path(_WORKDIR.value or f"exp/{config.name}")
-    mode = _MODE.value or ("train" if "optimizer" in config else "evaluate")
+    training = "optimizer" in config and not _IMAGES.value
+    mode = _MODE.value or ("train" if training else "evaluate")
     try:
         if mode == "train":
             _train(config, workdir)
         elif mode == "pack":
             _pack(config)
+        elif mode == "audit":
+            _audit(config)
         else:
             _evaluate(config, workdir, sweeping=mode == "sweep")
     except (ValueError, FileNotFoundError, FloatingPointError) as error:
@@ -90,6 +94,17 @@ def _train(config: ConfigDict, workdir: Path) -> None:
         train_and_evaluate(config, workdir)
     except TooManyDropped as error:
         sys.exit(f"craftjax.main: {error}")
+
+
+def _audit(config: ConfigDict) -> None:
+    from craftjax.audit import audit_sources
+    from craftjax.input_pipeline import InputOptions
+
+    audits = audit_sources(InputOptions.from_config(config).train)
+    if not audits:
+        raise ValueError("this config has no data set of kind 'words' in config.data.train")
+    if any(audit.warnings or audit.bad for audit in audits.values()):
+        sys.exit(1)
 
 
 def _pack(config: ConfigDict) -> None:
@@ -137,7 +152,8 @@ def _evaluate(config: ConfigDict, workdir: Path, *, sweeping: bool) -> None:
     truth = evaluate.read_truth(section, bad=bad if _SKIP_BAD.value else None)
     if bad:
         print(f"left out {len(bad)} malformed lines:", *bad, sep="\n  ", file=sys.stderr)
-    weights = _WEIGHTS.value or config.get("weights") or workdir
+    trained = (workdir / "checkpoints").is_dir()
+    weights = _WEIGHTS.value or (not trained and config.get("weights")) or workdir
     options = DetectorOptions(**config.detector)
     detector = Detector.from_weights(weights, options=options)
     workdir.mkdir(parents=True, exist_ok=True)

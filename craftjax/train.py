@@ -22,7 +22,7 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from craftjax import losses
-from craftjax.audit import audit_words
+from craftjax.audit import audit_sources
 from craftjax.convert import from_state_dict, is_vgg16_bn, with_vgg16_bn
 from craftjax.detector import Detector
 from craftjax.evaluate import evaluate_detector, read_truth
@@ -30,7 +30,6 @@ from craftjax.input_pipeline import Batch, BatchSource, make_batches
 from craftjax.models import CRAFT, count_parameters, init_variables, width_of
 from craftjax.options import DetectorOptions
 from craftjax.report import describe_truth, draw_pages, write_results
-from craftjax.sources import open_source
 from craftjax.supervision import SupervisionOptions, WeakSupervision
 from ocrjax.ahead import iterate
 from ocrjax.pages import Page, Sample
@@ -330,21 +329,6 @@ def train_and_evaluate(config: ConfigDict, workdir: str | Path) -> dict[str, flo
     return results
 
 
-def audit_sources(source: BatchSource, say: Say = print) -> bool:
-    """Says what there is to know of the word-labelled data sets; see `craftjax.audit`.
-
-    Returns:
-        Whether there is something to learn from in each of them.
-    """
-    good = True
-    for which in source.mix.word_sets:
-        options = source.mix.options[which]
-        audit = audit_words(open_source(options, seed=0), start=options.start, stop=options.stop)
-        say(f"{source.mix.names[which]}: {audit}")
-        good &= not audit.fatal
-    return good
-
-
 def _supervision(
     config: ConfigDict,
     workdir: Path,
@@ -362,7 +346,7 @@ def _supervision(
     if options.teacher == "ema" and not config.ema:
         raise TrainError("config.pseudo.teacher is 'ema', but config.ema is 0: there is no average")
     if is_main() and source.options.format == "raw":
-        audit_sources(source, say)
+        audit_sources(source.options.train, say)
     return WeakSupervision(
         options,
         source=source,
