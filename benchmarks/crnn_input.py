@@ -1,0 +1,176 @@
+"""Crops per second of one core: the recogniser's input, alone.
+
+    python benchmarks/crnn_input.py [--crops 3000] [--out exp/benchmarks/crnn_input.json]
+
+The same crops (synthetic words as JPEG files, heights of 24 to 64 pixels) lie in an LMDB as
+deep-text-recognition-benchmark makes it, and in files with a list. Batches of 192 are made in one
+thread, and their CPU time is taken: on a machine with other work that is steadier than a clock.
+
+The peer is the loop of that benchmark's loader, written anew from a description of it: a
+transaction for each record, Pillow to decode, to grey, to 32x100 (bicubic), to float in -1..1, and
+a batch stacked of these. It makes no augmentation. It and ours take turns; the ratio is of medians.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import platform
+import shutil
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import cv2
+import numpy as np
+from PIL import Image
+
+from crnnjax.charset import named
+from crnnjax.input_pipeline import BatchSource, make_batches
+from crnnjax.labels import Rules, apply, open_crops, read_index
+from ocrjax.readers.crops import import_lmdb
+from ocrjax.synth.words import WordConfig, WordRenderer
+from ocrjax.synth.write import LmdbWriter, encode_image
+
+BATCH = 192
+TURNS = 5
+
+
+def write_sets(folder: Path, count: int) -> None:
+    """Writes the crops as an LMDB and as files with a list."""
+    writer = LmdbWriter(folder / "lmdb")
+    files = folder / "files"
+    files.mkdir()
+    lines = []
+    for index in range(count):
+        height = (24, 31, 31, 40, 48, 64)[index % 6]
+        crop = WordRenderer(WordConfig(height=height), seed=1)[index]
+        data = encode_image(crop.image, suffix=".jpg")
+        writer.add(index, data, crop.text)
+        (files / f"{index}.jpg").write_bytes(data)
+        lines.append(f"{index}.jpg\t{crop.text}\n")
+    writer.commit()
+    writer.close()
+    (files / "labels.tsv").write_text("".join(lines), encoding="utf-8")
+
+
+def peer(folder: Path, count: int) -> Callable[[], None]:
+    """The loop of deep-text-recognition-benchmark's loader, one batch a call."""
+    shutil.copytree(folder / "lmdb", folder / "peer")  # a process opens a database once only
+    environment = import_lmdb().open(
+        str(folder / "peer"), max_readers=32, readonly=True, lock=False, readahead=False
+    )
+    rng = np.random.default_rng(0)
+
+    def batch() -> None:
+        images, labels = [], []
+        for index in rng.integers(1, count + 1, BATCH).tolist():
+            with environment.begin(write=False) as transaction:
+                labels.append(transaction.get(f"label-{index:09d}".encode()).decode("utf-8"))
+                data = transaction.get(f"image-{index:09d}".encode())
+            image = Image.open(io.BytesIO(data)).convert("L")
+            scaled = image.resize((100, 32), Image.Resampling.BICUBIC)
+            array = np.asarray(scaled, np.float32)[None] / 255
+            images.append((array - 0.5) / 0.5)
+        np.stack(images)
+
+    return batch
+
+
+def opened(folder: Path, train: dict[str, Any], **data: Any) -> BatchSource:
+    """A source of batches."""
+    data = {"charset": "english_g2", "cache": str(folder / "cache"), **data}
+    config = {"batch_size": BATCH, "data": {"train": {"set": train}, **data}}
+    return make_batches(config, seed=0, rows=slice(0, BATCH))
+
+
+def loops(folder: Path, count: int) -> dict[str, Callable[[], None]]:
+    """What is timed, by name; each call makes one batch."""
+    lmdb = {"kind": "lmdb", "path": str(folder / "lmdb")}
+    files = {"kind": "tsv", "path": str(folder / "files" / "labels.tsv")}
+    words = {"kind": "words"}
+    fixed = {"mode": "fixed"}
+    sources = {
+        "LMDB, 32x100, bicubic by Pillow": opened(folder, {**lmdb, "resize": "bicubic"}, **fixed),
+        "LMDB, 32x100, bilinear": opened(folder, lmdb, **fixed),
+        "LMDB, 32x100, light augmentation": opened(folder, {**lmdb, "augment": "light"}, **fixed),
+        "LMDB, 32x100, strong augmentation": opened(folder, {**lmdb, "augment": "strong"}, **fixed),
+        "LMDB, buckets, light augmentation": opened(folder, {**lmdb, "augment": "light"}),
+        "files, 32x100, light augmentation": opened(folder, {**files, "augment": "light"}, **fixed),
+        "synthetic words, 32x100": opened(folder, words, **fixed),
+        "synthetic words, buckets": opened(folder, words),
+    }
+
+    def one(source: BatchSource) -> Callable[[], None]:
+        steps = iter(range(1 << 30))
+        return lambda: source.note(source.build(next(steps))) and None
+
+    return {
+        "peer: LMDB, 32x100, bicubic by Pillow": peer(folder, count),
+        **{name: one(source) for name, source in sources.items()},
+    }
+
+
+def start_up(folder: Path) -> dict[str, float]:
+    """Microseconds for each crop of an LMDB: the index, once, and the filters, at each start."""
+    path = folder / "lmdb"
+    crops = open_crops("lmdb", path)
+    begun = time.process_time()
+    index = read_index(crops, path, cache=folder / "other cache")
+    scanned = time.process_time()
+    apply(index, Rules(named("english_g2"), 32, 384), crops, name="set", start=0, stop=len(crops))
+    ended = time.process_time()
+    return {
+        "index_us": (scanned - begun) / len(crops) * 1e6,
+        "filters_us": (ended - scanned) / len(crops) * 1e6,
+    }
+
+
+def main() -> None:
+    """Prints a table and writes it as JSON."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--crops", type=int, default=3000)
+    parser.add_argument("--batches", type=int, default=4, help="of each loop in each turn")
+    parser.add_argument("--out", type=Path, default=Path("exp/benchmarks/crnn_input.json"))
+    args = parser.parse_args()
+    cv2.setNumThreads(1)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        write_sets(folder, args.crops)
+        starting = start_up(folder)
+        made = loops(folder, args.crops)
+        times: dict[str, list[float]] = {name: [] for name in made}
+        for turn in range(TURNS + 1):  # the first one warms caches and does not count
+            for label, loop in made.items():
+                begun = time.process_time()
+                for _ in range(args.batches):
+                    loop()
+                if turn:
+                    times[label].append((time.process_time() - begun) / (args.batches * BATCH))
+    first = median(next(iter(times.values())))
+    print(f"crops per second of one core's CPU time, batches of {BATCH}, median of {TURNS}")
+    print("| input | crops/s | µs a crop | of the peer's time |")
+    print("| --- | --- | --- | --- |")
+    rows = []
+    for label, values in times.items():
+        middle = median(values)
+        rows.append({"input": label, "seconds": values, "crops_per_second": 1 / middle})
+        print(f"| {label} | {1 / middle:,.0f} | {middle * 1e6:.0f} | {middle / first:.2f} |")
+    print(f"index {starting['index_us']:.1f} µs a crop, filters {starting['filters_us']:.2f} µs")
+    report = {
+        "machine": platform.platform(),
+        "numpy": np.__version__,
+        "opencv": cv2.__version__,
+        "rows": rows,
+        **starting,
+    }
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    args.out.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
