@@ -18,6 +18,7 @@ from ocrjax.readers.icdar import LabelError
 
 Feature = list[bytes] | NDArray[np.float32] | NDArray[np.int64]
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5  # wire types
+_ONE_BYTE = [bytes([number]) for number in range(128)]
 _LISTS = {1: "bytes", 2: "float32", 3: "int64"}
 
 
@@ -72,6 +73,8 @@ def _field(number: int, value: bytes) -> bytes:
 
 
 def _varint(value: int) -> bytes:
+    if 0 <= value < 128:
+        return _ONE_BYTE[value]
     value &= (1 << 64) - 1  # negative numbers are written as their two's complement
     out = bytearray()
     while value > 127:
@@ -97,14 +100,20 @@ def _fields(view: memoryview) -> Iterator[tuple[int, int, memoryview | int]]:
     """Yields number, wire type and value of the fields of a message."""
     at = 0
     while at < len(view):
-        tag, at = _read_varint(view, at)
+        tag = view[at]  # most numbers have one byte
+        at += 1
+        if tag > 127:
+            tag, at = _read_varint(view, at - 1)
         wire = tag & 7
         value: memoryview | int
         if wire == _VARINT:
             value, at = _read_varint(view, at)
         else:
             if wire == _BYTES:
-                size, at = _read_varint(view, at)
+                size = view[at]
+                at += 1
+                if size > 127:
+                    size, at = _read_varint(view, at - 1)
             elif wire in (_FIXED32, _FIXED64):
                 size = 4 if wire == _FIXED32 else 8
             else:
