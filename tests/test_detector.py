@@ -370,7 +370,7 @@ def test_the_commands(tmp_path, labelled):
         done.stderr
     )
     assert "Traceback" not in done.stderr
-    done = run(*common, "--mode=train")
+    done = run("craftjax.main", f"--config={config.with_name('ic13.py')}", "--mode=train")
     assert done.returncode == 1
     assert "no optimizer section" in done.stderr
 
