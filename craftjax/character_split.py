@@ -8,7 +8,8 @@ costs
 * how much its width differs from that of its letter: an "i" is narrower than an "m". The widths are
   measured on the bundled fonts (`python benchmarks/character_widths.py`);
 
-and a cut costs the ink it goes through. The outer edges are those of the word.
+and a cut costs the ink it goes through. The outer edges are those of the word, but a margin without
+ink is left out.
 
 Teachers are biased: `craft_mlt_25k` sees most characters a tenth of their width too far right, at
 every size. So the word is cut without the scores first, and the bias is measured against that cut.
@@ -22,13 +23,14 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
+from craftjax.boxes import MAP_STRIDE
 from ocrjax.pages import ByteArray, FloatArray
 
 Floats = NDArray[np.float64]
@@ -69,6 +71,11 @@ _INK_WEIGHT = 0.9
 _INK_ROWS = 0.08  # share of the height that is not looked at, above and below
 _INK_BLUR = 1 / 64  # of the height
 
+# A margin of the word ends where the ink begins, less a bit; both as shares of the height.
+_MARGIN_INK = 0.15
+_MARGIN_KEPT = 0.05
+_MARGIN_MOST = 0.25
+
 _GAP = 4  # kind of a cell without a character
 
 
@@ -95,16 +102,37 @@ def split_word(
     Args:
         region: `(H, W)` region scores.
         affinity: `(H, W)` affinity scores.
-        image: `(h, w, 3)` uint8, the crop that was scored.
+        image: `(2 * H or so, 2 * W or so, 3)` uint8, the crop that was scored.
         cells: at least one: graphemes, and white space between them.
     """
+    count = len(cells)
+    if count > region.shape[1]:  # not even a column for each
+        edges = np.linspace(0, region.shape[1], count + 1)
+        return Split(edges, edges, 0.0)
+    left, right = _inked(image, region.shape[1] // (2 * count))
+    split = _split(
+        region[:, left:right],
+        affinity[:, left:right],
+        image[:, MAP_STRIDE * left : MAP_STRIDE * right],
+        cells,
+    )
+    return Split(split.edges + left, split.blind + left, split.confidence)
+
+
+def _split(
+    region: FloatArray, affinity: FloatArray, image: ByteArray, cells: Sequence[str]
+) -> Split:
+    """Cuts a word without a margin."""
     width = region.shape[1]
     count = len(cells)
     step = max(1, round(width / count / _COLUMNS))
-    columns = max(-(-width // step), count)
+    columns = -(-width // step)
     rise = _profile(region, columns, step)
     link = _profile(affinity, columns, step)
-    cuts = (_INK_WEIGHT * columns / count) * _ink(image, columns + 1, step, width)
+    ink = _ink(image)
+    # Edges of columns, in pixels; NumPy counts from a pixel's centre.
+    places = np.arange(columns + 1) * (step * MAP_STRIDE) - 0.5
+    cuts = (_INK_WEIGHT * columns / count) * np.interp(places, np.arange(len(ink)), ink)
     expected = [_expected(cell) for cell in cells]
     share = columns / sum(w for w, _ in expected)
     widths = [(w * share, max(spread, _LEAST_SPREAD)) for w, spread in expected]
@@ -137,9 +165,7 @@ def _expected(cell: str) -> tuple[float, float]:
 def _kinds(cells: Sequence[str]) -> list[int]:
     """For each cell: 1 if there is a character on its left, plus 2 for the right; or a gap."""
     inked = [False, *(not cell.isspace() for cell in cells), False]
-    return [
-        inked[i - 1] + 2 * inked[i + 1] if inked[i] else _GAP for i in range(1, len(inked) - 1)
-    ]
+    return [inked[i - 1] + 2 * inked[i + 1] if inked[i] else _GAP for i in range(1, len(inked) - 1)]
 
 
 def _profile(scores: FloatArray, columns: int, step: int) -> FloatArray:
@@ -150,18 +176,27 @@ def _profile(scores: FloatArray, columns: int, step: int) -> FloatArray:
     return out.reshape(columns, step).mean(axis=1)
 
 
-def _ink(image: ByteArray, count: int, step: int, width: int) -> FloatArray:
-    """How much ink a vertical cut goes through, at `count` edges of columns: about 0 to 1."""
+def _ink(image: ByteArray) -> FloatArray:
+    """How uneven the columns of a picture are, `(w,)`: about 1 through a stroke, 0 between them."""
     grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
     skipped = int(_INK_ROWS * len(grey))
     rows = grey[skipped : len(grey) - skipped].astype(np.float32)
-    uneven = rows.std(axis=0)
-    uneven = cv2.GaussianBlur(uneven[None], (0, 0), _INK_BLUR * len(grey))[0]
-    uneven /= np.percentile(uneven, 90) + 4
-    # Edges of columns, in pixels of the image; OpenCV and NumPy count from a pixel's centre.
-    places = np.arange(count) * (step * len(uneven) / width) - 0.5
-    found = np.interp(places, np.arange(len(uneven)), uneven)
-    return np.minimum(found, 1.2).astype(np.float32)
+    uneven = cv2.GaussianBlur(rows.std(axis=0)[None], (0, 0), _INK_BLUR * len(grey))[0]
+    return np.minimum(uneven / (np.percentile(uneven, 90) + 4), 1.2).astype(np.float32)
+
+
+def _inked(image: ByteArray, most: int) -> tuple[int, int]:
+    """The first and the last column of the scores without a margin of at most so many columns."""
+    height, width = image.shape[0] // MAP_STRIDE, image.shape[1] // MAP_STRIDE
+    ink = _ink(image)[: width * MAP_STRIDE].reshape(width, MAP_STRIDE).mean(axis=1)
+    most = min(most, round(_MARGIN_MOST * height))
+    kept = round(_MARGIN_KEPT * height)
+    inked = np.flatnonzero(ink >= _MARGIN_INK)
+    if not len(inked):
+        return 0, width
+    left = min(max(inked[0] - kept, 0), most)
+    right = min(max(width - 1 - inked[-1] - kept, 0), most)
+    return int(left), int(width - right)
 
 
 @lru_cache(maxsize=len(_BIASES))
@@ -176,17 +211,15 @@ def _templates(bias: float) -> tuple[FloatArray, FloatArray]:
     across = np.arange(1, _WIDEST + 1)[None]
     there = 1 + 2 * place / across  # -1 to 1
     inside = there > -1
-    there = (there - 2 * bias).astype(np.float32)
-    region = np.where(inside, _bump(there, *_REGION), 0).astype(np.float32)
-    left = np.where(inside, _bump(there + 1, *_AFFINITY), 0)
-    right = np.where(inside, _bump(there - 1, *_AFFINITY), 0)
-    none = np.zeros_like(left)
-    affinity = np.stack([none, left, right, np.maximum(left, right)]).astype(np.float32)
-    return region, affinity
+    there -= 2 * bias
+    region = inside * _bump(there, *_REGION)
+    left = inside * _bump(there + 1, *_AFFINITY)
+    right = inside * _bump(there - 1, *_AFFINITY)
+    return region, np.stack([0 * left, left, right, np.maximum(left, right)])
 
 
-def _bump(place: FloatArray, height: float, steepness: float) -> FloatArray:
-    return np.float32(height) * np.exp(np.float32(-steepness) * place * place)
+def _bump(place: NDArray[Any], height: float, steepness: float) -> FloatArray:
+    return (height * np.exp(-steepness * place * place)).astype(np.float32)
 
 
 def _windows(values: FloatArray, widest: int, fill: float) -> FloatArray:
@@ -244,15 +277,13 @@ def _cut(
     return np.array(edges[::-1])
 
 
-def _misfit(
-    rise: FloatArray, edges: NDArray[np.intp], kinds: Sequence[int], bias: float
-) -> float:
+def _misfit(rise: FloatArray, edges: NDArray[np.intp], kinds: Sequence[int], bias: float) -> float:
     """Squared difference to the region scores that characters there would have, over their own."""
     sizes = np.diff(edges)
     middles = np.repeat((edges[1:] + edges[:-1]) / 2, sizes)
     there = (np.arange(len(rise)) + 0.5 - middles) / np.repeat(sizes / 2, sizes) - 2 * bias
     inked = np.repeat(np.array(kinds) != _GAP, sizes)
-    model = np.where(inked, _bump(there.astype(np.float32), *_REGION), 0)
+    model = np.where(inked, _bump(there, *_REGION), 0)
     return float(((rise - model) ** 2).sum() / (model**2).sum())
 
 

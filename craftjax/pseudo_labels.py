@@ -27,7 +27,9 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy import ndimage
 
+from craftjax.boxes import MAP_STRIDE
 from craftjax.character_split import split_word
 from ocrjax.geometry import convex_quads
 from ocrjax.pages import ByteArray, FloatArray
@@ -36,7 +38,6 @@ from ocrjax.synth import glyphs
 Floats = NDArray[np.float64]
 
 METHODS = ("split", "watershed")
-MAP_STRIDE = 2  # pixels of the crop per pixel of the scores
 
 # The original's rule for words that run downwards: more than this many times as high as wide, ...
 VERTICAL_RATIO = 2.0
@@ -261,7 +262,7 @@ def label_word(
 
 
 def find_characters(region: FloatArray, *, options: PseudoOptions) -> Floats:
-    """Finds characters by the original's watershed.
+    """Finds characters by the original's watershed; needs scikit-image.
 
     Args:
         region: `(H, W)` region scores.
@@ -271,20 +272,24 @@ def find_characters(region: FloatArray, *, options: PseudoOptions) -> Floats:
         `(n, 4)` float64 boxes, left, top, right, bottom, in pixels of the crop, in the order of the
         first pixels of their cores, row by row.
     """
-    from skimage.segmentation import watershed
+    try:
+        from skimage.segmentation import watershed
+    except ImportError as error:
+        raise ImportError(
+            'method="watershed" needs scikit-image: pip install "ocrjax[watershed]"'
+        ) from error
 
     # The original's scores go through bytes.
     scores = (np.clip(region, 0, 1) * 255).astype(np.uint8).astype(np.float32) / np.float32(255)
-    count, labels = cv2.connectedComponents((scores > options.core_threshold).astype(np.uint8))
+    _, labels = cv2.connectedComponents((scores > options.core_threshold).astype(np.uint8))
     labels += 1
     labels[(labels == 1) & (scores >= options.background_threshold)] = 0
     labels = watershed(-scores, labels)
-    boxes = np.zeros((count - 1, 4))
-    for index in range(1, count):
-        rows, columns = np.nonzero(labels == index + 1)
-        boxes[index - 1] = columns.min(), rows.min(), columns.max(), rows.max()
-    if not options.original:
-        boxes[:, 2:] += 1
+    found = ndimage.find_objects(labels)[1:]  # the first is the background
+    boxes = np.array([[x.start, y.start, x.stop, y.stop] for y, x in found], np.float64)
+    boxes = boxes.reshape(-1, 4)
+    if options.original:
+        boxes[:, 2:] -= 1
     return boxes * MAP_STRIDE
 
 

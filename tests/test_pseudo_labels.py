@@ -131,9 +131,7 @@ def test_watershed_of_flat_maps_and_points():
     scores = np.zeros((20, 30), np.float32)
     assert find_characters(scores, options=ORIGINAL).shape == (0, 4)
     scores[10, 10] = 1
-    np.testing.assert_array_equal(
-        find_characters(scores, options=ORIGINAL), [[20, 20, 20, 20]]
-    )
+    np.testing.assert_array_equal(find_characters(scores, options=ORIGINAL), [[20, 20, 20, 20]])
     np.testing.assert_array_equal(find_characters(scores + 1, options=ORIGINAL), [[0, 0, 58, 38]])
 
 
