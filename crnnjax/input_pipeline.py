@@ -36,7 +36,8 @@ from numpy.typing import NDArray
 
 from crnnjax.augment import PRESETS, AugmentOptions, augment
 from crnnjax.charset import Charset, named
-from crnnjax.labels import LISTED, Rules, reader_widths, steps_needed, width_needed
+from crnnjax.labels import LISTED, Rules, steps_of, width_needed
+from crnnjax.resize import easyocr_width
 from crnnjax.sources import (
     ROWS,
     Made,
@@ -224,8 +225,8 @@ class BatchSource:
     ) -> None:
         self.options, self.seed = options, operator.index(seed)
         start, stop = rows.start or 0, rows.stop
-        if self.seed < 0:
-            raise SourceError(f"seed is {seed}, expected 0 or more")
+        if not 0 <= self.seed < 1 << 63:
+            raise SourceError(f"seed is {seed}, expected 0 to 2**63 - 1")
         if stop is None or rows.step not in (None, 1) or not 0 <= start < stop:
             raise SourceError(f"rows is {rows}, expected slice(first, after the last)")
         if stop > options.batch_size:
@@ -310,7 +311,7 @@ class BatchSource:
         made = self._cut_pages(step, window, order, bucket)
         first = operator.index(step) * self.options.batch_size
         for row, rank in enumerate(range(self.rows.start, self.rows.stop)):
-            rng = np.random.default_rng([self.seed, ROWS, first + rank])
+            rng = np.random.Generator(np.random.Philox(key=[self.seed, first + rank]))
             done = made.get(rank) or self._row(rng, window, order, rank, bucket, built.drops)
             image, width, classes, name = self._fit(rng, done, window, order, rank, bucket)
             batch["image"][row, :, :, 0] = image
@@ -470,14 +471,12 @@ class BatchSource:
         image = augment(rng, image, options.augment)
         width = bucket
         if mode == "bucket":
-            steps = int(steps_needed(classes, np.array([len(classes)]))[0])
-            needed = int(width_needed(steps, features=self.options.features))
+            needed: int = width_needed(steps_of(classes), features=self.options.features)
             width = max(inner, needed)
             if crop.number is None:
                 # What a synthetic crop is padded to does not count when batches are arranged.
                 if chance[1] < self.options.p_reader_pad:
-                    reader = int(reader_widths(np.array([[height, inner]]), height)[0])
-                    width = max(width, reader)
+                    width = max(width, easyocr_width(height, inner, height))
             else:
                 width = max(width, int(window.width[order[rank]]))
             if chance[2] < self.options.p_random_pad:
@@ -502,7 +501,8 @@ class _Crop(NamedTuple):
 
 def _candidates(window: Window, order: NDArray[np.intp], rank: int, bucket: int) -> Iterator[int]:
     """Positions for a row: its own, those of its batch after it, and others of the window."""
-    yield from np.roll(order, -rank).tolist()
+    yield from order[rank:].tolist()
+    yield from order[:rank].tolist()
     others = np.flatnonzero(window.width <= bucket)
     yield from others[~np.isin(others, order)][:_OTHERS].tolist()
 

@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crnnjax.charset import Charset, normalized
-from crnnjax.steps import time_steps
+from crnnjax.steps import MIN_WIDTH, time_steps
 from ocrjax.images import ImageError, encoded_size, image_size
 from ocrjax.mixing import Drop
 from ocrjax.readers.crops import CSV_NAME, Crop, LmdbCrops, read_labels_csv, read_labels_tsv
@@ -187,8 +187,13 @@ def steps_needed(classes: NDArray[Any], ends: NDArray[Any]) -> NDArray[np.int64]
 
 def width_needed(steps: Any, *, features: str) -> Any:
     """Least width of a picture that has so many time steps; a number or an array."""
-    beyond = time_steps(1024, features=features) - 256
-    return np.maximum(4 * (np.asarray(steps) - beyond), 8)
+    widths = 4 * (steps - time_steps(1024, features=features) + 256)
+    return max(widths, MIN_WIDTH) if isinstance(widths, int) else np.maximum(widths, MIN_WIDTH)
+
+
+def steps_of(classes: NDArray[Any]) -> int:
+    """Time steps that CTC needs for one label; `steps_needed` takes many."""
+    return len(classes) + int(np.count_nonzero(classes[1:] == classes[:-1]))
 
 
 def reader_widths(sizes: NDArray[Any], height: int) -> NDArray[np.int64]:
@@ -307,7 +312,7 @@ def _explain(index: Index, rules: Rules, crops: Sequence[Crop], number: int, rea
             "one word or line and its text"
         )
     classes = rules.charset.encode(text)
-    steps = int(steps_needed(classes, np.array([len(classes)]))[0])
+    steps = steps_of(classes)
     height, width = index.sizes[number].tolist()
     least = int(width_needed(steps, features=rules.features))
     return (

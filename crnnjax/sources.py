@@ -14,7 +14,6 @@ Host code: no jax.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -28,8 +27,17 @@ from numpy.typing import NDArray
 from crnnjax import labels
 from crnnjax.augment import AugmentOptions
 from crnnjax.charset import Charset
-from crnnjax.labels import Index, Rules, own_widths, reader_widths, steps_needed, width_needed
+from crnnjax.labels import (
+    Index,
+    Rules,
+    own_widths,
+    reader_widths,
+    steps_needed,
+    steps_of,
+    width_needed,
+)
 from crnnjax.resize import as_grey, fixed_crop
+from crnnjax.steps import time_steps
 from ocrjax.images import ImageError, decode_grey
 from ocrjax.mixing import BLOCK, SourceError, arranged, shares, shuffled
 from ocrjax.pages import ByteArray
@@ -302,10 +310,10 @@ class WordSet:
         def accept(text: str, font: Font) -> bool:
             nonlocal tries, classes
             tries += 1
-            classes = _writable(text, self.rules, room)
-            if classes is None:
+            if tries <= _TRIES and not low <= text_length(text, font) < high:
                 return False
-            return tries > _TRIES or low <= text_length(text, font) < high
+            classes = _writable(text, self.rules, room)
+            return classes is not None
 
         crop = self.renderer.draw(rng, accept=_bounded(accept))
         assert classes is not None
@@ -579,17 +587,17 @@ def _writable(text: str, rules: Rules, room: int) -> NDArray[np.int32] | None:
     classes = rules.charset.classes_of(points)
     if not 0 < len(classes) <= rules.max_length or not classes.all():
         return None
-    steps = len(classes) + int((classes[1:] == classes[:-1]).sum())
-    return classes if width_needed(steps, features=rules.features) <= room else None
+    return classes if steps_of(classes) <= time_steps(room, features=rules.features) else None
 
 
 def _bounded(accept: Callable[[str, Font], bool]) -> Callable[[str, Font], bool]:
     """Ends the search for a text where there is none."""
-    tries = Counter[str]()
+    tries = 0
 
     def bounded(text: str, font: Font) -> bool:
-        tries["all"] += 1
-        if tries["all"] > _MOST_TRIES:
+        nonlocal tries
+        tries += 1
+        if tries > _MOST_TRIES:
             raise SourceError(
                 f"none of {_MOST_TRIES} synthetic texts, the last {text!r}, can be written with "
                 "the charset in max_length characters within the width of the batch"
