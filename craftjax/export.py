@@ -171,7 +171,7 @@ def check_detector(
         "weights": str(path),
         "models": str(path.parent),
         "networks": str(path.parent),
-        **{name: getattr(options, name) for name in _READTEXT},
+        "options": {name: getattr(options, name) for name in _READTEXT},
     }
     result, arrays = run_easyocr(job, [image for _, image in photos], python=python)
     counts, distances = [], []

@@ -9,6 +9,10 @@ from contextlib import suppress
 from pathlib import Path
 
 
+class InstallError(ValueError):
+    """Something is at the place of a file; the message says what to do."""
+
+
 def install(files: Mapping[Path, Path], *, force: bool = False) -> None:
     """Copies files to their places.
 
@@ -20,11 +24,11 @@ def install(files: Mapping[Path, Path], *, force: bool = False) -> None:
         force: replace what is there.
 
     Raises:
-        FileExistsError: something is at one of the places; nothing was copied.
+        InstallError: something is at one of the places; nothing was copied.
     """
     taken = [str(target) for target in files.values() if target.exists()]
     if taken and not force:
-        raise FileExistsError(
+        raise InstallError(
             f"{', '.join(taken)}: there already; --force replaces, --name NAME takes another name"
         )
     parts: dict[Path, Path] = {}

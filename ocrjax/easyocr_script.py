@@ -140,10 +140,10 @@ def detect(
     """Finds the boxes of photos with a detector that is put into a Reader as README.txt says.
 
     Returns:
-        For each photo its boxes as the network's scores give them, before a Reader rounds them and
-        joins words to lines, and how many boxes the Reader itself gives.
+        How many lines the Reader gives for each photo; and the boxes as the network's scores give
+        them, before the Reader rounds them and joins words to lines.
     """
-    from easyocr.detection import get_detector, get_textbox, test_net
+    from easyocr import detection
 
     reader = easyocr.Reader(
         ["en"],
@@ -155,20 +155,21 @@ def detect(
         recognizer=False,
         verbose=False,
     )
-    reader.detector = get_detector(job["weights"], reader.device)
-    reader.get_textbox = get_textbox
-    sizes = (job["canvas_size"], job["mag_ratio"])
-    thresholds = (job["text_threshold"], job["link_threshold"], job["low_text"])
-    arrays: dict[str, Any] = {}
-    counts = []
-    for index, image in enumerate(images):
-        boxes, _ = test_net(*sizes, reader.detector, image, *thresholds, False, "cpu")
-        arrays[f"boxes{index}"] = np.array(boxes[0], np.float32).reshape(-1, 4, 2)
-        options = {key: job[key] for key in ("text_threshold", "link_threshold", "low_text")}
-        options.update(canvas_size=job["canvas_size"], mag_ratio=job["mag_ratio"])
-        level, free = reader.detect(image, **options)
-        counts.append(len(level[0]) + len(free[0]))
-    return counts, arrays
+    reader.detector = detection.get_detector(job["weights"], reader.device)
+    reader.get_textbox = detection.get_textbox
+    cut, found = detection.test_net, []
+
+    def keep(*arguments: Any) -> Any:
+        boxes, polygons = cut(*arguments)
+        found.append(np.array(boxes[0], np.float32).reshape(-1, 4, 2))
+        return boxes, polygons
+
+    detection.test_net = keep
+    lines = []
+    for image in images:
+        level, free = reader.detect(image, **job["options"])
+        lines.append(len(level[0]) + len(free[0]))
+    return lines, {f"boxes{index}": boxes for index, boxes in enumerate(found)}
 
 
 def main(folder: Path) -> None:

@@ -13,6 +13,7 @@ from ocrjax.easyocr_install import install
 from ocrjax.easyocr_rules import network_folder
 from ocrjax.images import ImageError, find_images, read_image
 from ocrjax.pages import ByteArray, Sample
+from ocrjax.readers.crops import Crop
 from ocrjax.weights import easyocr_model_folder, find_weights
 
 
@@ -162,9 +163,18 @@ def _export_recogniser(
     folder: Path,
 ) -> Export:
     from crnnjax.export import check_plugin, write_plugin, write_readme
-    from crnnjax.recogniser import Recogniser
+    from crnnjax.recogniser import Recogniser, RecogniserOptions
 
-    recogniser = Recogniser.from_weights(source, charset=arguments.charset, height=arguments.height)
+    config, workdir = _settings(source)
+    charset = arguments.charset
+    if charset is None and (workdir / "charset.json").is_file():
+        charset = str(workdir / "charset.json")
+    recogniser = Recogniser.from_weights(
+        source,
+        charset=charset,
+        height=arguments.height or config.get("data", {}).get("height"),
+        options=RecogniserOptions(**config["recogniser"]) if "recogniser" in config else None,
+    )
     plugin = write_plugin(
         folder,
         variables,
@@ -178,7 +188,8 @@ def _export_recogniser(
     places |= {path: networks / path.name for path in plugin.network}
 
     def check() -> Check:
-        crops = _crops(arguments.crops, source, arguments.count or 200)
+        sets = _crop_sets(arguments.crops, config, workdir)
+        crops = _read_crops(sets, arguments.count or 200)
         return check_plugin(plugin, recogniser, crops, python=arguments.easyocr_python)
 
     return Export(
@@ -190,19 +201,52 @@ def _export_recogniser(
     )
 
 
-def _crops(path: str | None, source: Path, count: int) -> list[tuple[ByteArray, str]]:
-    """Crops with their texts, evenly from all there are; those that cannot be read are left out."""
-    from crnnjax.labels import open_crops
+def _settings(source: Path) -> tuple[dict[str, Any], Path]:
+    """The config of the run that a folder, a checkpoint or a file of weights is of; and its folder.
 
-    if path is None:
-        raise ExportError(f"{source}: name crops to check with (--crops PATH)")
-    place = Path(path)
-    kind = "tsv" if place.is_file() else "lmdb" if (place / "data.mdb").is_file() else "csv"
-    crops = open_crops(kind, place)
+    Returns:
+        An empty config if it is of none.
+    """
+    for folder in (source, *source.resolve().parents[:2]):
+        file = folder / "config.json"
+        if file.is_file():
+            return json.loads(file.read_text(encoding="utf-8")), folder
+    return {}, source
+
+
+def _crop_sets(path: str | None, config: dict[str, Any], workdir: Path) -> list[Sequence[Crop]]:
+    """Crops with their texts: of `--crops`, else those by which the run chose its checkpoint."""
+    from ml_collections import ConfigDict
+
+    from crnnjax.input_pipeline import InputOptions
+    from crnnjax.labels import open_crops
+    from crnnjax.report import open_sets
+
+    if path is not None:
+        place = Path(path)
+        kind = "tsv" if place.is_file() else "lmdb" if (place / "data.mdb").is_file() else "csv"
+        return [open_crops(kind, place)]
+    sections = config.get("eval", {}).get("sets")
+    if not sections:
+        raise ExportError(f"{workdir}: name crops to check with (--crops PATH)")
+    config = {**config, "data": {**config["data"], "charset": str(workdir / "charset.json")}}
+    options = InputOptions.from_config(ConfigDict(config))
+    return list(open_sets(sections, field="config.eval.sets", options=options).values())
+
+
+def _read_crops(sets: Sequence[Sequence[Crop]], count: int) -> list[tuple[ByteArray, str]]:
+    """Grey crops, evenly from all there are; those that cannot be read are left out."""
+    from crnnjax.resize import as_grey, read_grey
+
+    places = [(crops, index) for crops in sets for index in range(len(crops))]
     out = []
-    for index in _spread(len(crops), count):
+    for at in _spread(len(places), count):
+        crops, index = places[at]
+        crop = crops[index]
         try:
-            out.append((crops[index].image(), crops[index].text))
+            # Of a file the grey values that EasyOCR reads.
+            grey = read_grey(crop.name) if crop.data is None else as_grey(crop.image())
+            out.append((grey, crop.text))
         except ImageError as error:
             print(f"left out: {error}")
     return out
@@ -219,8 +263,7 @@ def _export_detector(
     from craftjax.export import check_detector, write_detector, write_readme
     from craftjax.options import DetectorOptions, load_operating_point, operating_point_path
 
-    settings = source / "config.json"
-    config = json.loads(settings.read_text(encoding="utf-8")) if settings.is_file() else {}
+    config, _ = _settings(source)
     options = DetectorOptions(**config.get("detector", {}))
     if operating_point_path(source).is_file():
         options = load_operating_point(operating_point_path(source))
