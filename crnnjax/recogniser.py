@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import math
 import os
 from collections import defaultdict, deque
@@ -197,6 +198,7 @@ class Recogniser:
             return log_probabilities(model.apply(variables, images, widths), ignored)
 
         self._greedy, self._scores = jax.jit(read), jax.jit(score)
+        self._programs: set[tuple[int, ...]] = set()
 
     @classmethod
     def from_weights(
@@ -211,13 +213,14 @@ class Recogniser:
         """Loads weights by name (`english_g2`), from a file, or from a run of ours.
 
         Args:
-            name_or_path: a name, a `.pth` or `.safetensors` file, or a folder of checkpoints.
-            charset: one, or its name; None: by the name of the weights, or the one that the run
-                left.
+            name_or_path: a name, a `.pth` or `.safetensors` file, or the folder of a run or of one
+                of its checkpoints.
+            charset: one, or its name; None: by the name of the weights, or the `charset.json` that
+                the run left.
             height: of the network's input; None: EasyOCR's 64 by the name of the weights, or what
-                the run says.
-            options: see `RecogniserOptions`; None: `resize="easyocr"` for `english_g2`, else their
-                defaults.
+                the run's `config.json` says.
+            options: see `RecogniserOptions`; None: `resize="easyocr"` for `english_g2`, of a run
+                those of its config.
             dtype: of the computation, float32 or bfloat16.
 
         Raises:
@@ -236,12 +239,17 @@ class Recogniser:
             charset, height = charset or named("english_g2"), height or 64
             # It was trained with padding that it reads.
             options = options or RecogniserOptions(resize="easyocr")
+        if charset is None and (file := _beside(path, "charset.json")):
+            charset = Charset.load(file)
+        if file := _beside(path, "config.json"):
+            run_height, run_options = _read_config(file)
+            height, options = height or run_height, options or run_options
         if charset is None or height is None:
             lacking = "charset" if charset is None else "height"
             raise RecogniserError(
-                f"{path}: the {lacking} of these weights is not known: pass charset=NAME_OR_FILE "
-                "(one of the names, or a file with the characters in the order of the classes) and "
-                "height=32 or 64"
+                f"{path}: the {lacking} of these weights is not known, for no run of ours left it "
+                "beside them: pass charset=NAME_OR_FILE (a file with the characters in the order "
+                "of the classes) and height=32 or 64"
             )
         return cls(variables, charset=charset, height=height, options=options, dtype=dtype)
 
@@ -254,6 +262,11 @@ class Recogniser:
         other = copy.copy(self)
         other._variables = _put(variables)
         return other
+
+    @property
+    def programs(self) -> int:
+        """Number of sizes of batches that were read so far; each takes a program."""
+        return len(self._programs)
 
     def read(self, images: Sequence[Any], **options: Any) -> list[Reading]:
         """Reads crops, each a word or a line.
@@ -399,6 +412,7 @@ class Recogniser:
             widths = np.full(rows, inputs.shape[2], np.int32)
             widths[: len(true)] = true
             steps = time_steps(widths, features=self._kind["features"])
+            self._programs.add((*inputs.shape[:3], bool(true)))
             answer = program(inputs, widths if true else None, steps)
             in_flight.append((batch, steps, answer))
             if len(in_flight) > 1:
@@ -411,6 +425,24 @@ def _collected(
     batch: list[_Job], steps: np.ndarray, answer: Any
 ) -> tuple[list[_Job], np.ndarray, Any]:
     return batch, steps, jax.device_get(answer)
+
+
+def _beside(path: Path, name: str) -> Path | None:
+    """A file of the run that weights belong to: its folder, or one up to two above a checkpoint."""
+    folders = (path, path.parent, path.parent.parent) if path.is_dir() else (path.parent,)
+    return next((folder / name for folder in folders if (folder / name).is_file()), None)
+
+
+def _read_config(path: Path) -> tuple[int | None, RecogniserOptions | None]:
+    """Height and options of a run, where its `config.json` has them."""
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+        height = int(config["data"]["height"])
+        return height, RecogniserOptions(**config["recogniser"])
+    except KeyError:
+        return None, None  # of another program
+    except (OSError, ValueError, TypeError) as error:
+        raise RecogniserError(f"{path}: not the config of a recogniser's run: {error}") from error
 
 
 def _put(variables: Variables) -> Any:
