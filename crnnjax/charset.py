@@ -292,6 +292,17 @@ def from_texts(name: str, texts: Iterable[str], *, case_insensitive: bool = Fals
     return Charset(name, tuple(sorted(found)), case_insensitive)
 
 
+def writable_characters(charset: Charset) -> str:
+    """All characters that texts of a charset may hold: letters in both cases where that is one."""
+    characters = dict.fromkeys(charset.characters)
+    if charset.case_insensitive:
+        for character in charset.characters:
+            for other in (character.lower(), character.upper()):
+                if len(other) == 1 and not charset.missing(other):
+                    characters.setdefault(other)
+    return "".join(characters)
+
+
 def _points(text: str) -> NDArray[np.uint32]:
     return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
 

@@ -38,17 +38,8 @@ from crnnjax.augment import PRESETS, AugmentOptions, augment
 from crnnjax.charset import Charset, named
 from crnnjax.labels import LISTED, Rules, steps_of, width_needed
 from crnnjax.resize import easyocr_width
-from crnnjax.sources import (
-    ROWS,
-    Made,
-    Mix,
-    PageSet,
-    RealSet,
-    SourceOptions,
-    Window,
-    open_set,
-    scale,
-)
+from crnnjax.sources import ROWS, Mix, RealSet, SourceOptions, Window, open_set, scale
+from crnnjax.synthetic import Made, PageSet
 from ocrjax.ahead import STEPS
 from ocrjax.images import ImageError
 from ocrjax.mixing import Drop, DropLog, SourceError, TooManyDropped, counted, fill

@@ -11,13 +11,12 @@ import cv2
 import numpy as np
 from ml_collections import ConfigDict
 
-from crnnjax.charset import Charset
+from crnnjax.charset import Charset, writable_characters
 from crnnjax.convert import to_state_dict
 from crnnjax.evaluate import evaluate_recogniser
 from crnnjax.input_pipeline import InputOptions
 from crnnjax.labels import KINDS, open_crops
 from crnnjax.recogniser import Recogniser, RecogniserOptions
-from crnnjax.sources import writable_characters
 from ocrjax.drawing import draw_curves
 from ocrjax.images import write_image
 from ocrjax.mixing import SourceError

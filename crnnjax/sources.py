@@ -6,19 +6,18 @@ Within a window they are sorted by the bucket that their width falls into and cu
 the batches are shuffled. So the rows of a batch share one of a few widths, every crop has its turn,
 and the whole is still a function of the configuration, the seed and the step alone.
 
-How wide a synthetic word will be is not known before it is drawn. Its position draws a class of
-lengths instead, and the text is drawn within that class: from the same texts, in the same shares.
+Of synthetic words a class of lengths is known (`crnnjax.synthetic`).
 
 Host code: no jax.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import cv2
 import numpy as np
@@ -26,40 +25,17 @@ from numpy.typing import NDArray
 
 from crnnjax import labels
 from crnnjax.augment import AugmentOptions
-from crnnjax.charset import Charset
-from crnnjax.labels import (
-    Index,
-    Rules,
-    own_widths,
-    reader_widths,
-    steps_needed,
-    steps_of,
-    width_needed,
-)
-from crnnjax.resize import as_grey, fixed_crop
-from crnnjax.steps import time_steps
+from crnnjax.labels import Index, Rules, own_widths, reader_widths, steps_needed, width_needed
+from crnnjax.resize import fixed_crop
+from crnnjax.synthetic import CLASSES, PageSet, WordSet
 from ocrjax.images import ImageError, decode_grey
 from ocrjax.mixing import BLOCK, SourceError, arranged, shares, shuffled
 from ocrjax.pages import ByteArray
-from ocrjax.synth.config import preset
-from ocrjax.synth.crops import CropSource, PageText
-from ocrjax.synth.fonts import Font
-from ocrjax.synth.glyphs import text_length
-from ocrjax.synth.text import TextConfig, TextError, pick_font, sample_text
-from ocrjax.synth.words import WordConfig, WordRenderer
 
 KINDS = (*labels.KINDS, "words", "pages")
 RESIZES = ("reader", "bicubic", "area", "any")
-# Classes of lengths of synthetic texts, as shares of the texts: fine where most are, and so that
-# the widest are among themselves. Drawing within a class takes as many tries as there are classes.
-_CLASSES = np.array([0, 0.2, 0.4, 0.6, 0.8, 0.9, 0.96, 1.0])
-_SAMPLED = 600  # texts that tell how long texts are
-_DRAWN = 64  # words that tell how wide a text gets
-_PAGES = 4  # pages that tell how wide words on pages are
-_TRIES, _MOST_TRIES = 400, 20_000  # texts tried for one of a class, and for one at all
-_PER_PAGE = 8
 # Streams of random numbers of one seed; 1 and 2 are those of `ocrjax.mixing`.
-WINDOWS, ROWS, _LENGTHS = 3, 4, 5
+WINDOWS, ROWS = 3, 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,186 +205,6 @@ class RealSet:
         return np.minimum(wide, self.rules.width)
 
 
-class Made(NamedTuple):
-    """A synthetic crop.
-
-    Attributes:
-        image: `(height, w)` uint8.
-        classes: of its text.
-    """
-
-    image: ByteArray
-    classes: NDArray[np.int32]
-
-
-class WordSet:
-    """Synthetic words, by class of length.
-
-    Args:
-        options: of the data set.
-        rules: charset, height, lengths.
-        seed: of what is drawn to learn lengths, and of the pages.
-
-    Raises:
-        SourceError: settings that cannot be.
-
-    Attributes:
-        planned: `(classes,)` int64, the width of the longest texts of a class: what about a quarter
-            of its words exceed, and give way by becoming a little narrower.
-    """
-
-    def __init__(self, options: SourceOptions, rules: Rules, *, seed: int) -> None:
-        self.rules = rules
-        widest = 1024 if rules.fixed else max(rules.height, rules.width * 5 // 4)
-        try:
-            text = _text_config(options.text, rules)
-            values = {"height": rules.height, "max_width": widest, **options.words, "text": text}
-            self.renderer = WordRenderer(WordConfig(**values))
-        except (TextError, ValueError, TypeError) as error:
-            raise SourceError(str(error)) from error
-        if self.renderer.config.height != rules.height:
-            raise SourceError(
-                f"words.height is {self.renderer.config.height}, expected {rules.height}, the "
-                "network's height: leave it out"
-            )
-        rng = np.random.default_rng([seed, _LENGTHS])
-        lengths: list[float] = []
-
-        def note(text: str, font: Font) -> bool:
-            fine = _writable(text, rules, rules.width) is not None
-            if fine:
-                lengths.append(text_length(text, font))
-            return fine
-
-        drawn = []
-        for _ in range(_DRAWN):
-            crop = self.renderer.draw(rng, accept=_bounded(note))
-            drawn.append((lengths[-1], crop.image.shape[1]))
-        while len(lengths) < _SAMPLED:  # these are not drawn
-            self._pick(rng, note)
-        self._edges = np.quantile(lengths, _CLASSES)
-        # Margins make the width more than a multiple of the length.
-        points = np.array(drawn)
-        slope, margins = np.polyfit(points[:, 0], points[:, 1], 1)
-        widths = np.maximum(slope, 1.0) * self._edges[1:] + margins
-        self.planned = np.maximum(np.ceil(widths), 1).astype(np.int64)
-        # The ends are open: what is longer than all of the sample must have a class, too.
-        self._edges[0], self._edges[-1] = 0.0, np.inf
-
-    def draw(self, rng: np.random.Generator, kind: int | None, room: int) -> Made:
-        """Draws a word.
-
-        Args:
-            rng: source of chance.
-            kind: class of its length; None is any.
-            room: width of the batch, which its label must fit.
-        """
-        low, high = (0.0, np.inf) if kind is None else self._edges[kind : kind + 2].tolist()
-        tries = 0
-        classes: NDArray[np.int32] | None = None
-
-        def accept(text: str, font: Font) -> bool:
-            nonlocal tries, classes
-            tries += 1
-            if tries <= _TRIES and not low <= text_length(text, font) < high:
-                return False
-            classes = _writable(text, self.rules, room)
-            return classes is not None
-
-        crop = self.renderer.draw(rng, accept=_bounded(accept))
-        assert classes is not None
-        return Made(as_grey(crop.image), classes)
-
-    def _pick(self, rng: np.random.Generator, note: Callable[[str, Font], bool]) -> None:
-        text = sample_text(rng, self.renderer.config.text)
-        font = pick_font(rng, text, self.renderer.fonts)
-        if font is not None:
-            note(text, font)
-
-
-class PageSet:
-    """Words or lines cut from synthetic pages; those of one page stand in one batch.
-
-    Args:
-        options: of the data set.
-        rules: charset, height, lengths.
-        seed: of what is drawn to learn lengths, and of the pages.
-
-    Raises:
-        SourceError: settings that cannot be.
-
-    Attributes:
-        planned: as for `WordSet`.
-    """
-
-    def __init__(self, options: SourceOptions, rules: Rules, *, seed: int) -> None:
-        self.rules = rules
-        self.seed = seed
-        try:
-            text = _text_config(options.text, rules)
-            config = preset(options.preset, **{**options.page, "text": text})
-            self.source = CropSource(
-                config,
-                self.seed,
-                unit=options.unit,  # type: ignore[arg-type]
-                height=rules.height,
-                jitter=options.jitter,
-                max_length=rules.max_length,
-            )
-        except (TextError, ValueError, TypeError) as error:
-            raise SourceError(str(error)) from error
-        widths = [width for page in range(_PAGES) for width in self._choices(page, rules.width)[1]]
-        if not widths:
-            raise SourceError(f"the first {_PAGES} pages have no text that the charset can write")
-        self._edges = np.quantile(widths, _CLASSES)
-        self.planned = np.ceil(self._edges[1:]).astype(np.int64)
-        self._edges[0], self._edges[-1] = 0.0, np.inf
-
-    def draw(
-        self, page: int, wanted: Sequence[tuple[np.random.Generator, int | None]], room: int
-    ) -> list[Made]:
-        """Cuts crops from one page.
-
-        Args:
-            page: its number.
-            wanted: of each crop a source of chance and the class of its length; None is any.
-            room: width of the batch, which the labels must fit.
-        """
-        for again in range(_TRIES):
-            number = page + again * (self.source.pages.length // _TRIES)
-            texts, widths = self._choices(number % self.source.pages.length, room)
-            if texts:
-                break
-        else:
-            raise SourceError(f"{_TRIES} pages have no text that fits {room} pixels")
-        out = []
-        uses = np.zeros(len(texts))
-        for rng, kind in wanted:
-            low, high = (0.0, np.inf) if kind is None else self._edges[kind : kind + 2].tolist()
-            lack = np.maximum(np.maximum(low - np.array(widths), np.array(widths) - high), 0)
-            # Each text has its turn before one comes again, the best fitting ones first.
-            chosen = int(np.lexsort((rng.random(len(texts)), lack, uses))[0])
-            uses[chosen] += 1
-            text, classes = texts[chosen]
-            out.append(Made(as_grey(text.cut(rng)), classes))
-        return out
-
-    def _choices(self, page: int, room: int) -> tuple[list[_Choice], list[float]]:
-        """The texts of a page that fit, with their classes, and their widths."""
-        choices, widths = [], []
-        for one in self.source.texts(page):
-            classes = _writable(one.text, self.rules, room)
-            if classes is not None:
-                choices.append(_Choice(one, classes))
-                widths.append(one.width)
-        return choices, widths
-
-
-class _Choice(NamedTuple):
-    text: PageText
-    classes: NDArray[np.int32]
-
-
 Set = RealSet | WordSet | PageSet
 
 
@@ -483,7 +279,7 @@ class Mix:
             if not len(mine):
                 continue
             if not isinstance(crops, RealSet):
-                kinds = np.searchsorted(_CLASSES, chance[1, mine], side="right") - 1
+                kinds = np.searchsorted(CLASSES, chance[1, mine], side="right") - 1
                 numbers[mine] = kinds
                 if not self.rules.fixed:
                     inner[mine] = np.minimum(crops.planned[kinds], self.rules.width)
@@ -538,7 +334,17 @@ def open_set(
     if not options.made:
         return RealSet(options, rules, name=name, most=most, cache=cache)
     try:
-        return (WordSet if options.kind == "words" else PageSet)(options, rules, seed=seed)
+        if options.kind == "words":
+            return WordSet(rules, seed=seed, text=options.text, words=options.words)
+        return PageSet(
+            rules,
+            seed=seed,
+            text=options.text,
+            kind=options.preset,
+            page=options.page,
+            unit=options.unit,
+            jitter=options.jitter,
+        )
     except SourceError as error:
         raise SourceError(f"config.data.train.{name}: {error}") from error
 
@@ -561,47 +367,3 @@ def scale(image: ByteArray, height: int, width: int, how: str, chance: float) ->
         return fixed_crop(image, height, width)
     kind = cv2.INTER_AREA if how == "area" else cv2.INTER_LINEAR
     return np.asarray(cv2.resize(image, (width, height), interpolation=kind), np.uint8)
-
-
-def _text_config(values: Mapping[str, Any], rules: Rules) -> TextConfig:
-    given = {"max_length": rules.max_length, **values}
-    if given.get("charset") is None:
-        given["charset"] = writable_characters(rules.charset)
-    return TextConfig(**given)
-
-
-def writable_characters(charset: Charset) -> str:
-    """All characters that texts of a charset may hold: letters in both cases where that is one."""
-    characters = dict.fromkeys(charset.characters)
-    if charset.case_insensitive:
-        for character in charset.characters:
-            for other in (character.lower(), character.upper()):
-                if len(other) == 1 and not charset.missing(other):
-                    characters.setdefault(other)
-    return "".join(characters)
-
-
-def _writable(text: str, rules: Rules, room: int) -> NDArray[np.int32] | None:
-    """Classes of a text that charset and width allow, else None."""
-    points = np.frombuffer(text.encode("utf-32-le"), np.uint32)
-    classes = rules.charset.classes_of(points)
-    if not 0 < len(classes) <= rules.max_length or not classes.all():
-        return None
-    return classes if steps_of(classes) <= time_steps(room, features=rules.features) else None
-
-
-def _bounded(accept: Callable[[str, Font], bool]) -> Callable[[str, Font], bool]:
-    """Ends the search for a text where there is none."""
-    tries = 0
-
-    def bounded(text: str, font: Font) -> bool:
-        nonlocal tries
-        tries += 1
-        if tries > _MOST_TRIES:
-            raise SourceError(
-                f"none of {_MOST_TRIES} synthetic texts, the last {text!r}, can be written with "
-                "the charset in max_length characters within the width of the batch"
-            )
-        return accept(text, font)
-
-    return bounded

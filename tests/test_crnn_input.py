@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crnnjax.charset import Charset, CharsetError
+from crnnjax.charset import Charset, CharsetError, writable_characters
 from crnnjax.input_pipeline import InputOptions, make_batches
 from crnnjax.labels import (
     Rules,
@@ -26,7 +26,7 @@ from crnnjax.labels import (
     width_needed,
 )
 from crnnjax.resize import easyocr_width, fixed_crop
-from crnnjax.sources import SourceOptions, writable_characters
+from crnnjax.sources import SourceOptions
 from crnnjax.steps import time_steps
 from ocrjax.ahead import iterate
 from ocrjax.images import decode_grey, decode_image, encoded_size, write_image
