@@ -267,6 +267,28 @@ if __name__ == "__main__":
     assert not notes.exists() and not list((tmp_path / "out").glob("*.part"))
 
 
+def test_the_command(tmp_path, photos):
+    (tmp_path / "config.py").write_text(
+        "from ml_collections import ConfigDict\n"
+        "def get_config():\n"
+        "    photos = {'kind': 'icdar', 'path': '', 'packed': ''}\n"
+        "    data = {'size': 64, 'train': {'My_Photos': photos, 'drawn': {'kind': 'pages'}}}\n"
+        "    return ConfigDict({'name': 'x', 'seed': 0, 'batch_size': 1, 'data': data})\n"
+    )
+    command = [sys.executable, "-m", "craftjax.main", "--mode=pack", "--workers=2"]
+    command += [
+        f"--config={tmp_path / 'config.py'}",
+        f"--config.data.train.My_Photos.path={photos}",
+    ]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr
+    assert "My_Photos: 7 samples, " in done.stdout and "1 left out (box count)" in done.stdout
+    assert "drawn: left as it is (pages)" in done.stdout
+    assert len(PackedSamples(photos / "packed", root=photos)) == 9
+    assert not (tmp_path / "exp").exists()
+
+
 def test_other_settings_are_refused(tmp_path, synthtext, photos):
     train = mixed(tmp_path, synthtext, photos)
     del train["synth"]
