@@ -19,8 +19,10 @@ from ml_collections import ConfigDict
 from crnnjax.decoding import greedy
 from crnnjax.input_pipeline import make_batches
 from crnnjax.models import init_variables, time_steps
+from crnnjax.preview import draw_batches
 from crnnjax.train import make_model, make_train_step
 from ocrjax.ahead import iterate
+from ocrjax.images import write_image
 from ocrjax.runtime.cache import enable_compile_cache
 from ocrjax.runtime.mesh import host_rows, make_mesh, put_batch
 from ocrjax.runtime.optimizers import OptimizerOptions, make_optimizer
@@ -44,7 +46,8 @@ def check_run(
 
     Args:
         config: an experiment, as those of `configs/`.
-        workdir: takes the list of what is left out of the data; None for none.
+        workdir: takes the list of what is left out of the data, and the first batches as a
+            picture; None for neither.
         seconds: for learning the batch, compilation not counted.
         say: takes lines for people.
 
@@ -63,6 +66,10 @@ def check_run(
     optimizer, _ = make_optimizer(options, steps=config.steps)
     with closing(make_batches(config, seed=config.seed, rows=rows, workdir=workdir)) as source:
         say(source.describe())
+        if workdir is not None:
+            path = Path(workdir) / "batches.png"
+            write_image(path, draw_batches(source, range(4)))
+            say(f"{path}: the first batches, to look at")
         loader = _loader_rate(source, config)
         batch = source[0]
         model = make_model(config.model, num_classes=source.charset.num_classes, freeze=())

@@ -25,11 +25,11 @@ from crnnjax.labels import (
     steps_needed,
     width_needed,
 )
+from crnnjax.preview import draw_batches
 from crnnjax.resize import easyocr_width, fixed_crop
-from crnnjax.sources import SourceOptions
 from crnnjax.steps import time_steps
 from ocrjax.ahead import iterate
-from ocrjax.images import decode_grey, decode_image, encoded_size, write_image
+from ocrjax.images import ImageError, decode_grey, decode_image, encoded_size, write_image
 from ocrjax.mixing import SourceError, TooManyDropped
 from ocrjax.readers.icdar import LabelError
 from ocrjax.synth.write import LmdbWriter, encode_image
@@ -282,6 +282,20 @@ def test_pages_give_words_and_lines_of_like_width(tmp_path):
     assert {name.split(",")[0].split(" of ")[1] for name in names} == {"pages", "lines"}
     texts = [source.charset.decode(label[label > 0]) for label in batch["label"]]
     assert all(texts) and len(set(texts)) > 5
+
+
+def test_batches_as_a_picture(tmp_path, tsv):
+    train = {"real": {"kind": "tsv", "path": str(tsv)}}
+    source = make_batches(config(tmp_path, 4, train), seed=0, rows=slice(0, 4))
+    sheet = draw_batches(source, range(2), rows=3)
+    first = source[0]
+    width = first["image"].shape[2]
+    assert sheet.dtype == np.uint8 and sheet.shape[0] == 3 * (32 + 4)
+    assert sheet.shape[1] == width + source.width(1) + 2 * 150
+    read = first["width"][0]
+    assert np.array_equal(sheet[:32, :read, 1], first["image"][0, :, :read, 0])
+    assert (sheet[:32, read:width, 1] < first["image"][0, :, read:, 0]).all()
+    assert sheet[:32, width : width + 150].min() < 100  # the label
 
 
 def test_mixes_hold_their_ratios(tmp_path, tsv):
@@ -626,7 +640,15 @@ def test_grey_pictures_and_sizes_of_headers():
         grey = cv2.cvtColor(decode_image(data), cv2.COLOR_RGB2GRAY)
         assert encoded_size(data) == (20, 50)
         assert np.abs(decode_grey(data).astype(int) - grey).max() <= 3
-    assert SourceOptions("words").made
+
+
+@given(st.binary(max_size=80), st.sampled_from([b"", b"\xff\xd8\xff\xe0", b"\x89PNG\r\n\x1a\n"]))
+def test_headers_of_any_bytes(data, start):
+    try:
+        height, width = encoded_size(start + data)
+    except ImageError:
+        return
+    assert height > 0 and width > 0
 
 
 @pytest.mark.slow
