@@ -4,7 +4,7 @@ Command: python -m craftjax.main --config=configs/borndigital.py --config.data.r
     (the training set of ICDAR 2013's challenge 1, born-digital images: images/ and gt/. By name the
     first 270 pictures train, 30 choose the checkpoint, the other 110 test)
     Before and after, with thresholds tuned on the first 300 by the same procedure:
-    python benchmarks/before_after.py --config configs/borndigital.py --root DIR --after exp/borndigital
+    python benchmarks/before_after.py --root DIR --after exp/borndigital
 Source: our own. Text is small here (11 pixels at the median), so pictures are magnified as in
     EasyOCR's recipe, and crops show their words at such heights.
 Expected: nothing known. Meant for less than two hours of two cores.

@@ -129,9 +129,9 @@ class LabelSet:
             LabelSetError: the file is missing, damaged or something else.
         """
         try:
-            with np.load(path, allow_pickle=False) as file:
-                arrays = {name: file[name] for name in _MEMBERS}
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+            with Path(path).open("rb") as file, np.load(file, allow_pickle=False) as members:
+                arrays = {name: members[name] for name in _MEMBERS}
+        except (OSError, ValueError, TypeError, KeyError, EOFError, zipfile.BadZipFile) as error:
             raise LabelSetError(f"{path}: not a file of pseudo labels: {error}") from error
         sources = tuple(arrays.pop("sources").tolist())
         return cls(sources, **arrays)

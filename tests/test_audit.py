@@ -1,0 +1,187 @@
+"""Word labels with every fault that makes training fail, and what is said of them."""
+
+from __future__ import annotations
+
+import runpy
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from craftjax import main
+from craftjax.audit import audit_sources, audit_words
+from craftjax.sources import SourceOptions
+from ocrjax.images import write_image
+from ocrjax.readers.characters import CharacterFolder
+from ocrjax.readers.icdar import LabelError
+from ocrjax.readers.words import find_folders, open_words
+
+CONFIGS = Path(__file__).parents[1] / "configs"
+GOOD = "10,10,60,10,60,30,10,30,word"
+
+
+def write(folder, *pages, size=(80, 120)):
+    """A picture for each text of a label file; None for none."""
+    for index, text in enumerate(pages):
+        write_image(folder / "images" / f"p{index}.png", np.zeros((*size, 3), np.uint8))
+        (folder / "gt").mkdir(exist_ok=True)
+        if text is not None:
+            (folder / "gt" / f"gt_p{index}.txt").write_text(text)
+    return folder
+
+
+def audit(folder, *pages, **more):
+    write(folder, *pages)
+    return audit_words(CharacterFolder(folder / "images", folder / "gt", None, **more))
+
+
+def test_sound_labels(tmp_path):
+    found = audit(
+        tmp_path,
+        f"{GOOD}\n10,40,100,40,100,60,10,60,two words\n5,5,9,5,9,9,5,9,###\n",
+        "20,10,40,10,40,70,20,70,down\n10,10,60,10,60,16,10,16,low\n",
+        *[GOOD] * 4,
+        "",
+    )
+    assert (found.pages, found.empty, found.words, found.dont_care) == (7, 1, 9, 1)
+    assert (found.usable, found.characters, found.dropped) == (8, 4 * 6 + 8 + 3, 0)
+    assert (found.vertical, found.spaces, found.small) == (1, 1, 1)
+    assert found.longest == "two words"
+    assert found.height == 20
+    assert found.warnings == [] and found.bad == []
+    assert "8 to train on with 35 characters, 1 don't care" in str(found)
+
+
+def test_do_not_care_and_texts(tmp_path):
+    found = audit(tmp_path / "a", "10,10,60,10,60,30,10,30,###\n10,40,60,40,60,60,10,60,###")
+    assert not found.usable
+    (warning,) = found.warnings
+    assert warning.startswith("every word is don't care")
+    found = audit(tmp_path / "b", GOOD, dont_care=("word",))
+    assert found.warnings[0].startswith("every word is don't care")
+    found = audit(tmp_path / "c", "10,10,60,10,60,30,10,30\n10,40,60,40,60,60,10,60,")
+    assert (found.no_text, found.blank) == (1, 1)
+    (warning,) = found.warnings
+    assert warning.startswith("0 words have text")
+    found = audit(tmp_path / "d", f"{GOOD}\n10,40,60,40,60,60,10,60,")
+    (warning,) = found.warnings
+    assert warning.startswith("1 words have no text and are masked")
+    (warning,) = audit(tmp_path / "e", "", "").warnings
+    assert warning.startswith("there is no word at all")
+    many = "\n".join(["10,10,60,10,60,30,10,30,###"] * 19)
+    (warning,) = audit(tmp_path / "f", f"{GOOD}\n{many}").warnings
+    assert warning.startswith("95% of the words are don't care")
+
+
+def test_boxes_and_corners(tmp_path):
+    found = audit(tmp_path / "a", "70,50,40,20,text\n10,20,50,30,text\n", layout="box")
+    assert "1 boxes end before they begin: they look like x, y, width" in found.warnings[0]
+    found = audit(tmp_path / "b", "10,10,10,30,60,30,60,10,word")
+    assert found.faults == {"anticlockwise": 1}
+    assert "corners of 1 words are not clockwise" in found.warnings[0]
+    assert found.examples == [f"{tmp_path}/b/images/p0.png: word 1, 'word': anticlockwise"]
+    found = audit(tmp_path / "c", "60,10,60,30,10,30,10,10,word")
+    assert found.warnings[0].startswith("1 words lie on their side")
+    found = audit(tmp_path / "d", "60,30,10,30,10,10,60,10,word")
+    assert found.warnings[0].startswith("1 words stand on their head")
+    found = audit(tmp_path / "e", f"{GOOD}\n200,10,260,10,260,30,200,30,far")
+    assert (found.usable, found.dropped) == (1, 1)
+    assert "1 words lie outside of their picture" in found.warnings[0]
+    found = audit(tmp_path / "f", f"{GOOD}\n10,10,60,30,60,10,10,30,cross\n9,9,9,9,9,9,9,9,dot")
+    assert (found.usable, found.dropped) == (1, 2)
+    assert found.faults == {"self-crossing": 1, "zero area": 1}
+
+
+def test_files_that_cannot_be_read(tmp_path):
+    found = audit(tmp_path, f"{GOOD}\n1,2,3\n", None, GOOD)
+    assert (found.pages, found.usable, len(found.bad)) == (2, 2, 2)
+    assert "2 lines or files cannot be read" in found.warnings[0]
+    assert "gt_p0.txt:2" in str(found) and "p1.png" in str(found)
+
+
+def test_lines_and_small_words(tmp_path):
+    found = audit(tmp_path, "10,10,90,10,90,14,10,14,a whole line\n10,40,90,40,90,44,10,44,two of")
+    assert [warning.split(":")[0] for warning in found.warnings] == [
+        "2 words are lower than 8 pixels; magnify the pictures, or mark such words as don't care",
+        "2 words have a space inside",
+    ]
+
+
+def test_only_what_is_trained_on_is_looked_at(tmp_path, capsys):
+    write(tmp_path, *[GOOD] * 9, "1,2,3")
+    sources = {
+        "mine": SourceOptions("words", str(tmp_path), holdout=0.2),
+        "synth": SourceOptions("pages"),
+    }
+    found = audit_sources(sources)
+    assert list(found) == ["mine"]
+    assert (found["mine"].pages, found["mine"].bad) == (8, [])
+    assert capsys.readouterr().out.startswith("mine: 8 pages")
+    sources = {"mine": SourceOptions("words", str(tmp_path), split="all", start=8)}
+    assert len(audit_sources(sources)["mine"].bad) == 1
+
+
+def test_from_the_command_line(tmp_path, capsys):
+    config = runpy.run_path(str(CONFIGS / "custom.py"))["get_config"]()
+    config.data.root = str(write(tmp_path / "good", *[GOOD] * 3))
+    main._audit(config)
+    assert "2 to train on" in capsys.readouterr().out
+    config.data.root = str(write(tmp_path / "bad", *["1,2,3"] * 3))
+    with pytest.raises(SystemExit) as error:
+        main._audit(config)
+    assert error.value.code == 1
+    del config.data.train["words"]
+    with pytest.raises(ValueError, match="no data set of kind 'words'"):
+        main._audit(config)
+
+
+def names(folder):
+    return [Path(folder.name(index)).name for index in range(len(folder))]
+
+
+def test_parts_of_a_folder(tmp_path):
+    write(tmp_path, *[GOOD] * 10)
+    assert names(open_words(tmp_path)) == [f"p{index}.png" for index in range(10)]
+    train = open_words(tmp_path, split="train", holdout=0.2)
+    assert names(train) == [f"p{index}.png" for index in range(8)]
+    for split in ("validation", "test"):
+        assert names(open_words(tmp_path, split=split, holdout=0.2)) == ["p8.png", "p9.png"]
+    assert names(open_words(tmp_path, split="validation", holdout=0.01)) == ["p9.png"]
+    assert len(open_words(tmp_path, split="train", holdout=0)) == 10
+    with pytest.raises(LabelError, match=r"some for validation.*holdout above 0"):
+        open_words(tmp_path, split="validation", holdout=0)
+    with pytest.raises(ValueError, match="split is 'val'"):
+        open_words(tmp_path, split="val")
+    with pytest.raises(ValueError, match="name both or neither"):
+        open_words(tmp_path, images="images")
+    page = train.part(3, None).page(0)
+    assert (Path(page.path).name, page.words[0].text) == ("p3.png", "word")
+
+
+def test_layouts_of_folders(tmp_path):
+    root = tmp_path / "icdar2015"
+    for images, labels, count in (
+        ("ch4_training_images", "ch4_training_localization_transcription_gt", 4),
+        ("ch4_test_images", "Challenge4_Test_Task1_GT", 3),
+    ):
+        write(tmp_path / images, *[GOOD] * count)
+        root.mkdir(exist_ok=True)
+        (tmp_path / images / "images").rename(root / images)
+        (tmp_path / images / "gt").rename(root / labels)
+    assert find_folders(root)[0].name == "ch4_training_images"
+    assert len(open_words(root, split="train", holdout=0.25)) == 3
+    assert len(open_words(root, split="validation", holdout=0.25)) == 1
+    assert len(open_words(root, split="test", holdout=0.25)) == 3
+    named = {"images": "ch4_test_images", "labels": "Challenge4_Test_Task1_GT"}
+    assert len(open_words(root, **named, split="test", holdout=0.4)) == 1
+
+    together = tmp_path / "together"
+    write(together, GOOD)
+    for name in ("images", "gt"):
+        for path in (together / name).iterdir():
+            path.rename(together / path.name)
+        (together / name).rmdir()
+    assert len(open_words(together)) == 1
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(LabelError, match=r"images \+ gt"):
+        open_words(tmp_path / "empty")
