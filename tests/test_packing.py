@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
@@ -151,7 +152,9 @@ def test_the_same_samples_batches_names_and_drops(tmp_path, synthtext, photos):
     assert str(synthtext / "packed") in packed.describe()
     assert str(synthtext / "packed") not in raw.describe()
     again = pickle.loads(pickle.dumps(packed))
-    assert again.build(3).names == raw.build(3).names
+    with ThreadPoolExecutor(4) as pool:
+        names = [built.names for built in pool.map(again.build, range(12))]
+    assert names == [raw.build(step).names for step in range(12)]
 
 
 def test_pictures_are_kept_byte_for_byte(tmp_path, photos):
@@ -420,6 +423,25 @@ def test_examples_of_other_writers():
     for bad in (b"\x0a\x05", b"\x0f", b"\x0a\x80\x80", b"\x08" + b"\xff" * 11):
         with pytest.raises(LabelError, match=r"tf\.train\.Example"):
             decode_example(bad)
+
+
+class Dying:
+    """A source whose reader ends without a word."""
+
+    def __len__(self):
+        return 4
+
+    def name(self, index):
+        return f"{index}.png"
+
+    def encoded(self, index):
+        os._exit(9)
+
+
+def test_a_worker_that_dies_is_noticed(tmp_path):
+    with pytest.raises(PackingError, match=r"a worker ended .* the same command continues"):
+        pack(Dying, tmp_path / "out", name="dying", shard=2, workers=2)
+    assert not (tmp_path / "out" / "packed-train.json").exists()
 
 
 def test_a_page_that_cannot_be_drawn_stops_packing(tmp_path):
