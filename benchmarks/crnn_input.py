@@ -29,10 +29,10 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from crnnjax.charset import named
+from crnnjax.charset import NAMED, named
 from crnnjax.input_pipeline import BatchSource, make_batches
-from crnnjax.labels import Rules, apply, open_crops, read_index
-from ocrjax.readers.crops import import_lmdb
+from crnnjax.labels import Index, Rules, apply, open_crops, read_index
+from ocrjax.readers.crops import Crop, import_lmdb
 from ocrjax.synth.words import WordConfig, WordRenderer
 from ocrjax.synth.write import LmdbWriter, encode_image
 
@@ -130,6 +130,36 @@ def start_up(folder: Path) -> dict[str, float]:
     }
 
 
+def many(count: int = 14_400_000) -> dict[str, float]:
+    """Seconds for what each start does with so many labels, as MJSynth and SynthText have."""
+    rng = np.random.default_rng(0)
+    ends = np.cumsum(rng.integers(3, 12, count)).astype(np.int64)
+    letters = np.frombuffer(NAMED["english_g2"].replace("€", "").encode(), np.uint8)
+    points = letters[rng.integers(0, len(letters), int(ends[-1]), np.uint8)]
+    sizes = np.stack([np.full(count, 31), rng.integers(30, 250, count)], axis=1).astype(np.int32)
+    index = Index(points, ends, sizes, np.zeros(count, np.uint8))
+    crops = [Crop("name", "text", b"")] * count
+    begun = time.process_time()
+    rules = Rules(named("english_g2"), 32, 384)
+    apply(index, rules, crops, name="set", start=0, stop=count)
+    return {"labels": count, "filter_s": time.process_time() - begun}
+
+
+def padding(folder: Path) -> dict[str, float]:
+    """Share of the columns of batches that hold nothing of a crop."""
+    out = {}
+    files = {"kind": "tsv", "path": str(folder / "files" / "labels.tsv")}
+    for name, train in (("files", files), ("words", {"kind": "words"})):
+        for label, widths in (("buckets", None), ("one width of 384", (384,))):
+            source = opened(folder, train, widths=widths, p_reader_pad=0.0, p_random_pad=0.0)
+            made = [source.build(step).batch for step in range(source.options.window)]
+            read = sum(int(batch["width"].sum()) for batch in made)
+            out[f"{name}, {label}"] = 1 - read / sum(
+                BATCH * batch["image"].shape[2] for batch in made
+            )
+    return out
+
+
 def main() -> None:
     """Prints a table and writes it as JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -151,6 +181,8 @@ def main() -> None:
                     loop()
                 if turn:
                     times[label].append((time.process_time() - begun) / (args.batches * BATCH))
+        idle = padding(folder)
+    large = many()
     first = median(next(iter(times.values())))
     print(f"crops per second of one core's CPU time, batches of {BATCH}, median of {TURNS}")
     print("| input | crops/s | µs a crop | of the peer's time |")
@@ -160,6 +192,11 @@ def main() -> None:
         middle = median(values)
         rows.append({"input": label, "seconds": values, "crops_per_second": 1 / middle})
         print(f"| {label} | {1 / middle:,.0f} | {middle * 1e6:.0f} | {middle / first:.2f} |")
+    print(
+        f"{large['labels']:,} labels: filters {large['filter_s']:.1f} s at each start; "
+        f"columns without a crop: "
+        + ", ".join(f"{name} {share:.0%}" for name, share in idle.items())
+    )
     print(f"index {starting['index_us']:.1f} µs a crop, filters {starting['filters_us']:.2f} µs")
     report = {
         "machine": platform.platform(),
@@ -167,6 +204,8 @@ def main() -> None:
         "opencv": cv2.__version__,
         "rows": rows,
         **starting,
+        "many": large,
+        "padding": idle,
     }
     args.out.parent.mkdir(parents=True, exist_ok=True)
     args.out.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
