@@ -1,0 +1,374 @@
+"""Training on words alone: the schedule, the guards, and all of it through the command."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import tiny_words
+from tiny_words import Darkness, make_page, state_of, weights, write_words
+
+from craftjax.input_pipeline import InputOptions, make_batches, make_item
+from craftjax.label_set import LabelSet
+from craftjax.sources import SourceError, SourceOptions
+from craftjax.supervision import (
+    CollapseError,
+    GuardOptions,
+    SupervisionOptions,
+    WeakSupervision,
+    judge,
+)
+from craftjax.targets import confidence_map
+from craftjax.train import TrainError, train_and_evaluate
+from ocrjax.images import write_image
+from ocrjax.pages import Character, Page, Sample, Word
+
+ROOT = Path(__file__).parents[1]
+GOOD = {"words": 100.0, "confidence": 0.9, "equal": 0.1, "mass": 0.4}
+
+
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory):
+    return write_words(tmp_path_factory.mktemp("words"))
+
+
+def open_batches(pages, batch_size=2, **more):
+    words = {"kind": "words", "path": str(pages), "holdout": 0.0, **more}
+    config = {"batch_size": batch_size, "data": {"size": 64, "train": {"words": words}}}
+    return make_batches(config, seed=0, rows=slice(0, batch_size))
+
+
+def supervise(source, folder, run=None, checkpoints=(), **section):
+    """A supervision with a network that is quick to compile, and what it says."""
+    said = []
+    weak = WeakSupervision(
+        SupervisionOptions.from_config({"height": 32, **section}),
+        source=source,
+        model=Darkness(),
+        folder=folder,
+        start=lambda: weights(0.5),
+        run={} if run is None else run,
+        checkpoints=SimpleNamespace(steps=list(checkpoints)),
+        say=said.append,
+    )
+    weak.follow(state_of(1.0, 1.0))
+    return weak, said
+
+
+def test_judgements():
+    guard = GuardOptions()
+    assert judge(GOOD, None, guard) == judge(GOOD, GOOD, guard) == []
+    for change, words in (
+        ({"confidence": 0.6}, "mean confidence is 0.600, after 0.900"),
+        ({"mass": 0.1}, "mean region score of words is 0.100, after 0.400"),
+        ({"mass": 0.9}, "mean region score of words is 0.900, after 0.400"),
+        ({"equal": 0.6}, "60% of the words were split without the scores"),
+    ):
+        (reason,) = judge({**GOOD, **change}, GOOD, guard)
+        assert words in reason
+    assert judge({**GOOD, "equal": 0.6}, None, guard)
+    assert judge({"words": 0.0}, GOOD, guard) == ["no word could be labelled"]
+    assert not judge({**GOOD, "confidence": 0.6}, GOOD, GuardOptions(confidence=0.5))
+
+
+@pytest.mark.parametrize(
+    ("section", "message"),
+    [
+        (
+            {"guard": {"hmaen": 0.5}},
+            r"guard\.hmaen is not known: did you mean hmean",
+        ),
+        ({"guard": {"mass": 2}}, r"config\.pseudo\.guard: mass is 2"),
+        ({"teacher": "student"}, "teacher is 'student', expected one of ema, copy, fixed"),
+        ({"evry": 3}, r"config\.pseudo\.evry is not known"),
+        ({"method": "magic"}, "method='magic'"),
+        ({"every": -1}, "every is -1"),
+        ({"threads": 0}, "threads is 0"),
+    ],
+)
+def test_settings_that_cannot_be(section, message):
+    with pytest.raises(SourceError, match=message):
+        SupervisionOptions.from_config(section)
+
+
+def test_a_period_is_a_pass_and_only_its_pages_are_labelled(pages, tmp_path):
+    source = open_batches(pages)
+    weak, said = supervise(source, tmp_path)
+    assert weak.length == 3  # 6 pages, 2 at a time
+    assert weak.prepare(0) == 3
+    labels = LabelSet.load(weak.path(0))
+    assert labels.indices("words") == list(range(6)) and labels.stats()["words"] == 12
+    assert "12 words labelled" in said[0] and "on 6 pages" in said[0]
+    assert supervise(source, tmp_path, every=7)[0].length == 7
+
+    chunked, _ = supervise(source, tmp_path / "chunk", chunk=4)
+    assert chunked.length == 2
+    assert chunked.prepare(2) == 4
+    drawn = {source.mix.index(*source.mix.pick(position)) for position in range(4, 8)}
+    assert LabelSet.load(chunked.path(2)).indices("words") == sorted(drawn)
+    for step in (2, 3):
+        source[step]
+    strong = {"pages": {"kind": "pages", "preset": "plain"}}
+    config = {"batch_size": 2, "data": {"size": 64, "train": strong}}
+    with pytest.raises(SourceError, match="no data set of kind 'words'"):
+        supervise(make_batches(config, seed=0, rows=slice(0, 2)), tmp_path)
+
+
+def test_pages_that_cannot_be_read_are_replaced_as_the_loader_does(tmp_path):
+    folder = write_words(tmp_path / "pages", 30)
+    (folder / "images" / "p3.png").write_bytes(b"no picture")
+    (folder / "gt" / "gt_p4.txt").write_text("1,2,3")
+    source = open_batches(folder)
+    weak, _ = supervise(source, tmp_path / "run", chunk=12)
+    step = 0
+    while step < 15:
+        stop = weak.prepare(step)
+        for one in range(step, stop):
+            built = source.build(one)
+            assert {drop.reason for drop in built.drops} <= {"picture", "labels"}
+        step = stop
+
+
+def test_the_teacher(pages, tmp_path):
+    source = open_batches(pages)
+
+    def mass(teacher, steps=(0,)):
+        folder = tmp_path / teacher
+        weak, _ = supervise(source, folder, teacher=teacher, guard={"mass": 0.0})
+        weak.follow(state_of(network=0.9, average=0.8))
+        for step in steps:
+            weak.prepare(step)
+        return LabelSet.load(weak.path(steps[-1])).stats()["mass"]
+
+    average = mass("ema")
+    assert mass("copy") == pytest.approx(average * 0.9 / 0.8, rel=1e-3)
+    # At the start the network has the start weights; nothing is labelled twice.
+    assert mass("fixed", (0, 3)) == mass("copy")
+    # Of a run that goes on they are read again.
+    weak, _ = supervise(source, tmp_path / "again", teacher="fixed")
+    weak.follow(state_of(network=0.9, average=0.8))
+    weak.prepare(3)
+    found = LabelSet.load(weak.path(3)).stats()["mass"]
+    assert found == pytest.approx(average * 0.5 / 0.8, rel=1e-3)
+
+
+def test_a_teacher_of_constant_output_is_refused_at_the_start(pages, tmp_path):
+    for gain in (0.0, 1e9):
+        weak, _ = supervise(open_batches(pages), tmp_path, method="watershed")
+        weak.follow(state_of(gain, gain))
+        if gain:
+            weak._labeller._apply = lambda teacher, images: np.full(
+                (len(images), images.shape[1] // 2, images.shape[2] // 2, 2), 0.9, np.float32
+            )
+        with pytest.raises(CollapseError, match=r"are of no use: .* split without the scores"):
+            weak.prepare(0)
+        assert not weak.path(0).exists()
+
+
+def test_a_teacher_that_collapses_is_not_followed(pages, tmp_path):
+    source, run = open_batches(pages), {}
+    weak, said = supervise(source, tmp_path, run=run, chunk=4, guard={"equal": 0.9})
+    logged = []
+    weak.log = lambda step, values: logged.append((step, values))
+    assert weak.prepare(0) == 2
+    good = LabelSet.load(weak.path(0))
+    before = dict(run["pseudo"])
+    weak.follow(state_of(0.0, 0.0))
+    assert weak.prepare(2) is None
+    assert "COLLAPSE" in said[-1] and "trains on those of step 0" in said[-1]
+    assert weak.collapsed and logged[-1] == (2, {"labels/collapsed": 1.0})
+    # From now on only pages with good labels are drawn.
+    names = {name for step in range(2, 12) for name in source.batch_names(step)}
+    assert {int(Path(name).stem[1:]) for name in names} == set(good.indices("words"))
+    # A run that goes on from before does the same; one from after makes no labels at all.
+    again, said = supervise(source, tmp_path, run={"pseudo": before}, chunk=4, guard={"equal": 0.9})
+    again.follow(state_of(0.0, 0.0))
+    assert again.prepare(2) is None and "COLLAPSE" in said[-1]
+    after, said = supervise(source, tmp_path, run=json.loads(json.dumps(run)), chunk=4)
+    after.follow(state_of(1.0, 1.0))
+    assert after.prepare(3) is None and not said
+
+
+def test_an_evaluation_that_collapses_goes_back_to_the_best_labels(pages, tmp_path):
+    source = open_batches(pages)
+    weak, said = supervise(source, tmp_path)
+    weak.evaluated(0, 0.8, best=0.8)
+    for start in (0, 3, 6):
+        weak.prepare(start)
+        weak.evaluated(start + 1, 0.7 + start / 20, best=max(0.8, 0.7 + start / 20))
+    weak.evaluated(8, 0.3, best=1.0)
+    assert "hmean is 0.3000, after 1.0000 at best" in said[-1]
+    assert "from step 9 on" in said[-1]
+    used = source._labels
+    assert weak.prepare(8) == 9 and source._labels == used  # a run that goes on in between
+    assert weak.prepare(9) is None
+    assert source._labels == (weak.path(6), True)
+
+
+def test_labels_that_no_checkpoint_needs_are_removed(pages, tmp_path):
+    weak, _ = supervise(open_batches(pages), tmp_path, checkpoints=[4, 13])
+    for start in range(0, 18, 3):
+        weak.prepare(start)
+    assert sorted(int(path.stem) for path in tmp_path.iterdir()) == [0, 3, 12, 15]
+    other, said = supervise(open_batches(pages), tmp_path, run={"pseudo": weak._run["pseudo"]})
+    weak.path(15).unlink()
+    other.prepare(16)
+    assert "is missing: its pseudo labels are made from the weights of step 16" in said[0]
+    # A new run begins without the labels of another.
+    supervise(open_batches(pages), tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_confidence_on_the_map_never_opens_what_is_masked():
+    image = np.full((64, 64, 3), 200, np.uint8)
+    letters = tuple(
+        Character("", [(x, 10), (x + 10, 10), (x + 10, 30), (x, 30)]) for x in (10, 20, 30)
+    )
+    doubtful = Word([(10, 10), (40, 10), (40, 30), (10, 30)], "abc", score=0.6, characters=letters)
+    masked = Word([(30, 20), (60, 20), (60, 50), (30, 50)], care=False)
+    unlabelled = Word([(5, 40), (20, 40), (20, 60), (5, 60)], "xyz")
+    options = InputOptions(1, {}, size=(64, 64))
+    augment = SourceOptions("words", "x", augment=SourceOptions("pages").augment).augment
+    for words in ((doubtful, masked, unlabelled), (masked, unlabelled, doubtful)):
+        item = make_item(
+            np.random.default_rng(0), Sample(image, Page(64, 64, words)), augment, options
+        )
+        expected = confidence_map(
+            (32, 32), [w.quad / 2 for w in (doubtful, masked, unlabelled)], [0.6, 0, 0]
+        )
+        np.testing.assert_array_equal(item.confidence, expected)
+        assert sorted(np.unique(item.confidence).tolist()) == pytest.approx([0, 0.6, 1])
+        assert item.region.max() > 0.8
+
+
+def test_batches_need_labels_and_workers_get_them(pages, tmp_path):
+    source = open_batches(pages)
+    with pytest.raises(SourceError, match=r"config\.data\.train\.words has words only"):
+        source[0]
+    weak, _ = supervise(source, tmp_path)
+    weak.prepare(0)
+    batch, other = source[1], pickle.loads(pickle.dumps(source))[1]
+    for name, array in batch.items():
+        np.testing.assert_array_equal(array, other[name])
+    assert batch["region"].max() > 0.5
+
+
+def test_pages_without_words_are_background(tmp_path):
+    folder = write_words(tmp_path / "pages", 2)
+    write_image(folder / "images" / "p2.png", make_page(0, texts=()).image)
+    (folder / "gt" / "gt_p2.txt").write_text("")
+    source = open_batches(folder, batch_size=3)
+    weak, _ = supervise(source, tmp_path / "run")
+    weak.prepare(0)
+    assert not source.build(0).drops
+    assert any(not region.any() for region in source[0]["region"])
+
+
+def launch(workdir, pages, *, die=False):
+    """The command; with `die` it is killed in the middle of its second labelling."""
+    trap = (
+        "import os, signal, sys\n"
+        "from craftjax import labelling, main\n"
+        "cut = labelling.Labeller._cut\n"
+        "def trap(*arguments):\n"
+        f"    if os.path.exists({str(workdir / 'pseudo' / '00000000.npz')!r}) and {die}:\n"
+        "        os.kill(os.getpid(), signal.SIGKILL)\n"
+        "    return cut(*arguments)\n"
+        "labelling.Labeller._cut = trap\n"
+        "from absl import app\n"
+        "app.run(main.main, flags_parser=main.parse_flags)\n"
+    )
+    return subprocess.run(
+        [sys.executable, "-c", trap, f"--config={tiny_words.__file__}", f"--workdir={workdir}"],
+        env=os.environ | {"PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}", "TINY_WORDS": str(pages)},
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+
+
+def rows(workdir):
+    names = ("loss", "grad_norm", "labels/confidence", "labels/words", "eval/hmean")
+    lines = (workdir / "metrics.jsonl").read_text().splitlines()
+    found = [json.loads(line) for line in lines]
+    return sorted((row["step"], name, row[name]) for row in found for name in names if name in row)
+
+
+def test_a_run_that_is_killed_while_it_labels_repeats_exactly(pages, tmp_path, monkeypatch):
+    broken, straight = tmp_path / "broken", tmp_path / "straight"
+    died = launch(broken, pages, die=True)
+    assert died.returncode == -signal.SIGKILL, died.stderr
+    assert "step 3/8" in died.stdout
+    assert [path.name for path in (broken / "pseudo").glob("*.npz")] == ["00000000.npz"]
+    done = launch(broken, pages)
+    assert done.returncode == 0, done.stderr
+    assert "start: resume" in done.stdout and "step 3: 12 words labelled" in done.stdout
+
+    monkeypatch.setenv("TINY_WORDS", str(pages))
+    train_and_evaluate(tiny_words.get_config(), straight)
+    assert rows(broken) == rows(straight)
+    assert [step for step, name, _ in rows(broken) if name == "labels/words"] == [0, 3, 6]
+    for one in (straight / "pseudo").glob("*.npz"):
+        assert one.read_bytes() == (broken / "pseudo" / one.name).read_bytes()
+    assert (straight / "weights.pth").read_bytes() == (broken / "weights.pth").read_bytes()
+
+
+@pytest.mark.slow
+def test_two_processes_and_one_device_equal_four(pages, tmp_path):
+    """Over gloo, two devices each; then one device alone, and four."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [sys.executable, "-m", "craftjax.main", f"--config={tiny_words.__file__}"]
+    several = [f"--coordinator=127.0.0.1:{port}", "--process_count=2"]
+    shapes = {"two": 2, "one": 1, "four": 4}
+    for name, devices in shapes.items():
+        flags = f"--xla_force_host_platform_device_count={devices}"
+        path = f"{ROOT}:{ROOT / 'tests'}"
+        env = {"PYTHONPATH": path, "TINY_WORDS": str(pages), "XLA_FLAGS": flags}
+        own = [[*several, f"--process_id={rank}"] for rank in range(2)] if name == "two" else [[]]
+        running = [
+            subprocess.Popen(
+                [*command, f"--workdir={tmp_path / name}", "--config.steps=5", *arguments],
+                env=os.environ | env,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+            for arguments in own
+        ]
+        for process in running:
+            _, err = process.communicate(timeout=600)
+            assert process.returncode == 0, err[-3000:]
+    expected = rows(tmp_path / "four")
+    assert len([name for _, name, _ in expected if name == "labels/words"]) == 2
+    for name in ("one", "two"):
+        found = rows(tmp_path / name)
+        assert [row[:2] for row in found] == [row[:2] for row in expected]
+        for row, other in zip(found, expected, strict=True):
+            assert row[2] == pytest.approx(other[2], rel=2e-3), row
+        for step in (0, 3):
+            one, other = (
+                LabelSet.load(tmp_path / run / "pseudo" / f"{step:08}.npz")
+                for run in (name, "four")
+            )
+            np.testing.assert_array_equal(one.pages, other.pages)
+            np.testing.assert_array_equal(one.words, other.words)
+            np.testing.assert_allclose(one.quads, other.quads, atol=0.05)
+
+
+def test_an_average_that_is_not_kept_cannot_teach(pages, tmp_path, monkeypatch):
+    monkeypatch.setenv("TINY_WORDS", str(pages))
+    config = tiny_words.get_config()
+    config.ema = 0.0
+    with pytest.raises(TrainError, match=r"config\.pseudo\.teacher is 'ema', but config\.ema is 0"):
+        train_and_evaluate(config, tmp_path)
