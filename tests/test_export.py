@@ -281,12 +281,18 @@ def test_the_command_checks_before_it_installs(
         lines.append(f"{index}.png\t{text}\n")
     (tmp_path / "labels.tsv").write_text("".join(lines) + "gone.png\ta\n")
     # Settings and charset as a run leaves them beside its weights.
-    config = {"data": {"height": 32}, "recogniser": {"resize": "bucket"}}
+    config = {
+        "batch_size": 1,
+        "data": {"height": 32, "charset": "gone", "train": {"mine": {"kind": "words"}}},
+        "recogniser": {"resize": "bucket"},
+        "eval": {"sets": {"mine": {"kind": "tsv", "path": str(tmp_path / "labels.tsv")}}},
+    }
     (weights.parent / "config.json").write_text(json.dumps(config))
     out = tmp_path / "out"
+    given = ("--crops", tmp_path / "labels.tsv") if fault else ()
     status = run(
         *(weights, "--name", "plates", "--out", out, "--check", "--install"),
-        *("--crops", tmp_path / "labels.tsv", "--count", 7),
+        *(*given, "--count", 7),
     )
     said = capsys.readouterr().out
     readme = (out / "README.txt").read_text("utf-8")

@@ -163,18 +163,10 @@ def _export_recogniser(
     folder: Path,
 ) -> Export:
     from crnnjax.export import check_plugin, write_plugin, write_readme
-    from crnnjax.recogniser import Recogniser, RecogniserOptions
+    from crnnjax.recogniser import Recogniser
 
     config, workdir = _settings(source)
-    charset = arguments.charset
-    if charset is None and (workdir / "charset.json").is_file():
-        charset = str(workdir / "charset.json")
-    recogniser = Recogniser.from_weights(
-        source,
-        charset=charset,
-        height=arguments.height or config.get("data", {}).get("height"),
-        options=RecogniserOptions(**config["recogniser"]) if "recogniser" in config else None,
-    )
+    recogniser = Recogniser.from_weights(source, charset=arguments.charset, height=arguments.height)
     plugin = write_plugin(
         folder,
         variables,
