@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from crnnjax.charset import Charset, CharsetError, writable_characters
 from crnnjax.input_pipeline import InputOptions, make_batches
 from crnnjax.labels import (
+    Index,
     Rules,
     apply,
     open_crops,
@@ -31,6 +32,7 @@ from crnnjax.steps import time_steps
 from ocrjax.ahead import iterate
 from ocrjax.images import ImageError, decode_grey, decode_image, encoded_size, write_image
 from ocrjax.mixing import SourceError, TooManyDropped
+from ocrjax.readers.crops import Crop
 from ocrjax.readers.icdar import LabelError
 from ocrjax.synth.write import LmdbWriter, encode_image
 
@@ -376,6 +378,43 @@ def test_filters_say_what_they_leave_out_and_why(tmp_path):
     summary = found.summary()
     assert summary.startswith("2 of 8 crops (empty: 1; too long: 1; outside the charset: 3;")
     assert "'A' 1" in summary and "'\\\\' 1" in summary
+
+
+@given(
+    st.lists(
+        st.tuples(st.text(st.sampled_from("abcA\\é€\U0001f600"), max_size=9), st.integers(0, 90)),
+        max_size=12,
+    ),
+    st.booleans(),
+    st.integers(1, 8),
+)
+def test_filters_are_what_they_are_one_by_one(rows, empty, most):
+    """The arrays give what a plain loop gives, whatever the widths of the code points."""
+    points = "".join(text for text, _ in rows)
+    codes = np.frombuffer(points.encode("utf-32-le"), np.uint32)
+    codes = codes.astype(np.min_scalar_type(int(codes.max(initial=0))))
+    index = Index(
+        codes,
+        np.cumsum([len(text) for text, _ in rows]).astype(np.int64),
+        np.array([(20, width) for _, width in rows], np.int32).reshape(-1, 2),
+        np.array([width == 0 for _, width in rows], np.uint8),
+    )
+    rule = rules("abcé€", empty=empty, max_length=most)
+    expected = []
+    for text, width in rows:
+        known = set(text) <= set("abcé€")
+        if width == 0 or not known or len(text) > most or not (text or empty):
+            continue
+        room = min(max(easyocr_width(20, width, 32), -(-width * 32 // 20)), 384)
+        need = len(text) + sum(one == two for one, two in pairwise(text))
+        expected.append(time_steps(room, features="vgg") >= need)
+    crops = [Crop(f"{number}", text, b"") for number, (text, _) in enumerate(rows)]
+    found = apply(index, rule, crops, name="set", start=0, stop=len(rows))
+    assert len(found.kept) == sum(expected)
+    assert len(found.kept) + found.counts.total() == len(rows)
+    assert len(found.drops) == found.counts.total()
+    outside = Counter(c for t, w in rows if w for c in set(t) - set("abcé€") if len(t) <= most)
+    assert found.outside == outside
 
 
 def test_filters_by_request(tmp_path):
