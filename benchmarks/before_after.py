@@ -1,0 +1,137 @@
+"""Weights before and after training, each at thresholds tuned by the same procedure.
+
+For either the thresholds of the config's `sweep` are tried on the pages of its `calibration`, and
+the best are used on the pages of its `test`; the difference has its paired 95 % interval over
+pictures. `--forgetting` names other labelled photos, which neither has been tuned on: there both
+are judged at their own tuned thresholds and at EasyOCR's defaults (.7 / .4 / .4).
+
+Score maps are kept in `--scores`, so that a second call needs no network.
+
+Command: python benchmarks/before_after.py --root DIR --after exp/borndigital
+    [--forgetting IMAGES GT]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from detector_runs import CONFIGS, load_config
+from tqdm import tqdm
+
+from craftjax.detector import Detector
+from craftjax.evaluate import OperatingPoint, ScoreCache, format_points, read_truth, sweep
+from craftjax.options import DetectorOptions
+from ocrjax.matching import paired_bootstrap
+from ocrjax.pages import Page
+from ocrjax.readers.icdar import read_icdar_folder
+
+DEFAULTS = (0.7, 0.4, 0.4)
+
+
+class Judge:
+    """One set of weights with its kept scores."""
+
+    def __init__(self, weights: str, config: Any, scores: Path) -> None:
+        self.weights, self.config, self.scores = weights, config, scores
+        self.detector = Detector.from_weights(weights, options=DetectorOptions(**config.detector))
+
+    def points(
+        self, pages: Sequence[Page], grid: dict[str, Sequence[float]], **changes: Any
+    ) -> list[OperatingPoint]:
+        """Operating points of all combinations, the best first."""
+        options = replace(self.detector.options, **changes)
+        cache = ScoreCache(self.scores, fingerprint=self.detector.fingerprint, options=options)
+        with tqdm(total=len(pages), unit="page", disable=None) as progress:
+            return sweep(
+                self.detector,
+                pages,
+                options=options,
+                protocol=self.config.eval.protocol,
+                cache=cache,
+                report=lambda _: progress.update(),
+                text_thresholds=grid["text_threshold"],
+                link_thresholds=grid["link_threshold"],
+                low_texts=grid["low_text"],
+            )
+
+
+def grid_of(*points: tuple[float, float, float]) -> dict[str, Sequence[float]]:
+    """The smallest grid that holds some thresholds."""
+    names = ("text_threshold", "link_threshold", "low_text")
+    return {
+        name: sorted(set(column))
+        for name, column in zip(names, zip(*points, strict=True), strict=True)
+    }
+
+
+def at(points: Sequence[OperatingPoint], thresholds: tuple[float, ...]) -> OperatingPoint:
+    """The point of some thresholds."""
+    return next(one for one in points if tuple(one.thresholds.values()) == thresholds)
+
+
+def main() -> None:
+    """Measures, prints tables and writes JSON."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--config", type=Path, default=CONFIGS / "borndigital.py")
+    parser.add_argument("--root", required=True, help="config.data.root")
+    parser.add_argument("--before", help="default: the config's init_weights")
+    parser.add_argument("--after", required=True, help="folder of a run, or weights")
+    parser.add_argument("--forgetting", nargs=2, metavar=("IMAGES", "GT"))
+    parser.add_argument("--forgetting_canvas", type=int, default=1280)
+    parser.add_argument("--scores", type=Path, default=Path("exp/benchmarks/scores"))
+    parser.add_argument("--out", type=Path, default=Path("exp/benchmarks/before_after.json"))
+    args = parser.parse_args()
+
+    config = load_config(args.config)
+    config.data.root = args.root
+    calibration, test = read_truth(config.calibration), read_truth(config.test)
+    others = read_icdar_folder(*args.forgetting) if args.forgetting else []
+    found: dict[str, Any] = {}
+    judged: dict[str, list[OperatingPoint]] = {"test": [], "own": [], "defaults": []}
+    for name, weights in (
+        ("before", args.before or config.init_weights),
+        ("after", args.after),
+    ):
+        judge = Judge(weights, config, args.scores)
+        tuned = judge.points(calibration, dict(config.sweep))[0]
+        chosen = tuple(tuned.thresholds.values())
+        (point,) = judge.points(test, grid_of(chosen))
+        judged["test"].append(point)
+        print(f"{name}: {weights}; tuned on {len(calibration)} pages:")
+        print(format_points([tuned]))
+        print(f"on the {len(test)} test pages:")
+        print(format_points([point]))
+        found[name] = {"weights": str(weights), "tuned": tuned.to_dict(), "test": point.to_dict()}
+        if others:
+            points = judge.points(
+                others,
+                grid_of(chosen, DEFAULTS),
+                canvas_size=args.forgetting_canvas,
+                mag_ratio=1.0,
+            )
+            for kind, thresholds in (("own", chosen), ("defaults", DEFAULTS)):
+                judged[kind].append(at(points, thresholds))
+                found[name][f"forgetting_{kind}"] = judged[kind][-1].to_dict()
+            print(f"on {len(others)} other photos, at these thresholds and at the defaults:")
+            print(format_points([judged["own"][-1], judged["defaults"][-1]]))
+    for kind, points in judged.items():
+        if points:
+            before, after = (point.evaluation for point in points)
+            change = paired_bootstrap(before, after)
+            what = {"value": change.value, "low": change.low, "high": change.high}
+            found[f"change_{kind}"] = what
+            print(
+                f"change of hmean, {kind}: {change.value:+.4f} "
+                f"({change.low:+.4f} to {change.high:+.4f})"
+            )
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    args.out.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,180 @@
+"""Words labelled in bulk, against one at a time: words a second, programs, share of a pass.
+
+Contestants, on the same words with the same network (full width):
+
+* bulk: `craftjax.labelling.Labeller`: eight widths, full batches;
+* alone: each word at the size of its own crop, as EasyOCR's trainer scores them (in PyTorch, which
+  does not compile, so the seconds of compiling are told apart).
+
+Rounds alternate; medians. Compiling is not in the words a second: each contestant has seen its
+words once before. Both cut the scores into characters.
+
+The share of a pass is computed from these rates and from the time of a training step, measured in
+the same run: in bulk each usable word is labelled once in a pass. The original labels all words of
+a page each time that a crop of the page is drawn, which is as often; what it labels in vain are the
+words that the crop leaves out. `kept` is the share of words that a crop of `configs/ic15.py` shows.
+
+Command: python benchmarks/labelling.py --root DIR [--words 32] [--rounds 3]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import time
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from craftjax.augment import AugmentOptions, draw_transform, move
+from craftjax.convert import from_state_dict
+from craftjax.labelling import Labeller
+from craftjax.models import CRAFT
+from craftjax.pseudo_labels import MAP_STRIDE, PseudoOptions, crop_word, graphemes, label_word
+from craftjax.train import make_loss, make_train_step
+from ocrjax.pages import Sample
+from ocrjax.readers.words import open_words
+from ocrjax.runtime.mesh import make_mesh, put_batch
+from ocrjax.runtime.optimizers import OptimizerOptions, make_optimizer
+from ocrjax.runtime.state import create_state
+from ocrjax.torch_io import load_weights
+from ocrjax.weights import find_weights
+
+
+class Alone:
+    """One word at a time, at the size of its own crop."""
+
+    def __init__(self, model: CRAFT, variables: Any, options: PseudoOptions) -> None:
+        self.options, self.sizes = options, set[tuple[int, int]]()
+        self._variables = jax.device_put(variables)
+        self._apply = jax.jit(lambda variables, images: model.apply(variables, images)[0])
+
+    def label(self, samples: list[Sample]) -> int:
+        """Labels all words; returns how many."""
+        count = 0
+        for sample in samples:
+            for word in sample.page.words:
+                if not (word.care and word.text and graphemes(word.text)):
+                    continue
+                crop = crop_word(sample.image, word.quad, text=word.text, options=self.options)
+                if crop is None:
+                    continue
+                self.sizes.add(crop.image.shape[:2])
+                scores = np.asarray(self._apply(self._variables, crop.image[None]))[0]
+                height, width = (side // MAP_STRIDE for side in crop.image.shape[:2])
+                region, affinity = np.moveaxis(scores[:height, :width], -1, 0)
+                label_word(region, affinity, crop=crop, text=word.text, options=self.options)
+                count += 1
+        return count
+
+
+def step_seconds(model: CRAFT, variables: Any, *, size: int, batch_size: int) -> float:
+    """Seconds of a training step as `configs/ic15.py` has it, the second one of two."""
+    mesh = make_mesh(jax.devices()[:1])
+    options = OptimizerOptions(learning_rate=1e-4)
+    optimizer, _ = make_optimizer(options, steps=2)
+    loss = make_loss({"version": 2, "neg_rto": 0.3, "n_min_neg": 5000})
+    step = make_train_step(
+        model, optimizer, mesh=mesh, loss=loss, options=options, freeze_norm=True
+    )
+    state = create_state(variables, optimizer, mesh=mesh)
+    maps = np.zeros((batch_size, size // 2, size // 2), np.float32)
+    batch = {"image": np.zeros((batch_size, size, size, 3), np.uint8)}
+    batch |= {"region": maps, "affinity": maps, "confidence": maps + 1}
+    seconds = 0.0
+    for _ in range(2):
+        start = time.perf_counter()
+        state, metrics = step(state, put_batch(batch, mesh))
+        jax.block_until_ready((state, metrics))
+        seconds = time.perf_counter() - start
+    return seconds
+
+
+def kept_share(samples: list[Sample], *, draws: int = 200) -> float:
+    """Share of words of which a crop of the original's recipe shows the centre."""
+    rng, options = np.random.default_rng(0), AugmentOptions(crop="random_resize_crop", rotation=20)
+    shown = total = 0
+    for draw in range(draws):
+        page = samples[draw % len(samples)].page
+        matrix = draw_transform(rng, (page.height, page.width), (768, 768), options)
+        quads = [word.quad for word in page.words if word.care]
+        if quads:
+            centres = move(np.stack(quads).mean(1), matrix)
+            shown += int(((centres >= 0) & (centres < 768)).all(1).sum())
+            total += len(quads)
+    return shown / max(total, 1)
+
+
+def main() -> None:
+    """Measures, prints a table and writes JSON."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--root", type=Path, required=True, help="folder with images/ and gt/")
+    parser.add_argument("--words", type=int, default=32, help="at least so many, of whole pages")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--weights", default="craft_mlt_25k")
+    parser.add_argument("--size", type=int, default=384, help="of the crops of the training step")
+    parser.add_argument("--batch", type=int, default=2, help="of the training step")
+    parser.add_argument("--dtype", default="float32")
+    parser.add_argument("--out", type=Path, default=Path("exp/benchmarks/labelling.json"))
+    args = parser.parse_args()
+
+    folder = open_words(args.root)
+    pages = [folder.page(index) for index in range(len(folder))]
+    usable = [sum(word.care and bool(word.text) for word in page.words) for page in pages]
+    samples: list[Sample] = []
+    while sum(usable[: len(samples)]) < args.words:
+        samples.append(folder[len(samples)])
+    variables = from_state_dict(load_weights(find_weights(args.weights)))
+    model, options = CRAFT(dtype=jnp.dtype(args.dtype)), PseudoOptions()
+    bulk = Labeller(model, mesh=make_mesh(), options=options)
+    alone = Alone(model, variables, options)
+
+    def run_bulk() -> int:
+        return len(bulk.label(variables, len(samples), samples.__getitem__).words)
+
+    contestants = {"bulk": run_bulk, "alone": lambda: alone.label(samples)}
+    first, seconds, counts = {}, {name: [] for name in contestants}, {}
+    for rounds in range(args.rounds + 1):
+        for name, label in contestants.items():
+            start = time.perf_counter()
+            counts[name] = label()
+            took = time.perf_counter() - start
+            if rounds:
+                seconds[name].append(took)
+            else:
+                first[name] = took
+    step = step_seconds(model, variables, size=args.size, batch_size=args.batch)
+
+    per_page = sum(usable) / len(pages)
+    result: dict[str, Any] = {"words": counts["bulk"], "step_s": step, "words_per_page": per_page}
+    result["kept"] = kept_share([Sample(s.image, s.page) for s in samples])
+    programs = {"bulk": bulk.programs, "alone": len(alone.sizes)}
+    print(f"{counts['bulk']} words of {len(samples)} pages; a page has {per_page:.1f} on average")
+    print("         words/s  programs  first round  share of a pass")
+    for name in contestants:
+        rate = counts[name] / statistics.median(seconds[name])
+        compiling = first[name] - statistics.median(seconds[name])
+        labels = per_page * args.batch / rate  # seconds of labelling for each step
+        share = labels / (labels + step)
+        result[name] = {
+            "words_per_s": rate,
+            "programs": programs[name],
+            "first_round_s": first[name],
+            "compiling_s": compiling,
+            "share_of_pass": share,
+        }
+        print(f"{name:6} {rate:9.2f} {programs[name]:9} {first[name]:10.1f} s {share:16.1%}")
+    ratio = result["bulk"]["words_per_s"] / result["alone"]["words_per_s"]
+    result["ratio"] = ratio
+    print(f"bulk / alone: {ratio:.2f}; a step of {args.batch} x {args.size}^2: {step:.2f} s")
+    print(f"a crop shows {result['kept']:.0%} of the words of its page")
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    args.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
