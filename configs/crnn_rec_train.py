@@ -63,6 +63,7 @@ def get_config() -> ConfigDict:
     config.data.train.real.augment = "light"  # one of crnnjax.augment.PRESETS
     config.data.train.words = ConfigDict()
     config.data.train.words.kind = "words"  # synthetic ones, against forgetting
+    config.data.train.words.ratio = 1.0
     config.data.train.words.augment = "light"
 
     # Evaluation on the way, and at the end: sets as crnnjax.report.open_sets opens them.

@@ -73,9 +73,10 @@ def check_run(
         loader = _loader_rate(source, config)
         batch = source[0]
         model = make_model(config.model, num_classes=source.charset.num_classes, freeze=())
-        step = make_train_step(model, optimizer, mesh=mesh, options=options)
+        # Where the run's own step is the same program, it is compiled now and then in the cache.
+        step = make_train_step(model, optimizer, mesh=mesh, options=options, ema_decay=config.ema)
         state = create_state(
-            init_variables(model, seed=config.seed), optimizer, mesh=mesh, ema=False
+            init_variables(model, seed=config.seed), optimizer, mesh=mesh, ema=config.ema > 0
         )
         placed = put_batch(batch, mesh)
         losses, times = [], []
