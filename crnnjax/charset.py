@@ -12,7 +12,9 @@ Host code: no jax.
 
 from __future__ import annotations
 
+import ast
 import hashlib
+import importlib.util
 import json
 import string
 import unicodedata
@@ -27,6 +29,7 @@ from numpy.typing import ArrayLike, NDArray
 
 MAX_CHARACTERS = 100_000
 _MAX_BYTES = 1 << 23
+_EASYOCR = "easyocr:"
 _PUNCTUATION = string.punctuation  # the 32 of ASCII, in its order
 
 
@@ -236,6 +239,12 @@ NAMED: dict[str, str] = {
     + " €"
     + string.ascii_uppercase
     + string.ascii_lowercase,
+    "latin_g2": "".join(map(chr, range(32, 127)))
+    + "ªÀÁÂÃÄÅÆÇÈÉÊËÌÍÎÏÐÑÒÓÔÕÖØÙÚÛÜÝÞßàáâãäåæçèéêëìíîïðñòóôõöøùúûüýþÿĀ"
+    + "āĂăĄąĆćČčĎďĐđĒēĖėĘęĚěĞğĨĩĪīĮįİıĶķĹĺĻļĽľŁłŃńŅņŇňŒœŔŕŘřŚśŞşŠšŤťŨũŪ"
+    + "ūŮůŲųŸŹźŻżŽžƏƠơƯưȘșȚțə\u0307ḌḍḶḷṀṁṂṃṄṅṆṇṬṭẠạẢảẤấẦầẨẩẪẫẬậẮắẰằẲẳẴẵẶặẸẹẺ"
+    + "ẻẼẽẾếỀềỂểỄễỆệỈỉỊịỌọỎỏỐốỒồỔổỖỗỘộỚớỜờỞởỠỡỢợỤụỦủỨứỪừỬửỮữỰựỲỳỴỵỶỷỸỹ"
+    + "€",
     "cyrillic_g2": string.digits
     + _PUNCTUATION
     + " €₽"
@@ -251,9 +260,10 @@ def named(name: str, *, case_insensitive: bool | None = None) -> Charset:
     """Returns a charset by its name, or of a file.
 
     Args:
-        name: of `NAMED`; else the path of a file: one that `Charset.save` wrote (`.json`), or a
-            text in UTF-8 of which every character counts but line ends, so that all of a charset
-            may stand in one line, or one on each.
+        name: of `NAMED`; or "easyocr:NAME" for a model of an installed EasyOCR; else the path of
+            a file: one that `Charset.save` wrote (`.json`), or a text in UTF-8 of which every
+            character counts but line ends, so that all of a charset may stand in one line, or one
+            on each.
         case_insensitive: as for `Charset`; None: what the file says, else True for `en36` alone.
 
     Raises:
@@ -262,6 +272,12 @@ def named(name: str, *, case_insensitive: bool | None = None) -> Charset:
     if name in NAMED:
         folded = name == "en36" if case_insensitive is None else case_insensitive
         return Charset(name, tuple(NAMED[name]), folded)
+    if name.startswith(_EASYOCR):
+        known = _easyocr_charsets()
+        model = name.removeprefix(_EASYOCR)
+        if model not in known:
+            raise CharsetError(f"charset {name!r}: this EasyOCR has {', '.join(known)}")
+        return Charset(model, tuple(known[model]), bool(case_insensitive), as_is=True)
     path = Path(name)
     if not path.is_file():
         raise CharsetError(f"charset {name!r}: expected one of {', '.join(NAMED)}, or a file")
@@ -272,6 +288,30 @@ def named(name: str, *, case_insensitive: bool | None = None) -> Charset:
         return Charset(found.name, found.characters, bool(case_insensitive), found.as_is)
     text = _read(path).removeprefix("\ufeff").replace("\r", "").replace("\n", "")
     return Charset(path.stem, tuple(text), bool(case_insensitive))
+
+
+def _easyocr_charsets() -> dict[str, str]:
+    """Characters of the models of an installed EasyOCR, read from its source; nothing is run."""
+    spec = importlib.util.find_spec("easyocr")
+    if spec is None or spec.origin is None:
+        raise CharsetError(
+            "EasyOCR is not installed here: pip install easyocr, or give a file of the characters"
+        )
+    path = Path(spec.origin).with_name("config.py")
+    found = {}
+    for node in ast.walk(ast.parse(_read(path))):
+        # A model is a name with a dict that holds `characters`; one charset, that of Thai, is put
+        # together by a program and left out.
+        if isinstance(node, ast.Dict):
+            for name, model in zip(node.keys, node.values, strict=True):
+                if isinstance(name, ast.Constant) and isinstance(model, ast.Dict):
+                    for key, value in zip(model.keys, model.values, strict=True):
+                        fits = isinstance(key, ast.Constant) and key.value == "characters"
+                        if fits and isinstance(value, ast.Constant):
+                            found[str(name.value)] = str(value.value)
+    if found:
+        return found
+    raise CharsetError(f"{path}: no models with characters in it: an EasyOCR that is not known")
 
 
 def from_texts(name: str, texts: Iterable[str], *, case_insensitive: bool = False) -> Charset:

@@ -1,5 +1,7 @@
+import importlib.util
 import json
 import string
+import sys
 import unicodedata
 
 import numpy as np
@@ -18,8 +20,35 @@ def test_named_charsets_are_those_of_the_models():
     english = named("english_g2")
     assert english.num_classes == 97
     assert "".join(english.characters[40:44]) == "}~ €" and english.characters[44] == "A"
-    assert named("cyrillic_g2").num_classes == 208
+    assert named("cyrillic_g2").num_classes == 208 and named("latin_g2").num_classes == 352
     assert len({named(name).digest for name in NAMED}) == len(NAMED)
+
+
+def test_charsets_of_an_installed_easyocr(tmp_path, monkeypatch):
+    package = tmp_path / "easyocr"
+    package.mkdir()
+    (package / "__init__.py").write_text("raise RuntimeError('nothing is imported')")
+    models = {"gen1": {"old_g1": {"characters": "aba"}}, "gen2": {"new_g2": {"characters": "xy"}}}
+    (package / "config.py").write_text(f"import os\nrecognition_models = {models}\n")
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
+    assert named("easyocr:new_g2").characters == ("x", "y")
+    assert named("easyocr:old_g1").encode("ab").tolist() == [3, 2]
+    with pytest.raises(CharsetError, match="this EasyOCR has old_g1, new_g2"):
+        named("easyocr:other")
+    (package / "config.py").write_text("models = 1")
+    with pytest.raises(CharsetError, match=r"config\.py: no models with characters"):
+        named("easyocr:new_g2")
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(CharsetError, match="EasyOCR is not installed here: pip install easyocr"):
+        named("easyocr:new_g2")
+
+
+def test_named_charsets_equal_those_of_easyocr():
+    if importlib.util.find_spec("easyocr") is None:
+        pytest.skip("EasyOCR is not installed")
+    for name in ("english_g2", "latin_g2", "cyrillic_g2"):
+        assert named(f"easyocr:{name}").digest == named(name).digest
+    assert named("easyocr:devanagari_g1").num_classes == 188
 
 
 def test_classes_count_from_one_and_the_blank_is_nothing():
