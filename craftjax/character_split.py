@@ -50,7 +50,7 @@ _WIDTHS = (
 _WIDTH_OF = {c: (width, spread) for members, width, spread in _WIDTHS for c in members}
 _EM = (1.75, 0.2)  # Chinese, Japanese, Korean: an em; letters and digits are .57 of it
 _OTHER = (1.0, 0.25)
-_LEAST_SPREAD = 0.12
+_LEAST_SPREAD = 0.16
 
 # A word is looked at in columns so wide that a cell has this many on average, or in its own.
 _COLUMNS = 48
@@ -63,17 +63,15 @@ _REGION = (0.95, 1.2)
 _AFFINITY = (0.85, 3.0)
 _BIASES = tuple(round(0.04 * step, 2) for step in range(-5, 6))
 
-# Weights, for costs as shares of a mean cell.
-_REGION_WEIGHT = 0.5
-_AFFINITY_WEIGHT = 0.3
-_WIDTH_WEIGHT = 0.08
+# Weights beside the squared differences of the scores, for each column of a mean cell.
+_WIDTH_WEIGHT = 0.24
 _INK_WEIGHT = 0.9
 _INK_ROWS = 0.08  # share of the height that is not looked at, above and below
 _INK_BLUR = 1 / 64  # of the height
 
 # A margin of the word ends where the ink begins, less a bit; both as shares of the height.
 _MARGIN_INK = 0.15
-_MARGIN_KEPT = 0.05
+_MARGIN_KEPT = 0.08
 _MARGIN_MOST = 0.25
 
 _GAP = 4  # kind of a cell without a character
@@ -95,7 +93,12 @@ class Split(NamedTuple):
 
 
 def split_word(
-    region: FloatArray, affinity: FloatArray, image: ByteArray, cells: Sequence[str]
+    region: FloatArray,
+    affinity: FloatArray,
+    image: ByteArray,
+    cells: Sequence[str],
+    *,
+    even: bool = False,
 ) -> Split:
     """Cuts a word along the reading axis.
 
@@ -104,6 +107,7 @@ def split_word(
         affinity: `(H, W)` affinity scores.
         image: `(2 * H or so, 2 * W or so, 3)` uint8, the crop that was scored.
         cells: at least one: graphemes, and white space between them.
+        even: expect all characters to be as wide as each other.
     """
     count = len(cells)
     if count > region.shape[1]:  # not even a column for each
@@ -114,17 +118,21 @@ def split_word(
         region[:, left:right],
         affinity[:, left:right],
         image[:, MAP_STRIDE * left : MAP_STRIDE * right],
-        cells,
+        _kinds(cells),
+        [_OTHER if even else _expected(cell) for cell in cells],
     )
     return Split(split.edges + left, split.blind + left, split.confidence)
 
 
 def _split(
-    region: FloatArray, affinity: FloatArray, image: ByteArray, cells: Sequence[str]
+    region: FloatArray,
+    affinity: FloatArray,
+    image: ByteArray,
+    kinds: Sequence[int],
+    expected: Sequence[tuple[float, float]],
 ) -> Split:
     """Cuts a word without a margin."""
-    width = region.shape[1]
-    count = len(cells)
+    width, count = region.shape[1], len(kinds)
     step = max(1, round(width / count / _COLUMNS))
     columns = -(-width // step)
     rise = _profile(region, columns, step)
@@ -133,12 +141,10 @@ def _split(
     # Edges of columns, in pixels; NumPy counts from a pixel's centre.
     places = np.arange(columns + 1) * (step * MAP_STRIDE) - 0.5
     cuts = (_INK_WEIGHT * columns / count) * np.interp(places, np.arange(len(ink)), ink)
-    expected = [_expected(cell) for cell in cells]
     share = columns / sum(w for w, _ in expected)
     widths = [(w * share, max(spread, _LEAST_SPREAD)) for w, spread in expected]
     widest = min(columns, _WIDEST, int(np.ceil(_GROWTH * max(w for w, _ in widths))))
     widest = max(widest, -(-columns // count))
-    kinds = _kinds(cells)
 
     blind = _cut(None, kinds, widths, cuts, columns, widest)
     bias = _bias(rise, blind, kinds)
@@ -234,18 +240,17 @@ def _costs(
     """For each kind what a cell costs by its end and width, as `(columns + 1, widest)`."""
     region, affinity = (t[..., -widest:, :widest] for t in _templates(bias))
     before = [_windows(scores, widest, 0) for scores in (rise, link)]
-    squares = _REGION_WEIGHT * rise**2 + _AFFINITY_WEIGHT * link**2
+    squares = rise**2 + link**2
     # Sums over the last 1, 2, ... columns.
     energy = np.cumsum(_windows(squares, widest, 0)[:, ::-1], axis=1)
-    characters = energy + _REGION_WEIGHT * ((region**2).sum(axis=0) - 2 * (before[0] @ region))
+    characters = energy + (region**2).sum(axis=0) - 2 * (before[0] @ region)
     out = {}
     for kind in kinds:
         if kind == _GAP:
             out[kind] = energy
         else:
             model = affinity[kind]
-            linked = (model**2).sum(axis=0) - 2 * (before[1] @ model)
-            out[kind] = characters + _AFFINITY_WEIGHT * linked
+            out[kind] = characters + (model**2).sum(axis=0) - 2 * (before[1] @ model)
     return out
 
 
@@ -264,7 +269,8 @@ def _cut(
     unit = _WIDTH_WEIGHT * columns / len(kinds)
     chosen = []
     for kind, (width, spread) in zip(kinds, widths, strict=True):
-        odd = (unit * ((across - np.log(width)) / spread) ** 2).astype(np.float32)
+        # Like a t-distribution: a letter may be far off, once there is reason to think so.
+        odd = (unit * np.log1p(((across - np.log(width)) / spread) ** 2 / 2)).astype(np.float32)
         total = _windows(best[:-1], widest, np.inf)[:, ::-1] + odd
         if costs is not None:
             total += costs[kind]

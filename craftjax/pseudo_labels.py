@@ -106,7 +106,9 @@ class WordCrop(NamedTuple):
     Attributes:
         image: `(height, W, 3)` uint8, RGB; the word reads from left to right.
         to_page: `(3, 3)` float64, the homography from pixels of the crop to those of the page.
-        vertical: whether the word runs downwards on the page and was turned by a quarter.
+        vertical: whether the quad is high and narrow, and the crop turned by a quarter, clockwise.
+            Then a word reads from left to right if it runs upwards on the page; whether it does is
+            not known.
     """
 
     image: ByteArray
@@ -118,8 +120,8 @@ class PseudoWord(NamedTuple):
     """The characters of a word.
 
     Attributes:
-        quads: `(n, 4, 2)` float32, in pixels of the page, in reading order, each clockwise from the
-            top left in reading direction.
+        quads: `(n, 4, 2)` float32, in pixels of the page, from left to right in the crop, which is
+            the reading order; each clockwise from its top left there.
         confidence: in [0, 1].
         equal: whether the scores said too little, and the word was split without them.
     """
@@ -167,7 +169,7 @@ def crop_word(
     low, high = corners.min(axis=0), corners.max(axis=0)
     if (high <= 0).any() or (low >= image.shape[1::-1]).any():
         return None
-    sides = np.linalg.norm(np.roll(corners, -1, axis=0) - corners, axis=1).astype(int)
+    sides = np.linalg.norm(np.roll(corners, -1, axis=0) - corners, axis=1).astype(int).tolist()
     width, height = max(sides[0], sides[2]), max(sides[1], sides[3])
     if min(width, height) < 1 or max(width, height) > MAX_ASPECT * min(width, height):
         return None
@@ -242,7 +244,7 @@ def label_word(
         raise ValueError(f"the text is {text!r}, expected at least one character")
     if options.method == "split":
         cells = _cells(text)
-        split = split_word(region, affinity, crop.image, cells)
+        split = split_word(region, affinity, crop.image, cells, even=crop.vertical)
         confidence = split.confidence
         equal = confidence <= options.min_confidence
         boxes = _boxes(MAP_STRIDE * (split.blind if equal else split.edges), cells, height)
