@@ -476,20 +476,32 @@ def _batch_size(batch_size: int | None) -> int:
 
 
 def _batches(jobs: Sequence[_Job], size: int) -> Iterator[tuple[list[_Job], int]]:
-    """Batches of one width, each with the number of rows that its program has.
-
-    What is left over of a width goes into a program of the next of 1, 4, 16, ... rows.
-    """
+    """Batches of one width, each with the number of rows that its program has."""
     groups: dict[int, list[_Job]] = defaultdict(list)
     for job in jobs:
         groups[job.width].append(job)
     for _, group in sorted(groups.items()):
-        for start in range(0, len(group), size):
-            batch = group[start : start + size]
-            rows = 1
-            while rows < len(batch):
-                rows *= 4
-            yield batch, min(rows, size)
+        start = 0
+        for count, rows in _split(len(group), size):
+            yield group[start : start + count], rows
+            start += count
+
+
+def _split(count: int, size: int) -> Iterator[tuple[int, int]]:
+    """Splits crops into batches of a size, a quarter and a sixteenth of it.
+
+    Three programs a width, and few empty rows: a batch may lack a quarter of its rows, the last one
+    any number.
+
+    Yields:
+        How many crops, and of how many rows.
+    """
+    sizes = sorted({size, -(-size // 4), -(-size // 16)}, reverse=True)
+    for rows in sizes:
+        while count and (4 * count >= 3 * rows or rows == sizes[-1]):
+            taken = min(count, rows)
+            yield taken, rows
+            count -= taken
 
 
 def _prefetch(

@@ -18,7 +18,13 @@ from crnnjax.convert import to_state_dict
 from crnnjax.decoding import Lexicon, text_log_probability
 from crnnjax.evaluate import EvaluationError, evaluate_recogniser, read_set
 from crnnjax.models import CRNN, init_variables
-from crnnjax.recogniser import Reading, Recogniser, RecogniserError, RecogniserOptions
+from crnnjax.recogniser import (
+    Reading,
+    Recogniser,
+    RecogniserError,
+    RecogniserOptions,
+    _split,
+)
 from crnnjax.resize import (
     as_grey,
     bucket_width,
@@ -162,6 +168,16 @@ def test_few_programs_for_many_widths():
     recogniser.read([crop(32, width) for width in widths], batch_size=4)
     # 32, 48, 64, 96, 128 and 192 wide, in batches of 4 and of what is left over, 1.
     assert recogniser.programs <= 12
+
+
+@given(st.integers(0, 500), st.integers(1, 300))
+def test_batches_have_few_sizes_and_few_empty_rows(count, size):
+    parts = list(_split(count, size))
+    assert sum(taken for taken, _ in parts) == count
+    assert all(0 < taken <= rows <= size for taken, rows in parts)
+    assert len({rows for _, rows in parts}) <= 3
+    assert all(4 * taken >= 3 * rows for taken, rows in parts[:-1])
+    assert sum(rows for _, rows in parts) <= max(count * 4 / 3, count + -(-size // 16))
 
 
 def test_an_allowlist_and_a_blocklist(recogniser, crops):
