@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import runpy
 import signal
 import socket
 import subprocess
@@ -19,6 +20,7 @@ from tiny_words import Darkness, make_page, state_of, weights, write_words
 
 from craftjax.input_pipeline import InputOptions, make_batches, make_item
 from craftjax.label_set import LabelSet
+from craftjax.options import DetectorOptions
 from craftjax.sources import SourceError, SourceOptions
 from craftjax.supervision import (
     CollapseError,
@@ -28,9 +30,11 @@ from craftjax.supervision import (
     judge,
 )
 from craftjax.targets import confidence_map
-from craftjax.train import TrainError, train_and_evaluate
+from craftjax.train import TrainError, make_loss, train_and_evaluate
+from ocrjax.ahead import iterate
 from ocrjax.images import write_image
 from ocrjax.pages import Character, Page, Sample, Word
+from ocrjax.runtime.optimizers import OptimizerOptions, make_optimizer
 
 ROOT = Path(__file__).parents[1]
 GOOD = {"words": 100.0, "confidence": 0.9, "equal": 0.1, "mass": 0.4}
@@ -260,6 +264,45 @@ def test_batches_need_labels_and_workers_get_them(pages, tmp_path):
     for name, array in batch.items():
         np.testing.assert_array_equal(array, other[name])
     assert batch["region"].max() > 0.5
+
+
+def test_batches_end_where_they_are_told_to(pages, tmp_path):
+    source = open_batches(pages)
+    weak, _ = supervise(source, tmp_path, every=9)
+    weak.prepare(0)
+    for first, stop in ((0, 2), (1, 8), (4, 4)):
+        made = list(iterate(source, first, stop_step=stop, threads=2, ahead=2))
+        assert len(made) == stop - first
+        for step, batch in enumerate(made, first):
+            np.testing.assert_array_equal(batch["image"], source[step]["image"])
+
+
+@pytest.mark.parametrize("name", ["ic15", "ic15:synthtext", "ic15:pages", "custom", "borndigital"])
+def test_recipes(name):
+    file, _, mixed = name.partition(":")
+    make = runpy.run_path(str(ROOT / "configs" / f"{file}.py"))["get_config"]
+    config = make(mixed) if mixed else make()
+    weak = SupervisionOptions.from_config(config.pseudo)
+    assert weak.labels.method == "split" and weak.guard == GuardOptions()
+    data = InputOptions.from_config(config)
+    DetectorOptions(**config.detector)
+    make_loss(config.loss)
+    _, rate = make_optimizer(OptimizerOptions.from_config(config.optimizer), steps=config.steps)
+    words = data.train["words"]
+    assert words.dont_care == ("###",)
+    for section in (config.eval.pages, config.test):
+        assert section.root == config.data.root == words.path
+        assert section.holdout == (words.holdout if section.split != "all" else 0)
+    if file == "ic15":  # the original's custom_data_train.yaml
+        assert config.loss.to_dict() == {"version": 2, "neg_rto": 0.3, "n_min_neg": 5000}
+        assert (config.steps, data.size) == (25_000, (768, 768))
+        rates = [float(rate(step)) for step in (0, 7499, 7500, 15_000, 22_500)]
+        assert rates == pytest.approx([1e-4, 1e-4, 2e-5, 4e-6, 8e-7])
+        augment = words.augment
+        assert (augment.area, augment.aspect) == ((0.03, 0.4), (0.75, 1.33))
+        assert (augment.rotation, augment.flip, augment.crop) == (20, 0.5, "random_resize_crop")
+        assert config.batch_size == (6 if mixed else 5)
+        assert not mixed or words.ratio / data.train["synth"].ratio == 5
 
 
 def test_pages_without_words_are_background(tmp_path):
