@@ -11,9 +11,9 @@ costs
 and a cut costs the ink it goes through. The outer edges are those of the word, but a margin without
 ink is left out.
 
-Teachers are biased: `craft_mlt_25k` sees most characters too far right, by a tenth of their width or
-so, at every size. So the word is cut without the scores first, and the bias is measured against that
-cut.
+Teachers are biased: `craft_mlt_25k` sees most characters too far right, by a tenth of their width
+or so, at every size. So the word is cut without the scores first, and the bias is measured against
+that cut.
 
 The weights were chosen on the first 50 photos of ICDAR 2003 and 250 words of IIIT5K;
 `docs/benchmarks.md` has the results on the others. Host code: NumPy and OpenCV.
