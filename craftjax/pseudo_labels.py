@@ -240,7 +240,7 @@ def label_word(
             )
         if not np.isfinite(scores).all():
             raise ValueError(f"the {name} scores of {text!r} are not all finite")
-    if not (list(text) if options.original else graphemes(text)):
+    if not graphemes(text):
         raise ValueError(f"the text is {text!r}, expected at least one character")
     if options.method == "split":
         cells = _cells(text)
