@@ -5,11 +5,9 @@ training mode, loss v3, backward, Adam with weight decay in the gradient (config
 this recipe). Ours is `craftjax.train.make_train_step` with the settings of the allocator that
 training makes (`ocrjax.runtime.memory`); PyTorch's is `torch_craft.py`. Neither keeps a moving
 average of the weights; "ours, average" does. "ours, derived" leaves the gradients of 3x3 kernels to
-XLA (`craftjax.models.convolve`). As in `network.py`, each contestant is a process of its own and
-rounds alternate; the losses of the first step must agree. Needs torch; tcmalloc is Debian's
+XLA (`ocrjax.runtime.layers.convolve`). As in `network.py`, each contestant is a process of its own
+and rounds alternate; the losses of the first step must agree. Needs torch; tcmalloc is Debian's
 libtcmalloc-minimal4.
-
-Command: python benchmarks/train_step.py --shapes 384x1 384x2 768x1 --rounds 5
 """
 
 from __future__ import annotations
@@ -70,6 +68,7 @@ def _ours(
     from craftjax import models
     from craftjax.models import CRAFT, init_variables
     from craftjax.train import make_loss, make_train_step
+    from ocrjax.runtime import layers
     from ocrjax.runtime.cache import enable_compile_cache
     from ocrjax.runtime.memory import reuse_freed_memory
     from ocrjax.runtime.mesh import make_mesh, put_batch
@@ -79,7 +78,7 @@ def _ours(
     enable_compile_cache()
     reuse_freed_memory()  # both as training does
     if derived:
-        models.convolve = models._convolve
+        models.convolve = layers._convolve
     options = OptimizerOptions(name="adam", **ADAM)
     optimizer, _ = make_optimizer(options, steps=100)
     mesh = make_mesh()

@@ -23,15 +23,14 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from ocrjax.runtime.layers import BatchNorm, convolve, max_pool
+
 Array = jax.Array
 Variables = Mapping[str, Any]
 
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
 MIN_SIZE = 16
-BATCH_NORM_EPSILON = 1e-5
-BATCH_NORM_MOMENTUM = 0.9  # torch's momentum 0.1
-_PIXELS = 1536  # in a block of `_kernel_gradient`
 
 # Slices 1 to 4 are torchvision's `vgg16_bn().features[0:39]`. Each entry is the index there of a
 # convolution, its channels, and what comes before it; its BatchNorm has the next index.
@@ -55,16 +54,6 @@ def normalize(images: Array, *, dtype: Any = jnp.float32) -> Array:
     mean = np.asarray(MEAN, np.float32) * 255
     std = np.asarray(STD, np.float32) * 255
     return ((images.astype(jnp.float32) - mean) / std).astype(dtype)
-
-
-def max_pool(x: Array) -> Array:
-    """2x2 max-pooling with stride 2 that drops an odd last row or column; NHWC.
-
-    By reshape: XLA differentiates it into an elementwise mask rather than a scatter.
-    """
-    b, h, w, c = x.shape
-    x = x[:, : h // 2 * 2, : w // 2 * 2, :]
-    return jnp.max(x.reshape(b, h // 2, 2, w // 2, 2, c), axis=(2, 4))
 
 
 def _max_of_neighbours(x: Array) -> Array:
@@ -114,83 +103,6 @@ def _resize_axis(x: Array, size: int, *, axis: int) -> Array:
     return jnp.take(x, low, axis) * (1 - weight) + jnp.take(x, high, axis) * weight
 
 
-def convolve(x: Array, kernel: Array, dilation: int = 1) -> Array:
-    """3x3 convolution with stride 1 and "same" zero padding.
-
-    XLA derives the kernel's gradient as a convolution whose window is the whole map, which is slow
-    on CPUs (docs/benchmarks.md): there, `_kernel_gradient` computes it. On other devices the
-    program is the plain one.
-
-    Args:
-        x: `(B, H, W, C)`.
-        kernel: `(3, 3, C, D)`.
-        dilation: of the kernel; the padding grows with it.
-
-    Returns:
-        `(B, H, W, D)`.
-    """
-    if dilation == 1 and jax.default_backend() == "cpu":
-        return _convolve_on_cpu(x, kernel)
-    return _convolve(x, kernel, dilation)
-
-
-def _convolve(x: Array, kernel: Array, dilation: int = 1) -> Array:
-    return lax.conv_general_dilated(
-        x,
-        kernel,
-        window_strides=(1, 1),
-        padding=((dilation, dilation),) * 2,
-        rhs_dilation=(dilation, dilation),
-        dimension_numbers=("NHWC", "HWIO", "NHWC"),
-    )
-
-
-@jax.custom_vjp
-def _convolve_on_cpu(x: Array, kernel: Array) -> Array:
-    return _convolve(x, kernel)
-
-
-def _keep_inputs(x: Array, kernel: Array) -> tuple[Array, tuple[Array, Array]]:
-    return _convolve(x, kernel), (x, kernel)
-
-
-def _gradients(saved: tuple[Array, Array], gradient: Array) -> tuple[Array, Array]:
-    x, kernel = saved
-    (to_x,) = jax.vjp(lambda x: _convolve(x, kernel), x)[1](gradient)
-    return to_x, _kernel_gradient(x, gradient)
-
-
-_convolve_on_cpu.defvjp(_keep_inputs, _gradients)
-
-
-def _kernel_gradient(x: Array, gradient: Array) -> Array:
-    """The gradient of a 3x3 kernel as matrix products of blocks of rows, added up in a loop.
-
-    The input, shifted by three columns, times the output's gradient, shifted by three rows: all
-    nine taps in one product, of blocks small enough for the cache.
-    """
-    b, h, w, c = x.shape
-    d = gradient.shape[-1]
-    rows = -(-h // -(-h * w // _PIXELS))
-    blocks = -(-h // rows)
-    rest = blocks * rows - h
-    x = jnp.pad(x, ((0, 0), (0, rest), (1, 1), (0, 0)))
-    gradient = jnp.pad(gradient, ((0, 0), (1, 1 + rest), (0, 0), (0, 0)))
-
-    def add(total: Array, block: Array) -> tuple[Array, None]:
-        part = lax.dynamic_slice_in_dim(x, block * rows, rows, axis=1)
-        wide = lax.dynamic_slice_in_dim(gradient, block * rows, rows + 2, axis=1)
-        left = jnp.concatenate([part[:, :, j : j + w] for j in range(3)], -1)
-        right = jnp.concatenate([wide[:, 2 - i : 2 - i + rows] for i in range(3)], -1)
-        # Image by image, so that a batch spread over devices is added up once, after the loop.
-        found = jnp.einsum("bhwc,bhwd->bcd", left, right, preferred_element_type=jnp.float32)
-        return total + found, None
-
-    total, _ = lax.scan(add, jnp.zeros((b, 3 * c, 3 * d), jnp.float32), jnp.arange(blocks))
-    taps = total.sum(0).reshape(3, c, 3, d).transpose(2, 0, 1, 3)
-    return taps.astype(x.dtype)
-
-
 class Conv(nn.Module):
     """A convolution with bias, stride 1 and "same" zero padding.
 
@@ -228,39 +140,6 @@ class Conv(nn.Module):
             return sum(parts[1:], parts[0]) + bias
         (x,) = inputs
         return convolve(x.astype(self.dtype), kernel, self.dilation) + bias
-
-
-class BatchNorm(nn.Module):
-    """Batch normalisation over all but the last axis, with torch's running statistics.
-
-    The batch is normalised with its biased variance, the running variance takes the unbiased one:
-    `flax.linen.BatchNorm` would keep the biased one.
-    """
-
-    dtype: Any = jnp.float32
-
-    @nn.compact
-    def __call__(self, x: Array, *, train: bool) -> Array:
-        """Normalises `(..., C)`; with `train` by the batch, updating `batch_stats`."""
-        c = x.shape[-1]
-        scale = self.param("scale", nn.initializers.ones, (c,))
-        bias = self.param("bias", nn.initializers.zeros, (c,))
-        running_mean = self.variable("batch_stats", "mean", jnp.zeros, (c,))
-        running_var = self.variable("batch_stats", "var", jnp.ones, (c,))
-        if train:
-            x32 = x.astype(jnp.float32)
-            axes = tuple(range(x.ndim - 1))
-            mean = jnp.mean(x32, axes)
-            var = jnp.maximum(jnp.mean(jnp.square(x32), axes) - jnp.square(mean), 0)
-            n = x.size // c
-            keep = BATCH_NORM_MOMENTUM
-            running_mean.value = keep * running_mean.value + (1 - keep) * mean
-            unbiased = var * (n / max(n - 1, 1))
-            running_var.value = keep * running_var.value + (1 - keep) * unbiased
-        else:
-            mean, var = running_mean.value, running_var.value
-        factor = scale * lax.rsqrt(var + BATCH_NORM_EPSILON)
-        return (x * factor + (bias - mean * factor)).astype(self.dtype)
 
 
 class DoubleConv(nn.Module):

@@ -15,6 +15,7 @@ from craftjax.convert import (
     to_state_dict,
 )
 from craftjax.models import CRAFT, count_parameters, init_variables, resize_bilinear
+from ocrjax.runtime import layers
 
 NARROW = 0.125
 
@@ -123,7 +124,7 @@ def test_resize_is_half_pixel_bilinear(size):
 def test_pooling_drops_the_odd_row_and_column():
     x = np.random.default_rng(0).normal(size=(1, 5, 7, 2)).astype(np.float32)
     expected = x[:, :4, :6].reshape(1, 2, 2, 3, 2, 2).max((2, 4))
-    np.testing.assert_array_equal(models.max_pool(x), expected)
+    np.testing.assert_array_equal(layers.max_pool(x), expected)
 
 
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
@@ -136,11 +137,11 @@ def test_gradient_of_kernels_is_that_of_xla(shape, dtype):
     )
     found, expected = (
         jax.jit(lambda x, k, to, f=f: jax.vjp(f, x, k)[1](to))(x, kernel, to)
-        for f in (models.convolve, models._convolve)
+        for f in (layers.convolve, layers._convolve)
     )
     np.testing.assert_array_equal(found[0], expected[0])
     x, kernel, to = (value.astype(jnp.float32) for value in (x, kernel, to))
-    (exact,) = jax.vjp(lambda kernel: models._convolve(x, kernel), kernel)[1](to)
+    (exact,) = jax.vjp(lambda kernel: layers._convolve(x, kernel), kernel)[1](to)
     assert found[1].dtype == dtype
     tolerance = 2e-6 if dtype == jnp.float32 else 8e-3
     np.testing.assert_allclose(
@@ -154,9 +155,9 @@ def test_gpus_get_the_plain_convolution(monkeypatch):
     def program(f):
         return str(jax.make_jaxpr(jax.grad(lambda x, k: f(x, k).sum(), argnums=(0, 1)))(x, kernel))
 
-    assert program(models.convolve) != program(models._convolve)
+    assert program(layers.convolve) != program(layers._convolve)
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
-    assert program(models.convolve) == program(models._convolve)
+    assert program(layers.convolve) == program(layers._convolve)
 
 
 def test_state_dict_round_trip():

@@ -1,4 +1,4 @@
-"""Layers that torch defines in its own way, for networks that exchange weights with it."""
+"""What networks share: convolution, pooling, and BatchNorm as torch defines it."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from ocrjax.runtime.optimizers import matches
 
 BATCH_NORM_EPSILON = 1e-5
 BATCH_NORM_MOMENTUM = 0.9  # torch's momentum 0.1
+_PIXELS = 1536  # in a block of `_kernel_gradient`
 
 
 def max_pool(x: jax.Array, *, height: int = 2, width: int = 2) -> jax.Array:
@@ -29,6 +30,85 @@ def max_pool(x: jax.Array, *, height: int = 2, width: int = 2) -> jax.Array:
     x = x[:, : h // height * height, : w // width * width, :]
     x = x.reshape(b, h // height, height, w // width, width, c)
     return jnp.max(x, axis=(2, 4))
+
+
+def convolve(x: jax.Array, kernel: jax.Array, dilation: int = 1) -> jax.Array:
+    """3x3 convolution with stride 1 and "same" zero padding.
+
+    XLA derives the kernel's gradient as a convolution whose window is the whole map, which is slow
+    on CPUs (docs/benchmarks.md): there, `_kernel_gradient` computes it. On other devices the
+    program is the plain one.
+
+    Args:
+        x: `(B, H, W, C)`.
+        kernel: `(3, 3, C, D)`.
+        dilation: of the kernel; the padding grows with it.
+
+    Returns:
+        `(B, H, W, D)`.
+    """
+    if dilation == 1 and jax.default_backend() == "cpu":
+        return _convolve_on_cpu(x, kernel)
+    return _convolve(x, kernel, dilation)
+
+
+def _convolve(x: jax.Array, kernel: jax.Array, dilation: int = 1) -> jax.Array:
+    return lax.conv_general_dilated(
+        x,
+        kernel,
+        window_strides=(1, 1),
+        padding=((dilation, dilation),) * 2,
+        rhs_dilation=(dilation, dilation),
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+    )
+
+
+@jax.custom_vjp
+def _convolve_on_cpu(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    return _convolve(x, kernel)
+
+
+def _keep_inputs(x: jax.Array, kernel: jax.Array) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+    return _convolve(x, kernel), (x, kernel)
+
+
+def _gradients(
+    saved: tuple[jax.Array, jax.Array], gradient: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    x, kernel = saved
+    (to_x,) = jax.vjp(lambda x: _convolve(x, kernel), x)[1](gradient)
+    return to_x, _kernel_gradient(x, gradient)
+
+
+_convolve_on_cpu.defvjp(_keep_inputs, _gradients)
+
+
+def _kernel_gradient(x: jax.Array, gradient: jax.Array) -> jax.Array:
+    """The gradient of a 3x3 kernel as matrix products of blocks of rows, added up in a loop.
+
+    The input, shifted by three columns, times the output's gradient, shifted by three rows: all
+    nine taps in one product, of blocks small enough for the cache.
+    """
+    b, h, w, c = x.shape
+    d = gradient.shape[-1]
+    rows = -(-h // -(-h * w // _PIXELS))
+    blocks = -(-h // rows)
+    rest = blocks * rows - h
+    x = jnp.pad(x, ((0, 0), (0, rest), (1, 1), (0, 0)))
+    gradient = jnp.pad(gradient, ((0, 0), (1, 1 + rest), (0, 0), (0, 0)))
+
+    def add(total: jax.Array, block: jax.Array) -> tuple[jax.Array, None]:
+        part = lax.dynamic_slice_in_dim(x, block * rows, rows, axis=1)
+        wide = lax.dynamic_slice_in_dim(gradient, block * rows, rows + 2, axis=1)
+        left = jnp.concatenate([part[:, :, j : j + w] for j in range(3)], -1)
+        right = jnp.concatenate([wide[:, 2 - i : 2 - i + rows] for i in range(3)], -1)
+        # Image by image, so that a batch spread over devices is added up once, after the loop.
+        found = jnp.einsum("bhwc,bhwd->bcd", left, right, preferred_element_type=jnp.float32)
+        return total + found, None
+
+    total, _ = lax.scan(add, jnp.zeros((b, 3 * c, 3 * d), jnp.float32), jnp.arange(blocks))
+    taps = total.sum(0).reshape(3, c, 3, d).transpose(2, 0, 1, 3)
+    return taps.astype(x.dtype)
 
 
 class BatchNorm(nn.Module):
