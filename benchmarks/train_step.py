@@ -8,6 +8,8 @@ average of the weights; "ours, average" does. "ours, derived" leaves the gradien
 XLA (`ocrjax.runtime.layers.convolve`). As in `network.py`, each contestant is a process of its own
 and rounds alternate; the losses of the first step must agree. Needs torch; tcmalloc is Debian's
 libtcmalloc-minimal4.
+
+Command: python benchmarks/train_step.py --shapes 384x1 384x2 768x1 --rounds 5
 """
 
 from __future__ import annotations
