@@ -19,6 +19,10 @@ Command: python benchmarks/labelling.py --root DIR [--words 32] [--rounds 3]
 
 from __future__ import annotations
 
+import os
+
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # as craftjax.main
+
 import argparse
 import json
 import statistics
