@@ -35,10 +35,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from craftjax.augment import AugmentOptions, draw_transform, move
+from craftjax.boxes import MAP_STRIDE
 from craftjax.convert import from_state_dict
 from craftjax.labelling import Labeller
 from craftjax.models import CRAFT
-from craftjax.pseudo_labels import MAP_STRIDE, PseudoOptions, crop_word, graphemes, label_word
+from craftjax.pseudo_labels import PseudoOptions, crop_word, graphemes, label_word
 from craftjax.train import make_loss, make_train_step
 from ocrjax.pages import Sample
 from ocrjax.readers.words import open_words

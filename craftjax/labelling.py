@@ -20,9 +20,9 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
+from craftjax.boxes import MAP_STRIDE
 from craftjax.models import CRAFT
 from craftjax.pseudo_labels import (
-    MAP_STRIDE,
     PseudoOptions,
     PseudoWord,
     WordCrop,
