@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from ocrjax.runtime.layers import BatchNorm, max_pool
+from ocrjax.runtime.layers import BatchNorm, convolve, max_pool
 
 Array = jax.Array
 
@@ -25,7 +25,7 @@ class Conv(nn.Module):
 
     Attributes:
         features: channels out.
-        size: side of the kernel; odd ones are padded with zeros to the same size, 2 is not.
+        size: side of the kernel: 1, 2, or 3, which pads with zeros to the same size.
         use_bias: whether it has one.
         dtype: of the computation.
     """
@@ -43,10 +43,11 @@ class Conv(nn.Module):
         x = x.astype(self.dtype)
         if self.size == 1:
             x = jnp.dot(x, kernel[0, 0])
+        elif self.size == 3:
+            x = convolve(x, kernel)
         else:
-            pad = (self.size // 2,) * 2 if self.size % 2 else (0, 0)
             x = lax.conv_general_dilated(
-                x, kernel, (1, 1), (pad, pad), dimension_numbers=("NHWC", "HWIO", "NHWC")
+                x, kernel, (1, 1), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC")
             )
         if not self.use_bias:
             return x

@@ -22,6 +22,7 @@ from crnnjax.models import (
     shapes_of,
     time_steps,
 )
+from ocrjax.runtime.layers import convolve
 
 NARROW = {"channels": 32, "hidden": 16}
 
@@ -300,3 +301,24 @@ def test_refuses_what_is_no_batch_of_crops(shape):
 def test_refuses_what_it_has_not(option, value):
     with pytest.raises(ValueError, match=rf"config\.model\.{option} is '{value}', expected one of"):
         shapes_of(CRNN(5, **{option: value}))
+
+
+@pytest.mark.parametrize("shape", [(6, 8, 25, 3), (5, 32, 100, 2), (1, 4, 4, 2), (3, 6, 9, 1)])
+def test_gradient_of_kernels(shape):
+    """On CPUs it is computed in blocks; of many small pictures, and of one channel otherwise."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=shape).astype(np.float32)
+    kernel = rng.normal(size=(3, 3, shape[-1], 4)).astype(np.float32)
+    weight = rng.normal(size=(*shape[:3], 4)).astype(np.float32)
+
+    def total(convolution):
+        return lambda x, kernel: jnp.sum(convolution(x, kernel) * weight)
+
+    def plain(x, kernel):
+        names = ("NHWC", "HWIO", "NHWC")
+        return jax.lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=names)
+
+    got = jax.grad(total(convolve), (0, 1))(x, kernel)
+    expected = jax.grad(total(plain), (0, 1))(x, kernel)
+    for a, b in zip(got, expected, strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-4 * np.abs(b).max())

@@ -13,7 +13,7 @@ from ocrjax.runtime.optimizers import matches
 
 BATCH_NORM_EPSILON = 1e-5
 BATCH_NORM_MOMENTUM = 0.9  # torch's momentum 0.1
-_PIXELS = 1536  # in a block of `_kernel_gradient`
+_PIXELS = 1536  # in a block of a kernel's gradient
 
 
 def max_pool(x: jax.Array, *, height: int = 2, width: int = 2) -> jax.Array:
@@ -47,7 +47,7 @@ def convolve(x: jax.Array, kernel: jax.Array, dilation: int = 1) -> jax.Array:
     Returns:
         `(B, H, W, D)`.
     """
-    if dilation == 1 and jax.default_backend() == "cpu":
+    if dilation == 1 and x.shape[-1] > 1 and jax.default_backend() == "cpu":
         return _convolve_on_cpu(x, kernel)
     return _convolve(x, kernel, dilation)
 
@@ -77,7 +77,8 @@ def _gradients(
 ) -> tuple[jax.Array, jax.Array]:
     x, kernel = saved
     (to_x,) = jax.vjp(lambda x: _convolve(x, kernel), x)[1](gradient)
-    return to_x, _kernel_gradient(x, gradient)
+    small = x.shape[0] > 1 and x.shape[1] * x.shape[2] <= 4 * _PIXELS
+    return to_x, (_kernel_gradient_by_images if small else _kernel_gradient)(x, gradient)
 
 
 _convolve_on_cpu.defvjp(_keep_inputs, _gradients)
@@ -109,6 +110,28 @@ def _kernel_gradient(x: jax.Array, gradient: jax.Array) -> jax.Array:
     total, _ = lax.scan(add, jnp.zeros((b, 3 * c, 3 * d), jnp.float32), jnp.arange(blocks))
     taps = total.sum(0).reshape(3, c, 3, d).transpose(2, 0, 1, 3)
     return taps.astype(x.dtype)
+
+
+def _kernel_gradient_by_images(x: jax.Array, gradient: jax.Array) -> jax.Array:
+    """The same of small maps: a block is one image or more."""
+    b, h, w, c = x.shape
+    d = gradient.shape[-1]
+    count = max(n for n in range(1, min(b, max(1, _PIXELS // (h * w))) + 1) if b % n == 0)
+
+    def add(total: jax.Array, block: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, None]:
+        part = jnp.pad(block[0], ((0, 0), (0, 0), (1, 1), (0, 0)))
+        wide = jnp.pad(block[1], ((0, 0), (1, 1), (0, 0), (0, 0)))
+        left = jnp.concatenate([part[:, :, j : j + w] for j in range(3)], -1)
+        right = jnp.concatenate([wide[:, 2 - i : 2 - i + h] for i in range(3)], -1)
+        found = jnp.einsum("bhwc,bhwd->cd", left, right, preferred_element_type=jnp.float32)
+        return total + found, None
+
+    def split(z: jax.Array) -> jax.Array:
+        return z.reshape(b // count, count, *z.shape[1:])
+
+    blocks = split(x), split(gradient)
+    total, _ = lax.scan(add, jnp.zeros((3 * c, 3 * d), jnp.float32), blocks)
+    return total.reshape(3, c, 3, d).transpose(2, 0, 1, 3).astype(x.dtype)
 
 
 class BatchNorm(nn.Module):
