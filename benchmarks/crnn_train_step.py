@@ -57,7 +57,7 @@ def _ours(case: dict[str, int]) -> Callable[[], float]:
     from ocrjax.runtime.optimizers import OptimizerOptions, make_optimizer
     from ocrjax.runtime.state import create_state
 
-    reuse_freed_memory()  # as training does
+    reuse_freed_memory(one_arena=True)  # as training does
     options = OptimizerOptions(name="adadelta", learning_rate=1.0, b2=0.95, eps=1e-8, clip_norm=5.0)
     optimizer, _ = make_optimizer(options, steps=100)
     mesh, model = make_mesh(), CRNN(case["classes"], channels=case["channels"])

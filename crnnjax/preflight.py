@@ -24,6 +24,7 @@ from crnnjax.train import make_model, make_train_step
 from ocrjax.ahead import iterate
 from ocrjax.images import write_image
 from ocrjax.runtime.cache import enable_compile_cache
+from ocrjax.runtime.memory import reuse_freed_memory
 from ocrjax.runtime.mesh import host_rows, make_mesh, put_batch
 from ocrjax.runtime.optimizers import OptimizerOptions, make_optimizer
 from ocrjax.runtime.state import create_state
@@ -59,6 +60,8 @@ def check_run(
         ValueError: (its subclasses) something of the config or the data cannot be.
     """
     enable_compile_cache()
+    if jax.default_backend() == "cpu":
+        reuse_freed_memory(one_arena=True)  # as training does
     mesh = make_mesh()
     rows = host_rows(config.batch_size, mesh)
     section = {**config.optimizer, "freeze": (), "schedule": "constant", "warmup": 0}

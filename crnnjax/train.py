@@ -227,7 +227,7 @@ def train_and_evaluate(config: ConfigDict, workdir: str | Path) -> dict[str, flo
     """
     enable_compile_cache()
     if jax.default_backend() == "cpu":
-        reuse_freed_memory()
+        reuse_freed_memory(one_arena=True)
     workdir, say = Path(workdir), partial(print, flush=True) if is_main() else lambda *_: None
     mesh = make_mesh()
     rows = host_rows(config.batch_size, mesh)
