@@ -53,6 +53,7 @@ def get_config() -> ConfigDict:
     config.pseudo = ConfigDict()
     config.pseudo.teacher = "ema"  # "copy": the network itself, as the original's; "fixed"
     config.pseudo.method = "split"  # "watershed": the original's
+    config.pseudo.height = 64  # of word crops; words are small, and half as high costs a quarter
     config.pseudo.every = 450  # updates from one labelling to the next
     config.pseudo.threads = 1  # beside the network
     config.pseudo.guard = ConfigDict()  # fields of craftjax.supervision.GuardOptions
