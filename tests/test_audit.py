@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import runpy
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from craftjax import main
 from craftjax.audit import audit_sources, audit_words
 from craftjax.sources import SourceOptions
 from ocrjax.images import write_image
@@ -121,18 +121,21 @@ def test_only_what_is_trained_on_is_looked_at(tmp_path, capsys):
     assert len(audit_sources(sources)["mine"].bad) == 1
 
 
-def test_from_the_command_line(tmp_path, capsys):
-    config = runpy.run_path(str(CONFIGS / "custom.py"))["get_config"]()
-    config.data.root = str(write(tmp_path / "good", *[GOOD] * 3))
-    main._audit(config)
-    assert "2 to train on" in capsys.readouterr().out
-    config.data.root = str(write(tmp_path / "bad", *["1,2,3"] * 3))
-    with pytest.raises(SystemExit) as error:
-        main._audit(config)
-    assert error.value.code == 1
-    del config.data.train["words"]
-    with pytest.raises(ValueError, match="no data set of kind 'words'"):
-        main._audit(config)
+def audit(config, *arguments):
+    command = [sys.executable, "-m", "craftjax.main", f"--config={CONFIGS / config}"]
+    command += ["--mode=audit", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, cwd=CONFIGS.parent)
+
+
+def test_from_the_command_line(tmp_path):
+    good, bad = write(tmp_path / "good", *[GOOD] * 3), write(tmp_path / "bad", *["1,2,3"] * 3)
+    done = audit("custom.py", f"--config.data.root={good}")
+    assert (done.returncode, "2 to train on" in done.stdout) == (0, True), done.stderr
+    done = audit("custom.py", f"--config.data.root={bad}")
+    assert (done.returncode, done.stderr) == (1, "")
+    done = audit("quickstart.py")
+    assert done.returncode == 1
+    assert "no data set of kind 'words'" in done.stderr
 
 
 def names(folder):
