@@ -121,7 +121,7 @@ def test_only_what_is_trained_on_is_looked_at(tmp_path, capsys):
     assert len(audit_sources(sources)["mine"].bad) == 1
 
 
-def audit(config, *arguments):
+def run_audit(config, *arguments):
     command = [sys.executable, "-m", "craftjax.main", f"--config={CONFIGS / config}"]
     command += ["--mode=audit", *arguments]
     return subprocess.run(command, capture_output=True, text=True, cwd=CONFIGS.parent)
@@ -129,11 +129,11 @@ def audit(config, *arguments):
 
 def test_from_the_command_line(tmp_path):
     good, bad = write(tmp_path / "good", *[GOOD] * 3), write(tmp_path / "bad", *["1,2,3"] * 3)
-    done = audit("custom.py", f"--config.data.root={good}")
+    done = run_audit("custom.py", f"--config.data.root={good}")
     assert (done.returncode, "2 to train on" in done.stdout) == (0, True), done.stderr
-    done = audit("custom.py", f"--config.data.root={bad}")
+    done = run_audit("custom.py", f"--config.data.root={bad}")
     assert (done.returncode, done.stderr) == (1, "")
-    done = audit("quickstart.py")
+    done = run_audit("quickstart.py")
     assert done.returncode == 1
     assert "no data set of kind 'words'" in done.stderr
 
