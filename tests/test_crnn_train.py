@@ -278,7 +278,7 @@ def test_preflight(tmp_path):
     assert 0 <= found["read"] <= 1
     assert "endless words" in said[0]
     assert any(line.startswith("loader: ") for line in said)
-    assert "one batch of 4 words" in "".join(said)
+    assert "4 words over and over" in "".join(said)
 
 
 def launch(workdir, *arguments):
