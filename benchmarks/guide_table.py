@@ -2,8 +2,8 @@ r"""EasyOCR's table of CRAFT results beside ours, under the configs of its two r
 
     python benchmarks/guide_table.py --ic13 DIR --ic15 DIR --weights craft_mlt_25k
 
-DIR holds pictures and labels as the competition's archives unpack (`config.test.images` and
-`config.test.gt` below it), or in `images/` and `gt/`. A row without a folder is "not measured".
+DIR holds pictures and labels as the competition's archives unpack, or in `images/` and `gt/`. A row
+without a folder is "not measured".
 
 EasyOCR's figures are those of `trainer/craft/README.md` for its own trained weights, which are not
 published; with other weights, such as `craft_mlt_25k`, ours stand beside them for orientation. The
@@ -52,24 +52,26 @@ ROWS = (
 )
 
 
-def read_folder(root: Path, data: Any) -> list[Page]:
+# Folders of pictures and labels in the archives, and how a label is written there.
+UNPACKED = {
+    "ic13": ("Challenge2_Test_Task12_Images", "Challenge2_Test_Task1_GT", "box"),
+    "ic15": ("ch4_test_images", "Challenge4_Test_Task1_GT", "quad"),
+}
+
+
+def read_folder(root: Path, name: str) -> list[Page]:
     """Reads the pages below a folder in either layout.
 
     Raises:
         FileNotFoundError: neither is there.
     """
-    tried = []
-    for images, labels in ((data.images, data.gt), ("images", "gt")):
+    # Folders of another name may hold either layout.
+    places = (UNPACKED[name], ("images", "gt", "auto"))
+    for images, labels, layout in places:
         if (root / images).is_dir() and (root / labels).is_dir():
-            return read_icdar_folder(
-                root / images,
-                root / labels,
-                # Folders of another name may hold either layout.
-                layout=data.layout if images == data.images else "auto",
-                dont_care=tuple(data.dont_care),
-            )
-        tried.append(f"{images}/ with {labels}/")
-    raise FileNotFoundError(f"{root}: expected {' or '.join(tried)} in it")
+            return read_icdar_folder(root / images, root / labels, layout=layout)
+    tried = " or ".join(f"{images}/ with {labels}/" for images, labels, _ in places)
+    raise FileNotFoundError(f"{root}: expected {tried} in it")
 
 
 def measure(
@@ -123,9 +125,7 @@ def main() -> None:
     folders = {"ic13": args.ic13, "ic15": args.ic15}
     try:
         pages = {
-            name: read_folder(root, load_config(CONFIGS / f"{name}.py").test)
-            for name, root in folders.items()
-            if root is not None
+            name: read_folder(root, name) for name, root in folders.items() if root is not None
         }
         detector = Detector.from_weights(args.weights) if pages else None
     except (FileNotFoundError, ValueError) as error:

@@ -328,7 +328,7 @@ def launch(workdir, pages, *, die=False):
         "    return cut(*arguments)\n"
         "labelling.Labeller._cut = trap\n"
         "from absl import app\n"
-        "app.run(main.main, flags_parser=main.parse_flags)\n"
+        "app.run(main.main)\n"
     )
     return subprocess.run(
         [sys.executable, "-c", trap, f"--config={tiny_words.__file__}", f"--workdir={workdir}"],
