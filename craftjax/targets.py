@@ -147,7 +147,7 @@ def draw_targets(
 
     views = _views(
         np.concatenate([quads[convex], between]),
-        np.repeat([1 + enlarge_region, 1 + enlarge_affinity], [convex.sum(), len(between)]),
+        np.repeat([1 + enlarge_region, 1 + enlarge_affinity], [int(convex.sum()), len(between)]),
     )
     bounds = _bounds(views)
     characters = int(convex.sum())

@@ -315,14 +315,14 @@ def _corridor(rng: Rng, height: int, width: int) -> tuple[ByteArray, list[Surfac
             surfaces.append(Surface(matrix, region))
     for _ in range(int(rng.integers(0, 5))):  # people and plants, nearer ones later
         k = rng.uniform(1.3, 1 + reach * 0.5)
-        x, foot = vx + rng.uniform(-0.9, 0.9) * k * half_w, vy + k * down
+        place, foot = vx + rng.uniform(-0.9, 0.9) * k * half_w, vy + k * down
         if rng.random() < 0.7:
-            person(rng, image, x, foot, k * down * rng.uniform(0.85, 1.1))
+            person(rng, image, place, foot, k * down * rng.uniform(0.85, 1.1))
         else:
             crown = k * down * rng.uniform(0.2, 0.45)
             rise = crown * rng.uniform(0.5, 1.6)
-            pole(rng, image, x - 0.06 * crown, 0.12 * crown, foot - rise, foot)
-            plant(rng, image, x, foot - rise, crown)
+            pole(rng, image, place - 0.06 * crown, 0.12 * crown, foot - rise, foot)
+            plant(rng, image, place, foot - rise, crown)
     return image, surfaces
 
 
