@@ -335,8 +335,11 @@ class WeakSupervision:
                 f"hmean is {hmean:.4f}, after {best:.4f} at best (guard.hmean is "
                 f"{self.options.guard.hmean:g})"
             )
-            # Batches with the present labels are made already, so these are used up.
-            self._collapse(step, [reason], used=memory.best, since=self.period(step)[1])
+            # Batches with the present labels are made already, so these are used up. Those of the
+            # next ones are not made yet where a period ends with this step.
+            start, stop = self.period(step)
+            since = step if step == start else stop
+            self._collapse(step, [reason], used=memory.best, since=since)
 
     def _collapse(self, step: int, reasons: list[str], *, used: int, since: int) -> None:
         why = "; ".join(reasons)

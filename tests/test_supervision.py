@@ -218,6 +218,17 @@ def test_an_evaluation_that_collapses_goes_back_to_the_best_labels(pages, tmp_pa
     assert source._labels == (weak.path(6), True)
 
 
+def test_a_collapse_at_the_end_of_a_period_makes_no_labels(pages, tmp_path):
+    source = open_batches(pages)
+    weak, _ = supervise(source, tmp_path)
+    weak.prepare(0)
+    weak.evaluated(0, 0.8, best=0.8)
+    weak.follow(state_of(0.0, 0.0))
+    weak.evaluated(3, 0.1, best=0.8)
+    assert weak.prepare(3) is None and not weak.path(3).exists()
+    assert source._labels == (weak.path(0), True)
+
+
 def test_labels_that_no_checkpoint_needs_are_removed(pages, tmp_path):
     weak, _ = supervise(open_batches(pages), tmp_path, checkpoints=[4, 13])
     for start in range(0, 18, 3):
