@@ -42,7 +42,7 @@ def run_easyocr(
     Raises:
         EasyOcrError: no such interpreter, EasyOCR is not in it, or it failed.
     """
-    python = str(python or sys.executable)
+    python = _interpreter(python)
     with tempfile.TemporaryDirectory(prefix="ocrjax-easyocr-") as name:
         folder = Path(name)
         job = {**job, "images": len(images)}
@@ -65,9 +65,20 @@ def run_easyocr(
             raise EasyOcrError(f"--easyocr-python {python}: {error.strerror or error}") from error
         if done.returncode:
             raise EasyOcrError(_explain(python, done.stderr.decode("utf-8", "replace")))
+        if not (folder / "result.json").is_file():
+            raise EasyOcrError(
+                f"--easyocr-python {python}: it ran and left nothing; is it a Python?"
+            )
         result = json.loads((folder / "result.json").read_text(encoding="utf-8"))
         with np.load(folder / "result.npz") as file:
             return result, dict(file)
+
+
+def _interpreter(python: str | Path | None) -> str:
+    """A path from here, since the process works in another folder; a bare name is for PATH."""
+    name = str(python or sys.executable)
+    # Not resolved: the interpreter of an environment is a link, and its place says which.
+    return name if Path(name).name == name else str(Path(name).expanduser().absolute())
 
 
 def _explain(python: str, said: str) -> str:
@@ -77,6 +88,6 @@ def _explain(python: str, said: str) -> str:
         return (
             f"{python} cannot import EasyOCR ({last}). Name an interpreter that has it with "
             f"--easyocr-python PATH; one is set up with `{INSTALL}` in an environment of its own "
-            "(tests/easyocr/README.md)"
+            "(tests/in_easyocr/README.md)"
         )
     return "EasyOCR failed:\n  " + "\n  ".join(lines[-12:])

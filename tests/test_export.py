@@ -338,6 +338,23 @@ def test_an_interpreter_without_easyocr(tmp_path):
     python = fake_python(tmp_path, "raise RuntimeError('size mismatch for module.x')")
     with pytest.raises(EasyOcrError, match=r"(?s)EasyOCR failed:.*size mismatch for module.x"):
         run_easyocr({}, [], python=python)
+    with pytest.raises(EasyOcrError, match="left nothing; is it a Python"):
+        run_easyocr({}, [], python=fake_python(tmp_path, ""))
+
+
+def test_pages_that_messages_name(tmp_path):
+    python = fake_python(tmp_path, "import not_there_at_all")
+    with pytest.raises(EasyOcrError) as error:
+        run_easyocr({}, [], python=python)
+    (page,) = re.findall(r"tests/\S+\.md", str(error.value))
+    assert (Path(__file__).parents[1] / page).is_file()
+
+
+def test_an_interpreter_by_a_path_from_here(tmp_path, monkeypatch):
+    fake_python(tmp_path, "raise RuntimeError('it ran')")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(EasyOcrError, match="it ran"):
+        run_easyocr({}, [], python="./python")
 
 
 def test_the_job_reaches_the_other_process(tmp_path, monkeypatch):
