@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -41,13 +42,18 @@ def write_detector(
         The path of the weights.
 
     Raises:
-        ExportError: a network of another width, or a name of EasyOCR's own files.
+        ExportError: a network of another width, no name of a file, or one of EasyOCR's own files.
     """
     width = width_of(variables)
     if width != 1:
         raise ExportError(
             f"this detector is of width {width:g}, and EasyOCR's CRAFT has the full width: train "
             "one with config.model.width = 1 for EasyOCR"
+        )
+    if not re.fullmatch(r"[\w-][\w. -]*", name):
+        raise ExportError(
+            f"the name {name!r}: expected that of a file without its folder, of letters, digits, "
+            "blanks, _ - and . (--name NAME, --out DIR)"
         )
     if name in PUBLISHED:
         raise ExportError(

@@ -259,12 +259,27 @@ def test_the_command_installs(weights, tmp_path, easyocr_folder, capsys):
     assert run(*arguments, "--install", "--force") == 0
 
 
+@pytest.mark.parametrize("name", ["plates.pth", "README.txt", "check.json"])
+def test_files_of_others_stay(weights, tmp_path, capsys, name):
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / name).write_text("mine")
+    assert run(weights, "--height", 32, "--name", "plates", "--out", out) == 2
+    assert f"{name}: there already; --force replaces" in capsys.readouterr().err
+    assert [(file.name, file.read_text()) for file in out.iterdir()] == [(name, "mine")]
+
+
 def test_the_command_says_what_it_lacks(weights, tmp_path, capsys):
     arguments = (weights, "--name", "plates", "--out", tmp_path / "out")
     assert run(*arguments) == 2
     assert "height=32 or 64" in capsys.readouterr().err
     assert run(*arguments, "--height", 32, "--check") == 2
     assert "--crops PATH" in capsys.readouterr().err
+    crops = ("--check", "--crops", tmp_path / "labels.tsv", "--count")
+    (tmp_path / "labels.tsv").write_text("0.png\ta\n")
+    assert run(*arguments, "--height", 32, *crops, 0) == 2
+    assert "--count 0: expected 1 or more" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()  # nothing is in the way of the next call
     assert run(tmp_path / "nothing.pth") == 2
     assert run(weights, "--height", 32, "--name", "json") == 2
     assert "choose another (--name NAME)" in capsys.readouterr().err
@@ -401,6 +416,9 @@ def detector(tmp_path, monkeypatch):
 def test_a_detector(detector, tmp_path, monkeypatch, easyocr_folder, capsys, shift):
     with pytest.raises(craft_export.ExportError, match="a file of EasyOCR's own"):
         craft_export.write_detector(tmp_path, {}, name="craft_mlt_25k", options=DetectorOptions())
+    for name in ("../street", "/street", "a\\b", 'the"best', "..", ""):
+        with pytest.raises(craft_export.ExportError, match="without its folder"):
+            craft_export.write_detector(tmp_path, {}, name=name, options=DetectorOptions())
     from craftjax.detector import Detector
 
     def easyocr(job, images, *, python):

@@ -108,9 +108,13 @@ def run(arguments: argparse.Namespace) -> int:
     name = arguments.name or source.resolve().stem
     folder = Path(arguments.out or Path("exp/easyocr") / name)
     if not arguments.force:
-        taken = [str(path) for path in folder.glob(f"{name}.*")]
+        files = (f"{name}.pth", f"{name}.yaml", f"{name}.py", "README.txt", "check.json")
+        taken = [str(folder / file) for file in files if (folder / file).exists()]
         if taken:
-            raise ExportError(f"{', '.join(taken)}: there already; --force replaces")
+            raise ExportError(
+                f"{', '.join(taken)}: there already; --force replaces, --out DIR takes another "
+                "folder"
+            )
     variables = _load(source)
     if "basenet" in variables["params"] or "conv_cls" in variables["params"]:
         export = _export_detector(arguments, source, variables, name, folder)
@@ -167,6 +171,11 @@ def _export_recogniser(
 
     config, workdir = _settings(source)
     recogniser = Recogniser.from_weights(source, charset=arguments.charset, height=arguments.height)
+    # Before anything is written: the next call would find it in its way.
+    crops = []
+    if arguments.check:
+        sets = _crop_sets(arguments.crops, config, workdir)
+        crops = _read_crops(sets, 200 if arguments.count is None else arguments.count)
     plugin = write_plugin(
         folder,
         variables,
@@ -180,8 +189,6 @@ def _export_recogniser(
     places |= {path: networks / path.name for path in plugin.network}
 
     def check() -> Check:
-        sets = _crop_sets(arguments.crops, config, workdir)
-        crops = _read_crops(sets, arguments.count or 200)
         return check_plugin(plugin, recogniser, crops, python=arguments.easyocr_python)
 
     return Export(
@@ -259,10 +266,13 @@ def _export_detector(
     options = DetectorOptions(**config.get("detector", {}))
     if operating_point_path(source).is_file():
         options = load_operating_point(operating_point_path(source))
+    photos = []
+    if arguments.check:
+        count = 20 if arguments.count is None else arguments.count
+        photos = _photos(arguments.photos, config, source, count)
     weights = write_detector(folder, variables, name=name, options=options)
 
     def check() -> Check:
-        photos = _photos(arguments.photos, config, source, arguments.count or 20)
         detector = Detector(variables, options=options)
         return check_detector(weights, detector, photos, python=arguments.easyocr_python)
 
