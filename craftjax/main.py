@@ -199,7 +199,9 @@ def _evaluate(config: ConfigDict, workdir: Path, *, sweeping: bool) -> None:
     if sweeping:
         tuned = replace(options, **best.thresholds)
         where = [workdir / "operating_point.json"]
-        if Path(weights).exists() and Path(weights) != workdir:
+        # Of a run that has not ended there is no file yet that others would load.
+        ended = (workdir / "weights.pth").is_file()
+        if Path(weights).exists() and (Path(weights) != workdir or ended):
             where.append(operating_point_path(weights))
         for path in where:
             save_operating_point(path, tuned, measured=best.to_dict())

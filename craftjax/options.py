@@ -71,8 +71,13 @@ class OperatingPointError(ValueError):
 
 
 def operating_point_path(weights: str | Path) -> Path:
-    """Where the operating point of a weights file or a checkpoint lies: beside it."""
+    """Where the operating point of a weights file or a checkpoint lies: beside it.
+
+    That of a run's folder is the one of the `weights.pth` in it, where there is one.
+    """
     path = Path(weights)
+    if (path / "weights.pth").is_file():
+        path /= "weights.pth"
     return path.with_name(f"{path.name}.operating_point.json")
 
 

@@ -327,6 +327,15 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+def test_a_run_has_the_thresholds_of_its_weights(tmp_path):
+    assert operating_point_path(tmp_path / "run").name == "run.operating_point.json"
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "weights.pth").touch()
+    path = operating_point_path(tmp_path / "run")
+    assert path == operating_point_path(tmp_path / "run" / "weights.pth")
+    assert path.parent == tmp_path / "run"
+
+
 def test_the_commands(tmp_path, labelled):
     """`ocrjax convert`, `ocrjax detect` and `craftjax.main`, as a user runs them."""
     save_weights(tmp_path / "net.pth", to_state_dict(tiny()._variables))
