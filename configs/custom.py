@@ -105,20 +105,28 @@ def get_config() -> ConfigDict:
     config.data.workers = 0
     # The greatest share of pictures that may be unusable before the run stops.
     config.data.max_dropped = 0.05
+    # What training and evaluation must agree on; set it at config.data.train.words.
+    shared = {
+        "images": config_dict.FieldReference(""),
+        "labels": config_dict.FieldReference(""),
+        "holdout": config_dict.FieldReference(0.1),
+        "layout": config_dict.FieldReference("auto"),
+        "dont_care": config_dict.FieldReference(("###",)),
+    }
     # Several data sets may be mixed; each has a name and fields of craftjax.sources.SourceOptions.
     config.data.train = ConfigDict()
     config.data.train.words = ConfigDict()
     config.data.train.words.kind = "words"
     config.data.train.words.path = root
     # Names of your folders in it; empty: images and gt.
-    config.data.train.words.images = ""
-    config.data.train.words.labels = ""
+    config.data.train.words.images = shared["images"]
+    config.data.train.words.labels = shared["labels"]
     # The last tenth of the pictures by name is not trained on; it chooses the best weights.
-    config.data.train.words.holdout = 0.1
+    config.data.train.words.holdout = shared["holdout"]
     # How a line of a label file is written: "quad", "box", or "auto" to find out.
-    config.data.train.words.layout = "auto"
+    config.data.train.words.layout = shared["layout"]
     # Words with these texts count neither way. An empty text is not among them.
-    config.data.train.words.dont_care = ("###",)
+    config.data.train.words.dont_care = shared["dont_care"]
     # How many pictures of this data set there are to those of others.
     config.data.train.words.ratio = 4.0
     # What becomes of a picture: fields of craftjax.augment.AugmentOptions.
@@ -146,10 +154,10 @@ def get_config() -> ConfigDict:
     # "iou": EasyOCR's and ICDAR 2015's; others are in ocrjax.matching.PROTOCOLS.
     config.eval.protocol = "iou"
     # The tenth that is not trained on.
-    config.eval.pages = photos(root, split="validation")
+    config.eval.pages = photos(root, shared, split="validation")
     # DIR/test/images and DIR/test/gt if you have them, else the same tenth again: its scores are
     # then better than those on new pictures.
-    config.test = photos(root, split="test")
+    config.test = photos(root, shared, split="test")
 
     # How pages are scaled and cut into words: fields of craftjax.options.DetectorOptions.
     # --mode=sweep finds better thresholds for your pictures.
@@ -184,14 +192,16 @@ def get_config() -> ConfigDict:
     return config
 
 
-def photos(root: config_dict.FieldReference, *, split: str) -> ConfigDict:
+def photos(
+    root: config_dict.FieldReference, shared: dict[str, config_dict.FieldReference], *, split: str
+) -> ConfigDict:
     """Pictures that are not trained on; folders, share and texts as for training."""
     pages = ConfigDict()
     pages.kind = "words"
     pages.root = root
-    pages.images, pages.gt = "", ""
+    pages.images, pages.gt = shared["images"], shared["labels"]
     pages.split = split
-    pages.holdout = 0.1
-    pages.layout = "auto"
-    pages.dont_care = ("###",)
+    pages.holdout = shared["holdout"]
+    pages.layout = shared["layout"]
+    pages.dont_care = shared["dont_care"]
     return pages

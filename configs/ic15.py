@@ -88,8 +88,10 @@ def get_config(mixed_with: str = "") -> ConfigDict:
     config.data.train.words = ConfigDict()  # fields of craftjax.sources.SourceOptions
     config.data.train.words.kind = "words"
     config.data.train.words.path = root
-    config.data.train.words.holdout = 0.05  # share of the photos, by name, for eval.pages
-    config.data.train.words.dont_care = ("###",)  # words with these texts are masked
+    holdout = config_dict.FieldReference(0.05)
+    dont_care = config_dict.FieldReference(("###",))
+    config.data.train.words.holdout = holdout  # share of the photos, by name, for eval.pages
+    config.data.train.words.dont_care = dont_care  # words with these texts are masked
     config.data.train.words.augment = ConfigDict()  # fields of craftjax.augment.AugmentOptions
     config.data.train.words.augment.rotation = 20.0
     config.data.train.words.augment.crop = "random_resize_crop"
@@ -107,8 +109,8 @@ def get_config(mixed_with: str = "") -> ConfigDict:
     config.eval.patience = 0  # evaluations without a better hmean until it stops; 0: never
     config.eval.protocol = "iou"  # one of ocrjax.matching.PROTOCOLS
     config.eval.keep_scores = True  # score maps in workdir/scores: resumes, 6 MB a picture here
-    config.eval.pages = photos(root, split="validation")
-    config.test = photos(root, split="test")
+    config.eval.pages = photos(root, holdout, dont_care, split="validation")
+    config.test = photos(root, holdout, dont_care, split="test")
 
     # Detector: fields of craftjax.options.DetectorOptions.
     config.detector = ConfigDict()
@@ -136,16 +138,22 @@ def get_config(mixed_with: str = "") -> ConfigDict:
     return config
 
 
-def photos(root: config_dict.FieldReference, *, split: str) -> ConfigDict:
+def photos(
+    root: config_dict.FieldReference,
+    holdout: config_dict.FieldReference,
+    dont_care: config_dict.FieldReference,
+    *,
+    split: str,
+) -> ConfigDict:
     """Photos that are not trained on; where there is no test set, "test" is "validation"."""
     pages = ConfigDict()
     pages.kind = "words"  # "icdar": pictures and label files in two named folders
     pages.root = root
     pages.images, pages.gt = "", ""  # folders in it; empty: they are looked for
     pages.split = split
-    pages.holdout = 0.05  # as that of data.train.words
+    pages.holdout = holdout  # that of data.train.words
     pages.layout = "auto"  # of a label's line: "quad", "box" or "polygon"
-    pages.dont_care = ("###",)  # words with these texts do not count
+    pages.dont_care = dont_care  # likewise; words with these texts do not count
     return pages
 
 

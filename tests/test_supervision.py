@@ -304,6 +304,12 @@ def test_recipes(name):
     for section in (config.eval.pages, config.test):
         assert section.root == config.data.root == words.path
         assert section.holdout == (words.holdout if section.split != "all" else 0)
+    if file != "borndigital":  # nothing that is evaluated on is trained on, whatever is set
+        shared = ("holdout", "dont_care", *(("images", "layout") if file == "custom" else ()))
+        values = {"holdout": 0.3, "dont_care": ("?",), "images": "x", "layout": "box"}
+        config.data.train.words.update({name: values[name] for name in shared})
+        for section in (config.eval.pages, config.test):
+            assert all(section[name] == values[name] for name in shared)
     if file == "ic15":  # the original's custom_data_train.yaml
         assert config.loss.to_dict() == {"version": 2, "neg_rto": 0.3, "n_min_neg": 5000}
         assert (config.steps, data.size) == (25_000, (768, 768))
