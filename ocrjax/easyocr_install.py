@@ -26,6 +26,9 @@ def install(files: Mapping[Path, Path], *, force: bool = False) -> None:
     Raises:
         InstallError: something is at one of the places; nothing was copied.
     """
+    for target in files.values():
+        if target.is_dir():
+            raise InstallError(f"{target}: a folder is there; move it away")
     taken = [str(target) for target in files.values() if target.exists()]
     if taken and not force:
         raise InstallError(

@@ -57,6 +57,8 @@ PUBLISHED = frozenset(filter(None, BUILT_IN.values())) | {
 # Imported before a network of one's own, which would then never be found.
 _LOADED = {"bidi", "cv2", "easyocr", "imageio", "networkx", "ninja", "numpy", "PIL", "pyclipper"}
 _LOADED |= {"scipy", "shapely", "skimage", "torch", "torchvision", "yaml"}
+# Of the standard library, too, though `sys.stdlib_module_names` leaves it out.
+_LOADED |= {"test"}
 
 
 def network_folder() -> Path:
@@ -91,7 +93,8 @@ def installed_module(name: str) -> str | None:
     except (ImportError, ValueError):
         return None
     origin = spec.origin if spec else None
-    return origin if origin and "site-packages" in Path(origin).parts else None
+    installed = {"site-packages", "dist-packages"} & set(Path(origin).parts) if origin else None
+    return origin if installed else None
 
 
 def quote(text: str) -> str:

@@ -112,6 +112,7 @@ def test_the_doctor_finds_nothing_wrong(plugin, capsys):
         ("standard", "network that EasyOCR brings"),
         ("english_g2", "network that EasyOCR brings"),
         ("json", "name of a Python module"),
+        ("test", "name of a Python module"),
         ("torch", "name of a Python module"),
         ("hypothesis", "would be imported instead"),
         ("craft_mlt_25k", "EasyOCR's own"),
@@ -281,6 +282,9 @@ def test_the_command_says_what_it_lacks(weights, tmp_path, capsys):
     assert "--count 0: expected 1 or more" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()  # nothing is in the way of the next call
     assert run(tmp_path / "nothing.pth") == 2
+    (tmp_path / "file").touch()
+    assert run(*arguments[:-1], tmp_path / "file", "--height", 32) == 2
+    assert str(tmp_path / "file") in capsys.readouterr().err
     assert run(weights, "--height", 32, "--name", "json") == 2
     assert "choose another (--name NAME)" in capsys.readouterr().err
 
@@ -333,6 +337,10 @@ def test_all_files_are_installed_or_none(tmp_path):
     with pytest.raises(InstallError, match="--force"):
         install({two: tmp_path / "there" / "b", one: target})
     assert target.read_text() == "old" and len(list(target.parent.iterdir())) == 1
+    (tmp_path / "there" / "c").mkdir()
+    with pytest.raises(InstallError, match="a folder is there"):
+        install({two: tmp_path / "there" / "b", one: tmp_path / "there" / "c"}, force=True)
+    (tmp_path / "there" / "c").rmdir()
     install({two: tmp_path / "there" / "b", one: target}, force=True)
     assert target.read_text() == "1" and len(list(target.parent.iterdir())) == 2
 

@@ -32,8 +32,8 @@ def _run(arguments: argparse.Namespace) -> int:
     run: Callable[[argparse.Namespace], int] = arguments.run
     try:
         return run(arguments)
-    except (ValueError, FileNotFoundError) as error:
-        # Our own errors say all that a user needs; a traceback would hide it.
+    except (ValueError, OSError) as error:
+        # Our own errors and the system's say all that a user needs; a traceback would hide it.
         print(f"ocrjax {arguments.command}: {error}", file=sys.stderr)
         return 2
 
