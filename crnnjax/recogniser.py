@@ -52,6 +52,8 @@ from ocrjax.weights import find_weights
 
 RESIZES = ("bucket", "easyocr", "fixed")
 DECODERS = ("greedy", "beam", "lexicon")
+# Columns of an input of "bucket", as in training: a hair-thin crop would fill the memory.
+_WIDEST = 8192
 
 
 class RecogniserError(ValueError):
@@ -77,9 +79,9 @@ class RecogniserOptions:
 
     Attributes:
         resize: how crops become inputs. `bucket`: scaled as EasyOCR does, padded to one of a few
-            widths, and the network is told the true one, or its height where that is more.
-            `easyocr`: all as EasyOCR 1.7.2 does with
-            one crop, the padding that it reads and its second look at dull crops included. `fixed`:
+            widths, and the network is told the true one, or its height where that is more; crops
+            of more than 8192 columns become narrower. `easyocr`: all as EasyOCR 1.7.2 does with one
+            crop, the padding that it reads and its second look at dull crops included. `fixed`:
             every crop to one size, as deep-text-recognition-benchmark.
         width: of the inputs of `fixed`.
         decoder: `greedy`, `beam` (needs the extra of that name) or `lexicon`.
@@ -328,13 +330,15 @@ class Recogniser:
                 make = _later(self._scaled, crop, width)
             else:
                 # A narrow crop keeps some padding: its own time steps may not hold two letters.
-                true = max(level_width(*size, high), high)
+                true = min(max(level_width(*size, high), high), _WIDEST)
                 width = bucket_width(true, high)
                 make = _later(self._scaled, crop, width)
             jobs.append(_Job(index, width, true, make))
         return jobs
 
     def _scaled(self, crop: ByteArray, width: int) -> ByteArray:
+        if level_width(crop.shape[0], crop.shape[1], self.height) > width:
+            return fixed_crop(as_grey(crop), self.height, width)
         scaled = scale_crop(as_grey(crop), self.height)
         return pad_crop(level_crop(scaled, self.height), width)
 

@@ -58,7 +58,10 @@ def read_grey(path: str | Path) -> ByteArray:
         data = np.fromfile(path, np.uint8)
     except OSError as error:
         raise ImageError(f"{path}: {error.strerror or error}") from error
-    grey = cv2.imdecode(data, cv2.IMREAD_GRAYSCALE) if data.size else None
+    try:
+        grey = cv2.imdecode(data, cv2.IMREAD_GRAYSCALE) if data.size else None
+    except cv2.error as error:
+        raise ImageError(f"{path}: OpenCV cannot decode it: {error.err}") from error
     if grey is None:
         raise ImageError(f"{path}: not a picture that OpenCV reads, or truncated")
     return np.asarray(grey, np.uint8)

@@ -124,10 +124,12 @@ def test_contrast_is_raised_as_its_formula_says():
 def test_files_that_are_no_pictures(tmp_path):
     (tmp_path / "empty.png").write_bytes(b"")
     (tmp_path / "text.png").write_bytes(b"no picture")
+    (tmp_path / "huge.pgm").write_bytes(b"P5\n131072 131072\n255\n")
     for name, message in (
         ("none.png", "No such file"),
         ("empty.png", "not a"),
         ("text.png", "not a"),
+        ("huge.pgm", r"huge\.pgm: OpenCV cannot decode it"),
     ):
         with pytest.raises(ImageError, match=message):
             read_grey(tmp_path / name)
@@ -160,6 +162,12 @@ def test_logits_are_the_networks(recogniser, crops):
     )[0]
     assert fixed.shape == (24, 37)
     np.testing.assert_allclose(fixed, expected, atol=1e-4)
+
+
+def test_a_hair_thin_crop_does_not_fill_the_memory(recogniser):
+    (job,) = recogniser._jobs([crop(2, 20000)], recogniser.options)
+    assert (job.true, job.width) == (8192, 8192)
+    assert job.make().shape == (HEIGHT, 8192)
 
 
 def test_few_programs_for_many_widths():
