@@ -46,6 +46,7 @@ def test_an_lmdb_of_the_benchmark(tmp_path):
         ({}, "num-samples: b''"),
         ({"num-samples": b"-3"}, "number of up to nine digits"),
         ({"num-samples": b"9" * 30}, "number of up to nine digits"),
+        ({"num-samples": b"999999999"}, "999999999.*more than there are records, 1"),
         ({"num-samples": b"1"}, "no image-000000001"),
         ({"num-samples": b"1", "image-000000001": b"x"}, "no label-000000001"),
         (

@@ -152,6 +152,15 @@ class LmdbCrops(Sequence[Crop]):
                 self.path, 0, f"num-samples: {value[:40]!r}", "a number of up to nine digits"
             )
         self._count = int(value)
+        records = self._environment.stat()["entries"]
+        # Before an index of so many crops is made.
+        if self._count > records:
+            raise LabelError(
+                self.path,
+                0,
+                f"num-samples: {self._count}",
+                f"not more than there are records, {records}: the copy broke off?",
+            )
 
     def __len__(self) -> int:
         return self._count
