@@ -398,7 +398,7 @@ def _files(path: Path) -> list[Path]:
     if path.is_file():
         return [path]
     inside = [path / "data.mdb", path / CSV_NAME]
-    return [one for one in inside if one.is_file()][:1] or sorted(path.rglob(CSV_NAME))
+    return [one for one in inside if one.is_file()] or sorted(path.rglob(CSV_NAME))
 
 
 def _look_again(index: Index, crops: Sequence[Crop]) -> Index:

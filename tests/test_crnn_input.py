@@ -491,6 +491,15 @@ def test_a_changed_label_file_is_read_anew(tmp_path):
     assert read_index(open_crops("tsv", path), path, cache=tmp_path).text(1) == "three"
 
 
+def test_labels_beside_a_database_are_read_anew(tmp_path):
+    path = tmp_path / "labels.csv"
+    (tmp_path / "data.mdb").write_bytes(b"of another data set")
+    for text in ("one", "three"):
+        path.write_text(f"filename,words\n0.png,{text}\n")
+        index = read_index(open_crops("csv", tmp_path), tmp_path, cache=tmp_path / "cache")
+        assert index.text(0) == text
+
+
 def test_an_lmdb_with_bad_records(tmp_path):
     lmdb = pytest.importorskip("lmdb")
     folder = tmp_path / "lmdb"
