@@ -196,10 +196,14 @@ def evaluate_recogniser(
 
 
 def write_readings(path: str | Path, result: SetResult) -> None:
-    """Writes a line for each crop: path, truth, reading, confidence, with tabs between."""
+    """Writes a line for each crop: path, truth, reading, confidence, with tabs between.
+
+    Tabs and line ends within a text become spaces.
+    """
     lines = []
+    plain = str.maketrans("\t\r\n", "   ")
     for crop, reading in zip(result.crops, result.readings, strict=True):
-        texts = [text.replace("\t", " ") for text in (crop.name, crop.text, reading.text)]
+        texts = [text.translate(plain) for text in (crop.name, crop.text, reading.text)]
         lines.append("\t".join([*texts, f"{reading.confidence:.4f}"]))
     Path(path).write_text("\n".join(["path\ttruth\tread\tconfidence", *lines]) + "\n", "utf-8")
 
