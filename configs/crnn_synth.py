@@ -37,7 +37,7 @@ def get_config() -> ConfigDict:
     config.optimizer.name = "adamw"
     config.optimizer.learning_rate = 1e-3
     config.optimizer.weight_decay = 1e-3
-    config.optimizer.no_decay = ("*/bias", "*/scale", "*_bias")
+    config.optimizer.no_decay = ("*bias", "*/scale")
     config.optimizer.schedule = "cosine"
     config.optimizer.warmup = 500
     config.optimizer.clip_norm = 5.0

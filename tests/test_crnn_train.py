@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import runpy
 import signal
 import subprocess
 import sys
@@ -21,7 +22,7 @@ from crnnjax.convert import from_state_dict, to_state_dict
 from crnnjax.evaluate import read_set
 from crnnjax.heads import map_classes
 from crnnjax.input_pipeline import InputOptions, make_batches
-from crnnjax.models import init_variables
+from crnnjax.models import init_variables, shapes_of
 from crnnjax.preflight import check_run
 from crnnjax.report import make_recogniser, open_sets
 from crnnjax.train import TrainError, make_model, make_train_step, start_state, train_and_evaluate
@@ -214,6 +215,19 @@ def test_starts(tmp_path):
     assert (begin.kind, len(said), int(state.step)) == ("run", 1, 0)
     with pytest.raises(TrainError, match="was trained with another one"):
         start(folder, charset=Charset("turned", named("en36").characters[::-1]))
+
+
+@pytest.mark.parametrize("name", ["synth", "rec_train", "easyocr"])
+def test_weight_decay_of_the_configs_suits_any_network(name):
+    config = runpy.run_path(str(ROOT / "configs" / f"crnn_{name}.py"))["get_config"]()
+    optimizer, _ = make_optimizer(
+        OptimizerOptions.from_config(config.optimizer), steps=config.steps
+    )
+    config.model.update(channels=16, hidden=8)
+    for sequence in ("bilstm", "none"):
+        config.model.sequence = sequence
+        model = make_model(config.model, num_classes=5, freeze=())
+        jax.eval_shape(optimizer.init, shapes_of(model)["params"])
 
 
 def test_a_batch_that_is_not_finite_stops_the_run(tmp_path, monkeypatch):
