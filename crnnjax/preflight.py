@@ -20,6 +20,7 @@ from crnnjax.decoding import greedy
 from crnnjax.input_pipeline import make_batches
 from crnnjax.models import init_variables, time_steps
 from crnnjax.preview import draw_batches
+from crnnjax.report import describe_sets, open_measured
 from crnnjax.train import make_model, make_train_step
 from ocrjax.ahead import iterate
 from ocrjax.images import write_image
@@ -71,6 +72,9 @@ def check_run(
     optimizer, _ = make_optimizer(options, steps=config.steps)
     with closing(make_batches(config, seed=config.seed, rows=rows, workdir=workdir)) as source:
         say(source.describe())
+        names = ("evaluation", "probe", "test")
+        for name, sets in zip(names, open_measured(config, source.options), strict=True):
+            say(f"{name}: {describe_sets(sets)}")
         if workdir is not None:
             path = Path(workdir) / "batches.png"
             write_image(path, draw_batches(source, range(4)))

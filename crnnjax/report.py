@@ -76,6 +76,29 @@ def open_sets(section: Mapping[str, Any], *, field: str, options: InputOptions) 
     return sets
 
 
+def open_measured(config: ConfigDict, options: InputOptions) -> tuple[Sets, Sets, Sets]:
+    """Opens all that a run is measured on, so that what cannot be opened shows before hours of it.
+
+    Returns:
+        `config.eval.sets`, `config.eval.probe` and `config.test`; only the probe may be empty.
+
+    Raises:
+        SourceError: as `open_sets`; or no set at all.
+        LabelError: a data set that cannot be read.
+    """
+    found = []
+    for field, section in (
+        ("config.eval.sets", config.eval.sets),
+        ("config.eval.probe", config.eval.probe),
+        ("config.test", config.test),
+    ):
+        found.append(open_sets(section, field=field, options=options))
+        if not found[-1] and field != "config.eval.probe":
+            raise SourceError(f"{field} is empty: expected one set of labelled crops or more")
+    sets, probe, test = found
+    return sets, probe, test
+
+
 class _Part(Sequence[Crop]):
     def __init__(self, crops: Sequence[Crop], chosen: range) -> None:
         self._crops, self._chosen = crops, chosen
@@ -124,6 +147,7 @@ def write_results(
     workdir: str | Path,
     *,
     charset: Charset,
+    sets: Sets,
     say: Callable[[str], object] = print,
 ) -> dict[str, float]:
     """Writes a run's results, and says what they are and what to do with them.
@@ -137,6 +161,7 @@ def write_results(
         config: of the run.
         workdir: of the run, with `checkpoints/` and `metrics.jsonl`.
         charset: of the run.
+        sets: of `config.test`.
         say: takes lines for people.
 
     Returns:
@@ -148,8 +173,6 @@ def write_results(
     save_weights(weights, to_state_dict(variables))
     write_curves(workdir / "curves.png", workdir / "metrics.jsonl")
     recogniser = make_recogniser(config, variables, charset)
-    options = InputOptions.from_config(config)
-    sets = open_sets(config.test, field="config.test", options=options)
     report = evaluate_recogniser(recogniser, sets, folder=workdir, say=say)
     say(
         f"written to {workdir}: weights.pth, charset.json, metrics.jsonl, curves.png\n"

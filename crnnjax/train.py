@@ -30,7 +30,7 @@ from crnnjax.losses import ctc_loss
 from crnnjax.metrics import TextScores, score_texts
 from crnnjax.models import CRNN, count_parameters, init_variables, options_of, time_steps
 from crnnjax.recogniser import Recogniser
-from crnnjax.report import Sets, describe_sets, make_recogniser, open_sets, write_results
+from crnnjax.report import Sets, describe_sets, make_recogniser, open_measured, write_results
 from ocrjax.ahead import iterate
 from ocrjax.runtime import training
 from ocrjax.runtime.cache import enable_compile_cache
@@ -238,12 +238,7 @@ def train_and_evaluate(config: ConfigDict, workdir: str | Path) -> dict[str, flo
             f"config.eval.metric is {config.eval.metric!r}, expected one of {', '.join(_RISING)}"
         )
     inputs = InputOptions.from_config(config)
-    sets, probe = (
-        open_sets(config.eval[name], field=f"config.eval.{name}", options=inputs)
-        if is_main()
-        else {}
-        for name in ("sets", "probe")
-    )
+    sets, probe, test = open_measured(config, inputs) if is_main() else ({}, {}, {})
     stopper = EarlyStopping(config.eval.patience)
     with (
         RunCheckpoints(
@@ -316,7 +311,9 @@ def train_and_evaluate(config: ConfigDict, workdir: str | Path) -> dict[str, flo
         if finished is None:
             return None
         say(source.log.summary())
-    results = write_results(config, workdir, charset=charset, say=say) if is_main() else {}
+    results: dict[str, float] = {}
+    if is_main():
+        results = write_results(config, workdir, charset=charset, sets=test, say=say)
     if jax.process_count() > 1:  # a host that left early would end the run of the others
         multihost_utils.sync_global_devices("crnnjax results")
     return results

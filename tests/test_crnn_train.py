@@ -28,6 +28,7 @@ from crnnjax.report import make_recogniser, open_sets
 from crnnjax.train import TrainError, make_model, make_train_step, start_state, train_and_evaluate
 from ocrjax.images import read_image
 from ocrjax.mixing import SourceError
+from ocrjax.readers.icdar import LabelError
 from ocrjax.runtime.checkpoints import RunCheckpoints, load_variables
 from ocrjax.runtime.mesh import make_mesh, put_batch
 from ocrjax.runtime.metrics import NonFiniteError
@@ -263,6 +264,18 @@ def test_sets_to_measure_on(tmp_path):
     ):
         with pytest.raises(SourceError, match=message):
             open_sets({"x": bad}, field="config.test", options=options)
+
+
+def test_what_a_run_ends_with_is_opened_before_it_begins(tmp_path):
+    config = tiny_recogniser.get_config()
+    config.test = {"lost": {"kind": "tsv", "path": str(tmp_path / "lost.tsv")}}
+    with pytest.raises(LabelError, match=r"lost\.tsv"):
+        train_and_evaluate(config, tmp_path / "run")
+    with config.unlocked():
+        config.test = {}
+    with pytest.raises(SourceError, match=r"config\.test is empty"):
+        train_and_evaluate(config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_fine_tuning_measures_what_is_forgotten(tmp_path):
