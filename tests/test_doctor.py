@@ -237,11 +237,12 @@ def test_another_height_is_noted(diagnose):
         ("input, text)", "input, text, more)", "forward takes 3 arguments"),
         ("def forward", "def forwards", "no forward"),
         ("return input", "return (", "line 7: Python cannot read it"),
+        ("nn.Module", "nn" + ".a" * 900, "nothing wrong found"),
     ],
 )
 def test_wrong_modules(diagnose, old, new, why):
     status, said = diagnose(SETTINGS.format("'0123456789'"), MODULE.replace(old, new))
-    assert status == 1 and why in said
+    assert status == ("nothing" not in why) and why in said
 
 
 def test_the_module_is_not_executed(diagnose, tmp_path):
@@ -249,8 +250,9 @@ def test_the_module_is_not_executed(diagnose, tmp_path):
     assert status == 0 and not (tmp_path / "ran").exists()
 
 
-def test_a_model_that_is_imported_counts(diagnose):
-    module = "from easyocr.model.vgg_model import Model\n"
+@pytest.mark.parametrize("names", ["Model", "*"])
+def test_a_model_that_is_imported_counts(diagnose, names):
+    module = f"import yaml\nfrom easyocr.model.vgg_model import {names}\n"
     assert diagnose(SETTINGS.format("'0123456789'"), module)[0] == 0
 
 
@@ -268,11 +270,31 @@ def test_a_model_that_is_imported_counts(diagnose):
             "EasyOCR decodes CTC alone",
         ),
         ({"epoch": 3}, "no state dict in it"),
+        ({**state(), "module.Prediction.weight": np.full((11, 4), np.nan)}, "NaN"),
     ],
 )
 def test_wrong_weights(diagnose, weights, why):
     status, said = diagnose(weights=weights)
     assert status == 1 and why in said
+
+
+def test_weights_within_a_checkpoint(diagnose):
+    """Their names are looked at, whatever else lies beside them."""
+    rest = {"config": {str(k): k for k in range(9)}, "other": {str(k): np.ones(1) for k in "ab"}}
+    for prefix in ("module.", ""):
+        tree = {**rest, "model": {"state_dict": state(prefix=prefix)}}
+        status, said = diagnose(weights=tree)
+        assert status == 1 and "under a key of it (config, other, model)" in said
+        assert ("do not begin with 'module.'" in said) == (not prefix)
+
+
+def test_files_of_different_names(diagnose, tmp_path, capsys):
+    diagnose(SETTINGS.format("'012'"), MODULE)
+    save_pth(tmp_path / "best.pth", state())
+    assert doctor.run(_parse(["ocrjax", "doctor", str(tmp_path)])) == 1
+    said = capsys.readouterr().out
+    assert "name it plates.pth, and pass recog_network='plates'" in said
+    assert "3 characters" in said and "the weights have 11" in said
 
 
 def test_weights_of_a_detector(diagnose):
@@ -336,6 +358,10 @@ def test_by_name(diagnose, easyocr_folder, capsys):
     assert f"{easyocr_folder / 'model' / 'plates.pth'}: wrong: missing" in said
     diagnose(weights=state(), folder=easyocr_folder / "model")
     assert doctor.run(_parse(["ocrjax", "doctor", "plates"])) == 0
+    for name, tree in {"street": {"basenet.a": np.zeros(1)}, "latin_g2": state()}.items():
+        save_pth(easyocr_folder / "model" / f"{name}.pth", tree)
+        doctor.run(_parse(["ocrjax", "doctor", name]))
+        assert "missing; a Reader opens all three" not in capsys.readouterr().out
     with pytest.raises(FileNotFoundError, match="nothing: neither a file nor a folder"):
         doctor.run(_parse(["ocrjax", "doctor", "nothing"]))
 
@@ -350,7 +376,10 @@ def test_other_suffixes_and_folders(tmp_path, capsys):
     with pytest.raises(FileNotFoundError, match="no such file"):
         doctor.collect([str(tmp_path / "other.pth")])
     with pytest.raises(FileNotFoundError, match="file in this folder"):
-        doctor.collect([str(tmp_path)])
+        doctor.collect([str(tmp_path / "EasyOCR")])
+    (tmp_path / "plates.py").mkdir()
+    networks, findings = doctor.collect([str(tmp_path)])
+    assert set(networks["plates"]) == {".pth", ".yaml"} and len(findings) == 2
     (tmp_path / "plates.pt").rename(tmp_path / "plates.pth")
     assert list(doctor.collect([str(tmp_path)])[0]) == ["plates"]
 
@@ -367,11 +396,14 @@ def test_other_suffixes_and_folders(tmp_path, capsys):
         b"x" * (2 << 20),
         b"character_list: {? [a] : b}\nnetwork_params: {? [a] : b}\nlang_list: [[a]]\nimgH: [1]",
         b"",
+        "# \u2028\u2028\u2028\u2028\ncharacter_list: 012".encode(),
+        b'"\\ud800\\e[2J": 1\n"\\ud800\\e[2J": 2',
     ],
 )
 def test_hostile_settings(diagnose, data):
     status, said = diagnose(data)
     assert status == 1 and len(said) < 20000
+    assert said.replace("\n", "").isprintable()
 
 
 @pytest.mark.parametrize("text", ["\0", "(" * 5000, "x = " + "-" * 100_000 + "1"])

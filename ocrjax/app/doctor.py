@@ -19,6 +19,7 @@ from ocrjax.easyocr_rules import PUBLISHED, installed_module, name_fault, networ
 from ocrjax.weights import KNOWN_WEIGHTS, easyocr_model_folder
 
 _SUFFIXES = (".pth", ".yaml", ".py")
+_ALL_SUFFIXES = (*_SUFFIXES, ".pt", ".yml")
 # Rows of the last layer that give away the charset that a network was trained with.
 _KNOWN_ROWS = {
     37: "0123456789abcdefghijklmnopqrstuvwxyz, deep-text-recognition-benchmark's without "
@@ -48,7 +49,14 @@ class Finding:
 
     def __str__(self) -> str:
         mark = "wrong" if self.serious else "note"
-        return f"{self.file}: {mark}: {self.problem}\n    {self.remedy}"
+        return _printable(f"{self.file}: {mark}: {self.problem}\n    {self.remedy}")
+
+
+def _printable(text: str) -> str:
+    """Escapes what somebody's file may do to a terminal, and what no terminal can show."""
+    return "".join(
+        char if char.isprintable() or char == "\n" else ascii(char)[1:-1] for char in text
+    )
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -71,6 +79,7 @@ def run(arguments: argparse.Namespace) -> int:
         print(finding)
     wrong = sum(finding.serious for finding in findings)
     names = ", ".join(str(path) for parts in networks.values() for path in parts.values())
+    names = _printable(names)
     if wrong:
         print(f"{wrong} wrong in {names}")
         return 1
@@ -95,10 +104,14 @@ def collect(arguments: list[str]) -> tuple[dict[str, dict[str, Path]], list[Find
     for argument in arguments:
         path = Path(argument).expanduser()
         if path.is_dir():
-            files = [file for file in sorted(path.iterdir()) if file.suffix in _SUFFIXES]
+            files = [
+                file
+                for file in sorted(path.iterdir())
+                if file.suffix.lower() in _ALL_SUFFIXES and file.is_file()
+            ]
             if not files:
                 raise FileNotFoundError(f"{path}: no {', '.join(_SUFFIXES)} file in this folder")
-        elif path.suffix.lower() in (*_SUFFIXES, ".pt", ".yml"):
+        elif path.suffix.lower() in _ALL_SUFFIXES:
             if not path.is_file():
                 raise FileNotFoundError(f"{path}: no such file")
             files = [path]
@@ -109,22 +122,48 @@ def collect(arguments: list[str]) -> tuple[dict[str, dict[str, Path]], list[Find
             suffix = {".pt": ".pth", ".yml": ".yaml"}.get(file.suffix.lower(), file.suffix.lower())
             networks.setdefault(file.stem, {})[suffix] = file
             findings += _place(file, suffix)
-    return networks, findings
+    return _joined(networks, findings)
+
+
+def _joined(
+    networks: dict[str, dict[str, Path]], findings: list[Finding]
+) -> tuple[dict[str, dict[str, Path]], list[Finding]]:
+    """Files of different names are taken for one network's where none is there twice."""
+    files = {suffix: file for parts in networks.values() for suffix, file in parts.items()}
+    if len(networks) < 2 or len(files) < sum(map(len, networks.values())):
+        return networks, findings
+    # Weights have any name; that of the other two is more likely the one that was meant.
+    name = (files.get(".yaml") or files[".py"]).stem
+    for suffix, file in files.items():
+        if file.stem != name:
+            findings.append(
+                Finding(
+                    str(file),
+                    "the files of a network have one name, that of recog_network; the others are "
+                    f"called {name}",
+                    f"name it {name}{suffix}, and pass recog_network={name!r}",
+                )
+            )
+    return {name: files}, findings
 
 
 def _installed(name: str) -> tuple[list[Path], list[Finding]]:
     """The files of a network in EasyOCR's folders, wherever there, and those that are not."""
     models, networks = easyocr_model_folder(), network_folder()
     files, findings = [], []
+    weights = models / f"{name}.pth"
+    alone = name in PUBLISHED or (
+        weights.is_file() and (found := examine_weights(weights)[0]) and found.kind == "detector"
+    )
     for suffix in _SUFFIXES:
         right, other = (models, networks) if suffix == ".pth" else (networks, models)
-        found = [folder / f"{name}{suffix}" for folder in (right, other, right.parent)]
-        present = [path for path in found if path.is_file()]
+        places = [folder / f"{name}{suffix}" for folder in (right, other, right.parent)]
+        present = [path for path in places if path.is_file()]
         files += present[:1]
-        if not present:
+        if not present and not (alone and suffix != ".pth"):
             findings.append(
                 Finding(
-                    str(found[0]),
+                    str(places[0]),
                     "missing; a Reader opens all three files",
                     f"put {name}{suffix} there",
                 )

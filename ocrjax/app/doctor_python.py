@@ -10,6 +10,7 @@ from pathlib import Path
 from ocrjax.app.doctor_yaml import MAX_BYTES, Fault
 
 _THERE = {"torch", "torchvision", "numpy", "cv2", "PIL", "scipy", "easyocr", "skimage"}
+_THERE |= {"bidi", "ninja", "pyclipper", "shapely", "typing_extensions", "yaml"}
 
 
 def examine_module(
@@ -33,7 +34,7 @@ def examine_module(
     classes = {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)}
     if model := classes.get("Model"):
         faults += _examine_class(model, params)
-    elif "Model" not in _names(tree):
+    elif not {"Model", "*"} & _names(tree):
         there = ", ".join(classes) or "no class at all"
         faults.append(
             (
@@ -158,4 +159,4 @@ def _takes(function: ast.FunctionDef) -> tuple[int, float]:
 
 
 def _is_module(base: ast.expr) -> bool:
-    return ast.unparse(base) in ("nn.Module", "torch.nn.Module", "Module")
+    return "Module" in (getattr(base, "attr", None), getattr(base, "id", None))

@@ -42,8 +42,8 @@ def examine_weights(path: Path) -> tuple[Weights | None, list[Fault]]:
         return None, [(str(error).removeprefix(f"{path}: "), "save model.state_dict() alone")]
     weights = describe(state)
     faults: list[Fault] = []
-    inner = _inner(tree)
-    if inner is not None:
+    keys = _names(tree, len(state))
+    if keys != list(tree):
         faults.append(
             (
                 f"the weights lie under a key of it ({', '.join(map(str, list(tree)[:6]))}), and "
@@ -53,12 +53,20 @@ def examine_weights(path: Path) -> tuple[Weights | None, list[Fault]]:
                 else _REWRITE,
             )
         )
-    keys = [str(key) for key in (tree if inner is None else inner)]
     faults += _examine_prefix(keys, weights)
     if weights.kind == "recogniser":
         faults += _examine_recogniser(state)
     elif weights.kind == "detector":
         faults += _examine_detector(state)
+    broken = [k for k, v in state.items() if v.dtype.kind == "f" and not np.isfinite(v).all()]
+    if broken:
+        faults.append(
+            (
+                f"{broken[0]} has values that are no numbers or infinite (NaN): its training "
+                "failed, and it reads nothing",
+                "take an earlier checkpoint, or train again at a lower learning rate",
+            )
+        )
     odd = [key for key, array in state.items() if np.asarray(array).dtype.kind not in "fViu"]
     if odd:
         faults.append((f"{odd[0]} is of type {state[odd[0]].dtype}", _REWRITE))
@@ -90,12 +98,19 @@ def describe(state: Mapping[str, np.ndarray]) -> Weights:
     return weights
 
 
-def _inner(tree: Mapping[Any, Any]) -> Mapping[Any, Any] | None:
-    """The state dict within a training program's checkpoint; None if the tree is one itself."""
-    if all(hasattr(value, "__array__") for value in tree.values()):
-        return None
-    dicts = [value for value in tree.values() if isinstance(value, Mapping) and value]
-    return max(dicts, key=len, default={})
+def _names(tree: Mapping[Any, Any], count: int) -> list[str]:
+    """The names of the weights as they stand in the file, of as many arrays as were found."""
+    waiting, seen = [tree], set[int]()
+    for item in waiting:
+        # A file may hold one dict many times, also within itself.
+        if id(item) in seen:
+            continue
+        seen.add(id(item))
+        named = all(isinstance(k, str) and hasattr(v, "__array__") for k, v in item.items())
+        if named and len(item) == count:
+            return list(item)
+        waiting += [value for value in item.values() if isinstance(value, Mapping)]
+    return []
 
 
 def _examine_prefix(keys: list[str], weights: Weights) -> list[Fault]:

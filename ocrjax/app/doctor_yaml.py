@@ -16,6 +16,8 @@ from ocrjax.easyocr_rules import LANGUAGES, quote
 MAX_BYTES = 1 << 20
 """Larger files are refused; the longest charset of EasyOCR takes 20 kB."""
 
+# As YAML counts them.
+_LINE_END = re.compile("\r\n|[\r\n\x85\u2028\u2029]")
 _STRING = "tag:yaml.org,2002:str"
 _NULL = "tag:yaml.org,2002:null"
 _WORDS = {
@@ -123,7 +125,7 @@ def _explain(error: yaml.MarkedYAMLError, text: str) -> Fault:
     """What a syntax error means here, and the line as it should be."""
     mark = error.problem_mark or error.context_mark
     number = mark.line if mark else 0
-    lines = text.split("\n")
+    lines = _LINE_END.split(text)
     # A text that is not closed fails further down than the line that begins it.
     context = error.context_mark.line if error.context_mark else number
     found = [(at, raw) for at in (number, context) if at < len(lines) and (raw := _raw(lines[at]))]
@@ -227,7 +229,7 @@ def _examine_characters(
         ]
     number = node.start_mark.line
     where = f"line {number + 1}: "
-    raw = _raw(text.split("\n")[number])
+    raw = _raw(_LINE_END.split(text)[number])
     value = raw[1] if raw else str(node.value)
     if not isinstance(node, yaml.ScalarNode):
         return None, [
