@@ -5,6 +5,7 @@ Host code: no jax.
 
 from __future__ import annotations
 
+import hashlib
 import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -32,7 +33,7 @@ class LabelSet:
 
     Attributes:
         sources: names of the data sets.
-        pages: `(P, 3)` int64: data set, index of the page in it, number of its words; in ascending
+        pages: `(P, 3)` int64: data set, index of the page in it, `mark` of its words; in ascending
             order. A page is here, too, when none of its words could be labelled.
         words: `(W, 3)` int64: row of `pages`, index of the word on its page, number of characters;
             in ascending order.
@@ -76,15 +77,16 @@ class LabelSet:
             The page; words that are not labelled stay as they are. None where it is not here.
 
         Raises:
-            LabelSetError: the page has another number of words than when it was labelled.
+            LabelSetError: the page has other words than when it was labelled.
         """
         row = self._rows.get((source, index))
         if row is None:
             return None
-        if len(page.words) != self.pages[row, 2]:
+        if mark(page) != self.pages[row, 2]:
             raise LabelSetError(
-                f"{page.path}: {len(page.words)} words, but {self.pages[row, 2]} when pseudo "
-                "labels were made: remove the run's folder `pseudo` to have them made anew"
+                f"{page.path}: its {len(page.words)} words are not those of page {index} of "
+                f"{source} when pseudo labels were made: remove the run's folder `pseudo` to have "
+                "them made anew"
             )
         words = list(page.words)
         first, start = self._ends
@@ -135,6 +137,14 @@ class LabelSet:
             raise LabelSetError(f"{path}: not a file of pseudo labels: {error}") from error
         sources = tuple(arrays.pop("sources").tolist())
         return cls(sources, **arrays)
+
+
+def mark(page: Page) -> int:
+    """A number of 63 bits that tells the words of a page from others: quads, texts and care."""
+    digest = hashlib.blake2b(digest_size=8)
+    for part in (page.quads.tobytes(), page.care.tobytes(), repr([w.text for w in page.words])):
+        digest.update(part if isinstance(part, bytes) else part.encode("utf-8", "surrogatepass"))
+    return int.from_bytes(digest.digest(), "little") >> 1
 
 
 def join(sets: Sequence[LabelSet]) -> LabelSet:

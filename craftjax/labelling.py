@@ -21,6 +21,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from craftjax.boxes import MAP_STRIDE
+from craftjax.label_set import mark
 from craftjax.models import CRAFT
 from craftjax.pseudo_labels import (
     PseudoOptions,
@@ -68,12 +69,12 @@ class Labelled(NamedTuple):
     """What `Labeller.label` returns.
 
     Attributes:
-        counts: how many words each page has, whether they were labelled or not.
+        marks: `craftjax.label_set.mark` of each page, 0 where it cannot be read.
         words: those labelled, in the order of pages and words.
         errors: pages that cannot be read, by their place.
     """
 
-    counts: list[int]
+    marks: list[int]
     words: list[WordLabel]
     errors: dict[int, Exception]
 
@@ -146,21 +147,21 @@ class Labeller:
         teacher = jax.device_put(
             {name: variables[name] for name in ("params", "batch_stats")}, replicated(self._mesh)
         )
-        counts, errors = [0] * count, dict[int, Exception]()
+        marks, errors = [0] * count, dict[int, Exception]()
 
         def load(page: int) -> tuple[int, list[_Job]] | Exception:
             try:
                 sample = read(page)
             except UNREADABLE as error:
                 return error
-            return len(sample.page.words), list(self._crops(page, sample))
+            return mark(sample.page), list(self._crops(page, sample))
 
         def jobs(pool: ThreadPoolExecutor) -> Iterator[_Job]:
             for page, loaded in enumerate(_in_order(pool, load, count, self.threads * _AHEAD)):
                 if isinstance(loaded, Exception):
                     errors[page] = loaded
                 else:
-                    counts[page], found = loaded
+                    marks[page], found = loaded
                     yield from found
 
         words = list[WordLabel]()
@@ -182,7 +183,7 @@ class Labeller:
             cut(0)
             for future in cutting:
                 words.extend(future.result())
-        return Labelled(counts, sorted(words, key=lambda one: one[:2]), errors)
+        return Labelled(marks, sorted(words, key=lambda one: one[:2]), errors)
 
     def rows(self, width: int) -> int:
         """How many crops of a width are scored together, on all devices."""

@@ -27,7 +27,7 @@ from jax.experimental import multihost_utils
 
 from craftjax.input_pipeline import Batch, BatchSource
 from craftjax.label_set import LabelSet, join, make
-from craftjax.labelling import Labelled, Labeller
+from craftjax.labelling import UNREADABLE, Labelled, Labeller
 from craftjax.models import CRAFT
 from craftjax.pseudo_labels import PseudoOptions
 from craftjax.sources import ATTEMPTS
@@ -290,10 +290,11 @@ class WeakSupervision:
             return None
         start, stop = self.period(step)
         path = self.path(start)
-        if not path.is_file():
+        if not (path.is_file() and self._serves(path, start, stop)):
             if step != start:
+                what = "has not all pages" if path.is_file() else "is missing"
                 self._say(
-                    f"{path} is missing: its pseudo labels are made from the weights of step "
+                    f"{path} {what}: its pseudo labels are made from the weights of step "
                     f"{step}, so that this run does not repeat exactly"
                 )
             self._make(step, start, stop)
@@ -427,6 +428,21 @@ class WeakSupervision:
                 break
         return join(sets)
 
+    def _serves(self, path: Path, start: int, stop: int) -> bool:
+        """Whether a file has the pages of a period: the run's config may have been another."""
+        mix, size = self._source.mix, self._source.options.batch_size
+        labels = LabelSet.load(path)
+        known = {(n, i) for n, name in enumerate(mix.names) for i in labels.indices(name)}
+        places = mix.word_places(start * size, stop * size)
+        lacking = sorted({(which, mix.index(which, place)) for which, place in places} - known)
+        for which, index in lacking:
+            try:
+                mix.words_of(which, index)
+            except UNREADABLE:
+                continue
+            return False
+        return True
+
     def _prune(self, start: int) -> None:
         """Removes labels that no checkpoint needs."""
         if not is_main():
@@ -446,7 +462,7 @@ def _as_set(names: list[str], pages: list[tuple[int, int]], labelled: Labelled) 
     row = {place: number for number, place in enumerate(good)}
     return make(
         names,
-        [(*pages[place], labelled.counts[place]) for place in good],
+        [(*pages[place], labelled.marks[place]) for place in good],
         [(row[one.page], one.word, len(one.label.quads)) for one in labelled.words],
         [(one.label.confidence, one.label.equal, one.mass) for one in labelled.words],
         [one.label.quads for one in labelled.words],

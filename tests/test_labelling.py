@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from tiny_words import Darkness, make_page, weights
 
-from craftjax.label_set import LabelSet, LabelSetError, join, make
+from craftjax.label_set import LabelSet, LabelSetError, join, make, mark
 from craftjax.labelling import Labeller
 from craftjax.pseudo_labels import PseudoOptions, crop_word, label_word
 from ocrjax.images import ImageError
@@ -45,7 +45,7 @@ def expected(sample, word, options=OPTIONS):
 def test_bulk_equals_one_at_a_time():
     many = labeller(devices=4, batch_size=2, threads=3)
     found = many.label(weights(1), 5, make_page)
-    assert found.counts == [2] * 5 and not found.errors
+    assert found.marks == [mark(make_page(place).page) for place in range(5)] and not found.errors
     assert [one[:2] for one in found.words] == [
         (page, word) for page in range(5) for word in (0, 1)
     ]
@@ -93,11 +93,12 @@ def test_what_cannot_be_labelled_is_left_out():
     one = labeller()
     found = one.label(weights(1), 3, read)
     assert [word[:2] for word in found.words] == [(0, 5)]
-    assert found.counts == [6, 0, 0] and list(found.errors) == [2]
+    assert found.marks == [mark(pages[0].page), mark(pages[1].page), 0]
+    assert list(found.errors) == [2]
     assert one.programs == 1
     nothing = labeller()
     assert nothing.label(weights(1), 1, lambda place: pages[1]).words == []
-    assert nothing.label(weights(1), 0, read).counts == []
+    assert nothing.label(weights(1), 0, read).marks == []
     assert nothing.programs == 0
 
 
@@ -127,19 +128,19 @@ def test_scores_that_are_not_finite_stop_it():
 QUAD = np.array([(0, 0), (4, 0), (4, 8), (0, 8)], np.float32)
 
 
-def label_set(pages=((0, 3, 2), (0, 7, 1), (1, 0, 1)), shift=0.0):
+def label_set(shift=0.0):
     """Two characters on word 1 of page 3, none on page 7, one on page 0 of another set."""
     return make(
         ["one", "two"],
-        pages,
+        [(0, 3, mark(page_of(2))), (0, 7, mark(page_of(1))), (1, 0, mark(page_of(1)))],
         [(0, 1, 2), (2, 0, 1)],
         [(0.75, 0, 0.25), (0.5, 1, 0.25)],
         [np.stack([QUAD, QUAD + 5]) + shift, QUAD[None] + shift],
     )
 
 
-def page_of(words):
-    return Page(50, 50, tuple(Word(QUAD, "ab") for _ in range(words)))
+def page_of(words, text="ab", shift=0):
+    return Page(50, 50, tuple(Word(QUAD + shift, text) for _ in range(words)))
 
 
 def test_labels_are_kept_and_attached(tmp_path):
@@ -154,8 +155,9 @@ def test_labels_are_kept_and_attached(tmp_path):
     assert labels.attach("one", 7, page_of(1)) == page_of(1)
     assert len(labels.attach("two", 0, page_of(1)).words[0].characters) == 1
     assert labels.attach("one", 0, page_of(1)) is None
-    with pytest.raises(LabelSetError, match="3 words, but 2 when pseudo labels were made"):
-        labels.attach("one", 3, page_of(3))
+    for other in (page_of(3), page_of(2, "ac"), page_of(2, shift=1)):
+        with pytest.raises(LabelSetError, match="not those of page 3 of one when pseudo labels"):
+            labels.attach("one", 3, other)
     stats = {"words": 2, "confidence": 0.625, "equal": 0.5, "mass": 0.25}
     assert labels.stats() == pytest.approx(stats)
     assert make([], [], [], [], []).stats() == {"words": 0}
@@ -164,7 +166,8 @@ def test_labels_are_kept_and_attached(tmp_path):
 def test_later_labels_replace_earlier_ones():
     both = join([label_set(), label_set(shift=1), make(["two"], [(0, 9, 4)], [], [], [])])
     assert both.sources == ("one", "two")
-    assert both.pages.tolist() == [[0, 3, 2], [0, 7, 1], [1, 0, 1], [1, 9, 4]]
+    assert both.pages[:, :2].tolist() == [[0, 3], [0, 7], [1, 0], [1, 9]]
+    assert both.pages[3, 2] == 4
     page = both.attach("one", 3, page_of(2))
     np.testing.assert_array_equal(page.words[1].characters[0].quad, QUAD + 1)
     assert both.stats()["words"] == 2

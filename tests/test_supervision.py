@@ -218,6 +218,16 @@ def test_an_evaluation_that_collapses_goes_back_to_the_best_labels(pages, tmp_pa
     assert source._labels == (weak.path(6), True)
 
 
+def test_a_run_that_goes_on_with_longer_periods_has_labels_for_them(pages, tmp_path):
+    weak, _ = supervise(open_batches(pages), tmp_path, every=1)
+    weak.prepare(0)
+    source = open_batches(pages)
+    again, said = supervise(source, tmp_path, run=weak._run, every=3)
+    assert again.prepare(1) == 3
+    assert "has not all pages: its pseudo labels are made from the weights of step 1" in said[0]
+    assert not [drop for step in range(3) for drop in source.build(step).drops]
+
+
 def test_a_collapse_at_the_end_of_a_period_makes_no_labels(pages, tmp_path):
     source = open_batches(pages)
     weak, _ = supervise(source, tmp_path)
