@@ -116,7 +116,15 @@ def guess_options(state: Mapping[str, np.ndarray]) -> dict[str, Any]:
     convolutions = "FeatureExtraction.ConvNet."
     kinds = {"18.weight": "vgg", "conv4_2.weight": "resnet", "9.weight": "rcnn"}
     last = next((name for name in kinds if convolutions + name in state), None)
-    if last is None or np.ndim(state.get("Prediction.weight", 0)) != 2:
+    linear = state.get("SequenceModeling.0.linear.weight")
+    least = 16 if last == "conv4_2.weight" else 8  # its first layer has a part of the channels
+    if (
+        last is None
+        or np.ndim(state.get("Prediction.weight", 0)) != 2
+        or np.ndim(state[convolutions + last]) != 4
+        or np.shape(state[convolutions + last])[0] < least
+        or (linear is not None and np.ndim(linear) != 2)
+    ):
         raise ConversionError(
             f"this is not the state dict of a recogniser with CTC: {_guess(state)}"
         )
@@ -125,7 +133,6 @@ def guess_options(state: Mapping[str, np.ndarray]) -> dict[str, Any]:
         raise ConversionError(
             f"this recogniser reads pictures of {np.shape(state[first])[1]} channels; ours are grey"
         )
-    linear = state.get("SequenceModeling.0.linear.weight")
     sequence = any(name.startswith("SequenceModeling.") for name in state)
     return {
         "num_classes": int(np.shape(state["Prediction.weight"])[0]),

@@ -84,6 +84,22 @@ def test_wrong_state_dicts_are_explained():
 
 
 @pytest.mark.parametrize(
+    ("name", "shape"),
+    [
+        ("FeatureExtraction.ConvNet.18.weight", ()),
+        ("FeatureExtraction.ConvNet.18.weight", (3, 16, 2, 2)),
+        ("SequenceModeling.0.linear.weight", ()),
+        ("Prediction.weight", (3,)),
+    ],
+)
+def test_shapes_by_which_nothing_can_be_told(name, shape):
+    state = to_state_dict(init_variables(CRNN(7, **NARROW)), prefix="")
+    state[name] = np.zeros(shape, np.float32)
+    with pytest.raises(ConversionError, match="not all of them as they should be"):
+        from_state_dict(state)
+
+
+@pytest.mark.parametrize(
     ("names", "guess"),
     [
         (("module.Prediction.attention_cell.i2h.weight",), "by attention"),

@@ -276,6 +276,13 @@ def test_the_command_says_what_it_lacks(weights, tmp_path, capsys):
     assert "height=32 or 64" in capsys.readouterr().err
     assert run(*arguments, "--height", 32, "--check") == 2
     assert "--crops PATH" in capsys.readouterr().err
+    (weights.parents[1] / "config.json").write_text('{"eval": 3}')  # of another program
+    assert run(*arguments, "--height", 32, "--check", "--languages", "en, de") == 2
+    assert "--crops PATH" in capsys.readouterr().err
+    (weights.parents[1] / "config.json").write_text("{broken")
+    assert run(*arguments, "--height", 32) == 2
+    assert "config.json: not the config of a run" in capsys.readouterr().err
+    (weights.parents[1] / "config.json").unlink()
     crops = ("--check", "--crops", tmp_path / "labels.tsv", "--count")
     (tmp_path / "labels.tsv").write_text("0.png\ta\n")
     assert run(*arguments, "--height", 32, *crops, 0) == 2
@@ -285,6 +292,8 @@ def test_the_command_says_what_it_lacks(weights, tmp_path, capsys):
     (tmp_path / "file").touch()
     assert run(*arguments[:-1], tmp_path / "file", "--height", 32) == 2
     assert str(tmp_path / "file") in capsys.readouterr().err
+    assert run(*arguments, "--height", 32, "--languages", "en, de") == 0
+    assert "Reader(['en', 'de']" in (tmp_path / "out" / "README.txt").read_text("utf-8")
     assert run(weights, "--height", 32, "--name", "json") == 2
     assert "choose another (--name NAME)" in capsys.readouterr().err
 

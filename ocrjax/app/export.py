@@ -182,7 +182,7 @@ def _export_recogniser(
         name=name,
         charset=recogniser.charset,
         height=recogniser.height,
-        languages=tuple(code for code in arguments.languages.split(",") if code),
+        languages=tuple(code for code in arguments.languages.replace(" ", "").split(",") if code),
     )
     networks = network_folder()
     places = {plugin.weights: easyocr_model_folder() / plugin.weights.name}
@@ -208,8 +208,15 @@ def _settings(source: Path) -> tuple[dict[str, Any], Path]:
     """
     for folder in (source, *source.resolve().parents[:2]):
         file = folder / "config.json"
-        if file.is_file():
-            return json.loads(file.read_text(encoding="utf-8")), folder
+        if not file.is_file():
+            continue
+        try:
+            config = json.loads(file.read_text(encoding="utf-8"))
+        except (ValueError, RecursionError) as error:
+            raise ExportError(f"{file}: not the config of a run: {error}") from error
+        # Many programs leave a file of this name.
+        if isinstance(config, dict) and isinstance(config.get("data"), dict):
+            return config, folder
     return {}, source
 
 
@@ -225,7 +232,7 @@ def _crop_sets(path: str | None, config: dict[str, Any], workdir: Path) -> list[
         place = Path(path)
         kind = "tsv" if place.is_file() else "lmdb" if (place / "data.mdb").is_file() else "csv"
         return [open_crops(kind, place)]
-    sections = config.get("eval", {}).get("sets")
+    sections = (config.get("eval") or {}).get("sets")
     if not sections:
         raise ExportError(f"{workdir}: name crops to check with (--crops PATH)")
     config = {**config, "data": {**config["data"], "charset": str(workdir / "charset.json")}}
