@@ -152,7 +152,7 @@ class LmdbCrops(Sequence[Crop]):
                 self.path, 0, f"num-samples: {value[:40]!r}", "a number of up to nine digits"
             )
         self._count = int(value)
-        records = self._environment.stat()["entries"]
+        records = _environment(import_lmdb(), self.path).stat()["entries"]
         # Before an index of so many crops is made.
         if self._count > records:
             raise LabelError(
