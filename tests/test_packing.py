@@ -362,6 +362,19 @@ def test_damaged_sets_are_named(tmp_path, photos, name, content, message):
         PackedSamples(tmp_path / "out", root=photos)[0]
 
 
+def test_a_damaged_record_is_dropped_and_named(tmp_path, photos):
+    options = SourceOptions("icdar", str(photos), packed=str(tmp_path / "out"))
+    pack_source(options, tmp_path / "out", name="p")
+    shard = tmp_path / "out" / "p-train.array_record-00000-of-00001"
+    data = shard.read_bytes()
+    at = data.index(b"words/quad")
+    shard.write_bytes(data[:at] + b"WORDS" + data[at + 5 :])
+    mix = Mix({"photos": options}, seed=0, form="packed")
+    dropped = [drop for position in range(mix.lengths[0]) for drop in mix.sample(position)[3]]
+    name = f"{shard}, record 0"
+    assert any(drop.name == name and drop.error.startswith(name) for drop in dropped)
+
+
 def test_settings_that_cannot_be(tmp_path, photos):
     opened = partial(CharacterFolder, photos / "images", photos / "gt", photos / "chars")
     for changes, message in (
@@ -405,6 +418,13 @@ def test_hostile_records_are_refused(noise, where, value):
             decode_packed(one, name="here")
         except LabelError as error:
             assert error.path == "here"
+
+
+@pytest.mark.parametrize("key", ["words/line", "words/points", "characters/word"])
+def test_fractions_are_no_numbers_of_things(key):
+    features = decode_example(encode_packed(b"abc", Page(5, 5, (word("a", 1, 2),)), "a.png"))
+    with pytest.raises(LabelError, match=f"{key} holds fractions"):
+        decode_packed(encode_example({**features, key: np.array([np.inf], np.float32)}))
 
 
 def test_examples_of_other_writers():

@@ -103,6 +103,8 @@ def _parts(features: dict[str, Any]) -> tuple[bytes, tuple[Word, ...], str]:
         value = features[key] if len(features[key]) else np.zeros(0)
         if not isinstance(value, np.ndarray):
             raise ValueError(f"{key} holds bytes")
+        if key in _INTEGERS and len(value) and value.dtype.kind != "i":
+            raise ValueError(f"{key} holds fractions")
         arrays[key] = value.reshape(-1, *_FLOATS.get(key, ()))
     counts = {key: len(value) for key, value in texts.items()}
     counts |= {key: len(value) for key, value in arrays.items()}
@@ -214,14 +216,20 @@ class PackedSamples(Sequence[Sample]):
         return Sample(image, Page(height, width, words, path or None))
 
     def name(self, index: int) -> str:
-        """Returns the path of the picture of an index; empty for one that was drawn."""
+        """Returns the path of the picture of an index; empty for one that was drawn.
+
+        Of a record that is damaged it is the file and the number of the record in it.
+        """
         if fault := self._faults.get(index):
             return self._path(str(fault["path"]))
         number = self._number(index)
         name = self._records.name(number)
-        paths = decode_example(self._records[number], name=name).get("path")
+        try:
+            paths = decode_example(self._records[number], name=name).get("path")
+        except LabelError:
+            return name
         if not isinstance(paths, list) or len(paths) != 1:
-            raise LabelError(name, 0, f"path {paths}", "a record of a packed data set")
+            return name
         return self._path(_decoded(paths[0]))
 
     def _packed(self, index: int) -> tuple[bytes, tuple[Word, ...], str]:
