@@ -51,6 +51,7 @@ def get_config() -> ConfigDict:
     config.data.mode = "bucket"  # batches of like widths
     config.data.height = 32  # or 64
     config.data.max_length = 25  # most characters of a word
+    config.data.turn_above = 0.0  # height over width from which on crops are turned; 0: none
     config.data.threads = 2  # that make batches
     config.data.workers = 0  # processes that do; 0: this one
     config.data.labels = "data/words/labels.tsv"  # lines of a path, a tab and a text
@@ -79,6 +80,7 @@ def get_config() -> ConfigDict:
     # Recogniser: fields of crnnjax.recogniser.RecogniserOptions.
     config.recogniser = ConfigDict()
     config.recogniser.resize = "bucket"
+    config.recogniser.turn_above = config.data.get_ref("turn_above")  # as in training
 
     # Log and checkpoints.
     config.log_every = 50  # updates

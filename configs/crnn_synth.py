@@ -50,6 +50,7 @@ def get_config() -> ConfigDict:
     config.data.mode = "bucket"  # batches of like widths
     config.data.height = 32  # or 64
     config.data.max_length = 25  # most characters of a word
+    config.data.turn_above = 0.0  # height over width from which on crops are turned; 0: none
     config.data.threads = 2  # that make batches
     config.data.workers = 0  # processes that do; 0: this one
     config.data.train = ConfigDict()
@@ -69,6 +70,7 @@ def get_config() -> ConfigDict:
     # Recogniser: fields of crnnjax.recogniser.RecogniserOptions.
     config.recogniser = ConfigDict()
     config.recogniser.resize = "bucket"
+    config.recogniser.turn_above = config.data.get_ref("turn_above")  # as in training
 
     # Log and checkpoints.
     config.log_every = 100  # updates

@@ -37,7 +37,7 @@ from numpy.typing import NDArray
 from crnnjax.augment import PRESETS, AugmentOptions, augment
 from crnnjax.charset import Charset, named
 from crnnjax.labels import LISTED, Rules, steps_of, width_needed
-from crnnjax.resize import easyocr_width
+from crnnjax.resize import easyocr_width, turn_tall
 from crnnjax.sources import ROWS, Mix, RealSet, SourceOptions, Window, open_set, scale
 from crnnjax.synthetic import Made, PageSet
 from ocrjax.ahead import STEPS
@@ -77,6 +77,9 @@ class InputOptions:
         max_length: most characters of a label.
         empty_labels: whether crops without text are used.
         features: of the network, which say how many time steps a width has.
+        turn_above: height over width from which on crops are turned by 90 degrees
+            (`crnnjax.resize.turn_tall`), read and made ones alike; 0 turns none. It must be the
+            recogniser's, too.
         p_reader_pad: of "bucket": share of crops that are padded as EasyOCR's Reader pads a crop
             that it reads alone.
         p_random_pad: of "bucket": share of the others that are padded by as much as there is room
@@ -101,6 +104,7 @@ class InputOptions:
     max_length: int = 25
     empty_labels: bool = False
     features: str = "vgg"
+    turn_above: float = 0.0
     p_reader_pad: float = 0.4
     p_random_pad: float = 0.2
     window: int = 32
@@ -121,6 +125,8 @@ class InputOptions:
         for name in ("p_reader_pad", "p_random_pad", "max_dropped", "max_filtered"):
             if not 0 <= getattr(self, name) <= 1:
                 raise SourceError(f"{name} is {getattr(self, name)}, expected a share from 0 to 1")
+        if self.turn_above and not self.turn_above >= 1:
+            raise SourceError(f"turn_above is {self.turn_above}, expected 0, or 1 or more")
         widths: tuple[int, ...] = (_WIDTHS.get(self.mode, 0),)
         if self.widths is not None:
             widths = tuple(self.widths)
@@ -147,7 +153,35 @@ class InputOptions:
             max_length=self.max_length,
             empty=self.empty_labels,
             features=self.features,
+            turn_above=self.turn_above,
         )
+
+    def check_reading(self, recogniser: Mapping[str, Any]) -> None:
+        """Refuses ways of reading that would show the network other pictures than training does.
+
+        Args:
+            recogniser: fields of `crnnjax.recogniser.RecogniserOptions`.
+
+        Raises:
+            SourceError: names both fields of the config.
+        """
+        assert self.widths is not None
+        resize, width = recogniser.get("resize", "bucket"), recogniser.get("width", 100)
+        one_size = self.mode == "fixed"
+        if one_size != (resize == "fixed") or (one_size and width != self.widths[0]):
+            wanted = f"'fixed' with width={self.widths[0]}" if one_size else "'bucket' or 'easyocr'"
+            raise SourceError(
+                f"config.recogniser.resize is {resize!r}"
+                + (f" with width={width}" if resize == "fixed" else "")
+                + f", expected {wanted}, since config.data.mode is {self.mode!r}"
+            )
+        turns = 0.0 if resize == "easyocr" else recogniser.get("turn_above", 0.0)
+        if turns != self.turn_above:
+            raise SourceError(
+                f"config.data.turn_above is {self.turn_above:g}, but a recogniser with "
+                f"config.recogniser.resize={resize!r} turns crops from {turns:g} on (0: none): "
+                "expected the same for config.recogniser.turn_above (EasyOCR turns none)"
+            )
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> InputOptions:
@@ -453,7 +487,7 @@ class BatchSource:
     ) -> tuple[ByteArray, int, NDArray[np.int32], str]:
         """Scales, augments and pads a crop."""
         options = self._options[crop.one]
-        image, classes = crop.made
+        image, classes = turn_tall(crop.made.image, self.options.turn_above), crop.made.classes
         height, mode = self.options.height, self.options.mode
         chance = rng.random(4).tolist()
         own = max(1, -(-image.shape[1] * height // image.shape[0]))

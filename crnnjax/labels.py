@@ -122,6 +122,7 @@ class Rules:
         max_length: most characters of a label.
         empty: whether labels may be empty.
         features: of the network, for `crnnjax.steps.time_steps`.
+        turn_above: height over width from which on crops are turned; 0 turns none.
     """
 
     charset: Charset
@@ -131,6 +132,7 @@ class Rules:
     max_length: int = 25
     empty: bool = False
     features: str = "vgg"
+    turn_above: float = 0.0
 
 
 @dataclass(slots=True)
@@ -223,6 +225,16 @@ def _room(sizes: NDArray[Any], height: int) -> NDArray[np.int64]:
     own = own_widths(sizes, height)
     padded = np.minimum(reader_widths(sizes, height), np.maximum(own * 3 // 2, _NARROW))
     return np.maximum(own, padded)
+
+
+def turned(index: Index, above: float) -> Index:
+    """The index with the sizes that crops have after `crnnjax.resize.turn_tall`."""
+    if not above:
+        return index
+    sizes = np.array(index.sizes)
+    tall = sizes[:, 0] >= above * sizes[:, 1]
+    sizes[tall] = sizes[tall, ::-1]
+    return Index(index.points, index.ends, sizes, index.states)
 
 
 def apply(

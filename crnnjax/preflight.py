@@ -71,6 +71,7 @@ def check_run(
     options = OptimizerOptions.from_config(section)
     optimizer, _ = make_optimizer(options, steps=config.steps)
     with closing(make_batches(config, seed=config.seed, rows=rows, workdir=workdir)) as source:
+        source.options.check_reading(config.recogniser)
         say(source.describe())
         names = ("evaluation", "probe", "test")
         for name, sets in zip(names, open_measured(config, source.options), strict=True):

@@ -40,6 +40,7 @@ from crnnjax.resize import (
     raise_contrast,
     read_grey,
     scale_crop,
+    turn_tall,
 )
 from crnnjax.steps import MIN_WIDTH, time_steps
 from ocrjax.images import as_rgb, read_image
@@ -84,6 +85,8 @@ class RecogniserOptions:
             crop, the padding that it reads and its second look at dull crops included. `fixed`:
             every crop to one size, as deep-text-recognition-benchmark.
         width: of the inputs of `fixed`.
+        turn_above: height over width from which on crops are turned by 90 degrees first
+            (`crnnjax.resize.turn_tall`), as they were in training; 0 turns none. Not of `easyocr`.
         decoder: `greedy`, `beam` (needs the extra of that name) or `lexicon`.
         beam_width: how many prefixes survive each step of `beam`.
         lexicon: of `lexicon`; every reading is one of its words.
@@ -98,6 +101,7 @@ class RecogniserOptions:
 
     resize: str = "bucket"
     width: int = 100
+    turn_above: float = 0.0
     decoder: str = "greedy"
     beam_width: int = 10
     lexicon: Lexicon | None = None
@@ -125,6 +129,8 @@ class RecogniserOptions:
             )
         if self.width < MIN_WIDTH:
             raise RecogniserError(f"width is {self.width}, expected at least {MIN_WIDTH}")
+        if self.turn_above and not self.turn_above >= 1:
+            raise RecogniserError(f"turn_above is {self.turn_above}, expected 0, or 1 or more")
         if self.batch_size is not None and self.batch_size < 1:
             raise RecogniserError(f"batch_size is {self.batch_size}, expected at least 1")
 
@@ -468,7 +474,10 @@ def _load(image: Any, like_easyocr: bool) -> ByteArray:
 def _load_all(
     pool: ThreadPoolExecutor, images: Sequence[Any], options: RecogniserOptions
 ) -> list[ByteArray]:
-    return list(pool.map(lambda image: _load(image, options.resize == "easyocr"), images))
+    if options.resize == "easyocr":
+        return list(pool.map(lambda image: _load(image, True), images))
+    above = options.turn_above
+    return list(pool.map(lambda image: turn_tall(_load(image, False), above), images))
 
 
 def _later(function: Callable[..., ByteArray], *arguments: Any) -> Callable[[], ByteArray]:

@@ -67,6 +67,20 @@ def read_grey(path: str | Path) -> ByteArray:
     return np.asarray(grey, np.uint8)
 
 
+def turn_tall(image: ByteArray, above: float) -> ByteArray:
+    """Turns a tall crop by 90 degrees counterclockwise, so that a word that runs down lies level.
+
+    PaddleOCR does so from a ratio of 1.5 on (`get_rotate_crop_image` in `tools/infer/utility.py`).
+
+    Args:
+        image: `(H, W)` or `(H, W, C)`.
+        above: height over width from which on a crop is turned; 0 turns none.
+    """
+    if not above or image.shape[0] < above * image.shape[1]:
+        return image
+    return np.ascontiguousarray(np.rot90(image))
+
+
 def easyocr_width(height: int, width: int, model_height: int) -> int:
     """Width of the input that EasyOCR makes of a crop read alone.
 

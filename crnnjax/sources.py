@@ -131,7 +131,8 @@ class RealSet:
     ) -> None:
         self.options, self.rules, self.name = options, rules, name
         self.crops = labels.open_crops(options.kind, options.path, root=options.root)
-        self.index: Index = labels.read_index(self.crops, options.path, cache=cache)
+        index = labels.read_index(self.crops, options.path, cache=cache)
+        self.index: Index = labels.turned(index, rules.turn_above)
         stop = min(options.stop or len(self.crops), len(self.crops))
         if stop <= options.start:
             raise SourceError(

@@ -238,6 +238,7 @@ def train_and_evaluate(config: ConfigDict, workdir: str | Path) -> dict[str, flo
             f"config.eval.metric is {config.eval.metric!r}, expected one of {', '.join(_RISING)}"
         )
     inputs = InputOptions.from_config(config)
+    inputs.check_reading(config.recogniser)
     sets, probe, test = open_measured(config, inputs) if is_main() else ({}, {}, {})
     stopper = EarlyStopping(config.eval.patience)
     with (

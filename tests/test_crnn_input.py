@@ -27,7 +27,7 @@ from crnnjax.labels import (
     width_needed,
 )
 from crnnjax.preview import draw_batches
-from crnnjax.resize import easyocr_width, fixed_crop
+from crnnjax.resize import easyocr_width, fixed_crop, turn_tall
 from crnnjax.steps import time_steps
 from ocrjax.ahead import iterate
 from ocrjax.images import ImageError, decode_grey, decode_image, encoded_size, write_image
@@ -606,6 +606,55 @@ def test_too_many_bad_crops_stop_the_run(tmp_path, tsv):
             pass
 
 
+@pytest.mark.parametrize("mode", ["bucket", "fixed"])
+def test_tall_crops_are_turned_as_the_recogniser_turns_them(tmp_path, mode):
+    lying = cv2.resize(picture(3, 20, 5), (120, 32))
+    upright = np.rot90(lying, -1)  # runs down
+    write_image(tmp_path / "0.png", upright)
+    (tmp_path / "labels.tsv").write_text("0.png\tdownwards\n")
+    train = {"set": {"kind": "tsv", "path": str(tmp_path / "labels.tsv")}}
+
+    def source(**data):
+        settings = config(tmp_path, 1, train, mode=mode, p_reader_pad=0, p_random_pad=0, **data)
+        return make_batches(settings, seed=0, rows=slice(0, 1))
+
+    batch = source(turn_above=1.5)[0]
+    grey = decode_grey(encode_image(lying, suffix=".png"))
+    width = 120 if mode == "bucket" else 100
+    assert batch["width"].tolist() == [width]
+    expected = cv2.resize(grey, (width, 32))
+    assert np.array_equal(batch["image"][0, :, :width, 0], expected)
+    assert np.array_equal(turn_tall(upright, 1.5), lying)
+    for image, above in ((upright, 0), (upright, 4), (lying, 1.5)):
+        assert turn_tall(image, above) is image
+    if mode == "bucket":
+        with pytest.raises(SourceError, match="does not fit its width: 1"):
+            source()
+
+
+def test_a_recogniser_must_see_what_the_network_learns_from():
+    def check(data, **recogniser):
+        InputOptions(batch_size=1, train={}, **data).check_reading(recogniser)
+
+    check({})
+    check({"mode": "pad"}, resize="easyocr")
+    check({"mode": "fixed", "widths": (128,)}, resize="fixed", width=128)
+    check({"turn_above": 2.0}, turn_above=2.0)
+    for data, recogniser, message in (
+        ({"mode": "fixed"}, {}, "resize is 'bucket', expected 'fixed' with width=100"),
+        (
+            {"mode": "fixed", "widths": (128,)},
+            {"resize": "fixed"},
+            "'fixed' with width=100, expected 'fixed' with width=128",
+        ),
+        ({}, {"resize": "fixed"}, "expected 'bucket' or 'easyocr', since .*mode is 'bucket'"),
+        ({"turn_above": 1.5}, {}, r"turn_above is 1\.5, but .* turns crops from 0 on"),
+        ({"turn_above": 2}, {"resize": "easyocr", "turn_above": 2}, "EasyOCR turns none"),
+    ):
+        with pytest.raises(SourceError, match=message):
+            check(data, **recogniser)
+
+
 def test_empty_labels_on_request(tmp_path):
     path = write_tsv(tmp_path / "set", ["", "a"])
     train = {"set": {"kind": "tsv", "path": str(path)}}
@@ -622,6 +671,7 @@ def test_empty_labels_on_request(tmp_path):
         ({"widths": (30,)}, "rising multiples of 4"),
         ({"widths": (64, 128), "mode": "fixed"}, "expected one for mode fixed"),
         ({"p_reader_pad": 2}, "p_reader_pad is 2, expected a share"),
+        ({"turn_above": 0.5}, "turn_above is 0.5, expected 0, or 1 or more"),
         ({"features": "vit"}, "features is 'vit'"),
         ({"window": 0}, "window is 0"),
         ({"max_lenght": 3}, "config.data.max_lenght is not known: did you mean max_length"),

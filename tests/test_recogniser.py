@@ -170,6 +170,17 @@ def test_a_hair_thin_crop_does_not_fill_the_memory(recogniser):
     assert job.make().shape == (HEIGHT, 8192)
 
 
+@pytest.mark.parametrize("resize", ["bucket", "easyocr", "fixed"])
+def test_tall_crops_are_turned_on_request_but_not_as_easyocr(recogniser, resize):
+    lying = crop(32, 90)
+    upright = np.rot90(lying, -1)
+    (wanted,) = recogniser.read([upright if resize == "easyocr" else lying], resize=resize)
+    assert recogniser.read([upright, lying], resize=resize, turn_above=1.5)[0].text == wanted.text
+    assert recogniser.read([lying], resize=resize)[0].text != (
+        recogniser.read([upright], resize=resize)[0].text
+    )
+
+
 def test_few_programs_for_many_widths():
     recogniser = Recogniser(make_variables(), charset=named("en36"), height=HEIGHT)
     widths = range(20, 190, 3)
@@ -240,6 +251,7 @@ def test_options_that_do_not_go_together(recogniser):
         ({"confidence": "mean"}, "confidence is 'mean'"),
         ({"decoder": "lexicon"}, "go together"),
         ({"width": 4}, "width is 4"),
+        ({"turn_above": 0.9}, "turn_above is 0.9"),
         ({"batch_size": 0}, "batch_size is 0"),
     ):
         with pytest.raises(RecogniserError, match=message):
