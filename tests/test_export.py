@@ -283,6 +283,8 @@ def test_the_command_says_what_it_lacks(weights, tmp_path, capsys):
     assert run(*arguments, "--height", 32) == 2
     assert "config.json: not the config of a run" in capsys.readouterr().err
     (weights.parents[1] / "config.json").unlink()
+    assert run(*arguments, "--height", 32, "--check", "--crops", "gone.tsv") == 2
+    assert "--crops gone.tsv: no such file" in capsys.readouterr().err
     crops = ("--check", "--crops", tmp_path / "labels.tsv", "--count")
     (tmp_path / "labels.tsv").write_text("0.png\ta\n")
     assert run(*arguments, "--height", 32, *crops, 0) == 2

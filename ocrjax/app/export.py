@@ -230,6 +230,8 @@ def _crop_sets(path: str | None, config: dict[str, Any], workdir: Path) -> list[
 
     if path is not None:
         place = Path(path)
+        if not place.exists():
+            raise ExportError(f"--crops {path}: no such file or folder")
         kind = "tsv" if place.is_file() else "lmdb" if (place / "data.mdb").is_file() else "csv"
         return [open_crops(kind, place)]
     sections = (config.get("eval") or {}).get("sets")
