@@ -226,11 +226,11 @@ class PackedSamples(Sequence[Sample]):
         name = self._records.name(number)
         try:
             paths = decode_example(self._records[number], name=name).get("path")
-        except LabelError:
-            return name
-        if not isinstance(paths, list) or len(paths) != 1:
-            return name
-        return self._path(_decoded(paths[0]))
+            if isinstance(paths, list) and len(paths) == 1:
+                return self._path(_decoded(paths[0]))
+        except ValueError:
+            pass
+        return name
 
     def _packed(self, index: int) -> tuple[bytes, tuple[Word, ...], str]:
         number = self._number(index)
