@@ -69,6 +69,7 @@ def get_config() -> ConfigDict:
     config.data.size = 320  # height and width of the crops
     config.data.threads = 1  # that make batches
     config.data.workers = 0  # processes that do; 0: this one
+    config.data.max_dropped = 0.05  # share of bad samples above which the run stops
     config.data.train = ConfigDict()
     config.data.train.words = ConfigDict()  # fields of craftjax.sources.SourceOptions
     config.data.train.words.kind = "words"

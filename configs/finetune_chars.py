@@ -53,6 +53,7 @@ def get_config() -> ConfigDict:
     config.data.size = 512  # height and width of the crops
     config.data.threads = 1  # that make batches
     config.data.workers = 0  # processes that do; 0: this one
+    config.data.max_dropped = 0.05  # share of bad samples above which the run stops
     config.data.format = "raw"  # "packed": what --mode=pack made of it
     config.data.train = ConfigDict()
     config.data.train.photos = ConfigDict()  # fields of craftjax.sources.SourceOptions

@@ -83,6 +83,7 @@ def get_config(mixed_with: str = "") -> ConfigDict:
     config.data.size = 768  # height and width of the crops
     config.data.threads = 2  # that make batches, in each worker
     config.data.workers = 4  # processes that do; 0: this one
+    config.data.max_dropped = 0.05  # share of bad samples above which the run stops
     config.data.format = "raw"  # "packed": the same from what --mode=pack made
     config.data.train = ConfigDict()
     config.data.train.words = ConfigDict()  # fields of craftjax.sources.SourceOptions

@@ -52,6 +52,7 @@ def get_config() -> ConfigDict:
     config.data.size = 768  # height and width of the crops
     config.data.threads = 2  # that make batches, in each worker
     config.data.workers = 4  # processes that do; 0: this one
+    config.data.max_dropped = 0.05  # share of bad samples above which the run stops
     config.data.format = "raw"  # "packed": what --mode=pack made of it
     config.data.train = ConfigDict()
     config.data.train.synthtext = ConfigDict()  # fields of craftjax.sources.SourceOptions
