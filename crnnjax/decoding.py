@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from crnnjax.charset import normalized
 from ocrjax.pages import FloatArray
 
 CONFIDENCES = ("easyocr", "dtrb")
@@ -256,14 +257,15 @@ class Lexicon:
         """Builds the tree.
 
         Args:
-            words: any number; 100,000 take about a second.
+            words: any number, as the charset writes them (`Charset.fold`, where it is not case-
+                sensitive); they are brought to NFC. 100,000 take about a second.
             characters: of the charset in the order of the classes, without the blank.
 
         Raises:
             ValueError: no word can be read.
         """
         index = {character: place for place, character in enumerate(characters, 1)}
-        unique = list(dict.fromkeys(words))
+        unique = list(dict.fromkeys(map(normalized, words)))
         usable = [word for word in unique if word and all(c in index for c in word)]
         if not usable:
             raise ValueError(

@@ -125,7 +125,8 @@ class RecogniserOptions:
         if (self.decoder == "lexicon") != (self.lexicon is not None):
             raise RecogniserError(
                 "decoder 'lexicon' and a lexicon go together: make one with "
-                "`Lexicon.from_words(words, recogniser.charset.characters)`"
+                "`Lexicon.from_words([charset.fold(w) for w in words], charset.characters)`, where "
+                "charset is that of the recogniser"
             )
         if self.width < MIN_WIDTH:
             raise RecogniserError(f"width is {self.width}, expected at least {MIN_WIDTH}")

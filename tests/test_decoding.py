@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from crnnjax.charset import named
 from crnnjax.decoding import (
     Greedy,
     Lexicon,
@@ -26,6 +27,7 @@ from crnnjax.decoding import (
 )
 
 STEPS, CLASSES = 5, 4
+EN36 = named("en36")
 NAMES = "abc"
 greedy_jit = jax.jit(greedy)
 
@@ -207,6 +209,8 @@ def test_a_lexicon_drops_what_cannot_be_read():
     assert lexicon.dropped == ("", "ax")
     with pytest.raises(ValueError, match="none of the 2 words"):
         Lexicon.from_words(["x", "y"], NAMES)
+    assert Lexicon.from_words(["cafe\u0301"], "acefé").words == ("café",)
+    assert Lexicon.from_words([EN36.fold("Cafe")], EN36.characters).words == ("cafe",)
 
 
 def test_probabilities_far_too_small_for_a_float():
