@@ -74,10 +74,12 @@ def _evaluate(config: ConfigDict, workdir: Path) -> None:
     from crnnjax.input_pipeline import InputOptions
     from crnnjax.recogniser import Recogniser, RecogniserOptions
     from crnnjax.report import open_sets
+    from ocrjax.mixing import fill
 
     sets = open_sets(config.test, field="config.test", options=InputOptions.from_config(config))
     recogniser = Recogniser.from_weights(
-        _WEIGHTS.value or workdir, options=RecogniserOptions(**config.recogniser)
+        _WEIGHTS.value or workdir,
+        options=fill(RecogniserOptions, dict(config.recogniser), "config.recogniser"),
     )
     evaluate_recogniser(recogniser, sets, folder=workdir)
 

@@ -19,7 +19,7 @@ from crnnjax.labels import KINDS, open_crops
 from crnnjax.recogniser import Recogniser, RecogniserOptions
 from ocrjax.drawing import draw_curves
 from ocrjax.images import write_image
-from ocrjax.mixing import SourceError
+from ocrjax.mixing import SourceError, fill
 from ocrjax.readers.crops import Crop
 from ocrjax.runtime.checkpoints import load_variables
 from ocrjax.synth.text import TextConfig
@@ -137,7 +137,7 @@ def make_recogniser(
         variables,
         charset=charset,
         height=config.data.height,
-        options=RecogniserOptions(**config.recogniser),
+        options=fill(RecogniserOptions, dict(config.recogniser), "config.recogniser"),
         dtype=config.model.dtype,
     )
 

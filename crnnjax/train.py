@@ -66,6 +66,10 @@ def make_model(section: Mapping[str, Any], *, num_classes: int, freeze: tuple[st
         freeze: patterns of parameters that are not trained.
     """
     options = dict(section)
+    known = ("features", "channels", "hidden", "sequence", "transform", "dtype", "freeze_norm")
+    for name in options:
+        if name not in known:
+            raise TrainError(f"config.model.{name} is not known, expected {', '.join(known)}")
     if options.pop("freeze_norm", False):
         freeze = (*freeze, "*")
     options["dtype"] = jnp.dtype(options.get("dtype", "float32"))

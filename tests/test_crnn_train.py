@@ -266,6 +266,16 @@ def test_sets_to_measure_on(tmp_path):
             open_sets({"x": bad}, field="config.test", options=options)
 
 
+def test_fields_that_are_not_known():
+    with pytest.raises(TrainError, match=r"config\.model\.chanels is not known, expected features"):
+        make_model({"chanels": 16}, num_classes=5, freeze=())
+    config = tiny_recogniser.get_config()
+    config.recogniser.rezise = "bucket"
+    variables = init_variables(model_of())
+    with pytest.raises(SourceError, match=r"config\.recogniser\.rezise .* did you mean resize"):
+        make_recogniser(config, variables, named("en36"))
+
+
 def test_what_a_run_ends_with_is_opened_before_it_begins(tmp_path):
     config = tiny_recogniser.get_config()
     config.test = {"lost": {"kind": "tsv", "path": str(tmp_path / "lost.tsv")}}
