@@ -76,6 +76,15 @@ def get_config() -> ConfigDict:
     config.pseudo.teacher = "ema"
     # "split": each word into as many characters as its text has; "watershed": EasyOCR's way.
     config.pseudo.method = "split"
+    # Height of the word crops that the teacher sees, in pixels; 64 costs a quarter, and suits small
+    # words.
+    config.pseudo.height = 128
+    # A word whose confidence is not above this is cut without the scores.
+    config.pseudo.min_confidence = 0.5
+    # For "watershed": region scores above the first are the cores of characters, below the second
+    # no character.
+    config.pseudo.core_threshold = 0.75
+    config.pseudo.background_threshold = 0.05
     # Updates from one labelling to the next; 0: when all pictures have been seen.
     config.pseudo.every = 0
     # Most pictures that are labelled at once; 0: all of a pass. For large data sets.

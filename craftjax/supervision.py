@@ -19,6 +19,7 @@ from collections.abc import Callable, Generator, Mapping
 from contextlib import closing
 from dataclasses import asdict, dataclass, field, fields
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -122,6 +123,11 @@ class SupervisionOptions:
         own = {one.name for one in fields(cls)} - {"labels", "guard"}
         mine = {name: values.pop(name) for name in own & set(values)}
         labels = fill(PseudoOptions, values, "config.pseudo")
+        if labels.method == "watershed" and find_spec("skimage") is None:
+            raise SourceError(
+                "config.pseudo.method is 'watershed', which needs scikit-image: pip install "
+                '"ocrjax[watershed]"'
+            )
         options: SupervisionOptions = fill(
             cls, {**mine, "guard": guard, "labels": labels}, "config.pseudo"
         )

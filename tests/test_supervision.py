@@ -104,6 +104,13 @@ def test_settings_that_cannot_be(section, message):
         SupervisionOptions.from_config(section)
 
 
+def test_what_the_watershed_needs(monkeypatch):
+    monkeypatch.setattr("craftjax.supervision.find_spec", lambda name: None)
+    with pytest.raises(SourceError, match=r"needs scikit-image: pip install \"ocrjax\[watershed\]"):
+        SupervisionOptions.from_config({"method": "watershed"})
+    SupervisionOptions.from_config({"method": "split"})
+
+
 def test_a_period_is_a_pass_and_only_its_pages_are_labelled(pages, tmp_path):
     source = open_batches(pages)
     weak, said = supervise(source, tmp_path)
