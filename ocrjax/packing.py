@@ -58,6 +58,9 @@ class Source(Protocol):
     def name(self, index: int) -> str:
         """The path of a picture; empty for one that is drawn."""
 
+    def label_files(self, index: int) -> tuple[Path, ...]:
+        """The files that hold the labels of this picture alone."""
+
 
 class DrawnPages:
     """Synthetic pages as picture files: PNG, so that they are what is drawn, pixel for pixel."""
@@ -71,6 +74,10 @@ class DrawnPages:
     def name(self, index: int) -> str:
         """Returns nothing: a page has no file."""
         return ""
+
+    def label_files(self, index: int) -> tuple[Path, ...]:
+        """Returns nothing: its labels have none either."""
+        return ()
 
     def encoded(self, index: int) -> tuple[bytes, Page]:
         """Draws a page."""
@@ -152,7 +159,7 @@ def pack(
         "stop": end,
         "complete": end == len(opened),
         "shard": shard,
-        "pictures": _digest(opened, start, end),
+        "content": _digest(opened, start, end),
     }
     target, notes = folder / f"packed-{split}.json", folder / f"packing-{split}"
     _check(folder, target if target.is_file() else notes / "job.json", job)
@@ -328,11 +335,13 @@ def _finish(folder: Path, split: str, job: dict[str, Any], notes: list[dict[str,
 
 
 def _digest(source: Source, start: int, stop: int) -> str:
-    """Describes which pictures there are, in their order."""
+    """Describes which pictures there are, in their order, and what their label files hold."""
     digest = hashlib.blake2b(digest_size=8)
     if source.name(start):  # those that are drawn have no names
         for index in range(start, stop):
             digest.update(Path(source.name(index)).name.encode("utf-8", "surrogatepass") + b"\n")
+            for path in source.label_files(index):
+                digest.update(hashlib.blake2b(path.read_bytes()).digest())
     return digest.hexdigest()
 
 

@@ -2,6 +2,7 @@ import importlib
 import json
 import os
 import pickle
+import shutil
 import signal
 import subprocess
 import sys
@@ -236,6 +237,20 @@ def test_a_killed_run_goes_on(tmp_path, photos, where, monkeypatch):
     assert len(calls) == again
 
 
+def test_labels_that_were_mended_are_not_taken_for_packed(tmp_path, photos):
+    folder = shutil.copytree(photos, tmp_path / "photos")
+    opened = partial(CharacterFolder, folder / "images", folder / "gt", folder / "chars")
+    pack(opened, tmp_path / "out", name="p", root=folder)
+    for labels in (folder / "gt", folder / "chars"):
+        path = sorted(labels.iterdir())[0]
+        text = path.read_text()
+        path.write_text(text + "\n")
+        with pytest.raises(PackingError, match=r"something else here: content was \w+, is \w+"):
+            pack(opened, tmp_path / "out", name="p", root=folder)
+        path.write_text(text)
+    pack(opened, tmp_path / "out", name="p", root=folder)
+
+
 @pytest.mark.slow
 def test_a_process_killed_for_good_goes_on(tmp_path, synthtext):
     """SIGKILL with workers at it: none stays, and the same command finishes the set."""
@@ -453,6 +468,9 @@ class Dying:
 
     def name(self, index):
         return f"{index}.png"
+
+    def label_files(self, index):
+        return ()
 
     def encoded(self, index):
         os._exit(9)

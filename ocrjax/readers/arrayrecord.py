@@ -195,6 +195,10 @@ class ArrayRecords(Sequence[Sample]):
         """Returns the file and the number in it of the sample of an index."""
         return self._records.name(index)
 
+    def label_files(self, index: int) -> tuple[Path, ...]:
+        """Returns nothing: labels are in the records."""
+        return ()
+
     def encoded(self, index: int) -> tuple[bytes, Page]:
         """Returns the bytes of the picture file of an index, not decoded, and its page."""
         return decode_record(self._records[index], name=self.name(index))

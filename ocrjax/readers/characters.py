@@ -152,6 +152,14 @@ class CharacterFolder(Sequence[Sample]):
         page = self.page(index)
         return read_bytes(str(page.path)), page
 
+    def label_files(self, index: int) -> tuple[Path, ...]:
+        """Returns the files of words and characters of an index, those that there are."""
+        stem = Path(self._names[index]).stem
+        files = [self.labels / f"gt_{stem}.txt", self.labels / f"{stem}.txt"]
+        if self.characters is not None:
+            files.append(self.characters / f"{stem}.json")
+        return tuple(path for path in files if path.is_file())
+
     def _words(
         self, index: int, bad: list[LabelError] | None = None
     ) -> tuple[Path, tuple[Word, ...]]:

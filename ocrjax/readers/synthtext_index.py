@@ -123,6 +123,10 @@ class IndexedSynthText(Sequence[Sample]):
         image = read_image(picture_path(self.folder, self._texts(index)[0]))
         return Sample(image, self.page(index, height=image.shape[0], width=image.shape[1]))
 
+    def label_files(self, index: int) -> tuple[Path, ...]:
+        """Returns nothing: all labels are in `gt.mat`."""
+        return ()
+
     def encoded(self, index: int) -> tuple[bytes, Page]:
         """Returns the bytes of the picture file of an index, not decoded, and its page.
 
