@@ -80,6 +80,10 @@ def main(argv: list[str]) -> None:
     except (ValueError, FileNotFoundError, FloatingPointError) as error:
         # Our own errors say all that a user needs; a traceback would hide it.
         sys.exit(f"craftjax.main: {error}")
+    except ImportError as error:
+        if error.name is not None:  # ours have none: they name an extra that is missing
+            raise
+        sys.exit(f"craftjax.main: {error}")
 
 
 def _train(config: ConfigDict, workdir: Path) -> None:

@@ -36,6 +36,11 @@ def _run(arguments: argparse.Namespace) -> int:
         # Our own errors and the system's say all that a user needs; a traceback would hide it.
         print(f"ocrjax {arguments.command}: {error}", file=sys.stderr)
         return 2
+    except ImportError as error:
+        if error.name is not None:  # ours have none: they name an extra that is missing
+            raise
+        print(f"ocrjax {arguments.command}: {error}", file=sys.stderr)
+        return 2
 
 
 def main() -> None:
