@@ -17,17 +17,12 @@ import argparse
 import json
 import os
 import platform
-import resource
-import statistics
-import subprocess
-import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from network import _ask, _tcmalloc
+from contest import HEAD, Answer, find_tcmalloc, race, serve
 
 CASES: dict[str, dict[str, int]] = {
     "dtrb": {"classes": 37, "channels": 512, "rows": 192, "height": 32, "width": 100},
@@ -89,29 +84,9 @@ def _torch(case: dict[str, int]) -> Callable[[], float]:
     return lambda: step(tensors)
 
 
-def _worker(kind: str, case: dict[str, int]) -> None:
-    run = {"ours": _ours, "torch": _torch}[kind](case)
-    begin = time.perf_counter()
-    losses = [run()]
-    first = time.perf_counter() - begin
-    losses.append(run())  # the second loss tells whether the first update was the same
-    print(json.dumps({"first": first, "losses": losses}), flush=True)
-    for _ in sys.stdin:
-        begin, cpu = time.perf_counter(), time.process_time()
-        run()
-        row = {"seconds": time.perf_counter() - begin, "cpu": time.process_time() - cpu}
-        row["peak_mib"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        print(json.dumps(row), flush=True)
-
-
-def _start(kind: str, case: str, preload: str | None) -> subprocess.Popen[str]:
-    environment = dict(os.environ, PYTHONWARNINGS="ignore", JAX_PLATFORMS="cpu")
-    if preload:
-        environment["LD_PRELOAD"] = preload
-    command = [sys.executable, __file__, "--worker", kind, "--cases", case]
-    return subprocess.Popen(
-        command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
+def _check(firsts: dict[str, Answer]) -> None:
+    losses = np.array([answer["losses"] for answer in firsts.values()])
+    assert (np.ptp(losses, axis=0) < 1e-2 * losses.max(axis=0)).all(), f"unequal: {firsts}"
 
 
 def main() -> None:
@@ -123,43 +98,27 @@ def main() -> None:
     parser.add_argument("--worker", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.worker:
-        _worker(arguments.worker, CASES[arguments.cases[0]])
+        run = {"ours": _ours, "torch": _torch}[arguments.worker](CASES[arguments.cases[0]])
+        # The second loss tells whether the first update was the same.
+        serve(run, lambda loss: {"losses": [loss, run()]})
         return
-    contestants: dict[str, tuple[str, str | None, str]] = {
-        "PyTorch": ("torch", None, "PyTorch"),
-        "ours": ("ours", None, "PyTorch"),
-    }
-    if tcmalloc := _tcmalloc():
-        contestants["PyTorch, tcmalloc"] = ("torch", tcmalloc, "PyTorch, tcmalloc")
-        contestants["ours, tcmalloc"] = ("ours", tcmalloc, "PyTorch, tcmalloc")
-    else:
-        print("tcmalloc is not installed (Debian: libtcmalloc-minimal4): left out")
+    contestants = {"PyTorch": ("torch", False), "ours": ("ours", False)}
+    if find_tcmalloc():
+        contestants |= {"PyTorch, tcmalloc": ("torch", True), "ours, tcmalloc": ("ours", True)}
     report: dict[str, Any] = {"machine": f"{platform.machine()}, {os.cpu_count()} cores"}
-    print("case      step               median s  min s   cpu s   first s  peak MiB  / PyTorch")
+    print(f"case      {HEAD}  / PyTorch")
     for case in arguments.cases:
-        workers = {name: _start(kind, case, pre) for name, (kind, pre, _) in contestants.items()}
-        firsts = {name: _ask(process, go=False) for name, process in workers.items()}
-        losses = np.array([answer["losses"] for answer in firsts.values()])
-        assert (np.ptp(losses, axis=0) < 1e-2 * losses.max(axis=0)).all(), f"unequal: {firsts}"
-        rounds: dict[str, list[dict[str, float]]] = {name: [] for name in workers}
-        for _ in range(arguments.rounds):
-            for name, process in workers.items():
-                rounds[name].append(_ask(process))
-        for process in workers.values():
-            process.communicate()
-        medians = {
-            name: statistics.median(row["seconds"] for row in runs) for name, runs in rounds.items()
-        }
-        for name, runs in rounds.items():
-            least = min(row["seconds"] for row in runs)
-            cpu = statistics.median(row["cpu"] for row in runs)
-            print(
-                f"{case:8s}  {name:17s}  {medians[name]:8.3f}  {least:5.3f}  {cpu:6.2f}  "
-                f"{firsts[name]['first']:7.2f}  {runs[-1]['peak_mib']:8.0f}  "
-                f"{medians[name] / medians[contestants[name][2]]:9.2f}",
-                flush=True,
-            )
-        report[case] = {"medians": medians, "rounds": rounds, "first": firsts}
+        found = race(
+            __file__,
+            contestants,
+            rounds=arguments.rounds,
+            arguments=["--cases", case],
+            check=_check,
+        )
+        for name in contestants:
+            ratio = found.median(name) / found.median(name.replace("ours", "PyTorch"))
+            print(f"{case:8s}  {found.row(name)}  {ratio:9.2f}", flush=True)
+        report[case] = {"rounds": found.rounds, "first": found.firsts}
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     arguments.out.write_text(json.dumps(report, indent=1) + "\n")
 

@@ -11,20 +11,15 @@ Command: python benchmarks/network.py --sizes 768 1280 --rounds 7
 from __future__ import annotations
 
 import argparse
-import ctypes.util
 import json
 import os
 import platform
-import resource
-import statistics
-import subprocess
-import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from contest import HEAD, Answer, find_tcmalloc, race, serve
 
 
 def _image(height: int, width: int) -> np.ndarray:
@@ -72,53 +67,14 @@ def _torch(images: np.ndarray) -> Callable[[], np.ndarray]:
     return run
 
 
-def _worker(kind: str, height: int, width: int) -> None:
-    run = {"ours": _ours, "torch": _torch}[kind](_image(height, width))
-    begin = time.perf_counter()
-    scores = run()
-    first = time.perf_counter() - begin
-    print(json.dumps({"first": first, "sum": float(np.abs(scores).sum())}), flush=True)
-    for _ in sys.stdin:
-        begin = time.perf_counter()
-        cpu = time.process_time()
-        run()
-        row = {"seconds": time.perf_counter() - begin, "cpu": time.process_time() - cpu}
-        row["peak_mib"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        print(json.dumps(row), flush=True)
-
-
-def _start(kind: str, size: tuple[int, int], preload: str | None) -> subprocess.Popen[str]:
-    environment = dict(os.environ, PYTHONWARNINGS="ignore")
-    if preload:
-        environment["LD_PRELOAD"] = preload
-    command = [sys.executable, __file__, "--worker", kind, "--sizes", f"{size[0]}x{size[1]}"]
-    return subprocess.Popen(
-        command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
-
-
-def _ask(process: subprocess.Popen[str], *, go: bool = True) -> dict[str, Any]:
-    assert process.stdin and process.stdout
-    if go:
-        process.stdin.write("go\n")
-        process.stdin.flush()
-    line = process.stdout.readline()
-    if not line:
-        raise SystemExit(f"a contestant died: {process.args}")
-    answer: dict[str, Any] = json.loads(line)
-    return answer
-
-
-def _tcmalloc() -> str | None:
-    for name in ("tcmalloc_minimal", "tcmalloc"):
-        if found := ctypes.util.find_library(name):
-            return found
-    return None
-
-
 def _parse_size(text: str) -> tuple[int, int]:
     height, _, width = text.partition("x")
     return int(height), int(width or height)
+
+
+def _check(firsts: dict[str, Answer]) -> None:
+    sums = [answer["sum"] for answer in firsts.values()]
+    assert max(sums) - min(sums) < 1e-3 * max(sums), f"the networks disagree: {firsts}"
 
 
 def main() -> None:
@@ -131,42 +87,28 @@ def main() -> None:
     arguments = parser.parse_args()
     sizes = [_parse_size(text) for text in arguments.sizes]
     if arguments.worker:
-        _worker(arguments.worker, *sizes[0])
+        run = {"ours": _ours, "torch": _torch}[arguments.worker](_image(*sizes[0]))
+        serve(run, lambda scores: {"sum": float(np.abs(scores).sum())})
         return
-    tcmalloc = _tcmalloc()
-    contestants: dict[str, tuple[str, str | None]] = {
-        "ours": ("ours", None),
-        "PyTorch": ("torch", None),
-    }
-    if tcmalloc:
-        contestants["PyTorch, tcmalloc"] = ("torch", tcmalloc)
-    else:
-        print("tcmalloc is not installed (Debian: libtcmalloc-minimal4): left out")
-    report = {"machine": f"{platform.machine()}, {os.cpu_count()} cores", "sizes": {}}
-    print("size        network             median s  min s   cpu s   first s  peak MiB  ours/it")
+    contestants = {"ours": ("ours", False), "PyTorch": ("torch", False)}
+    if find_tcmalloc():
+        contestants["PyTorch, tcmalloc"] = ("torch", True)
+    report: dict[str, Any] = {"machine": f"{platform.machine()}, {os.cpu_count()} cores"}
+    report["sizes"] = {}
+    print(f"size         {HEAD}  ours/it")
     for size in sizes:
-        workers = {name: _start(kind, size, pre) for name, (kind, pre) in contestants.items()}
-        firsts = {name: _ask(process, go=False) for name, process in workers.items()}
-        sums = [answer["sum"] for answer in firsts.values()]
-        assert max(sums) - min(sums) < 1e-3 * max(sums), f"the networks disagree: {firsts}"
-        rows: dict[str, list[dict[str, float]]] = {name: [] for name in workers}
-        for _ in range(arguments.rounds):
-            for name, process in workers.items():
-                rows[name].append(_ask(process))
-        for process in workers.values():
-            process.communicate()
-        ours = statistics.median(row["seconds"] for row in rows["ours"])
-        for name, runs in rows.items():
-            seconds = [row["seconds"] for row in runs]
-            median = statistics.median(seconds)
-            cpu = statistics.median(row["cpu"] for row in runs)
-            peak = runs[-1]["peak_mib"]
-            print(
-                f"{size[0]:4d}x{size[1]:<5d}  {name:18s}  {median:8.3f}  {min(seconds):5.3f}  "
-                f"{cpu:6.2f}  {firsts[name]['first']:7.2f}  {peak:8.0f}  {ours / median:7.2f}",
-                flush=True,
-            )
-        report["sizes"]["x".join(map(str, size))] = {"rounds": rows, "first": firsts}
+        name = "x".join(map(str, size))
+        found = race(
+            __file__,
+            contestants,
+            rounds=arguments.rounds,
+            arguments=["--sizes", name],
+            check=_check,
+        )
+        for who in contestants:
+            ratio = found.median("ours") / found.median(who)
+            print(f"{name:11s}  {found.row(who)}  {ratio:7.2f}", flush=True)
+        report["sizes"][name] = {"rounds": found.rounds, "first": found.firsts}
     out = Path(arguments.out)
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(json.dumps(report, indent=1) + "\n")

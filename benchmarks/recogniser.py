@@ -22,12 +22,7 @@ import argparse
 import hashlib
 import json
 import math
-import os
-import statistics
-import subprocess
-import sys
 import tempfile
-import time
 import warnings
 from collections import defaultdict
 from collections.abc import Callable, Sequence
@@ -35,6 +30,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from contest import race, serve
 from peers import import_easyocr, version
 
 from crnnjax.metrics import score_texts
@@ -246,26 +242,7 @@ def _worker(name: str, greys: Path) -> None:
     with np.load(greys) as file:
         crops = [file[key] for key in file]
     read = CONTESTANTS[name]()
-    begin = time.perf_counter()
-    texts = read(crops)
-    print(json.dumps({"first": time.perf_counter() - begin, "texts": texts}), flush=True)
-    for _ in sys.stdin:
-        begin, cpu = time.perf_counter(), time.process_time()
-        read(crops)
-        row = {"seconds": time.perf_counter() - begin, "cpu": time.process_time() - cpu}
-        print(json.dumps(row), flush=True)
-
-
-def _ask(process: subprocess.Popen[str], *, go: bool = True) -> dict[str, Any]:
-    assert process.stdin and process.stdout
-    if go:
-        process.stdin.write("go\n")
-        process.stdin.flush()
-    line = process.stdout.readline()
-    if not line:
-        raise SystemExit(f"a contestant died: {process.args}")
-    answer: dict[str, Any] = json.loads(line)
-    return answer
+    serve(lambda: read(crops), lambda texts: {"texts": texts})
 
 
 def _speed(sets: dict[str, list[Crop]], count: int, rounds: int) -> dict[str, Any]:
@@ -275,36 +252,24 @@ def _speed(sets: dict[str, list[Crop]], count: int, rounds: int) -> dict[str, An
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "greys.npz"
         np.savez(file, *[_grey(crop.name) for crop in crops])
-        workers, firsts = {}, {}
-        environment = dict(os.environ, PYTHONWARNINGS="ignore")
-        for name in CONTESTANTS:
-            workers[name] = subprocess.Popen(
-                [sys.executable, __file__, "--worker", name, "--greys", str(file)],
-                env=environment,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                text=True,
-            )
-            firsts[name] = _ask(workers[name], go=False)
-        rows: dict[str, list[dict[str, float]]] = {name: [] for name in workers}
-        for _ in range(rounds):
-            for name, process in workers.items():
-                rows[name].append(_ask(process))
-        for process in workers.values():
-            process.communicate()
-    ours = statistics.median(row["seconds"] for row in rows["ours, as EasyOCR scales"])
+        found = race(
+            __file__,
+            {name: (name, False) for name in CONTESTANTS},
+            rounds=rounds,
+            arguments=["--greys", str(file)],
+        )
+    ours = found.median("ours, as EasyOCR scales")
     print(f"\n{len(crops)} crops a round, {rounds} rounds")
     print("contestant                ms a crop   cpu ms   first s   ours/it")
-    for name, runs in rows.items():
-        median = statistics.median(row["seconds"] for row in runs)
-        cpu = statistics.median(row["cpu"] for row in runs)
+    for name in CONTESTANTS:
+        median, cpu = found.median(name), found.median(name, "cpu")
         print(
             f"{name:24s} {median / len(crops) * 1e3:10.1f} {cpu / len(crops) * 1e3:8.1f} "
-            f"{firsts[name]['first']:9.1f} {ours / median:9.2f}",
+            f"{found.firsts[name]['first']:9.1f} {ours / median:9.2f}",
             flush=True,
         )
-    first = {name: answer["first"] for name, answer in firsts.items()}
-    return {"crops": len(crops), "rounds": rows, "first": first}
+    first = {name: answer["first"] for name, answer in found.firsts.items()}
+    return {"crops": len(crops), "rounds": found.rounds, "first": first}
 
 
 def main() -> None:

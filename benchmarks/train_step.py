@@ -18,17 +18,12 @@ import argparse
 import json
 import os
 import platform
-import resource
-import statistics
-import subprocess
-import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from network import _ask, _tcmalloc
+from contest import HEAD, Answer, find_tcmalloc, race, serve
 
 LOSS = {"neg_rto": 1.0, "n_min_neg": 1000}
 ADAM = {"learning_rate": 1e-4, "weight_decay": 1e-5}
@@ -113,28 +108,9 @@ def _torch(batch: dict[str, np.ndarray]) -> Callable[[], float]:
     return lambda: step(tensors)
 
 
-def _worker(kind: str, rows: int, size: int) -> None:
-    batch = make_batch(rows, size)
-    run = _torch(batch) if kind == "torch" else _ours(batch, **_OURS[kind])
-    begin = time.perf_counter()
-    loss = run()
-    print(json.dumps({"first": time.perf_counter() - begin, "loss": loss}), flush=True)
-    for _ in sys.stdin:
-        begin, cpu = time.perf_counter(), time.process_time()
-        run()
-        row = {"seconds": time.perf_counter() - begin, "cpu": time.process_time() - cpu}
-        row["peak_mib"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        print(json.dumps(row), flush=True)
-
-
-def _start(kind: str, shape: str, preload: str | None) -> subprocess.Popen[str]:
-    environment = dict(os.environ, PYTHONWARNINGS="ignore", JAX_PLATFORMS="cpu")
-    if preload:
-        environment["LD_PRELOAD"] = preload
-    command = [sys.executable, __file__, "--worker", kind, "--shapes", shape]
-    return subprocess.Popen(
-        command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
+def _check(firsts: dict[str, Answer]) -> None:
+    losses = [answer["loss"] for answer in firsts.values()]
+    assert max(losses) - min(losses) < 1e-3 * max(losses), f"the losses disagree: {firsts}"
 
 
 def main() -> None:
@@ -152,49 +128,31 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.worker:
         side, _, rows = arguments.shapes[0].partition("x")
-        _worker(arguments.worker, int(rows), int(side))
+        batch, kind = make_batch(int(rows), int(side)), arguments.worker
+        run = _torch(batch) if kind == "torch" else _ours(batch, **_OURS[kind])
+        serve(run, lambda loss: {"loss": loss})
         return
-    tcmalloc = _tcmalloc()
-    if not tcmalloc:
-        print("tcmalloc is not installed (Debian: libtcmalloc-minimal4): left out")
-    contestants = {
-        name: entry
-        for name, entry in _CONTESTANTS.items()
-        if name not in arguments.without and (tcmalloc or not entry[1])
+    tcmalloc = find_tcmalloc()
+    over = {
+        name: base
+        for name, (_, preload, base) in _CONTESTANTS.items()
+        if name not in arguments.without and (tcmalloc or not preload)
     }
+    contestants = {name: _CONTESTANTS[name][:2] for name in over}
     report: dict[str, Any] = {"machine": f"{platform.machine()}, {os.cpu_count()} cores"}
+    print(f"shape     {HEAD}  / PyTorch")
     for shape in arguments.shapes:
-        workers = {
-            name: _start(kind, shape, tcmalloc if preload else None)
-            for name, (kind, preload, _) in contestants.items()
-        }
-        firsts = {name: _ask(process, go=False) for name, process in workers.items()}
-        losses = [answer["loss"] for answer in firsts.values()]
-        assert max(losses) - min(losses) < 1e-3 * max(losses), f"the losses disagree: {firsts}"
-        print(
-            f"{shape:8s}  step              median s  min s   cpu s  first s  MiB     / PyTorch",
-            flush=True,
+        found = race(
+            __file__,
+            contestants,
+            rounds=arguments.rounds,
+            arguments=["--shapes", shape],
+            check=_check,
         )
-        rounds: dict[str, list[dict[str, float]]] = {name: [] for name in workers}
-        for _ in range(arguments.rounds):
-            for name, process in workers.items():
-                rounds[name].append(_ask(process))
-        for process in workers.values():
-            process.communicate()
-        medians = {
-            name: statistics.median(row["seconds"] for row in runs) for name, runs in rounds.items()
-        }
-        for name, runs in rounds.items():
-            least = min(row["seconds"] for row in runs)
-            cpu = statistics.median(row["cpu"] for row in runs)
-            over = contestants[name][2]
-            ratio = f"{medians[name] / medians[over]:.2f}" if over in medians else "-"
-            print(
-                f"{shape:8s}  {name:17s}  {medians[name]:7.3f}  {least:6.3f}  {cpu:6.2f}  "
-                f"{firsts[name]['first']:6.1f}  {runs[-1]['peak_mib']:6.0f}  {ratio:>8s}",
-                flush=True,
-            )
-        report[shape] = {"medians": medians, "rounds": rounds, "first": firsts}
+        for name, base in over.items():
+            ratio = f"{found.median(name) / found.median(base):.2f}" if base in over else "-"
+            print(f"{shape:8s}  {found.row(name)}  {ratio:>9s}", flush=True)
+        report[shape] = {"rounds": found.rounds, "first": found.firsts}
         arguments.out.parent.mkdir(parents=True, exist_ok=True)
         arguments.out.write_text(json.dumps(report, indent=1) + "\n")
 
