@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import runpy
 import signal
-import subprocess
-import sys
 from functools import cache, partial
 from pathlib import Path
 
@@ -15,6 +12,7 @@ import jax
 import numpy as np
 import pytest
 import tiny_recogniser
+from processes import finish, launch, wait_for
 
 from crnnjax import train
 from crnnjax.charset import Charset, named
@@ -37,6 +35,7 @@ from ocrjax.runtime.state import create_state
 from ocrjax.torch_io import load_weights, save_weights
 
 ROOT = Path(__file__).parents[1]
+begin = partial(launch, "crnnjax.main", tiny_recogniser.__file__)
 
 
 @cache
@@ -318,39 +317,10 @@ def test_preflight(tmp_path):
     assert "4 words over and over" in "".join(said)
 
 
-def launch(workdir, *arguments):
-    flags = "--xla_force_host_platform_device_count=4"
-    # ml_collections loads configs by a deprecated call.
-    warnings = ("-W", "error", "-W", "ignore:the load_module() method:DeprecationWarning")
-    return subprocess.Popen(
-        [
-            *(sys.executable, *warnings, "-m", "crnnjax.main"),
-            *(f"--config={tiny_recogniser.__file__}", f"--workdir={workdir}", *arguments),
-        ],
-        env=os.environ | {"PYTHONPATH": str(ROOT), "XLA_FLAGS": flags},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
-def finish(process):
-    try:
-        out, err = process.communicate(timeout=300)
-    finally:
-        process.kill()
-    return process.returncode, out, err
-
-
-def wait_for(process, beginning):
-    while not (got := process.stdout.readline()).startswith(beginning):
-        assert got, process.stderr.read()
-
-
 def test_stopped_and_killed_runs_equal_an_uninterrupted_one(tmp_path):
     """From the command line: SIGTERM, SIGKILL, the end; then what the run has left."""
     broken = tmp_path / "broken"
-    process = launch(broken)
+    process = begin(broken)
     wait_for(process, "step 1/8")
     process.send_signal(signal.SIGTERM)
     code, out, err = finish(process)
@@ -359,11 +329,11 @@ def test_stopped_and_killed_runs_equal_an_uninterrupted_one(tmp_path):
     stopped = int(line.split()[3].rstrip(","))
     with RunCheckpoints(broken / "checkpoints", metric="one_minus_ned") as checkpoints:
         assert checkpoints.steps[-1] == stopped < 8
-    process = launch(broken)
+    process = begin(broken)
     wait_for(process, f"step {stopped + 1}/8")
     process.kill()
     finish(process)
-    code, out, err = finish(launch(broken))
+    code, out, err = finish(begin(broken))
     assert code == 0, err
     assert "Traceback" not in err
     assert "start: resume" in out
@@ -411,13 +381,13 @@ def test_stopped_and_killed_runs_equal_an_uninterrupted_one(tmp_path):
     assert len(read_image(broken / "curves.png"))
     assert len(read_image(broken / "synthetic_worst.png"))
 
-    code, out, err = finish(launch(broken, "--mode=evaluate", "--config.test.synthetic.count=2"))
+    code, out, err = finish(begin(broken, "--mode=evaluate", "--config.test.synthetic.count=2"))
     assert code == 0, err
     assert json.loads((broken / "recognition.json").read_text())["all"]["count"] == 2
 
 
 def test_what_cannot_be_is_said(tmp_path):
-    code, _, err = finish(launch(tmp_path, "--config.modell.channels=1"))
+    code, _, err = finish(begin(tmp_path, "--config.modell.channels=1"))
     assert code == 1
     assert err.startswith("crnnjax.main: ")
     assert "did you mean config.model.channels?" in err

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import signal
 import socket
-import subprocess
-import sys
 from functools import cache, partial
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 import tiny_detector
+from processes import finish, launch, wait_for
 
 from craftjax import train
 from craftjax.convert import ConversionError, from_state_dict, to_state_dict, with_vgg16_bn
@@ -42,7 +39,7 @@ from ocrjax.runtime.state import create_state
 from ocrjax.torch_io import load_weights, save_weights
 
 MODEL = CRAFT(width=0.125)
-ROOT = Path(__file__).parents[1]
+begin = partial(launch, "craftjax.main", tiny_detector.__file__)
 
 
 @cache
@@ -321,39 +318,10 @@ def test_a_run_without_progress_ends_early(tmp_path, capsys):
     assert "step 3/1000" in out
 
 
-def launch(workdir, *arguments, devices=4):
-    flags = f"--xla_force_host_platform_device_count={devices}"
-    # ml_collections loads configs by a deprecated call.
-    warnings = ("-W", "error", "-W", "ignore:the load_module() method:DeprecationWarning")
-    return subprocess.Popen(
-        [
-            *(sys.executable, *warnings, "-m", "craftjax.main"),
-            *(f"--config={tiny_detector.__file__}", f"--workdir={workdir}", *arguments),
-        ],
-        env=os.environ | {"PYTHONPATH": str(ROOT), "XLA_FLAGS": flags},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
-def finish(process):
-    try:
-        out, err = process.communicate(timeout=300)
-    finally:
-        process.kill()
-    return process.returncode, out, err
-
-
-def wait_for(process, start):
-    while not (got := process.stdout.readline()).startswith(start):
-        assert got, process.stderr.read()
-
-
 def test_stopped_and_killed_runs_equal_an_uninterrupted_one(tmp_path):
     """From the command line: SIGTERM, SIGKILL, the end; then what the run has left."""
     broken = tmp_path / "broken"
-    process = launch(broken)
+    process = begin(broken)
     wait_for(process, "step 2/24")
     process.send_signal(signal.SIGTERM)
     code, out, err = finish(process)
@@ -365,11 +333,11 @@ def test_stopped_and_killed_runs_equal_an_uninterrupted_one(tmp_path):
     assert 2 <= stopped <= 20
     assert f"step {stopped}/24" in out
 
-    process = launch(broken)
+    process = begin(broken)
     wait_for(process, f"step {stopped + 4}/24")
     process.kill()
     finish(process)
-    code, out, err = finish(launch(broken))
+    code, out, err = finish(begin(broken))
     assert code == 0, err
     assert "Traceback" not in err
     assert "start: resume" in out
@@ -422,7 +390,7 @@ def test_two_processes_equal_one(tmp_path):
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     both = [
-        launch(
+        begin(
             tmp_path / "two",
             *("--config.steps=5", f"--coordinator=127.0.0.1:{port}", "--process_count=2"),
             f"--process_id={process}",
