@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from crnnjax.metrics import TextScores, format_scores, score_texts
+from crnnjax.metrics import TextScores, format_scores, pooled, score_texts
 from crnnjax.recogniser import Reading, Recogniser
 from crnnjax.resize import read_grey
 from crnnjax.sheet import draw_readings
@@ -158,10 +158,7 @@ def evaluate_recogniser(
         name: read_set(recogniser, crops, name=name, **options) for name, crops in sets.items()
     }
     scores = {name: result.scores for name, result in results.items()}
-    whole = score_texts(
-        [text for one in scores.values() for text in one.truth],
-        [text for one in scores.values() for text in one.read],
-    )
+    whole = pooled(scores.values())
     chosen = replace(recogniser.options, **options)
     report: dict[str, Any] = {
         "sets": {name: result.to_dict() for name, result in results.items()},

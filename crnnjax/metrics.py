@@ -23,7 +23,7 @@ from __future__ import annotations
 import math
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 from typing import Any
@@ -33,6 +33,9 @@ from numpy.typing import NDArray
 from rapidfuzz.distance import Levenshtein
 
 from ocrjax.matching import Interval
+
+SCORES = ("accuracy", "alnum_accuracy", "one_minus_ned", "cer")
+"""Names of the scores, which are the methods of `TextScores` that compute them."""
 
 _NOT_ALNUM = re.compile("[^0-9a-z]")
 
@@ -135,6 +138,10 @@ class TextScores:
         lengths = np.array([len(text) for text in self.truth], np.float64).reshape(-1)
         return ratio_interval(self.distances.astype(np.float64), lengths, seed=seed)
 
+    def intervals(self) -> dict[str, Interval]:
+        """All `SCORES`, by name."""
+        return {name: getattr(self, name)() for name in SCORES}
+
     def worst(self, count: int) -> list[int]:
         """Indices of the words read worst: by `closeness`, then by distance; no right ones."""
         wrong = np.flatnonzero(self.distances > 0)
@@ -143,20 +150,13 @@ class TextScores:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values: each score as value, low and high; no single words."""
-        scores = {
-            "accuracy": self.accuracy(),
-            "alnum_accuracy": self.alnum_accuracy(),
-            "one_minus_ned": self.one_minus_ned(),
-            "cer": self.cer(),
-        }
-        out: dict[str, Any] = {
-            name: {"value": score.value, "low": score.low, "high": score.high}
-            for name, score in scores.items()
-        }
         return {
             "count": len(self),
             "without_alnum": sum(not fold(text) for text in self.truth),
-            **out,
+            **{
+                name: {"value": score.value, "low": score.low, "high": score.high}
+                for name, score in self.intervals().items()
+            },
         }
 
 
@@ -178,6 +178,16 @@ def score_texts(truth: Sequence[str], read: Sequence[str]) -> TextScores:
     return TextScores(one, two, np.array(distances, np.int64).reshape(-1))
 
 
+def pooled(sets: Iterable[TextScores]) -> TextScores:
+    """All words of several sets as one."""
+    sets = list(sets)
+    return TextScores(
+        tuple(text for one in sets for text in one.truth),
+        tuple(text for one in sets for text in one.read),
+        np.concatenate([np.zeros(0, np.int64), *(one.distances for one in sets)]),
+    )
+
+
 def format_scores(sets: dict[str, TextScores]) -> str:
     """A table, one set a line; each score with its 95 % interval."""
     width = max([len(name) for name in sets] + [4])
@@ -186,12 +196,7 @@ def format_scores(sets: dict[str, TextScores]) -> str:
     for name, scores in sets.items():
         cells = [
             f"{score.value:.4f} ({score.low:.4f} to {score.high:.4f})"
-            for score in (
-                scores.accuracy(),
-                scores.alnum_accuracy(),
-                scores.one_minus_ned(),
-                scores.cer(),
-            )
+            for score in scores.intervals().values()
         ]
         lines.append(f"{name:{width}}  {len(scores):5d}  " + "  ".join(cells))
     return "\n".join(lines)

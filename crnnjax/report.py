@@ -16,6 +16,7 @@ from crnnjax.convert import to_state_dict
 from crnnjax.evaluate import evaluate_recogniser
 from crnnjax.input_pipeline import InputOptions
 from crnnjax.labels import KINDS, open_crops
+from crnnjax.metrics import SCORES
 from crnnjax.recogniser import Recogniser, RecogniserOptions
 from ocrjax.drawing import draw_curves
 from ocrjax.images import write_image
@@ -178,8 +179,7 @@ def write_results(
         f"written to {workdir}: weights.pth, charset.json, metrics.jsonl, curves.png\n"
         f"for EasyOCR: ocrjax export easyocr {workdir}"
     )
-    names = ("accuracy", "alnum_accuracy", "one_minus_ned", "cer")
-    return {name: float(report["all"][name]["value"]) for name in names}
+    return {name: float(report["all"][name]["value"]) for name in SCORES}
 
 
 def write_curves(path: str | Path, metrics: str | Path) -> None:

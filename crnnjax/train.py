@@ -7,7 +7,7 @@ is in `crnnjax.report`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import ExitStack, closing
 from functools import partial
 from pathlib import Path
@@ -27,7 +27,7 @@ from crnnjax.evaluate import read_set
 from crnnjax.heads import map_classes
 from crnnjax.input_pipeline import InputOptions, make_batches
 from crnnjax.losses import ctc_loss
-from crnnjax.metrics import TextScores, score_texts
+from crnnjax.metrics import SCORES, TextScores, pooled
 from crnnjax.models import CRNN, count_parameters, init_variables, options_of, time_steps
 from crnnjax.recogniser import Recogniser
 from crnnjax.report import Sets, describe_sets, make_recogniser, open_measured, write_results
@@ -48,7 +48,6 @@ from ocrjax.weights import find_weights
 
 Tree = Any
 
-SCORES = ("accuracy", "alnum_accuracy", "one_minus_ned", "cer")
 _RISING = SCORES[:3]  # the better the higher, as checkpoints want it
 
 
@@ -337,30 +336,21 @@ def evaluate_state(
         probing: whether there are such, on all processes.
 
     Returns:
-        The `SCORES` of all words together, and `probe`, the accuracy on the probe: on several hosts
-        computed by one and the same on all.
+        The `crnnjax.metrics.SCORES` of all words together, and `probe`, the accuracy on the probe:
+        on several hosts computed by one and the same on all.
     """
     names = (*SCORES, "probe") if probing else SCORES
     scores = np.zeros(len(names))
     if is_main():
         current = reader.with_variables(jax.device_get(state.eval_variables))
-        whole = _together(current, sets)
-        values: list[Callable[[], Any]] = [
-            whole.accuracy,
-            whole.alnum_accuracy,
-            whole.one_minus_ned,
-            whole.cer,
-        ]
+        found = list(_together(current, sets).intervals().values())
         if probing:
-            values.append(_together(current, probe).accuracy)
-        scores = np.array([value().value for value in values])
+            found.append(_together(current, probe).accuracy())
+        scores = np.array([one.value for one in found])
     if jax.process_count() > 1:
         scores = np.asarray(multihost_utils.broadcast_one_to_all(scores))
     return dict(zip(names, scores.tolist(), strict=True))
 
 
 def _together(reader: Recogniser, sets: Sets) -> TextScores:
-    found = [read_set(reader, crops, name=name).scores for name, crops in sets.items()]
-    return score_texts(
-        [text for one in found for text in one.truth], [text for one in found for text in one.read]
-    )
+    return pooled(read_set(reader, crops, name=name).scores for name, crops in sets.items())

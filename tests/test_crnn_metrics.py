@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crnnjax.metrics import fold, format_scores, ratio_interval, score_texts, wilson
+from crnnjax.metrics import fold, format_scores, pooled, ratio_interval, score_texts, wilson
 
 texts = st.text(alphabet="abAB01.- é", max_size=8)
 pairs = st.lists(st.tuples(texts, texts), min_size=1, max_size=12)
@@ -55,6 +55,13 @@ def test_by_hand():
     assert scores.worst(1) == [2]
     line = format_scores({"mine": scores}).splitlines()[1]
     assert line.startswith("mine      5  0.4000 (0.")
+
+
+def test_words_of_several_sets_count_alike():
+    one, two = score_texts(["ab", "c"], ["ab", "d"]), score_texts(["efg"], ["ef"])
+    both = score_texts(["ab", "c", "efg"], ["ab", "d", "ef"])
+    assert pooled([one, two]).to_dict() == both.to_dict()
+    assert pooled([]).to_dict() == score_texts([], []).to_dict()
 
 
 def test_letters_are_compared_in_composed_form():
