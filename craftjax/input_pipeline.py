@@ -136,13 +136,13 @@ class Built(NamedTuple):
 
     Attributes:
         batch: the arrays.
-        names: of its rows' samples.
+        chosen: its rows' samples: data set, and index in it.
         drops: samples that could not be used, in the order in which they were met.
         undrawn: characters on the crops without a place on the maps, by reason.
     """
 
     batch: Batch
-    names: list[str]
+    chosen: list[tuple[int, int]]
     drops: list[Drop]
     undrawn: Counter[str]
 
@@ -221,13 +221,13 @@ class BatchSource:
         built = Built(batch, [], [], Counter())
         for row in range(count):
             position = step * self.options.batch_size + self.rows.start + row
-            which, sample, name, drops = self.mix.sample(position)
+            which, sample, index, drops = self.mix.sample(position)
             rng = np.random.default_rng([self.seed, _AUGMENTING, position])
             item = make_item(rng, sample, self.mix.options[which].augment, self.options)
             for key, value in zip(batch, item[:4], strict=True):
                 batch[key][row] = value
             built.undrawn.update(item.undrawn)
-            built.names.append(name)
+            built.chosen.append((which, index))
             built.drops.extend(drops)
         return built
 
@@ -238,7 +238,7 @@ class BatchSource:
             TooManyDropped: more samples were dropped than `max_dropped`.
         """
         self.undrawn.update(built.undrawn)
-        self.log.add(built.drops, used=len(built.names))
+        self.log.add(built.drops, used=len(built.chosen))
         return built.batch
 
     @contextlib.contextmanager
@@ -252,7 +252,7 @@ class BatchSource:
 
     def batch_names(self, step: int) -> list[str]:
         """Returns the files of this host's rows of a batch; makes the batch again to know them."""
-        return self.build(step).names
+        return [self.mix.name(*one) for one in self.build(step).chosen]
 
     def describe(self) -> str:
         """Lines for the start of a run: the data sets, and what cannot be used of them."""

@@ -228,11 +228,11 @@ class Mix:
             named = {which: labels.indices(self.names[which]) for which in self.word_sets}
             self._only = {which: indices for which, indices in named.items() if indices}
 
-    def sample(self, position: int) -> tuple[int, Sample, str, list[Drop]]:
+    def sample(self, position: int) -> tuple[int, Sample, int, list[Drop]]:
         """Returns the sample of a position.
 
         Returns:
-            Which data set it is from, the sample, its name, and what was dropped before it.
+            Which data set it is from, the sample, its index, and what was dropped before it.
 
         Raises:
             TooManyDropped: one bad sample after the other.
@@ -245,7 +245,7 @@ class Mix:
             if known is None:
                 sample = self._read(which, index)
                 if isinstance(sample, Sample):
-                    return which, sample, self.name(which, index), dropped
+                    return which, sample, index, dropped
                 self._bad[which, index] = known = sample
             dropped.append(known)
         by_sample = {drop.index: drop.reason for drop in dropped}
@@ -277,7 +277,7 @@ class Mix:
         return self.options[which].start + chosen if only is None else only[chosen]
 
     def name(self, which: int, index: int) -> str:
-        """Returns the file of a sample, or what else it is called."""
+        """Returns the file of a sample, or what else it is called; of a packed one it is read."""
         options = self.options[which]
         if options.kind == "pages":
             return f"page {index} of {self.names[which]}, seed {options.content(self.seed)['seed']}"

@@ -140,7 +140,9 @@ def test_the_same_samples_batches_names_and_drops(tmp_path, synthtext, photos):
     assert raw.mix.lengths == packed.mix.lengths == [14, 8, 4]
     for step in range(12):
         one, two = raw.build(step), packed.build(step)
-        assert one.names == two.names and one.drops == two.drops
+        assert one.chosen == two.chosen and one.drops == two.drops
+        for sample in one.chosen:
+            assert raw.mix.name(*sample) == packed.mix.name(*sample)
         assert all(np.array_equal(one.batch[key], two.batch[key]) for key in one.batch)
         raw[step], packed[step]
     dropped = [(tmp_path / form / "dropped.jsonl").read_text() for form in ("raw", "packed")]
@@ -154,8 +156,8 @@ def test_the_same_samples_batches_names_and_drops(tmp_path, synthtext, photos):
     assert str(synthtext / "packed") not in raw.describe()
     again = pickle.loads(pickle.dumps(packed))
     with ThreadPoolExecutor(4) as pool:
-        names = [built.names for built in pool.map(again.build, range(12))]
-    assert names == [raw.build(step).names for step in range(12)]
+        chosen = [built.chosen for built in pool.map(again.build, range(12))]
+    assert chosen == [raw.build(step).chosen for step in range(12)]
 
 
 def test_pictures_are_kept_byte_for_byte(tmp_path, photos):
@@ -597,7 +599,9 @@ def test_tfds_synthtext(tfds, tmp_path, synthtext):
     two = make_batches(config(tmp_path, "packed", **settings), seed=0, rows=slice(0, 3))
     for step in range(5):
         made, again = one.build(step), two.build(step)
-        assert made.names == again.names
+        assert made.chosen == again.chosen
+        for sample in made.chosen:
+            assert one.mix.name(*sample) == two.mix.name(*sample)
         assert all(np.array_equal(made.batch[key], again.batch[key]) for key in made.batch)
 
 
