@@ -238,18 +238,12 @@ class Recogniser:
             ConversionError: the file holds another network.
             RecogniserError: charset or height cannot be told from the weights, or do not fit them.
         """
-        path = find_weights(name_or_path)
-        variables = (
-            load_variables(path) if path.is_dir() else from_state_dict(load_weights(path))[0]
-        )
-        if isinstance(charset, str):
-            charset = named(charset)
+        path, variables, known = read_weights(name_or_path)
+        charset = named(charset) if isinstance(charset, str) else charset or known
         if path.stem == "english_g2":
-            charset, height = charset or named("english_g2"), height or 64
+            height = height or 64
             # It was trained with padding that it reads.
             options = options or RecogniserOptions(resize="easyocr")
-        if charset is None and (file := _beside(path, "charset.json")):
-            charset = Charset.load(file)
         if file := _beside(path, "config.json"):
             run_height, run_options = _read_config(file)
             height, options = height or run_height, options or run_options
@@ -436,6 +430,27 @@ def _collected(
     batch: list[_Job], steps: np.ndarray, answer: Any
 ) -> tuple[list[_Job], np.ndarray, Any]:
     return batch, steps, jax.device_get(answer)
+
+
+def read_weights(name_or_path: str | Path) -> tuple[Path, dict[str, Any], Charset | None]:
+    """Reads weights by name, from a file, or from a run of ours.
+
+    Returns:
+        Where they are; the variables; and the charset that they were trained with, where the name
+        of the weights or the `charset.json` that the run left tells it.
+
+    Raises:
+        WeightsNotFoundError: says where it looked and how to get them.
+        TorchFileError: the file is damaged, or not weights at all.
+        ConversionError: the file holds another network.
+        CharsetError: the run's `charset.json` is damaged.
+    """
+    path = find_weights(name_or_path)
+    variables = load_variables(path) if path.is_dir() else from_state_dict(load_weights(path))[0]
+    if path.stem == "english_g2":
+        return path, variables, named("english_g2")
+    file = _beside(path, "charset.json")
+    return path, variables, Charset.load(file) if file else None
 
 
 def _beside(path: Path, name: str) -> Path | None:

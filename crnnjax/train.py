@@ -22,19 +22,18 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from crnnjax.charset import Charset, named
-from crnnjax.convert import from_state_dict
 from crnnjax.evaluate import read_set
 from crnnjax.heads import map_classes
 from crnnjax.input_pipeline import InputOptions, make_batches
 from crnnjax.losses import ctc_loss
 from crnnjax.metrics import SCORES, TextScores, pooled
 from crnnjax.models import CRNN, count_parameters, init_variables, options_of, time_steps
-from crnnjax.recogniser import Recogniser
+from crnnjax.recogniser import Recogniser, read_weights
 from crnnjax.report import Sets, describe_sets, make_recogniser, open_measured, write_results
 from ocrjax.ahead import iterate
 from ocrjax.runtime import training
 from ocrjax.runtime.cache import enable_compile_cache
-from ocrjax.runtime.checkpoints import RunCheckpoints, Start, load_variables
+from ocrjax.runtime.checkpoints import RunCheckpoints, Start
 from ocrjax.runtime.memory import reuse_freed_memory
 from ocrjax.runtime.mesh import describe_devices, host_rows, is_main, make_mesh
 from ocrjax.runtime.metrics import MetricsWriter
@@ -43,8 +42,6 @@ from ocrjax.runtime.signals import StopSignal
 from ocrjax.runtime.state import TrainState
 from ocrjax.runtime.stopping import EarlyStopping
 from ocrjax.runtime.training import Say, Step, make_step, run_steps, save_config
-from ocrjax.torch_io import load_weights
-from ocrjax.weights import find_weights
 
 Tree = Any
 
@@ -171,17 +168,12 @@ def start_state(
 
 def _load_start(config: ConfigDict, start: Start, charset: Charset) -> tuple[Tree, Charset]:
     """The variables of a run or of a weights file, and the charset that they were trained with."""
-    path = find_weights(start.source or "")
-    variables = load_variables(path) if path.is_dir() else from_state_dict(load_weights(path))[0]
+    _, variables, known = read_weights(start.source or "")
     classes = options_of(variables)["num_classes"]
-    beside = [folder / "charset.json" for folder in (path, path.parent, path.parent.parent)]
-    left = next((file for file in beside if file.is_file()), None)
     if config.init_charset:
         old = named(config.init_charset)
-    elif left is not None:
-        old = Charset.load(left)
-    elif path.stem == "english_g2":
-        old = named("english_g2")
+    elif known is not None:
+        old = known
     elif classes == charset.num_classes:
         old = charset
     else:
