@@ -82,8 +82,8 @@ class InputOptions:
             recogniser's, too.
         p_reader_pad: of "bucket": share of crops that are padded as EasyOCR's Reader pads a crop
             that it reads alone.
-        p_random_pad: of "bucket": share of the others that are padded by as much as there is room
-            for, or less.
+        p_random_pad: of "bucket": share of all crops that are padded further, by as much as there
+            is room for, or less.
         window: batches that are arranged together.
         max_dropped: the greatest share of crops that may be dropped because they cannot be read.
         max_filtered: the greatest share of a data set that the filters may leave out.
