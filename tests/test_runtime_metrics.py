@@ -44,11 +44,11 @@ def test_metrics_are_fetched_a_step_late():
     fetched: list[float] = []
     deferred = Deferred()
     for step in (1, 2, 3):
-        deferred.push(step, {"loss": (OnDevice(float(step), fetched), 1.0)}, names=[f"{step}.jpg"])
+        deferred.push(step, {"loss": (OnDevice(float(step), fetched), 1.0)})
     assert fetched == []
     assert deferred.take() == [
-        Entry(1, {"loss": (1.0, 1.0)}, ("1.jpg",)),
-        Entry(2, {"loss": (2.0, 1.0)}, ("2.jpg",)),
+        Entry(1, {"loss": (1.0, 1.0)}),
+        Entry(2, {"loss": (2.0, 1.0)}),
     ]
     assert fetched == [1.0, 2.0]
     assert deferred.take() == []

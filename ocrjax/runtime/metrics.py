@@ -43,32 +43,32 @@ class Entry(NamedTuple):
     Attributes:
         step: updates made with it.
         values: (sum, count) pairs.
-        names: of the batch's samples that this host loaded.
+        names: of the batch's samples that this host loaded, once they are worked out.
     """
 
     step: int
     values: dict[str, tuple[float, float]]
-    names: tuple[str, ...]
+    names: tuple[str, ...] = ()
 
 
 class Deferred:
     """Keeps metrics on the devices until they are asked for, so that no step waits for another."""
 
     def __init__(self) -> None:
-        self._waiting: list[tuple[int, Pairs, tuple[str, ...]]] = []
+        self._waiting: list[tuple[int, Pairs]] = []
 
-    def push(self, step: int, values: Pairs, *, names: Sequence[str] = ()) -> None:
+    def push(self, step: int, values: Pairs) -> None:
         """Notes a step's metrics as they come from the device; does not wait."""
-        self._waiting.append((step, values, tuple(names)))
+        self._waiting.append((step, values))
 
     def take(self, *, lag: int = 1) -> list[Entry]:
         """Fetches all but the last `lag` steps: those that are still being computed stay."""
         ready = self._waiting[: max(len(self._waiting) - lag, 0)]
         del self._waiting[: len(ready)]
-        fetched = jax.device_get([values for _, values, _ in ready])
+        fetched = jax.device_get([values for _, values in ready])
         return [
-            Entry(step, {k: (float(total), float(n)) for k, (total, n) in values.items()}, names)
-            for (step, _, names), values in zip(ready, fetched, strict=True)
+            Entry(step, {k: (float(total), float(n)) for k, (total, n) in values.items()})
+            for (step, _), values in zip(ready, fetched, strict=True)
         ]
 
     def flush(self) -> list[Entry]:
