@@ -177,10 +177,6 @@ class BatchSource:
         self.undrawn: Counter[str] = Counter()
         self._labels: tuple[str | Path, bool] | None = None
 
-    def __len__(self) -> int:
-        """There is no end; Grain wants to know one."""
-        return STEPS
-
     def __reduce__(self) -> tuple[Any, ...]:
         # Files are opened anew in the worker, which writes nothing.
         return _reopen, (self.options, self.seed, self.rows, self._labels)

@@ -297,10 +297,6 @@ class BatchSource:
                 for reason, count in one.filtered.counts.items():
                     self.log.counts[reason] += max(0, count - LISTED)
 
-    def __len__(self) -> int:
-        """There is no end; Grain wants to know one."""
-        return STEPS
-
     def __reduce__(self) -> tuple[Any, ...]:
         # Files are opened anew in the worker, which writes nothing.
         return _reopen, (self.options, self.seed, self.rows)
