@@ -16,15 +16,13 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from craftjax.pseudo_labels import MAX_ASPECT, graphemes, is_vertical
+from craftjax.pseudo_labels import graphemes, is_outside, is_vertical, word_size
 from craftjax.sources import SourceOptions, open_source
 from ocrjax.geometry import quad_faults
 from ocrjax.images import ImageError
-from ocrjax.pages import Page, PageError, Word
+from ocrjax.pages import Page, PageError
 from ocrjax.readers.characters import CharacterFolder
 from ocrjax.readers.icdar import LabelError
-
-Floats = NDArray[np.float64]
 
 # Shares of all words (or lines) from which on a fault is called one of the whole data set.
 _MANY, _SOME = 0.2, 0.02
@@ -110,7 +108,7 @@ def audit_words(folder: CharacterFolder, *, start: int = 0, stop: int | None = N
         stop: the picture before which to stop; None goes to the end.
     """
     audit = Audit()
-    heights: list[float] = []
+    heights: list[int] = []
     shapes: Counter[str] = Counter()
     for page in _pages(folder, start, stop, audit.bad):
         audit.pages += 1
@@ -121,7 +119,7 @@ def audit_words(folder: CharacterFolder, *, start: int = 0, stop: int | None = N
             if not word.care:
                 audit.dont_care += 1
                 continue
-            outside = _outside(page, word)
+            outside = is_outside(word.quad, (page.height, page.width))
             if fault or outside:
                 audit.faults[fault or "outside of the picture"] += 1
                 if len(audit.examples) < _SHOWN:
@@ -132,10 +130,11 @@ def audit_words(folder: CharacterFolder, *, start: int = 0, stop: int | None = N
                 audit.no_text += word.text is None
                 audit.blank += word.text is not None
                 continue
-            across, down = _sides(word.quad.astype(np.float64))
-            if fault in ("zero area", "self-crossing") or outside or _unusable(across, down):
+            size = word_size(word.quad, (page.height, page.width))
+            if size is None:
                 audit.dropped += 1
                 continue
+            across, down = size
             audit.usable += 1
             audit.characters += len(characters)
             vertical = is_vertical(across, down, len(characters))
@@ -188,22 +187,7 @@ def _pages(
     bad.extend(lines)
 
 
-def _sides(quad: Floats) -> tuple[float, float]:
-    """The longer of the upper and lower edge, and of the left and right one, in pixels."""
-    sides = np.linalg.norm(np.roll(quad, -1, axis=0) - quad, axis=1)
-    return float(max(sides[0], sides[2])), float(max(sides[1], sides[3]))
-
-
-def _unusable(across: float, down: float) -> bool:
-    return min(across, down) < 1 or max(across, down) > MAX_ASPECT * min(across, down)
-
-
-def _outside(page: Page, word: Word) -> bool:
-    low, high = word.quad.min(axis=0), word.quad.max(axis=0)
-    return bool((high <= 0).any() or low[0] >= page.width or low[1] >= page.height)
-
-
-def _start(quad: NDArray[np.float32], across: float, down: float) -> str:
+def _start(quad: NDArray[np.float32], across: int, down: int) -> str:
     """Where the first corner of a word of three or more characters seems to lie."""
     wide, high = np.ptp(quad, axis=0).tolist()
     if wide > 1.5 * high and down > 1.5 * across:

@@ -153,8 +153,7 @@ def crop_word(
         options: see `PseudoOptions`.
 
     Returns:
-        The crop; None for a quad that is degenerate: not finite, no area, not convex, less than a
-        pixel high or wide, more than 64 times as long as high, or wholly beside the page.
+        The crop; None for a quad that `word_size` refuses.
 
     Raises:
         ValueError: an array of another shape or type.
@@ -164,15 +163,10 @@ def crop_word(
     corners = np.asarray(quad, np.float64)
     if corners.shape != (4, 2):
         raise ValueError(f"a word's quad has shape {corners.shape}, expected (4, 2)")
-    if not (np.abs(corners) <= _FAR).all() or not convex_quads(corners[None])[0]:
+    size = word_size(corners, image.shape[:2])
+    if size is None:
         return None
-    low, high = corners.min(axis=0), corners.max(axis=0)
-    if (high <= 0).any() or (low >= image.shape[1::-1]).any():
-        return None
-    sides = np.linalg.norm(np.roll(corners, -1, axis=0) - corners, axis=1).astype(int).tolist()
-    width, height = max(sides[0], sides[2]), max(sides[1], sides[3])
-    if min(width, height) < 1 or max(width, height) > MAX_ASPECT * min(width, height):
-        return None
+    width, height = size
     count = 0 if text is None else len(text if options.original else graphemes(text))
     vertical = is_vertical(width, height, count)
     if vertical:
@@ -189,6 +183,36 @@ def crop_word(
     word = cv2.resize(word, None, fx=scale, fy=scale, interpolation=how)
     to_page = np.linalg.inv(to_crop) @ np.diag([1 / scale, 1 / scale, 1])
     return WordCrop(word, to_page / to_page[2, 2], vertical)
+
+
+def word_size(quad: ArrayLike, page: Sequence[int]) -> tuple[int, int] | None:
+    """Width and height of a word in whole pixels: the longer one of each two opposite edges.
+
+    Args:
+        quad: as for `crop_word`.
+        page: its height and width.
+
+    Returns:
+        None for a quad that is degenerate: not finite, no area, not convex, less than a pixel high
+        or wide, more than 64 times as long as high, or wholly beside the page.
+    """
+    corners = np.asarray(quad, np.float64)
+    if not (np.abs(corners) <= _FAR).all() or not convex_quads(corners[None])[0]:
+        return None
+    if is_outside(corners, page):
+        return None
+    sides = np.linalg.norm(np.roll(corners, -1, axis=0) - corners, axis=1).astype(int).tolist()
+    width, height = max(sides[0], sides[2]), max(sides[1], sides[3])
+    if min(width, height) < 1 or max(width, height) > MAX_ASPECT * min(width, height):
+        return None
+    return width, height
+
+
+def is_outside(quad: ArrayLike, page: Sequence[int]) -> bool:
+    """Whether a quad lies wholly beside its page, whose height and width are given."""
+    corners = np.asarray(quad)
+    low, high = corners.min(axis=0), corners.max(axis=0)
+    return bool((high <= 0).any() or (low >= page[::-1]).any())
 
 
 def is_vertical(width: float, height: float, count: int) -> bool:

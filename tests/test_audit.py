@@ -90,6 +90,8 @@ def test_boxes_and_corners(tmp_path):
     found = audit(tmp_path / "f", f"{GOOD}\n10,10,60,30,60,10,10,30,cross\n9,9,9,9,9,9,9,9,dot")
     assert (found.usable, found.dropped) == (1, 2)
     assert found.faults == {"self-crossing": 1, "zero area": 1}
+    found = audit(tmp_path / "g", f"{GOOD}\n10,10,60,10,30,20,10,60,dented")
+    assert (found.usable, found.dropped) == (1, 1)  # as crops are made
 
 
 def test_files_that_cannot_be_read(tmp_path):
