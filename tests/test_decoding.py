@@ -31,7 +31,13 @@ EN36 = named("en36")
 NAMES = "abc"
 greedy_jit = jax.jit(greedy)
 
-logits = arrays(np.float32, (STEPS, CLASSES), elements=st.floats(-8, 8, width=32))
+
+def values_up_to(limit):
+    """No subnormal ones: XLA on a CPU takes them for zero, so their argmax is another."""
+    return st.floats(-limit, limit, width=32, allow_subnormal=False)
+
+
+logits = arrays(np.float32, (STEPS, CLASSES), elements=values_up_to(8))
 
 
 def softmax(values):
@@ -61,7 +67,7 @@ def read(values, steps, ignored=None):
 
 
 @given(
-    arrays(np.float32, (3, STEPS, CLASSES), elements=st.floats(-8, 8, width=32)),
+    arrays(np.float32, (3, STEPS, CLASSES), elements=values_up_to(8)),
     st.lists(st.integers(0, STEPS), min_size=3, max_size=3),
 )
 def test_greedy_is_the_plain_loop(values, steps):
@@ -147,7 +153,7 @@ def test_a_wide_beam_finds_the_most_probable_text(values):
     assert math.exp(found.log_probability) == pytest.approx(best, rel=1e-4)
 
 
-@given(arrays(np.float32, (12, CLASSES), elements=st.floats(-4, 4, width=32)), st.integers(1, 5))
+@given(arrays(np.float32, (12, CLASSES), elements=values_up_to(4)), st.integers(1, 5))
 def test_a_beam_is_never_worse_than_greedy(values, width):
     logs = logs_of(values)
     greedily = text_log_probability(logs, collapsed(logs.argmax(1).tolist()))
