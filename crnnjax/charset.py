@@ -314,24 +314,6 @@ def _easyocr_charsets() -> dict[str, str]:
     raise CharsetError(f"{path}: no models with characters in it: an EasyOCR that is not known")
 
 
-def from_texts(name: str, texts: Iterable[str], *, case_insensitive: bool = False) -> Charset:
-    """Returns the charset of all characters that occur in texts, in the order of Unicode.
-
-    Args:
-        name: of the charset.
-        texts: for instance all labels of a data set.
-        case_insensitive: only the lower-case form of a letter is taken where it has one.
-
-    Raises:
-        CharsetError: not one character.
-    """
-    found = {character for text in texts for character in normalized(text)}
-    if case_insensitive:
-        lower = {character: character.lower() for character in found}
-        found = {low if len(low) == 1 else character for character, low in lower.items()}
-    return Charset(name, tuple(sorted(found)), case_insensitive)
-
-
 def writable_characters(charset: Charset) -> str:
     """All characters that texts of a charset may hold: letters in both cases where that is one."""
     characters = dict.fromkeys(charset.characters)

@@ -10,8 +10,9 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from crnnjax.input_pipeline import BatchSource
+from crnnjax.sheet import font_of
 from ocrjax.pages import ByteArray
-from ocrjax.synth.fonts import bundled_fonts, open_face
+from ocrjax.synth.fonts import open_face
 
 _GAP, _TEXT = 4, 150
 _TINT = np.array([255, 205, 205], np.float32) / 255
@@ -31,7 +32,6 @@ def draw_batches(source: BatchSource, steps: range, *, rows: int = 24) -> ByteAr
         A picture `(H, W, 3)` uint8, RGB.
     """
     columns = []
-    fonts = sorted(bundled_fonts(), key=lambda font: "OpenSans_400" not in str(font))
     for step in steps:
         batch = source[step]
         height, width = batch["image"].shape[1:3]
@@ -47,7 +47,7 @@ def draw_batches(source: BatchSource, steps: range, *, rows: int = 24) -> ByteAr
         draw = ImageDraw.Draw(canvas)
         for row in range(count):
             text = source.charset.decode(batch["label"][row][: batch["length"][row]])
-            font = next((font for font in fonts if font.covers(text)), fonts[0])
+            font = font_of(text)
             shown = "".join("\ufffd" if c in font.missing(text) else c for c in text)
             place = (width + _GAP, row * (height + _GAP) + height // 2 - 8)
             draw.text(place, shown, fill=(0, 0, 0), font=open_face(font, 13))

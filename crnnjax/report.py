@@ -11,19 +11,19 @@ import cv2
 import numpy as np
 from ml_collections import ConfigDict
 
-from crnnjax.charset import Charset, writable_characters
+from crnnjax.charset import Charset
 from crnnjax.convert import to_state_dict
 from crnnjax.evaluate import evaluate_recogniser
 from crnnjax.input_pipeline import InputOptions
 from crnnjax.labels import KINDS, open_crops
 from crnnjax.metrics import SCORES
 from crnnjax.recogniser import Recogniser, RecogniserOptions
+from crnnjax.synthetic import text_config
 from ocrjax.drawing import draw_curves
 from ocrjax.images import write_image
 from ocrjax.mixing import SourceError, fill
 from ocrjax.readers.crops import Crop
 from ocrjax.runtime.checkpoints import load_variables
-from ocrjax.synth.text import TextConfig
 from ocrjax.synth.words import WordConfig, WordRenderer
 from ocrjax.torch_io import save_weights
 
@@ -112,9 +112,8 @@ class _Part(Sequence[Crop]):
 
 
 def _made_words(values: Mapping[str, Any], options: InputOptions) -> list[Crop]:
-    charset = writable_characters(options.rules.charset)
-    text = {"max_length": options.max_length, "charset": charset, **values.get("text", {})}
-    words = {"height": options.height, **values.get("words", {}), "text": TextConfig(**text)}
+    text = text_config(values.get("text", {}), options.rules)
+    words = {"height": options.height, **values.get("words", {}), "text": text}
     renderer = WordRenderer(WordConfig(**words), seed=values.get("seed", 0))
     crops = []
     for index in range(values["count"]):

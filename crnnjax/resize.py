@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from ocrjax.images import ImageError
+from ocrjax.images import ImageError, read_bytes
 from ocrjax.pages import ByteArray
 
 
@@ -54,10 +54,7 @@ def read_grey(path: str | Path) -> ByteArray:
     Raises:
         ImageError: the file is missing or no picture.
     """
-    try:
-        data = np.fromfile(path, np.uint8)
-    except OSError as error:
-        raise ImageError(f"{path}: {error.strerror or error}") from error
+    data = np.frombuffer(read_bytes(path), np.uint8)
     try:
         grey = cv2.imdecode(data, cv2.IMREAD_GRAYSCALE) if data.size else None
     except cv2.error as error:

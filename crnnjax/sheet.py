@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from ocrjax.pages import ByteArray
-from ocrjax.synth.fonts import bundled_fonts, open_face
+from ocrjax.synth.fonts import Font, bundled_fonts, open_face
 
 _CELL = (300, 64)  # room for a crop, width and height
 _LINE = 22
@@ -55,6 +55,12 @@ def draw_readings(
     return np.asarray(canvas)
 
 
+def font_of(text: str) -> Font:
+    """A bundled font that can write a text; where there is none, the usual one."""
+    fonts = sorted(bundled_fonts(), key=lambda font: str(font) != _FONT)
+    return next((font for font in fonts if font.covers(text)), fonts[0])
+
+
 def _shrunk(image: ByteArray) -> ByteArray:
     height, width = image.shape[:2]
     scale = min(_CELL[0] / width, _CELL[1] / height)
@@ -67,8 +73,7 @@ def _write(
     draw: ImageDraw.ImageDraw, left: int, top: int, text: str, color: tuple[int, int, int]
 ) -> None:
     text = text[:80] or "(nothing)"
-    fonts = sorted(bundled_fonts(), key=lambda font: str(font) != _FONT)
-    font = next((font for font in fonts if font.covers(text)), fonts[0])
+    font = font_of(text)
     shown = "".join(f"<{ord(c):04X}>" if c in font.missing(text) else c for c in text)
     size = 16.0
     if (length := open_face(font, size).getlength(shown)) > _CELL[0]:

@@ -28,7 +28,7 @@ from crnnjax.augment import AugmentOptions
 from crnnjax.labels import Index, Rules, own_widths, reader_widths, steps_needed, width_needed
 from crnnjax.resize import fixed_crop
 from crnnjax.synthetic import CLASSES, PageSet, WordSet
-from ocrjax.images import ImageError, decode_grey
+from ocrjax.images import decode_grey, read_bytes
 from ocrjax.mixing import BLOCK, SourceError, arranged, shares, shuffled
 from ocrjax.pages import ByteArray
 
@@ -176,12 +176,8 @@ class RealSet:
             LabelError: a damaged LMDB.
         """
         crop = self.crops[number]
-        if crop.data is not None:
-            return decode_grey(crop.data, name=crop.name)
-        try:
-            return decode_grey(np.fromfile(crop.name, np.uint8), name=crop.name)
-        except OSError as error:
-            raise ImageError(f"{crop.name}: {error.strerror or error}") from error
+        data = read_bytes(crop.name) if crop.data is None else crop.data
+        return decode_grey(data, name=crop.name)
 
     def widths(self, numbers: NDArray[Any]) -> NDArray[np.int64]:
         """Widths of crops at the network's height, as wide as it takes them at most."""

@@ -76,7 +76,7 @@ class WordSet:
         widest = 1024 if rules.fixed else max(rules.height, rules.width * 5 // 4)
         try:
             values = {"height": rules.height, "max_width": widest, **words}
-            config = WordConfig(**{**values, "text": _text_config(text, rules)})
+            config = WordConfig(**{**values, "text": text_config(text, rules)})
             self.renderer = WordRenderer(config)
         except (TextError, ValueError, TypeError) as error:
             raise SourceError(str(error)) from error
@@ -173,7 +173,7 @@ class PageSet:
         self.rules = rules
         self.seed = seed
         try:
-            config = preset(kind, **{**page, "text": _text_config(text, rules)})
+            config = preset(kind, **{**page, "text": text_config(text, rules)})
             self.source = CropSource(
                 config,
                 self.seed,
@@ -236,7 +236,8 @@ class _Choice(NamedTuple):
     classes: NDArray[np.int32]
 
 
-def _text_config(values: Mapping[str, Any], rules: Rules) -> TextConfig:
+def text_config(values: Mapping[str, Any], rules: Rules) -> TextConfig:
+    """Fields of `TextConfig`; charset and greatest length are the rules' where not given."""
     given = {"max_length": rules.max_length, **values}
     if given.get("charset") is None:
         given["charset"] = writable_characters(rules.charset)

@@ -39,6 +39,13 @@ def golden() -> dict[str, np.ndarray]:
 
 
 @pytest.fixture(scope="session")
+def crnn_golden() -> dict[str, np.ndarray]:
+    """Arrays computed with EasyOCR's recogniser and torch's CTC."""
+    with np.load(Path(__file__).parent / "golden" / "crnn_golden.npz") as file:
+        return dict(file)
+
+
+@pytest.fixture(scope="session")
 def craft_weights() -> Path:
     """The file of `craft_mlt_25k`, where the `weights` extra is installed."""
     try:

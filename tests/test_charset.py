@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crnnjax.charset import NAMED, Charset, CharsetError, from_texts, named, normalized
+from crnnjax.charset import NAMED, Charset, CharsetError, named, normalized
 
 PRINTED = string.printable[:-6]
 
@@ -161,11 +161,9 @@ def test_charsets_of_files(tmp_path):
         named("en37")
 
 
-def test_the_charset_of_texts():
-    assert from_texts("own", ["ba", "e\u0301 A"]).characters == (" ", "A", "a", "b", "é")
-    assert from_texts("own", ["aB"], case_insensitive=True).characters == ("a", "b")
+def test_no_characters():
     with pytest.raises(CharsetError, match="charset own has 0 characters"):
-        from_texts("own", [])
+        Charset("own", ())
 
 
 def test_the_order_is_part_of_the_digest_and_the_name_is_not():

@@ -27,12 +27,6 @@ from ocrjax.runtime.layers import convolve
 NARROW = {"channels": 32, "hidden": 16}
 
 
-@pytest.fixture(scope="session")
-def crnn_golden() -> dict[str, np.ndarray]:
-    with np.load(Path(__file__).parent / "golden" / "crnn_golden.npz") as file:
-        return dict(file)
-
-
 @cache
 def golden_network(features):
     shapes = to_state_dict(init_variables(CRNN(11, features, **NARROW)), prefix="")

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import tiny_recogniser
 from processes import finish, launch, wait_for
+from trees import assert_close, assert_same, copies
 
 from crnnjax import train
 from crnnjax.charset import Charset, named
@@ -72,20 +73,6 @@ def run(steps, devices=4):
         state, new = step(state, put_batch(batches()[number], mesh_of(devices)))
         metrics.append({name: float(total / n) for name, (total, n) in new.items()})
     return state, metrics
-
-
-def copies(tree):
-    return [np.array(leaf) for leaf in jax.tree.leaves(tree)]
-
-
-def assert_same(one, other):
-    for a, b in zip(copies(one), copies(other), strict=True):
-        np.testing.assert_array_equal(a, b)
-
-
-def assert_close(one, other, **tolerance):
-    for a, b in zip(copies(one), copies(other), strict=True):
-        np.testing.assert_allclose(a, b, **tolerance)
 
 
 def test_four_devices_equal_one():

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,12 +9,6 @@ import pytest
 from golden.make_crnn_golden import ctc_case
 
 from crnnjax.losses import ctc_loss, ctc_losses, needed_steps
-
-
-@pytest.fixture(scope="module")
-def crnn_golden() -> dict[str, np.ndarray]:
-    with np.load(Path(__file__).parent / "golden" / "crnn_golden.npz") as file:
-        return dict(file)
 
 
 def test_values_and_gradient_are_torchs(crnn_golden):

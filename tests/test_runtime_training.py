@@ -14,6 +14,7 @@ import jax
 import numpy as np
 import pytest
 import runtime_toy as toy
+from trees import assert_same, copies
 
 from ocrjax.runtime.checkpoints import (
     CheckpointError,
@@ -47,18 +48,8 @@ def run(state, step, mesh, steps):
     return state, metrics
 
 
-def copies(tree):
-    return [np.array(leaf) for leaf in jax.tree.leaves(tree)]
-
-
 def logged(workdir):
     return [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
-
-
-def assert_same(one, other):
-    assert len(one) == len(other)
-    for a, b in zip(one, other, strict=True):
-        np.testing.assert_array_equal(a, b)
 
 
 def test_four_devices_equal_one(mesh, compiled):

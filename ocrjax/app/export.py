@@ -137,7 +137,7 @@ def run(arguments: argparse.Namespace) -> int:
             print("not installed" if arguments.install else "do not use it")
             return 1
     if arguments.install:
-        install({source: target for source, target in export.places.items()}, force=arguments.force)
+        install(export.places, force=arguments.force)
         print("installed:", *map(str, export.places.values()), sep="\n  ")
     print(export.usage)
     return 0
