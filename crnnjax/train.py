@@ -141,7 +141,7 @@ def start_state(
     """
 
     def load(start: Start) -> Tree:
-        variables, old = _load_start(config, start, charset)
+        variables, old = _load_start(config, start, charset, say)
         _check_network(variables, model, start)
         if old.characters == charset.characters and old.num_classes == model.num_classes:
             return variables
@@ -166,7 +166,9 @@ def start_state(
     return state, start, run
 
 
-def _load_start(config: ConfigDict, start: Start, charset: Charset) -> tuple[Tree, Charset]:
+def _load_start(
+    config: ConfigDict, start: Start, charset: Charset, say: Say
+) -> tuple[Tree, Charset]:
     """The variables of a run or of a weights file, and the charset that they were trained with."""
     _, variables, known = read_weights(start.source or "")
     classes = options_of(variables)["num_classes"]
@@ -176,6 +178,10 @@ def _load_start(config: ConfigDict, start: Start, charset: Charset) -> tuple[Tre
         old = known
     elif classes == charset.num_classes:
         old = charset
+        say(
+            f"{start.source} has no charset.json beside it: taken for {charset.name!r}, which has "
+            f"as many classes ({classes}); config.init_charset names another one"
+        )
     else:
         raise TrainError(
             f"{start.source} has {classes} classes and no charset.json beside it: name the charset "

@@ -175,7 +175,8 @@ def test_starts(tmp_path):
     weights = str(tmp_path / "net.pth")
     save_weights(weights, to_state_dict(variables))
     state, begin, run_, said = start(tmp_path / "a", init_weights=weights)
-    assert (begin.kind, run_, said) == ("weights", {"charset": named("en36").digest}, [])
+    assert (begin.kind, run_) == ("weights", {"charset": named("en36").digest})
+    assert len(said) == 1 and "net.pth has no charset.json beside it: taken for 'en36'" in said[0]
     assert_same(state.params, variables["params"])
     # Another charset: by name, by the file that a run leaves, or not known at all.
     digits = Charset("digits", tuple("0123456789"))
