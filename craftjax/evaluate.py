@@ -38,9 +38,9 @@ def read_truth(
             `dont_care` of `ocrjax.readers.icdar.read_icdar_folder`; `start` and `stop`, if given,
             are the first picture that counts and the first that does not any more. With "words":
             the same, `images` and `gt` being looked for where they are not given, and `split` and
-            `holdout` of `ocrjax.readers.words.open_words`; pictures are in the order of their
-            names. With "pages": `count` synthetic pages of `seed`, made by `preset` with the
-            changes in `page`.
+            `holdout` of `ocrjax.readers.words.open_words`. Both have pictures in the order of
+            their names, numbers in these by value, as training has. With "pages": `count` synthetic
+            pages of `seed`, made by `preset` with the changes in `page`.
         bad: takes malformed lines of label files; without it they are errors.
 
     Raises:

@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ from hypothesis import strategies as st
 from ocrjax.images import ImageError, write_image
 from ocrjax.pages import Word
 from ocrjax.readers.characters import CharacterFolder, read_characters
-from ocrjax.readers.icdar import LabelError
+from ocrjax.readers.icdar import LabelError, read_icdar_folder
 
 QUAD = np.array([(0, 0), (20, 0), (20, 9), (0, 9)])
 
@@ -110,3 +111,17 @@ def test_a_folder(tmp_path):
         folder[0]
     with pytest.raises(IndexError):
         folder[4]
+
+
+def test_photos_are_in_the_order_of_those_to_evaluate_on(tmp_path):
+    for folder in ("images", "gt"):
+        (tmp_path / folder).mkdir()
+    names = [f"img_{number}" for number in range(1, 13)]
+    for name in [*names, "img_02"]:
+        write_image(tmp_path / "images" / f"{name}.png", np.zeros((3, 4, 3), np.uint8))
+        (tmp_path / "gt" / f"gt_{name}.txt").write_text("")
+    folder = CharacterFolder(tmp_path / "images", tmp_path / "gt", None)
+    trained = [Path(folder.name(index)).stem for index in range(len(folder))]
+    pages = read_icdar_folder(tmp_path / "images", tmp_path / "gt")
+    assert trained == [Path(page.path).stem for page in pages]
+    assert trained == ["img_1", "img_02", *names[1:]]

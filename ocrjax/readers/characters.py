@@ -20,7 +20,14 @@ import numpy as np
 
 from ocrjax.images import SUFFIXES, image_size, read_bytes, read_image
 from ocrjax.pages import Character, Page, Sample, Word
-from ocrjax.readers.icdar import DONT_CARE, MAX_BYTES, MAX_COORDINATE, LabelError, read_icdar
+from ocrjax.readers.icdar import (
+    DONT_CARE,
+    MAX_BYTES,
+    MAX_COORDINATE,
+    LabelError,
+    by_number,
+    read_icdar,
+)
 
 
 def read_characters(path: str | Path, words: Sequence[Word]) -> list[Word]:
@@ -63,7 +70,8 @@ def read_characters(path: str | Path, words: Sequence[Word]) -> list[Word]:
 class CharacterFolder(Sequence[Sample]):
     """The photos of a folder with their words and characters, by index.
 
-    Pictures are ordered by name; nothing but names is read before a photo is asked for.
+    Pictures are ordered by name, as by `ocrjax.readers.icdar.read_icdar_folder`: `img_2` before
+    `img_10`. Nothing but names is read before a photo is asked for.
 
     Args:
         images: folder of the pictures; those in folders inside it are not read.
@@ -91,11 +99,12 @@ class CharacterFolder(Sequence[Sample]):
         for folder in (self.images, self.labels, self.characters):
             if folder is not None and not folder.is_dir():
                 raise LabelError(folder, 0, str(folder), "a folder")
-        self._names = sorted(
-            path.name
+        pictures = [
+            path
             for path in self.images.iterdir()
             if path.suffix.lower() in SUFFIXES and path.is_file()
-        )
+        ]
+        self._names = [path.name for path in sorted(pictures, key=by_number)]
         if not self._names:
             raise LabelError(self.images, 0, "no picture", f"pictures ({', '.join(SUFFIXES)})")
 

@@ -166,7 +166,7 @@ def read_icdar_folder(
     if missing_image not in ("error", "skip"):
         raise ValueError(f"missing_image={missing_image!r}: expected error or skip")
     pictures: dict[str, Path] = {}
-    for path in sorted(_files(images), key=_natural):
+    for path in sorted(_files(images), key=by_number):
         if path.suffix.lower() in SUFFIXES:
             if path.stem in pictures:
                 raise LabelError(
@@ -192,7 +192,7 @@ def read_icdar_folder(
             )
         found[picture] = left.pop(names[0]) if names else None
     if missing_image == "error" and left:
-        path = min(left.values(), key=_natural)
+        path = min(left.values(), key=by_number)
         raise LabelError(
             path,
             0,
@@ -260,6 +260,16 @@ def write_icdar(path: str | Path, page: Page, *, dont_care: str = DONT_CARE[0]) 
     part = path.with_name(path.name + ".part")
     part.write_bytes("".join(lines).encode("utf-8"))
     part.replace(path)
+
+
+def by_number(path: Path) -> tuple[list[str | int], str]:
+    """Sorts files by name, numbers in it by value: `img_2` before `img_10`.
+
+    Whatever takes part of a folder, to train or to test on, must sort it so: parts that do not
+    overlap in one order do in another.
+    """
+    parts = re.split(r"([0-9]+)", path.name)
+    return [int(part) if index % 2 else part for index, part in enumerate(parts)], path.name
 
 
 def _lines(path: Path) -> Iterator[tuple[int, str]]:
@@ -377,8 +387,3 @@ def _files(folder: str | Path) -> list[Path]:
     if not folder.is_dir():
         raise LabelError(folder, 0, str(folder), "a folder")
     return [path for path in folder.iterdir() if path.is_file()]
-
-
-def _natural(path: Path) -> list[str | int]:
-    parts = re.split(r"([0-9]+)", path.name)
-    return [int(part) if index % 2 else part for index, part in enumerate(parts)]
