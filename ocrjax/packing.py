@@ -59,7 +59,7 @@ class Source(Protocol):
         """The path of a picture; empty for one that is drawn."""
 
     def label_files(self, index: int) -> tuple[Path, ...]:
-        """The files that hold the labels of this picture alone."""
+        """The files that hold the labels of this picture, if also those of others."""
 
 
 class DrawnPages:
@@ -337,11 +337,15 @@ def _finish(folder: Path, split: str, job: dict[str, Any], notes: list[dict[str,
 def _digest(source: Source, start: int, stop: int) -> str:
     """Describes which pictures there are, in their order, and what their label files hold."""
     digest = hashlib.blake2b(digest_size=8)
+    known: dict[Path, bytes] = {}  # one file may hold the labels of all pictures
     if source.name(start):  # those that are drawn have no names
         for index in range(start, stop):
             digest.update(Path(source.name(index)).name.encode("utf-8", "surrogatepass") + b"\n")
             for path in source.label_files(index):
-                digest.update(hashlib.blake2b(path.read_bytes()).digest())
+                if path not in known:
+                    with path.open("rb") as file:
+                        known[path] = hashlib.file_digest(file, "blake2b").digest()
+                digest.update(known[path])
     return digest.hexdigest()
 
 

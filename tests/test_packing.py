@@ -253,6 +253,19 @@ def test_labels_that_were_mended_are_not_taken_for_packed(tmp_path, photos):
     pack(opened, tmp_path / "out", name="p", root=folder)
 
 
+def test_a_gt_mat_that_was_mended_is_not_taken_for_packed(tmp_path, synthtext):
+    options = SourceOptions("synthtext", path=str(synthtext))
+
+    def packed():
+        return pack_source(options, tmp_path / "out", name="s", cache=tmp_path / "cache")
+
+    assert packed() == packed()
+    pages = [Page(70, 90, (word("ab", 9, 9),), f"{k % 2}/ü {k}.jpg") for k in range(14)]
+    write_gt_mat(synthtext / "gt.mat", pages)
+    with pytest.raises(PackingError, match=r"something else here: content was \w+, is \w+"):
+        packed()
+
+
 @pytest.mark.slow
 def test_a_process_killed_for_good_goes_on(tmp_path, synthtext):
     """SIGKILL with workers at it: none stays, and the same command finishes the set."""

@@ -124,8 +124,8 @@ class IndexedSynthText(Sequence[Sample]):
         return Sample(image, self.page(index, height=image.shape[0], width=image.shape[1]))
 
     def label_files(self, index: int) -> tuple[Path, ...]:
-        """Returns nothing: all labels are in `gt.mat`."""
-        return ()
+        """Returns `gt.mat`, which holds the labels of all pictures."""
+        return (self.folder / "gt.mat",)
 
     def encoded(self, index: int) -> tuple[bytes, Page]:
         """Returns the bytes of the picture file of an index, not decoded, and its page.
