@@ -88,6 +88,8 @@ def get_config() -> ConfigDict:
     config.eval.every = 150  # updates
     config.eval.patience = 0  # evaluations without a better hmean until it stops; 0: never
     config.eval.protocol = "iou"  # one of ocrjax.matching.PROTOCOLS
+    # Each time at the best of config.sweep's text_threshold and low_text, which training moves.
+    config.eval.sweep = True
     config.eval.pages = pictures(root, start=270, stop=300)
     config.calibration = pictures(root, start=0, stop=300)  # for benchmarks/before_after.py
     config.test = pictures(root, start=300)

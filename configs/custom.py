@@ -162,6 +162,9 @@ def get_config() -> ConfigDict:
     config.eval.patience = 0
     # "iou": EasyOCR's and ICDAR 2015's; others are in ocrjax.matching.PROTOCOLS.
     config.eval.protocol = "iou"
+    # True: each time at the best text_threshold and low_text of config.sweep. Training moves how
+    # high scores are, so that at fixed thresholds better weights may look worse.
+    config.eval.sweep = False
     # The tenth that is not trained on.
     config.eval.pages = photos(root, shared, split="validation")
     # DIR/test/images and DIR/test/gt if you have them, else the same tenth again: its scores are

@@ -113,6 +113,7 @@ def get_config(mixed_with: str = "") -> ConfigDict:
     config.eval.every = 1000  # updates
     config.eval.patience = 0  # evaluations without a better hmean until it stops; 0: never
     config.eval.protocol = "iou"  # one of ocrjax.matching.PROTOCOLS
+    config.eval.sweep = False  # True: on the way at the best text_threshold and low_text of sweep
     config.eval.keep_scores = True  # score maps in workdir/scores: resumes, 6 MB a picture here
     config.eval.pages = photos(root, holdout, dont_care, split="validation")
     config.test = photos(root, holdout, dont_care, split="test")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,11 @@ from ocrjax.torch_io import save_weights
 
 
 def write_results(
-    config: ConfigDict, workdir: str | Path, say: Callable[[str], object] = print
+    config: ConfigDict,
+    workdir: str | Path,
+    say: Callable[[str], object] = print,
+    *,
+    thresholds: Mapping[str, float] | None = None,
 ) -> dict[str, float]:
     """Writes a run's results, and says what they are and what to do with them.
 
@@ -35,6 +39,8 @@ def write_results(
         config: of the run.
         workdir: of the run, with `checkpoints/` and `metrics.jsonl`.
         say: takes lines for people.
+        thresholds: of `config.detector` that the best weights were chosen at, where they are not
+            those of the config.
 
     Returns:
         `precision`, `recall` and `hmean` on the pages of `config.test`.
@@ -43,7 +49,7 @@ def write_results(
     variables = load_variables(workdir)
     weights = workdir / "weights.pth"
     save_weights(weights, to_state_dict(variables))
-    options = DetectorOptions(**config.detector)
+    options = DetectorOptions(**{**config.detector, **(thresholds or {})})
     detector = Detector(variables, options=options)
     truth = read_truth(config.test)
     point = evaluate_detector(detector, truth, options=options, protocol=config.eval.protocol)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import ExitStack, closing
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,13 +26,14 @@ from craftjax import losses
 from craftjax.audit import audit_sources
 from craftjax.convert import from_state_dict, is_vgg16_bn, with_vgg16_bn
 from craftjax.detector import Detector
-from craftjax.evaluate import evaluate_detector, read_truth
+from craftjax.evaluate import read_truth, sweep
 from craftjax.input_pipeline import Batch, BatchSource, make_batches
 from craftjax.models import CRAFT, count_parameters, init_variables, width_of
 from craftjax.options import DetectorOptions
 from craftjax.report import describe_truth, draw_pages, write_results
 from craftjax.supervision import SupervisionOptions, WeakSupervision
 from ocrjax.ahead import iterate
+from ocrjax.mixing import fill
 from ocrjax.pages import Page, Sample
 from ocrjax.runtime import training
 from ocrjax.runtime.cache import enable_compile_cache
@@ -59,14 +61,42 @@ class TrainError(ValueError):
     """A config that cannot be trained; the message names the field."""
 
 
+@dataclass(frozen=True, slots=True)
+class LossOptions:
+    """The section `config.loss`: which of `craftjax.losses`, and its options."""
+
+    version: int
+    neg_rto: float
+    n_min_neg: int
+    count_masked: bool = True
+
+
 def make_loss(section: Mapping[str, Any]) -> Loss:
-    """The loss of `config.loss`: `version` 2 or 3, and the options of `craftjax.losses`."""
-    options = dict(section)
+    """The loss of `config.loss`: `version` 2 or 3, and the options of `craftjax.losses`.
+
+    Raises:
+        TrainError: another version.
+        SourceError: a field that is missing or not known.
+    """
+    options = asdict(fill(LossOptions, dict(section), "config.loss"))
     version = options.pop("version")
     known = {2: losses.loss_v2, 3: losses.loss_v3}
     if version not in known:
         raise TrainError(f"config.loss.version is {version!r}, expected 2 or 3")
     return partial(known[version], **options)
+
+
+def make_model(section: Mapping[str, Any]) -> CRAFT:
+    """The network of `config.model`; `freeze_norm` and `norm_per_device` are the step's to heed.
+
+    Raises:
+        TrainError: a field that is not known.
+    """
+    known = ("width", "dtype", "remat", "freeze_norm", "norm_per_device")
+    for name in section:
+        if name not in known:
+            raise TrainError(f"config.model.{name} is not known, expected {', '.join(known)}")
+    return CRAFT(section["width"], jnp.dtype(section["dtype"]), section["remat"])
 
 
 def make_train_step(
@@ -243,10 +273,12 @@ def train_and_evaluate(config: ConfigDict, workdir: str | Path) -> dict[str, flo
     workdir, say = Path(workdir), partial(print, flush=True) if is_main() else lambda *_: None
     mesh = make_mesh()
     rows = host_rows(config.batch_size, mesh)
-    model = CRAFT(config.model.width, jnp.dtype(config.model.dtype), config.model.remat)
+    model = make_model(config.model)
+    detection = fill(DetectorOptions, dict(config.detector), "config.detector")
     options = OptimizerOptions.from_config(config.optimizer)
     optimizer, schedule = make_optimizer(options, steps=config.steps)
     truth = read_truth(config.eval.pages) if is_main() else []
+    grid = _grid(config)
     stopper = EarlyStopping(config.eval.patience)
     with (
         RunCheckpoints(workdir / "checkpoints", keep=config.checkpoint.keep) as checkpoints,
@@ -287,14 +319,17 @@ def train_and_evaluate(config: ConfigDict, workdir: str | Path) -> dict[str, flo
         stack.callback(writer.close)
         if weak is not None:
             weak.log = writer.write
-        detector = Detector(
-            jax.device_get(state.eval_variables), options=DetectorOptions(**config.detector)
-        )
+        detector = Detector(jax.device_get(state.eval_variables), options=detection)
 
         def evaluate(step: int, state: TrainState) -> dict[str, float]:
-            scores = evaluate_state(state, detector, truth, protocol=config.eval.protocol)
+            scores = evaluate_state(
+                state, detector, truth, protocol=config.eval.protocol, grid=grid
+            )
+            best = max(scores["hmean"], stopper.best or 0)
+            if scores["hmean"] >= best:  # of equal ones the last is kept
+                run["thresholds"] = {name: scores[name] for name in grid}
             if weak is not None:
-                weak.evaluated(step, scores["hmean"], best=max(scores["hmean"], stopper.best or 0))
+                weak.evaluated(step, scores["hmean"], best=best)
             if config.tensorboard and is_main():
                 current = detector.with_variables(jax.device_get(state.eval_variables))
                 pictures = draw_pages(current, truth[: config.overlays])
@@ -323,7 +358,8 @@ def train_and_evaluate(config: ConfigDict, workdir: str | Path) -> dict[str, flo
         if ended is None:
             return None
         say(source.log.summary())
-    results = write_results(config, workdir, say) if is_main() else {}
+    thresholds = run.get("thresholds", {})
+    results = write_results(config, workdir, say, thresholds=thresholds) if is_main() else {}
     if jax.process_count() > 1:  # a host that left early would end the run of the others
         multihost_utils.sync_global_devices("craftjax results")
     return results
@@ -359,6 +395,15 @@ def _supervision(
     )
 
 
+def _grid(config: ConfigDict) -> dict[str, Sequence[float]]:
+    """The thresholds that each evaluation tries; none where it takes those of the config."""
+    if not config.eval.get("sweep", False):
+        return {}
+    if "sweep" not in config:
+        raise TrainError("config.eval.sweep is True, but config.sweep has no thresholds to try")
+    return {name: tuple(config.sweep[name]) for name in ("text_threshold", "low_text")}
+
+
 def _batches(
     config: ConfigDict, source: BatchSource, first: int, weak: WeakSupervision | None
 ) -> Generator[Batch, None, None]:
@@ -374,24 +419,40 @@ def evaluate_state(
     truth: Sequence[Page | Sample],
     *,
     protocol: str = "iou",
+    grid: Mapping[str, Sequence[float]] | None = None,
 ) -> dict[str, float]:
     """Scores the moving average (or, without one, the network) on labelled pages.
+
+    Training moves the height of the scores' peaks, so that at fixed thresholds a better network may
+    look worse than the one that it began as.
 
     Args:
         state: of the run.
         detector: of the same network, whose programs and thresholds are used.
         truth: the pages.
         protocol: one of `ocrjax.matching.PROTOCOLS`.
+        grid: values of `text_threshold` and `low_text` to try in every combination, in place of the
+            detector's. The network sees each page once all the same.
 
     Returns:
-        `precision`, `recall` and `hmean`: on several hosts computed by one and the same on all.
+        `precision`, `recall` and `hmean`, with a grid the best ones and the thresholds that gave
+        them: on several hosts computed by one and the same on all.
     """
-    scores = np.zeros(3)
+    options, grid = detector.options, grid or {}
+    names = ("precision", "recall", "hmean", *grid)
+    scores = np.zeros(len(names))
     if is_main():
-        current = detector.with_variables(jax.device_get(state.eval_variables))
-        point = evaluate_detector(current, truth, options=detector.options, protocol=protocol)
-        found = point.evaluation
-        scores = np.array([found.precision, found.recall, found.hmean])
+        point, *_ = sweep(
+            detector.with_variables(jax.device_get(state.eval_variables)),
+            truth,
+            options=options,
+            text_thresholds=grid.get("text_threshold", (options.text_threshold,)),
+            link_thresholds=(options.link_threshold,),
+            low_texts=grid.get("low_text", (options.low_text,)),
+            protocol=protocol,
+        )
+        found = point.to_dict()
+        scores = np.array([found[name] for name in names])
     if jax.process_count() > 1:
         scores = np.asarray(multihost_utils.broadcast_one_to_all(scores))
-    return dict(zip(("precision", "recall", "hmean"), scores.tolist(), strict=True))
+    return dict(zip(names, scores.tolist(), strict=True))

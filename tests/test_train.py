@@ -6,32 +6,39 @@ import json
 import shutil
 import signal
 import socket
+from dataclasses import replace
 from functools import cache, partial
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 import tiny_detector
+from ml_collections import ConfigDict
 from processes import finish, launch, wait_for
 from trees import assert_close, assert_same, copies
 
 from craftjax import train
 from craftjax.convert import ConversionError, from_state_dict, to_state_dict, with_vgg16_bn
-from craftjax.detector import Detector
+from craftjax.detector import Detector, Scores, find_words
 from craftjax.evaluate import evaluate_detector, read_truth
 from craftjax.input_pipeline import make_batches
 from craftjax.models import CRAFT, init_variables
-from craftjax.options import load_operating_point, operating_point_path
+from craftjax.options import DetectorOptions, load_operating_point, operating_point_path
+from craftjax.resize import fit_page
 from craftjax.train import (
     TrainError,
     freezes_norm,
     make_loss,
+    make_model,
     make_train_step,
     start_state,
     train_and_evaluate,
 )
 from ocrjax.images import read_image
+from ocrjax.mixing import SourceError
+from ocrjax.pages import Page, Sample
 from ocrjax.runtime.checkpoints import RunCheckpoints, load_variables
 from ocrjax.runtime.mesh import make_mesh, put_batch
 from ocrjax.runtime.metrics import NonFiniteError
@@ -174,6 +181,22 @@ def test_rematerialisation_keeps_less():
         assert kept(CRAFT(0.125, dtype, remat=True)) < plain / 3
 
 
+def test_fields_that_are_not_known(tmp_path):
+    loss = {"version": 3, "neg_rto": 1.0, "n_min_neg": 5}
+    with pytest.raises(SourceError, match=r"config\.loss\.neg_ratio .* did you mean neg_rto"):
+        make_loss({**loss, "neg_ratio": 1.0})
+    with pytest.raises(SourceError, match=r"config\.loss: .*'n_min_neg'"):
+        make_loss({"version": 3, "neg_rto": 1.0})
+    config = tiny_detector.get_config()
+    config.model.freeze_bn = True
+    with pytest.raises(TrainError, match=r"model\.freeze_bn is not known, expected .*freeze_norm"):
+        make_model(config.model)
+    del config.model.freeze_bn
+    config.detector.text_treshold = 0.5
+    with pytest.raises(SourceError, match=r"detector\.text_treshold .* did you mean text_thresh"):
+        train_and_evaluate(config, tmp_path)
+
+
 def test_when_norm_is_frozen():
     config = tiny_detector.get_config()
     assert freezes_norm(config, fine_tuning=True, devices=4)
@@ -303,6 +326,52 @@ def test_a_run_without_progress_ends_early(tmp_path, capsys):
     assert "config.ema was 0.9 before, now 0.8" in again
     assert "step 4" not in again
     assert "step 3/1000" in out
+
+
+def test_an_evaluation_may_try_thresholds():
+    """Scores that are lower than the config's thresholds, and a network run once for all."""
+    maps = np.zeros((16, 32, 2), np.float32)
+    maps[4:8, 4:20, 0] = 0.5
+    scores = Scores(maps, fit_page(32, 64, canvas_size=64, mag_ratio=1.0), 32, 64)
+    runs = []
+
+    class Faint:
+        options = DetectorOptions(text_threshold=0.7, low_text=0.4)
+
+        def with_variables(self, variables):
+            return self
+
+        def score(self, images, *, options):
+            runs.append(len(images))
+            yield 0, scores
+
+    (box,) = find_words(scores, DetectorOptions(text_threshold=0.4))
+    truth = [Sample(np.zeros((32, 64, 3), np.uint8), Page(32, 64, (replace(box, text="a"),)))]
+    state = SimpleNamespace(eval_variables={})
+    fixed = train.evaluate_state(state, Faint(), truth)
+    assert fixed == {"precision": 0, "recall": 0, "hmean": 0}
+    grid = {"text_threshold": (0.9, 0.45), "low_text": (0.6, 0.4)}
+    tried = train.evaluate_state(state, Faint(), truth, grid=grid)
+    best = {"text_threshold": 0.45, "low_text": 0.4}
+    assert tried == {"precision": 1, "recall": 1, "hmean": 1, **best}
+    assert runs == [1, 1]
+
+
+def test_the_thresholds_of_the_best_evaluation_stay_with_the_weights(tmp_path):
+    config = tiny_detector.get_config()
+    config.steps = 1
+    config.detector.text_threshold = 1.0  # nothing is found
+    config.sweep = ConfigDict({"text_threshold": (0.05, 0.1), "low_text": (0.02, 0.05)})
+    config.eval.sweep = True
+    train_and_evaluate(config, tmp_path)
+    rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    chosen = {name: rows[-1][f"eval/{name}"] for name in config.sweep}
+    assert chosen["text_threshold"] in (0.05, 0.1)
+    point = load_operating_point(operating_point_path(tmp_path / "weights.pth"))
+    assert {name: getattr(point, name) for name in chosen} == chosen
+    del config.sweep
+    with pytest.raises(TrainError, match=r"config\.sweep has no thresholds to try"):
+        train_and_evaluate(config, tmp_path)
 
 
 def test_stopped_and_killed_runs_equal_an_uninterrupted_one(tmp_path):
