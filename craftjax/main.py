@@ -147,6 +147,7 @@ def _evaluate(config: ConfigDict, workdir: Path, *, sweeping: bool) -> None:
     from craftjax.detector import Detector
     from craftjax.options import DetectorOptions, operating_point_path, save_operating_point
     from craftjax.report import describe_truth
+    from ocrjax.mixing import fill
     from ocrjax.readers.icdar import LabelError
 
     if sweeping and "sweep" not in config:
@@ -163,7 +164,7 @@ def _evaluate(config: ConfigDict, workdir: Path, *, sweeping: bool) -> None:
         print(f"left out {len(bad)} malformed lines:", *bad, sep="\n  ", file=sys.stderr)
     trained = (workdir / "checkpoints").is_dir()
     weights = _WEIGHTS.value or (not trained and config.get("weights")) or workdir
-    options = DetectorOptions(**config.detector)
+    options = fill(DetectorOptions, dict(config.detector), "config.detector")
     detector = Detector.from_weights(weights, options=options)
     workdir.mkdir(parents=True, exist_ok=True)
     cache = None
