@@ -13,9 +13,11 @@ from __future__ import annotations
 import contextlib
 import itertools
 import operator
+import signal
 from collections import deque
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from multiprocessing import resource_tracker
 from typing import Any, Protocol, TypeVar
 
 import cv2
@@ -23,6 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ocrjax.mixing import SourceError
+from ocrjax.workers import end_with_parent
 
 Batch = dict[str, NDArray[Any]]
 STEPS = 1 << 31
@@ -135,12 +138,28 @@ def _by_workers(
     data = grain.MapDataset.source(_Steps(source, steps)).to_iter_dataset(reading)
     batches = iter(data.mp_prefetch(options, worker_init_fn=_start_worker))
     try:
-        for built in batches:
+        for built in itertools.chain(_first(batches), batches):
             # Arrays in shared memory are reported as leaked where the program still has some when
             # it ends.
             yield built._replace(batch={k: np.array(array) for k, array in built.batch.items()})
     finally:
         batches.close()  # otherwise workers leave messages and shared memory behind
+
+
+def _first(batches: Iterator[BuiltT]) -> Iterator[BuiltT]:
+    """Yields the first batch, for which the workers are started.
+
+    Ctrl-C and Slurm's SIGTERM go to all processes of a group, but are this one's to answer: the
+    step that it is at needs its batch. Workers inherit what is blocked, so that not even their
+    imports can be hit.
+    """
+    resource_tracker.ensure_running()  # a worker that had to start it would unblock them
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
+    try:
+        found = list(itertools.islice(batches, 1))
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    yield from found
 
 
 class _Steps:
@@ -157,4 +176,5 @@ class _Steps:
 
 
 def _start_worker(index: int, count: int) -> None:
+    end_with_parent()
     cv2.setNumThreads(0)

@@ -15,10 +15,8 @@ from __future__ import annotations
 import hashlib
 import json
 import multiprocessing
-import os
 import shutil
 import signal
-import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -36,6 +34,7 @@ from ocrjax.readers.icdar import LabelError
 from ocrjax.readers.packed import FORM, describe_fault, encode_packed, shard_name
 from ocrjax.synth.pages import PageSource
 from ocrjax.synth.write import encode_image, write_bytes
+from ocrjax.workers import end_with_parent
 
 VERSION = "1.0.0"
 """Of packed sets, as TensorFlow Datasets counts them."""
@@ -274,14 +273,7 @@ _source: list[Source] = []  # of a worker
 def _start(open_source: Callable[[], Source]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent is interrupted, and ends us
     cv2.setNumThreads(0)
-    parent = multiprocessing.parent_process()
-
-    def end_with_parent() -> None:
-        if parent is not None:
-            parent.join()
-            os._exit(1)
-
-    threading.Thread(target=end_with_parent, daemon=True).start()
+    end_with_parent()
     _source[:] = [open_source()]
 
 
