@@ -18,13 +18,12 @@ from crnnjax.input_pipeline import InputOptions
 from crnnjax.labels import KINDS, open_crops
 from crnnjax.metrics import SCORES
 from crnnjax.recogniser import Recogniser, RecogniserOptions
-from crnnjax.synthetic import text_config
+from crnnjax.synthetic import bounded, word_renderer, writable
 from ocrjax.drawing import draw_curves
 from ocrjax.images import write_image
 from ocrjax.mixing import SourceError, fill
 from ocrjax.readers.crops import Crop
 from ocrjax.runtime.checkpoints import load_variables
-from ocrjax.synth.words import WordConfig, WordRenderer
 from ocrjax.torch_io import save_weights
 
 Sets = dict[str, Sequence[Crop]]
@@ -112,12 +111,13 @@ class _Part(Sequence[Crop]):
 
 
 def _made_words(values: Mapping[str, Any], options: InputOptions) -> list[Crop]:
-    text = text_config(values.get("text", {}), options.rules)
-    words = {"height": options.height, **values.get("words", {}), "text": text}
-    renderer = WordRenderer(WordConfig(**words), seed=values.get("seed", 0))
+    """Words as training draws them: those that the charset can write within the width."""
+    rules, seed = options.rules, values.get("seed", 0)
+    renderer = word_renderer(rules, text=values.get("text", {}), words=values.get("words", {}))
     crops = []
     for index in range(values["count"]):
-        word = renderer[index]
+        accept = bounded(lambda text, font: writable(text, rules, rules.width) is not None)
+        word = renderer.draw(np.random.default_rng([seed, index]), accept=accept)
         data = cv2.imencode(".png", cv2.cvtColor(word.image, cv2.COLOR_RGB2BGR))[1].tobytes()
         crops.append(Crop(f"synthetic word {index}", word.text, data))
     return crops

@@ -73,30 +73,19 @@ class WordSet:
         self, rules: Rules, *, seed: int, text: Mapping[str, Any], words: Mapping[str, Any]
     ) -> None:
         self.rules = rules
-        widest = 1024 if rules.fixed else max(rules.height, rules.width * 5 // 4)
-        try:
-            values = {"height": rules.height, "max_width": widest, **words}
-            config = WordConfig(**{**values, "text": text_config(text, rules)})
-            self.renderer = WordRenderer(config)
-        except (TextError, ValueError, TypeError) as error:
-            raise SourceError(str(error)) from error
-        if self.renderer.config.height != rules.height:
-            raise SourceError(
-                f"words.height is {self.renderer.config.height}, expected {rules.height}, the "
-                "network's height: leave it out"
-            )
+        self.renderer = word_renderer(rules, text=text, words=words)
         rng = np.random.default_rng([seed, _LENGTHS])
         lengths: list[float] = []
 
         def note(text: str, font: Font) -> bool:
-            fine = _writable(text, rules, rules.width) is not None
+            fine = writable(text, rules, rules.width) is not None
             if fine:
                 lengths.append(text_length(text, font))
             return fine
 
         drawn = []
         for _ in range(_DRAWN):
-            crop = self.renderer.draw(rng, accept=_bounded(note))
+            crop = self.renderer.draw(rng, accept=bounded(note))
             drawn.append((lengths[-1], crop.image.shape[1]))
         while len(lengths) < _SAMPLED:  # these are not drawn
             self._pick(rng, note)
@@ -126,10 +115,10 @@ class WordSet:
             tries += 1
             if tries <= _TRIES and not low <= text_length(text, font) < high:
                 return False
-            classes = _writable(text, self.rules, room)
+            classes = writable(text, self.rules, room)
             return classes is not None
 
-        crop = self.renderer.draw(rng, accept=_bounded(accept))
+        crop = self.renderer.draw(rng, accept=bounded(accept))
         assert classes is not None
         return Made(as_grey(crop.image), classes)
 
@@ -173,7 +162,7 @@ class PageSet:
         self.rules = rules
         self.seed = seed
         try:
-            config = preset(kind, **{**page, "text": text_config(text, rules)})
+            config = preset(kind, **{**page, "text": _text_config(text, rules)})
             self.source = CropSource(
                 config,
                 self.seed,
@@ -224,7 +213,7 @@ class PageSet:
         """The texts of a page that fit, with their classes, and their widths."""
         choices, widths = [], []
         for one in self.source.texts(page):
-            classes = _writable(one.text, self.rules, room)
+            classes = writable(one.text, self.rules, room)
             if classes is not None:
                 choices.append(_Choice(one, classes))
                 widths.append(one.width)
@@ -236,15 +225,45 @@ class _Choice(NamedTuple):
     classes: NDArray[np.int32]
 
 
-def text_config(values: Mapping[str, Any], rules: Rules) -> TextConfig:
+def word_renderer(
+    rules: Rules, *, text: Mapping[str, Any], words: Mapping[str, Any]
+) -> WordRenderer:
+    """Draws words of the network's height, no wider than it takes them.
+
+    Args:
+        rules: charset, height, lengths.
+        text: fields of `TextConfig`; charset and greatest length are those of the rules where not
+            given.
+        words: fields of `WordConfig`.
+
+    Raises:
+        SourceError: settings that cannot be.
+    """
+    widest = 1024 if rules.fixed else max(rules.height, rules.width * 5 // 4)
+    try:
+        values = {"height": rules.height, "max_width": widest, **words}
+        config = WordConfig(**{**values, "text": _text_config(text, rules)})
+    except (TextError, ValueError, TypeError) as error:
+        raise SourceError(str(error)) from error
+    if config.height != rules.height:
+        raise SourceError(
+            f"words.height is {config.height}, expected {rules.height}, the network's height: "
+            "leave it out"
+        )
+    return WordRenderer(config)
+
+
+def _text_config(values: Mapping[str, Any], rules: Rules) -> TextConfig:
     """Fields of `TextConfig`; charset and greatest length are the rules' where not given."""
-    given = {"max_length": rules.max_length, **values}
+    # Weights are asked for with each word: those of a plain mapping are fast.
+    plain = {name: dict(v.items()) if hasattr(v, "items") else v for name, v in values.items()}
+    given = {"max_length": rules.max_length, **plain}
     if given.get("charset") is None:
         given["charset"] = writable_characters(rules.charset)
     return TextConfig(**given)
 
 
-def _writable(text: str, rules: Rules, room: int) -> NDArray[np.int32] | None:
+def writable(text: str, rules: Rules, room: int) -> NDArray[np.int32] | None:
     """Classes of a text that charset and width allow, else None."""
     points = np.frombuffer(text.encode("utf-32-le"), np.uint32)
     classes = rules.charset.classes_of(points)
@@ -253,11 +272,11 @@ def _writable(text: str, rules: Rules, room: int) -> NDArray[np.int32] | None:
     return classes if steps_of(classes) <= time_steps(room, features=rules.features) else None
 
 
-def _bounded(accept: Callable[[str, Font], bool]) -> Callable[[str, Font], bool]:
+def bounded(accept: Callable[[str, Font], bool]) -> Callable[[str, Font], bool]:
     """Ends the search for a text where there is none."""
     tries = 0
 
-    def bounded(text: str, font: Font) -> bool:
+    def few(text: str, font: Font) -> bool:
         nonlocal tries
         tries += 1
         if tries > _MOST_TRIES:
@@ -267,4 +286,4 @@ def _bounded(accept: Callable[[str, Font], bool]) -> Callable[[str, Font], bool]
             )
         return accept(text, font)
 
-    return bounded
+    return few

@@ -242,6 +242,12 @@ def test_sets_to_measure_on(tmp_path):
     made = sets["made"]
     assert made[0].image().shape[0] == 32
     assert set(made[0].text + made[1].text) <= set("aeinst")
+    # As in training, nothing that the charset cannot write: no blanks between words.
+    many = {
+        "many": {"kind": "words", "count": 40, "text": {"sources": {"lines": 1.0, "words": 1.0}}}
+    }
+    for crop in open_sets(many, field="config.test", options=options)["many"]:
+        assert not options.rules.charset.missing(crop.text)
     for bad, message in (
         ({"kind": "words"}, r"config\.test\.x\.count is missing"),
         ({"kind": "tsv"}, r"config\.test\.x\.path is missing"),
@@ -369,9 +375,14 @@ def test_stopped_and_killed_runs_equal_an_uninterrupted_one(tmp_path):
     assert len(read_image(broken / "curves.png"))
     assert len(read_image(broken / "synthetic_worst.png"))
 
-    code, out, err = finish(begin(broken, "--mode=evaluate", "--config.test.synthetic.count=2"))
+    weights = str(straight / "weights.pth")
+    given = (f"--weights={weights}", "--config.test.synthetic.count=2")
+    code, out, err = finish(begin(broken, "--mode=evaluate", *given))
     assert code == 0, err
-    assert json.loads((broken / "recognition.json").read_text())["all"]["count"] == 2
+    assert json.loads((broken / "recognition.json").read_text()) == result
+    (other,) = broken.glob("evaluate-*/recognition.json")
+    found = json.loads(other.read_text())
+    assert (found["weights"], found["all"]["count"]) == (weights, 2)
 
 
 def test_what_cannot_be_is_said(tmp_path):

@@ -55,11 +55,13 @@ class WordConfig:
         side_margin: at the left and right, as a share of the crop's height.
         contrast: difference in luminance between ink and ground, as a share of the full range.
         spacing: letter spacing in ems.
+        stretch: width of the letters, as a factor: street signs have narrow ones.
         rotation: in degrees; less for words that would lose too much height.
         shear: horizontal shift per height.
         perspective: most that a corner moves, as a share of the ink's height.
         arc: bend of the line, in degrees.
         p_spacing: probability of other than the font's own spacing.
+        p_stretch: probability of other than the font's own width.
         p_rotation: probability of a rotation.
         p_shear: probability of a shear.
         p_perspective: probability of a perspective.
@@ -89,11 +91,13 @@ class WordConfig:
     side_margin: tuple[float, float] = (0.02, 0.3)
     contrast: tuple[float, float] = (0.18, 0.9)
     spacing: tuple[float, float] = (-0.04, 0.15)
+    stretch: tuple[float, float] = (0.65, 1.05)
     rotation: tuple[float, float] = (-6.0, 6.0)
     shear: tuple[float, float] = (-0.35, 0.35)
     perspective: float = 0.15
     arc: tuple[float, float] = (-40.0, 60.0)
     p_spacing: float = 0.3
+    p_stretch: float = 0.5
     p_rotation: float = 0.35
     p_shear: float = 0.25
     p_perspective: float = 0.35
@@ -126,6 +130,7 @@ class WordConfig:
             "ink_height": (0.1, 1.0),
             "side_margin": (0.0, 4.0),
             "contrast": (0.0, 1.0),
+            "stretch": (0.2, 5.0),
             "rotation": (-45.0, 45.0),
             "shear": (-1.0, 1.0),
             "arc": (-90.0, 90.0),
@@ -276,6 +281,10 @@ def _placement(
     corners = np.array([(-1.0, -1.0), (1.0, -1.0), (1.0, 1.0), (-1.0, 1.0)]) * half
     source = (corners + np.array([middle_x, middle_y])).astype(np.float32)
     chance = rng.random
+    if chance() < config.p_stretch:
+        factor = _between(rng, config.stretch)
+        corners[:, 0] *= factor
+        wide *= factor
     if chance() < config.p_shear:
         corners[:, 0] += _between(rng, config.shear) * corners[:, 1]
     if chance() < config.p_rotation:
