@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 
 from craftjax.convert import to_state_dict
 from craftjax.detector import Detector
-from craftjax.evaluate import evaluate_detector, format_points, read_truth
+from craftjax.evaluate import evaluate_detector, format_points
 from craftjax.options import DetectorOptions, operating_point_path, save_operating_point
 from ocrjax.drawing import MISSED, draw_curves, draw_page, draw_scores
 from ocrjax.images import read_image, write_image
@@ -24,6 +24,7 @@ from ocrjax.torch_io import save_weights
 def write_results(
     config: ConfigDict,
     workdir: str | Path,
+    truth: Sequence[Page | Sample],
     say: Callable[[str], object] = print,
     *,
     thresholds: Mapping[str, float] | None = None,
@@ -38,6 +39,7 @@ def write_results(
     Args:
         config: of the run.
         workdir: of the run, with `checkpoints/` and `metrics.jsonl`.
+        truth: the pages of `config.test`.
         say: takes lines for people.
         thresholds: of `config.detector` that the best weights were chosen at, where they are not
             those of the config.
@@ -51,7 +53,6 @@ def write_results(
     save_weights(weights, to_state_dict(variables))
     options = DetectorOptions(**{**config.detector, **(thresholds or {})})
     detector = Detector(variables, options=options)
-    truth = read_truth(config.test)
     point = evaluate_detector(detector, truth, options=options, protocol=config.eval.protocol)
     save_operating_point(operating_point_path(weights), options, measured=point.to_dict())
     _write_json(workdir / "result.json", {**point.to_dict(), "pages": describe_truth(truth)})

@@ -277,7 +277,7 @@ def train_and_evaluate(config: ConfigDict, workdir: str | Path) -> dict[str, flo
     detection = fill(DetectorOptions, dict(config.detector), "config.detector")
     options = OptimizerOptions.from_config(config.optimizer)
     optimizer, schedule = make_optimizer(options, steps=config.steps)
-    truth = read_truth(config.eval.pages) if is_main() else []
+    truth, test = _truth(config) if is_main() else ([], [])
     grid = _grid(config)
     stopper = EarlyStopping(config.eval.patience)
     with (
@@ -359,7 +359,9 @@ def train_and_evaluate(config: ConfigDict, workdir: str | Path) -> dict[str, flo
             return None
         say(source.log.summary())
     thresholds = run.get("thresholds", {})
-    results = write_results(config, workdir, say, thresholds=thresholds) if is_main() else {}
+    results: dict[str, float] = {}
+    if is_main():
+        results = write_results(config, workdir, test, say, thresholds=thresholds)
     if jax.process_count() > 1:  # a host that left early would end the run of the others
         multihost_utils.sync_global_devices("craftjax results")
     return results
@@ -393,6 +395,19 @@ def _supervision(
         checkpoints=checkpoints,
         say=say,
     )
+
+
+def _truth(config: ConfigDict) -> list[Sequence[Page | Sample]]:
+    """The pages of `config.eval.pages` and of `config.test`.
+
+    Those of the test are read now, too: their faults should not show after the last step only.
+    """
+    found = []
+    for field, section in (("config.eval.pages", config.eval.pages), ("config.test", config.test)):
+        found.append(read_truth(section))
+        if not found[-1]:
+            raise TrainError(f"{field} has no labelled pictures: {dict(section)}")
+    return found
 
 
 def _grid(config: ConfigDict) -> dict[str, Sequence[float]]:

@@ -36,9 +36,10 @@ from craftjax.train import (
     start_state,
     train_and_evaluate,
 )
-from ocrjax.images import read_image
+from ocrjax.images import read_image, write_image
 from ocrjax.mixing import SourceError
 from ocrjax.pages import Page, Sample
+from ocrjax.readers.icdar import LabelError
 from ocrjax.runtime.checkpoints import RunCheckpoints, load_variables
 from ocrjax.runtime.mesh import make_mesh, put_batch
 from ocrjax.runtime.metrics import NonFiniteError
@@ -326,6 +327,23 @@ def test_a_run_without_progress_ends_early(tmp_path, capsys):
     assert "config.ema was 0.9 before, now 0.8" in again
     assert "step 4" not in again
     assert "step 3/1000" in out
+
+
+def test_the_test_pages_are_read_before_the_first_step(tmp_path):
+    config = tiny_detector.get_config()
+    (tmp_path / "gt").mkdir()
+    (tmp_path / "images").mkdir()
+    write_image(tmp_path / "images" / "a.png", np.zeros((8, 8, 3), np.uint8))
+    (tmp_path / "gt" / "a.txt").write_text("1,2,3")
+    labels = {"root": str(tmp_path), "images": "images", "gt": "gt", "layout": "auto"}
+    config.test = ConfigDict({"kind": "icdar", **labels, "dont_care": ()})
+    with pytest.raises(LabelError, match=r"a\.txt:1"):
+        train_and_evaluate(config, tmp_path / "run")
+    config.test.start = 1
+    (tmp_path / "gt" / "a.txt").write_text("")
+    with pytest.raises(TrainError, match=r"config\.test has no labelled pictures: .*'start': 1"):
+        train_and_evaluate(config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_an_evaluation_may_try_thresholds():
