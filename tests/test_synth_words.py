@@ -11,8 +11,8 @@ from ocrjax.synth.words import WordConfig, WordRenderer
 
 # Every chance at 1: each branch is taken.
 EVERYTHING = {
-    "p_spacing", "p_stretch", "p_rotation", "p_shear", "p_perspective", "p_arc", "p_outline", "p_gradient",
-    "p_texture", "p_blur", "p_motion", "p_low_resolution", "p_noise", "p_jpeg",
+    "p_spacing", "p_stretch", "p_rotation", "p_shear", "p_perspective", "p_arc", "p_outline",
+    "p_gradient", "p_texture", "p_blur", "p_motion", "p_low_resolution", "p_noise", "p_jpeg",
 }  # fmt: skip
 PLAIN = dict.fromkeys(EVERYTHING, 0.0)
 
