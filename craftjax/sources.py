@@ -285,11 +285,16 @@ class Mix:
         return name
 
     def problems(self) -> dict[str, str]:
-        """Fonts and backgrounds of synthetic pages that cannot be used: path to reason."""
+        """What cannot be used and is known beforehand: path to reason.
+
+        Fonts and backgrounds of synthetic pages, and samples of packed data sets.
+        """
         found: dict[str, str] = {}
         for samples in self._samples:
             if isinstance(samples, PageSource):
                 found |= samples.problems
+            elif isinstance(samples, PackedSamples) and samples.faults:
+                found[str(samples.folder)] = f"{counted(samples.faults)} when it was packed"
         return found
 
     def close(self) -> None:

@@ -93,22 +93,25 @@ class DropLog:
         most: the greatest share of samples that may be dropped, in [0, 1].
 
     Attributes:
-        counts: samples by reason, each counted once.
+        counts: samples by reason, each counted once; those of earlier starts, too.
     """
 
     def __init__(self, path: Path | None, *, most: float) -> None:
         self.path, self.most = path, most
         self.counts: Counter[str] = Counter()
         self._known: set[tuple[str, int]] = set()
-        self._written: set[tuple[str, int]] = set()
         self._used = self._events = 0
         if path is not None and path.is_file():
             for line in path.read_text(encoding="utf-8").splitlines():
                 try:
                     entry = json.loads(line)
-                    self._written.add((entry["source"], entry["index"]))
+                    key, reason = (entry["source"], entry["index"]), str(entry["reason"])
+                    new = key not in self._known
                 except (ValueError, TypeError, KeyError):
                     continue  # a line that a killed run left unfinished
+                if new:
+                    self._known.add(key)
+                    self.counts[reason] += 1
 
     def add(self, drops: Iterable[Drop], *, used: int) -> None:
         """Notes what was dropped on the way to some samples.
@@ -141,9 +144,7 @@ class DropLog:
                 continue
             self._known.add(key)
             self.counts[drop.reason] += 1
-            if key not in self._written:
-                self._written.add(key)
-                fresh.append(json.dumps(asdict(drop), ensure_ascii=False) + "\n")
+            fresh.append(json.dumps(asdict(drop), ensure_ascii=False) + "\n")
         if fresh and self.path is not None:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with self.path.open("a", encoding="utf-8", errors="backslashreplace") as file:

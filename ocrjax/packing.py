@@ -17,6 +17,7 @@ import json
 import multiprocessing
 import shutil
 import signal
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -31,7 +32,7 @@ from array_record.python.array_record_module import ArrayRecordWriter
 from ocrjax.images import ImageError
 from ocrjax.pages import Page, PageError
 from ocrjax.readers.icdar import LabelError
-from ocrjax.readers.packed import FORM, describe_fault, encode_packed, shard_name
+from ocrjax.readers.packed import FORM, describe_fault, encode_packed, fault_reason, shard_name
 from ocrjax.synth.pages import PageSource
 from ocrjax.synth.write import encode_image, write_bytes
 from ocrjax.workers import end_with_parent
@@ -304,10 +305,7 @@ def _check(folder: Path, path: Path, job: dict[str, Any]) -> None:
 def _finish(folder: Path, split: str, job: dict[str, Any], notes: list[dict[str, Any]]) -> None:
     """Writes what describes the set; the file that says that it is complete comes last."""
     faults = [fault for note in notes for fault in note["faults"]]
-    counts: dict[str, int] = {}
-    for fault in faults:
-        reason = fault.get("reason", "picture" if fault["kind"] == "ImageError" else "labels")
-        counts[reason] = counts.get(reason, 0) + 1
+    counts = dict(Counter(map(fault_reason, faults)))
     lines = "".join(json.dumps(fault) + "\n" for fault in faults)
     write_bytes(folder / f"faults-{split}.jsonl", lines.encode())
     done = Packed(

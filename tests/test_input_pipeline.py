@@ -335,6 +335,8 @@ def test_bad_samples_are_replaced_counted_and_named(tmp_path, photos):
     assert {Path(name).stem for name in names} == {f"p{index}" for index in range(5)}
     # Also when the steps come in another order; nothing is named twice.
     again = make_batches(settings, seed=0, rows=slice(0, 4), workdir=tmp_path / "run")
+    assert again.log.counts == source.log.counts  # known from the start of a run that goes on
+    assert "6 samples dropped (labels: 2" in again.describe()
     for step in reversed(range(8)):
         assert same(again[step], batches[step])
     assert (tmp_path / "run" / "dropped.jsonl").read_text().splitlines() == lines

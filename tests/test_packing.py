@@ -138,6 +138,8 @@ def test_the_same_samples_batches_names_and_drops(tmp_path, synthtext, photos):
         for form in ("raw", "packed")
     )
     assert raw.mix.lengths == packed.mix.lengths == [14, 8, 4]
+    known = "2 samples dropped (box count: 1, labels: 1) when it was packed"
+    assert f"{photos / 'packed'}: {known}" in packed.describe() and known not in raw.describe()
     for step in range(12):
         one, two = raw.build(step), packed.build(step)
         assert one.chosen == two.chosen and one.drops == two.drops

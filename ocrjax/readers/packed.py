@@ -24,6 +24,7 @@ from __future__ import annotations
 
 import json
 from bisect import bisect_left
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -156,6 +157,7 @@ class PackedSamples(Sequence[Sample]):
         source: what was packed, as it was told to `ocrjax.packing.pack`.
         start: the first index.
         complete: whether the set was packed to its end.
+        faults: how many samples could not be packed, by reason.
 
     Raises:
         LabelError: a folder that holds no such set, or not all of it.
@@ -178,6 +180,7 @@ class PackedSamples(Sequence[Sample]):
             ]
             faults = (self.folder / f"faults-{split}.jsonl").read_text(encoding="utf-8")
             self._faults = {int(one["index"]): one for one in map(json.loads, faults.splitlines())}
+            self.faults = Counter(fault_reason(one) for one in self._faults.values())
         except FileNotFoundError as error:
             raise LabelError(
                 self.folder, 0, f"no {Path(error.filename).name} in it", "a packed data set"
@@ -256,6 +259,11 @@ def describe_fault(index: int, path: str, error: ValueError) -> dict[str, Any]:
         where = [error.path, error.line, error.value, error.expected]
         return {**fault, "label": where, "reason": error.reason}
     return {**fault, "message": str(error)}
+
+
+def fault_reason(fault: dict[str, Any]) -> str:
+    """Returns a few words to count such faults by."""
+    return str(fault.get("reason", "picture" if fault["kind"] == "ImageError" else "labels"))
 
 
 def _error(fault: dict[str, Any]) -> ValueError:
