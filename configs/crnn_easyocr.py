@@ -3,7 +3,8 @@
 Command: python -m crnnjax.main --config=configs/crnn_easyocr.py --config.data.labels=FILE
     (lines of a path, a tab and a text, as those of the 4,468 words of ICDAR 2015: the first 3,168
     train, 300 choose the best checkpoint, the last 1,000 test)
-    The start weights on the same crops: the same with --mode=evaluate --weights=english_g2
+    The start weights on the same crops: the same with --mode=evaluate --weights=english_g2, to
+    exp/crnn_easyocr/evaluate-english_g2
 Source: EasyOCR trainer/config_files/en_filtered_config.yaml with english_g2.pth, generation 2; the
     optimiser and the width of batches are our own.
 Expected: nothing known.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -128,6 +129,7 @@ def evaluate_recogniser(
     recogniser: Recogniser,
     sets: Mapping[str, Sequence[Crop]],
     *,
+    weights: str | Path | None = None,
     folder: str | Path | None = None,
     worst: int = 60,
     say: Callable[[str], object] = print,
@@ -138,6 +140,7 @@ def evaluate_recogniser(
     Args:
         recogniser: with its weights.
         sets: labelled crops by the name of their set, as `crnnjax.labels.open_crops` opens them.
+        weights: what the recogniser was loaded from, for the report.
         folder: takes `recognition.json` (what is returned) and for each set
             `NAME_readings.tsv` (path, truth, reading, confidence) and `NAME_worst.png`.
         worst: so many of the words read worst are drawn.
@@ -147,7 +150,7 @@ def evaluate_recogniser(
     Returns:
         `sets`: for each its `count`; `accuracy`, `alnum_accuracy`, `one_minus_ned` and `cer`, each
         as `value`, `low` and `high` (see `crnnjax.metrics`); and what did not count. `all`: the
-        same of all words together. `resize`, `decoder`, `charset` and its `digest`.
+        same of all words together. `weights`, `resize`, `decoder`, `charset` and its `digest`.
 
     Raises:
         EvaluationError: no sets, or one without a crop that can be read.
@@ -163,6 +166,7 @@ def evaluate_recogniser(
     report: dict[str, Any] = {
         "sets": {name: result.to_dict() for name, result in results.items()},
         "all": whole.to_dict(),
+        "weights": None if weights is None else str(weights),
         "resize": chosen.resize,
         "decoder": chosen.decoder,
         "charset": recogniser.charset.name,
@@ -190,6 +194,19 @@ def evaluate_recogniser(
         (folder / "recognition.json").write_text(text, encoding="utf-8")
         say(f"written to {folder}: recognition.json, readings and the worst words of each set")
     return report
+
+
+def results_folder(workdir: str | Path, weights: str | None) -> Path:
+    """Where an evaluation's results go: the run's own to its folder, those of other weights below.
+
+    Args:
+        workdir: of the run.
+        weights: as the user names them, in place of the run's; None or empty for these.
+    """
+    if not weights:
+        return Path(workdir)
+    name = re.sub(r"[^\w.-]+", "_", weights).strip("_.")
+    return Path(workdir) / f"evaluate-{name[-100:]}"
 
 
 def write_readings(path: str | Path, result: SetResult) -> None:

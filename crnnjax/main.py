@@ -29,7 +29,10 @@ _MODE = flags.DEFINE_enum(
 )
 _WORKDIR = flags.DEFINE_string("workdir", None, "Where results go; default exp/<config.name>.")
 _WEIGHTS = flags.DEFINE_string(
-    "weights", None, "A name, file or run to evaluate, in place of the best checkpoint in workdir."
+    "weights",
+    None,
+    "A name, file or run to evaluate, in place of the best checkpoint in workdir; the results go "
+    "to workdir/evaluate-NAME.",
 )
 _SECONDS = flags.DEFINE_float("seconds", 30.0, "How long check learns its batch.")
 _COORDINATOR = flags.DEFINE_string(
@@ -74,18 +77,20 @@ def _train(config: ConfigDict, workdir: Path) -> None:
 
 
 def _evaluate(config: ConfigDict, workdir: Path) -> None:
-    from crnnjax.evaluate import evaluate_recogniser
+    from crnnjax.evaluate import evaluate_recogniser, results_folder
     from crnnjax.input_pipeline import InputOptions
     from crnnjax.recogniser import Recogniser, RecogniserOptions
     from crnnjax.report import open_sets
     from ocrjax.mixing import fill
 
     sets = open_sets(config.test, field="config.test", options=InputOptions.from_config(config))
+    weights = _WEIGHTS.value or workdir
     recogniser = Recogniser.from_weights(
-        _WEIGHTS.value or workdir,
+        weights,
         options=fill(RecogniserOptions, dict(config.recogniser), "config.recogniser"),
     )
-    evaluate_recogniser(recogniser, sets, folder=workdir)
+    folder = results_folder(workdir, _WEIGHTS.value)
+    evaluate_recogniser(recogniser, sets, weights=weights, folder=folder)
 
 
 def _check(config: ConfigDict, workdir: Path) -> None:

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from crnnjax.charset import named
 from crnnjax.convert import to_state_dict
 from crnnjax.decoding import Lexicon, text_log_probability
-from crnnjax.evaluate import EvaluationError, evaluate_recogniser, read_set
+from crnnjax.evaluate import EvaluationError, evaluate_recogniser, read_set, results_folder
 from crnnjax.models import CRNN, init_variables
 from crnnjax.recogniser import (
     Reading,
@@ -328,6 +328,15 @@ def test_evaluation(recogniser, labelled, tmp_path):
     worst = read_image(tmp_path / "a_b_worst.png")
     assert (worst < 128).any()
     assert not (tmp_path / "c_worst.png").exists()  # all right
+
+
+def test_results_of_other_weights_replace_none_of_the_runs(tmp_path):
+    names = ("english_g2", "exp/a/weights.pth", "exp/b/weights.pth", "../exp/a", "/exp/a", "..")
+    folders = [results_folder(tmp_path, name) for name in names]
+    assert folders[0] == tmp_path / "evaluate-english_g2"
+    assert folders[1].name == "evaluate-exp_a_weights.pth" != folders[2].name
+    assert {folder.parent for folder in folders} == {tmp_path}
+    assert results_folder(tmp_path, None) == tmp_path
 
 
 def test_nothing_to_evaluate(recogniser, tmp_path):
