@@ -39,7 +39,7 @@ def read_truth(
             are the first picture that counts and the first that does not any more. With "words":
             the same, `images` and `gt` being looked for where they are not given, and `split` and
             `holdout` of `ocrjax.readers.words.open_words`. Both have pictures in the order of
-            their names, numbers in these by value, as training has. With "pages": `count` synthetic
+            their names (`img_10` before `img_2`), as training has. With "pages": `count` synthetic
             pages of `seed`, made by `preset` with the changes in `page`.
         bad: takes malformed lines of label files; without it they are errors.
 

@@ -298,7 +298,7 @@ class TestFolder:
 
         return make
 
-    def test_pairs_in_natural_order(self, folder):
+    def test_pairs_in_the_order_of_names(self, folder):
         line = "0,0,9,0,9,5,0,5,"
         images, labels = folder(
             {"img_10.jpg": (30, 20), "img_2.PNG": (8, 9), "b.png": (3, 3), "c.png": (4, 4)},
@@ -306,9 +306,9 @@ class TestFolder:
             | {"c.txt": "", "notes.md": "?"},
         )
         pages = read_icdar_folder(images, labels)
-        assert [Path(p.path).name for p in pages] == ["b.png", "c.png", "img_2.PNG", "img_10.jpg"]
-        assert [(p.height, p.width) for p in pages] == [(3, 3), (4, 4), (9, 8), (20, 30)]
-        assert [[w.text for w in p.words] for p in pages] == [["b"], [], ["two"], ["ten"]]
+        assert [Path(p.path).name for p in pages] == ["b.png", "c.png", "img_10.jpg", "img_2.PNG"]
+        assert [(p.height, p.width) for p in pages] == [(3, 3), (4, 4), (20, 30), (9, 8)]
+        assert [[w.text for w in p.words] for p in pages] == [["b"], [], ["ten"], ["two"]]
 
     def test_pictures_and_labels_in_one_folder(self, tmp_path):
         Image.new("L", (5, 4)).save(tmp_path / "a.png")

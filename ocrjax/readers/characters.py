@@ -25,7 +25,7 @@ from ocrjax.readers.icdar import (
     MAX_BYTES,
     MAX_COORDINATE,
     LabelError,
-    by_number,
+    by_name,
     read_icdar,
 )
 
@@ -70,8 +70,8 @@ def read_characters(path: str | Path, words: Sequence[Word]) -> list[Word]:
 class CharacterFolder(Sequence[Sample]):
     """The photos of a folder with their words and characters, by index.
 
-    Pictures are ordered by name, as by `ocrjax.readers.icdar.read_icdar_folder`: `img_2` before
-    `img_10`. Nothing but names is read before a photo is asked for.
+    Pictures are ordered by name, as by `ocrjax.readers.icdar.read_icdar_folder`: `img_10` before
+    `img_2`. Nothing but names is read before a photo is asked for.
 
     Args:
         images: folder of the pictures; those in folders inside it are not read.
@@ -104,7 +104,7 @@ class CharacterFolder(Sequence[Sample]):
             for path in self.images.iterdir()
             if path.suffix.lower() in SUFFIXES and path.is_file()
         ]
-        self._names = [path.name for path in sorted(pictures, key=by_number)]
+        self._names = [path.name for path in sorted(pictures, key=by_name)]
         if not self._names:
             raise LabelError(self.images, 0, "no picture", f"pictures ({', '.join(SUFFIXES)})")
 

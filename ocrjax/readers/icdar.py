@@ -155,7 +155,7 @@ def read_icdar_folder(
         bad: as for `read_icdar`.
 
     Returns:
-        The pages by name of the picture, numbers in it by value: `img_2` before `img_10`.
+        The pages by name of the picture: `img_10` before `img_2`.
 
     Raises:
         LabelError: a malformed line, a picture or a label file without the other, or with two.
@@ -166,7 +166,7 @@ def read_icdar_folder(
     if missing_image not in ("error", "skip"):
         raise ValueError(f"missing_image={missing_image!r}: expected error or skip")
     pictures: dict[str, Path] = {}
-    for path in sorted(_files(images), key=by_number):
+    for path in sorted(_files(images), key=by_name):
         if path.suffix.lower() in SUFFIXES:
             if path.stem in pictures:
                 raise LabelError(
@@ -192,7 +192,7 @@ def read_icdar_folder(
             )
         found[picture] = left.pop(names[0]) if names else None
     if missing_image == "error" and left:
-        path = min(left.values(), key=by_number)
+        path = min(left.values(), key=by_name)
         raise LabelError(
             path,
             0,
@@ -262,14 +262,13 @@ def write_icdar(path: str | Path, page: Page, *, dont_care: str = DONT_CARE[0]) 
     part.replace(path)
 
 
-def by_number(path: Path) -> tuple[list[str | int], str]:
-    """Sorts files by name, numbers in it by value: `img_2` before `img_10`.
+def by_name(path: Path) -> str:
+    """Sorts files by name, as `sorted` does: `img_10` before `img_2`.
 
     Whatever takes part of a folder, to train or to test on, must sort it so: parts that do not
     overlap in one order do in another.
     """
-    parts = re.split(r"([0-9]+)", path.name)
-    return [int(part) if index % 2 else part for index, part in enumerate(parts)], path.name
+    return path.name
 
 
 def _lines(path: Path) -> Iterator[tuple[int, str]]:

@@ -79,7 +79,7 @@ def open_words(
         root: its folder.
         images: folder of the pictures below it; empty looks for it, see `find_folders`.
         labels: folder of the label files; both are named, or neither.
-        split: "all"; "train": all but the last ones by name (`img_10` after `img_2`);
+        split: "all"; "train": all but the last ones by name (`img_10` before `img_2`);
             "validation": those; "test": the data set's own test set, or the same as "validation"
             where it has none.
         holdout: share of the photos that "train" leaves out, one at least; 0 leaves out none, and
