@@ -119,18 +119,16 @@ def audit_words(folder: CharacterFolder, *, start: int = 0, stop: int | None = N
             if not word.care:
                 audit.dont_care += 1
                 continue
-            outside = is_outside(word.quad, (page.height, page.width))
-            if fault or outside:
-                audit.faults[fault or "outside of the picture"] += 1
+            size = word_size(word.quad, (page.height, page.width))
+            if what := fault or _misplaced(word.quad, (page.height, page.width), size):
+                audit.faults[what] += 1
                 if len(audit.examples) < _SHOWN:
-                    what = fault or "outside of the picture"
                     audit.examples.append(f"{page.path}: word {number}, {word.text!r}: {what}")
             characters = graphemes(word.text or "")
             if not characters:
                 audit.no_text += word.text is None
                 audit.blank += word.text is not None
                 continue
-            size = word_size(word.quad, (page.height, page.width))
             if size is None:
                 audit.dropped += 1
                 continue
@@ -187,6 +185,17 @@ def _pages(
     bad.extend(lines)
 
 
+def _misplaced(
+    quad: NDArray[np.float32], page: tuple[int, int], size: tuple[int, int] | None
+) -> str | None:
+    """What is wrong with a quad whose shape is none of `quad_faults`."""
+    if is_outside(quad, page):
+        return "outside of the picture"
+    if np.abs(quad).max() <= 1:
+        return "within the first pixel"
+    return "dented or too thin" if size is None else None
+
+
 def _start(quad: NDArray[np.float32], across: int, down: int) -> str:
     """Where the first corner of a word of three or more characters seems to lie."""
     wide, high = np.ptp(quad, axis=0).tolist()
@@ -231,11 +240,12 @@ def _warnings(audit: Audit, shapes: Counter[str], folder: CharacterFolder) -> li
     bad = len(audit.bad) - swapped
     if bad > _SOME * (audit.words + bad):
         warnings.append(f"{bad:,} lines or files cannot be read; see above")
-    anticlockwise = audit.faults["anticlockwise"]
-    if anticlockwise > _SOME * max(counting, 1):
+    disordered = audit.faults["anticlockwise"] + audit.faults["self-crossing"]
+    if disordered > _SOME * max(counting, 1):
         warnings.append(
-            f"the corners of {anticlockwise:,} words are not clockwise: crops would be mirrored. "
-            "Expected: top left, top right, bottom right, bottom left in reading direction"
+            f"the corners of {disordered:,} words are not clockwise: crops would be mirrored, or "
+            "cannot be made. Expected: top left, top right, bottom right, bottom left in reading "
+            "direction"
         )
     seen = max(shapes.total(), 1)
     for kind, what in (
@@ -251,6 +261,16 @@ def _warnings(audit: Audit, shapes: Counter[str], folder: CharacterFolder) -> li
         warnings.append(
             f"{audit.faults['outside of the picture']:,} words lie outside of their picture: were "
             "the pictures resized or turned after they were labelled?"
+        )
+    if audit.faults["within the first pixel"] > _SOME * max(counting, 1):
+        warnings.append(
+            f"{audit.faults['within the first pixel']:,} words lie within the first pixel: are "
+            "their coordinates shares of the picture? Expected: pixels"
+        )
+    if audit.dropped > _SOME * max(counting, 1):
+        warnings.append(
+            f"{audit.dropped:,} of {counting:,} words that count are dropped, because no crop can "
+            f"be made of their quads; {audit.usable:,} are left to train on"
         )
     if audit.small > _MANY * max(audit.usable, 1):
         warnings.append(

@@ -90,8 +90,30 @@ def test_boxes_and_corners(tmp_path):
     found = audit(tmp_path / "f", f"{GOOD}\n10,10,60,30,60,10,10,30,cross\n9,9,9,9,9,9,9,9,dot")
     assert (found.usable, found.dropped) == (1, 2)
     assert found.faults == {"self-crossing": 1, "zero area": 1}
+    order, dropped = found.warnings
+    assert order.startswith("the corners of 1 words are not clockwise")
+    assert dropped.startswith("2 of 3 words that count are dropped")
     found = audit(tmp_path / "g", f"{GOOD}\n10,10,60,10,30,20,10,60,dented")
     assert (found.usable, found.dropped) == (1, 1)  # as crops are made
+    assert found.faults == {"dented or too thin": 1}
+    assert "; 1 are left to train on" in found.warnings[0]
+
+
+@pytest.mark.parametrize(
+    ("line", "start"),
+    [
+        ("10,10,60,10,10,30,60,30,word", "the corners of 1 words are not clockwise"),
+        ("9,9,9,9,9,9,9,9,word", "1 of 1 words that count are dropped"),
+        ("0.1,0.1,0.6,0.1,0.6,0.3,0.1,0.3,word", "1 words lie within the first pixel"),
+        ("0.1,0.1,0.6,0.3,word", "1 words lie within the first pixel"),
+    ],
+)
+def test_nothing_is_left_to_train_on(tmp_path, line, start):
+    """Corners in the order of a Z, no area, shares of the picture."""
+    found = audit(tmp_path, line)
+    assert (found.usable, found.dropped) == (0, 1)
+    assert found.warnings[0].startswith(start)
+    assert found.warnings[-1].endswith("; 0 are left to train on")
 
 
 def test_files_that_cannot_be_read(tmp_path):
@@ -135,6 +157,10 @@ def test_from_the_command_line(tmp_path):
     assert (done.returncode, "2 to train on" in done.stdout) == (0, True), done.stderr
     done = run_audit("custom.py", f"--config.data.root={bad}")
     assert (done.returncode, done.stderr) == (1, "")
+    for path in (bad / "gt").iterdir():
+        path.write_text("9,9,9,9,9,9,9,9,dot")
+    done = run_audit("custom.py", f"--config.data.root={bad}")
+    assert (done.returncode, "WARNING: 2 of 2 words" in done.stdout) == (1, True)
     done = run_audit("quickstart.py")
     assert done.returncode == 1
     assert "no data set of kind 'words'" in done.stderr
