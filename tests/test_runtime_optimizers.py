@@ -107,6 +107,19 @@ def test_warm_up_and_cosine():
         make_schedule(OptimizerOptions(schedule="cosine", warmup=10), steps=10)
 
 
+@pytest.mark.parametrize("schedule", ["constant", "step", "cosine"])
+def test_the_rate_of_the_log_needs_no_device(schedule):
+    options = OptimizerOptions(
+        learning_rate=0.5, schedule=schedule, warmup=3, decay_every=4, gamma=0.3, final=0.1
+    )
+    rate = make_schedule(options, steps=12)
+    traced = jax.jit(rate)
+    for count in range(14):
+        assert not isinstance(rate(count), jax.Array)
+        np.testing.assert_allclose(rate(count), traced(count), rtol=1e-6)
+        assert rate(count).dtype == traced(count).dtype == np.float32
+
+
 def test_the_optimizer_follows_its_schedule():
     options = OptimizerOptions(
         name="sgd", learning_rate=1.0, schedule="step", decay_every=2, gamma=0.5

@@ -10,9 +10,10 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
-Schedule = Callable[[Any], jax.Array]
+Schedule = Callable[[Any], Any]
 
 _NAMES = ("adam", "adamw", "adadelta", "rmsprop", "sgd")
 _SCHEDULES = ("constant", "step", "cosine")
@@ -123,7 +124,8 @@ def make_schedule(options: OptimizerOptions, *, steps: int) -> Schedule:
         steps: updates of the whole run; `cosine` ends there.
 
     Returns:
-        A function of an int or int array that returns float32.
+        A function of an int or int array that returns float32: by JAX for what JAX traces or holds,
+        else by NumPy.
     """
     peak, warmup = options.learning_rate, options.warmup
     if options.schedule == "cosine" and steps <= warmup:
@@ -131,18 +133,19 @@ def make_schedule(options: OptimizerOptions, *, steps: int) -> Schedule:
             f"config.optimizer.warmup is {warmup}, expected less than the run's {steps} updates"
         )
 
-    def schedule(count: Any) -> jax.Array:
-        count = jnp.asarray(count, jnp.int32)
-        rate = jnp.asarray(peak, jnp.float32)
+    def schedule(count: Any) -> Any:
+        # A number of the host, of a line of the log, must not wait for the steps under way.
+        xp = jnp if isinstance(count, jax.Array) else np
+        rate = xp.asarray(peak, xp.float32)
         if options.schedule == "step":
-            rate = rate * jnp.float32(options.gamma) ** (count // options.decay_every)
+            rate = rate * xp.float32(options.gamma) ** (count // options.decay_every)
         elif options.schedule == "cosine":
-            done = jnp.clip((count - warmup) / (steps - warmup), 0, 1)
-            fall = 0.5 * (1 + jnp.cos(jnp.pi * done))
+            done = xp.clip((count - warmup) / (steps - warmup), 0, 1)
+            fall = 0.5 * (1 + xp.cos(xp.pi * done))
             rate = rate * (options.final + (1 - options.final) * fall)
         if warmup:
-            rate = rate * jnp.minimum(1, (count + 1) / warmup)
-        return rate
+            rate = rate * xp.minimum(1, (count + 1) / warmup)
+        return xp.asarray(rate, xp.float32)
 
     return schedule
 
