@@ -9,11 +9,13 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import jax
 import numpy as np
 import pytest
 import runtime_toy as toy
+from ml_collections import ConfigDict
 from trees import assert_same, copies
 
 from ocrjax.runtime.checkpoints import (
@@ -24,9 +26,12 @@ from ocrjax.runtime.checkpoints import (
     save_variables,
 )
 from ocrjax.runtime.mesh import make_mesh, put_batch
-from ocrjax.runtime.optimizers import OptimizerOptions
+from ocrjax.runtime.metrics import MetricsWriter
+from ocrjax.runtime.optimizers import OptimizerOptions, make_schedule
 from ocrjax.runtime.signals import StopSignal
 from ocrjax.runtime.state import create_state, update_ema
+from ocrjax.runtime.stopping import EarlyStopping
+from ocrjax.runtime.training import run_steps
 
 
 @pytest.fixture(scope="module")
@@ -140,6 +145,80 @@ def test_resumed_equals_uninterrupted_bit_for_bit(tmp_path, mesh, compiled):
     rows = [logged(tmp_path / name) for name in ("straight", "broken")]
     assert rows[0][-1] == rows[1][-1]
     assert [row["step"] for row in rows[1]] == [3, 4, 6, 8]
+
+
+def follow(workdir, mesh, compiled, scores, *, steps, stop_at=0):
+    """A run with evaluations, of given scores; the step at which it was stopped, or None."""
+    make, step_of = compiled
+    state, stopper, run = make(), EarlyStopping(patience=2), {}
+    with (
+        RunCheckpoints(workdir / "checkpoints", keep=9) as checkpoints,
+        StopSignal(mesh) as stop,
+    ):
+        if checkpoints.steps:
+            state, run = checkpoints.restore(state)
+            stopper.restore(run["stopping"])
+        first = int(state.step)
+
+        def batches():
+            for step in range(first + 1, steps + 1):
+                if step == stop_at:
+                    signal.raise_signal(signal.SIGTERM)
+                yield toy.batch(step)
+
+        ended = run_steps(
+            ConfigDict(
+                {
+                    **{"steps": steps, "batch_size": toy.ROWS, "log_every": 1},
+                    **{"eval": {"every": 2}, "checkpoint": {"every": 3}},
+                }
+            ),
+            state,
+            step_of=step_of,
+            batches=batches(),
+            source=SimpleNamespace(),
+            evaluate=lambda step, state: {"hmean": scores[step]},
+            run=run,
+            stopper=stopper,
+            schedule=make_schedule(toy.OPTIONS, steps=100),
+            mesh=mesh,
+            checkpoints=checkpoints,
+            stop=stop,
+            writer=MetricsWriter(workdir, restored_step=first),
+            say=lambda line: None,
+        )
+        return None if ended is None else int(ended.step)
+
+
+@pytest.mark.parametrize(
+    ("steps", "stops", "scores"),
+    [
+        (5, (5,), {2: 0.5, 4: 0.1, 5: 0.9}),  # at the last step
+        (7, (2, 4, 5), {2: 0.9, 4: 0.1, 6: 0.9, 7: 0.1}),  # patience ends it after step 6
+    ],
+)
+def test_a_stop_delays_an_evaluation(tmp_path, mesh, compiled, steps, stops, scores):
+    """A run that is stopped at steps that are due for one equals a run that is not."""
+    straight, broken = tmp_path / "straight", tmp_path / "broken"
+    last = follow(straight, mesh, compiled, scores, steps=steps)
+    for stop_at in stops:
+        assert follow(broken, mesh, compiled, scores, steps=steps, stop_at=stop_at) is None
+    assert follow(broken, mesh, compiled, scores, steps=steps) == last == min(steps, 6)
+    kept = []
+    for workdir in (straight, broken):
+        with RunCheckpoints(workdir / "checkpoints", keep=9) as checkpoints:
+            scored = [step for step in checkpoints.steps if checkpoints.scored(step)]
+            _, run = checkpoints.restore(compiled[0]())
+            best = checkpoints.best_step
+        for step in scored:
+            file = workdir / "checkpoints" / str(step) / "metrics" / "metrics"
+            assert json.loads(file.read_text()) == {"hmean": scores[step]}
+        names = ("step", "loss", "learning_rate", "eval/hmean")
+        rows = [[row.get(name) for name in names] for row in logged(workdir)]
+        kept.append((scored, best, run, rows))
+    assert kept[0] == kept[1]
+    # Nothing is evaluated twice.
+    assert follow(broken, mesh, compiled, {}, steps=steps) == last
 
 
 def test_a_save_in_the_background_is_not_touched_by_the_next_steps(tmp_path, mesh, compiled):

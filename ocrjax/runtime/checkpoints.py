@@ -171,8 +171,7 @@ class RunCheckpoints:
             for path in self.folder.iterdir():
                 if re.fullmatch(r"\d+", path.name) and not is_checkpoint(path):
                     path.rename(path.with_name(f"{path.name}.damaged"))
-        if jax.process_count() > 1:  # the others look into the folder only now
-            multihost_utils.sync_global_devices("ocrjax checkpoints")
+        _meet()  # the others look into the folder only now
         policies = checkpoint_managers
         self._manager = ocp.CheckpointManager(
             self.folder,
@@ -243,6 +242,33 @@ class RunCheckpoints:
                 metrics={self.metric: None if metrics is None else float(metrics[self.metric])},
             )
         )
+
+    def scored(self, step: int) -> bool:
+        """Whether a checkpoint was saved with an evaluation."""
+        self.wait()
+        return _score(self.folder / str(step)) != -np.inf
+
+    def score(self, step: int, *, run: Mapping[str, Any], metrics: Mapping[str, float]) -> None:
+        """Notes an evaluation that was made after a checkpoint was saved.
+
+        Args:
+            step: of the checkpoint; its arrays stay.
+            run: as for `save`; takes the place of what was kept.
+            metrics: of the evaluation.
+        """
+        self.wait()
+        if is_main():
+            # The score last: where it is missing, the evaluation is made again.
+            for name, value in (
+                ("run/metadata", dict(run)),
+                ("metrics/metrics", {self.metric: float(metrics[self.metric])}),
+            ):
+                path = self.folder / str(step) / name
+                part = path.with_name(f"{path.name}.part")
+                part.write_text(json.dumps(value), encoding="utf-8")
+                part.replace(path)
+        _meet()
+        self._manager.reload()
 
     def restore(
         self, state: TrainState, *, step: int | None = None
@@ -323,6 +349,12 @@ class RunCheckpoints:
         traceback: TracebackType | None,
     ) -> None:
         self.close()
+
+
+def _meet() -> None:
+    """Waits for all hosts."""
+    if jax.process_count() > 1:
+        multihost_utils.sync_global_devices("ocrjax checkpoints")
 
 
 def _items(state: TrainState) -> dict[str, Any]:

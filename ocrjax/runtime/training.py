@@ -165,7 +165,8 @@ def run_steps(
 
     Args:
         config: its `steps`, `batch_size`, `log_every`, `eval.every` and `checkpoint.every`.
-        state: to begin with; used up.
+        state: to begin with; used up. One that was saved when it was due for an evaluation, but not
+            evaluated for want of time, is evaluated first.
         step_of: of `make_step`.
         batches: those from the state's step on, this host's rows.
         source: names the samples of a batch that is not finite.
@@ -208,10 +209,18 @@ def run_steps(
             text = "  ".join(f"{name} {value:.4f}" for name, value in scores.items())
             say(f"step {step}: {text}{'  (best so far)' if better else ''}")
         run.update(stopping=stopper.state(), config=json.loads(as_json(config)))
-        checkpoints.save(step, state, run=run, metrics=scores)
+        if scores is not None and step in checkpoints.steps:
+            checkpoints.score(step, run=run, metrics=scores)
+        else:
+            checkpoints.save(step, state, run=run, metrics=scores)
+
+    def evaluated_after(step: int) -> bool:
+        return step >= config.steps or every(step, config.eval.every)
 
     if measure_start and not first and stopper.best is None:
         finish(0, True)
+    elif first and evaluated_after(first) and not checkpoints.scored(first):
+        finish(first, True)  # a request to stop has left no time for it
     # On CPU, programs that wait for other processes take the threads that others need to go on.
     one_by_one = jax.process_count() > 1 and jax.default_backend() == "cpu"
     for step in range(first + 1, config.steps + 1):
@@ -229,8 +238,8 @@ def run_steps(
         deferred.push(step, metrics)
         stopping = stop.reached(step)
         last = stopping or step == config.steps
-        # A request to stop leaves little time: no evaluation then.
-        evaluating = not stopping and (last or every(step, config.eval.every))
+        # A request to stop leaves little time: the next start makes up for the evaluation.
+        evaluating = not stopping and evaluated_after(step)
         saving = last or evaluating or every(step, config.checkpoint.every)
         new = deferred.flush() if saving else deferred.take(lag=_AHEAD)
         check_entries(new, source, checkpoints)
