@@ -294,12 +294,17 @@ def test_what_an_interrupted_save_left_is_not_taken(tmp_path, mesh, compiled):
     with RunCheckpoints(tmp_path) as checkpoints:
         checkpoints.save(3, make(), run={})
     (tmp_path / "9.orbax-checkpoint-tmp" / "variables").mkdir(parents=True)
-    (tmp_path / "8").mkdir()
+    (tmp_path / "8" / "variables").mkdir(parents=True)
     (tmp_path / "notes.txt").write_text("mine")
     with RunCheckpoints(tmp_path) as checkpoints:
         assert checkpoints.steps == [3]
         assert checkpoints.save(8, make(), run={})
     assert {path.name for path in tmp_path.iterdir()} == {"3", "8", "8.damaged", "notes.txt"}
+    # The same happens to the new one.
+    (tmp_path / "8" / "_CHECKPOINT_METADATA").unlink()
+    with RunCheckpoints(tmp_path) as checkpoints:
+        assert checkpoints.steps == [3]
+    assert (tmp_path / "8.damaged1" / "variables").is_dir()
 
 
 def test_a_checkpoint_of_something_else_is_refused(tmp_path, mesh, compiled):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from itertools import count
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -155,7 +156,8 @@ class RunCheckpoints:
         """Opens or makes the folder.
 
         What an interrupted save has left is removed; a step's folder that lacks its metadata (a
-        copy that broke off) is renamed to `STEP.damaged`, so that it is not taken for the last one.
+        copy that broke off) is renamed to `STEP.damaged` (a second one to `STEP.damaged1`), so that
+        it is not taken for the last one.
 
         Args:
             folder: of the checkpoints, usually `checkpoints` in the run's work folder.
@@ -170,7 +172,9 @@ class RunCheckpoints:
         if is_main():
             for path in self.folder.iterdir():
                 if re.fullmatch(r"\d+", path.name) and not is_checkpoint(path):
-                    path.rename(path.with_name(f"{path.name}.damaged"))
+                    names = (f"{path.name}.damaged{number or ''}" for number in count())
+                    aside = map(path.with_name, names)
+                    path.rename(next(one for one in aside if not one.exists()))
         _meet()  # the others look into the folder only now
         policies = checkpoint_managers
         self._manager = ocp.CheckpointManager(
