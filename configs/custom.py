@@ -95,7 +95,7 @@ def get_config() -> ConfigDict:
     config.pseudo.guard = ConfigDict()
     # Their confidence fell below this share of that of the first labels.
     config.pseudo.guard.confidence = 0.8
-    # Words look less than this share as much like text as at first (or as many times more).
+    # Words look less than this share as much like text as at first, or the gaps in them do, too.
     config.pseudo.guard.mass = 0.5
     # More than this share of the words could not be split by their scores.
     config.pseudo.guard.equal = 0.5

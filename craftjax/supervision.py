@@ -39,6 +39,10 @@ from ocrjax.runtime.checkpoints import RunCheckpoints
 from ocrjax.runtime.mesh import is_main, make_mesh
 from ocrjax.runtime.state import TrainState
 
+# The mean region score of a crop above which there is nothing but text in it; the targets of a
+# word's characters have .46.
+_ALL_TEXT = 0.8
+
 TEACHERS = ("ema", "copy", "fixed")
 Stats = Mapping[str, float]
 
@@ -53,8 +57,9 @@ class GuardOptions:
 
     Attributes:
         confidence: least mean confidence of new labels, as a share of that of the first ones.
-        mass: least mean region score of the crops, likewise; one that is as many times higher
-            counts, too.
+        mass: least mean region score of the crops, likewise. That it rises is what training is for,
+            where the start weights see words faintly; above .8 a teacher takes all for text, which
+            counts, too. 0 turns off both.
         equal: greatest share of words that are split without the scores.
         hmean: least hmean of an evaluation, as a share of the best one.
 
@@ -150,6 +155,11 @@ def judge(stats: Stats, first: Stats | None, options: GuardOptions) -> list[str]
             f"{stats['equal']:.0%} of the words were split without the scores, which say too "
             f"little (guard.equal is {options.equal:g})"
         )
+    if options.mass and stats["mass"] > _ALL_TEXT:
+        found.append(
+            f"the mean region score of words is {stats['mass']:.3f}: everything is taken for text, "
+            "between the characters, too"
+        )
     if first is None or not first["words"]:
         return found
     if stats["confidence"] < options.confidence * first["confidence"]:
@@ -157,8 +167,7 @@ def judge(stats: Stats, first: Stats | None, options: GuardOptions) -> list[str]
             f"the mean confidence is {stats['confidence']:.3f}, after {first['confidence']:.3f} of "
             f"the first labels (guard.confidence is {options.confidence:g})"
         )
-    low, high = sorted((stats["mass"], first["mass"]))
-    if low < options.mass * high:
+    if stats["mass"] < options.mass * first["mass"]:
         found.append(
             f"the mean region score of words is {stats['mass']:.3f}, after {first['mass']:.3f} "
             f"(guard.mass is {options.mass:g})"

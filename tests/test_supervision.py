@@ -74,12 +74,16 @@ def test_judgements():
     for change, words in (
         ({"confidence": 0.6}, "mean confidence is 0.600, after 0.900"),
         ({"mass": 0.1}, "mean region score of words is 0.100, after 0.400"),
-        ({"mass": 0.9}, "mean region score of words is 0.900, after 0.400"),
+        ({"mass": 0.9}, "mean region score of words is 0.900: everything is taken for text"),
         ({"equal": 0.6}, "60% of the words were split without the scores"),
     ):
         (reason,) = judge({**GOOD, **change}, GOOD, guard)
         assert words in reason
     assert judge({**GOOD, "equal": 0.6}, None, guard)
+    assert judge({**GOOD, "mass": 0.9}, None, guard)
+    assert not judge({**GOOD, "mass": 0.9}, GOOD, GuardOptions(mass=0.0))
+    faint = {**GOOD, "mass": 0.15}  # words are seen better than at the start
+    assert not judge(GOOD, faint, guard)
     assert judge({"words": 0.0}, GOOD, guard) == ["no word could be labelled"]
     assert not judge({**GOOD, "confidence": 0.6}, GOOD, GuardOptions(confidence=0.5))
 
