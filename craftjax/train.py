@@ -383,7 +383,12 @@ def _supervision(
     options = SupervisionOptions.from_config(config.pseudo)
     if options.teacher == "ema" and not config.ema:
         raise TrainError("config.pseudo.teacher is 'ema', but config.ema is 0: there is no average")
-    if is_main() and source.options.format == "raw":
+    if source.options.format != "raw":
+        say(
+            "labels are not looked over, because they are packed: --mode=audit looks at those that "
+            "were packed"
+        )
+    elif is_main():
         audit_sources(source.options.train, say)
     return WeakSupervision(
         options,

@@ -18,6 +18,7 @@ import pytest
 import tiny_words
 from tiny_words import Darkness, make_page, state_of, weights, write_words
 
+from craftjax import train
 from craftjax.input_pipeline import InputOptions, make_batches, make_item
 from craftjax.label_set import LabelSet
 from craftjax.options import DetectorOptions
@@ -453,3 +454,17 @@ def test_an_average_that_is_not_kept_cannot_teach(pages, tmp_path, monkeypatch):
     config.ema = 0.0
     with pytest.raises(TrainError, match=r"config\.pseudo\.teacher is 'ema', but config\.ema is 0"):
         train_and_evaluate(config, tmp_path)
+
+
+@pytest.mark.parametrize(("form", "start"), [("raw", "words: 5 pages"), ("packed", "labels are")])
+def test_packed_labels_are_said_not_to_be_looked_over(pages, tmp_path, monkeypatch, form, start):
+    monkeypatch.setenv("TINY_WORDS", str(pages))
+    monkeypatch.setattr(train, "WeakSupervision", lambda *_, **__: None)
+    options = InputOptions(1, {"words": SourceOptions("words", str(pages))}, format=form)
+    said = []
+    source = SimpleNamespace(options=options)
+    config = tiny_words.get_config()
+    more = dict.fromkeys(("model", "run", "checkpoints"))
+    train._supervision(config, tmp_path, source, say=said.append, **more)
+    (line,) = said
+    assert line.startswith(start)
