@@ -17,6 +17,7 @@ from crnnjax.sheet import draw_readings
 from ocrjax.images import ImageError, write_image
 from ocrjax.pages import ByteArray
 from ocrjax.readers.crops import Crop
+from ocrjax.readers.icdar import LabelError
 
 _CHUNK = 2048  # crops in memory at a time
 _NAMED = 20  # unreadable pictures that a result names
@@ -31,7 +32,7 @@ class SetResult:
     """What was read of one set of crops.
 
     Attributes:
-        crops: those that could be read as pictures, in order.
+        crops: those that could be read, in order.
         readings: of each.
         scores: of the texts.
         unreadable: errors of the other crops; they count nowhere.
@@ -78,8 +79,7 @@ def read_set(
         charset does not tell cases apart, in its case.
 
     Raises:
-        EvaluationError: no crops, or none that can be read as a picture.
-        LabelError: a data set that cannot be read.
+        EvaluationError: no crops, or none that can be read.
     """
     resize = replace(recogniser.options, **options).resize
     good: list[Crop] = []
@@ -87,18 +87,14 @@ def read_set(
     unreadable: list[str] = []
     with ThreadPoolExecutor(4) as pool:
         for start in range(0, len(crops), _CHUNK):
-            part = [crops[index] for index in range(start, min(start + _CHUNK, len(crops)))]
-            images = list(pool.map(lambda crop: _load(crop, resize == "easyocr"), part))
-            fine = [
-                (crop, image)
-                for crop, image in zip(part, images, strict=True)
-                if not isinstance(image, ImageError)
-            ]
-            unreadable += [str(image) for image in images if isinstance(image, ImageError)]
+            part = range(start, min(start + _CHUNK, len(crops)))
+            found = list(pool.map(lambda index: _load(crops, index, resize == "easyocr"), part))
+            unreadable += [item for item in found if isinstance(item, str)]
+            fine = [item for item in found if not isinstance(item, str)]
             good += [crop for crop, _ in fine]
             readings += recogniser.read([image for _, image in fine], **options)
             if report:
-                report(start + len(part))
+                report(part.stop)
     if not good:
         first = f", the first: {unreadable[0]}" if unreadable else ""
         raise EvaluationError(
@@ -116,13 +112,14 @@ def read_set(
     )
 
 
-def _load(crop: Crop, like_easyocr: bool) -> ByteArray | ImageError:
+def _load(crops: Sequence[Crop], index: int, like_easyocr: bool) -> tuple[Crop, ByteArray] | str:
+    """A crop and its picture, or what is wrong with it."""
     try:
-        if like_easyocr and crop.data is None:
-            return read_grey(crop.name)
-        return crop.image()
-    except ImageError as error:
-        return error
+        crop = crops[index]
+        grey = like_easyocr and crop.data is None
+        return crop, read_grey(crop.name) if grey else crop.image()
+    except (ImageError, LabelError) as error:
+        return str(error)
 
 
 def evaluate_recogniser(
@@ -178,7 +175,7 @@ def evaluate_recogniser(
             say(f"{name}: {result.outside} labels have characters outside the charset")
         if result.unreadable:
             say(
-                f"{name}: {len(result.unreadable)} pictures cannot be read, the first: "
+                f"{name}: {len(result.unreadable)} crops cannot be read, the first: "
                 f"{result.unreadable[0]}"
             )
     if folder is not None:

@@ -8,6 +8,7 @@ import re
 import sys
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import yaml
@@ -25,9 +26,11 @@ from crnnjax.resize import easyocr_width, level_crop, pad_crop, scale_crop
 from ocrjax import easyocr_run
 from ocrjax.app import doctor
 from ocrjax.app.cli import _parse, _run
+from ocrjax.app.export import _read_crops
 from ocrjax.easyocr_install import InstallError, install
 from ocrjax.easyocr_run import EasyOcrError, run_easyocr
 from ocrjax.images import write_image
+from ocrjax.readers.crops import LmdbCrops
 from ocrjax.torch_io import load_pth, save_weights
 
 CHARSET = Charset("own", tuple(" +-*\\]^'\"#0a~"))
@@ -334,6 +337,18 @@ def test_the_command_checks_before_it_installs(
     else:
         assert status == 0 and (easyocr_folder / "model" / "plates.pth").is_file()
         assert "EasyOCR does the same as ours" in said and "EasyOCR, float32" in readme
+
+
+def test_bad_records_of_a_database_are_left_out(tmp_path, capsys):
+    lmdb = pytest.importorskip("lmdb")
+    data = cv2.imencode(".png", np.zeros((4, 8), np.uint8))[1].tobytes()
+    with lmdb.open(str(tmp_path)) as environment, environment.begin(write=True) as transaction:
+        transaction.put(b"num-samples", b"3")
+        for number, label in enumerate((b"a", b"\xff", b"b"), 1):
+            transaction.put(b"image-%09d" % number, data)
+            transaction.put(b"label-%09d" % number, label)
+    assert [text for _, text in _read_crops([LmdbCrops(tmp_path)], 3)] == ["a", "b"]
+    assert "left out: " in (said := capsys.readouterr().out) and "label-000000002" in said
 
 
 def test_all_files_are_installed_or_none(tmp_path):

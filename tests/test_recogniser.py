@@ -38,7 +38,7 @@ from crnnjax.resize import (
     scale_crop,
 )
 from ocrjax.images import ImageError, read_image, write_image
-from ocrjax.readers.crops import Crop
+from ocrjax.readers.crops import Crop, LmdbCrops
 from ocrjax.torch_io import save_weights
 from ocrjax.weights import WeightsNotFoundError
 
@@ -328,6 +328,20 @@ def test_evaluation(recogniser, labelled, tmp_path):
     worst = read_image(tmp_path / "a_b_worst.png")
     assert (worst < 128).any()
     assert not (tmp_path / "c_worst.png").exists()  # all right
+
+
+def test_a_bad_record_of_a_database_counts_as_unreadable(recogniser, labelled, tmp_path):
+    lmdb = pytest.importorskip("lmdb")
+    data = Path(labelled[0].name).read_bytes()
+    with lmdb.open(str(tmp_path)) as environment, environment.begin(write=True) as transaction:
+        transaction.put(b"num-samples", b"3")
+        for number, label in enumerate((labelled[0].text.encode(), b"\xff"), 1):
+            transaction.put(b"image-%09d" % number, data)
+            transaction.put(b"label-%09d" % number, label)
+    result = read_set(recogniser, LmdbCrops(tmp_path))
+    assert result.scores.accuracy().value == len(result.crops) == 1
+    utf8, lost = result.unreadable
+    assert "label-000000002" in utf8 and "UTF-8" in utf8 and "no image-000000003" in lost
 
 
 def test_results_of_other_weights_replace_none_of_the_runs(tmp_path):

@@ -14,6 +14,7 @@ from ocrjax.easyocr_rules import network_folder
 from ocrjax.images import ImageError, find_images, read_image
 from ocrjax.pages import ByteArray, Sample
 from ocrjax.readers.crops import Crop
+from ocrjax.readers.icdar import LabelError
 from ocrjax.weights import easyocr_model_folder, find_weights
 
 
@@ -250,12 +251,12 @@ def _read_crops(sets: Sequence[Sequence[Crop]], count: int) -> list[tuple[ByteAr
     out = []
     for at in _spread(len(places), count):
         crops, index = places[at]
-        crop = crops[index]
         try:
+            crop = crops[index]
             # Of a file the grey values that EasyOCR reads.
             grey = read_grey(crop.name) if crop.data is None else as_grey(crop.image())
             out.append((grey, crop.text))
-        except ImageError as error:
+        except (ImageError, LabelError) as error:
             print(f"left out: {error}")
     return out
 
