@@ -20,6 +20,7 @@ from crnnjax.recogniser import Recogniser, RecogniserOptions
 from crnnjax.resize import as_grey, easyocr_width, level_crop, pad_crop, scale_crop
 from ocrjax.easyocr_rules import LANGUAGES, installed_module, name_fault, network_yaml
 from ocrjax.easyocr_run import run_easyocr
+from ocrjax.matching import Interval
 from ocrjax.pages import ByteArray, FloatArray
 from ocrjax.torch_io import save_weights
 
@@ -27,6 +28,7 @@ PAGE = 16
 """So many crops a Reader with a GPU is taken to read at a time, all padded to the widest."""
 MAX_BYTES = 1 << 29
 """Logits and inputs of EasyOCR that are compared; of the crops after that the texts alone."""
+_READER = "EasyOCR, dull crops read again"  # what a Reader does where it rounds nothing
 _MODULE = Path(__file__).with_name("plugin.py")
 
 
@@ -185,12 +187,14 @@ class Check:
 
     Attributes:
         truth: what stands there.
-        ways: of reading them.
+        ways: of reading them; the first is that of the run.
         compared: how many crops' logits were compared.
         same_inputs: of these, how many inputs of the network were the same to the last bit.
         logits: the largest difference of a logit where they were.
         largest: the largest logit.
         versions: of easyocr and torch.
+        advice: what to do where a Reader reads worse than the run by itself.
+        accept_worse: take that for no fault.
     """
 
     truth: tuple[str, ...]
@@ -200,12 +204,14 @@ class Check:
     logits: float
     largest: float
     versions: dict[str, str]
+    advice: str = ""
+    accept_worse: bool = False
 
     def faults(self) -> list[str]:
         """Why the export is not good; empty if it is.
 
         Logits must be within 1e-3 (and 1e-5 of the largest), and all texts the same but for one in
-        a thousand, for ties.
+        a thousand, for ties. A Reader must not read worse than the run by itself (`loss`).
         """
         out = []
         allowed = max(1e-3, 1e-5 * self.largest)
@@ -225,7 +231,22 @@ class Check:
                     f"{len(self.truth)} crops, such as {way.texts[index]!r} and "
                     f"{base.texts[index]!r}"
                 )
+        if not self.accept_worse and (loss := self.loss()):
+            out.append(f"{loss}. {self.advice}; or take it as it is with --accept-worse")
         return out
+
+    def loss(self) -> str | None:
+        """How much worse a Reader reads than the run by itself; None where that may be chance.
+
+        It may where the Reader's accuracy lies within the run's 95 % interval, or above.
+        """
+        own, reader = self._accuracies()
+        if reader.value >= own.low:
+            return None
+        return (
+            f"a Reader reads {reader.value:.4f} of the crops right, the run by itself "
+            f"{own.value:.4f} ({own.low:.4f} to {own.high:.4f})"
+        )
 
     def table(self) -> str:
         """Where the ways part, and what that does to word accuracy."""
@@ -251,6 +272,14 @@ class Check:
             f"inputs: {self.same_inputs} of {self.compared} the same to the last bit; logits there "
             f"at most {self.logits:.2g} apart (values up to {self.largest:.3g})",
         ]
+        if loss := self.loss():
+            lines.append(f"WORSE IN A READER: {loss}")
+        else:
+            own, reader = self._accuracies()
+            lines.append(
+                f"no worse in a Reader, as far as these crops tell: {reader.value:.4f}, the run by "
+                f"itself {own.value:.4f} ({own.low:.4f} to {own.high:.4f})"
+            )
         return "\n".join(lines)
 
     def scores(self, way: Way) -> TextScores:
@@ -271,8 +300,14 @@ class Check:
             "same_inputs": self.same_inputs,
             "logits": self.logits,
             "largest_logit": self.largest,
+            "worse": self.loss(),
             "ways": ways,
         }
+
+    def _accuracies(self) -> tuple[Interval, Interval]:
+        """Word accuracy of the run by itself, and of a Reader in float32."""
+        (reader,) = (way for way in self.ways if way.name == _READER)
+        return self.scores(self.ways[0]).accuracy(), self.scores(reader).accuracy()
 
     def _pairs(self) -> list[tuple[Way, Way]]:
         """Ways and what they are compared with, in their order."""
@@ -286,6 +321,7 @@ def check_plugin(
     crops: Sequence[tuple[ByteArray, str]],
     *,
     python: str | Path | None = None,
+    accept_worse: bool = False,
 ) -> Check:
     """Reads crops with the files in a real `easyocr.Reader`, and with ours.
 
@@ -294,6 +330,7 @@ def check_plugin(
         recogniser: ours.
         crops: pictures, RGB or grey, and what stands there.
         python: an interpreter that has EasyOCR; default this one.
+        accept_worse: take it for no fault that a Reader reads worse than the run by itself.
 
     Raises:
         EasyOcrError: EasyOCR cannot be run, or cannot load the files.
@@ -323,18 +360,47 @@ def check_plugin(
 
     itself = f"ours, by itself ({recogniser.options.resize})"
     ours, plain = "ours, as EasyOCR resizes and pads", "EasyOCR, float32"
-    ours_again, again = (f"{who}, dull crops read again" for who in ("ours", "EasyOCR"))
+    ours_again = "ours, dull crops read again"
     ways = (
         Way(itself, read(recogniser)),
         Way(ours, read(alike, contrast_threshold=0.0), itself),
         Way(plain, theirs["plain"], ours, must=True),
         Way(ours_again, read(alike), ours),
-        Way(again, theirs["contrast"], ours_again, must=True),
+        Way(_READER, theirs["contrast"], ours_again, must=True),
         Way(f"EasyOCR, {PAGE} padded to the widest (GPU)", theirs["page"], plain),
-        Way("EasyOCR, int8 (its default on a CPU)", theirs["int8"], again),
+        Way("EasyOCR, int8 (its default on a CPU)", theirs["int8"], _READER),
     )
     versions = {name: str(result[name]) for name in ("easyocr", "torch")}
-    return Check(truth, ways, *_compare(alike, greys, arrays), versions)
+    return Check(
+        truth,
+        ways,
+        *_compare(alike, greys, arrays),
+        versions,
+        advice=_advice(recogniser.options),
+        accept_worse=accept_worse,
+    )
+
+
+def _advice(options: RecogniserOptions) -> str:
+    """What to do so that a Reader, which has its own way of resizing, reads as well as a run."""
+    out = []
+    if options.resize == "fixed":
+        out.append(
+            "A Reader keeps the aspect of a crop and pads it: train with config.data.mode='bucket' "
+            "and config.recogniser.resize='easyocr' in place of 'fixed'"
+        )
+    elif options.resize == "bucket":
+        out.append(
+            "The network reads the padding of a Reader: train with config.data.p_reader_pad=1 and "
+            "config.recogniser.resize='easyocr'"
+        )
+    if options.turn_above and options.resize != "easyocr":
+        out.append("A Reader turns no tall crops: train with config.data.turn_above=0")
+    if options.decoder != "greedy":
+        out.append(f"A Reader has nothing of the decoder {options.decoder!r}: judge by 'greedy'")
+    if options.allowlist or options.blocklist:
+        out.append("A Reader has no allowlist or blocklist but that which readtext is given")
+    return "; ".join(out) or "Training and Reader differ: look at the ways of the table"
 
 
 def _compare(

@@ -198,6 +198,7 @@ def test_a_good_export(plugin, recogniser, crops, monkeypatch):
     table = found.table()
     assert re.search(r"3 EasyOCR, float32 +6 = 2 ", table)
     assert re.search(r"7 EasyOCR, int8 .* 6 as 5 ", table)
+    assert "no worse in a Reader" in table and found.to_dict()["worse"] is None
     assert json.loads(json.dumps(found.to_dict()))["ways"]["EasyOCR, float32"]["same"] == 6
 
 
@@ -230,6 +231,33 @@ def test_the_check_reads_as_a_reader_whatever_the_run_does(plugin, variables, cr
     assert found.faults() == []
     assert found.ways[0].name == "ours, by itself (fixed)"
     assert set("".join(found.ways[0].texts)) <= {"a"}
+
+
+@pytest.mark.parametrize(
+    ("options", "advice"),
+    [
+        ({"resize": "fixed"}, "train with config.data.mode='bucket'"),
+        ({"turn_above": 1.5}, "train with config.data.turn_above=0"),
+    ],
+)
+def test_a_network_that_a_reader_reads_worse_is_refused(
+    plugin, variables, recogniser, monkeypatch, options, advice
+):
+    alone = Recogniser(variables, charset=CHARSET, height=32, options=RecogniserOptions(**options))
+    rng = np.random.default_rng(1)
+    greys = [rng.integers(0, 256, (60, 30), np.uint8) for _ in range(6)]
+    truth = [reading.text for reading in alone.read(greys)]
+    crops = list(zip(greys, truth, strict=True))  # all right by itself
+    monkeypatch.setattr(export, "run_easyocr", Reader(recogniser))
+    found = export.check_plugin(plugin, alone, crops)
+    assert found.scores(found.ways[0]).accuracy().value == 1
+    (fault,) = found.faults()
+    assert re.match(r"a Reader reads 0\.\d+ of the crops right, the run by itself 1\.0", fault)
+    assert advice in fault and "--accept-worse" in fault
+    assert "WORSE IN A READER: a Reader reads 0." in found.table()
+    assert found.to_dict()["worse"] in fault
+    taken = export.check_plugin(plugin, alone, crops, accept_worse=True)
+    assert taken.faults() == [] and "WORSE IN A READER" in taken.table()
 
 
 def test_no_crops(plugin, recogniser):
@@ -323,10 +351,8 @@ def test_the_command_checks_before_it_installs(
     (weights.parent / "config.json").write_text(json.dumps(config))
     out = tmp_path / "out"
     given = ("--crops", tmp_path / "labels.tsv") if fault else ()
-    status = run(
-        *(weights, "--name", "plates", "--out", out, "--check", "--install"),
-        *(*given, "--count", 7),
-    )
+    command = (weights, "--name", "plates", "--out", out, "--check", "--install", "--count", 7)
+    status = run(*command, *given)
     said = capsys.readouterr().out
     readme = (out / "README.txt").read_text("utf-8")
     assert "left out:" in said and "gone.png" in said
@@ -337,6 +363,12 @@ def test_the_command_checks_before_it_installs(
     else:
         assert status == 0 and (easyocr_folder / "model" / "plates.pth").is_file()
         assert "EasyOCR does the same as ours" in said and "EasyOCR, float32" in readme
+        # Files are replaced by --force; a network that reads worse there needs a word of its own.
+        monkeypatch.setattr(export.Check, "loss", lambda check: "it reads worse")
+        assert run(*command, "--force") == 1
+        assert "NOT GOOD: it reads worse. " in capsys.readouterr().out
+        assert run(*command, "--force", "--accept-worse") == 0
+        assert "WORSE IN A READER: it reads worse" in (out / "README.txt").read_text("utf-8")
 
 
 def test_bad_records_of_a_database_are_left_out(tmp_path, capsys):
