@@ -265,6 +265,14 @@ class BatchSource:
         lines += [f"{path}: {reason}" for path, reason in self.mix.problems().items()]
         return "\n".join([*lines, self.log.summary()])
 
+    def summary(self) -> str:
+        """One line for the end of a run: what was dropped, and what was not drawn."""
+        line = self.log.summary()
+        if self.undrawn:
+            parts = ", ".join(f"{reason}: {count}" for reason, count in self.undrawn.most_common())
+            line += f"; characters not drawn, each time that they came up: {parts}"
+        return line
+
     def close(self) -> None:
         """Lets go of the files; the source cannot be used any more."""
         self.mix.close()

@@ -355,9 +355,9 @@ def train_and_evaluate(config: ConfigDict, workdir: str | Path) -> dict[str, flo
             shown=_SHOWN,
             say=say,
         )
+        say(source.summary())
         if ended is None:
             return None
-        say(source.log.summary())
     thresholds = run.get("thresholds", {})
     results: dict[str, float] = {}
     if is_main():

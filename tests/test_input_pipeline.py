@@ -379,6 +379,21 @@ def test_crops_without_characters_are_no_bad_data(tmp_path):
     assert (peaks == 0).sum() > 10 and not source.log.counts
 
 
+def test_characters_that_cannot_be_drawn_are_told(tmp_path):
+    folder = tmp_path / "photos"
+    flat = [word("Hi", 20, 20), word("you", 60, 50)]
+    chars = [{"chars": [[c.text, *c.quad.ravel().tolist()] for c in one.characters]} for one in flat]
+    chars[0]["chars"][0][1:] = [20, 20, 28, 20, 28, 20, 20, 20]
+    write_photo(folder, "p", flat, chars=chars)
+    settings = config(tmp_path, photos={"kind": "icdar", "path": str(folder)})
+    source = make_batches(settings, seed=0, rows=slice(0, 4))
+    assert source.summary() == "no sample dropped"
+    source[0]
+    assert source.undrawn["flat"] > 0
+    told = f"; characters not drawn, each time that they came up: flat: {source.undrawn['flat']}"
+    assert source.summary().startswith("no sample dropped" + told)
+
+
 def test_records_and_pages_may_be_empty_on_purpose(tmp_path):
     from array_record.python.array_record_module import ArrayRecordWriter
 

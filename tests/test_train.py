@@ -308,7 +308,13 @@ def test_a_batch_that_is_not_finite_stops_the_run(tmp_path, monkeypatch):
     assert all(np.isfinite(leaf).all() for leaf in copies(load_variables(tmp_path)))
 
 
-def test_a_run_without_progress_ends_early(tmp_path, capsys):
+def test_a_run_without_progress_ends_early(tmp_path, monkeypatch, capsys):
+    def flat(*args, **more):
+        source = make_batches(*args, **more)
+        source.undrawn["flat"] += 7
+        return source
+
+    monkeypatch.setattr(train, "make_batches", flat)
     config = tiny_detector.get_config()
     config.steps = 1000
     config.eval.every = 1
@@ -327,6 +333,7 @@ def test_a_run_without_progress_ends_early(tmp_path, capsys):
     assert "config.ema was 0.9 before, now 0.8" in again
     assert "step 4" not in again
     assert "step 3/1000" in out
+    assert "no sample dropped; characters not drawn, each time that they came up: flat: 7" in out
 
 
 def test_the_test_pages_are_read_before_the_first_step(tmp_path):
@@ -406,6 +413,7 @@ def test_stopped_and_killed_runs_equal_an_uninterrupted_one(tmp_path):
     assert line.split()[3] == f"{stopped},"
     assert 2 <= stopped <= 20
     assert f"step {stopped}/24" in out
+    assert out.splitlines()[-1] == "no sample dropped"
 
     process = begin(broken)
     wait_for(process, f"step {stopped + 4}/24")
