@@ -310,6 +310,8 @@ def train_and_evaluate(config: ConfigDict, workdir: str | Path) -> dict[str, flo
             f"parameters, {config.model.dtype}, BatchNorm {'frozen' if freeze_norm else 'trained'}"
         )
         say(f"start: {start.kind} {start.source or ''}, {first} of {config.steps} steps done")
+        if first >= config.steps or stopper.should_stop:
+            say("the run has ended, so that nothing is trained; another --workdir begins anew")
         say(source.describe())
         say(f"evaluation: {describe_truth(truth)}")
         weak = _supervision(

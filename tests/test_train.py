@@ -331,6 +331,8 @@ def test_a_run_without_progress_ends_early(tmp_path, monkeypatch, capsys):
     train_and_evaluate(config, tmp_path)
     again = capsys.readouterr().out
     assert "config.ema was 0.9 before, now 0.8" in again
+    ended = "the run has ended, so that nothing is trained; another --workdir begins anew"
+    assert ended in again and ended not in out
     assert "step 4" not in again
     assert "step 3/1000" in out
     assert "no sample dropped; characters not drawn, each time that they came up: flat: 7" in out
