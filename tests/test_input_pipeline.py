@@ -382,7 +382,9 @@ def test_crops_without_characters_are_no_bad_data(tmp_path):
 def test_characters_that_cannot_be_drawn_are_told(tmp_path):
     folder = tmp_path / "photos"
     flat = [word("Hi", 20, 20), word("you", 60, 50)]
-    chars = [{"chars": [[c.text, *c.quad.ravel().tolist()] for c in one.characters]} for one in flat]
+    chars = [
+        {"chars": [[c.text, *c.quad.ravel().tolist()] for c in one.characters]} for one in flat
+    ]
     chars[0]["chars"][0][1:] = [20, 20, 28, 20, 28, 20, 20, 20]
     write_photo(folder, "p", flat, chars=chars)
     settings = config(tmp_path, photos={"kind": "icdar", "path": str(folder)})
