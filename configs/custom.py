@@ -109,7 +109,8 @@ def get_config() -> ConfigDict:
     config.data.root = root
     # Height and width of the crops that the network sees; a multiple of 32.
     config.data.size = 640
-    # Threads that make batches, in each of so many processes; 0 processes: in this one.
+    # Threads that make batches, in each of so many processes; 0 processes: in this one. Processes
+    # start anew after each labelling, so threads are better here.
     config.data.threads = 2
     config.data.workers = 0
     # The greatest share of pictures that may be unusable before the run stops.

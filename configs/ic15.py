@@ -85,8 +85,10 @@ def get_config(mixed_with: str = "") -> ConfigDict:
     root = config_dict.FieldReference("data/icdar2015")
     config.data.root = root  # folder of the data set
     config.data.size = 768  # height and width of the crops
-    config.data.threads = 2  # that make batches, in each worker
-    config.data.workers = 4  # processes that do; 0: this one
+    config.data.threads = 8  # that make batches
+    # Processes that do, with so many threads each; 0: this one. Labels change with each pass, and
+    # processes start anew with them: about 130 times here, each with its data sets to open.
+    config.data.workers = 0
     config.data.max_dropped = 0.05  # share of bad samples above which the run stops
     config.data.format = "raw"  # "packed": the same from what --mode=pack made
     config.data.train = ConfigDict()
