@@ -139,6 +139,19 @@ def start_state(
             began with another charset.
         CheckpointError: a checkpoint does not fit, or `config.init_from` is no run.
     """
+    folder = checkpoints.folder.parent
+
+    def same_charset(digest: str) -> None:
+        if digest != charset.digest:
+            raise TrainError(
+                f"config.data.charset is {charset.name!r} ({charset.digest}), but {folder} was "
+                f"trained with another one ({digest}): go back to it, or begin a run with "
+                f"--workdir=NEW and --config.init_from={folder}"
+            )
+
+    # A charset of another size makes another network, which a checkpoint refuses for its shapes.
+    if checkpoints.steps and (file := folder / "charset.json").is_file():
+        same_charset(Charset.load(file).digest)
 
     def load(start: Start) -> Tree:
         variables, old = _load_start(config, start, charset, say)
@@ -157,12 +170,7 @@ def start_state(
         mesh=mesh,
         checkpoints=checkpoints,
     )
-    if run.setdefault("charset", charset.digest) != charset.digest:
-        raise TrainError(
-            f"config.data.charset is {charset.name!r} ({charset.digest}), but {start.source} was "
-            f"trained with another one ({run['charset']}): go back to it, or begin a run with "
-            f"--workdir=NEW and --config.init_from={checkpoints.folder.parent}"
-        )
+    same_charset(run.setdefault("charset", charset.digest))
     return state, start, run
 
 

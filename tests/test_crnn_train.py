@@ -201,6 +201,9 @@ def test_starts(tmp_path):
     named("en36").save(folder / "charset.json")
     state, begin, _, said = start(tmp_path / "f", charset=digits, init_from=str(folder), seed=1)
     assert (begin.kind, len(said), int(state.step)) == ("run", 1, 0)
+    with pytest.raises(TrainError, match=r"'digits' .* was trained with another one"):
+        start(folder, charset=digits)
+    (folder / "charset.json").unlink()
     with pytest.raises(TrainError, match="was trained with another one"):
         start(folder, charset=Charset("turned", named("en36").characters[::-1]))
 
