@@ -59,6 +59,7 @@ def get_config() -> ConfigDict:
     config.pseudo.height = 64  # of word crops; words are small, and half as high costs a quarter
     config.pseudo.every = 450  # updates from one labelling to the next
     config.pseudo.threads = 1  # beside the network
+    config.pseudo.batch_size = config_dict.placeholder(int)  # word crops; None: 1 on CPUs, else 64
     config.pseudo.guard = ConfigDict()  # fields of craftjax.supervision.GuardOptions
     config.pseudo.guard.confidence = 0.8
     config.pseudo.guard.mass = 0.5

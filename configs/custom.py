@@ -91,6 +91,9 @@ def get_config() -> ConfigDict:
     config.pseudo.chunk = 0
     # Threads that crop words and cut scores into characters.
     config.pseudo.threads = 2
+    # Word crops that a device scores together. None: 1 on CPUs, 64 elsewhere; less if the memory is
+    # too small.
+    config.pseudo.batch_size = config_dict.placeholder(int)
     # When labels are no longer renewed, because the network teaches itself nonsense.
     config.pseudo.guard = ConfigDict()
     # Their confidence fell below this share of that of the first labels.

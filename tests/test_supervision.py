@@ -317,6 +317,10 @@ def test_recipes(name):
     config = make(mixed) if mixed else make()
     weak = SupervisionOptions.from_config(config.pseudo)
     assert weak.labels.method == "split" and weak.guard == GuardOptions()
+    assert (weak.batch_size, "threads" in config.pseudo) == (None, True)
+    config.lock()
+    config.pseudo.batch_size = 8  # the command line adds no fields
+    assert SupervisionOptions.from_config(config.pseudo).batch_size == 8
     data = InputOptions.from_config(config)
     DetectorOptions(**config.detector)
     make_loss(config.loss)
