@@ -346,6 +346,13 @@ def test_recipes(name):
         assert (augment.area, augment.aspect) == ((0.03, 0.4), (0.75, 1.33))
         assert (augment.rotation, augment.flip, augment.crop) == (20, 0.5, "random_resize_crop")
         assert config.batch_size == (6 if mixed else 5)
+        # What its head says to bring the original's way back.
+        head = runpy.run_path(str(ROOT / "configs" / "ic15.py"))["__doc__"]
+        for name, value in (("teacher", "copy"), ("method", "watershed"), ("original", True)):
+            assert f"pseudo.{name}={value}" in head
+            config.pseudo[name] = value
+        config.pseudo.guard.update({"confidence": 0.0, "mass": 0.0, "equal": 1.0, "hmean": 0.0})
+        assert SupervisionOptions.from_config(config.pseudo).labels.original
         assert not mixed or words.ratio / data.train["synth"].ratio == 5
 
 
