@@ -37,6 +37,7 @@ def get_config() -> ConfigDict:
     config.loss.version = 2
     config.loss.neg_rto = 0.3  # hard negative pixels for each positive one
     config.loss.n_min_neg = 5000  # where that says nothing
+    config.loss.count_masked = True  # False: masked pixels are neither text nor background
 
     # Optimizer: fields of ocrjax.runtime.optimizers.OptimizerOptions.
     config.optimizer = ConfigDict()

@@ -52,6 +52,8 @@ def get_config() -> ConfigDict:
     config.loss.neg_rto = 0.3
     # So many of them where a batch has no text.
     config.loss.n_min_neg = 5000
+    # Whether masked pixels, whose error is 0, are among those that count, as in EasyOCR.
+    config.loss.count_masked = True
 
     # Optimizer: fields of ocrjax.runtime.optimizers.OptimizerOptions.
     config.optimizer = ConfigDict()

@@ -36,6 +36,7 @@ def get_config() -> ConfigDict:
     config.loss.version = 3
     config.loss.neg_rto = 1.0  # hard negative pixels for each positive one
     config.loss.n_min_neg = 1000  # and at least so many
+    config.loss.count_masked = True  # False: masked pixels are neither text nor background
 
     # Optimizer: fields of ocrjax.runtime.optimizers.OptimizerOptions.
     config.optimizer = ConfigDict()

@@ -1,7 +1,11 @@
+import runpy
+from pathlib import Path
+
 import pytest
 
 from ocrjax.runtime.command_line import explain_keys
 
+CONFIGS = Path(__file__).parents[1] / "configs"
 CONFIG = """
 from ml_collections import ConfigDict
 
@@ -40,3 +44,11 @@ def test_keys_that_a_config_has_not(tmp_path, key, hint):
         assert f" has no config.{key}; {hint}" in explain_keys(line)
         assert explain_keys(line[:-1]) is None
     assert explain_keys(["main", f"--config.{key}=1"]) is None
+
+
+@pytest.mark.parametrize("file", sorted(CONFIGS.glob("*.py")), ids=lambda file: file.stem)
+def test_options_of_any_training_have_a_line_in_each_config(file):
+    """Without one the locked config refuses the flag."""
+    config = runpy.run_path(str(file))["get_config"]()
+    if "loss" in config:
+        assert config.loss.count_masked is True
