@@ -46,6 +46,8 @@ def get_config() -> ConfigDict:
     config.optimizer.weight_decay = 1e-5
     config.optimizer.schedule = "cosine"
     config.optimizer.warmup = 30
+    config.optimizer.clip_norm = config_dict.placeholder(float)  # longest gradient; None: any
+    config.optimizer.accumulate = 1  # parts that a batch is taken in, where memory is short
     # The most expensive layers, which see edges: no backward pass through them.
     config.optimizer.freeze = ("basenet/slice1", "basenet/slice2")
     config.ema = 0.99  # decay of the average of the weights; 0 for none

@@ -44,6 +44,8 @@ def get_config() -> ConfigDict:
     config.optimizer.schedule = "cosine"
     config.optimizer.warmup = 50
     config.optimizer.clip_norm = 5.0
+    config.optimizer.accumulate = 1  # parts that a batch is taken in, where memory is short
+    config.optimizer.freeze = ()  # patterns of parameters that stay as they are
     config.ema = 0.99  # decay of the average of the weights; 0 for none
 
     # Data: fields of crnnjax.input_pipeline.InputOptions.

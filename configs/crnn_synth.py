@@ -42,6 +42,8 @@ def get_config() -> ConfigDict:
     config.optimizer.schedule = "cosine"
     config.optimizer.warmup = 500
     config.optimizer.clip_norm = 5.0
+    config.optimizer.accumulate = 1  # parts that a batch is taken in, where memory is short
+    config.optimizer.freeze = ()  # patterns of parameters that stay as they are
     config.ema = 0.999  # decay of the average of the weights; 0 for none
 
     # Data: words are drawn as they are needed, no two alike; fields of

@@ -64,6 +64,10 @@ def get_config() -> ConfigDict:
     # The learning rate rises over 100 updates, and falls to 0 at the end.
     config.optimizer.schedule = "cosine"
     config.optimizer.warmup = 100
+    # Gradients longer than this are shortened to it; None: none are.
+    config.optimizer.clip_norm = config_dict.placeholder(float)
+    # Takes each batch in so many parts if the memory is too small for all of it.
+    config.optimizer.accumulate = 1
     # Parts of the network that stay as they are. ("basenet/slice1", "basenet/slice2") saves time
     # and memory where there are few pictures.
     config.optimizer.freeze = ()

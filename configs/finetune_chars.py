@@ -45,6 +45,9 @@ def get_config() -> ConfigDict:
     config.optimizer.weight_decay = 1e-5
     config.optimizer.schedule = "cosine"
     config.optimizer.warmup = 20
+    config.optimizer.clip_norm = config_dict.placeholder(float)  # longest gradient; None: any
+    config.optimizer.accumulate = 1  # parts that a batch is taken in, where memory is short
+    config.optimizer.freeze = ()  # patterns of parameters that stay as they are
     config.ema = 0.99  # decay of the average of the weights; 0 for none
 
     # Data.

@@ -73,6 +73,10 @@ def get_config(mixed_with: str = "") -> ConfigDict:
     config.optimizer.schedule = "step"
     config.optimizer.decay_every = 7500
     config.optimizer.gamma = 0.2
+    config.optimizer.warmup = 0  # updates over which the learning rate rises
+    config.optimizer.clip_norm = config_dict.placeholder(float)  # longest gradient; None: any
+    config.optimizer.accumulate = 1  # parts that a batch is taken in, where memory is short
+    config.optimizer.freeze = ()  # patterns of parameters that stay as they are
     config.ema = 0.999  # decay of the average of the weights; 0 for none
 
     # Pseudo labels: fields of craftjax.supervision.SupervisionOptions and of PseudoOptions.

@@ -44,7 +44,9 @@ def get_config() -> ConfigDict:
     config.optimizer.no_decay = ("*/bias", "*/scale")
     config.optimizer.schedule = "cosine"
     config.optimizer.warmup = 20
-    config.optimizer.clip_norm = config_dict.placeholder(float)
+    config.optimizer.clip_norm = config_dict.placeholder(float)  # longest gradient; None: any
+    config.optimizer.accumulate = 1  # parts that a batch is taken in, where memory is short
+    config.optimizer.freeze = ()  # patterns of parameters that stay as they are
     config.ema = 0.98  # decay of the average of the weights; 0 for none
 
     # Data: pages are drawn as they are needed, no two alike.

@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 
 from ocrjax.runtime.command_line import explain_keys
+from ocrjax.runtime.optimizers import OptimizerOptions
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 CONFIG = """
@@ -50,5 +51,8 @@ def test_keys_that_a_config_has_not(tmp_path, key, hint):
 def test_options_of_any_training_have_a_line_in_each_config(file):
     """Without one the locked config refuses the flag."""
     config = runpy.run_path(str(file))["get_config"]()
+    if "optimizer" in config:
+        assert {"clip_norm", "accumulate", "freeze"} <= set(config.optimizer)
+        OptimizerOptions.from_config(config.optimizer)
     if "loss" in config:
         assert config.loss.count_masked is True
