@@ -2,6 +2,7 @@
 
 Examples:
     python -m craftjax.main --config=configs/quickstart.py --config.optimizer.learning_rate=1e-3
+        --workdir=exp/slower
     python -m craftjax.main --config=configs/ic15.py --images=DIR --gt=DIR
 """
 
@@ -38,7 +39,12 @@ _MODE = flags.DEFINE_enum(
     "the best. pack: pack the data sets of config.data.train, for --config.data.format=packed. "
     "audit: look for what is wrong with word labels before they are trained on.",
 )
-_WORKDIR = flags.DEFINE_string("workdir", None, "Where results go; default exp/<config.name>.")
+_WORKDIR = flags.DEFINE_string(
+    "workdir",
+    None,
+    "Where results go; default exp/<config.name>. A run that is there goes on, whatever the config "
+    "says now: another folder begins anew.",
+)
 _WEIGHTS = flags.DEFINE_string(
     "weights",
     None,
