@@ -2,7 +2,7 @@
 
 Command: python -m craftjax.main --config=configs/synth_scene.py
 Source: our own; the network and the targets are the original's.
-Expected: nothing known. Batch and steps are meant for some hours of one modern GPU.
+Expected: nothing known, nor how long it takes: meant for one GPU, on which it was not measured.
 Measured: not measured.
 """
 
@@ -60,7 +60,7 @@ def get_config() -> ConfigDict:
     config.data.train.pages.augment = ConfigDict()  # fields of craftjax.augment.AugmentOptions
     config.data.train.pages.augment.crop = "whole"
 
-    # Evaluation on the way, and at the end on other pages with other fonts.
+    # Evaluation on the way, and at the end: on other pages with other fonts, on such backgrounds.
     config.eval = ConfigDict()
     config.eval.every = 2000  # updates
     config.eval.patience = 0  # evaluations without a better hmean until it stops; 0: never
@@ -85,7 +85,10 @@ def get_config() -> ConfigDict:
 
 
 def pages(*, split: str, **more: int) -> ConfigDict:
-    """Scenes with the fonts and backgrounds of one split: none is in two of them."""
+    """Scenes with the fonts of one split: no family is in two of them.
+
+    Backgrounds are drawn alike in all, with other random numbers.
+    """
     section = ConfigDict(more)
     section.kind = "pages"
     section.preset = "scene"

@@ -61,7 +61,7 @@ def get_config() -> ConfigDict:
     config.data.train.pages.augment = ConfigDict()  # fields of craftjax.augment.AugmentOptions
     config.data.train.pages.augment.crop = "whole"
 
-    # Evaluation on the way, and at the end on other pages with other fonts.
+    # Evaluation on the way, and at the end: on other pages with other fonts, on such backgrounds.
     config.eval = ConfigDict()
     config.eval.every = 500  # updates
     config.eval.patience = 0  # evaluations without a better hmean until it stops; 0: never
@@ -86,7 +86,10 @@ def get_config() -> ConfigDict:
 
 
 def pages(*, split: str, **more: int) -> ConfigDict:
-    """Scenes with the fonts and backgrounds of one split: none is in two of them."""
+    """Scenes with the fonts of one split: no family is in two of them.
+
+    Backgrounds are drawn alike in all, with other random numbers.
+    """
     section = ConfigDict(more)
     section.kind = "pages"
     section.preset = "scene"

@@ -40,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--seed", type=int, default=0, help="another seed, other samples (default: %(default)s)"
     )
     parser.add_argument(
-        "--split", choices=SPLITS, help="only fonts and backgrounds of this part; default: all"
+        "--split", choices=SPLITS, help="only fonts and --backgrounds of this part; default: all"
     )
     parser.add_argument(
         "--fonts", nargs="+", default=(), metavar="DIR", help="fonts besides the bundled ones"

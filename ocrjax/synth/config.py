@@ -152,7 +152,8 @@ class SynthConfig:
         fonts: files and folders of the user's fonts.
         bundled_fonts: whether the bundled fonts are used, too.
         without_weights: weights to leave out, as `ocrjax.synth.fonts.select` names them.
-        split: "train", "validation" or "test": only these fonts and backgrounds; None: all.
+        split: "train", "validation" or "test": only these fonts and pictures of `backgrounds`;
+            None: all. What is drawn beside them is drawn alike in all.
         style: how words are drawn.
         effects: what happens to the finished page.
     """

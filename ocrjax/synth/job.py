@@ -27,7 +27,7 @@ class Job:
         format: one of `ocrjax.synth.write.FORMATS`.
         count: of samples: pages, or crops.
         seed: whole number; another seed gives other samples.
-        split: only fonts and backgrounds of this split; None: all.
+        split: only fonts and pictures of `backgrounds` of this split; None: all.
         fonts: folders and files of fonts besides the bundled ones.
         without_weights: weights of fonts to leave out, as `ocrjax.synth.fonts.select` names them.
         bundled_fonts: whether those are used.
