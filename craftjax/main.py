@@ -60,7 +60,9 @@ _COORDINATOR = flags.DEFINE_string(
 _PROCESS_COUNT = flags.DEFINE_integer("process_count", None, "How many processes there are.")
 _PROCESS_ID = flags.DEFINE_integer("process_id", None, "Which of them this is, from 0.")
 _WORKERS = flags.DEFINE_integer(
-    "workers", None, "Processes that pack; 0: this one; default: one for each CPU."
+    "workers",
+    None,
+    "Processes that pack; 0: this one; default: one for each CPU, fewer for small sets.",
 )
 flags.mark_flag_as_required("config")
 
@@ -127,7 +129,6 @@ def _pack(config: ConfigDict) -> None:
     from craftjax.packing import pack_all
 
     options = InputOptions.from_config(config)
-    workers = (os.cpu_count() or 1) if _WORKERS.value is None else _WORKERS.value
     with tqdm(unit="sample", disable=None) as shown:
 
         def progress(name: str, done: int, of: int) -> None:
@@ -135,7 +136,7 @@ def _pack(config: ConfigDict) -> None:
             shown.total, shown.n = of, done
             shown.refresh()
 
-        packed = pack_all(options, seed=config.seed, workers=workers, progress=progress)
+        packed = pack_all(options, seed=config.seed, workers=_WORKERS.value, progress=progress)
     for name, one in packed.items():
         if one is None:
             print(f"{name}: left as it is ({options.train[name].kind})")

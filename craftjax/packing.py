@@ -25,7 +25,7 @@ def pack_source(
     seed: int = 0,
     cache: str | Path | None = None,
     split: str = "train",
-    workers: int = 0,
+    workers: int | None = 0,
     progress: Callable[[int, int], None] = lambda done, of: None,
 ) -> Packed:
     """Packs one data set, from `start` to `stop` of its options.
@@ -64,7 +64,7 @@ def pack_all(
     options: InputOptions,
     *,
     seed: int,
-    workers: int = 0,
+    workers: int | None = 0,
     progress: Callable[[str, int, int], None] = lambda name, done, of: None,
 ) -> dict[str, Packed | None]:
     """Packs the data sets of an experiment, each to its `packed_folder`.

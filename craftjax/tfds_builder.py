@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import abc
 import inspect
-import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -36,12 +35,12 @@ class PackedBuilder(FileReaderBuilder):
     """A builder that packs what `sources` names.
 
     Attributes:
-        workers: processes that pack; 0: this one.
+        workers: as for `ocrjax.packing.pack`.
     """
 
     VERSION = tfds.core.Version(VERSION)
     HOMEPAGE = ""
-    workers = os.cpu_count() or 1
+    workers: int | None = None
 
     def __init__(self, *, file_format: Any = None, **arguments: Any) -> None:
         if file_format not in (None, "array_record", tfds.core.FileFormat.ARRAY_RECORD):

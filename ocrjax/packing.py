@@ -15,6 +15,7 @@ from __future__ import annotations
 import hashlib
 import json
 import multiprocessing
+import os
 import shutil
 import signal
 from collections import Counter
@@ -40,6 +41,7 @@ from ocrjax.workers import end_with_parent
 VERSION = "1.0.0"
 """Of packed sets, as TensorFlow Datasets counts them."""
 _SHARDS, _LEAST, _MOST = 32, 32, 2000  # shards to aim at, and samples of each
+_EACH = 4  # shards that a worker should have to do, because it takes seconds to start
 
 
 class PackingError(ValueError):
@@ -115,7 +117,7 @@ def pack(
     start: int = 0,
     stop: int | None = None,
     shard: int | None = None,
-    workers: int = 0,
+    workers: int | None = 0,
     progress: Callable[[int, int], None] = lambda done, of: None,
 ) -> Packed:
     """Packs a split of a data set, or what is missing of it.
@@ -130,7 +132,8 @@ def pack(
         start: the first sample.
         stop: the sample before which to stop; None packs all.
         shard: samples of a file; None chooses by their number.
-        workers: processes to use, started by spawning; 0: this one.
+        workers: processes to use, started by spawning; 0: this one; None: one for each CPU, fewer
+            where few files are left to do.
         progress: gets how many samples are done, and of how many, now and then.
 
     Raises:
@@ -140,7 +143,7 @@ def pack(
         OSError: a file cannot be read or written.
     """
     folder, root = Path(folder), Path(root)
-    if workers < 0 or (shard is not None and shard < 1):
+    if (workers or 0) < 0 or (shard is not None and shard < 1):
         raise PackingError(f"workers={workers}, shard={shard}: expected 0 or more, 1 or more")
     if not (name.isidentifier() and name == name.lower() and split.isalpha()):
         raise PackingError(f"name {name!r}, split {split!r}: expected letters, as in synthtext")
@@ -224,13 +227,16 @@ def _pack_all(
     open_source: Callable[[], Source],
     opened: Source,
     tasks: list[_Task],
-    workers: int,
+    workers: int | None,
     progress: Callable[[int, int], None],
 ) -> None:
     missing = [task for task in tasks if not task.note.is_file()]
     of = sum(len(task.samples) for task in tasks)
     done = of - sum(len(task.samples) for task in missing)
     progress(done, of)
+    if workers is None:
+        workers = min(os.cpu_count() or 1, len(missing) // _EACH)
+        workers = workers if workers > 1 else 0  # one alone gains nothing
     with _results(open_source, opened, missing, workers) as results:
         for count in results:
             done += count

@@ -30,6 +30,7 @@ from ocrjax.readers.example import decode_example, encode_example
 from ocrjax.readers.icdar import LabelError
 from ocrjax.readers.packed import PackedSamples, decode_packed, encode_packed
 from ocrjax.readers.synthtext import synthtext_words
+from ocrjax.readers.synthtext_index import IndexedSynthText
 from ocrjax.synth.write import write_gt_mat
 
 SHARED = Path(__file__).parents[2] / "shared" / "datasets"
@@ -204,6 +205,23 @@ def test_workers_write_the_same_bytes(tmp_path, synthtext):
         "packed-train.json",
         "synth-train.array_record-00000-of-00005",
     ]
+
+
+def test_few_files_take_few_workers(tmp_path, synthtext, monkeypatch):
+    def pool(workers, *args):
+        raise Killed(workers)
+
+    monkeypatch.setattr(packing, "ProcessPoolExecutor", pool)
+    opened = partial(IndexedSynthText, synthtext, cache=tmp_path / "cache")
+    for cpus, shard, workers in ((8, 1, 3), (2, 1, 2), (8, 2, 0), (1, 1, 0)):
+        monkeypatch.setattr(packing.os, "cpu_count", lambda cpus=cpus: cpus)
+        out = tmp_path / f"{cpus}-{shard}"
+        if workers:
+            with pytest.raises(Killed) as killed:
+                pack(opened, out, name="synth", shard=shard, workers=None)
+            assert killed.value.args == (workers,)
+        else:
+            pack(opened, out, name="synth", shard=shard, workers=None)
 
 
 class Killed(BaseException):
