@@ -122,7 +122,8 @@ def make_train_step(
         ema_decay: of the moving average, where the state has one.
         freeze_norm: normalise by the running statistics and keep them.
         norm_groups: in how many groups of consecutive rows BatchNorm takes its statistics: 1 for
-            those of the whole batch, the number of devices for those of each device.
+            those of the whole batch, the number of devices for those of each device. The step
+            raises `TrainError` where the rows of a part do not divide.
 
     Returns:
         `(state, batch) -> (state, metrics)`. The batch holds `image` `(B, H, W, 3)` uint8 and
@@ -141,6 +142,12 @@ def make_train_step(
 
         if norm_groups == 1:
             return apply(images)
+        if images.shape[0] % norm_groups:
+            raise TrainError(
+                f"config.model.norm_per_device needs rows of each of {norm_groups} devices in each "
+                f"part of a batch, but config.optimizer.accumulate of {options.accumulate} makes "
+                f"parts of {images.shape[0]} rows; it must divide config.batch_size / {norm_groups}"
+            )
         groups = images.reshape(norm_groups, -1, *images.shape[1:])
         scores, new = jax.vmap(apply)(groups)
         return scores.reshape(-1, *scores.shape[2:]), jax.tree.map(lambda x: jnp.mean(x, 0), new)

@@ -62,14 +62,15 @@ def mesh_of(devices):
 
 
 @cache
-def step_of(devices=4, freeze=(), remat=False, **more):
+def step_of(devices=4, freeze=(), remat=False, dtype=jnp.float32, accumulate=1, **more):
     """A compiled step and a maker of states for it."""
     config = tiny_detector.get_config()
-    options = OptimizerOptions.from_config({**config.optimizer, "freeze": freeze})
+    changes = {"freeze": freeze, "accumulate": accumulate}
+    options = OptimizerOptions.from_config({**config.optimizer, **changes})
     optimizer, _ = make_optimizer(options, steps=config.steps)
     mesh = mesh_of(devices)
     step = make_train_step(
-        CRAFT(width=0.125, remat=remat),
+        CRAFT(0.125, dtype, remat=remat),
         optimizer,
         mesh=mesh,
         loss=make_loss(config.loss),
@@ -157,6 +158,13 @@ def test_norm_of_each_device_and_rematerialisation():
         for chosen in (step, plain)
     ]
     assert_close(states[0].params, states[1].params, rtol=1e-4, atol=1e-6)
+
+
+def test_parts_of_a_batch_have_rows_of_each_device():
+    step, make = step_of(norm_groups=4, accumulate=4)
+    batch = {name: np.repeat(rows, 2, axis=0) for name, rows in batches()[0].items()}
+    with pytest.raises(TrainError, match=r"accumulate of 4 makes parts of 2 rows; it must divide"):
+        step(make(init_variables(MODEL)), put_batch(batch, mesh_of(4)))
 
 
 def test_rematerialisation_keeps_less():

@@ -131,8 +131,9 @@ def accumulate_gradients(
     schedule, the average, checkpoints and stopping all count the same thing, no half-made gradient
     has to be saved, and the optimiser runs once instead of once a part.
 
-    A part takes every `count`-th row, so rows stay on their device. Each part moves the running
-    statistics once, and its gradients count as much as those of any other.
+    A part takes every `count`-th row, so that rows stay on their device where `count` divides each
+    device's number of rows; where it does not, the same comes out, but rows are moved. Each part
+    moves the running statistics once, and its gradients count as much as those of any other.
 
     Args:
         gradients: `(batch_stats, part, index of the part) -> (gradients, batch_stats, metrics)`;
