@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[1]
 
 
 def launch(module, config, workdir, *arguments, devices=4):
-    """Starts `python -m module`; warnings are errors there, too."""
+    """Starts `python -m module` in a group of its own; warnings are errors there, too."""
     flags = f"--xla_force_host_platform_device_count={devices}"
     # ml_collections loads configs by a deprecated call.
     warnings = ("-W", "error", "-W", "ignore:the load_module() method:DeprecationWarning")
@@ -21,6 +21,7 @@ def launch(module, config, workdir, *arguments, devices=4):
             *(f"--config={config}", f"--workdir={workdir}", *arguments),
         ],
         env=os.environ | {"PYTHONPATH": str(ROOT), "XLA_FLAGS": flags},
+        start_new_session=True,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -28,7 +29,7 @@ def launch(module, config, workdir, *arguments, devices=4):
 
 
 def finish(process):
-    """Waits for the end: exit status, output, errors."""
+    """Waits for the end, of processes that it has started, too: exit status, output, errors."""
     try:
         out, err = process.communicate(timeout=300)
     finally:

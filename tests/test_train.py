@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
 import socket
@@ -165,6 +166,26 @@ def test_parts_of_a_batch_have_rows_of_each_device():
     batch = {name: np.repeat(rows, 2, axis=0) for name, rows in batches()[0].items()}
     with pytest.raises(TrainError, match=r"accumulate of 4 makes parts of 2 rows; it must divide"):
         step(make(init_variables(MODEL)), put_batch(batch, mesh_of(4)))
+
+
+def test_a_step_in_bfloat16():
+    batch = put_batch(batches()[0], mesh_of(1))
+    before = init_variables(MODEL)
+    losses, states = [], []
+    for dtype in (jnp.float32, jnp.bfloat16):
+        step, make = step_of(1, dtype=dtype)
+        state, metrics = step(make(before), batch)
+        losses.append(float(metrics["loss"][0] / metrics["loss"][1]))
+        states.append(state)
+    assert losses[1] == pytest.approx(losses[0], rel=0.02)
+    assert losses[1] != losses[0]
+    moves = []
+    for state in states:
+        assert all(leaf.dtype == np.float32 for leaf in jax.tree.leaves(state.params))
+        pairs = zip(copies(state.params), copies(before["params"]), strict=True)
+        moves.append(np.concatenate([(new - old).ravel() for new, old in pairs]))
+    cosine = moves[0] @ moves[1] / np.linalg.norm(moves[0]) / np.linalg.norm(moves[1])
+    assert cosine > 0.95
 
 
 def test_rematerialisation_keeps_less():
@@ -412,9 +433,9 @@ def test_the_thresholds_of_the_best_evaluation_stay_with_the_weights(tmp_path):
 def test_stopped_and_killed_runs_equal_an_uninterrupted_one(tmp_path):
     """From the command line: SIGTERM, SIGKILL, the end; then what the run has left."""
     broken = tmp_path / "broken"
-    process = begin(broken)
+    process = begin(broken, "--config.data.workers=1")
     wait_for(process, "step 2/24")
-    process.send_signal(signal.SIGTERM)
+    os.killpg(process.pid, signal.SIGTERM)  # as Slurm does: the worker gets it, too
     code, out, err = finish(process)
     assert code == 0, err
     (line,) = (line for line in out.splitlines() if line.startswith("stopped after step"))
@@ -425,7 +446,7 @@ def test_stopped_and_killed_runs_equal_an_uninterrupted_one(tmp_path):
     assert f"step {stopped}/24" in out
     assert out.splitlines()[-1] == "no sample dropped"
 
-    process = begin(broken)
+    process = begin(broken, "--config.data.workers=1")
     wait_for(process, f"step {stopped + 4}/24")
     process.kill()
     finish(process)
