@@ -79,6 +79,10 @@ def get_config() -> ConfigDict:
     # Recogniser: fields of crnnjax.recogniser.RecogniserOptions.
     config.recogniser = ConfigDict()
     config.recogniser.resize = "fixed"
+    config.recogniser.decoder = "greedy"  # or "beam", "lexicon"
+    config.recogniser.beam_width = 10  # prefixes that survive a step of "beam"
+    config.recogniser.lexicon = ""  # of "lexicon": a file of words, one on each line
+    config.recogniser.confidence = "dtrb"  # of "greedy"; or "easyocr"
 
     # Log and checkpoints.
     config.log_every = 100  # updates

@@ -44,6 +44,7 @@ def get_config() -> ConfigDict:
     config.optimizer.schedule = "cosine"
     config.optimizer.warmup = 50
     config.optimizer.clip_norm = 5.0
+    config.optimizer.freeze = ()  # patterns of parameters that stay, ("FeatureExtraction",)
     config.optimizer.accumulate = 1  # parts that a batch is taken in, where memory is short
     config.optimizer.freeze = ()  # patterns of parameters that stay as they are
     config.ema = 0.99  # decay of the average of the weights; 0 for none
@@ -83,6 +84,10 @@ def get_config() -> ConfigDict:
     # Recogniser: fields of crnnjax.recogniser.RecogniserOptions.
     config.recogniser = ConfigDict()
     config.recogniser.resize = "easyocr"  # as a Reader reads
+    config.recogniser.decoder = "greedy"  # as a Reader reads; or "beam", "lexicon"
+    config.recogniser.beam_width = 10  # prefixes that survive a step of "beam"
+    config.recogniser.lexicon = ""  # of "lexicon": a file of words, one on each line
+    config.recogniser.confidence = "easyocr"  # of "greedy"; or "dtrb"
 
     # Log and checkpoints.
     config.log_every = 50  # updates

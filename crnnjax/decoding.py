@@ -5,8 +5,12 @@ Class 0 is CTC's blank everywhere. Steps that come after an input's end count fo
 
 from __future__ import annotations
 
+import logging
+import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -14,12 +18,21 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from crnnjax.charset import normalized
+from crnnjax.charset import Charset, normalized
 from ocrjax.pages import FloatArray
 
 CONFIDENCES = ("easyocr", "dtrb")
 
+MAX_LEXICON_BYTES = 1 << 26
+"""Larger files are refused as lexicons."""
 _NEVER = -1e30  # log of 0 that stays finite under arithmetic
+
+
+_log = logging.getLogger(__name__)
+
+
+class LexiconError(ValueError):
+    """A file that is no lexicon for a charset; the message says why."""
 
 
 class Greedy(NamedTuple):
@@ -332,3 +345,69 @@ class Lexicon:
         if scores[best] == -np.inf:
             return None
         return self.words[best], Scored(self._classes[best], float(scores[best]))
+
+
+def as_lexicon(lexicon: Lexicon | str | Path | None, charset: Charset) -> Lexicon | None:
+    """Reads a lexicon if it is a file: of words, one on each line, in UTF-8.
+
+    The last few are kept as long as their files do not change.
+
+    Args:
+        lexicon: one, which is returned; the path of one; or none, which an empty path is, too.
+        charset: of the recogniser; the words become as it writes them.
+
+    Raises:
+        LexiconError: no such file, another kind of file, or none of its words can be read.
+    """
+    if isinstance(lexicon, Lexicon):
+        return lexicon
+    if not lexicon:
+        return None
+    path = Path(lexicon)
+    try:
+        stat = path.stat()
+        return _read_lexicon(path, charset, stat.st_size, stat.st_mtime_ns)
+    except OSError as error:
+        raise LexiconError(f"lexicon {path}: {error.strerror or error}") from error
+    except UnicodeDecodeError as error:
+        raise LexiconError(f"lexicon {path}: not UTF-8: {error}") from error
+    except ValueError as error:
+        raise LexiconError(f"lexicon {path}: {error}") from error
+
+
+@lru_cache(4)
+def _read_lexicon(path: Path, charset: Charset, size: int, mtime_ns: int) -> Lexicon:
+    if size > MAX_LEXICON_BYTES:
+        raise ValueError(f"{size} bytes, expected words and at most {MAX_LEXICON_BYTES}")
+    lines = path.read_text(encoding="utf-8-sig").splitlines()
+    words = [charset.fold(line.strip()) for line in lines if line.strip()]
+    lexicon = Lexicon.from_words(words, charset.characters)
+    if lexicon.dropped:
+        _log.warning(
+            "lexicon %s: %d of %d words have characters outside the charset and are left out, such "
+            "as %r",
+            *(path, len(lexicon.dropped), len(lexicon.dropped) + len(lexicon.words)),
+            lexicon.dropped[0],
+        )
+    return lexicon
+
+
+def search(
+    logs: FloatArray, charset: Charset, lexicon: Lexicon | None, *, width: int = 10
+) -> tuple[str, float]:
+    """The best word of a lexicon, or without one the best text of a beam search.
+
+    Args:
+        logs: `(T, C)` log-probabilities of one input's steps.
+        charset: of the classes.
+        lexicon: its words alone may be read.
+        width: of the beam.
+
+    Returns:
+        The text and its probability; nothing and 0 where no word fits into the steps.
+    """
+    if lexicon is None:
+        found = beam_search(logs, width=width)
+        return charset.decode(found.indices), math.exp(found.log_probability)
+    match = lexicon.search(logs)
+    return (match[0], math.exp(match[1].log_probability)) if match else ("", 0.0)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import json
-import math
 import os
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterator, Sequence
@@ -22,11 +21,12 @@ from crnnjax.decoding import (
     CONFIDENCES,
     Greedy,
     Lexicon,
-    beam_search,
+    as_lexicon,
     confidence,
     greedy,
     ignored_classes,
     log_probabilities,
+    search,
 )
 from crnnjax.models import CRNN, Variables, options_of
 from crnnjax.resize import (
@@ -89,7 +89,7 @@ class RecogniserOptions:
             (`crnnjax.resize.turn_tall`), as they were in training; 0 turns none. Not of `easyocr`.
         decoder: `greedy`, `beam` (needs the extra of that name) or `lexicon`.
         beam_width: how many prefixes survive each step of `beam`.
-        lexicon: of `lexicon`; every reading is one of its words.
+        lexicon: of `lexicon`, or its file, a word on each line; every reading is one of the words.
         confidence: of greedy decoding: `easyocr` or `dtrb`, see `crnnjax.decoding.confidence`.
         allowlist: characters that alone may be read; empty: all.
         blocklist: characters that may not be read; an allowlist wins.
@@ -104,7 +104,7 @@ class RecogniserOptions:
     turn_above: float = 0.0
     decoder: str = "greedy"
     beam_width: int = 10
-    lexicon: Lexicon | None = None
+    lexicon: Lexicon | str | Path | None = None
     confidence: str = "easyocr"
     allowlist: str = ""
     blocklist: str = ""
@@ -122,11 +122,10 @@ class RecogniserOptions:
                 raise RecogniserError(
                     f"{name} is {getattr(self, name)!r}, expected one of {', '.join(known)}"
                 )
-        if (self.decoder == "lexicon") != (self.lexicon is not None):
+        if (self.decoder == "lexicon") != bool(self.lexicon):
             raise RecogniserError(
-                "decoder 'lexicon' and a lexicon go together: make one with "
-                "`Lexicon.from_words([charset.fold(w) for w in words], charset.characters)`, where "
-                "charset is that of the recogniser"
+                "decoder 'lexicon' and a lexicon go together: give a file of words, one on each "
+                "line, as `lexicon`"
             )
         if self.width < MIN_WIDTH:
             raise RecogniserError(f"width is {self.width}, expected at least {MIN_WIDTH}")
@@ -182,6 +181,7 @@ class Recogniser:
 
         Raises:
             RecogniserError: a charset of another size than the network's.
+            LexiconError: the file of a lexicon cannot be read.
         """
         enable_compile_cache()
         if jax.default_backend() == "cpu":
@@ -195,7 +195,8 @@ class Recogniser:
             )
         self.charset = charset
         self.height = height
-        self.options = options or RecogniserOptions()
+        options = options or RecogniserOptions()
+        self.options = replace(options, lexicon=as_lexicon(options.lexicon, charset))
         self._variables = _put(variables)
         model = CRNN(**self._kind, dtype=dtype)
         self._apply = jax.jit(model.apply)
@@ -388,19 +389,14 @@ class Recogniser:
         def score(inputs: Any, widths: Any, steps: Any) -> Any:
             return self._scores(self._variables, inputs, widths, closed)
 
+        lexicon = as_lexicon(options.lexicon, self.charset)
         for batch, steps, logs in self._run(pool, jobs, options, score):
             for row, job in enumerate(batch):
-                readings[job.index] = self._search(logs[row, : steps[row]], options)
+                found = search(
+                    logs[row, : steps[row]], self.charset, lexicon, width=options.beam_width
+                )
+                readings[job.index] = Reading(*found)
         return readings
-
-    def _search(self, logs: FloatArray, options: RecogniserOptions) -> Reading:
-        if options.lexicon is None:
-            found = beam_search(logs, width=options.beam_width)
-            return Reading(self.charset.decode(found.indices), math.exp(found.log_probability))
-        match = options.lexicon.search(logs)
-        if match is None:
-            return Reading("", 0.0)
-        return Reading(match[0], math.exp(match[1].log_probability))
 
     def _run(
         self,

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from crnnjax.charset import named
 from crnnjax.convert import to_state_dict
-from crnnjax.decoding import Lexicon, text_log_probability
+from crnnjax.decoding import Lexicon, LexiconError, text_log_probability
 from crnnjax.evaluate import EvaluationError, evaluate_recogniser, read_set, results_folder
 from crnnjax.models import CRNN, init_variables
 from crnnjax.recogniser import (
@@ -228,6 +228,35 @@ def test_beam_and_lexicon(recogniser, crops):
     assert any(beam.text for beam in beams)
     long = Lexicon.from_words(["a" * 100], charset.characters)
     assert recogniser.read(crops[:1], decoder="lexicon", lexicon=long) == [Reading("", 0.0)]
+
+
+def test_a_lexicon_may_be_a_file(recogniser, crops, tmp_path, caplog):
+    file = tmp_path / "words.txt"
+    words = [item.text for item in recogniser.read(crops[:2])]
+    assert all(words)
+    # As people write them: capitals, a mark of the editor, other line ends, a word in Greek.
+    file.write_bytes(("\ufeff" + "\r\n ".join([*map(str.upper, words), "", "λόγος"])).encode())
+    options = RecogniserOptions(decoder="lexicon", lexicon=str(file))
+    variables = make_variables()
+    reader = Recogniser(variables, charset=named("en36"), height=HEIGHT, options=options)
+    found = [item.text for item in reader.read(crops[:3])]
+    assert found[:2] == words and found[2] in words
+    (line,) = caplog.messages
+    assert "words.txt: 1 of 3 words have characters outside the charset" in line
+    assert recogniser.read(crops[:2], decoder="lexicon", lexicon=file) == reader.read(crops[:2])
+    assert len(caplog.messages) == 1  # it was read once
+    file.write_text("zebra\n")  # a changed one is read again
+    assert recogniser.read(crops[:1], decoder="lexicon", lexicon=file)[0].text == "zebra"
+    for content, message in (
+        (b"\xff", "not UTF-8"),
+        ("λόγος".encode(), "none of the 1 words"),
+        (b"\n", "none of the 0 words"),
+    ):
+        file.write_bytes(content)
+        with pytest.raises(LexiconError, match=rf"lexicon .*words\.txt: .*{message}"):
+            Recogniser(variables, charset=named("en36"), height=HEIGHT, options=options)
+    with pytest.raises(LexiconError, match=r"lexicon gone\.txt: No such file"):
+        recogniser.read(crops[:1], decoder="lexicon", lexicon="gone.txt")
 
 
 def test_dull_crops_are_looked_at_twice(recogniser):
