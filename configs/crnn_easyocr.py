@@ -7,6 +7,8 @@ Command: python -m crnnjax.main --config=configs/crnn_easyocr.py --config.data.l
     exp/crnn_easyocr/evaluate-english_g2
 Source: EasyOCR trainer/config_files/en_filtered_config.yaml with english_g2.pth, generation 2; the
     optimiser and the width of batches are our own.
+    Crops in PNG files of colour have two greys: training takes that of the RGB values, evaluation
+    that of libpng, as a Reader does with a path (docs/recogniser.md, Grey values).
 Expected: nothing known.
 Measured: not measured.
 """
