@@ -42,7 +42,7 @@ def get_config() -> ConfigDict:
     # Optimizer: fields of ocrjax.runtime.optimizers.OptimizerOptions.
     config.optimizer = ConfigDict()
     config.optimizer.name = "adam"
-    config.optimizer.learning_rate = 5e-5
+    config.optimizer.learning_rate = 1e-4
     config.optimizer.weight_decay = 1e-5
     config.optimizer.schedule = "cosine"
     config.optimizer.warmup = 30
@@ -85,7 +85,14 @@ def get_config() -> ConfigDict:
     config.data.train.words.stop = 270
     config.data.train.words.augment = ConfigDict()  # fields of craftjax.augment.AugmentOptions
     config.data.train.words.augment.crop = "words"
-    config.data.train.words.augment.text_height = (12.0, 60.0)
+    config.data.train.words.augment.text_height = (8.0, 40.0)
+    config.data.train.words.ratio = 4.0  # to those of the other data sets
+    config.data.train.synth = ConfigDict()  # keep the network from forgetting
+    config.data.train.synth.kind = "pages"
+    config.data.train.synth.preset = "scene"
+    config.data.train.synth.ratio = 1.0
+    config.data.train.synth.augment = ConfigDict()
+    config.data.train.synth.augment.crop = "words"
 
     # Evaluation.
     config.eval = ConfigDict()
@@ -95,7 +102,7 @@ def get_config() -> ConfigDict:
     # Each time at the best of config.sweep's text_threshold and low_text, which training moves.
     config.eval.sweep = True
     config.eval.pages = pictures(root, start=270, stop=300)
-    config.calibration = pictures(root, start=0, stop=300)  # for benchmarks/before_after.py
+    config.calibration = pictures(root, start=0, stop=300)  # for --mode=sweep, before_after.py
     config.test = pictures(root, start=300)
 
     # Detector: fields of craftjax.options.DetectorOptions.
@@ -111,7 +118,7 @@ def get_config() -> ConfigDict:
     config.sweep = ConfigDict()
     config.sweep.text_threshold = (0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9)
     config.sweep.link_threshold = (0.1, 0.2, 0.3, 0.4, 0.5)
-    config.sweep.low_text = (0.3, 0.35, 0.4, 0.45, 0.5, 0.55)
+    config.sweep.low_text = (0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6, 0.65)
 
     # Log and checkpoints.
     config.overlays = 16  # pictures of found words

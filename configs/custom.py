@@ -182,7 +182,7 @@ def get_config() -> ConfigDict:
     config.test = photos(root, shared, split="test")
 
     # How pages are scaled and cut into words: fields of craftjax.options.DetectorOptions.
-    # --mode=sweep finds better thresholds for your pictures.
+    # --mode=sweep finds better thresholds on the pictures of config.eval.pages.
     config.detector = ConfigDict()
     # The highest region score of a word must reach this.
     config.detector.text_threshold = 0.7

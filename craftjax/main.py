@@ -19,6 +19,7 @@ import sys
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
@@ -35,8 +36,9 @@ _MODE = flags.DEFINE_enum(
     ["train", "evaluate", "sweep", "pack", "audit"],
     "train: train, or go on with a run, and evaluate (the default where the config has an "
     "optimizer and there is no --images). evaluate: score the test pictures at the config's "
-    "thresholds. sweep: try the thresholds of config.sweep in one pass over the pictures and keep "
-    "the best. pack: pack the data sets of config.data.train, for --config.data.format=packed. "
+    "thresholds. sweep: try the thresholds of config.sweep in one pass over the pictures of "
+    "config.calibration, else of config.eval.pages, else of the test, and keep the best. pack: "
+    "pack the data sets of config.data.train, for --config.data.format=packed. "
     "audit: look for what is wrong with word labels before they are trained on.",
 )
 _WORKDIR = flags.DEFINE_string(
@@ -159,12 +161,7 @@ def _evaluate(config: ConfigDict, workdir: Path, *, sweeping: bool) -> None:
 
     if sweeping and "sweep" not in config:
         raise ValueError("this config has no sweep section, so that there are no thresholds to try")
-    section = dict(config.test)
-    if _IMAGES.value or _GT.value:
-        if not (_IMAGES.value and _GT.value):
-            raise ValueError("--images and --gt go together")
-        labels = {"root": "", "layout": "auto", "dont_care": ("###",), **section, "kind": "icdar"}
-        section = {**labels, "root": "", "images": _IMAGES.value, "gt": _GT.value}
+    name, section = _pages(config, sweeping=sweeping)
     bad: list[LabelError] = []
     truth = evaluate.read_truth(section, bad=bad if _SKIP_BAD.value else None)
     if bad:
@@ -193,7 +190,7 @@ def _evaluate(config: ConfigDict, workdir: Path, *, sweeping: bool) -> None:
             report=lambda _: progress.update(),
             **thresholds,
         )
-    print(f"{weights} on {describe_truth(truth)}; {config.eval.protocol}")
+    print(f"{weights} on {name}, {describe_truth(truth)}; {config.eval.protocol}")
     print(evaluate.format_points(points[: 10 if sweeping else 1]))
     best = points[0]
     report = {
@@ -218,6 +215,22 @@ def _evaluate(config: ConfigDict, workdir: Path, *, sweeping: bool) -> None:
         for path in where:
             save_operating_point(path, tuned, measured=best.to_dict())
             print(f"written: {path}")
+
+
+def _pages(config: ConfigDict, *, sweeping: bool) -> tuple[str, dict[str, Any]]:
+    """What is evaluated, by name. Thresholds are not tuned on the test, where there is another."""
+    if _IMAGES.value or _GT.value:
+        if not (_IMAGES.value and _GT.value):
+            raise ValueError("--images and --gt go together")
+        layout = config.test.get("layout", "auto")
+        labels = {"layout": layout, "dont_care": config.test.get("dont_care", ("###",))}
+        given = {"kind": "icdar", "root": "", "images": _IMAGES.value, "gt": _GT.value}
+        return "--images", {**given, **labels}
+    if sweeping and "calibration" in config:
+        return "config.calibration", dict(config.calibration)
+    if sweeping and "pages" in config.eval:
+        return "config.eval.pages", dict(config.eval.pages)
+    return "config.test", dict(config.test)
 
 
 if __name__ == "__main__":

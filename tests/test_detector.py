@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -372,6 +373,15 @@ def test_the_commands(tmp_path, labelled):
     assert point.canvas_size == 256
     assert Detector.from_weights(tmp_path / "net").options == point
     assert Detector.from_weights(tmp_path / "net.pth").options == DetectorOptions()
+    assert "on --images, 2 pages" in done.stdout
+
+    for folder in ("images", "gt"):
+        shutil.copytree(tmp_path / folder, tmp_path / "test" / folder)
+    own = [option for option in common if not option.startswith(("--images", "--gt"))]
+    own += [f"--config.data.root={tmp_path}", "--config.sweep.low_text=(0.4,)"]
+    done = run(*own, "--mode=sweep")
+    assert done.returncode == 0, done.stderr
+    assert "on config.eval.pages, 1 pages" in done.stdout  # the two of the test are not tuned on
 
     done = run(*common, "--config.detector.canvas_szie=3")
     assert done.returncode == 1
