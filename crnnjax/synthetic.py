@@ -257,7 +257,7 @@ def _text_config(values: Mapping[str, Any], rules: Rules) -> TextConfig:
     """Fields of `TextConfig`; charset and greatest length are the rules' where not given."""
     # Weights are asked for with each word: those of a plain mapping are fast.
     plain = {name: dict(v.items()) if hasattr(v, "items") else v for name, v in values.items()}
-    given = {"max_length": rules.max_length, **plain}
+    given: dict[str, Any] = {"max_length": rules.max_length, **plain}
     if given.get("charset") is None:
         given["charset"] = writable_characters(rules.charset)
     return TextConfig(**given)
