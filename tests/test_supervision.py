@@ -338,7 +338,8 @@ def test_recipes(name):
         for section in (config.eval.pages, config.test):
             assert all(section[name] == values[name] for name in shared)
     if file == "ic15":  # the original's custom_data_train.yaml
-        assert config.loss.to_dict() == {"version": 2, "neg_rto": 0.3, "n_min_neg": 5000}
+        loss = {"version": 2, "neg_rto": 0.3, "n_min_neg": 5000, "count_masked": True}
+        assert config.loss.to_dict() == loss
         assert (config.steps, data.size) == (25_000, (768, 768))
         rates = [float(rate(step)) for step in (0, 7499, 7500, 15_000, 22_500)]
         assert rates == pytest.approx([1e-4, 1e-4, 2e-5, 4e-6, 8e-7])
