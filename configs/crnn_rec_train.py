@@ -5,6 +5,7 @@ Command: python -m crnnjax.main --config=configs/crnn_rec_train.py
     (a run such as that of configs/crnn_synth.py; lines of a path, a tab and a text, as those of the
     4,468 words of ICDAR 2015: the first 3,168 train, 300 choose the best checkpoint, the last 1,000
     test)
+    Before, on the same 1,000: the same with --mode=evaluate --weights=RUN
 Source: our own.
 Expected: nothing known.
 Measured: not measured.
@@ -49,7 +50,8 @@ def get_config() -> ConfigDict:
 
     # Data: fields of crnnjax.input_pipeline.InputOptions.
     config.data = ConfigDict()
-    config.data.charset = "en36"  # a name or a file
+    config.data.charset = "en94"  # a name or a file
+    config.data.case_insensitive = True  # letters are read as lower case
     config.data.mode = "bucket"  # batches of like widths
     config.data.height = 32  # or 64
     config.data.max_length = 25  # most characters of a word
@@ -67,7 +69,10 @@ def get_config() -> ConfigDict:
     config.data.train.words = ConfigDict()
     config.data.train.words.kind = "words"  # synthetic ones, against forgetting
     config.data.train.words.ratio = 1.0
-    config.data.train.words.augment = "light"
+    config.data.train.words.augment = "none"  # words are degraded as they are drawn
+    config.data.train.words.text = words_text()
+    config.data.train.words.words = words_look()
+    config.data.widths = (64, 80, 96, 112, 128, 160, 192, 256, 384)  # of batches
 
     # Evaluation on the way, and at the end: sets as crnnjax.report.open_sets opens them.
     config.eval = ConfigDict()
@@ -75,13 +80,16 @@ def get_config() -> ConfigDict:
     config.eval.patience = 0  # evaluations without a better score until it stops; 0: never
     config.eval.metric = "alnum_accuracy"  # that says which checkpoint is best
     config.eval.sets = ConfigDict({"real": crops(config, start=3168, stop=3468)})
-    probe = {"synthetic": {"kind": "words", "count": 500, "seed": 1}}
-    config.eval.probe = ConfigDict(probe)  # sets that only tell what is forgotten
+    # Sets that only tell what is forgotten.
+    config.eval.probe = ConfigDict({"synthetic": made_words(count=500, seed=1)})
     config.test = ConfigDict({"real": crops(config, start=3468)})
 
     # Recogniser: fields of crnnjax.recogniser.RecogniserOptions.
     config.recogniser = ConfigDict()
     config.recogniser.resize = "bucket"
+    config.recogniser.decoder = "greedy"  # or "beam", "lexicon"
+    config.recogniser.beam_width = 10  # prefixes that survive a step of "beam"
+    config.recogniser.lexicon = ""  # of "lexicon": a file of words, one on each line
     config.recogniser.turn_above = config.data.get_ref("turn_above")  # as in training
 
     # Log and checkpoints.
@@ -97,4 +105,47 @@ def crops(config: ConfigDict, **more: int) -> ConfigDict:
     """A part of the crops."""
     section = ConfigDict({"kind": "tsv", **more})
     section.path = config.data.get_ref("labels")
+    return section
+
+
+def words_text() -> ConfigDict:
+    """What is written: fields of ocrjax.synth.text.TextConfig."""
+    text = ConfigDict()
+    text.sources = ConfigDict(
+        {
+            "words": 0.76,
+            "numbers": 0.08,
+            "prices": 0.04,
+            "dates": 0.02,
+            "codes": 0.03,
+            "random": 0.04,
+            "characters": 0.03,
+        }
+    )
+    text.cases = ConfigDict({"as_is": 0.17, "title": 0.24, "upper": 0.56, "mixed": 0.03})
+    text.frequency_power = 0.75
+    text.punctuation = 0.08
+    text.max_length = 16
+    return text
+
+
+def words_look() -> ConfigDict:
+    """How it is drawn: fields of ocrjax.synth.words.WordConfig."""
+    words = ConfigDict()
+    words.contrast = (0.3, 1.0)
+    words.ink_height = (0.6, 1.0)
+    words.stretch = (0.55, 1.0)
+    words.p_stretch = 0.7
+    words.spacing = (-0.06, 0.4)
+    words.p_blur = 0.25
+    words.p_motion = 0.05
+    words.p_noise = 0.25
+    words.noise = (2.0, 10.0)
+    return words
+
+
+def made_words(*, count: int, seed: int) -> ConfigDict:
+    """A set to evaluate on, drawn as those of the training."""
+    section = ConfigDict({"kind": "words", "count": count, "seed": seed})
+    section.text, section.words = words_text(), words_look()
     return section

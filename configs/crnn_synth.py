@@ -77,6 +77,9 @@ def get_config() -> ConfigDict:
     # Recogniser: fields of crnnjax.recogniser.RecogniserOptions.
     config.recogniser = ConfigDict()
     config.recogniser.resize = "bucket"
+    config.recogniser.decoder = "greedy"  # or "beam", "lexicon"
+    config.recogniser.beam_width = 10  # prefixes that survive a step of "beam"
+    config.recogniser.lexicon = ""  # of "lexicon": a file of words, one on each line
     config.recogniser.turn_above = config.data.get_ref("turn_above")  # as in training
 
     # Log and checkpoints.

@@ -54,6 +54,14 @@ _CHUNK = 1 << 18  # labels filtered at a time
 _log = logging.getLogger(__name__)
 
 
+def kind_of(path: str | Path) -> str:
+    """The kind of a data set of crops: of a file "tsv", of a folder "lmdb" or "csv"."""
+    path = Path(path)
+    if path.is_dir():
+        return "lmdb" if (path / "data.mdb").is_file() else "csv"
+    return "tsv"
+
+
 def open_crops(kind: str, path: str | Path, *, root: str | Path | None = None) -> Sequence[Crop]:
     """Opens a data set of crops.
 

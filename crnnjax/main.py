@@ -2,7 +2,8 @@
 
 Examples:
     python -m crnnjax.main --config=configs/crnn_synth.py
-    python -m crnnjax.main --config=configs/crnn_rec_train.py --config.data.train.real.path=FILE
+    python -m crnnjax.main --config=configs/crnn_rec_train.py --config.data.labels=FILE
+    python -m crnnjax.main --config=configs/crnn_synth.py --mode=evaluate --crops=FILE
     python -m crnnjax.main --config=configs/crnn_rec_train.py --mode=check
 """
 
@@ -24,7 +25,8 @@ _MODE = flags.DEFINE_enum(
     "mode",
     "train",
     ["train", "evaluate", "check"],
-    "train: train, or go on with a run, and evaluate. evaluate: read the crops of config.test. "
+    "train: train, or go on with a run, and evaluate. evaluate: read the crops of config.test, or "
+    "those of --crops. "
     "check: look at the data, measure loader and step, and learn one batch by heart.",
 )
 _WORKDIR = flags.DEFINE_string("workdir", None, "Where results go; default exp/<config.name>.")
@@ -33,6 +35,12 @@ _WEIGHTS = flags.DEFINE_string(
     None,
     "A name, file or run to evaluate, in place of the best checkpoint in workdir; the results go "
     "to workdir/evaluate-NAME.",
+)
+_CROPS = flags.DEFINE_string(
+    "crops",
+    None,
+    "Labelled crops to evaluate on, in place of config.test: a file of a path, a tab and a text on "
+    "each line, a folder with labels.csv, or an LMDB.",
 )
 _SECONDS = flags.DEFINE_float("seconds", 30.0, "How long check learns its batch.")
 _COORDINATOR = flags.DEFINE_string(
@@ -79,17 +87,25 @@ def _train(config: ConfigDict, workdir: Path) -> None:
 def _evaluate(config: ConfigDict, workdir: Path) -> None:
     from crnnjax.evaluate import evaluate_recogniser, results_folder
     from crnnjax.input_pipeline import InputOptions
+    from crnnjax.labels import kind_of, open_crops
     from crnnjax.recogniser import Recogniser, RecogniserOptions
     from crnnjax.report import open_sets
     from ocrjax.mixing import fill
 
-    sets = open_sets(config.test, field="config.test", options=InputOptions.from_config(config))
+    if _CROPS.value:
+        path = Path(_CROPS.value)
+        sets = {path.stem: open_crops(kind_of(path), path)}
+    else:
+        options = InputOptions.from_config(config)
+        sets = open_sets(config.test, field="config.test", options=options)
     weights = _WEIGHTS.value or workdir
     recogniser = Recogniser.from_weights(
         weights,
         options=fill(RecogniserOptions, dict(config.recogniser), "config.recogniser"),
     )
     folder = results_folder(workdir, _WEIGHTS.value)
+    if _CROPS.value:
+        folder /= path.stem
     evaluate_recogniser(recogniser, sets, weights=weights, folder=folder)
 
 

@@ -173,7 +173,7 @@ def write_results(
     save_weights(weights, to_state_dict(variables))
     write_curves(workdir / "curves.png", workdir / "metrics.jsonl")
     recogniser = make_recogniser(config, variables, charset)
-    report = evaluate_recogniser(recogniser, sets, folder=workdir, say=say)
+    report = evaluate_recogniser(recogniser, sets, weights=workdir, folder=workdir, say=say)
     say(
         f"written to {workdir}: weights.pth, charset.json, metrics.jsonl, curves.png\n"
         f"for EasyOCR: ocrjax export easyocr {workdir}"

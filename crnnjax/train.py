@@ -281,6 +281,8 @@ def train_and_evaluate(config: ConfigDict, workdir: str | Path) -> dict[str, flo
             f"{count_parameters(state.variables):,} parameters, {config.model.dtype}{frozen}"
         )
         say(f"start: {start.kind} {start.source or ''}, {first} of {config.steps} steps done")
+        if first >= config.steps or stopper.should_stop:
+            say("the run has ended, so that nothing is trained; another --workdir begins anew")
         say(source.describe())
         say(f"evaluation: {describe_sets(sets)}; probe: {describe_sets(probe)}")
         reader = make_recogniser(config, jax.device_get(state.eval_variables), charset)

@@ -343,6 +343,7 @@ def test_lmdb_csv_and_tsv_give_the_same(tmp_path, tsv):
     ):
         train = {"set": {"kind": kind, "path": str(path), **more}}
         found.append(make_batches(config(tmp_path, 4, train), seed=0, rows=slice(0, 4))[1])
+        assert kind_of(path) == kind
     assert same(found[0], found[1]) and same(found[0], found[2])
 
 

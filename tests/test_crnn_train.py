@@ -379,11 +379,15 @@ def test_stopped_and_killed_runs_equal_an_uninterrupted_one(tmp_path):
     assert len(read_image(broken / "synthetic_worst.png"))
 
     weights = str(straight / "weights.pth")
-    given = (f"--weights={weights}", "--config.test.synthetic.count=2")
+    mine = tmp_path / "mine.tsv"
+    for index in (0, 1):
+        (tmp_path / f"{index}.png").write_bytes(crops[index].data)
+    mine.write_text(f"0.png\t{crops[0].text}\n1.png\t{crops[1].text}\n")
+    given = (f"--weights={weights}", f"--crops={mine}")
     code, out, err = finish(begin(broken, "--mode=evaluate", *given))
     assert code == 0, err
     assert json.loads((broken / "recognition.json").read_text()) == result
-    (other,) = broken.glob("evaluate-*/recognition.json")
+    (other,) = broken.glob("evaluate-*/mine/recognition.json")
     found = json.loads(other.read_text())
     assert (found["weights"], found["all"]["count"]) == (weights, 2)
 
