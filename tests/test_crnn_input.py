@@ -19,6 +19,7 @@ from crnnjax.labels import (
     Index,
     Rules,
     apply,
+    kind_of,
     open_crops,
     own_widths,
     read_index,
