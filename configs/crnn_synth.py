@@ -17,7 +17,7 @@ def get_config() -> ConfigDict:
     config = ConfigDict()
     config.name = "crnn_synth"  # results go to exp/<name> unless --workdir says otherwise
     config.seed = 0  # of the first weights, the words and their order
-    config.steps = 7_800  # updates
+    config.steps = 5_500  # updates
     config.batch_size = 64  # of all devices together; must be a multiple of their number
 
     # Network: fields of crnnjax.models.CRNN.
@@ -40,7 +40,7 @@ def get_config() -> ConfigDict:
     config.optimizer.weight_decay = 1e-3
     config.optimizer.no_decay = ("*bias", "*/scale")
     config.optimizer.schedule = "cosine"
-    config.optimizer.warmup = 500
+    config.optimizer.warmup = 300
     config.optimizer.clip_norm = 5.0
     config.optimizer.accumulate = 1  # parts that a batch is taken in, where memory is short
     config.optimizer.freeze = ()  # patterns of parameters that stay as they are
@@ -67,7 +67,7 @@ def get_config() -> ConfigDict:
 
     # Evaluation on the way, and at the end: sets as crnnjax.report.open_sets opens them.
     config.eval = ConfigDict()
-    config.eval.every = 1300  # updates
+    config.eval.every = 1100  # updates
     config.eval.patience = 0  # evaluations without a better score until it stops; 0: never
     config.eval.metric = "alnum_accuracy"  # that says which checkpoint is best
     config.eval.sets = ConfigDict({"synthetic": made_words(count=500, seed=1)})
