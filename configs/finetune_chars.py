@@ -75,6 +75,7 @@ def get_config() -> ConfigDict:
     config.eval.patience = 0  # evaluations without a better hmean until it stops; 0: never
     config.eval.protocol = "iou"  # one of ocrjax.matching.PROTOCOLS
     config.eval.pages = photos(root, start=108, stop=120)
+    config.calibration = photos(root, start=0, stop=120)  # for --mode=sweep
     config.test = photos(root, start=120)
 
     # Detector: fields of craftjax.options.DetectorOptions.
@@ -83,6 +84,12 @@ def get_config() -> ConfigDict:
     config.detector.link_threshold = 0.4
     config.detector.low_text = 0.4
     config.detector.canvas_size = 1280
+
+    # Thresholds that --mode=sweep tries, in every combination.
+    config.sweep = ConfigDict()
+    config.sweep.text_threshold = (0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9)
+    config.sweep.link_threshold = (0.1, 0.2, 0.3, 0.4, 0.5)
+    config.sweep.low_text = (0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6)
 
     # Log and checkpoints.
     config.overlays = 16  # pictures of found words
