@@ -53,6 +53,7 @@ def get_config() -> ConfigDict:
     config.data.charset = "en94"  # a name or a file
     config.data.case_insensitive = True  # letters are read as lower case
     config.data.mode = "bucket"  # batches of like widths
+    config.data.p_reader_pad = 1.0  # share of crops padded as EasyOCR's Reader does
     config.data.height = 32  # or 64
     config.data.max_length = 25  # most characters of a word
     config.data.turn_above = 0.0  # height over width from which on crops are turned; 0: none
@@ -86,7 +87,7 @@ def get_config() -> ConfigDict:
 
     # Recogniser: fields of crnnjax.recogniser.RecogniserOptions.
     config.recogniser = ConfigDict()
-    config.recogniser.resize = "bucket"
+    config.recogniser.resize = "easyocr"  # as its Reader; "bucket": without its padding
     config.recogniser.decoder = "greedy"  # or "beam", "lexicon"
     config.recogniser.beam_width = 10  # prefixes that survive a step of "beam"
     config.recogniser.lexicon = ""  # of "lexicon": a file of words, one on each line
