@@ -6,7 +6,9 @@ Source: our own; the network is CRNN (None-VGG-BiLSTM-CTC of deep-text-recogniti
     capitals, narrow letters, marks that labels leave out (so the network learns to write them).
 Expected: of the original's 512 channels with 192 crops, MJSynth and SynthText and 300,000 updates
     on a GPU: .829 on the test words of IIIT5K (arXiv 1904.01906, table 1).
-Measured: not measured.
+Measured: word accuracy, alphanumeric, .845 on IIIT5K train (2,000 crops) and .336 on ICDAR 2015's
+    4,468 training crops, after 68 minutes of two shared cores (docs/benchmarks.md, "A recogniser
+    from nothing").
 """
 
 from ml_collections import ConfigDict
