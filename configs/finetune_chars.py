@@ -7,8 +7,8 @@ Command: python -m craftjax.main --config=configs/finetune_chars.py --config.dat
     The start weights on the same photos: the same with --mode=evaluate --weights=craft_mlt_25k
 Source: our own.
 Expected: nothing known.
-Measured: on ICDAR 2003's 30 test photos hmean .892 (.842 to .938) after, .915 (.864 to .956) before,
-    an hour of two cores (docs/benchmarks.md, "Fine-tuning on characters"): no gain there.
+Measured: on ICDAR 2003's 30 test photos hmean .892 (.842 to .938) after, .915 (.864 to .956)
+    before, an hour of two cores (docs/benchmarks.md, "Fine-tuning on characters"): no gain there.
 """
 
 from ml_collections import ConfigDict, config_dict
