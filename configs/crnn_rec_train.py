@@ -8,7 +8,8 @@ Command: python -m crnnjax.main --config=configs/crnn_rec_train.py
     Before, on the same 1,000: the same with --mode=evaluate --weights=RUN
 Source: our own.
 Expected: nothing known.
-Measured: not measured.
+Measured: from configs/crnn_synth.py on ICDAR 2015's 1,000: word accuracy, alphanumeric, .415 (.385
+    to .446) after, .326 (.298 to .356) before, english_g2 .370; 16 minutes of two shared cores.
 """
 
 from ml_collections import ConfigDict
