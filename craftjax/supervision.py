@@ -323,8 +323,8 @@ class WeakSupervision:
                 path.unlink(missing_ok=True)
                 raise CollapseError(
                     f"the first pseudo labels are of no use: {'; '.join(reasons)}. The teacher "
-                    "does not see these words: start from weights that find text "
-                    "(config.init_weights), and look at the labels (--mode=audit)"
+                    "does not see these words: do their boxes lie on them (--mode=audit)? If so, "
+                    "start from weights that find text (config.init_weights)"
                 )
             self._remember(first=stats)
         elif reasons:
