@@ -14,7 +14,7 @@ the same run: in bulk each usable word is labelled once in a pass. The original 
 a page each time that a crop of the page is drawn, which is as often; what it labels in vain are the
 words that the crop leaves out. `kept` is the share of words that a crop of `configs/ic15.py` shows.
 
-Command: python benchmarks/labelling.py --root DIR [--words 32] [--rounds 3]
+Command: python benchmarks/labelling.py --root DIR [--words 32] [--rounds 3] [--height 128]
 """
 
 from __future__ import annotations
@@ -120,6 +120,7 @@ def main() -> None:
     parser.add_argument("--root", type=Path, required=True, help="folder with images/ and gt/")
     parser.add_argument("--words", type=int, default=32, help="at least so many, of whole pages")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--height", type=int, default=PseudoOptions().height, help="of word crops")
     parser.add_argument("--weights", default="craft_mlt_25k")
     parser.add_argument("--size", type=int, default=384, help="of the crops of the training step")
     parser.add_argument("--batch", type=int, default=2, help="of the training step")
@@ -134,7 +135,7 @@ def main() -> None:
     while sum(usable[: len(samples)]) < args.words:
         samples.append(folder[len(samples)])
     variables = from_state_dict(load_weights(find_weights(args.weights)))
-    model, options = CRAFT(dtype=jnp.dtype(args.dtype)), PseudoOptions()
+    model, options = CRAFT(dtype=jnp.dtype(args.dtype)), PseudoOptions(height=args.height)
     bulk = Labeller(model, mesh=make_mesh(), options=options)
     alone = Alone(model, variables, options)
 
