@@ -126,7 +126,7 @@ def main() -> None:
         "eval.sweep": False,
         "eval.pages.start": args.pictures,
         "eval.pages.stop": args.pictures + args.judged,
-        "test.start": 370,
+        "test.start": 400,
         "overlays": 4,
         "checkpoint.every": args.steps,
     }
