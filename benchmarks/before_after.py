@@ -8,7 +8,7 @@ are judged at their own tuned thresholds and at EasyOCR's defaults (.7 / .4 / .4
 Score maps are kept in `--scores`, so that a second call needs no network.
 
 Command: python benchmarks/before_after.py --root DIR --after exp/borndigital
-    [--forgetting IMAGES GT]
+    [--forgetting IMAGES GT] [--mag_ratio 1.75]
 """
 
 from __future__ import annotations
@@ -81,6 +81,7 @@ def main() -> None:
     parser.add_argument("--root", required=True, help="config.data.root")
     parser.add_argument("--before", help="default: the config's init_weights")
     parser.add_argument("--after", required=True, help="folder of a run, or weights")
+    parser.add_argument("--mag_ratio", type=float, help="default: the config's detector.mag_ratio")
     parser.add_argument("--forgetting", nargs=2, metavar=("IMAGES", "GT"))
     parser.add_argument("--forgetting_canvas", type=int, default=1280)
     parser.add_argument("--scores", type=Path, default=Path("exp/benchmarks/scores"))
@@ -89,6 +90,8 @@ def main() -> None:
 
     config = load_config(args.config)
     config.data.root = args.root
+    if args.mag_ratio:
+        config.detector.mag_ratio = args.mag_ratio
     calibration, test = read_truth(config.calibration), read_truth(config.test)
     others = read_icdar_folder(*args.forgetting) if args.forgetting else []
     found: dict[str, Any] = {}
