@@ -3,6 +3,7 @@ import os
 import subprocess
 import sys
 from collections import Counter
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
@@ -10,6 +11,8 @@ import cv2
 import numpy as np
 import pytest
 
+from craftjax.augment import move
+from craftjax.boxes import find_boxes, scale_boxes
 from craftjax.input_pipeline import InputOptions, make_batches, make_item
 from craftjax.sources import Mix, SourceOptions
 from craftjax.targets import confidence_map, draw_targets
@@ -229,6 +232,25 @@ def test_mixes_hold_their_ratios_and_use_every_sample(tmp_path, synthtext, photo
     assert [other.index(0, k) for k in range(12)] not in [list(order) for order in orders]
 
 
+def test_boxes_that_are_cut_from_the_targets_lie_on_the_words():
+    augment = SourceOptions("pages", augment=_still(crop="whole")).augment
+    options = InputOptions(1, {}, size=(128, 128))
+    rng, off = np.random.default_rng(0), []
+    for _ in range(200):
+        scale, place = rng.uniform(0.6, 4), rng.uniform(20, 40, 2)
+        placed = np.array([[scale, 0, place[0]], [0, scale, place[1]], [0, 0, 1]])
+        one = word("ab", 0, 0)
+        characters = [replace(c, quad=move(c.quad, placed)) for c in one.characters]
+        one = replace(one, quad=move(one.quad, placed), characters=tuple(characters))
+        sample = Sample(np.full((128, 128, 3), 9, np.uint8), Page(128, 128, (one,)))
+        item = make_item(rng, sample, augment, options)
+        found = scale_boxes(find_boxes(item.region, item.affinity), 1.0).quads
+        if len(found) == 1:
+            off.append(found[0].mean(0) - one.quad.mean(0))
+    assert len(off) > 190
+    assert np.abs(np.mean(off, axis=0)).max() < 0.2
+
+
 def test_words_without_characters_and_dont_care_are_masked():
     words = (
         word("ab", 20, 20),
@@ -241,7 +263,7 @@ def test_words_without_characters_and_dont_care_are_masked():
     augment = SourceOptions("pages", augment=_still(crop="whole")).augment
     item = make_item(np.random.default_rng(0), sample, augment, options)
     expected = draw_targets(
-        [np.stack([c.quad for c in words[i].characters]) / 2 for i in (0, 2)], (64, 64)
+        [np.stack([c.quad for c in words[i].characters]) / 2 + 0.25 for i in (0, 2)], (64, 64)
     )
     assert np.allclose(item.region, expected.region, atol=1e-6)
     assert np.allclose(item.affinity, expected.affinity, atol=1e-6)
