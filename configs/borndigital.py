@@ -61,7 +61,7 @@ def get_config() -> ConfigDict:
     config.pseudo.core_threshold = 0.75  # watershed: region scores above are cores of characters
     config.pseudo.background_threshold = 0.05  # watershed: region scores below are no character
     config.pseudo.min_confidence = 0.5  # words that are not above it are cut without the scores
-    config.pseudo.height = 64  # of word crops; words are small, and half as high costs a quarter
+    config.pseudo.height = 64  # of word crops; words are small, and half as high costs a third
     config.pseudo.every = 300  # updates from one labelling to the next
     config.pseudo.threads = 1  # beside the network
     config.pseudo.batch_size = config_dict.placeholder(int)  # word crops; None: 1 on CPUs, else 64
