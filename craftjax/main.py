@@ -154,7 +154,12 @@ def _pack(config: ConfigDict) -> None:
 def _evaluate(config: ConfigDict, workdir: Path, *, sweeping: bool) -> None:
     from craftjax import evaluate
     from craftjax.detector import Detector
-    from craftjax.options import DetectorOptions, operating_point_path, save_operating_point
+    from craftjax.options import (
+        DetectorOptions,
+        load_operating_point,
+        operating_point_path,
+        save_operating_point,
+    )
     from craftjax.report import describe_truth
     from ocrjax.mixing import fill
     from ocrjax.readers.icdar import LabelError
@@ -193,6 +198,13 @@ def _evaluate(config: ConfigDict, workdir: Path, *, sweeping: bool) -> None:
     print(f"{weights} on {name}, {describe_truth(truth)}; {config.eval.protocol}")
     print(evaluate.format_points(points[: 10 if sweeping else 1]))
     best = points[0]
+    kept = operating_point_path(weights)
+    if not sweeping and kept.is_file():
+        point = load_operating_point(kept)
+        tuned_for = {name: getattr(point, name) for name in best.thresholds}
+        if tuned_for != best.thresholds:
+            given = " ".join(f"--config.detector.{name}={x:g}" for name, x in tuned_for.items())
+            print(f"at the config's thresholds; {kept} has those tuned for these weights: {given}")
     report = {
         "weights": str(weights),
         "options": dict(config.detector),

@@ -375,6 +375,11 @@ def test_the_commands(tmp_path, labelled):
     assert Detector.from_weights(tmp_path / "net.pth").options == DetectorOptions()
     assert "on --images, 2 pages" in done.stdout
 
+    done = run(*common, "--mode=evaluate", "--config.detector.low_text=0.99")
+    assert done.returncode == 0, done.stderr
+    tuned = f"--config.detector.text_threshold={point.text_threshold:g} "
+    assert f"those tuned for these weights: {tuned}" in done.stdout
+
     for folder in ("images", "gt"):
         shutil.copytree(tmp_path / folder, tmp_path / "test" / folder)
     own = [option for option in common if not option.startswith(("--images", "--gt"))]
