@@ -56,7 +56,8 @@ _EXPECTED = ("outside", "no pixel")
 # Boxes are cut from a map by EasyOCR's rules, which take the index of a pixel, times 2, for its
 # place, and grow them further down and right where they grow by an odd number. Targets that lie
 # as the words do gave boxes half a pixel of the input too far up and left, on average.
-_TO_BOXES = np.array([[1, 0, 0.25], [0, 1, 0.25], [0, 0, 1]])
+BOX_SHIFT = 0.25  # pixels of the map
+_TO_BOXES = np.array([[1, 0, BOX_SHIFT], [0, 1, BOX_SHIFT], [0, 0, 1]])
 
 
 @dataclass(frozen=True, slots=True)
