@@ -10,9 +10,9 @@ Source: our own. Text is small here (11 pixels at the median). Pictures are read
     the map), whatever the network says. Crops show them at about the size at which they are read:
     text that is drawn for 11 pixels looks different from large text made small.
 Expected: nothing known. Meant for less than two hours of two cores.
-Measured: not as it is now. At the pictures' own size (commit b084c35) hmean on the 110 test pictures
-    .858 (.821 to .891) after, .848 (.811 to .879) before, +.011 (-.008 to +.030), 57 minutes of two
-    cores: no gain that shows (docs/benchmarks.md, "Fine-tuning on words").
+Measured: not as it is now. At the pictures' own size (commit b084c35) hmean on the 110 test
+    pictures .858 (.821 to .891) after, .848 (.811 to .879) before, +.011 (-.008 to +.030), 57
+    minutes of two cores: no gain that shows (docs/benchmarks.md, "Fine-tuning on words").
 """
 
 from ml_collections import ConfigDict, config_dict
