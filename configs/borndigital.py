@@ -59,8 +59,8 @@ def get_config() -> ConfigDict:
     # Pseudo labels: fields of craftjax.supervision.SupervisionOptions and of PseudoOptions.
     config.pseudo = ConfigDict()
     # The start weights; "ema": the average, "copy": the network itself, as the original's. Crops of
-    # words are larger than what this run shows: its average was less sure of them after 750 updates
-    # (confidence .80, .92 at the start; 26 % of the words split without the scores, 6 % before).
+    # words are larger than the text trained on: at the pictures' own size the average was less sure
+    # of them after 750 updates (docs/benchmarks.md).
     config.pseudo.teacher = "fixed"
     config.pseudo.method = "split"  # "watershed": the original's
     config.pseudo.core_threshold = 0.75  # watershed: region scores above are cores of characters

@@ -198,13 +198,6 @@ def _evaluate(config: ConfigDict, workdir: Path, *, sweeping: bool) -> None:
     print(f"{weights} on {name}, {describe_truth(truth)}; {config.eval.protocol}")
     print(evaluate.format_points(points[: 10 if sweeping else 1]))
     best = points[0]
-    kept = operating_point_path(weights)
-    if not sweeping and kept.is_file():
-        point = load_operating_point(kept)
-        tuned_for = {name: getattr(point, name) for name in best.thresholds}
-        if tuned_for != best.thresholds:
-            given = " ".join(f"--config.detector.{name}={x:g}" for name, x in tuned_for.items())
-            print(f"at the config's thresholds; {kept} has those tuned for these weights: {given}")
     report = {
         "weights": str(weights),
         "options": dict(config.detector),
@@ -227,6 +220,13 @@ def _evaluate(config: ConfigDict, workdir: Path, *, sweeping: bool) -> None:
         for path in where:
             save_operating_point(path, tuned, measured=best.to_dict())
             print(f"written: {path}")
+    kept = operating_point_path(weights)
+    if not sweeping and kept.is_file():  # last: a damaged file costs no result
+        point = load_operating_point(kept)
+        tuned_for = {name: getattr(point, name) for name in best.thresholds}
+        if tuned_for != best.thresholds:
+            given = " ".join(f"--config.detector.{name}={x:g}" for name, x in tuned_for.items())
+            print(f"at the config's thresholds; {kept} has those tuned for these weights: {given}")
 
 
 def _pages(config: ConfigDict, *, sweeping: bool) -> tuple[str, dict[str, Any]]:
