@@ -71,7 +71,7 @@ class SourceOptions:
         holdout: likewise.
         layout: of "icdar" and "words": as for `ocrjax.readers.icdar.read_icdar`.
         dont_care: of "icdar" and "words": texts of words that do not count.
-        preset: of "pages": "plain", "scene" or "words".
+        preset: of "pages": "plain", "scene", "web" or "words".
         page: of "pages": fields of `ocrjax.synth.config.SynthConfig` with other values.
         seed: of "pages": other pages; None takes the seed of the run.
         packed: folder of the packed data set; empty: `packed` below `path`. "arrayrecord" is packed

@@ -57,7 +57,7 @@ class SourceOptions:
         text: of "words" and "pages": fields of `ocrjax.synth.text.TextConfig`. Charset and greatest
             length are those of the training where not given.
         words: of "words": fields of `ocrjax.synth.words.WordConfig`.
-        preset: of "pages": "plain", "scene" or "words".
+        preset: of "pages": "plain", "scene", "web" or "words".
         page: of "pages": fields of `ocrjax.synth.config.SynthConfig` with other values.
         unit: of "pages": "word" or "line".
         jitter: of "pages": error of the corners, in shares of the height.

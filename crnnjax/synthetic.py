@@ -136,7 +136,7 @@ class PageSet:
         rules: charset, height, lengths.
         seed: of the pages.
         text: as for `WordSet`.
-        kind: "plain", "scene" or "words", of `ocrjax.synth.config.preset`.
+        kind: "plain", "scene", "web" or "words", of `ocrjax.synth.config.preset`.
         page: fields of `SynthConfig` with other values.
         unit: "word" or "line".
         jitter: error of the corners, in shares of the height.

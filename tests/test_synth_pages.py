@@ -115,7 +115,7 @@ def grown(quad: np.ndarray) -> np.ndarray:
 
 @settings(max_examples=15, deadline=None)
 @given(
-    name=st.sampled_from(["plain", "scene", "words"]),
+    name=st.sampled_from(["plain", "scene", "web", "words"]),
     seed=st.integers(0, 2**63),
     index=st.integers(0, 10**6 - 1),
 )
@@ -141,7 +141,7 @@ def test_labels_are_sound(name: str, seed: int, index: int) -> None:
                     assert inside > -1.5
 
 
-@pytest.mark.parametrize("name", ["plain", "scene"])
+@pytest.mark.parametrize("name", ["plain", "scene", "web"])
 def test_words_do_not_overlap(name: str) -> None:
     source = PageSource(preset(name, height=320, width=320), seed=11)
     for index in range(6):

@@ -1,4 +1,4 @@
-"""Settings of the synthetic text: plain frozen dataclasses and three presets.
+"""Settings of the synthetic text: plain frozen dataclasses and four presets.
 
 `preset("scene", height=512)` gives a changed copy of a preset. Ranges are `(low, high)`, sizes are
 pixels of the finished picture, angles are degrees. `margin`, `font_size`, `rotationX`, `rotationY`
@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from ocrjax.synth.fonts import Split
-from ocrjax.synth.text import TextConfig
+from ocrjax.synth.text import DEFAULT_SOURCES, TextConfig
 
 Range = tuple[float, float]
 SPLITS = ("train", "validation", "test")
@@ -283,14 +283,53 @@ WORDS = replace(
     distractors=Chance(0.2, 1, 2),
 )
 
-PRESETS: dict[str, SynthConfig] = {"plain": PLAIN, "scene": SCENE, "words": WORDS}
+# Banners, buttons and headings as they are drawn for screens: upright, sharp, and mostly small.
+WEB = replace(
+    PLAIN,
+    height=256,
+    width=256,
+    words=(10, 26),
+    font_size=(9, 40),
+    margin=2,
+    rotationZ=(0, 0),
+    signs=0.45,
+    lines=0.75,
+    turned=0.02,
+    arcs=Chance(0.03, 15, 60),
+    empty=0.02,
+    distractors=Chance(0.2, 1, 3),
+    legible_height=5,
+    text=TextConfig(
+        sources={**DEFAULT_SOURCES, "words": 0.3, "lines": 0.42},
+        cases={"as_is": 0.5, "title": 0.25, "upper": 0.24, "mixed": 0.01},
+    ),
+    style=Style(
+        contrast=(60, 230),
+        hard_contrast=Chance(0.1, 25, 60),
+        coloured=0.4,
+        outline=Chance(0.05, 0.03, 0.1),
+        shadow=Chance(0.12, 0.03, 0.12),
+        extrude=Chance(0.03, 0.04, 0.1),
+        glow=Chance(0.03, 0.1, 0.3),
+        gradient=Chance(0.15, 20, 90),
+        spacing=Chance(0.15, 0.0, 0.2),
+    ),
+    effects=Effects(
+        lowres=Chance(0.15, 0.7, 0.95),
+        tone=Chance(0.3, 0.1, 0.6),
+        sharpen=Chance(0.4, 0.3, 1),
+        jpeg=Chance(0.6, 50, 95),
+    ),
+)
+
+PRESETS: dict[str, SynthConfig] = {"plain": PLAIN, "scene": SCENE, "web": WEB, "words": WORDS}
 
 
 def preset(name: str, **changes: Any) -> SynthConfig:
     """Returns a preset, changed.
 
     Args:
-        name: "plain", "scene" or "words".
+        name: "plain", "scene", "web" or "words".
         **changes: fields of `SynthConfig` with their new values.
 
     Raises:
