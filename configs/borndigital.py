@@ -70,7 +70,7 @@ def get_config() -> ConfigDict:
     config.pseudo.every = 1500  # updates from one labelling to the next: here once
     config.pseudo.threads = 1  # beside the network
     config.pseudo.batch_size = config_dict.placeholder(int)  # word crops; None: 1 on CPUs, else 64
-    config.pseudo.guard = ConfigDict()  # fields of craftjax.supervision.GuardOptions
+    config.pseudo.guard = ConfigDict()  # fields of craftjax.guards.GuardOptions
     config.pseudo.guard.confidence = 0.8
     config.pseudo.guard.mass = 0.5
     config.pseudo.guard.equal = 0.5

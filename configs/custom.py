@@ -82,7 +82,7 @@ def get_config() -> ConfigDict:
     config.pseudo.teacher = "ema"
     # "split": each word into as many characters as its text has; "watershed": EasyOCR's way.
     config.pseudo.method = "split"
-    # Height of the word crops that the teacher sees, in pixels; 64 costs a quarter, and suits small
+    # Height of the word crops that the teacher sees, in pixels; 64 costs a third, and suits small
     # words.
     config.pseudo.height = 128
     # A word whose confidence is not above this is cut without the scores.
@@ -173,12 +173,12 @@ def get_config() -> ConfigDict:
     # "iou": EasyOCR's and ICDAR 2015's; others are in ocrjax.matching.PROTOCOLS.
     config.eval.protocol = "iou"
     # True: each time at the best text_threshold and low_text of config.sweep. Training moves how
-    # high scores are, so that at fixed thresholds better weights may look worse.
-    config.eval.sweep = False
+    # high scores are, so that at fixed thresholds better weights may look worse, or collapsed.
+    config.eval.sweep = True
     # The tenth that is not trained on.
     config.eval.pages = photos(root, shared, split="validation")
-    # DIR/test/images and DIR/test/gt if you have them, else the same tenth again: its scores are
-    # then better than those on new pictures.
+    # DIR/test/images and DIR/test/gt (or whatever you named yours) if you have them, else the same
+    # tenth again: its scores are then better than those on new pictures.
     config.test = photos(root, shared, split="test")
 
     # How pages are scaled and cut into words: fields of craftjax.options.DetectorOptions.

@@ -10,8 +10,9 @@ Host code: no jax.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +24,7 @@ from ocrjax.images import ImageError
 from ocrjax.pages import Page, PageError
 from ocrjax.readers.characters import CharacterFolder
 from ocrjax.readers.icdar import LabelError
+from ocrjax.readers.words import open_section
 
 # Shares of all words (or lines) from which on a fault is called one of the whole data set.
 _MANY, _SOME = 0.2, 0.02
@@ -89,11 +91,16 @@ class Audit:
             counted = (f"{number:,} {fault}" for fault, number in self.faults.most_common())
             lines.append(f"quads: {', '.join(counted)}")
             lines += [f"  {example}" for example in self.examples]
-        if self.bad:
-            lines.append(f"{len(self.bad):,} lines or files that cannot be read:")
-            lines += [f"  {error}" for error in self.bad[:_SHOWN]]
-            lines += [f"  and {len(self.bad) - _SHOWN:,} more"] * (len(self.bad) > _SHOWN)
+        lines += _shown(self.bad)
         return "\n".join([*lines, *(f"WARNING: {warning}" for warning in self.warnings)])
+
+
+def _shown(bad: Sequence[Exception]) -> list[str]:
+    if not bad:
+        return []
+    more = [f"  and {len(bad) - _SHOWN:,} more"] * (len(bad) > _SHOWN)
+    head = f"{len(bad):,} lines or files that cannot be read:"
+    return [head, *(f"  {error}" for error in bad[:_SHOWN]), *more]
 
 
 def audit_words(folder: CharacterFolder, *, start: int = 0, stop: int | None = None) -> Audit:
@@ -170,6 +177,43 @@ def audit_sources(
             folder = open_source(options, seed=0)
             found[name] = audit_words(folder, start=options.start, stop=options.stop)
             say(f"{name}: {found[name]}")
+    return found
+
+
+def audit_truth(
+    sections: Mapping[str, Mapping[str, Any]], say: Callable[[str], object] = print
+) -> list[Exception]:
+    """Looks at the word-labelled pictures that an experiment judges by.
+
+    Unlike those to train on, none of them is left out: training refuses to begin.
+
+    Args:
+        sections: of the config, by their names; those of the same pictures are looked at once.
+        say: takes what was found.
+
+    Returns:
+        Lines and files that cannot be read.
+
+    Raises:
+        LabelError: a folder that does not exist, or holds no picture.
+    """
+    found: list[Exception] = []
+    seen: dict[tuple[str, ...], str] = {}
+    for name, section in sections.items():
+        if section["kind"] != "words":
+            continue
+        folder = open_section(section)
+        pictures = tuple(folder.name(index) for index in range(len(folder)))
+        if pictures in seen:
+            say(f"{name}: the same pictures as {seen[pictures]}")
+            continue
+        seen[pictures] = name
+        bad: list[Exception] = []
+        words = [word for page in _pages(folder, 0, None, bad) for word in page.words]
+        care = sum(word.care for word in words)
+        text = f"{len(pictures):,} pictures of {folder.images}, {care:,} of {len(words):,} words"
+        say("\n".join([f"{name}: {text} count", *_shown(bad)]))
+        found += bad
     return found
 
 

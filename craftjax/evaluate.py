@@ -19,7 +19,7 @@ from ocrjax.images import ImageError
 from ocrjax.matching import Evaluation, Interval, bootstrap_hmean, evaluate
 from ocrjax.pages import FloatArray, Page, Sample
 from ocrjax.readers.icdar import LabelError, read_icdar_folder
-from ocrjax.readers.words import open_words
+from ocrjax.readers.words import open_section
 from ocrjax.synth.config import preset
 from ocrjax.synth.pages import PageSource
 
@@ -37,8 +37,7 @@ def read_truth(
         section: with `kind` "icdar": `images` and `gt`, folders in `root`, and `layout` and
             `dont_care` of `ocrjax.readers.icdar.read_icdar_folder`; `start` and `stop`, if given,
             are the first picture that counts and the first that does not any more. With "words":
-            the same, `images` and `gt` being looked for where they are not given, and `split` and
-            `holdout` of `ocrjax.readers.words.open_words`. Both have pictures in the order of
+            the same, see `ocrjax.readers.words.open_section`. Both have pictures in the order of
             their names (`img_10` before `img_2`), as training has. With "pages": `count` synthetic
             pages of `seed`, made by `preset` with the changes in `page`.
         bad: takes malformed lines of label files; without it they are errors.
@@ -57,15 +56,7 @@ def read_truth(
         )
         return pages[section.get("start", 0) : section.get("stop")]
     if section["kind"] == "words":
-        folder = open_words(
-            section["root"],
-            images=section.get("images", ""),
-            labels=section.get("gt", ""),
-            split=section["split"],
-            holdout=section["holdout"],
-            layout=section["layout"],
-            dont_care=tuple(section["dont_care"]),
-        ).part(section.get("start", 0), section.get("stop"))
+        folder = open_section(section)
         return [folder.page(index, bad=bad) for index in range(len(folder))]
     if section["kind"] == "pages":
         config = preset(section["preset"], **section["page"])

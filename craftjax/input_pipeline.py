@@ -186,18 +186,21 @@ class BatchSource:
         # Files are opened anew in the worker, which writes nothing.
         return _reopen, (self.options, self.seed, self.rows, self._labels)
 
-    def use_labels(self, path: str | Path, *, only: bool = False) -> None:
+    def use_labels(
+        self, path: str | Path, *, only: bool = False, labels: LabelSet | None = None
+    ) -> None:
         """Takes pseudo labels for the data sets that have words only.
 
         Args:
             path: of a file of `craftjax.label_set.LabelSet`, also there for workers.
             only: draw nothing but the pages that are labelled.
+            labels: what is in the file, if that is known.
 
         Raises:
             LabelSetError: the file is missing or something else.
         """
         self._labels = path, only
-        self.mix.use_labels(LabelSet.load(path), only=only)
+        self.mix.use_labels(labels or LabelSet.load(path), only=only)
 
     def __getitem__(self, step: int) -> Batch:
         """Returns this host's rows of the batch of a step, and notes what was dropped.

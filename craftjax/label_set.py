@@ -20,7 +20,7 @@ from ocrjax.pages import Character, FloatArray, Page
 
 Ints = NDArray[np.int64]
 
-_MEMBERS = ("sources", "pages", "words", "scores", "quads")
+_MEMBERS = ("sources", "pages", "words", "scores", "quads", "origin")
 
 
 class LabelSetError(ValueError):
@@ -40,6 +40,7 @@ class LabelSet:
         scores: `(W, 3)` float32: confidence, whether the word was split without the scores (0 or
             1), mean region score of the crop.
         quads: `(C, 4, 2)` float32, the characters of all words, in pixels of their pages.
+        origin: how they were made, as JSON: labels made otherwise are not mixed with these.
     """
 
     sources: tuple[str, ...]
@@ -47,6 +48,7 @@ class LabelSet:
     words: Ints
     scores: FloatArray
     quads: FloatArray
+    origin: str = "{}"
 
     @cached_property
     def _rows(self) -> dict[tuple[str, int], int]:
@@ -135,8 +137,8 @@ class LabelSet:
                 arrays = {name: members[name] for name in _MEMBERS}
         except (OSError, ValueError, TypeError, KeyError, EOFError, zipfile.BadZipFile) as error:
             raise LabelSetError(f"{path}: not a file of pseudo labels: {error}") from error
-        sources = tuple(arrays.pop("sources").tolist())
-        return cls(sources, **arrays)
+        sources, origin = tuple(arrays.pop("sources").tolist()), str(arrays.pop("origin"))
+        return cls(sources, **arrays, origin=origin)
 
 
 def mark(page: Page) -> int:

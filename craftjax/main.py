@@ -116,13 +116,14 @@ def _train(config: ConfigDict, workdir: Path) -> None:
 
 
 def _audit(config: ConfigDict) -> None:
-    from craftjax.audit import audit_sources
+    from craftjax.audit import audit_sources, audit_truth
     from craftjax.input_pipeline import InputOptions
 
     audits = audit_sources(InputOptions.from_config(config).train)
     if not audits:
         raise ValueError("this config has no data set of kind 'words' in config.data.train")
-    if any(audit.warnings or audit.bad for audit in audits.values()):
+    bad = audit_truth({"config.eval.pages": config.eval.pages, "config.test": config.test})
+    if bad or any(audit.warnings or audit.bad for audit in audits.values()):
         sys.exit(1)
 
 

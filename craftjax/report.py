@@ -72,10 +72,12 @@ def write_results(
 
 
 def describe_truth(truth: Sequence[Page | Sample]) -> str:
-    """How many pages and words there are."""
+    """How many pages and words there are, and where."""
     pages = [item.page if isinstance(item, Sample) else item for item in truth]
     words = sum(int(page.care.sum()) for page in pages)
-    return f"{len(pages)} pages with {words} words that count"
+    folders = {Path(page.path).parent for page in pages if page.path}
+    where = f" of {folders.pop()}" if len(folders) == 1 else ""
+    return f"{len(pages)} pages{where} with {words} words that count"
 
 
 def draw_pages(detector: Detector, truth: Sequence[Page | Sample]) -> Iterator[ByteArray]:

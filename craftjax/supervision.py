@@ -6,18 +6,17 @@ labels of all pages that a period draws are made at its beginning, by one teache
 from the seed and the steps. A run that was killed reads the labels of its period again, or makes
 them again from the same weights.
 
-A teacher that learns from its own mistakes gets worse, and nothing in the loss tells. `judge`
-compares new labels with the first ones, which the start weights have made, and evaluations with the
-best one.
+`craftjax.guards` tells whether new labels may be trained on.
 """
 
 from __future__ import annotations
 
+import json
 import math
 import time
-from collections.abc import Callable, Generator, Mapping
-from contextlib import closing
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import AbstractContextManager, closing, nullcontext
+from dataclasses import asdict, dataclass, field, fields, replace
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -25,9 +24,11 @@ from typing import Any
 
 import jax
 from jax.experimental import multihost_utils
+from tqdm import tqdm
 
+from craftjax.guards import GuardOptions, judge
 from craftjax.input_pipeline import Batch, BatchSource
-from craftjax.label_set import LabelSet, join, make
+from craftjax.label_set import LabelSet, LabelSetError, join, make
 from craftjax.labelling import UNREADABLE, Labelled, Labeller
 from craftjax.models import CRAFT
 from craftjax.pseudo_labels import PseudoOptions
@@ -39,43 +40,11 @@ from ocrjax.runtime.checkpoints import RunCheckpoints
 from ocrjax.runtime.mesh import is_main, make_mesh
 from ocrjax.runtime.state import TrainState
 
-# The mean region score of a crop above which there is nothing but text in it; the targets of a
-# word's characters have .46.
-_ALL_TEXT = 0.8
-
 TEACHERS = ("ema", "copy", "fixed")
-Stats = Mapping[str, float]
 
 
 class CollapseError(ValueError):
     """The first pseudo labels are of no use; the message says what the teacher does not see."""
-
-
-@dataclass(frozen=True, slots=True)
-class GuardOptions:
-    """What counts as a collapse: the section `config.pseudo.guard`.
-
-    Attributes:
-        confidence: least mean confidence of new labels, as a share of that of the first ones.
-        mass: least mean region score of the crops, likewise. That it rises is what training is for,
-            where the start weights see words faintly; above .8 a teacher takes all for text, which
-            counts, too. 0 turns off both.
-        equal: greatest share of words that are split without the scores.
-        hmean: least hmean of an evaluation, as a share of the best one.
-
-    Raises:
-        ValueError: a share outside of [0, 1].
-    """
-
-    confidence: float = 0.8
-    mass: float = 0.5
-    equal: float = 0.5
-    hmean: float = 0.5
-
-    def __post_init__(self) -> None:
-        for one in fields(self):
-            if not 0 <= getattr(self, one.name) <= 1:
-                raise ValueError(f"{one.name} is {getattr(self, one.name)!r}, expected 0 to 1")
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,42 +108,6 @@ class SupervisionOptions:
         return options
 
 
-def judge(stats: Stats, first: Stats | None, options: GuardOptions) -> list[str]:
-    """What is wrong with new labels; empty where nothing is.
-
-    Args:
-        stats: of `LabelSet.stats`.
-        first: those of the first labels of the run; None for these themselves.
-        options: thresholds.
-    """
-    if not stats["words"]:
-        return ["no word could be labelled"]
-    found = []
-    if stats["equal"] > options.equal:
-        found.append(
-            f"{stats['equal']:.0%} of the words were split without the scores, which say too "
-            f"little (guard.equal is {options.equal:g})"
-        )
-    if options.mass and stats["mass"] > _ALL_TEXT:
-        found.append(
-            f"the mean region score of words is {stats['mass']:.3f}: everything is taken for text, "
-            "between the characters, too"
-        )
-    if first is None or not first["words"]:
-        return found
-    if stats["confidence"] < options.confidence * first["confidence"]:
-        found.append(
-            f"the mean confidence is {stats['confidence']:.3f}, after {first['confidence']:.3f} of "
-            f"the first labels (guard.confidence is {options.confidence:g})"
-        )
-    if stats["mass"] < options.mass * first["mass"]:
-        found.append(
-            f"the mean region score of words is {stats['mass']:.3f}, after {first['mass']:.3f} "
-            f"(guard.mass is {options.mass:g})"
-        )
-    return found
-
-
 @dataclass(frozen=True)
 class _Memory:
     """What a run must know of its labels to go on; periods are named by their first step.
@@ -185,6 +118,7 @@ class _Memory:
         best: the one whose labels were in use at the best evaluation.
         collapsed: why no labels are made any more.
         since: from which step on those of `used` are trained on, for good.
+        origin: how the first labels were made.
     """
 
     first: dict[str, float] | None = None
@@ -192,6 +126,7 @@ class _Memory:
     best: int = 0
     collapsed: str | None = None
     since: int = 0
+    origin: str = ""
 
 
 class WeakSupervision:
@@ -203,6 +138,9 @@ class WeakSupervision:
         model: the network.
         folder: takes the files of labels; on several hosts all see it.
         start: gives the start weights, for a "fixed" teacher.
+        start_name: what these are called.
+        first: updates made so far.
+        steps: of the whole run; no page is labelled that it does not draw.
         run: what the run's checkpoints keep beside the state; `pseudo` is added.
         checkpoints: of the run; the labels that they go on with are not removed.
         say: takes lines for people.
@@ -212,6 +150,7 @@ class WeakSupervision:
 
     Attributes:
         log: takes a step and numbers.
+        paused: entered while labels are made, which is no training.
     """
 
     def __init__(
@@ -222,13 +161,17 @@ class WeakSupervision:
         model: CRAFT,
         folder: Path,
         start: Callable[[], Mapping[str, Any]],
+        steps: int,
         run: dict[str, Any],
         checkpoints: RunCheckpoints,
+        start_name: str = "",
+        first: int = 0,
         say: Callable[[str], object] = print,
     ) -> None:
-        self.options, self.folder = options, Path(folder)
+        self.options, self.folder, self.steps = options, Path(folder), steps
         self._source, self._start, self._say = source, start, say
         self.log: Callable[[int, dict[str, float]], object] = lambda step, values: None
+        self.paused: Callable[[], AbstractContextManager[object]] = nullcontext
         self._run, self._checkpoints = run, checkpoints
         self._state: TrainState | None = None
         self._labeller = Labeller(
@@ -239,11 +182,27 @@ class WeakSupervision:
             threads=options.threads,
         )
         self.length = _period(options, source)
-        if "pseudo" not in self._run:  # a new run, to which no older labels belong
+        self._origin = _origin(options, start_name)
+        new = "pseudo" not in self._run
+        if new:
             self._run["pseudo"] = asdict(_Memory())
-            if is_main():
-                for path in self.folder.glob("*.npz"):
+        if is_main():
+            # To a new run no older labels belong, to one that goes on none of the steps that it
+            # takes again: the weights that made them may have gone another way.
+            for path in self.folder.glob("[0-9]*.*"):
+                step = path.name.partition(".")[0]
+                leftover = new or path.suffix != ".npz"
+                if step.isdecimal() and (leftover or int(step) > first):
                     path.unlink()
+        if jax.process_count() > 1:  # nobody looks into the folder before
+            multihost_utils.sync_global_devices("craftjax labels of before removed")
+        memory = self._memory
+        if memory.collapsed is not None:
+            self._say(
+                f"since step {memory.since} no pseudo labels are made, for a COLLAPSE: "
+                f"{memory.collapsed}. To have them made again, begin another --workdir with "
+                f"--config.init_from={self.folder.parent}"
+            )
 
     @property
     def _memory(self) -> _Memory:
@@ -270,6 +229,10 @@ class WeakSupervision:
         """The first step of a step's period, and of the one after it."""
         start = step // self.length * self.length
         return start, start + self.length
+
+    def labels_after(self, step: int) -> bool:
+        """Whether labels are due after a step, which takes long: time to save what there is."""
+        return step % self.length == 0 and self._memory.collapsed is None
 
     def batches(self, first: int, *, threads: int, workers: int) -> Generator[Batch, None, None]:
         """Yields batches from a step on, and makes labels in between; close it when done.
@@ -305,18 +268,21 @@ class WeakSupervision:
             return None
         start, stop = self.period(step)
         path = self.path(start)
-        if not (path.is_file() and self._serves(path, start, stop)):
+        labels, lacking = self._stored(start, stop)
+        if labels is None:
             if step != start:
-                what = "has not all pages" if path.is_file() else "is missing"
                 self._say(
-                    f"{path} {what}: its pseudo labels are made from the weights of step "
+                    f"{path} {lacking}: its pseudo labels are made from the weights of step "
                     f"{step}, so that this run does not repeat exactly"
                 )
-            self._make(step, start, stop)
-        stats = LabelSet.load(path).stats()
+            with self.paused():
+                labels = self._make(step, start, stop)
+        if memory.origin != labels.origin:  # figures of another method say nothing about these
+            memory = replace(memory, first=None, origin=labels.origin)
+        stats = labels.stats()
         reasons = judge(stats, memory.first, self.options.guard)
         if memory.collapsed is not None:  # by an evaluation; this period began before
-            self._source.use_labels(path)
+            self._source.use_labels(path, labels=labels)
             return stop
         if memory.first is None:
             if reasons:
@@ -324,14 +290,15 @@ class WeakSupervision:
                 raise CollapseError(
                     f"the first pseudo labels are of no use: {'; '.join(reasons)}. The teacher "
                     "does not see these words: do their boxes lie on them (--mode=audit)? If so, "
-                    "start from weights that find text (config.init_weights)"
+                    "start from weights that find text (config.init_weights, and another "
+                    "--workdir: in this one the weights are saved that it began with)"
                 )
-            self._remember(first=stats)
+            self._remember(first=stats, origin=labels.origin)
         elif reasons:
             self._collapse(step, reasons, used=memory.used, since=step)
             return self.prepare(step)
         self._remember(used=start)
-        self._source.use_labels(path)
+        self._source.use_labels(path, labels=labels)
         self._prune(start)
         return stop
 
@@ -366,20 +333,21 @@ class WeakSupervision:
         )
         self.log(step, {"labels/collapsed": 1.0})
 
-    def _make(self, step: int, start: int, stop: int) -> None:
+    def _make(self, step: int, start: int, stop: int) -> LabelSet:
         """Labels all pages of a period and writes their file."""
         begin = time.perf_counter()
-        known = self._known(start)
-        mine = self._label(self._teacher(step), start, stop, known)
-        path = self.path(start)
+        known = self._known()
+        mine = self._label(self._teacher(step), step, self._places(start, stop), known)
+        path, found = self.path(start), [*([known] if known else []), mine]
         if jax.process_count() == 1:
-            (join([known, mine]) if known else mine).save(path)
+            replace(join(found), origin=self._origin).save(path)
         else:  # each has labelled a share of the pages
             parts = [path.with_suffix(f".{part}") for part in range(jax.process_count())]
             mine.save(parts[jax.process_index()])
             multihost_utils.sync_global_devices("craftjax labels made")
             if is_main():
-                join([*([known] if known else []), *map(LabelSet.load, parts)]).save(path)
+                joined = join([*found[:-1], *map(LabelSet.load, parts)])
+                replace(joined, origin=self._origin).save(path)
                 for part in parts:
                     part.unlink()
             multihost_utils.sync_global_devices("craftjax labels written")
@@ -395,6 +363,7 @@ class WeakSupervision:
             f"second, {self._labeller.programs} programs), {len(labels.words):,} on "
             f"{len(labels.pages):,} pages: {shown}"
         )
+        return labels
 
     def _teacher(self, step: int) -> Mapping[str, Any]:
         state = self._state
@@ -405,22 +374,33 @@ class WeakSupervision:
         variables: Mapping[str, Any] = jax.device_get(average or state.variables)
         return variables
 
-    def _known(self, start: int) -> LabelSet | None:
+    def _known(self) -> LabelSet | None:
         """Labels that stay good: those of a teacher that does not change."""
-        memory = self._memory
-        path = self.path(memory.used)
-        if self.options.teacher != "fixed" or memory.used == start or not path.is_file():
+        if self.options.teacher != "fixed":
             return None
-        return LabelSet.load(path)
+        try:
+            labels = LabelSet.load(self.path(self._memory.used))
+        except LabelSetError:
+            return None
+        return labels if labels.origin == self._origin else None
+
+    def _places(self, start: int, stop: int) -> list[tuple[int, int]]:
+        """Places of the word-labelled pages that the steps of a period draw."""
+        size = self._source.options.batch_size
+        return self._source.mix.word_places(start * size, max(min(stop, self.steps), start) * size)
 
     def _label(
-        self, teacher: Mapping[str, Any], start: int, stop: int, known: LabelSet | None
+        self,
+        teacher: Mapping[str, Any],
+        step: int,
+        wanted: Sequence[tuple[int, int]],
+        known: LabelSet | None,
     ) -> LabelSet:
-        """Labels this process's share of the pages that steps draw."""
-        mix, size = self._source.mix, self._source.options.batch_size
+        """Labels this process's share of some pages."""
+        mix = self._source.mix
         places = [
             place
-            for place in mix.word_places(start * size, stop * size)
+            for place in wanted
             if mix.index(*place) % jax.process_count() == jax.process_index()
         ]
         asked = set[tuple[int, int]]()
@@ -433,9 +413,10 @@ class WeakSupervision:
             fresh = sorted({*page_of.values()} - asked)
             asked |= {*fresh}
             if fresh:
-                labelled = self._labeller.label(
-                    teacher, len(fresh), partial(_read, self._source, fresh)
-                )
+                self._say(f"step {step}: pseudo labels of {len(fresh):,} pages are made")
+                with tqdm(total=len(fresh), unit="page", disable=None) as progress:
+                    read = partial(_read, self._source, fresh, progress)
+                    labelled = self._labeller.label(teacher, len(fresh), read)
                 unreadable |= {fresh[place] for place in labelled.errors}
                 sets.append(_as_set(mix.names, fresh, labelled))
             places = [one for one, page in page_of.items() if page in unreadable]
@@ -443,20 +424,27 @@ class WeakSupervision:
                 break
         return join(sets)
 
-    def _serves(self, path: Path, start: int, stop: int) -> bool:
-        """Whether a file has the pages of a period: the run's config may have been another."""
-        mix, size = self._source.mix, self._source.options.batch_size
-        labels = LabelSet.load(path)
+    def _stored(self, start: int, stop: int) -> tuple[LabelSet | None, str]:
+        """The labels of a period, as they lie in the run's folder, or why they are of no use."""
+        path = self.path(start)
+        if not path.is_file():
+            return None, "is missing"
+        try:
+            labels = LabelSet.load(path)
+        except LabelSetError:
+            return None, "is damaged"
+        if labels.origin != self._origin:
+            return None, f"was made otherwise ({_changes(labels.origin, self._origin)})"
+        mix = self._source.mix
         known = {(n, i) for n, name in enumerate(mix.names) for i in labels.indices(name)}
-        places = mix.word_places(start * size, stop * size)
-        lacking = sorted({(which, mix.index(which, place)) for which, place in places} - known)
-        for which, index in lacking:
+        pages = {(which, mix.index(which, place)) for which, place in self._places(start, stop)}
+        for which, index in sorted(pages - known):
             try:
                 mix.words_of(which, index)
             except UNREADABLE:
                 continue
-            return False
-        return True
+            return None, "has not all pages"
+        return labels, ""
 
     def _prune(self, start: int) -> None:
         """Removes labels that no checkpoint needs."""
@@ -468,7 +456,22 @@ class WeakSupervision:
                 path.unlink()
 
 
-def _read(source: BatchSource, pages: list[tuple[int, int]], place: int) -> Sample:
+def _origin(options: SupervisionOptions, start_name: str) -> str:
+    """How labels are made: two that differ in this are not used together."""
+    fixed = {"start": start_name} if options.teacher == "fixed" else {}
+    return json.dumps({"teacher": options.teacher, **fixed, **asdict(options.labels)})
+
+
+def _changes(before: str, now: str) -> str:
+    old, new = json.loads(before), json.loads(now)
+    names = (name for name in {**old, **new} if old.get(name) != new.get(name))
+    return ", ".join(f"{name} was {old.get(name)!r}, is {new.get(name)!r}" for name in names)
+
+
+def _read(
+    source: BatchSource, pages: list[tuple[int, int]], progress: tqdm[Any], place: int
+) -> Sample:
+    progress.update()
     return source.mix.words_of(*pages[place])
 
 

@@ -44,7 +44,7 @@ from ocrjax.runtime.optimizers import OptimizerOptions, make_optimizer
 from ocrjax.runtime.signals import StopSignal
 from ocrjax.runtime.state import TrainState
 from ocrjax.runtime.stopping import EarlyStopping
-from ocrjax.runtime.training import Say, Step, make_step, run_steps, save_config
+from ocrjax.runtime.training import Say, Step, make_step, progress_of, run_steps, save_config
 from ocrjax.torch_io import load_weights
 from ocrjax.weights import find_weights
 
@@ -321,13 +321,22 @@ def train_and_evaluate(config: ConfigDict, workdir: str | Path) -> dict[str, flo
             say("the run has ended, so that nothing is trained; another --workdir begins anew")
         say(source.describe())
         say(f"evaluation: {describe_truth(truth)}")
+        say(f"test: {describe_truth(test)}")
+        progress = progress_of(config, first=first, mesh=mesh)
         weak = _supervision(
-            config, workdir, source, model=model, run=run, checkpoints=checkpoints, say=say
+            config,
+            workdir,
+            source,
+            model=model,
+            run=run,
+            checkpoints=checkpoints,
+            say=say,
+            first=first,
         )
         writer = MetricsWriter(workdir, restored_step=first, tensorboard=config.tensorboard)
         stack.callback(writer.close)
         if weak is not None:
-            weak.log = writer.write
+            weak.log, weak.paused = writer.write, progress.paused
         detector = Detector(jax.device_get(state.eval_variables), options=detection)
 
         def evaluate(step: int, state: TrainState) -> dict[str, float]:
@@ -360,6 +369,8 @@ def train_and_evaluate(config: ConfigDict, workdir: str | Path) -> dict[str, flo
             stop=stop,
             writer=writer,
             before=weak.follow if weak is not None else lambda state: None,
+            save_after=weak.labels_after if weak is not None else lambda step: False,
+            progress=progress,
             measure_start=weak is not None,
             shown=_SHOWN,
             say=say,
@@ -384,6 +395,7 @@ def _supervision(
     model: CRAFT,
     run: dict[str, Any],
     checkpoints: RunCheckpoints,
+    first: int,
     say: Say,
 ) -> WeakSupervision | None:
     """What makes pseudo labels, where the config has a section for it."""
@@ -405,6 +417,9 @@ def _supervision(
         model=model,
         folder=workdir / "pseudo",
         start=lambda: start_weights(config, model=model)[0],
+        start_name=str(config.init_from or config.init_weights),
+        first=first,
+        steps=config.steps,
         run=run,
         checkpoints=checkpoints,
         say=say,

@@ -155,6 +155,13 @@ def test_from_the_command_line(tmp_path):
     good, bad = write(tmp_path / "good", *[GOOD] * 3), write(tmp_path / "bad", *["1,2,3"] * 3)
     done = run_audit("custom.py", f"--config.data.root={good}")
     assert (done.returncode, "2 to train on" in done.stdout) == (0, True), done.stderr
+    judged = f"config.eval.pages: 1 pictures of {good / 'images'}, 1 of 1 words count\n"
+    assert done.stdout.endswith(judged + "config.test: the same pictures as config.eval.pages\n")
+    write(good / "test", GOOD, "1,2,3")  # training would refuse to begin
+    done = run_audit("custom.py", f"--config.data.root={good}")
+    assert (done.returncode, done.stderr) == (1, "")
+    assert f"config.test: 2 pictures of {good / 'test' / 'images'}, 1 of 1 words" in done.stdout
+    assert "1 lines or files that cannot be read:\n  " in done.stdout
     done = run_audit("custom.py", f"--config.data.root={bad}")
     assert (done.returncode, done.stderr) == (1, "")
     for path in (bad / "gt").iterdir():
@@ -205,6 +212,15 @@ def test_layouts_of_folders(tmp_path):
     assert len(open_words(root, split="test", holdout=0.25)) == 3
     named = {"images": "ch4_test_images", "labels": "Challenge4_Test_Task1_GT"}
     assert len(open_words(root, **named, split="test", holdout=0.4)) == 1
+
+    mine = tmp_path / "mine"
+    write(mine, *[GOOD] * 3)
+    for place, count in (("", 3), ("test", 2)):
+        write(mine / place, *[GOOD] * count)
+        (mine / place / "gt").rename(mine / place / "labels")
+    assert len(open_words(mine, split="test")) == 2
+    assert len(open_words(mine, images="images", labels="labels", split="test")) == 2
+    assert len(open_words(mine, images="images", labels="labels", split="validation")) == 1
 
     together = tmp_path / "together"
     write(together, GOOD)

@@ -19,17 +19,12 @@ import tiny_words
 from tiny_words import Darkness, make_page, state_of, weights, write_words
 
 from craftjax import train
+from craftjax.guards import GuardOptions, judge
 from craftjax.input_pipeline import InputOptions, make_batches, make_item
 from craftjax.label_set import LabelSet
 from craftjax.options import DetectorOptions
 from craftjax.sources import SourceError, SourceOptions
-from craftjax.supervision import (
-    CollapseError,
-    GuardOptions,
-    SupervisionOptions,
-    WeakSupervision,
-    judge,
-)
+from craftjax.supervision import CollapseError, SupervisionOptions, WeakSupervision
 from craftjax.targets import confidence_map
 from craftjax.train import TrainError, make_loss, train_and_evaluate
 from ocrjax.ahead import iterate
@@ -52,7 +47,7 @@ def open_batches(pages, batch_size=2, **more):
     return make_batches(config, seed=0, rows=slice(0, batch_size))
 
 
-def supervise(source, folder, run=None, checkpoints=(), **section):
+def supervise(source, folder, run=None, checkpoints=(), first=0, steps=10_000, **section):
     """A supervision with a network that is quick to compile, and what it says."""
     said = []
     weak = WeakSupervision(
@@ -61,6 +56,9 @@ def supervise(source, folder, run=None, checkpoints=(), **section):
         model=Darkness(),
         folder=folder,
         start=lambda: weights(0.5),
+        start_name="start",
+        first=first,
+        steps=steps,
         run={} if run is None else run,
         checkpoints=SimpleNamespace(steps=list(checkpoints)),
         say=said.append,
@@ -123,7 +121,8 @@ def test_a_period_is_a_pass_and_only_its_pages_are_labelled(pages, tmp_path):
     assert weak.prepare(0) == 3
     labels = LabelSet.load(weak.path(0))
     assert labels.indices("words") == list(range(6)) and labels.stats()["words"] == 12
-    assert "12 words labelled" in said[0] and "on 6 pages" in said[0]
+    assert said[0] == "step 0: pseudo labels of 6 pages are made"
+    assert "12 words labelled" in said[1] and "on 6 pages" in said[1]
     assert supervise(source, tmp_path, every=7)[0].length == 7
 
     chunked, _ = supervise(source, tmp_path / "chunk", chunk=4)
@@ -206,12 +205,17 @@ def test_a_teacher_that_collapses_is_not_followed(pages, tmp_path):
     names = {name for step in range(2, 12) for name in source.batch_names(step)}
     assert {int(Path(name).stem[1:]) for name in names} == set(good.indices("words"))
     # A run that goes on from before does the same; one from after makes no labels at all.
-    again, said = supervise(source, tmp_path, run={"pseudo": before}, chunk=4, guard={"equal": 0.9})
+    again, said = supervise(
+        source, tmp_path, run={"pseudo": before}, first=2, chunk=4, guard={"equal": 0.9}
+    )
     again.follow(state_of(0.0, 0.0))
     assert again.prepare(2) is None and "COLLAPSE" in said[-1]
-    after, said = supervise(source, tmp_path, run=json.loads(json.dumps(run)), chunk=4)
+    after, said = supervise(source, tmp_path, run=json.loads(json.dumps(run)), first=3, chunk=4)
     after.follow(state_of(1.0, 1.0))
-    assert after.prepare(3) is None and not said
+    assert after.prepare(3) is None and not after.labels_after(4)
+    (line,) = said
+    assert "since step 2 no pseudo labels are made, for a COLLAPSE: 100% of" in line
+    assert f"--config.init_from={tmp_path.parent}" in line
 
 
 def test_an_evaluation_that_collapses_goes_back_to_the_best_labels(pages, tmp_path):
@@ -234,7 +238,7 @@ def test_a_run_that_goes_on_with_longer_periods_has_labels_for_them(pages, tmp_p
     weak, _ = supervise(open_batches(pages), tmp_path, every=1)
     weak.prepare(0)
     source = open_batches(pages)
-    again, said = supervise(source, tmp_path, run=weak._run, every=3)
+    again, said = supervise(source, tmp_path, run=weak._run, first=1, every=3)
     assert again.prepare(1) == 3
     assert "has not all pages: its pseudo labels are made from the weights of step 1" in said[0]
     assert not [drop for step in range(3) for drop in source.build(step).drops]
@@ -256,13 +260,98 @@ def test_labels_that_no_checkpoint_needs_are_removed(pages, tmp_path):
     for start in range(0, 18, 3):
         weak.prepare(start)
     assert sorted(int(path.stem) for path in tmp_path.iterdir()) == [0, 3, 12, 15]
-    other, said = supervise(open_batches(pages), tmp_path, run={"pseudo": weak._run["pseudo"]})
+    other, said = supervise(
+        open_batches(pages), tmp_path, run={"pseudo": weak._run["pseudo"]}, first=16
+    )
     weak.path(15).unlink()
     other.prepare(16)
     assert "is missing: its pseudo labels are made from the weights of step 16" in said[0]
     # A new run begins without the labels of another.
     supervise(open_batches(pages), tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+def test_labels_of_steps_that_are_taken_again_are_made_again(pages, tmp_path):
+    source, run = open_batches(pages), {}
+    weak, _ = supervise(source, tmp_path, run=run)
+    weak.prepare(0)
+    saved = json.loads(json.dumps(run))  # at step 2, say
+    weak.prepare(3)
+    weak.follow(state_of(0.0, 0.0))  # the run went wrong, and its settings are changed
+    weak._label(weak._teacher(6), 6, weak._places(6, 9), None).save(weak.path(6))
+    (tmp_path / "00000003.npz.part").write_bytes(b"half written")
+    again, said = supervise(source, tmp_path, run=saved, first=2)
+    assert [path.name for path in tmp_path.iterdir()] == ["00000000.npz"]
+    for start in (2, 3, 6):
+        again.prepare(start)
+    assert again.collapsed is None and "12 words labelled" in said[-1]
+
+
+@pytest.mark.parametrize("teacher", ["fixed", "copy"])
+def test_labels_made_otherwise_are_not_gone_on_with(pages, tmp_path, teacher):
+    source = open_batches(pages)
+    weak, _ = supervise(source, tmp_path, teacher="ema")
+    weak.prepare(0)
+    weak.follow(state_of(network=0.9, average=0.8))
+    weak.prepare(3)
+    old = weak._run["pseudo"]["first"]
+    again, said = supervise(source, tmp_path, run=weak._run, first=4, teacher=teacher)
+    again.follow(state_of(network=0.7, average=0.8))
+    again.prepare(4)
+    assert f"was made otherwise (teacher was 'ema', is '{teacher}'" in said[0]
+    found = LabelSet.load(again.path(3)).stats()
+    assert found["mass"] == pytest.approx(old["mass"] * (0.5 if teacher == "fixed" else 0.7), 1e-3)
+    assert again._run["pseudo"]["first"] == found  # others are no measure
+    said.clear()
+    again.prepare(5)
+    assert not said
+    source = open_batches(pages)
+    other, said = supervise(source, tmp_path, run=again._run, first=5, teacher=teacher, height=64)
+    other.follow(state_of(network=0.7, average=0.8))
+    other.prepare(5)
+    assert "was made otherwise (height was 32, is 64)" in said[0] and len(said) == 3
+
+
+def test_no_page_is_labelled_that_the_run_does_not_draw(pages, tmp_path):
+    source = open_batches(pages)
+    weak, _ = supervise(source, tmp_path, every=100, steps=2, teacher="fixed")
+    weak.prepare(0)
+    drawn = {source.mix.index(*source.mix.pick(position)) for position in range(4)}
+    assert LabelSet.load(weak.path(0)).indices("words") == sorted(drawn) != list(range(6))
+    # A run that is made longer has the others labelled, too, and them alone.
+    more, said = supervise(
+        source, tmp_path, run=weak._run, first=2, every=100, steps=9, teacher="fixed"
+    )
+    more.follow(state_of(1.0, 1.0))
+    more.prepare(2)
+    assert said[1] == f"step 2: pseudo labels of {6 - len(drawn)} pages are made"
+    assert LabelSet.load(weak.path(0)).indices("words") == list(range(6))
+
+
+def test_a_damaged_file_of_labels_is_made_again(pages, tmp_path):
+    weak, said = supervise(open_batches(pages), tmp_path)
+    weak.prepare(0)
+    good = weak.path(0).read_bytes()
+    weak.path(0).write_bytes(good[: len(good) // 2])
+    assert weak.prepare(1) == 3
+    assert "00000000.npz is damaged: its pseudo labels are made from the weights" in said[-3]
+    assert weak.path(0).read_bytes() == good
+
+
+def test_what_there_is_is_saved_before_labels_are_made(pages, tmp_path, monkeypatch):
+    monkeypatch.setenv("TINY_WORDS", str(pages))
+    config = tiny_words.get_config()
+    config.checkpoint.every, config.eval.every, config.steps = 100, 100, 5
+    label, seen = WeakSupervision._label, []
+
+    def look(self, *arguments):
+        self._checkpoints.wait()
+        seen.append(self._checkpoints.steps)
+        return label(self, *arguments)
+
+    monkeypatch.setattr(WeakSupervision, "_label", look)
+    train_and_evaluate(config, tmp_path)
+    assert seen == [[0], [0, 3]]
 
 
 def test_confidence_on_the_map_never_opens_what_is_masked():
@@ -477,7 +566,7 @@ def test_packed_labels_are_said_not_to_be_looked_over(pages, tmp_path, monkeypat
     said = []
     source = SimpleNamespace(options=options)
     config = tiny_words.get_config()
-    more = dict.fromkeys(("model", "run", "checkpoints"))
+    more = dict.fromkeys(("model", "run", "checkpoints", "first"))
     train._supervision(config, tmp_path, source, say=said.append, **more)
     (line,) = said
     assert line.startswith(start)

@@ -6,8 +6,9 @@ for training, for choosing a checkpoint, or for the test.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from ocrjax.images import SUFFIXES
 from ocrjax.readers.characters import CharacterFolder
@@ -28,6 +29,7 @@ _TEST = (
     ("ch4_test_images", "Challenge4_Test_Task1_GT"),
     ("Challenge2_Test_Task12_Images", "Challenge2_Test_Task1_GT"),
     ("test/images", "test/gt"),
+    ("test/images", "test/labels"),
 )
 
 
@@ -77,7 +79,8 @@ def open_words(
 
     Args:
         root: its folder.
-        images: folder of the pictures below it; empty looks for it, see `find_folders`.
+        images: folder of the pictures below it; empty looks for it, see `find_folders`. Its test
+            set is in `test` with the same names, if it has one.
         labels: folder of the label files; both are named, or neither.
         split: "all"; "train": all but the last ones by name (`img_10` before `img_2`);
             "validation": those; "test": the data set's own test set, or the same as "validation"
@@ -97,8 +100,13 @@ def open_words(
         raise ValueError(f"holdout is {holdout!r}, expected 0 or more and less than 1")
     if bool(images) != bool(labels):
         raise ValueError(f"images is {images!r} and labels is {labels!r}: name both or neither")
-    own_test = find_folders(root, test=True) if split == "test" and not images else None
-    found = (Path(root) / images, Path(root) / labels) if images else own_test or find_folders(root)
+    root = Path(root)
+    own_test = None
+    if split == "test":
+        named = root / "test" / images, root / "test" / labels
+        has_named = images and all(path.is_dir() for path in named)
+        own_test = (named if has_named else None) if images else find_folders(root, test=True)
+    found = own_test or ((root / images, root / labels) if images else find_folders(root))
     assert found is not None  # only a test set may be missing
     folder = CharacterFolder(*found, None, layout=layout, dont_care=dont_care)
     if split == "all" or own_test or (split == "train" and not holdout):
@@ -113,3 +121,26 @@ def open_words(
         )
     at = len(folder) - left_out
     return folder.part(0, at) if split == "train" else folder.part(at, None)
+
+
+def open_section(section: Mapping[str, Any]) -> CharacterFolder:
+    """Opens what a section of a config names, of kind "words".
+
+    Args:
+        section: `root`, `images` and `gt` (the label files) below it, `split`, `holdout`, `layout`
+            and `dont_care` as for `open_words`; `start` and `stop`, if given, are the first picture
+            that counts and the first that does not any more.
+
+    Raises:
+        LabelError: folders that are not there or hold no picture.
+        ValueError: an unknown split or a share out of range.
+    """
+    return open_words(
+        section["root"],
+        images=section.get("images", ""),
+        labels=section.get("gt", ""),
+        split=section["split"],
+        holdout=section["holdout"],
+        layout=section["layout"],
+        dont_care=tuple(section["dont_care"]),
+    ).part(section.get("start", 0), section.get("stop"))

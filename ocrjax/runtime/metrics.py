@@ -245,20 +245,23 @@ class Progress:
         self._steps, self._batch_size, self._devices = steps, batch_size, devices
         self._clock = clock
         self._mark, self._step, self._waited = clock(), first, 0.0
+        self._paused = 0.0
 
     @contextmanager
     def waiting(self) -> Iterator[None]:
         """Around what waits for data."""
-        start = self._clock()
+        start, paused = self._clock(), self._paused
         yield
-        self._waited += self._clock() - start
+        self._waited += self._clock() - start - (self._paused - paused)
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """Around what is no training, as an evaluation: it does not count."""
+        """Around what is no training, as an evaluation: it does not count, nor as waiting."""
         start = self._clock()
         yield
-        self._mark += self._clock() - start
+        seconds = self._clock() - start
+        self._mark += seconds
+        self._paused += seconds
 
     def lap(self, step: int) -> dict[str, float]:
         """Speed since the last lap: images/s, images/s/device, share of waiting, seconds left."""

@@ -157,6 +157,8 @@ def run_steps(
     stop: StopSignal,
     writer: MetricsWriter,
     before: Callable[[TrainState], object] = lambda state: None,
+    save_after: Callable[[int], bool] = lambda step: False,
+    progress: Progress | None = None,
     measure_start: bool = False,
     shown: Sequence[str] = ("loss",),
     say: Say = print,
@@ -180,6 +182,8 @@ def run_steps(
         stop: entered.
         writer: of the metrics.
         before: gets the state before a batch is asked for, for batches that depend on it.
+        save_after: whether a step is saved in any case: before work that takes long.
+        progress: of this run, where other work is to be left out of its speed, too.
         measure_start: evaluate and save the state before the first step of the run, too, so that
             what it began with is a checkpoint among others.
         shown: metrics in the lines for people.
@@ -194,9 +198,7 @@ def run_steps(
     """
     first = int(state.step)
     deferred, entries = Deferred(), list[Entry]()
-    progress = Progress(
-        steps=config.steps, first=first, batch_size=config.batch_size, devices=mesh.size
-    )
+    progress = progress or progress_of(config, first=first, mesh=mesh)
     compiled = set[Any]()
 
     def finish(step: int, evaluating: bool) -> None:
@@ -240,7 +242,7 @@ def run_steps(
         last = stopping or step == config.steps
         # A request to stop leaves little time: the next start makes up for the evaluation.
         evaluating = not stopping and evaluated_after(step)
-        saving = last or evaluating or every(step, config.checkpoint.every)
+        saving = last or evaluating or every(step, config.checkpoint.every) or save_after(step)
         new = deferred.flush() if saving else deferred.take(lag=_AHEAD)
         check_entries(new, source, checkpoints)
         lap = None
@@ -259,6 +261,13 @@ def run_steps(
             say(f"stopped after step {step}, which is saved; the same command goes on from it")
             return None
     return state
+
+
+def progress_of(config: ConfigDict, *, first: int, mesh: Mesh) -> Progress:
+    """The clock of a run that begins with a step."""
+    return Progress(
+        steps=config.steps, first=first, batch_size=config.batch_size, devices=mesh.size
+    )
 
 
 def check_entries(
