@@ -7,7 +7,7 @@ true labels. Contestants, from the same weights with the same crops, schedule an
 
 * original: what EasyOCR's trainer does: the network itself labels its next pass, watershed with its
   faults, no moving average, nothing watches;
-* ours: `configs/borndigital.py` as it is: moving average, split, guards.
+* ours: moving average, split, guards.
 
 Both are this project's code with other settings: EasyOCR's own trainer needs GPUs.
 
@@ -27,6 +27,7 @@ from typing import Any
 
 import numpy as np
 from detector_runs import CONFIGS, load_config
+from ml_collections import ConfigDict
 
 from craftjax.supervision import CollapseError
 from craftjax.train import train_and_evaluate
@@ -43,7 +44,16 @@ ORIGINAL = {
     "pseudo.guard.equal": 1.0,
     "pseudo.guard.hmean": 0.0,
 }
-CONTESTANTS: dict[str, dict[str, Any]] = {"original": ORIGINAL, "ours": {}}
+OURS = {
+    "ema": 0.99,
+    "pseudo.teacher": "ema",
+    "pseudo.method": "split",
+    "pseudo.guard.confidence": 0.8,
+    "pseudo.guard.mass": 0.5,
+    "pseudo.guard.equal": 0.5,
+    "pseudo.guard.hmean": 0.5,
+}
+CONTESTANTS: dict[str, dict[str, Any]] = {"original": ORIGINAL, "ours": OURS}
 SHOWN = (
     "loss",
     "labels/confidence",
@@ -89,6 +99,10 @@ def scaled(page: Page, scale: float) -> Page:
 def train(data: Path, workdir: Path, settings: dict[str, Any]) -> str:
     """Trains; returns what the run said of a collapse."""
     config = load_config(CONFIGS / "borndigital.py")
+    words, synth = config.data.train.words, config.data.train.synth
+    config.data.train = ConfigDict({"words": words, "synth": synth})
+    words.augment = ConfigDict({"crop": "words", "text_height": (6.0, 40.0)})
+    synth.augment = ConfigDict({"crop": "words"})
     config.update_from_flattened_dict({**settings, "data.root": str(data)})
     workdir.mkdir(parents=True)
     with (workdir / "output.txt").open("w", encoding="utf-8") as out, redirect_stdout(out):
@@ -117,10 +131,13 @@ def main() -> None:
 
     common = {
         "steps": args.steps,
+        "batch_size": 6,
         "data.size": args.size,
         "data.train.words.stop": args.pictures,
         "optimizer.learning_rate": 1e-4,  # the original's
         "optimizer.warmup": args.steps // 10,
+        "optimizer.freeze": ("basenet/slice1", "basenet/slice2"),
+        "detector.mag_ratio": 1.0,
         "pseudo.every": args.every,
         "eval.every": args.every,
         "eval.sweep": False,

@@ -14,6 +14,9 @@ the same run: in bulk each usable word is labelled once in a pass. The original 
 a page each time that a crop of the page is drawn, which is as often; what it labels in vain are the
 words that the crop leaves out. `kept` is the share of words that a crop of `configs/ic15.py` shows.
 
+`host` is cropping and cutting alone, with the scores of before: what a device that takes no time
+would wait for.
+
 Command: python benchmarks/labelling.py --root DIR [--words 32] [--rounds 3] [--height 128]
 """
 
@@ -75,6 +78,27 @@ class Alone:
                 label_word(region, affinity, crop=crop, text=word.text, options=self.options)
                 count += 1
         return count
+
+
+def host_rates(labeller: Labeller, variables: Any, samples: list[Sample]) -> dict[int, float]:
+    """Words a second without the network, by number of threads."""
+    network, kept = labeller._apply, list[np.ndarray]()
+
+    def keep(*arguments: Any) -> Any:
+        kept.append(np.asarray(network(*arguments)))
+        return kept[-1]
+
+    labeller._apply = keep  # type: ignore[assignment]
+    labeller.label(variables, len(samples), samples.__getitem__)
+    rates = {}
+    for threads in (1, 2, 4):
+        replay = iter(kept)
+        labeller.threads, labeller._apply = threads, lambda *_, r=replay: next(r)
+        start = time.perf_counter()
+        found = labeller.label(variables, len(samples), samples.__getitem__)
+        rates[threads] = len(found.words) / (time.perf_counter() - start)
+    labeller._apply = network
+    return rates
 
 
 def step_seconds(model: CRAFT, variables: Any, *, size: int, batch_size: int) -> float:
@@ -177,6 +201,9 @@ def main() -> None:
     ratio = result["bulk"]["words_per_s"] / result["alone"]["words_per_s"]
     result["ratio"] = ratio
     print(f"bulk / alone: {ratio:.2f}; a step of {args.batch} x {args.size}^2: {step:.2f} s")
+    result["host"] = host_rates(bulk, variables, samples)
+    shown = ", ".join(f"{rate:.0f} with {threads}" for threads, rate in result["host"].items())
+    print(f"host alone, words a second by threads: {shown}")
     print(f"a crop shows {result['kept']:.0%} of the words of its page")
     args.out.parent.mkdir(parents=True, exist_ok=True)
     args.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")

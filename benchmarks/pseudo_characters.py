@@ -12,9 +12,9 @@ given, the teacher is `craft_mlt_25k`; the question is where the characters are.
   and its sum is divided by the larger number.
 
 The original scores every crop at its own shape, and its row is scored so, too; all others see crops
-padded to multiples of 32 columns, as training packs them. Shapes are so many that the teacher runs
-in PyTorch (`torch_craft`, the same scores), which needs no program for each. Scores are kept in
-`--cache`: half an hour on two cores the first time, a minute from then on.
+padded to multiples of 32 columns (training pads more, to eight widths). Shapes are so many that the
+teacher runs in PyTorch (`torch_craft`, the same scores), which needs no program for each. Scores
+are kept in `--cache`: half an hour on two cores the first time, a minute from then on.
 
 The weights of the split were chosen on the first 50 photos of ICDAR 2003 (and, for the margin of
 the word, on the even ones of these words of IIIT5K); "rest" is on the others. Intervals are 95 %

@@ -22,6 +22,9 @@ Source: EasyOCR trainer/craft, config/custom_data_train.yaml and train.py, row "
       audit warns of them (data.train.words.dont_care=('###',''));
     - BatchNorm keeps its statistics with fewer than 8 images in a batch (model.freeze_norm=False);
     - bfloat16, not float16 with a scaled loss (model.dtype=float32 for neither).
+    Measured to be better is the split (docs/benchmarks.md, "Characters from word boxes"); what the
+    average and the guards are for shows "The collapse of a detector, provoked"; of the others only
+    that they are meant so.
     Different for good: photos come in another order in each pass; they are resampled once, and
     their colours are changed by one affine map (craftjax/augment.py); maps are drawn without the
     original's faults (craftjax/targets.py).
