@@ -23,7 +23,7 @@ def get_config() -> ConfigDict:
     config = ConfigDict()
     config.name = "borndigital"  # results go to exp/<name> unless --workdir says otherwise
     config.seed = 0  # of the order of the samples and their augmentation
-    config.steps = 1500  # updates
+    config.steps = 2000  # updates
     config.batch_size = 4  # of all devices together; must be a multiple of their number
 
     # Network.
@@ -67,7 +67,7 @@ def get_config() -> ConfigDict:
     config.pseudo.background_threshold = 0.05  # watershed: region scores below are no character
     config.pseudo.min_confidence = 0.5  # words that are not above it are cut without the scores
     config.pseudo.height = 64  # of word crops; words are small, and half as high costs a third
-    config.pseudo.every = 1500  # updates from one labelling to the next: here once
+    config.pseudo.every = 2000  # updates from one labelling to the next: here once
     config.pseudo.threads = 1  # beside the network
     config.pseudo.batch_size = config_dict.placeholder(int)  # word crops; None: 1 on CPUs, else 64
     config.pseudo.guard = ConfigDict()  # fields of craftjax.guards.GuardOptions
@@ -99,15 +99,6 @@ def get_config() -> ConfigDict:
     config.data.train.words.augment.saturation = 0.4
     config.data.train.words.augment.hue = 0.5  # any
     config.data.train.words.ratio = 4.0  # to those of the other data sets
-    # 240 pictures are soon known by heart: as many are made that resemble them.
-    for name, ground in (("flat", "plain"), ("photos", "scene")):
-        pages = ConfigDict()
-        pages.kind = "pages"
-        pages.preset = "web"
-        pages.page = ConfigDict({"ground": ground})
-        pages.ratio = 2.0
-        pages.augment = ConfigDict(config.data.train.words.augment)
-        config.data.train[name] = pages
     config.data.train.synth = ConfigDict()  # keep the network from forgetting
     config.data.train.synth.kind = "pages"
     config.data.train.synth.preset = "scene"
