@@ -79,7 +79,7 @@ def iterate(
         ahead: how many batches may wait, besides those being made.
 
     Raises:
-        SourceError: numbers that cannot be.
+        SourceError: numbers that cannot be, or a worker that was killed.
         TooManyDropped: more samples were dropped than the source allows.
     """
     if threads < 1 or workers < 0 or ahead < 0:
@@ -142,6 +142,14 @@ def _by_workers(
             # Arrays in shared memory are reported as leaked where the program still has some when
             # it ends.
             yield built._replace(batch={k: np.array(array) for k, array in built.batch.items()})
+    except RuntimeError as error:
+        if "terminated unexpectedly" not in str(error):
+            raise
+        raise SourceError(
+            f"a process that makes batches has ended ({error}). Exit code -9 usually means that "
+            f"the memory was too small: take fewer than the {workers} of config.data.workers. The "
+            "same command goes on from the last checkpoint"
+        ) from error
     finally:
         batches.close()  # otherwise workers leave messages and shared memory behind
 

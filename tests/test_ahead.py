@@ -15,8 +15,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import pytest
 
 from ocrjax.ahead import iterate
+from ocrjax.mixing import SourceError
 
 
 class Built(NamedTuple):
@@ -34,6 +36,15 @@ class Numbers:
 
     def noting(self):
         return contextlib.nullcontext()
+
+
+class Deadly(Numbers):
+    """The process that makes batch 3 is killed, as by a system that is short of memory."""
+
+    def build(self, step):
+        if step == 3:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().build(step)
 
 
 def interrupt():
@@ -79,3 +90,11 @@ def test_workers_leave_signals_to_their_program_and_end_with_it():
             os.killpg(process.pid, signal.SIGKILL)
     assert out == f"{list(range(40))}\n"
     assert process.returncode == -signal.SIGKILL
+
+
+def test_a_worker_that_is_killed_is_named():
+    batches = iterate(Deadly(), 0, threads=1, workers=2)
+    with pytest.raises(
+        SourceError, match=r"exit code -9.*fewer than the 2 of config\.data\.workers"
+    ):
+        list(batches)
