@@ -151,7 +151,7 @@ def _split(
     bias = _bias(rise, blind, kinds)
     costs = _costs(rise, link, set(kinds), widest, bias)
     edges = _cut(costs, kinds, widths, cuts, columns, widest)
-    confidence = 1 - min(_misfit(rise, edges, kinds, bias), 1.0)
+    confidence = 1 - min(*_misfit(rise, edges, kinds, [bias]), 1.0)
     return Split(
         np.minimum(edges * step, width).astype(np.float64),
         np.minimum(blind * step, width).astype(np.float64),
@@ -265,35 +265,43 @@ def _cut(
 ) -> NDArray[np.intp]:
     """The cheapest edges of the cells; without costs by widths and cuts alone."""
     across = np.log(np.arange(1, widest + 1))
-    best = np.full(columns + 1, np.inf, np.float32)
-    best[0] = 0
     unit = _WIDTH_WEIGHT * columns / len(kinds)
+    width, spread = np.array(widths).T[..., None]
+    # Like a t-distribution: a letter may be far off, once there is reason to think so.
+    odd = (unit * np.log1p(((across - np.log(width)) / spread) ** 2 / 2)).astype(np.float32)
+    best = np.full(widest + columns + 1, np.inf, np.float32)  # those before the first are none
+    best[widest] = 0
+    before = sliding_window_view(best[:-1], widest)[:, ::-1]  # follows `best`
+    total = np.empty((columns + 1, widest), np.float32)
+    rows, cuts = np.arange(columns + 1), cuts.astype(np.float32)
     chosen = []
-    for kind, (width, spread) in zip(kinds, widths, strict=True):
-        # Like a t-distribution: a letter may be far off, once there is reason to think so.
-        odd = (unit * np.log1p(((across - np.log(width)) / spread) ** 2 / 2)).astype(np.float32)
-        total = _windows(best[:-1], widest, np.inf)[:, ::-1] + odd
+    for cell, kind in enumerate(kinds):
+        np.add(before, odd[cell], out=total)
         if costs is not None:
             total += costs[kind]
         taken = total.argmin(axis=1)
         chosen.append(taken + 1)
-        best = np.take_along_axis(total, taken[:, None], axis=1)[:, 0] + cuts
+        best[widest:] = total[rows, taken] + cuts
     edges = [columns]
     for taken in reversed(chosen):
         edges.append(edges[-1] - int(taken[edges[-1]]))
     return np.array(edges[::-1])
 
 
-def _misfit(rise: FloatArray, edges: NDArray[np.intp], kinds: Sequence[int], bias: float) -> float:
+def _misfit(
+    rise: FloatArray, edges: NDArray[np.intp], kinds: Sequence[int], biases: Sequence[float]
+) -> list[float]:
     """Squared difference to the region scores that characters there would have, over their own."""
     sizes = np.diff(edges)
     middles = np.repeat((edges[1:] + edges[:-1]) / 2, sizes)
-    there = (np.arange(len(rise)) + 0.5 - middles) / np.repeat(sizes / 2, sizes) - 2 * bias
+    there = (np.arange(len(rise)) + 0.5 - middles) / np.repeat(sizes / 2, sizes)
     inked = np.repeat(np.array(kinds) != _GAP, sizes)
-    model = np.where(inked, _bump(there, *_REGION), 0)
-    return float(((rise - model) ** 2).sum() / (model**2).sum())
+    model = inked * _bump(there - 2 * np.array(biases)[:, None], *_REGION)
+    found: list[float] = (((rise - model) ** 2).sum(axis=1) / (model**2).sum(axis=1)).tolist()
+    return found
 
 
 def _bias(rise: FloatArray, edges: NDArray[np.intp], kinds: Sequence[int]) -> float:
     """By which share of their widths the scores lie to the right of the characters."""
-    return min(_BIASES, key=lambda bias: (_misfit(rise, edges, kinds, bias), abs(bias)))
+    misfits = zip(_misfit(rise, edges, kinds, _BIASES), map(abs, _BIASES), _BIASES, strict=True)
+    return min(misfits)[-1]
