@@ -23,7 +23,7 @@ def get_config() -> ConfigDict:
     config = ConfigDict()
     config.name = "borndigital"  # results go to exp/<name> unless --workdir says otherwise
     config.seed = 0  # of the order of the samples and their augmentation
-    config.steps = 2000  # updates
+    config.steps = 500  # updates; more only fit the 240 pictures
     config.batch_size = 4  # of all devices together; must be a multiple of their number
 
     # Network.
@@ -46,7 +46,7 @@ def get_config() -> ConfigDict:
     # Optimizer: fields of ocrjax.runtime.optimizers.OptimizerOptions.
     config.optimizer = ConfigDict()
     config.optimizer.name = "adam"
-    config.optimizer.learning_rate = 1.5e-4
+    config.optimizer.learning_rate = 1e-4
     config.optimizer.weight_decay = 1e-5
     config.optimizer.schedule = "cosine"
     config.optimizer.warmup = 30
@@ -67,7 +67,7 @@ def get_config() -> ConfigDict:
     config.pseudo.background_threshold = 0.05  # watershed: region scores below are no character
     config.pseudo.min_confidence = 0.5  # words that are not above it are cut without the scores
     config.pseudo.height = 64  # of word crops; words are small, and half as high costs a third
-    config.pseudo.every = 2000  # updates from one labelling to the next: here once
+    config.pseudo.every = 500  # updates from one labelling to the next: here once
     config.pseudo.threads = 1  # beside the network
     config.pseudo.batch_size = config_dict.placeholder(int)  # word crops; None: 1 on CPUs, else 64
     config.pseudo.guard = ConfigDict()  # fields of craftjax.guards.GuardOptions
@@ -98,6 +98,9 @@ def get_config() -> ConfigDict:
     config.data.train.words.augment.contrast = 0.4
     config.data.train.words.augment.saturation = 0.4
     config.data.train.words.augment.hue = 0.5  # any
+    # Nearly all of them are PNG, as web graphics often are not.
+    config.data.train.words.augment.p_jpeg = 0.7
+    config.data.train.words.augment.jpeg_quality = (40.0, 97.0)
     config.data.train.words.ratio = 4.0  # to those of the other data sets
     config.data.train.synth = ConfigDict()  # keep the network from forgetting
     config.data.train.synth.kind = "pages"
@@ -109,7 +112,7 @@ def get_config() -> ConfigDict:
 
     # Evaluation.
     config.eval = ConfigDict()
-    config.eval.every = 250  # updates
+    config.eval.every = 125  # updates
     config.eval.patience = 0  # evaluations without a better hmean until it stops; 0: never
     config.eval.protocol = "iou"  # one of ocrjax.matching.PROTOCOLS
     # Each time at the best of config.sweep's text_threshold and low_text, which training moves.

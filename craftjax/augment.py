@@ -64,6 +64,8 @@ class AugmentOptions:
         contrast: the same for the distance from the mean luminance.
         saturation: the same for the distance from grey.
         hue: turns of the colour circle, at most, to either side.
+        p_jpeg: share of pictures that are compressed as JPEG, at their own size.
+        jpeg_quality: least and greatest quality of that, 1 to 100.
 
     Raises:
         ValueError: an option out of range; it is named.
@@ -81,11 +83,14 @@ class AugmentOptions:
     contrast: float = 0.2
     saturation: float = 0.2
     hue: float = 0.2
+    p_jpeg: float = 0.0
+    jpeg_quality: tuple[float, float] = (30.0, 95.0)
 
     def __post_init__(self) -> None:
         if self.crop not in CROPS:
             raise ValueError(f"crop is {self.crop!r}, expected one of {', '.join(CROPS)}")
-        for name, most in (("scale", 100), ("area", 1), ("aspect", 100), ("text_height", 1e4)):
+        ranges = {"scale": 100, "area": 1, "aspect": 100, "text_height": 1e4, "jpeg_quality": 100}
+        for name, most in ranges.items():
             low, high = (float(value) for value in getattr(self, name))
             if not 0 < low <= high <= most:
                 raise ValueError(
@@ -94,7 +99,7 @@ class AugmentOptions:
                 )
             object.__setattr__(self, name, (low, high))
         limits = {"rotation": 180.0, "hue": 0.5}
-        shares = ("crop_share", "flip", "brightness", "contrast", "saturation")
+        shares = ("crop_share", "flip", "brightness", "contrast", "saturation", "p_jpeg")
         for name in (*limits, *shares):
             most = limits.get(name, 1.0)
             if not 0 <= getattr(self, name) <= most:
@@ -224,6 +229,41 @@ def draw_colours(rng: Rng, mean: ArrayLike, options: AugmentOptions) -> Floats:
 def recolour(image: ByteArray, colours: Floats) -> ByteArray:
     """Applies what `draw_colours` returned to `(H, W, 3)` uint8."""
     return cv2.transform(image, colours)
+
+
+def draw_quality(rng: Rng, options: AugmentOptions) -> int | None:
+    """Draws the quality at which a picture is compressed; None for those that are not."""
+    if not options.p_jpeg or rng.random() >= options.p_jpeg:
+        return None
+    return max(round(rng.uniform(*options.jpeg_quality)), 1)
+
+
+def compress(image: ByteArray, quality: int, matrix: Floats, out: tuple[int, int]) -> ByteArray:
+    """Compresses what a crop shows of a picture as JPEG.
+
+    Before it is resampled: text that was compressed when it was small looks different.
+
+    Args:
+        image: `(H, W, 3)` uint8.
+        quality: 1 to 100.
+        matrix: from the picture to the crop, as for `warp`.
+        out: height and width of the crop.
+
+    Returns:
+        `(H, W, 3)` uint8, another array; beyond the crop as it was.
+    """
+    height, width = out
+    seen = move([(0, 0), (width, 0), (width, height), (0, height)], np.linalg.inv(matrix))
+    # Blocks have 8 or 16 pixels, and begin at the picture's corner.
+    left, top = (int(v) // 16 * 16 for v in np.maximum(seen.min(axis=0) - 16, 0))
+    right, bottom = (int(v) // 16 * 16 for v in np.maximum(seen.max(axis=0) + 32, 0))
+    part = image[top:bottom, left:right]
+    if not part.size:
+        return image.copy()
+    _, data = cv2.imencode(".jpg", part[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
+    image = image.copy()
+    image[top:bottom, left:right] = cv2.imdecode(data, cv2.IMREAD_COLOR)[..., ::-1]
+    return image
 
 
 def mean_colour(image: ByteArray) -> Floats:

@@ -32,7 +32,9 @@ from numpy.typing import NDArray
 
 from craftjax.augment import (
     AugmentOptions,
+    compress,
     draw_colours,
+    draw_quality,
     draw_transform,
     mean_colour,
     move,
@@ -334,7 +336,10 @@ def make_item(
 
     colours = draw_colours(rng, mean_colour(sample.image), augment)
     # Before what lies beside the picture is added, so that it stays black.
-    image = warp(recolour(sample.image, colours), matrix, options.size)
+    image = recolour(sample.image, colours)
+    if (quality := draw_quality(rng, augment)) is not None:
+        image = compress(image, quality, matrix, options.size)
+    image = warp(image, matrix, options.size)
 
     shape = (height // 2, width // 2)
     to_map = np.diag([0.5, 0.5, 1.0]) @ matrix
