@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 from craftjax.augment import (
     CROPS,
     AugmentOptions,
+    compress,
     draw_colours,
+    draw_quality,
     draw_transform,
     mean_colour,
     move,
@@ -282,3 +284,35 @@ def test_any_picture_gives_a_crop(seed, height, width, crop, rotation):
 def test_options_out_of_range_are_named(options, message):
     with pytest.raises(ValueError, match=message):
         AugmentOptions(**options)
+
+
+def test_what_a_crop_shows_is_compressed_as_the_whole_picture_would_be():
+    random = rng(3)
+    low = random.integers(0, 256, (13, 17, 3), dtype=np.uint8)
+    image = cv2.resize(low, (269, 203), interpolation=cv2.INTER_CUBIC)
+    _, data = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 40])
+    whole = cv2.imdecode(data, cv2.IMREAD_COLOR)[..., ::-1]
+    assert np.abs(whole.astype(int) - image).max() > 10
+    before, out = image.copy(), (64, 96)
+    for scale in (0.2, 1.5, 2.0):
+        options = changed(crop="random_crop", scale=(scale, scale), rotation=20)
+        for _ in range(6):
+            matrix = draw_transform(random, image.shape[:2], out, options)
+            found = compress(image, 40, matrix, out)
+            np.testing.assert_array_equal(warp(found, matrix, out), warp(whole, matrix, out))
+    np.testing.assert_array_equal(image, before)
+    beside = np.array([[1, 0, 500], [0, 1, 0], [0, 0, 1.0]])
+    np.testing.assert_array_equal(compress(image, 40, beside, out), image)
+
+
+def test_how_many_are_compressed_and_how_much():
+    assert draw_quality(rng(), changed()) is None
+    options = changed(p_jpeg=0.5, jpeg_quality=(40, 90))
+    random = rng()
+    drawn = [draw_quality(random, options) for _ in range(400)]
+    found = [one for one in drawn if one is not None]
+    assert 160 < len(found) < 240
+    assert 40 <= min(found) < 45 and 85 < max(found) <= 90
+    for bad in ({"p_jpeg": 1.5}, {"jpeg_quality": (0, 50)}, {"jpeg_quality": (50, 101)}):
+        with pytest.raises(ValueError, match=next(iter(bad))):
+            changed(**bad)
