@@ -155,6 +155,9 @@ def get_config() -> ConfigDict:
     # Cut out around a word, whose characters get a height from 16 to 96 pixels in the crop.
     config.data.train.words.augment.crop = "words"
     config.data.train.words.augment.text_height = (16.0, 96.0)
+    # The share that is compressed as JPEG, for pictures that come compressed in other ways.
+    config.data.train.words.augment.p_jpeg = 0.0
+    config.data.train.words.augment.jpeg_quality = (30.0, 95.0)
     # Synthetic pages, one to four pictures of yours: their characters are known, so they keep the
     # network from drifting. Take this part out if your pictures are unlike any page.
     config.data.train.synth = ConfigDict()

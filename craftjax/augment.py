@@ -261,8 +261,10 @@ def compress(image: ByteArray, quality: int, matrix: Floats, out: tuple[int, int
     if not part.size:
         return image.copy()
     _, data = cv2.imencode(".jpg", part[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
+    compressed = cv2.imdecode(data, cv2.IMREAD_COLOR)
+    assert compressed is not None
     image = image.copy()
-    image[top:bottom, left:right] = cv2.imdecode(data, cv2.IMREAD_COLOR)[..., ::-1]
+    image[top:bottom, left:right] = compressed[..., ::-1]
     return image
 
 
