@@ -229,7 +229,7 @@ def test_files_that_vanish_between_runs_are_missed(tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"preset": "nonsense"}, "preset is 'nonsense', expected one of plain, scene, words"),
+        ({"preset": "nonsense"}, "preset is 'nonsense', expected one of plain, scene, web, words"),
         ({"format": "nonsense"}, "format is 'nonsense'"),
         ({"split": "none"}, "split is 'none'"),
         ({"suffix": ".gif"}, "suffix is"),

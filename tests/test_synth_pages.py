@@ -149,9 +149,12 @@ def test_words_do_not_overlap(name: str) -> None:
         masks = [word_mask(word.outline, 0, 0, 320, 320) > 127 for word in words]
         for i, one in enumerate(masks):
             for k, other in enumerate(masks[:i]):
-                # Words of one line stand as near as their font has them: their borders may touch.
-                most = 0.1 if words[i].line == words[k].line else 0.0
-                assert (one & other).sum() <= most * min(one.sum(), other.sum())
+                # Words of one line stand as near as their font has them: their borders may touch,
+                # and of small ones a column of pixels is much.
+                most = 0.0
+                if words[i].line == words[k].line:
+                    most = max(0.1 * min(one.sum(), other.sum()), one.any(axis=1).sum())
+                assert (one & other).sum() <= most
 
 
 def test_same_page_in_any_order_and_process() -> None:
