@@ -150,10 +150,10 @@ def test_words_do_not_overlap(name: str) -> None:
         for i, one in enumerate(masks):
             for k, other in enumerate(masks[:i]):
                 # Words of one line stand as near as their font has them: their borders may touch,
-                # and of small ones a column of pixels is much.
+                # and of small ones two columns of pixels are much.
                 most = 0.0
                 if words[i].line == words[k].line:
-                    most = max(0.1 * min(one.sum(), other.sum()), one.any(axis=1).sum())
+                    most = max(0.1 * min(one.sum(), other.sum()), 2 * one.any(axis=1).sum())
                 assert (one & other).sum() <= most
 
 
