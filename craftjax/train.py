@@ -322,7 +322,6 @@ def train_and_evaluate(config: ConfigDict, workdir: str | Path) -> dict[str, flo
         say(source.describe())
         say(f"evaluation: {describe_truth(truth)}")
         say(f"test: {describe_truth(test)}")
-        progress = progress_of(config, first=first, mesh=mesh)
         weak = _supervision(
             config,
             workdir,
@@ -335,8 +334,6 @@ def train_and_evaluate(config: ConfigDict, workdir: str | Path) -> dict[str, flo
         )
         writer = MetricsWriter(workdir, restored_step=first, tensorboard=config.tensorboard)
         stack.callback(writer.close)
-        if weak is not None:
-            weak.log, weak.paused = writer.write, progress.paused
         detector = Detector(jax.device_get(state.eval_variables), options=detection)
 
         def evaluate(step: int, state: TrainState) -> dict[str, float]:
@@ -354,6 +351,9 @@ def train_and_evaluate(config: ConfigDict, workdir: str | Path) -> dict[str, flo
                 writer.write_images(step, {f"page_{i}": x for i, x in enumerate(pictures)})
             return scores
 
+        progress = progress_of(config, first=first, mesh=mesh)
+        if weak is not None:
+            weak.log, weak.paused = writer.write, progress.paused
         ended = run_steps(
             config,
             state,

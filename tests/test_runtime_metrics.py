@@ -172,6 +172,8 @@ def test_progress_by_a_made_up_clock():
         now[0] += 0.75
     with progress.paused():
         now[0] += 1000
+    with progress.waiting(), progress.paused():  # labels are made where a batch is waited for
+        now[0] += 1000
     lap = progress.lap(20)
     assert lap == {
         "images_per_s": 8.0,
