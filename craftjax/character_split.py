@@ -229,9 +229,9 @@ def _bump(place: NDArray[Any], height: float, steepness: float) -> FloatArray:
     return (height * np.exp(-steepness * place * place)).astype(np.float32)
 
 
-def _windows(values: FloatArray, widest: int, fill: float) -> FloatArray:
-    """The `widest` values before each place, `(len + 1, widest)`, `fill` before the first."""
-    padded = np.concatenate([np.full(widest, fill, np.float32), values])
+def _windows(values: FloatArray, widest: int) -> FloatArray:
+    """The `widest` values before each place, `(len + 1, widest)`, zeros before the first."""
+    padded = np.concatenate([np.zeros(widest, np.float32), values])
     return sliding_window_view(padded, widest)
 
 
@@ -240,10 +240,10 @@ def _costs(
 ) -> dict[int, FloatArray]:
     """For each kind what a cell costs by its end and width, as `(columns + 1, widest)`."""
     region, affinity = (t[..., -widest:, :widest] for t in _templates(bias))
-    before = [_windows(scores, widest, 0) for scores in (rise, link)]
+    before = [_windows(scores, widest) for scores in (rise, link)]
     squares = rise**2 + link**2
     # Sums over the last 1, 2, ... columns.
-    energy = np.cumsum(_windows(squares, widest, 0)[:, ::-1], axis=1)
+    energy = np.cumsum(_windows(squares, widest)[:, ::-1], axis=1)
     characters = energy + (region**2).sum(axis=0) - 2 * (before[0] @ region)
     out = {}
     for kind in kinds:

@@ -102,10 +102,10 @@ def open_words(
         raise ValueError(f"images is {images!r} and labels is {labels!r}: name both or neither")
     root = Path(root)
     own_test = None
-    if split == "test":
-        named = root / "test" / images, root / "test" / labels
-        has_named = images and all(path.is_dir() for path in named)
-        own_test = (named if has_named else None) if images else find_folders(root, test=True)
+    if split == "test" and not images:
+        own_test = find_folders(root, test=True)
+    elif split == "test" and all((root / "test" / name).is_dir() for name in (images, labels)):
+        own_test = root / "test" / images, root / "test" / labels
     found = own_test or ((root / images, root / labels) if images else find_folders(root))
     assert found is not None  # only a test set may be missing
     folder = CharacterFolder(*found, None, layout=layout, dont_care=dont_care)
