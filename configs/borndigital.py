@@ -90,6 +90,7 @@ def get_config() -> ConfigDict:
     config.data.train.words.kind = "words"
     config.data.train.words.path = root
     config.data.train.words.split = "all"
+    config.data.train.words.order = "spread"  # by name the last ones are of another kind
     config.data.train.words.stop = 240
     config.data.train.words.augment = ConfigDict()  # fields of craftjax.augment.AugmentOptions
     config.data.train.words.augment.crop = "random_crop"
@@ -157,6 +158,7 @@ def pictures(
     pages.images, pages.gt = "", ""
     pages.split = "all"
     pages.holdout = 0.0
+    pages.order = "spread"
     pages.layout = "auto"
     pages.dont_care = ("###",)
     pages.start = start

@@ -129,6 +129,7 @@ def get_config() -> ConfigDict:
         "images": config_dict.FieldReference(""),
         "labels": config_dict.FieldReference(""),
         "holdout": config_dict.FieldReference(0.1),
+        "order": config_dict.FieldReference("spread"),
         "layout": config_dict.FieldReference("auto"),
         "dont_care": config_dict.FieldReference(("###",)),
     }
@@ -140,8 +141,11 @@ def get_config() -> ConfigDict:
     # Names of your folders in it; empty: images and gt.
     config.data.train.words.images = shared["images"]
     config.data.train.words.labels = shared["labels"]
-    # The last tenth of the pictures by name is not trained on; it chooses the best weights.
+    # A tenth of the pictures is not trained on; it chooses the best weights.
     config.data.train.words.holdout = shared["holdout"]
+    # "spread": from all over the folder, runs of neighbours; "name": the last ones by name, which
+    # may be of another kind than the others.
+    config.data.train.words.order = shared["order"]
     # How a line of a label file is written: "quad", "box", or "auto" to find out.
     config.data.train.words.layout = shared["layout"]
     # Words with these texts count neither way. An empty text is not among them.
@@ -227,6 +231,7 @@ def photos(
     pages.images, pages.gt = shared["images"], shared["labels"]
     pages.split = split
     pages.holdout = shared["holdout"]
+    pages.order = shared["order"]
     pages.layout = shared["layout"]
     pages.dont_care = shared["dont_care"]
     return pages

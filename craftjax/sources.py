@@ -69,6 +69,7 @@ class SourceOptions:
         characters: of "icdar": folder of the characters; empty: there are words only.
         split: of "words": as for `ocrjax.readers.words.open_words`; `start` and `stop` count in it.
         holdout: likewise.
+        order: likewise.
         layout: of "icdar" and "words": as for `ocrjax.readers.icdar.read_icdar`.
         dont_care: of "icdar" and "words": texts of words that do not count.
         preset: of "pages": "plain", "scene", "web" or "words".
@@ -92,6 +93,7 @@ class SourceOptions:
     characters: str = "chars"
     split: str = "train"
     holdout: float = 0.1
+    order: str = "name"
     layout: str = "auto"
     dont_care: tuple[str, ...] = ("###",)
     preset: str = "scene"
@@ -125,7 +127,15 @@ class SourceOptions:
         """
         names = {
             "icdar": ("images", "labels", "characters", "layout", "dont_care"),
-            "words": ("images", "labels", "split", "holdout", "layout", "dont_care"),
+            "words": (
+                "images",
+                "labels",
+                "split",
+                "holdout",
+                "order",
+                "layout",
+                "dont_care",
+            ),
             "pages": ("preset", "page"),
         }.get(self.kind, ())
         found = {"kind": self.kind, **{name: getattr(self, name) for name in names}}
@@ -372,6 +382,7 @@ def open_source(options: SourceOptions, *, seed: int, cache: str | Path | None =
             holdout=options.holdout,
             layout=options.layout,
             dont_care=tuple(options.dont_care),
+            order=options.order,
         )
     if options.kind == "icdar":
         return CharacterFolder(
@@ -395,9 +406,10 @@ def _open_packed(name: str, options: SourceOptions, *, seed: int) -> PackedSampl
     except LabelError as error:
         raise SourceError(f"{where} is not packed: {error}; --mode=pack packs it") from error
     content = options.content(seed)
-    differ = [key for key in content if samples.source.get(key) != content[key]]
+    packed = {"order": "name"} | dict(samples.source)  # older ones do not say it
+    differ = [key for key in content if packed.get(key) != content[key]]
     if differ:
-        lines = ", ".join(f"{k} was {samples.source.get(k)!r}, is {content[k]!r}" for k in differ)
+        lines = ", ".join(f"{k} was {packed.get(k)!r}, is {content[k]!r}" for k in differ)
         raise SourceError(
             f"{where}: {folder} was packed with other settings: {lines}; give those, or pack it "
             f"anew (--mode=pack) to another {where}.packed"

@@ -8,13 +8,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from craftjax.audit import audit_sources, audit_words
-from craftjax.sources import SourceOptions
+from craftjax.sources import SourceOptions, open_source
 from ocrjax.images import write_image
 from ocrjax.readers.characters import CharacterFolder
 from ocrjax.readers.icdar import LabelError
-from ocrjax.readers.words import find_folders, open_words
+from ocrjax.readers.words import find_folders, open_section, open_words
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 GOOD = "10,10,60,10,60,30,10,30,word"
@@ -194,6 +196,40 @@ def test_parts_of_a_folder(tmp_path):
         open_words(tmp_path, images="images")
     page = train.part(3, None).page(0)
     assert (Path(page.path).name, page.words[0].text) == ("p3.png", "word")
+
+
+@given(size=st.integers(1, 900), part=st.tuples(st.floats(0, 0.8), st.floats(0.2, 1)))
+def test_an_order_whose_parts_are_samples_of_all(size, part):
+    folder = object.__new__(CharacterFolder)
+    folder._names = [f"{number:03}" for number in range(size)]
+    spread = folder.spread()._names
+    assert sorted(spread) == folder._names
+    count = int(size * part[1])
+    found = sorted(map(int, spread[int(size * part[0]) :][:count]))
+    # From no stretch of names come more than the share of the part and two runs or so.
+    runs = min(max(size // 40, 1), 10)
+    window = max(50, size // 4)
+    for start in range(0, size, window):
+        inside = sum(start <= number < start + window for number in found)
+        expected = len(found) * min(window, size - start) / size
+        assert abs(inside - expected) <= 3 * runs + 1
+
+
+def test_the_order_holds_for_all_splits(tmp_path):
+    write(tmp_path, *[GOOD] * 10)
+    parts = [
+        names(open_words(tmp_path, split=split, holdout=0.3, order="spread"))
+        for split in ("train", "validation")
+    ]
+    assert parts[0] + parts[1] == names(open_words(tmp_path, order="spread"))
+    assert parts[1] != ["p7.png", "p8.png", "p9.png"]
+    section = {"root": tmp_path, "split": "all", "holdout": 0.0, "layout": "auto"}
+    section |= {"dont_care": (), "order": "spread", "start": 7}
+    assert names(open_section(section)) == parts[1]
+    options = SourceOptions("words", str(tmp_path), split="all", order="spread", start=7)
+    assert names(open_source(options, seed=0).part(7, None)) == parts[1]
+    with pytest.raises(ValueError, match="order is 'random', expected one of name, spread"):
+        open_words(tmp_path, order="random")
 
 
 def test_layouts_of_folders(tmp_path):

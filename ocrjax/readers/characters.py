@@ -29,6 +29,8 @@ from ocrjax.readers.icdar import (
     read_icdar,
 )
 
+_GOLDEN = (5**0.5 - 1) / 2
+
 
 def read_characters(path: str | Path, words: Sequence[Word]) -> list[Word]:
     """Reads the characters of the words of one picture.
@@ -119,6 +121,24 @@ class CharacterFolder(Sequence[Sample]):
         """Returns the photos from an index on, up to another."""
         other = copy.copy(self)
         other._names = self._names[start:stop]
+        return other
+
+    def spread(self) -> CharacterFolder:
+        """Returns the photos in an order in which every part is a sample of the whole.
+
+        By name, pictures often go by kind or by time: the last ones are others than the first.
+        Here runs of neighbours, who are often alike, stay together, at most ten and at least 40 of
+        them in a folder that is large enough; the runs are ordered by the fractional part of their
+        number times the golden ratio, so that those of any part lie evenly among all.
+        """
+        count = min(max(len(self._names) // 40, 1), 10)
+        runs = range(-(-len(self._names) // count))
+        other = copy.copy(self)
+        other._names = [
+            name
+            for run in sorted(runs, key=lambda run: run * _GOLDEN % 1)
+            for name in self._names[run * count : (run + 1) * count]
+        ]
         return other
 
     def page(self, index: int, *, bad: list[LabelError] | None = None) -> Page:

@@ -15,6 +15,7 @@ from ocrjax.readers.characters import CharacterFolder
 from ocrjax.readers.icdar import DONT_CARE, LabelError
 
 SPLITS = ("all", "train", "validation", "test")
+ORDERS = ("name", "spread")
 
 # Folders of pictures and of labels; the first pair that is there is taken.
 _TRAIN = (
@@ -74,6 +75,7 @@ def open_words(
     holdout: float = 0.1,
     layout: str = "auto",
     dont_care: Sequence[str] = DONT_CARE,
+    order: str = "name",
 ) -> CharacterFolder:
     """Opens a part of a data set.
 
@@ -82,20 +84,22 @@ def open_words(
         images: folder of the pictures below it; empty looks for it, see `find_folders`. Its test
             set is in `test` with the same names, if it has one.
         labels: folder of the label files; both are named, or neither.
-        split: "all"; "train": all but the last ones by name (`img_10` before `img_2`);
-            "validation": those; "test": the data set's own test set, or the same as "validation"
-            where it has none.
+        split: "all"; "train": all but the last ones; "validation": those; "test": the data set's
+            own test set, or the same as "validation" where it has none.
         holdout: share of the photos that "train" leaves out, one at least; 0 leaves out none, and
             there is no "validation".
         layout: as for `CharacterFolder`.
         dont_care: likewise.
+        order: of the pictures: "name": `img_10` before `img_2`; "spread":
+            `CharacterFolder.spread`, so that the last ones are like the others.
 
     Raises:
         LabelError: folders that are not there or hold no picture.
-        ValueError: an unknown split or a share out of range.
+        ValueError: an unknown split or order, or a share out of range.
     """
-    if split not in SPLITS:
-        raise ValueError(f"split is {split!r}, expected one of {', '.join(SPLITS)}")
+    for name, value, known in (("split", split, SPLITS), ("order", order, ORDERS)):
+        if value not in known:
+            raise ValueError(f"{name} is {value!r}, expected one of {', '.join(known)}")
     if not 0 <= holdout < 1:
         raise ValueError(f"holdout is {holdout!r}, expected 0 or more and less than 1")
     if bool(images) != bool(labels):
@@ -109,6 +113,8 @@ def open_words(
     found = own_test or ((root / images, root / labels) if images else find_folders(root))
     assert found is not None  # only a test set may be missing
     folder = CharacterFolder(*found, None, layout=layout, dont_care=dont_care)
+    if order == "spread":
+        folder = folder.spread()
     if split == "all" or own_test or (split == "train" and not holdout):
         return folder
     left_out = max(1, round(len(folder) * holdout)) if holdout else 0
@@ -127,13 +133,13 @@ def open_section(section: Mapping[str, Any]) -> CharacterFolder:
     """Opens what a section of a config names, of kind "words".
 
     Args:
-        section: `root`, `images` and `gt` (the label files) below it, `split`, `holdout`, `layout`
-            and `dont_care` as for `open_words`; `start` and `stop`, if given, are the first picture
-            that counts and the first that does not any more.
+        section: `root`, `images` and `gt` (the label files) below it, `split`, `holdout`, `layout`,
+            `dont_care` and `order` as for `open_words`; `start` and `stop`, if given, are the first
+            picture that counts and the first that does not any more.
 
     Raises:
         LabelError: folders that are not there or hold no picture.
-        ValueError: an unknown split or a share out of range.
+        ValueError: an unknown split or order, or a share out of range.
     """
     return open_words(
         section["root"],
@@ -143,4 +149,5 @@ def open_section(section: Mapping[str, Any]) -> CharacterFolder:
         holdout=section["holdout"],
         layout=section["layout"],
         dont_care=tuple(section["dont_care"]),
+        order=section.get("order", "name"),
     ).part(section.get("start", 0), section.get("stop"))
