@@ -133,6 +133,7 @@ def main() -> None:
         "steps": args.steps,
         "batch_size": 6,
         "data.size": args.size,
+        "data.train.words.order": "name",  # as the labels are broken
         "data.train.words.stop": args.pictures,
         "optimizer.learning_rate": 1e-4,  # the original's
         "optimizer.warmup": args.steps // 10,
@@ -141,6 +142,7 @@ def main() -> None:
         "pseudo.every": args.every,
         "eval.every": args.every,
         "eval.sweep": False,
+        "eval.pages.order": "name",
         "eval.pages.start": args.pictures,
         "eval.pages.stop": args.pictures + args.judged,
         "test.start": 400,
