@@ -2,8 +2,10 @@
 
 For either the thresholds of the config's `sweep` are tried on the pages of its `calibration`, and
 the best are used on the pages of its `test`; the difference has its paired 95 % interval over
-pictures. `--forgetting` names other labelled photos, which neither has been tuned on: there both
-are judged at their own tuned thresholds and at EasyOCR's defaults (.7 / .4 / .4).
+pictures. The same for those test pictures that share less than a third of their words with any of
+the calibration's (`new`): what was learned by heart does not help there. `--forgetting` names other
+labelled photos, which neither has been tuned on: there both are judged at their own tuned
+thresholds and at EasyOCR's defaults (.7 / .4 / .4).
 
 Score maps are kept in `--scores`, so that a second call needs no network.
 
@@ -31,6 +33,7 @@ from ocrjax.pages import Page
 from ocrjax.readers.icdar import read_icdar_folder
 
 DEFAULTS = (0.7, 0.4, 0.4)
+SHARED = 1 / 3
 
 
 class Judge:
@@ -74,6 +77,21 @@ def at(points: Sequence[OperatingPoint], thresholds: tuple[float, ...]) -> Opera
     return next(one for one in points if tuple(one.thresholds.values()) == thresholds)
 
 
+def texts(page: Page) -> set[str]:
+    """What stands on a page, but for single characters."""
+    return {word.text.lower() for word in page.words if word.care and len(word.text or "") > 1}
+
+
+def unlike(pages: Sequence[Page], others: Sequence[Page]) -> list[Page]:
+    """The pages that share less than `SHARED` of their words with any of the others."""
+    known = [texts(page) for page in others]
+    return [
+        page
+        for page in pages
+        if max(len(texts(page) & one) for one in known) < SHARED * max(len(texts(page)), 1)
+    ]
+
+
 def main() -> None:
     """Measures, prints tables and writes JSON."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
@@ -93,9 +111,10 @@ def main() -> None:
     if args.mag_ratio:
         config.detector.mag_ratio = args.mag_ratio
     calibration, test = read_truth(config.calibration), read_truth(config.test)
+    new = unlike(test, calibration)
     others = read_icdar_folder(*args.forgetting) if args.forgetting else []
     found: dict[str, Any] = {}
-    judged: dict[str, list[OperatingPoint]] = {"test": [], "own": [], "defaults": []}
+    judged: dict[str, list[OperatingPoint]] = {"test": [], "new": [], "own": [], "defaults": []}
     for name, weights in (
         ("before", args.before or config.init_weights),
         ("after", args.after),
@@ -109,6 +128,10 @@ def main() -> None:
         print(format_points([tuned]))
         print(f"on the {len(test)} test pages:")
         print(format_points([point]))
+        if new:
+            judged["new"] += judge.points(new, grid_of(chosen))
+            print(f"on the {len(new)} of them that are new:")
+            print(format_points(judged["new"][-1:]))
         found[name] = {"weights": str(weights), "tuned": tuned.to_dict(), "test": point.to_dict()}
         if others:
             points = judge.points(
