@@ -9,9 +9,9 @@ from collections.abc import Callable, Sequence
 from absl import app, logging
 from absl.flags import argparse_flags
 
-from ocrjax.app import convert, detect, doctor, export, synth
+from ocrjax.app import average, convert, detect, doctor, export, synth
 
-_COMMANDS = (detect, convert, synth, export, doctor)
+_COMMANDS = (detect, convert, average, synth, export, doctor)
 
 
 def _parse(argv: Sequence[str]) -> argparse.Namespace:
