@@ -421,8 +421,18 @@ def test_recipes(name):
         assert section.root == config.data.root == words.path
         assert section.holdout == (words.holdout if section.split != "all" else 0)
     if file != "borndigital":  # nothing that is evaluated on is trained on, whatever is set
-        shared = ("holdout", "dont_care", *(("images", "layout") if file == "custom" else ()))
-        values = {"holdout": 0.3, "dont_care": ("?",), "images": "x", "layout": "box"}
+        shared = (
+            "holdout",
+            "dont_care",
+            *(("images", "layout", "order") if file == "custom" else ()),
+        )
+        values = {
+            "holdout": 0.3,
+            "dont_care": ("?",),
+            "images": "x",
+            "layout": "box",
+            "order": "name",
+        }
         config.data.train.words.update({name: values[name] for name in shared})
         for section in (config.eval.pages, config.test):
             assert all(section[name] == values[name] for name in shared)

@@ -127,9 +127,9 @@ class CharacterFolder(Sequence[Sample]):
         """Returns the photos in an order in which every part is a sample of the whole.
 
         By name, pictures often go by kind or by time: the last ones are others than the first.
-        Here runs of neighbours, who are often alike, stay together, at most ten and at least 40 of
-        them in a folder that is large enough; the runs are ordered by the fractional part of their
-        number times the golden ratio, so that those of any part lie evenly among all.
+        Here runs of neighbours, who are often alike, stay together: a fortieth of the folder, from
+        one picture to ten. They are ordered by the fractional part of their number times the golden
+        ratio, so that the runs of any part lie evenly among all.
         """
         count = min(max(len(self._names) // 40, 1), 10)
         runs = range(-(-len(self._names) // count))
