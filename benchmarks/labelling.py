@@ -14,10 +14,13 @@ the same run: in bulk each usable word is labelled once in a pass. The original 
 a page each time that a crop of the page is drawn, which is as often; what it labels in vain are the
 words that the crop leaves out. `kept` is the share of words that a crop of `configs/ic15.py` shows.
 
-`host` is cropping and cutting alone, with the scores of before: what a device that takes no time
-would wait for.
+`host` is reading, cropping and cutting alone, with the scores of before: what a device that takes
+no time would wait for; by threads and by processes (`config.pseudo.workers`), whose start is told
+apart. With processes there is a part that only this one can do: its CPU time a word says how many
+words a second any number of them could have.
 
 Command: python benchmarks/labelling.py --root DIR [--words 32] [--rounds 3] [--height 128]
+    [--host_words 1000]
 """
 
 from __future__ import annotations
@@ -80,24 +83,39 @@ class Alone:
         return count
 
 
-def host_rates(labeller: Labeller, variables: Any, samples: list[Sample]) -> dict[int, float]:
-    """Words a second without the network, by number of threads."""
+def host_rates(labeller: Labeller, variables: Any, root: Path, words: int) -> dict[str, Any]:
+    """Words a second without the network, by threads and processes, pages read from their files."""
+    folder = open_words(root)
     network, kept = labeller._apply, list[np.ndarray]()
 
     def keep(*arguments: Any) -> Any:
         kept.append(np.asarray(network(*arguments)))
         return kept[-1]
 
+    pages, usable = 0, 0
+    while usable < words and pages < len(folder):
+        usable += sum(word.care and bool(word.text) for word in folder.page(pages).words)
+        pages += 1
     labeller._apply = keep  # type: ignore[assignment]
-    labeller.label(variables, len(samples), samples.__getitem__)
-    rates = {}
-    for threads in (1, 2, 4):
+    labeller.label(variables, pages, folder.__getitem__)
+    rates: dict[str, Any] = {}
+    for threads, workers in ((1, 0), (2, 0), (1, 1), (1, 2)):
         replay = iter(kept)
-        labeller.threads, labeller._apply = threads, lambda *_, r=replay: next(r)
-        start = time.perf_counter()
-        found = labeller.label(variables, len(samples), samples.__getitem__)
-        rates[threads] = len(found.words) / (time.perf_counter() - start)
-    labeller._apply = network
+        labeller._apply = lambda *_, r=replay: next(r)
+        labeller.threads, labeller.workers = threads, workers
+        seconds, cpu, found = [], [], []
+        for asked in (0, pages):  # to start alone, first
+            start, own = time.perf_counter(), time.process_time()
+            found = labeller.label(variables, asked, folder.__getitem__).words
+            seconds.append(time.perf_counter() - start)
+            cpu.append(time.process_time() - own)
+        name = f"{workers} workers" if workers else f"{threads} threads"
+        rates[name] = {
+            "words": len(found),
+            "words_per_s": len(found) / (seconds[1] - seconds[0]),
+            "start_s": seconds[0],
+            "own_cpu_us_per_word": 1e6 * (cpu[1] - cpu[0]) / len(found),
+        }
     return rates
 
 
@@ -144,6 +162,7 @@ def main() -> None:
     parser.add_argument("--root", type=Path, required=True, help="folder with images/ and gt/")
     parser.add_argument("--words", type=int, default=32, help="at least so many, of whole pages")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--host_words", type=int, default=1000, help="of `host`, of whole pages")
     parser.add_argument("--height", type=int, default=PseudoOptions().height, help="of word crops")
     parser.add_argument("--weights", default="craft_mlt_25k")
     parser.add_argument("--size", type=int, default=384, help="of the crops of the training step")
@@ -201,9 +220,13 @@ def main() -> None:
     ratio = result["bulk"]["words_per_s"] / result["alone"]["words_per_s"]
     result["ratio"] = ratio
     print(f"bulk / alone: {ratio:.2f}; a step of {args.batch} x {args.size}^2: {step:.2f} s")
-    result["host"] = host_rates(bulk, variables, samples)
-    shown = ", ".join(f"{rate:.0f} with {threads}" for threads, rate in result["host"].items())
-    print(f"host alone, words a second by threads: {shown}")
+    # In batches as on a GPU: here a batch is a word.
+    host = Labeller(model, mesh=make_mesh(), options=options, batch_size=64)
+    result["host"] = host_rates(host, variables, args.root, args.host_words)
+    print("host alone  words/s  start  CPU of this process a word")
+    for name, one in result["host"].items():
+        rate, own = one["words_per_s"], one["own_cpu_us_per_word"]
+        print(f"{name:10} {rate:8.0f} {one['start_s']:5.1f} s {own:8.0f} us")
     print(f"a crop shows {result['kept']:.0%} of the words of its page")
     args.out.parent.mkdir(parents=True, exist_ok=True)
     args.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")

@@ -71,6 +71,7 @@ def get_config() -> ConfigDict:
     config.pseudo.height = 64  # of word crops; words are small, and half as high costs a third
     config.pseudo.every = 1500  # updates from one labelling to the next: here once
     config.pseudo.threads = 1  # beside the network
+    config.pseudo.workers = 0  # processes in their place
     config.pseudo.batch_size = config_dict.placeholder(int)  # word crops; None: 1 on CPUs, else 64
     config.pseudo.guard = ConfigDict()  # fields of craftjax.guards.GuardOptions
     config.pseudo.guard.confidence = 0.8

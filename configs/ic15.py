@@ -94,6 +94,7 @@ def get_config(mixed_with: str = "") -> ConfigDict:
     config.pseudo.every = 0  # updates from one labelling to the next; 0: a pass, as the original
     config.pseudo.chunk = 0  # pages that are labelled at once; 0: all
     config.pseudo.threads = 4  # that crop words and cut scores into characters
+    config.pseudo.workers = 0  # processes that do so in their place; for GPUs and many words
     config.pseudo.batch_size = config_dict.placeholder(int)  # word crops; None: 1 on CPUs, else 64
     config.pseudo.guard = ConfigDict()  # fields of craftjax.guards.GuardOptions
     config.pseudo.guard.confidence = 0.8

@@ -1,40 +1,29 @@
 """Pseudo labels in bulk: a teacher scores word crops in full batches, the host cuts them.
 
 The original scores one crop at a time at its own size, inside the data loader, each time that a
-page is drawn. Here the words of many pages are cropped in threads, sorted into eight widths, and
-scored in full batches spread over the devices; their characters are cut out in threads while the
-devices work on the next batch. A word's labels depend on the word and the teacher alone: its input
-has a width of its own, whatever words are scored with it and whichever thread is first.
+page is drawn. Here the words of many pages are cropped by threads or processes
+(`craftjax.word_crops`), sorted into eight widths, and scored in full batches spread over the
+devices; their characters are cut out while the devices work on the next batch. A word's labels
+depend on the word and the teacher alone: its input has a width of its own, whatever words are
+scored with it and whichever thread is first.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from concurrent.futures import Future
 from typing import Any, NamedTuple
 
-import cv2
 import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from craftjax.boxes import MAP_STRIDE
-from craftjax.label_set import mark
 from craftjax.models import CRAFT
-from craftjax.pseudo_labels import (
-    PseudoOptions,
-    PseudoWord,
-    WordCrop,
-    crop_word,
-    graphemes,
-    label_word,
-)
+from craftjax.pseudo_labels import PseudoOptions
 from craftjax.resize import round_up
-from ocrjax.images import ImageError
-from ocrjax.pages import FloatArray, PageError, Sample
-from ocrjax.readers.icdar import LabelError
+from craftjax.word_crops import Job, Submit, Tools, WordLabel, hands
+from ocrjax.pages import Sample
 from ocrjax.runtime.mesh import batch_sharding, put_batch, replicated
 
 WIDTHS = (224, 320, 416, 512, 640, 800, 1088, 1600)
@@ -44,25 +33,6 @@ and ICDAR 2013's web graphics the least."""
 _HEIGHT = 128
 _TYPICAL = 256  # width of the crops that `batch_size` counts
 _AHEAD = 2  # batches that the devices may have before them, and pages that wait for each thread
-
-UNREADABLE = (ImageError, LabelError, PageError)
-"""What a page that cannot be used raises."""
-
-
-class WordLabel(NamedTuple):
-    """A word that was taken apart.
-
-    Attributes:
-        page: its place among the pages that were asked for.
-        word: its index on the page.
-        label: its characters.
-        mass: mean region score of its crop, each clipped to [0, 1].
-    """
-
-    page: int
-    word: int
-    label: PseudoWord
-    mass: float
 
 
 class Labelled(NamedTuple):
@@ -79,13 +49,6 @@ class Labelled(NamedTuple):
     errors: dict[int, Exception]
 
 
-class _Job(NamedTuple):
-    page: int
-    word: int
-    text: str
-    crop: WordCrop
-
-
 class Labeller:
     """Takes words apart by a network's scores; programs are shared by all teachers.
 
@@ -96,6 +59,11 @@ class Labeller:
         batch_size: crops of two heights' length that a device scores together; longer ones are
             fewer. None is 1 on CPU, where more buys nothing, and 64 elsewhere.
         threads: that crop and cut.
+        workers: processes that do so in their place; what is read must be picklable then. Each
+            labelling starts them anew, which takes seconds.
+
+    Raises:
+        ValueError: numbers that cannot be.
     """
 
     def __init__(
@@ -106,13 +74,15 @@ class Labeller:
         options: PseudoOptions | None = None,
         batch_size: int | None = None,
         threads: int = 2,
+        workers: int = 0,
     ) -> None:
-        if threads < 1 or (batch_size is not None and batch_size < 1):
+        if threads < 1 or workers < 0 or (batch_size is not None and batch_size < 1):
             raise ValueError(
-                f"threads={threads}, batch_size={batch_size}: expected 1 or more of each"
+                f"threads={threads}, workers={workers}, batch_size={batch_size}: expected 0 or "
+                "more workers, 1 or more of the others"
             )
         self.options = options or PseudoOptions()
-        self.threads = threads
+        self.threads, self.workers = threads, workers
         self._mesh = mesh
         self._batch_size = batch_size or (1 if jax.default_backend() == "cpu" else 64)
         self._widths = [round_up(width * self.options.height // _HEIGHT) for width in WIDTHS]
@@ -129,7 +99,11 @@ class Labeller:
         return len(self._used)
 
     def label(
-        self, variables: Mapping[str, Any], count: int, read: Callable[[int], Sample]
+        self,
+        variables: Mapping[str, Any],
+        count: int,
+        read: Callable[[int], Sample],
+        progress: Callable[[], object] = lambda: None,
     ) -> Labelled:
         """Takes the words of some pages apart.
 
@@ -140,44 +114,42 @@ class Labeller:
             variables: of the teacher.
             count: number of pages.
             read: gives the page of a place, from any thread.
+            progress: called for each page that was read.
 
         Raises:
             ValueError: scores that are not finite.
+            SourceError: a worker was killed.
         """
         teacher = jax.device_put(
             {name: variables[name] for name in ("params", "batch_stats")}, replicated(self._mesh)
         )
         marks, errors = [0] * count, dict[int, Exception]()
+        ahead = (self.workers or self.threads) * _AHEAD
 
-        def load(page: int) -> tuple[int, list[_Job]] | Exception:
-            try:
-                sample = read(page)
-            except UNREADABLE as error:
-                return error
-            return mark(sample.page), list(self._crops(page, sample))
-
-        def jobs(pool: ThreadPoolExecutor) -> Iterator[_Job]:
-            for page, loaded in enumerate(_in_order(pool, load, count, self.threads * _AHEAD)):
-                if isinstance(loaded, Exception):
-                    errors[page] = loaded
+        def jobs(submit: Submit) -> Iterator[Job]:
+            for page, cropped in enumerate(_in_order(submit, Tools.crop, count, ahead)):
+                progress()
+                if isinstance(cropped, Exception):
+                    errors[page] = cropped
                 else:
-                    marks[page], found = loaded
+                    marks[page], found = cropped
                     yield from found
 
         words = list[WordLabel]()
-        scoring: deque[tuple[list[_Job], jax.Array]] = deque()
+        scoring: deque[tuple[list[Job], jax.Array]] = deque()
         cutting: deque[Future[list[WordLabel]]] = deque()
 
         def cut(left: int) -> None:
             """Hands over scores until so many batches are left before the devices."""
             while len(scoring) > left:
                 batch, scores = scoring.popleft()
-                cutting.append(pool.submit(self._cut, batch, np.asarray(scores)))
-                while len(cutting) > self.threads * _AHEAD:
+                cutting.append(submit(Tools.cut, batch, np.asarray(scores)))
+                while len(cutting) > ahead:
                     words.extend(cutting.popleft().result())
 
-        with _one_thread_each(), ThreadPoolExecutor(self.threads) as pool:
-            for width, batch in self._batches(jobs(pool)):
+        tools = Tools(read, self.options, self._widths[-1])
+        with hands(tools, threads=self.threads, workers=self.workers) as submit:
+            for width, batch in self._batches(jobs(submit)):
                 scoring.append((batch, self._score(teacher, width, batch)))
                 cut(_AHEAD - 1)
             cut(0)
@@ -190,17 +162,9 @@ class Labeller:
         typical = _TYPICAL * self.options.height // _HEIGHT
         return self._mesh.size * max(1, self._batch_size * typical // width)
 
-    def _crops(self, page: int, sample: Sample) -> Iterator[_Job]:
-        for index, word in enumerate(sample.page.words):
-            if not word.care or not word.text or not graphemes(word.text):
-                continue
-            crop = crop_word(sample.image, word.quad, text=word.text, options=self.options)
-            if crop is not None and crop.image.shape[1] >= MAP_STRIDE:
-                yield _Job(page, index, word.text, _squeezed(crop, self._widths[-1]))
-
-    def _batches(self, jobs: Iterable[_Job]) -> Iterator[tuple[int, list[_Job]]]:
+    def _batches(self, jobs: Iterable[Job]) -> Iterator[tuple[int, list[Job]]]:
         """Sorts words by width; what is left in the end makes batches that are not full."""
-        waiting: dict[int, list[_Job]] = {width: [] for width in self._widths}
+        waiting: dict[int, list[Job]] = {width: [] for width in self._widths}
         for job in jobs:
             width = next(width for width in self._widths if width >= job.crop.image.shape[1])
             waiting[width].append(job)
@@ -209,7 +173,7 @@ class Labeller:
                 waiting[width] = []
         yield from ((width, rest) for width, rest in waiting.items() if rest)
 
-    def _score(self, teacher: Any, width: int, batch: list[_Job]) -> jax.Array:
+    def _score(self, teacher: Any, width: int, batch: list[Job]) -> jax.Array:
         self._used.add(width)
         height = round_up(self.options.height)
         images = np.zeros((self.rows(width), height, width, 3), np.uint8)
@@ -219,44 +183,15 @@ class Labeller:
         scores: jax.Array = self._apply(teacher, put_batch(images, self._mesh))
         return scores
 
-    def _cut(self, batch: list[_Job], scores: FloatArray) -> list[WordLabel]:
-        found = []
-        for job, maps in zip(batch, scores, strict=False):  # rows without a word are left over
-            height, width = (side // MAP_STRIDE for side in job.crop.image.shape[:2])
-            region, affinity = maps[:height, :width, 0], maps[:height, :width, 1]
-            label = label_word(region, affinity, crop=job.crop, text=job.text, options=self.options)
-            mass = float(np.clip(region, 0, 1).mean())
-            found.append(WordLabel(job.page, job.word, label, mass))
-        return found
-
-
-def _squeezed(crop: WordCrop, most: int) -> WordCrop:
-    height, width = crop.image.shape[:2]
-    if width <= most:
-        return crop
-    image = cv2.resize(crop.image, (most, height), interpolation=cv2.INTER_AREA)
-    return crop._replace(image=image, to_page=crop.to_page @ np.diag([width / most, 1, 1]))
-
 
 def _in_order(
-    pool: ThreadPoolExecutor, work: Callable[[int], Any], count: int, ahead: int
+    submit: Submit, task: Callable[..., Any], count: int, ahead: int
 ) -> Generator[Any, None, None]:
-    """Yields `work(0)`, `work(1)` and so on, a few of them begun before they are asked for."""
+    """Yields what a task gives for 0, 1 and so on, a few begun before they are asked for."""
     waiting: deque[Future[Any]] = deque()
     for index in range(count):
-        waiting.append(pool.submit(work, index))
+        waiting.append(submit(task, index))
         if len(waiting) > ahead:
             yield waiting.popleft().result()
     while waiting:
         yield waiting.popleft().result()
-
-
-@contextmanager
-def _one_thread_each() -> Iterator[None]:
-    """OpenCV's own threads would fight with ours."""
-    before = cv2.getNumThreads()
-    cv2.setNumThreads(1)
-    try:
-        yield
-    finally:
-        cv2.setNumThreads(before)

@@ -29,10 +29,11 @@ from tqdm import tqdm
 from craftjax.guards import GuardOptions, judge
 from craftjax.input_pipeline import Batch, BatchSource
 from craftjax.label_set import LabelSet, LabelSetError, join, make
-from craftjax.labelling import UNREADABLE, Labelled, Labeller
+from craftjax.labelling import Labelled, Labeller
 from craftjax.models import CRAFT
 from craftjax.pseudo_labels import PseudoOptions
 from craftjax.sources import ATTEMPTS
+from craftjax.word_crops import UNREADABLE
 from ocrjax.ahead import iterate
 from ocrjax.mixing import SourceError, fill
 from ocrjax.pages import Sample
@@ -59,6 +60,7 @@ class SupervisionOptions:
         chunk: most pages that are labelled at once; the period is made shorter for it. 0 for any.
         batch_size: as for `craftjax.labelling.Labeller`.
         threads: likewise.
+        workers: likewise.
         guard: what counts as a collapse.
         labels: how words are cropped and cut.
 
@@ -71,13 +73,14 @@ class SupervisionOptions:
     chunk: int = 0
     batch_size: int | None = None
     threads: int = 2
+    workers: int = 0
     guard: GuardOptions = field(default_factory=GuardOptions)
     labels: PseudoOptions = field(default_factory=PseudoOptions)
 
     def __post_init__(self) -> None:
         if self.teacher not in TEACHERS:
             raise ValueError(f"teacher is {self.teacher!r}, expected one of {', '.join(TEACHERS)}")
-        for name in ("every", "chunk"):
+        for name in ("every", "chunk", "workers"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} is {getattr(self, name)}, expected 0 or more")
         for name in ("threads", "batch_size"):
@@ -180,6 +183,7 @@ class WeakSupervision:
             options=options.labels,
             batch_size=options.batch_size,
             threads=options.threads,
+            workers=options.workers,
         )
         self.length = _period(options, source)
         self._origin = _origin(options, start_name)
@@ -415,8 +419,8 @@ class WeakSupervision:
             if fresh:
                 self._say(f"step {step}: pseudo labels of {len(fresh):,} pages are made")
                 with tqdm(total=len(fresh), unit="page", disable=None) as progress:
-                    read = partial(_read, self._source, fresh, progress)
-                    labelled = self._labeller.label(teacher, len(fresh), read)
+                    read = partial(_read, self._source, fresh)
+                    labelled = self._labeller.label(teacher, len(fresh), read, progress.update)
                 unreadable |= {fresh[place] for place in labelled.errors}
                 sets.append(_as_set(mix.names, fresh, labelled))
             places = [one for one, page in page_of.items() if page in unreadable]
@@ -468,10 +472,7 @@ def _changes(before: str, now: str) -> str:
     return ", ".join(f"{name} was {old.get(name)!r}, is {new.get(name)!r}" for name in names)
 
 
-def _read(
-    source: BatchSource, pages: list[tuple[int, int]], progress: tqdm[Any], place: int
-) -> Sample:
-    progress.update()
+def _read(source: BatchSource, pages: list[tuple[int, int]], place: int) -> Sample:
     return source.mix.words_of(*pages[place])
 
 

@@ -13,11 +13,9 @@ from __future__ import annotations
 import contextlib
 import itertools
 import operator
-import signal
 from collections import deque
 from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from multiprocessing import resource_tracker
 from typing import Any, Protocol, TypeVar
 
 import cv2
@@ -25,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ocrjax.mixing import SourceError
-from ocrjax.workers import end_with_parent
+from ocrjax.workers import end_with_parent, signals_held
 
 Batch = dict[str, NDArray[Any]]
 STEPS = 1 << 31
@@ -155,18 +153,9 @@ def _by_workers(
 
 
 def _first(batches: Iterator[BuiltT]) -> Iterator[BuiltT]:
-    """Yields the first batch, for which the workers are started.
-
-    Ctrl-C and Slurm's SIGTERM go to all processes of a group, but are this one's to answer: the
-    step that it is at needs its batch. Workers inherit what is blocked, so that not even their
-    imports can be hit.
-    """
-    resource_tracker.ensure_running()  # a worker that had to start it would unblock them
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
-    try:
+    """Yields the first batch, for which the workers are started."""
+    with signals_held():
         found = list(itertools.islice(batches, 1))
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
     yield from found
 
 

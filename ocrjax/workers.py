@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from multiprocessing import resource_tracker
 
 
 def end_with_parent() -> None:
@@ -21,3 +25,18 @@ def end_with_parent() -> None:
         os._exit(1)
 
     threading.Thread(target=wait, daemon=True).start()
+
+
+@contextmanager
+def signals_held() -> Iterator[None]:
+    """Starts workers that are deaf to Ctrl-C and SIGTERM, not even their imports can be hit.
+
+    Both go to all processes of a group (Slurm's do), but are the program's to answer: the work that
+    it is at needs its workers. They inherit what is blocked.
+    """
+    resource_tracker.ensure_running()  # a worker that had to start it would unblock them
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

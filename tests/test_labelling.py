@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import os
+import signal
 from dataclasses import replace
 
 import jax
@@ -13,7 +16,9 @@ from craftjax.label_set import LabelSet, LabelSetError, join, make, mark
 from craftjax.labelling import Labeller
 from craftjax.pseudo_labels import PseudoOptions, crop_word, label_word
 from ocrjax.images import ImageError
+from ocrjax.mixing import SourceError
 from ocrjax.pages import Page, Sample, Word
+from ocrjax.readers.icdar import LabelError
 from ocrjax.runtime.mesh import make_mesh
 
 OPTIONS = PseudoOptions(height=32)
@@ -66,6 +71,38 @@ def test_threads_devices_and_company_change_nothing():
     assert_same(found, many, exact=False)
     alone = labeller().label(weights(1), 1, lambda place: make_page(3)).words
     assert_same([one._replace(page=3) for one in alone], [one for one in found if one.page == 3])
+
+
+def read_with_a_fault(place):
+    if multiprocessing.parent_process():  # Ctrl-C and SIGTERM are for the program to answer
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGTERM)
+    if place == 2:
+        raise LabelError("gt.txt", 3, "x", "a number", reason="coordinates")
+    return make_page(place)
+
+
+def read_and_die(place):
+    if place == 3:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return make_page(place)
+
+
+def test_processes_change_nothing():
+    seen = []
+    by_threads = labeller().label(weights(1), 5, read_with_a_fault)
+    by_workers = labeller(workers=2).label(
+        weights(1), 5, read_with_a_fault, progress=lambda: seen.append(1)
+    )
+    assert_same(by_threads.words, by_workers.words)
+    assert by_threads.marks == by_workers.marks and len(seen) == 5
+    assert list(by_workers.errors) == [2]
+    assert str(by_workers.errors[2]) == str(by_threads.errors[2])
+
+
+def test_a_killed_process_is_named():
+    with pytest.raises(SourceError, match=r"fewer than the 2 of config\.pseudo\.workers"):
+        labeller(workers=2).label(weights(1), 5, read_and_die)
 
 
 def test_what_cannot_be_labelled_is_left_out():
@@ -123,6 +160,8 @@ def test_scores_that_are_not_finite_stop_it():
         labeller().label(weights(np.nan), 1, make_page)
     with pytest.raises(ValueError, match="threads=0"):
         labeller(threads=0)
+    with pytest.raises(ValueError, match="workers=-1"):
+        labeller(workers=-1)
 
 
 QUAD = np.array([(0, 0), (4, 0), (4, 8), (0, 8)], np.float32)

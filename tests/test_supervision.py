@@ -467,22 +467,28 @@ def test_pages_without_words_are_background(tmp_path):
     assert any(not region.any() for region in source[0]["region"])
 
 
-def launch(workdir, pages, *, die=False):
+def launch(workdir, pages, *flags, die=False):
     """The command; with `die` it is killed in the middle of its second labelling."""
     trap = (
         "import os, signal, sys\n"
-        "from craftjax import labelling, main\n"
-        "cut = labelling.Labeller._cut\n"
+        "from craftjax import main, word_crops\n"
+        "cut = word_crops.Tools.cut\n"
         "def trap(*arguments):\n"
-        f"    if os.path.exists({str(workdir / 'pseudo' / '00000000.npz')!r}) and {die}:\n"
+        f"    if os.path.exists({str(workdir / 'pseudo' / '00000000.npz')!r}):\n"
         "        os.kill(os.getpid(), signal.SIGKILL)\n"
         "    return cut(*arguments)\n"
-        "labelling.Labeller._cut = trap\n"
+        "word_crops.Tools.cut = trap\n"
         "from absl import app\n"
         "app.run(main.main)\n"
     )
     return subprocess.run(
-        [sys.executable, "-c", trap, f"--config={tiny_words.__file__}", f"--workdir={workdir}"],
+        [
+            sys.executable,
+            *(["-c", trap] if die else ["-m", "craftjax.main"]),
+            f"--config={tiny_words.__file__}",
+            f"--workdir={workdir}",
+            *flags,
+        ],
         env=os.environ | {"PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}", "TINY_WORDS": str(pages)},
         capture_output=True,
         text=True,
@@ -503,7 +509,7 @@ def test_a_run_that_is_killed_while_it_labels_repeats_exactly(pages, tmp_path, m
     assert died.returncode == -signal.SIGKILL, died.stderr
     assert "step 3/8" in died.stdout
     assert [path.name for path in (broken / "pseudo").glob("*.npz")] == ["00000000.npz"]
-    done = launch(broken, pages)
+    done = launch(broken, pages, "--config.pseudo.workers=1")
     assert done.returncode == 0, done.stderr
     assert "start: resume" in done.stdout and "step 3: 12 words labelled" in done.stdout
 

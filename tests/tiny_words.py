@@ -80,7 +80,7 @@ def get_config() -> ConfigDict:
     config.test = ConfigDict(section)
     config.loss.version = 2
     config.loss.neg_rto = 0.3
-    config.pseudo = ConfigDict({"every": 3, "height": 32, "method": "split"})
+    config.pseudo = ConfigDict({"every": 3, "height": 32, "method": "split", "workers": 0})
     # The teacher begins with random weights, which nobody would trust.
     config.pseudo.guard = ConfigDict({"confidence": 0.0, "mass": 0.0, "equal": 1.0, "hmean": 0.0})
     return config
