@@ -32,7 +32,7 @@ program. Wider crops are squeezed into the last. These eight pad the words of IC
 and ICDAR 2013's web graphics the least."""
 _HEIGHT = 128
 _TYPICAL = 256  # width of the crops that `batch_size` counts
-_AHEAD = 2  # batches that the devices may have before them, and pages that wait for each thread
+_AHEAD = 2  # batches that the devices have before them; pages for each thread or process
 
 
 class Labelled(NamedTuple):

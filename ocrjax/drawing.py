@@ -87,8 +87,8 @@ def draw_curves(
         for name, points in curves.items()
     }
     every = np.array([point for points in lines.values() for point in points] or [(0, 0), (1, 1)])
-    (x0, y0), (x1, y1) = every.min(0), every.max(0)
-    x1, y1 = max(x1, x0 + 1e-9), max(y1, y0 + 1e-9)
+    alone = every.min(0) == every.max(0)  # a value of its own is in the middle
+    (x0, y0), (x1, y1) = every.min(0) - alone, every.max(0) + alone
     left, top, right, bottom = 70, 32, width - 28, height - 28
     out = np.full((height, width, 3), 255, np.uint8)
 
@@ -101,11 +101,12 @@ def draw_curves(
     def write(text: str, x: int, y: int, color: tuple[int, int, int] = (60, 60, 60)) -> None:
         cv2.putText(out, text, (x, y), cv2.FONT_HERSHEY_SIMPLEX, 0.45, color, 1, cv2.LINE_AA)
 
-    for share in np.linspace(0, 1, 5):
-        x, y = x0 + share * (x1 - x0), y0 + share * (y1 - y0)
-        across, down = at(x, y)
+    for y in np.linspace(y0, y1, 5) if log else _round_numbers(y0, y1):
+        _, down = at(x0, y)
         cv2.line(out, (left, down), (right, down), (225, 225, 225), 1)
         write(f"{10**y if log else y:.3g}", 8, down + 5)
+    for x in _round_numbers(x0, x1):
+        across, _ = at(x, y0)
         write(f"{x:.6g}", across - 4 * len(f"{x:.6g}"), height - 8)
     for color, points in zip(_CURVES * len(lines), lines.values(), strict=False):
         corners = np.array([at(x, y) for x, y in points], np.int32).reshape(-1, 1, 2)
@@ -116,3 +117,10 @@ def draw_curves(
     for index, (color, name) in enumerate(zip(_CURVES * len(lines), lines, strict=False)):
         write(name, left + 140 * index, 18, color)
     return out
+
+
+def _round_numbers(low: float, high: float) -> list[float]:
+    """At most nine multiples of a power of ten, of twice or of five times that, in a range."""
+    power = 10.0 ** math.floor(math.log10((high - low) / 8))
+    step = next(power * times for times in (1, 2, 5, 10) if (high - low) / (power * times) <= 8)
+    return [step * n for n in range(math.ceil(low / step), math.floor(high / step) + 1)]

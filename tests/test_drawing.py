@@ -1,8 +1,11 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from ocrjax.drawing import draw_curves
+from ocrjax.drawing import _round_numbers, draw_curves
 
 
 def colored(image: np.ndarray, color: tuple[int, int, int]) -> np.ndarray:
@@ -23,6 +26,19 @@ def test_curves_go_where_the_points_are():
     assert np.abs(np.polyval(fit, blue[:, 0]) - blue[:, 1]).max() < 3
     bent = colored(draw_curves({"falling": falling}, width=600, height=300), (30, 90, 200))
     assert np.abs(np.polyval(np.polyfit(*bent.T, 1), bent[:, 0]) - bent[:, 1]).max() > 20
+
+
+@given(
+    low=st.floats(-1e6, 1e6),
+    size=st.floats(0.1, 1e6),
+)
+def test_axes_have_a_few_round_numbers(low, size):
+    found = _round_numbers(low, low + size)
+    assert 3 <= len(found) <= 9
+    assert all(low - 1e-6 * size <= one <= low + size * (1 + 1e-6) for one in found)
+    step = np.diff(found).min()
+    assert f"{step:.0e}"[0] in "125" and step == pytest.approx(float(f"{step:.0e}"), rel=1e-6)
+    assert _round_numbers(10, 1500) == [200, 400, 600, 800, 1000, 1200, 1400]
 
 
 def test_little_or_nothing_to_draw():
