@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -388,6 +389,18 @@ def test_a_part_can_be_packed(tmp_path, photos):
         Mix({"photos": SourceOptions("icdar", str(photos))}, seed=0, form="packed")
     with pytest.raises(IndexError, match="packed are 0 to 2"):
         mix._samples[0][3]
+
+
+def test_words_packed_before_there_were_orders_are_by_name(tmp_path, photos):
+    options = SourceOptions("words", str(photos), split="all", packed=str(tmp_path / "out"))
+    pack_source(options, tmp_path / "out", name="photos")
+    note = tmp_path / "out" / "packed-train.json"
+    content = json.loads(note.read_text())
+    assert content["source"].pop("order") == "name"
+    note.write_text(json.dumps(content))
+    assert Mix({"photos": options}, seed=0, form="packed").lengths == [9]
+    with pytest.raises(SourceError, match="order was 'name', is 'spread'"):
+        Mix({"photos": replace(options, order="spread")}, seed=0, form="packed")
 
 
 @pytest.mark.parametrize(
