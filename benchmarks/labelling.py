@@ -20,7 +20,7 @@ apart. With processes there is a part that only this one can do: its CPU time a 
 words a second any number of them could have.
 
 Command: python benchmarks/labelling.py --root DIR [--words 32] [--rounds 3] [--height 128]
-    [--host_words 1000]
+    [--host_words 3000]
 """
 
 from __future__ import annotations
@@ -162,7 +162,7 @@ def main() -> None:
     parser.add_argument("--root", type=Path, required=True, help="folder with images/ and gt/")
     parser.add_argument("--words", type=int, default=32, help="at least so many, of whole pages")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--host_words", type=int, default=1000, help="of `host`, of whole pages")
+    parser.add_argument("--host_words", type=int, default=3000, help="of `host`, of whole pages")
     parser.add_argument("--height", type=int, default=PseudoOptions().height, help="of word crops")
     parser.add_argument("--weights", default="craft_mlt_25k")
     parser.add_argument("--size", type=int, default=384, help="of the crops of the training step")
