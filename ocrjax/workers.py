@@ -29,10 +29,10 @@ def end_with_parent() -> None:
 
 @contextmanager
 def signals_held() -> Iterator[None]:
-    """Starts workers that are deaf to Ctrl-C and SIGTERM, not even their imports can be hit.
+    """Workers that are started in here are deaf to Ctrl-C and SIGTERM from their imports on.
 
-    Both go to all processes of a group (Slurm's do), but are the program's to answer: the work that
-    it is at needs its workers. They inherit what is blocked.
+    Both go to all processes of a group (Slurm's does), but are the program's to answer: the work
+    that it is at needs its workers. They inherit what is blocked.
     """
     resource_tracker.ensure_running()  # a worker that had to start it would unblock them
     before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
