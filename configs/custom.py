@@ -97,8 +97,8 @@ def get_config() -> ConfigDict:
     config.pseudo.chunk = 0
     # Threads that crop words and cut scores into characters.
     config.pseudo.threads = 2
-    # Processes that do so in their place; 0: none. For GPUs, which score more words a second than
-    # threads can cut, and many words: to start the processes takes some seconds each time.
+    # Processes that do so in their place; 0: none. For many words and GPUs that wait for labels:
+    # threads cut about 1,000 words a second. To start the processes takes some seconds each time.
     config.pseudo.workers = 0
     # Word crops that a device scores together. None: 1 on CPUs, 64 elsewhere; less if the memory is
     # too small.
