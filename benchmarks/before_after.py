@@ -4,7 +4,7 @@ For either the thresholds of the config's `sweep` are tried on the pages of its 
 the best are used on the pages of its `test`; the difference has its paired 95 % interval over
 pictures. The same for those test pictures that share less than a third of their words with any of
 the calibration's (`new`): what was learned by heart does not help there. `--forgetting` names other
-labelled photos, which neither has been tuned on: there both are judged at their own tuned
+labeled photos, which neither has been tuned on: there both are judged at their own tuned
 thresholds and at EasyOCR's defaults (.7 / .4 / .4).
 
 Score maps are kept in `--scores`, so that a second call needs no network.
@@ -28,9 +28,9 @@ from tqdm import tqdm
 from craftjax.detector import Detector
 from craftjax.evaluate import OperatingPoint, ScoreCache, format_points, read_truth, sweep
 from craftjax.options import DetectorOptions
-from ocrjax.matching import paired_bootstrap
-from ocrjax.pages import Page
-from ocrjax.readers.icdar import read_icdar_folder
+from ocrcore.data.readers.icdar import read_icdar_folder
+from ocrcore.evaluation.matching import paired_bootstrap
+from ocrcore.pages import Page
 
 DEFAULTS = (0.7, 0.4, 0.4)
 SHARED = 1 / 3

@@ -1,6 +1,6 @@
 """What EasyOCR's rules for boxes leave possible, at several magnifications of the pictures.
 
-The maps that a network is taught (region and affinity scores of the labelled words, each cut into
+The maps that a network is taught (region and affinity scores of the labeled words, each cut into
 characters of one width) stand in for what a network would say, and boxes are cut from them at the
 best of a few thresholds. What is missing then no training can bring: words that run together at
 half the resolution, boxes that grow too large, and components of less than 10 pixels, which the
@@ -28,10 +28,10 @@ from craftjax.detector import fit_of
 from craftjax.evaluate import read_truth
 from craftjax.input_pipeline import BOX_SHIFT
 from craftjax.options import DetectorOptions
-from craftjax.pseudo_labels import graphemes
 from craftjax.targets import draw_targets
-from ocrjax.matching import evaluate
-from ocrjax.pages import Page, Word
+from craftjax.weak.pseudo_labels import graphemes
+from ocrcore.evaluation.matching import evaluate
+from ocrcore.pages import Page, Word
 
 MAGNIFICATIONS = (1.0, 1.25, 1.5, 1.75, 2.0)
 LINKS, LOWS = (0.1, 0.2, 0.3, 0.4), (0.3, 0.4, 0.5, 0.6)

@@ -1,4 +1,4 @@
-"""How wide characters are: the table of `craftjax.character_split`, from the bundled fonts.
+"""How wide characters are: the table of `craftjax.weak.character_split`, from the bundled fonts.
 
     python benchmarks/character_widths.py
 
@@ -13,7 +13,7 @@ import string
 
 import numpy as np
 
-from ocrjax.synth.fonts import bundled_fonts, open_face
+from ocrcore.synth.fonts import bundled_fonts, open_face
 
 # Classes span a factor of 2 ** (1 / STEPS).
 STEPS = 4

@@ -29,10 +29,10 @@ import numpy as np
 from detector_runs import CONFIGS, load_config
 from ml_collections import ConfigDict
 
-from craftjax.supervision import CollapseError
-from craftjax.train import train_and_evaluate
-from ocrjax.pages import Page
-from ocrjax.readers.icdar import read_icdar_folder, write_icdar
+from craftjax.training import train_and_evaluate
+from craftjax.weak.supervision import CollapseError
+from ocrcore.data.readers.icdar import read_icdar_folder, write_icdar
+from ocrcore.pages import Page
 
 ORIGINAL = {
     "ema": 0.0,
@@ -121,7 +121,7 @@ def main() -> None:
     parser.add_argument("--shares", type=float, nargs="+", default=[0.0, 0.3, 1.0])
     parser.add_argument("--scale", type=float, default=0.8)
     parser.add_argument("--steps", type=int, default=120)
-    parser.add_argument("--every", type=int, default=30, help="steps of a labelling, and of a test")
+    parser.add_argument("--every", type=int, default=30, help="steps of a labeling, and of a test")
     parser.add_argument("--pictures", type=int, default=80, help="to train on")
     parser.add_argument("--judged", type=int, default=40, help="pictures after those")
     parser.add_argument("--size", type=int, default=256, help="of the crops")

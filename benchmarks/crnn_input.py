@@ -1,4 +1,4 @@
-"""Crops per second of one core: the recogniser's input, alone.
+"""Crops per second of one core: the recognizer's input, alone.
 
     python benchmarks/crnn_input.py [--crops 3000] [--out exp/benchmarks/crnn_input.json]
 
@@ -7,7 +7,7 @@ deep-text-recognition-benchmark makes it, and in files with a list. Batches of 1
 thread, and their CPU time is taken: on a machine with other work that is steadier than a clock.
 
 The peer is the loop of that benchmark's loader, written anew from a description of it: a
-transaction for each record, Pillow to decode, to grey, to 32x100 (bicubic), to float in -1..1, and
+transaction for each record, Pillow to decode, to gray, to 32x100 (bicubic), to float in -1..1, and
 a batch stacked of these. It makes no augmentation. It and ours take turns; the ratio is of medians.
 """
 
@@ -30,11 +30,11 @@ import numpy as np
 from PIL import Image
 
 from crnnjax.charset import NAMED, named
+from crnnjax.crop_index import Index, Rules, apply, open_crops, read_index
 from crnnjax.input_pipeline import BatchSource, make_batches
-from crnnjax.labels import Index, Rules, apply, open_crops, read_index
-from ocrjax.readers.crops import Crop, import_lmdb
-from ocrjax.synth.words import WordConfig, WordRenderer
-from ocrjax.synth.write import LmdbWriter, encode_image
+from ocrcore.data.readers.crops import Crop, import_lmdb
+from ocrcore.synth.words import WordConfig, WordRenderer
+from ocrcore.synth.write import LmdbWriter, encode_image
 
 BATCH = 192
 TURNS = 5

@@ -1,11 +1,11 @@
-"""A step of the recogniser's training: ours against PyTorch, as it comes and with tcmalloc.
+"""A step of the recognizer's training: ours against PyTorch, as it comes and with tcmalloc.
 
 None-VGG-BiLSTM-CTC in float32 on CPU, from the same random weights on the same batch: forward in
 training mode, CTC over all columns, backward, gradients clipped to 5, Adadelta. `dtrb` is 512
 channels, 37 classes and 192 crops of 32x100, `easyocr` 256 channels, 97 classes and 32 crops of
-64x256. Ours is `crnnjax.train.make_train_step` with the allocator's settings that training makes
-(`ocrjax.runtime.memory`); PyTorch's is `torch_crnn.py`. Each contestant is a process of its own and
-rounds alternate; the losses of the first steps must agree. Needs torch; tcmalloc is Debian's
+64x256. Ours is `crnnjax.training.make_train_step` with the allocator's settings that training makes
+(`ocrcore.runtime.memory`); PyTorch's is `torch_crnn.py`. Each contestant is a process of its own
+and rounds alternate; the losses of the first steps must agree. Needs torch; tcmalloc is Debian's
 libtcmalloc-minimal4.
 
 Command: python benchmarks/crnn_train_step.py --rounds 5
@@ -46,11 +46,11 @@ def _ours(case: dict[str, int]) -> Callable[[], float]:
     import jax
 
     from crnnjax.models import CRNN, init_variables
-    from crnnjax.train import make_train_step
-    from ocrjax.runtime.memory import reuse_freed_memory
-    from ocrjax.runtime.mesh import make_mesh, put_batch
-    from ocrjax.runtime.optimizers import OptimizerOptions, make_optimizer
-    from ocrjax.runtime.state import create_state
+    from crnnjax.training import make_train_step
+    from ocrcore.runtime.memory import reuse_freed_memory
+    from ocrcore.runtime.mesh import make_mesh, put_batch
+    from ocrcore.training.optimizers import OptimizerOptions, make_optimizer
+    from ocrcore.training.state import create_state
 
     reuse_freed_memory(one_arena=True)  # as training does
     options = OptimizerOptions(name="adadelta", learning_rate=1.0, b2=0.95, eps=1e-8, clip_norm=5.0)

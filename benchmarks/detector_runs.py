@@ -12,8 +12,8 @@ from typing import Any
 from craftjax.detector import Detector, Scores
 from craftjax.evaluate import EvaluationError, ScoreCache, score_pages
 from craftjax.options import DetectorOptions
-from ocrjax.pages import Page
-from ocrjax.readers.icdar import read_icdar_folder
+from ocrcore.data.readers.icdar import read_icdar_folder
+from ocrcore.pages import Page
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 THRESHOLDS = ("0.75/0.2/0.5", "0.85/0.2/0.5", "0.7/0.4/0.4")
@@ -47,7 +47,7 @@ class Ours:
     """Our detector with the pages and the score cache that the arguments name.
 
     Attributes:
-        truth: the labelled pages.
+        truth: the labeled pages.
         options: of the config.
         keys: threshold sets.
         detector: with its weights.

@@ -1,4 +1,4 @@
-r"""Text detectors on labelled photos, in one table: ours and other projects' as they come.
+r"""Text detectors on labeled photos, in one table: ours and other projects' as they come.
 
     python benchmarks/detectors.py --images DIR --gt DIR --peers rapidocr-onnxruntime,rapidocr \
         --python-of rapidocr-onnxruntime=A/bin/python --python-of rapidocr=B/bin/python
@@ -36,9 +36,9 @@ from detector_runs import Ours, add_arguments, at_thresholds
 from peer_detectors import PEERS, read_results
 
 from craftjax.detector import find_words
-from ocrjax.geometry import outlines, overlaps
-from ocrjax.matching import Evaluation, bootstrap_hmean, evaluate, paired_bootstrap
-from ocrjax.pages import Page
+from ocrcore.evaluation.matching import Evaluation, bootstrap_hmean, evaluate, paired_bootstrap
+from ocrcore.geometry import outlines, overlaps
+from ocrcore.pages import Page
 
 PROTOCOL = "iou"
 ROUNDS = 3  # of timing: each sees all detectors, so that a busy spell hits more than one

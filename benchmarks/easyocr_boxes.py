@@ -19,8 +19,8 @@ import numpy as np
 from peers import import_easyocr
 
 from craftjax.detector import Detector
-from ocrjax.images import find_images, read_image
-from ocrjax.weights import find_weights
+from ocrcore.images import find_images, read_image
+from ocrcore.weights.named import find_weights
 
 
 def _distance(ours: np.ndarray, theirs: np.ndarray) -> float:

@@ -25,9 +25,9 @@ from detector_runs import CONFIGS, load_config
 from craftjax.detector import Detector
 from craftjax.evaluate import ScoreCache, evaluate_detector
 from craftjax.options import DetectorOptions
-from ocrjax.matching import bootstrap_hmean
-from ocrjax.pages import Page
-from ocrjax.readers.icdar import read_icdar_folder
+from ocrcore.data.readers.icdar import read_icdar_folder
+from ocrcore.evaluation.matching import bootstrap_hmean
+from ocrcore.pages import Page
 
 HEAD = "| trained on | tested on | text threshold | who | precision | recall | hmean | 95 % |"
 NOT_MEASURED = "not measured"

@@ -4,9 +4,9 @@
 
 The loop is that of EasyOCR's SynthText loader, written anew from a description of it: read the
 picture, draw both maps at its resolution character by character, cut the same random square out of
-picture and maps and resample them (bicubic, the mask to the nearest), change the colours in four
-steps in random order, halve the maps, normalise the picture. As there, Pillow crops and changes
-colours and OpenCV does the rest. (Its labels are at hand as arrays; reading them is not counted.)
+picture and maps and resample them (bicubic, the mask to the nearest), change the colors in four
+steps in random order, halve the maps, normalize the picture. As there, Pillow crops and changes
+colors and OpenCV does the rest. (Its labels are at hand as arrays; reading them is not counted.)
 
 Both read the same JPEG files of 768 x 768 pixels with 100, 300 and 1000 characters; ours reads the
 labels from an indexed `gt.mat`. One thread; the two take turns.
@@ -30,9 +30,9 @@ from targets import COUNTS, SIZE, draw_one, in_turn, make_words
 
 from craftjax.input_pipeline import make_batches
 from craftjax.targets import gaussian
-from ocrjax.images import write_image
-from ocrjax.pages import Character, Page, Word
-from ocrjax.synth.write import write_gt_mat
+from ocrcore.images import write_image
+from ocrcore.pages import Character, Page, Word
+from ocrcore.synth.write import write_gt_mat
 
 MEAN = np.array([0.485, 0.456, 0.406], np.float32) * 255
 DEVIATION = np.array([0.229, 0.224, 0.225], np.float32) * 255
@@ -82,7 +82,7 @@ def draw_maps(words: list[np.ndarray], patch: np.ndarray) -> tuple[np.ndarray, n
     return region, affinity
 
 
-def change_colours(rng: np.random.Generator, image: Image.Image) -> Image.Image:
+def change_colors(rng: np.random.Generator, image: Image.Image) -> Image.Image:
     """torchvision's ColorJitter on a Pillow picture, all amounts .2."""  # noqa: D403
     kinds = (ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color)
     for which in rng.permutation(4).tolist():
@@ -112,7 +112,7 @@ def loop(
         Image.fromarray(array).crop(box).resize((SIZE, SIZE), how)
         for array, how in zip((image, region, affinity, mask), filters, strict=True)
     )
-    image = np.array(change_colours(rng, picture), np.float32)
+    image = np.array(change_colors(rng, picture), np.float32)
     half = (SIZE // 2, SIZE // 2)
     return (
         ((image - MEAN) / DEVIATION).transpose(2, 0, 1),

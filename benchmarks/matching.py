@@ -1,4 +1,4 @@
-"""Scoring of found words: `ocrjax.matching` against a loop over shapely pairs, in the same run.
+"""Scoring of found words: `ocrcore.evaluation.matching` against a loop over shapely pairs.
 
     python benchmarks/matching.py
 
@@ -22,7 +22,7 @@ import shapely
 from peers import version
 from shapely.geometry import Polygon
 
-from ocrjax.matching import PROTOCOLS, bootstrap_hmean, evaluate
+from ocrcore.evaluation.matching import PROTOCOLS, bootstrap_hmean, evaluate
 
 WORDS = 20
 SIZE = (1280, 720)  # of a picture, in pixels

@@ -24,7 +24,7 @@ from detector_runs import CONFIGS, load_config
 from craftjax.detector import Detector, Scores, find_words
 from craftjax.evaluate import ScoreCache, format_points, read_truth, score_pages, sweep
 from craftjax.options import DetectorOptions
-from ocrjax.pages import Word
+from ocrcore.pages import Word
 
 KINDS = ("joined", "split", "loose", "nothing")
 HEIGHTS = (0, 6, 8, 10, 12, 15, 20, 30, np.inf)

@@ -31,9 +31,9 @@ def _ours(images: np.ndarray) -> Callable[[], np.ndarray]:
 
     from craftjax.convert import from_state_dict
     from craftjax.models import CRAFT
-    from ocrjax.runtime.memory import reuse_freed_memory
-    from ocrjax.torch_io import load_weights
-    from ocrjax.weights import find_weights
+    from ocrcore.runtime.memory import reuse_freed_memory
+    from ocrcore.weights.named import find_weights
+    from ocrcore.weights.pth import load_weights
 
     reuse_freed_memory()  # as the Detector does
     variables = jax.device_put(from_state_dict(load_weights(find_weights("craft_mlt_25k"))))
@@ -50,13 +50,13 @@ def _torch(images: np.ndarray) -> Callable[[], np.ndarray]:
     from easyocr.detection import copyStateDict
 
     from craftjax.models import MEAN, STD
-    from ocrjax.weights import find_weights
+    from ocrcore.weights.named import find_weights
 
     network = CRAFT()
     state = torch.load(find_weights("craft_mlt_25k"), map_location="cpu", weights_only=True)
     network.load_state_dict(copyStateDict(state))
     network.eval()
-    # EasyOCR normalises on the host, outside the network; that is not counted here.
+    # EasyOCR normalizes on the host, outside the network; that is not counted here.
     normal = (images.astype(np.float32) / 255 - MEAN) / STD
     tensor = torch.from_numpy(normal.astype(np.float32).transpose(0, 3, 1, 2).copy())
 

@@ -30,9 +30,9 @@ from synthtext_index import write_labels
 
 from craftjax.packing import pack_source
 from craftjax.sources import SourceOptions
-from ocrjax.images import write_image
-from ocrjax.readers.packed import PackedSamples
-from ocrjax.readers.synthtext_index import IndexedSynthText
+from ocrcore.data.readers.packed import PackedSamples
+from ocrcore.data.readers.synthtext_index import IndexedSynthText
+from ocrcore.images import write_image
 
 ROUNDS = 7
 

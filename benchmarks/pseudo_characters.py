@@ -34,7 +34,7 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from craftjax.models import MEAN, STD
-from craftjax.pseudo_labels import (
+from craftjax.weak.pseudo_labels import (
     PseudoOptions,
     PseudoWord,
     WordCrop,
@@ -42,8 +42,8 @@ from craftjax.pseudo_labels import (
     equal_split,
     label_word,
 )
-from ocrjax.images import read_image
-from ocrjax.readers.characters import CharacterFolder
+from ocrcore.data.readers.characters import CharacterFolder
+from ocrcore.images import read_image
 
 TUNED_PHOTOS = 50
 EVERY = 4  # of IIIT5K's 2000 words
@@ -101,8 +101,8 @@ class Teacher:
         if self._network is None:
             from torch_craft import make_network
 
-            from ocrjax.torch_io import load_weights
-            from ocrjax.weights import find_weights
+            from ocrcore.weights.named import find_weights
+            from ocrcore.weights.pth import load_weights
 
             self._network = make_network(load_weights(find_weights("craft_mlt_25k"))).eval()
         height, width = image.shape[:2]

@@ -1,6 +1,6 @@
 """How alike the parts of a data set are: file types, heights of words, near-duplicates.
 
-A picture that chooses or tests is alike to one that is trained on if their grey values correlate by
+A picture that chooses or tests is alike to one that is trained on if their gray values correlate by
 more than .9 when both are made 24x24 pixels.
 
 Command: python benchmarks/splits.py --root DIR
@@ -18,17 +18,17 @@ import numpy as np
 from detector_runs import CONFIGS, load_config
 
 from craftjax.evaluate import read_truth
-from ocrjax.images import read_image
-from ocrjax.pages import Page
-from ocrjax.readers.words import ORDERS
+from ocrcore.data.readers.words import ORDERS
+from ocrcore.images import read_image
+from ocrcore.pages import Page
 
 SIDE, ALIKE = 24, 0.9
 
 
 def fingerprint(page: Page) -> np.ndarray:
     """The picture at 24x24 pixels, as a vector of mean 0 and length 1 (0 for an even picture)."""
-    grey = cv2.cvtColor(read_image(page.path), cv2.COLOR_RGB2GRAY)
-    small = cv2.resize(grey, (SIDE, SIDE), interpolation=cv2.INTER_AREA).astype(np.float64).ravel()
+    gray = cv2.cvtColor(read_image(page.path), cv2.COLOR_RGB2GRAY)
+    small = cv2.resize(gray, (SIDE, SIDE), interpolation=cv2.INTER_AREA).astype(np.float64).ravel()
     small -= small.mean()
     length = np.linalg.norm(small)
     return small / length if length else small

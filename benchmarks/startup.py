@@ -72,7 +72,7 @@ def main() -> None:
     parser.add_argument("--out", default="exp/benchmarks/startup.json")
     arguments = parser.parse_args()
     report: dict[str, object] = {}
-    for code in ("pass", "import craftjax", "import ocrjax.app.cli", "import craftjax.detector"):
+    for code in ("pass", "import craftjax", "import ocrjax.cli.main", "import craftjax.detector"):
         _seconds(code)
         report[code] = statistics.median(_seconds(code) for _ in range(arguments.rounds))
         print(f"python -c '{code}': {report[code]:.2f} s")

@@ -23,8 +23,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from ocrjax.synth.config import preset
-from ocrjax.synth.pages import PageSource
+from ocrcore.synth.config import preset
+from ocrcore.synth.pages import PageSource
 
 CHUNK = 20
 

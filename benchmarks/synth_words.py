@@ -2,7 +2,7 @@
 
     python benchmarks/synth_words.py [--count 3000] [--out exp/benchmarks/synth_words.json]
 
-Two tables. The first is crops per second of `ocrjax.synth.words` at a height of 32 pixels, from a
+Two tables. The first is crops per second of `ocrcore.synth.words` at a height of 32 pixels, from a
 cold process and when its caches are warm (each time other indices), and of TextRecognitionData-
 Generator where it is installed. The second is microseconds for what the drawing libraries do, over
 all bundled fonts; freetype-py and skia-python take part where they are installed.
@@ -24,9 +24,9 @@ import cv2
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from ocrjax.synth.fonts import bundled_fonts
-from ocrjax.synth.glyphs import render_run
-from ocrjax.synth.words import WordConfig, WordRenderer
+from ocrcore.synth.fonts import bundled_fonts
+from ocrcore.synth.glyphs import render_run
+from ocrcore.synth.words import WordConfig, WordRenderer
 
 WORD = "Garden"
 SIZE = 30

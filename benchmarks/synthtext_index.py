@@ -28,7 +28,7 @@ WORDS, LETTERS = 17, 5  # words of every two pictures, characters of a word
 CHILD = """
 import sys, time
 from pathlib import Path
-from ocrjax.readers.synthtext_index import IndexedSynthText
+from ocrcore.data.readers.synthtext_index import IndexedSynthText
 def memory():
     # Not of getrusage, which counts the parent's before the program was loaded.
     lines = Path("/proc/self/status").read_text().splitlines()

@@ -3,8 +3,8 @@
 Our own: written from the description of the network in `craftjax.models`, with the layers' names of
 the state dicts that it exchanges (`craftjax.convert`). It computes what the original's trainer
 computes, in the order in which that does: concatenate and convolve in the decoder, loss image by
-image with `topk`, Adam with weight decay in the gradient. `tests/test_train_step_benchmark.py`
-holds it against ours.
+image with `topk`, Adam with weight decay in the gradient.
+`tests/benchmarks/test_train_step_benchmark.py` holds it against ours.
 """
 
 from __future__ import annotations
@@ -125,7 +125,7 @@ class TorchCRAFT(nn.Module):
         )
 
     def forward(self, images: Tensor) -> Tensor:
-        """Normalised `(B, 3, H, W)` to the scores `(B, H // 2, W // 2, 2)`."""
+        """Normalized `(B, 3, H, W)` to the scores `(B, H // 2, W // 2, 2)`."""
         y, *skips = self.basenet(images)
         for number, skip in enumerate(skips, 1):
             y = self.get_submodule(f"upconv{number}")(y, skip)
@@ -141,7 +141,7 @@ def make_network(state: Mapping[str, np.ndarray], *, width: float = 1.0) -> Torc
 
 
 def make_batch(batch: Mapping[str, np.ndarray]) -> dict[str, Tensor]:
-    """A batch of ours for `make_step`: the images normalised and with channels first."""
+    """A batch of ours for `make_step`: the images normalized and with channels first."""
     normal = (batch["image"].astype(np.float32) / 255 - np.float32(MEAN)) / np.float32(STD)
     arrays = {**batch, "image": np.ascontiguousarray(normal.transpose(0, 3, 1, 2))}
     return {name: torch.from_numpy(array) for name, array in arrays.items()}
@@ -175,7 +175,7 @@ def loss_v3(labels: Tensor, scores: Tensor, weight: Tensor, neg_rto: float, leas
 def make_step(
     network: TorchCRAFT, *, loss: Mapping[str, Any], optimizer: Mapping[str, Any]
 ) -> tuple[Callable[[Batch], float], torch.optim.Optimizer]:
-    """A step of training, float32, and the optimiser that it moves.
+    """A step of training, float32, and the optimizer that it moves.
 
     Args:
         network: is trained in place.
@@ -184,7 +184,7 @@ def make_step(
 
     Returns:
         A function of a batch of `make_batch` that returns the loss before the update; the
-        optimiser.
+        optimizer.
     """
     adam = torch.optim.Adam(network.parameters(), **optimizer)
     network.train()

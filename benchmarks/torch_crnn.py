@@ -1,6 +1,6 @@
 """CRNN and a step of its training in PyTorch, to compare ours with: written from its description.
 
-Layers, names, loss and optimiser are those of deep-text-recognition-benchmark's
+Layers, names, loss and optimizer are those of deep-text-recognition-benchmark's
 None-VGG-BiLSTM-CTC and of EasyOCR's generation 2.
 """
 
@@ -74,7 +74,7 @@ def make_network(state: Mapping[str, np.ndarray]) -> CRNN:
 
 
 def make_batch(batch: Mapping[str, np.ndarray]) -> tuple[torch.Tensor, ...]:
-    """Tensors of a batch of ours; pictures are normalised, which is not timed."""
+    """Tensors of a batch of ours; pictures are normalized, which is not timed."""
     image = (batch["image"].astype(np.float32) / 255 - 0.5) / 0.5
     tensor = torch.from_numpy(np.ascontiguousarray(image.transpose(0, 3, 1, 2)))
     return tensor, torch.from_numpy(batch["label"]), torch.from_numpy(batch["length"])

@@ -2,10 +2,10 @@
 
 The whole network, float32, on CPU, from the same random weights on the same batch: forward in
 training mode, loss v3, backward, Adam with weight decay in the gradient (configs/synthtext.py has
-this recipe). Ours is `craftjax.train.make_train_step` with the settings of the allocator that
-training makes (`ocrjax.runtime.memory`); PyTorch's is `torch_craft.py`. Neither keeps a moving
+this recipe). Ours is `craftjax.training.make_train_step` with the settings of the allocator that
+training makes (`ocrcore.runtime.memory`); PyTorch's is `torch_craft.py`. Neither keeps a moving
 average of the weights; "ours, average" does. "ours, derived" leaves the gradients of 3x3 kernels to
-XLA (`ocrjax.runtime.layers.convolve`). As in `network.py`, each contestant is a process of its own
+XLA (`ocrcore.layers.convolve`). As in `network.py`, each contestant is a process of its own
 and rounds alternate; the losses of the first step must agree. Needs torch; tcmalloc is Debian's
 libtcmalloc-minimal4.
 
@@ -64,13 +64,13 @@ def _ours(
 
     from craftjax import models
     from craftjax.models import CRAFT, init_variables
-    from craftjax.train import make_loss, make_train_step
-    from ocrjax.runtime import layers
-    from ocrjax.runtime.cache import enable_compile_cache
-    from ocrjax.runtime.memory import reuse_freed_memory
-    from ocrjax.runtime.mesh import make_mesh, put_batch
-    from ocrjax.runtime.optimizers import OptimizerOptions, make_optimizer
-    from ocrjax.runtime.state import create_state
+    from craftjax.training import make_loss, make_train_step
+    from ocrcore import layers
+    from ocrcore.runtime.cache import enable_compile_cache
+    from ocrcore.runtime.memory import reuse_freed_memory
+    from ocrcore.runtime.mesh import make_mesh, put_batch
+    from ocrcore.training.optimizers import OptimizerOptions, make_optimizer
+    from ocrcore.training.state import create_state
 
     enable_compile_cache()
     reuse_freed_memory()  # both as training does

@@ -1,4 +1,4 @@
-"""The published detector made better on web graphics whose words alone are labelled, on a CPU.
+"""The published detector made better on web graphics whose words alone are labeled, on a CPU.
 
 Command: python -m craftjax.main --config=configs/borndigital.py --config.data.root=DIR
     (the training set of ICDAR 2013's challenge 1, born-digital images: images/ and gt/. Of its 410
@@ -46,7 +46,7 @@ def get_config() -> ConfigDict:
     config.loss.n_min_neg = 5000  # where that says nothing
     config.loss.count_masked = True  # False: masked pixels are neither text nor background
 
-    # Optimizer: fields of ocrjax.runtime.optimizers.OptimizerOptions.
+    # Optimizer: fields of ocrcore.training.optimizers.OptimizerOptions.
     config.optimizer = ConfigDict()
     config.optimizer.name = "adam"
     config.optimizer.learning_rate = 1.5e-4
@@ -59,7 +59,7 @@ def get_config() -> ConfigDict:
     config.optimizer.freeze = ("basenet/slice1",)
     config.ema = 0.995  # decay of the average of the weights; 0 for none
 
-    # Pseudo labels: fields of craftjax.supervision.SupervisionOptions and of PseudoOptions.
+    # Pseudo labels: fields of craftjax.weak.supervision.SupervisionOptions and of PseudoOptions.
     config.pseudo = ConfigDict()
     # The start weights; "ema": the average, "copy": the network itself, as the original's. Crops of
     # words are larger than the text trained on: at the pictures' own size the average was less sure
@@ -70,11 +70,11 @@ def get_config() -> ConfigDict:
     config.pseudo.background_threshold = 0.05  # watershed: region scores below are no character
     config.pseudo.min_confidence = 0.5  # words that are not above it are cut without the scores
     config.pseudo.height = 64  # of word crops; words are small, and half as high costs a third
-    config.pseudo.every = 1500  # updates from one labelling to the next: here once
+    config.pseudo.every = 1500  # updates from one labeling to the next: here once
     config.pseudo.threads = 1  # beside the network
     config.pseudo.workers = 0  # processes in their place
     config.pseudo.batch_size = config_dict.placeholder(int)  # word crops; None: 1 on CPUs, else 64
-    config.pseudo.guard = ConfigDict()  # fields of craftjax.guards.GuardOptions
+    config.pseudo.guard = ConfigDict()  # fields of craftjax.weak.collapse.GuardOptions
     config.pseudo.guard.confidence = 0.8
     config.pseudo.guard.mass = 0.5
     config.pseudo.guard.equal = 0.5
@@ -98,7 +98,7 @@ def get_config() -> ConfigDict:
     config.data.train.words.augment = ConfigDict()  # fields of craftjax.augment.AugmentOptions
     config.data.train.words.augment.crop = "random_crop"
     config.data.train.words.augment.scale = (0.7, 1.5)  # to the pictures' own size
-    # Few pictures: their colours are changed more than the original's .2 does.
+    # Few pictures: their colors are changed more than the original's .2 does.
     config.data.train.words.augment.brightness = 0.4
     config.data.train.words.augment.contrast = 0.4
     config.data.train.words.augment.saturation = 0.4
@@ -119,7 +119,7 @@ def get_config() -> ConfigDict:
     config.eval = ConfigDict()
     config.eval.every = 250  # updates
     config.eval.patience = 0  # evaluations without a better hmean until it stops; 0: never
-    config.eval.protocol = "iou"  # one of ocrjax.matching.PROTOCOLS
+    config.eval.protocol = "iou"  # one of ocrcore.evaluation.matching.PROTOCOLS
     # Each time at the best of config.sweep's text_threshold and low_text, which training moves.
     config.eval.sweep = True
     config.eval.pages = pictures(root, start=240, stop=300)

@@ -34,7 +34,7 @@ def get_config() -> ConfigDict:
     config.init_weights = ""  # a name or file of weights to start from
     config.init_charset = ""  # of those weights, where it is not known
 
-    # Optimizer: fields of ocrjax.runtime.optimizers.OptimizerOptions.
+    # Optimizer: fields of ocrcore.training.optimizers.OptimizerOptions.
     config.optimizer = ConfigDict()
     config.optimizer.name = "adadelta"
     config.optimizer.learning_rate = 1.0
@@ -76,13 +76,13 @@ def get_config() -> ConfigDict:
     config.test = ConfigDict()
     config.test.validation = database(root, "validation")
 
-    # Recogniser: fields of crnnjax.recogniser.RecogniserOptions.
-    config.recogniser = ConfigDict()
-    config.recogniser.resize = "fixed"
-    config.recogniser.decoder = "greedy"  # or "beam", "lexicon"
-    config.recogniser.beam_width = 10  # prefixes that survive a step of "beam"
-    config.recogniser.lexicon = ""  # of "lexicon": a file of words, one on each line
-    config.recogniser.confidence = "dtrb"  # of "greedy"; or "easyocr"
+    # Recognizer: fields of crnnjax.recognizer.RecognizerOptions.
+    config.recognizer = ConfigDict()
+    config.recognizer.resize = "fixed"
+    config.recognizer.decoder = "greedy"  # or "beam", "lexicon"
+    config.recognizer.beam_width = 10  # prefixes that survive a step of "beam"
+    config.recognizer.lexicon = ""  # of "lexicon": a file of words, one on each line
+    config.recognizer.confidence = "dtrb"  # of "greedy"; or "easyocr"
 
     # Log and checkpoints.
     config.log_every = 100  # updates

@@ -1,4 +1,4 @@
-"""EasyOCR's English recogniser made better on one's own word crops, for its own Reader.
+"""EasyOCR's English recognizer made better on one's own word crops, for its own Reader.
 
 Command: python -m crnnjax.main --config=configs/crnn_easyocr.py --config.data.labels=FILE
     (lines of a path, a tab and a text, as those of the 4,468 words of ICDAR 2015: the first 3,168
@@ -6,9 +6,9 @@ Command: python -m crnnjax.main --config=configs/crnn_easyocr.py --config.data.l
     The start weights on the same crops: the same with --mode=evaluate --weights=english_g2, to
     exp/crnn_easyocr/evaluate-english_g2
 Source: EasyOCR trainer/config_files/en_filtered_config.yaml with english_g2.pth, generation 2; the
-    optimiser and the width of batches are our own.
-    Crops in PNG files of colour have two greys: training takes that of the RGB values, evaluation
-    that of libpng, as a Reader does with a path (docs/recogniser.md, Grey values).
+    optimizer and the width of batches are our own.
+    Crops in PNG files of color have two grays: training takes that of the RGB values, evaluation
+    that of libpng, as a Reader does with a path (docs/recognizer.md, Gray values).
 Expected: nothing known.
 Measured: not measured.
 """
@@ -37,7 +37,7 @@ def get_config() -> ConfigDict:
     config.init_weights = "english_g2"  # a name or file of weights to start from
     config.init_charset = ""  # of those weights, where it is not known
 
-    # Optimizer: fields of ocrjax.runtime.optimizers.OptimizerOptions.
+    # Optimizer: fields of ocrcore.training.optimizers.OptimizerOptions.
     config.optimizer = ConfigDict()
     config.optimizer.name = "adamw"
     config.optimizer.learning_rate = 2e-4
@@ -83,13 +83,13 @@ def get_config() -> ConfigDict:
     config.eval.probe = ConfigDict(probe)  # sets that only tell what is forgotten
     config.test = ConfigDict({"real": crops(config, start=3468)})
 
-    # Recogniser: fields of crnnjax.recogniser.RecogniserOptions.
-    config.recogniser = ConfigDict()
-    config.recogniser.resize = "easyocr"  # as a Reader reads
-    config.recogniser.decoder = "greedy"  # as a Reader reads; or "beam", "lexicon"
-    config.recogniser.beam_width = 10  # prefixes that survive a step of "beam"
-    config.recogniser.lexicon = ""  # of "lexicon": a file of words, one on each line
-    config.recogniser.confidence = "easyocr"  # of "greedy"; or "dtrb"
+    # Recognizer: fields of crnnjax.recognizer.RecognizerOptions.
+    config.recognizer = ConfigDict()
+    config.recognizer.resize = "easyocr"  # as a Reader reads
+    config.recognizer.decoder = "greedy"  # as a Reader reads; or "beam", "lexicon"
+    config.recognizer.beam_width = 10  # prefixes that survive a step of "beam"
+    config.recognizer.lexicon = ""  # of "lexicon": a file of words, one on each line
+    config.recognizer.confidence = "easyocr"  # of "greedy"; or "dtrb"
 
     # Log and checkpoints.
     config.log_every = 50  # updates

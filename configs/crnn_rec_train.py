@@ -1,4 +1,4 @@
-"""A recogniser fine-tuned on one's own word crops, without forgetting the synthetic words.
+"""A recognizer fine-tuned on one's own word crops, without forgetting the synthetic words.
 
 Command: python -m crnnjax.main --config=configs/crnn_rec_train.py
     --config.init_from=RUN --config.data.labels=FILE
@@ -36,7 +36,7 @@ def get_config() -> ConfigDict:
     config.init_weights = ""  # a name or file of weights to start from
     config.init_charset = ""  # of those weights, where it is not known
 
-    # Optimizer: fields of ocrjax.runtime.optimizers.OptimizerOptions.
+    # Optimizer: fields of ocrcore.training.optimizers.OptimizerOptions.
     config.optimizer = ConfigDict()
     config.optimizer.name = "adamw"
     config.optimizer.learning_rate = 3e-4
@@ -86,13 +86,13 @@ def get_config() -> ConfigDict:
     config.eval.probe = ConfigDict({"synthetic": made_words(count=500, seed=1)})
     config.test = ConfigDict({"real": crops(config, start=3468)})
 
-    # Recogniser: fields of crnnjax.recogniser.RecogniserOptions.
-    config.recogniser = ConfigDict()
-    config.recogniser.resize = "easyocr"  # as its Reader; "bucket": without its padding
-    config.recogniser.decoder = "greedy"  # or "beam", "lexicon"
-    config.recogniser.beam_width = 10  # prefixes that survive a step of "beam"
-    config.recogniser.lexicon = ""  # of "lexicon": a file of words, one on each line
-    config.recogniser.turn_above = config.data.get_ref("turn_above")  # as in training
+    # Recognizer: fields of crnnjax.recognizer.RecognizerOptions.
+    config.recognizer = ConfigDict()
+    config.recognizer.resize = "easyocr"  # as its Reader; "bucket": without its padding
+    config.recognizer.decoder = "greedy"  # or "beam", "lexicon"
+    config.recognizer.beam_width = 10  # prefixes that survive a step of "beam"
+    config.recognizer.lexicon = ""  # of "lexicon": a file of words, one on each line
+    config.recognizer.turn_above = config.data.get_ref("turn_above")  # as in training
 
     # Log and checkpoints.
     config.log_every = 50  # updates
@@ -111,7 +111,7 @@ def crops(config: ConfigDict, **more: int) -> ConfigDict:
 
 
 def words_text() -> ConfigDict:
-    """What is written: fields of ocrjax.synth.text.TextConfig."""
+    """What is written: fields of ocrcore.synth.text.TextConfig."""
     text = ConfigDict()
     text.sources = ConfigDict(
         {
@@ -132,7 +132,7 @@ def words_text() -> ConfigDict:
 
 
 def words_look() -> ConfigDict:
-    """How it is drawn: fields of ocrjax.synth.words.WordConfig."""
+    """How it is drawn: fields of ocrcore.synth.words.WordConfig."""
     words = ConfigDict()
     words.contrast = (0.3, 1.0)
     words.ink_height = (0.6, 1.0)

@@ -1,4 +1,4 @@
-"""A recogniser of street words from nothing: synthetic words alone, sized for two CPU cores.
+"""A recognizer of street words from nothing: synthetic words alone, sized for two CPU cores.
 
 Command: python -m crnnjax.main --config=configs/crnn_synth.py
 Source: our own; the network is CRNN (None-VGG-BiLSTM-CTC of deep-text-recognition-benchmark) with
@@ -7,7 +7,7 @@ Source: our own; the network is CRNN (None-VGG-BiLSTM-CTC of deep-text-recogniti
 Expected: of the original's 512 channels with 192 crops, MJSynth and SynthText and 300,000 updates
     on a GPU: .829 on the test words of IIIT5K (arXiv 1904.01906, table 1).
 Measured: word accuracy, alphanumeric, .845 on IIIT5K train (2,000 crops) and .336 on ICDAR 2015's
-    4,468 training crops, after 68 minutes of two shared cores (docs/benchmarks.md, "A recogniser
+    4,468 training crops, after 68 minutes of two shared cores (docs/benchmarks.md, "A recognizer
     from nothing").
 """
 
@@ -35,7 +35,7 @@ def get_config() -> ConfigDict:
     config.init_weights = ""  # a name or file of weights to start from
     config.init_charset = ""  # of those weights, where it is not known
 
-    # Optimizer: fields of ocrjax.runtime.optimizers.OptimizerOptions.
+    # Optimizer: fields of ocrcore.training.optimizers.OptimizerOptions.
     config.optimizer = ConfigDict()
     config.optimizer.name = "adamw"
     config.optimizer.learning_rate = 1e-3
@@ -76,13 +76,13 @@ def get_config() -> ConfigDict:
     config.eval.probe = ConfigDict()  # sets that only tell what is forgotten
     config.test = ConfigDict({"synthetic": made_words(count=1000, seed=2)})
 
-    # Recogniser: fields of crnnjax.recogniser.RecogniserOptions.
-    config.recogniser = ConfigDict()
-    config.recogniser.resize = "bucket"
-    config.recogniser.decoder = "greedy"  # or "beam", "lexicon"
-    config.recogniser.beam_width = 10  # prefixes that survive a step of "beam"
-    config.recogniser.lexicon = ""  # of "lexicon": a file of words, one on each line
-    config.recogniser.turn_above = config.data.get_ref("turn_above")  # as in training
+    # Recognizer: fields of crnnjax.recognizer.RecognizerOptions.
+    config.recognizer = ConfigDict()
+    config.recognizer.resize = "bucket"
+    config.recognizer.decoder = "greedy"  # or "beam", "lexicon"
+    config.recognizer.beam_width = 10  # prefixes that survive a step of "beam"
+    config.recognizer.lexicon = ""  # of "lexicon": a file of words, one on each line
+    config.recognizer.turn_above = config.data.get_ref("turn_above")  # as in training
 
     # Log and checkpoints.
     config.log_every = 100  # updates
@@ -94,7 +94,7 @@ def get_config() -> ConfigDict:
 
 
 def words_text() -> ConfigDict:
-    """What is written: fields of ocrjax.synth.text.TextConfig."""
+    """What is written: fields of ocrcore.synth.text.TextConfig."""
     text = ConfigDict()
     text.sources = ConfigDict(
         {
@@ -115,7 +115,7 @@ def words_text() -> ConfigDict:
 
 
 def words_look() -> ConfigDict:
-    """How it is drawn: fields of ocrjax.synth.words.WordConfig."""
+    """How it is drawn: fields of ocrcore.synth.words.WordConfig."""
     words = ConfigDict()
     words.contrast = (0.3, 1.0)
     words.ink_height = (0.6, 1.0)

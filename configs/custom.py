@@ -55,7 +55,7 @@ def get_config() -> ConfigDict:
     # Whether masked pixels, whose error is 0, are among those that count, as in EasyOCR.
     config.loss.count_masked = True
 
-    # Optimizer: fields of ocrjax.runtime.optimizers.OptimizerOptions.
+    # Optimizer: fields of ocrcore.training.optimizers.OptimizerOptions.
     config.optimizer = ConfigDict()
     config.optimizer.name = "adam"
     # Lower it if the loss jumps.
@@ -91,9 +91,9 @@ def get_config() -> ConfigDict:
     # no character.
     config.pseudo.core_threshold = 0.75
     config.pseudo.background_threshold = 0.05
-    # Updates from one labelling to the next; 0: when all pictures have been seen.
+    # Updates from one labeling to the next; 0: when all pictures have been seen.
     config.pseudo.every = 0
-    # Most pictures that are labelled at once; 0: all of a pass. For large data sets.
+    # Most pictures that are labeled at once; 0: all of a pass. For large data sets.
     config.pseudo.chunk = 0
     # Threads that crop words and cut scores into characters.
     config.pseudo.threads = 2
@@ -122,7 +122,7 @@ def get_config() -> ConfigDict:
     # Height and width of the crops that the network sees; a multiple of 32.
     config.data.size = 640
     # Threads that make batches, in each of so many processes; 0 processes: in this one. Processes
-    # start anew after each labelling, so threads are better here.
+    # start anew after each labeling, so threads are better here.
     config.data.threads = 2
     config.data.workers = 0
     # The greatest share of pictures that may be unusable before the run stops.
@@ -146,7 +146,7 @@ def get_config() -> ConfigDict:
     config.data.train.words.labels = shared["labels"]
     # A tenth of the pictures is not trained on; it chooses the best weights.
     config.data.train.words.holdout = shared["holdout"]
-    # "spread": from all over the folder, runs of neighbours; "name": the last ones by name, which
+    # "spread": from all over the folder, runs of neighbors; "name": the last ones by name, which
     # may be of another kind than the others.
     config.data.train.words.order = shared["order"]
     # How a line of a label file is written: "quad", "box", or "auto" to find out.
@@ -180,7 +180,7 @@ def get_config() -> ConfigDict:
     config.eval.every = 250
     # Stop after so many evaluations without a better hmean; 0: never.
     config.eval.patience = 0
-    # "iou": EasyOCR's and ICDAR 2015's; others are in ocrjax.matching.PROTOCOLS.
+    # "iou": EasyOCR's and ICDAR 2015's; others are in ocrcore.evaluation.matching.PROTOCOLS.
     config.eval.protocol = "iou"
     # True: each time at the best text_threshold and low_text of config.sweep. Training moves how
     # high scores are, so that at fixed thresholds better weights may look worse, or collapsed.

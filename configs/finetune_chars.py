@@ -1,8 +1,8 @@
-"""The published detector made better on one's own photos, where their characters are labelled.
+"""The published detector made better on one's own photos, where their characters are labeled.
 
 Command: python -m craftjax.main --config=configs/finetune_chars.py --config.data.root=DIR
     (a folder with images/, gt/ and chars/, as ICDAR 2003 in the form of
-    ocrjax.readers.characters: the first 108 photos train, 12 choose the best checkpoint, the
+    ocrcore.data.readers.characters: the first 108 photos train, 12 choose the best checkpoint, the
     others test)
     The start weights on the same photos: the same with --mode=evaluate --weights=craft_mlt_25k
 Source: our own.
@@ -39,7 +39,7 @@ def get_config() -> ConfigDict:
     config.loss.n_min_neg = 1000  # and at least so many
     config.loss.count_masked = True  # False: masked pixels are neither text nor background
 
-    # Optimizer: fields of ocrjax.runtime.optimizers.OptimizerOptions.
+    # Optimizer: fields of ocrcore.training.optimizers.OptimizerOptions.
     config.optimizer = ConfigDict()
     config.optimizer.name = "adam"
     config.optimizer.learning_rate = 2e-5
@@ -74,7 +74,7 @@ def get_config() -> ConfigDict:
     config.eval = ConfigDict()
     config.eval.every = 100  # updates
     config.eval.patience = 0  # evaluations without a better hmean until it stops; 0: never
-    config.eval.protocol = "iou"  # one of ocrjax.matching.PROTOCOLS
+    config.eval.protocol = "iou"  # one of ocrcore.evaluation.matching.PROTOCOLS
     config.eval.pages = photos(root, start=108, stop=120)
     config.calibration = photos(root, start=0, stop=120)  # for --mode=sweep
     config.test = photos(root, start=120)

@@ -39,7 +39,7 @@ def get_config() -> ConfigDict:
 
     # Evaluation.
     config.eval = ConfigDict()
-    config.eval.protocol = "iou"  # one of ocrjax.matching.PROTOCOLS
+    config.eval.protocol = "iou"  # one of ocrcore.evaluation.matching.PROTOCOLS
     config.eval.keep_scores = True  # score maps in workdir/scores: resumes, 2 MB a picture here
 
     # Thresholds that --mode=sweep tries, in every combination.

@@ -26,7 +26,7 @@ Source: EasyOCR trainer/craft, config/custom_data_train.yaml and train.py, row "
     average and the guards are for shows "The collapse of a detector, provoked"; of the others only
     that they are meant so.
     Different for good: photos come in another order in each pass; they are resampled once, and
-    their colours are changed by one affine map (craftjax/augment.py); maps are drawn without the
+    their colors are changed by one affine map (craftjax/augment.py); maps are drawn without the
     original's faults (craftjax/targets.py).
 Expected: precision .909, recall .794, hmean .848 at text threshold .85 and hmean .856 at .75, for
     EasyOCR's own weights after 25,000 iterations, on the 500 test pictures (its figures, which we
@@ -68,7 +68,7 @@ def get_config(mixed_with: str = "") -> ConfigDict:
     config.loss.n_min_neg = 5000  # where that says nothing
     config.loss.count_masked = True  # False: masked pixels are neither text nor background
 
-    # Optimizer: fields of ocrjax.runtime.optimizers.OptimizerOptions.
+    # Optimizer: fields of ocrcore.training.optimizers.OptimizerOptions.
     config.optimizer = ConfigDict()
     config.optimizer.name = "adam"  # with weight decay in the gradient
     config.optimizer.learning_rate = 1e-4
@@ -82,7 +82,7 @@ def get_config(mixed_with: str = "") -> ConfigDict:
     config.optimizer.freeze = ()  # patterns of parameters that stay as they are
     config.ema = 0.999  # decay of the average of the weights; 0 for none
 
-    # Pseudo labels: fields of craftjax.supervision.SupervisionOptions and of PseudoOptions.
+    # Pseudo labels: fields of craftjax.weak.supervision.SupervisionOptions and of PseudoOptions.
     config.pseudo = ConfigDict()
     config.pseudo.teacher = "ema"  # "copy": the network itself, as the original's; "fixed"
     config.pseudo.method = "split"  # "watershed": the original's
@@ -91,12 +91,12 @@ def get_config(mixed_with: str = "") -> ConfigDict:
     config.pseudo.core_threshold = 0.75  # watershed: region scores above are cores of characters
     config.pseudo.background_threshold = 0.05  # watershed: region scores below are no character
     config.pseudo.min_confidence = 0.5  # words that are not above it are cut without the scores
-    config.pseudo.every = 0  # updates from one labelling to the next; 0: a pass, as the original
-    config.pseudo.chunk = 0  # pages that are labelled at once; 0: all
+    config.pseudo.every = 0  # updates from one labeling to the next; 0: a pass, as the original
+    config.pseudo.chunk = 0  # pages that are labeled at once; 0: all
     config.pseudo.threads = 4  # that crop words and cut scores into characters
     config.pseudo.workers = 0  # processes that do so in their place
     config.pseudo.batch_size = config_dict.placeholder(int)  # word crops; None: 1 on CPUs, else 64
-    config.pseudo.guard = ConfigDict()  # fields of craftjax.guards.GuardOptions
+    config.pseudo.guard = ConfigDict()  # fields of craftjax.weak.collapse.GuardOptions
     config.pseudo.guard.confidence = 0.8
     config.pseudo.guard.mass = 0.5
     config.pseudo.guard.equal = 0.5
@@ -136,7 +136,7 @@ def get_config(mixed_with: str = "") -> ConfigDict:
     config.eval = ConfigDict()
     config.eval.every = 1000  # updates
     config.eval.patience = 0  # evaluations without a better hmean until it stops; 0: never
-    config.eval.protocol = "iou"  # one of ocrjax.matching.PROTOCOLS
+    config.eval.protocol = "iou"  # one of ocrcore.evaluation.matching.PROTOCOLS
     config.eval.sweep = False  # True: on the way at the best text_threshold and low_text of sweep
     config.eval.keep_scores = True  # score maps in workdir/scores: resumes, 6 MB a picture here
     config.eval.pages = photos(root, holdout, dont_care, split="validation")

@@ -36,7 +36,7 @@ def get_config() -> ConfigDict:
     config.loss.n_min_neg = 1000  # and at least so many; the maps have 25,600
     config.loss.count_masked = True  # False: masked pixels are neither text nor background
 
-    # Optimizer: fields of ocrjax.runtime.optimizers.OptimizerOptions.
+    # Optimizer: fields of ocrcore.training.optimizers.OptimizerOptions.
     config.optimizer = ConfigDict()
     config.optimizer.name = "adamw"
     config.optimizer.learning_rate = 2e-3
@@ -63,7 +63,7 @@ def get_config() -> ConfigDict:
     config.eval = ConfigDict()
     config.eval.every = 100  # updates
     config.eval.patience = 0  # evaluations without a better hmean until it stops; 0: never
-    config.eval.protocol = "iou"  # one of ocrjax.matching.PROTOCOLS
+    config.eval.protocol = "iou"  # one of ocrcore.evaluation.matching.PROTOCOLS
     config.eval.pages = pages(split="validation", count=50, seed=1)
     config.test = pages(split="test", count=100, seed=2)
     config.overlays = 8  # pictures of found words
@@ -88,7 +88,7 @@ def pages(*, split: str, **more: int) -> ConfigDict:
     section = ConfigDict(more)
     section.kind = "pages"
     section.preset = "plain"
-    section.page = ConfigDict()  # fields of ocrjax.synth.config.SynthConfig
+    section.page = ConfigDict()  # fields of ocrcore.synth.config.SynthConfig
     section.page.split = split
     section.page.height = section.page.width = 320
     return section

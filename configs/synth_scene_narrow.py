@@ -37,7 +37,7 @@ def get_config() -> ConfigDict:
     config.loss.n_min_neg = 1000  # and at least so many
     config.loss.count_masked = True  # False: masked pixels are neither text nor background
 
-    # Optimizer: fields of ocrjax.runtime.optimizers.OptimizerOptions.
+    # Optimizer: fields of ocrcore.training.optimizers.OptimizerOptions.
     config.optimizer = ConfigDict()
     config.optimizer.name = "adamw"
     config.optimizer.learning_rate = 1.5e-3
@@ -67,7 +67,7 @@ def get_config() -> ConfigDict:
     config.eval = ConfigDict()
     config.eval.every = 500  # updates
     config.eval.patience = 0  # evaluations without a better hmean until it stops; 0: never
-    config.eval.protocol = "iou"  # one of ocrjax.matching.PROTOCOLS
+    config.eval.protocol = "iou"  # one of ocrcore.evaluation.matching.PROTOCOLS
     config.eval.pages = pages(split="validation", count=50, seed=1)
     config.test = pages(split="test", count=200, seed=2)
 
@@ -95,7 +95,7 @@ def pages(*, split: str, **more: int) -> ConfigDict:
     section = ConfigDict(more)
     section.kind = "pages"
     section.preset = "scene"
-    section.page = ConfigDict()  # fields of ocrjax.synth.config.SynthConfig
+    section.page = ConfigDict()  # fields of ocrcore.synth.config.SynthConfig
     section.page.split = split
     section.page.height = section.page.width = 448
     section.page.words = (6, 14)

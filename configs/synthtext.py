@@ -38,7 +38,7 @@ def get_config() -> ConfigDict:
     config.loss.n_min_neg = 1000  # and at least so many
     config.loss.count_masked = True  # False: masked pixels are neither text nor background
 
-    # Optimizer: fields of ocrjax.runtime.optimizers.OptimizerOptions.
+    # Optimizer: fields of ocrcore.training.optimizers.OptimizerOptions.
     config.optimizer = ConfigDict()
     config.optimizer.name = "adam"  # with weight decay in the gradient
     config.optimizer.learning_rate = 1e-4
@@ -71,7 +71,7 @@ def get_config() -> ConfigDict:
     config.eval = ConfigDict()
     config.eval.every = 1000  # updates
     config.eval.patience = 0  # evaluations without a better hmean until it stops; 0: never
-    config.eval.protocol = "iou"  # one of ocrjax.matching.PROTOCOLS
+    config.eval.protocol = "iou"  # one of ocrcore.evaluation.matching.PROTOCOLS
     config.eval.pages = icdar2013(
         "Challenge2_Training_Task12_Images", "Challenge2_Training_Task1_GT"
     )

@@ -17,14 +17,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from craftjax.pseudo_labels import graphemes, is_outside, is_vertical, word_size
 from craftjax.sources import SourceOptions, open_source
-from ocrjax.geometry import quad_faults
-from ocrjax.images import ImageError
-from ocrjax.pages import Page, PageError
-from ocrjax.readers.characters import CharacterFolder
-from ocrjax.readers.icdar import LabelError
-from ocrjax.readers.words import open_section
+from craftjax.weak.pseudo_labels import graphemes, is_outside, is_vertical, word_size
+from ocrcore.data.readers.characters import CharacterFolder
+from ocrcore.data.readers.icdar import LabelError
+from ocrcore.data.readers.words import open_section
+from ocrcore.geometry import quad_faults
+from ocrcore.images import ImageError
+from ocrcore.pages import Page, PageError
 
 # Shares of all words (or lines) from which on a fault is called one of the whole data set.
 _MANY, _SOME = 0.2, 0.02
@@ -183,7 +183,7 @@ def audit_sources(
 def audit_truth(
     sections: Mapping[str, Mapping[str, Any]], say: Callable[[str], object] = print
 ) -> list[Exception]:
-    """Looks at the word-labelled pictures that an experiment judges by.
+    """Looks at the word-labeled pictures that an experiment judges by.
 
     Unlike those to train on, none of them is left out: training refuses to begin.
 
@@ -257,7 +257,7 @@ def _warnings(audit: Audit, shapes: Counter[str], folder: CharacterFolder) -> li
         warnings.append(f"there is no word at all in {folder.labels}")
     elif not counting:
         warnings.append(
-            "every word is don't care: nothing would be learnt. Their texts are in the list "
+            "every word is don't care: nothing would be learned. Their texts are in the list "
             "`dont_care` of the data set; change that list or the labels"
         )
     elif audit.dont_care > _MOSTLY * audit.words:
@@ -304,7 +304,7 @@ def _warnings(audit: Audit, shapes: Counter[str], folder: CharacterFolder) -> li
     if audit.faults["outside of the picture"] > _SOME * max(counting, 1):
         warnings.append(
             f"{audit.faults['outside of the picture']:,} words lie outside of their picture: were "
-            "the pictures resized or turned after they were labelled?"
+            "the pictures resized or turned after they were labeled?"
         )
     if audit.faults["within the first pixel"] > _SOME * max(counting, 1):
         warnings.append(

@@ -1,19 +1,19 @@
-"""Augmentation: where a crop comes from is one homography, what its colours become one matrix.
+"""Augmentation: where a crop comes from is one homography, what its colors become one matrix.
 
 Scale, rotation, crop and flip are drawn first and composed; then the picture is resampled once, as
 uint8, and the quads go through the same homography. The original resamples the picture and its
 three maps two to four times.
 
-Coordinates are in pixels from the top-left corner of a picture; the centre of the first pixel is
+Coordinates are in pixels from the top-left corner of a picture; the center of the first pixel is
 `(0.5, 0.5)`, as everywhere in this project.
 
 Rules of EasyOCR's trainer (its names where it has one), with their order: scale, rotation, crop,
-flip, colours. They differ from the original in this:
+flip, colors. They differ from the original in this:
 
 * Flipping is off unless asked for: mirrored text is not text.
 * Magnified pictures are interpolated linearly, not by cubics that overshoot.
-* The colours are changed by one affine map. The original clips after each of the four changes, and
-  turns the hue in HSV; here it turns about the grey axis and keeps the luminance.
+* The colors are changed by one affine map. The original clips after each of the four changes, and
+  turns the hue in HSV; here it turns about the gray axis and keeps the luminance.
 
 NumPy and OpenCV only.
 """
@@ -29,14 +29,14 @@ import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ocrjax.pages import ByteArray
+from ocrcore.pages import ByteArray
 
 Floats = NDArray[np.float64]
 Rng = np.random.Generator
 
 CROPS = ("whole", "random_crop", "random_resize_crop_synth", "random_resize_crop", "words")
 _TRIES = 10  # torchvision's RandomResizedCrop gives up after as many
-# ITU-R BT.601, as torchvision's and OpenCV's grey.
+# ITU-R BT.601, as torchvision's and OpenCV's gray.
 _LUMINANCE = np.array([0.299, 0.587, 0.114])
 
 
@@ -48,7 +48,7 @@ class AugmentOptions:
         scale: the picture is magnified by a factor from this range (all sizes equally likely in
             logarithms) before it is cropped. Matters to "random_crop" only: the other crops are
             relative to the picture or to its words.
-        rotation: degrees, at most, to either side, about the centre of the picture.
+        rotation: degrees, at most, to either side, about the center of the picture.
         crop: "random_resize_crop_synth": a square as wide as the picture's short side;
             "random_resize_crop": a share `area` of the picture at an aspect in `aspect`, not
             keeping it; "random_crop": as large as the output; "words": around a random word, so
@@ -57,13 +57,13 @@ class AugmentOptions:
         area: of "random_resize_crop": least and greatest share of the picture's area.
         aspect: of "random_resize_crop": least and greatest width / height.
         crop_share: of "random_resize_crop": the share of pictures that it happens to; of the others
-            the square in the centre is taken (`rnd_threshold` of the original).
+            the square in the center is taken (`rnd_threshold` of the original).
         text_height: of "words": least and greatest height of the characters, in output pixels.
         flip: share of pictures that are mirrored.
         brightness: factors from 1 - this to 1 + this.
         contrast: the same for the distance from the mean luminance.
-        saturation: the same for the distance from grey.
-        hue: turns of the colour circle, at most, to either side.
+        saturation: the same for the distance from gray.
+        hue: turns of the color circle, at most, to either side.
         p_jpeg: share of pictures that are compressed as JPEG, at their own size.
         jpeg_quality: least and greatest quality of that, 1 to 100.
 
@@ -188,28 +188,28 @@ def warp(image: ByteArray, matrix: Floats, out: tuple[int, int]) -> ByteArray:
             # Whole pixels along the axes: the same, several times faster.
             part = cv2.resize(image[y0:y1, x0:x1], (width, height), interpolation=cv2.INTER_LINEAR)
             return cv2.flip(part, 1) if matrix[0, 0] < 0 else part
-    # OpenCV counts from the centre of the first pixel.
-    centred = _shift(-0.5) @ matrix @ _shift(0.5)
-    return cv2.warpAffine(image, centred[:2], (width, height), flags=cv2.INTER_LINEAR)
+    # OpenCV counts from the center of the first pixel.
+    centerd = _shift(-0.5) @ matrix @ _shift(0.5)
+    return cv2.warpAffine(image, centerd[:2], (width, height), flags=cv2.INTER_LINEAR)
 
 
-def draw_colours(rng: Rng, mean: ArrayLike, options: AugmentOptions) -> Floats:
-    """Draws what becomes of the colours.
+def draw_colors(rng: Rng, mean: ArrayLike, options: AugmentOptions) -> Floats:
+    """Draws what becomes of the colors.
 
     Brightness, contrast, saturation and hue are changed in random order, as in torchvision's
-    ColorJitter, each by an affine map of the colour.
+    ColorJitter, each by an affine map of the color.
 
     Args:
         rng: what it is drawn with.
-        mean: `(3,)` mean colour of the picture.
+        mean: `(3,)` mean color of the picture.
         options: how much.
 
     Returns:
         `(3, 4)` float64: the map from `(r, g, b, 1)`, for `cv2.transform`.
     """
     total = np.eye(4)
-    colour = np.append(np.asarray(mean, np.float64), 1)
-    grey = np.outer(np.ones(3), _LUMINANCE)
+    color = np.append(np.asarray(mean, np.float64), 1)
+    gray = np.outer(np.ones(3), _LUMINANCE)
     for which in rng.permutation(4).tolist():
         change = np.eye(4)
         if which == 3:
@@ -219,16 +219,16 @@ def draw_colours(rng: Rng, mean: ArrayLike, options: AugmentOptions) -> Floats:
             factor = rng.uniform(1 - amount, 1 + amount)
             change[:3, :3] *= factor
             if which == 1:
-                change[:3, 3] = (1 - factor) * (_LUMINANCE @ (total @ colour)[:3])
+                change[:3, 3] = (1 - factor) * (_LUMINANCE @ (total @ color)[:3])
             elif which == 2:
-                change[:3, :3] += (1 - factor) * grey
+                change[:3, :3] += (1 - factor) * gray
         total = change @ total
     return total[:3]
 
 
-def recolour(image: ByteArray, colours: Floats) -> ByteArray:
-    """Applies what `draw_colours` returned to `(H, W, 3)` uint8."""
-    return cv2.transform(image, colours)
+def recolor(image: ByteArray, colors: Floats) -> ByteArray:
+    """Applies what `draw_colors` returned to `(H, W, 3)` uint8."""
+    return cv2.transform(image, colors)
 
 
 def draw_quality(rng: Rng, options: AugmentOptions) -> int | None:
@@ -268,7 +268,7 @@ def compress(image: ByteArray, quality: int, matrix: Floats, out: tuple[int, int
     return image
 
 
-def mean_colour(image: ByteArray) -> Floats:
+def mean_color(image: ByteArray) -> Floats:
     """The mean of every eighth pixel of every eighth row, `(3,)`."""
     return np.asarray(cv2.mean(np.ascontiguousarray(image[::8, ::8]))[:3])
 

@@ -7,7 +7,7 @@ corners of a convex hull, and a dilation by a rectangle moves them by known amou
 dilated picture nor its pixels are ever made.
 
 Coordinates are in pixels of the map, x to the right and y down, as pixel indices: `(3, 2)` is the
-centre of column 3, row 2. The map has half the resolution of the network's input; `scale_boxes`
+center of column 3, row 2. The map has half the resolution of the network's input; `scale_boxes`
 brings the result to the picture.
 
 NumPy and OpenCV only.
@@ -290,8 +290,8 @@ def _polygon(
     """Outlines one component in 14 points, or returns None where its quad has to do.
 
     The component is rectified through its quad and cut into `SEGMENTS` slices. The tallest column
-    of every second slice gives a pivot of the centre line; there the outline stands off at right
-    angles to the line between the centres of the slices on either side.
+    of every second slice gives a pivot of the center line; there the outline stands off at right
+    angles to the line between the centers of the slices on either side.
     """
     width = int(np.linalg.norm(quad[0] - quad[1]) + 1)
     height = int(np.linalg.norm(quad[1] - quad[2]) + 1)
@@ -323,8 +323,8 @@ def _polygon(
     if segment[-1] != SEGMENTS - 1:  # here the original folds the last points over
         return None
     members = np.bincount(segment)
-    centre_x = np.bincount(segment, columns) / members
-    centre_y = np.bincount(segment, middle) / members
+    center_x = np.bincount(segment, columns) / members
+    center_y = np.bincount(segment, middle) / members
     pivots = [
         inside[tall[inside].argmax()]
         for inside in (np.flatnonzero(segment == 2 * i + 1) for i in range(PIVOTS))
@@ -336,7 +336,7 @@ def _polygon(
     x, y = columns[pivots].tolist(), middle[pivots].tolist()
     lines = []  # (x, y) above and below each pivot
     for i in range(PIVOTS):
-        rise, run = centre_y[2 * i + 2] - centre_y[2 * i], centre_x[2 * i + 2] - centre_x[2 * i]
+        rise, run = center_y[2 * i + 2] - center_y[2 * i], center_x[2 * i + 2] - center_x[2 * i]
         angle = -math.atan2(rise, run)
         dx, dy = half * math.sin(angle), half * math.cos(angle)
         lines.append((x[i] - dx, y[i] - dy, x[i] + dx, y[i] + dy))

@@ -64,7 +64,8 @@ def from_state_dict(
     """Returns Flax variables from a bare PyTorch state dict.
 
     Args:
-        state: bare names (`ocrjax.torch_io.find_state_dict` strips what trainers put around them).
+        state: bare names (`ocrcore.weights.pth.find_state_dict` strips what trainers put around
+            them).
         width: of the network; by default it is read off the first convolution.
 
     Returns:
@@ -191,7 +192,7 @@ def _guess(state: Mapping[str, Any]) -> str:
         return "its names carry the prefix 'module.', which a DataParallel wrapper adds"
     heads = {name.split(".")[0] for name in names}
     if "Prediction" in heads or "SequenceModeling" in heads:
-        return "this looks like a recogniser (CRNN of EasyOCR or deep-text-recognition-benchmark)"
+        return "this looks like a recognizer (CRNN of EasyOCR or deep-text-recognition-benchmark)"
     if {"last_conv", "aspp1"} <= heads:
         return "this looks like CRAFT's link refiner (refinenet), which is another network"
     if "features" in heads:

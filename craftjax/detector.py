@@ -22,13 +22,13 @@ from craftjax.models import CRAFT, Variables, width_of
 from craftjax.options import DetectorOptions, load_operating_point, operating_point_path
 from craftjax.resize import Fit, Shape, fit_page, plan_shapes, resize_page
 from craftjax.tiles import plan_tiles, score_tiles
-from ocrjax.images import ImageError, as_rgb, image_size, read_image
-from ocrjax.pages import ByteArray, FloatArray, Page, Word
-from ocrjax.runtime.cache import enable_compile_cache
-from ocrjax.runtime.checkpoints import load_variables
-from ocrjax.runtime.memory import reuse_freed_memory
-from ocrjax.torch_io import load_weights
-from ocrjax.weights import find_weights
+from ocrcore.images import ImageError, as_rgb, image_size, read_image
+from ocrcore.pages import ByteArray, FloatArray, Page, Word
+from ocrcore.runtime.cache import enable_compile_cache
+from ocrcore.runtime.memory import reuse_freed_memory
+from ocrcore.training.checkpoints import load_variables
+from ocrcore.weights.named import find_weights
+from ocrcore.weights.pth import load_weights
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,7 +181,7 @@ class Detector:
         """Finds words in pictures.
 
         Args:
-            images: a picture or several: paths, arrays (grey, RGB, RGBA; uint8, uint16 or floats in
+            images: a picture or several: paths, arrays (gray, RGB, RGBA; uint8, uint16 or floats in
                 [0, 1]) or Pillow images.
             **options: fields of `DetectorOptions` to change for this call.
 

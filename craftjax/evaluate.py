@@ -1,4 +1,4 @@
-"""Evaluation of a detector on labelled pictures: forward once, then any thresholds and protocol."""
+"""Evaluation of a detector on labeled pictures: forward once, then any thresholds and protocol."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from craftjax.boxes import find_boxes, scale_boxes
 from craftjax.detector import Detector, Scores, fit_of
 from craftjax.options import DetectorOptions
 from craftjax.tiles import plan_tiles
-from ocrjax.images import ImageError
-from ocrjax.matching import Evaluation, Interval, bootstrap_hmean, evaluate
-from ocrjax.pages import FloatArray, Page, Sample
-from ocrjax.readers.icdar import LabelError, read_icdar_folder
-from ocrjax.readers.words import open_section
-from ocrjax.synth.config import preset
-from ocrjax.synth.pages import PageSource
+from ocrcore.data.readers.icdar import LabelError, read_icdar_folder
+from ocrcore.data.readers.words import open_section
+from ocrcore.evaluation.matching import Evaluation, Interval, bootstrap_hmean, evaluate
+from ocrcore.images import ImageError
+from ocrcore.pages import FloatArray, Page, Sample
+from ocrcore.synth.config import preset
+from ocrcore.synth.pages import PageSource
 
 
 class EvaluationError(ValueError):
@@ -31,15 +31,15 @@ class EvaluationError(ValueError):
 def read_truth(
     section: Mapping[str, Any], *, bad: list[LabelError] | None = None
 ) -> Sequence[Page | Sample]:
-    """Labelled pages as a section of a config names them.
+    """Labeled pages as a section of a config names them.
 
     Args:
         section: with `kind` "icdar": `images` and `gt`, folders in `root`, and `layout` and
-            `dont_care` of `ocrjax.readers.icdar.read_icdar_folder`; `start` and `stop`, if given,
-            are the first picture that counts and the first that does not any more. With "words":
-            the same, see `ocrjax.readers.words.open_section`. Both have pictures in the order of
-            their names (`img_10` before `img_2`), as training has. With "pages": `count` synthetic
-            pages of `seed`, made by `preset` with the changes in `page`.
+            `dont_care` of `ocrcore.data.readers.icdar.read_icdar_folder`; `start` and `stop`, if
+            given, are the first picture that counts and the first that does not any more. With
+            "words": the same, see `ocrcore.data.readers.words.open_section`. Both have pictures in
+            the order of their names (`img_10` before `img_2`), as training has. With "pages":
+            `count` synthetic pages of `seed`, made by `preset` with the changes in `page`.
         bad: takes malformed lines of label files; without it they are errors.
 
     Raises:
@@ -63,7 +63,7 @@ def read_truth(
         source = PageSource(config, section["seed"], length=section["count"])
         return [source[index] for index in range(section["count"])]
     raise EvaluationError(
-        f"kind of labelled pages is {section['kind']!r}, expected icdar, words or pages"
+        f"kind of labeled pages is {section['kind']!r}, expected icdar, words or pages"
     )
 
 
@@ -191,7 +191,7 @@ def sweep(
         text_thresholds: to try; boxes are found once for the lowest and then filtered.
         link_thresholds: to try.
         low_texts: to try.
-        protocol: one of `ocrjax.matching.PROTOCOLS`.
+        protocol: one of `ocrcore.evaluation.matching.PROTOCOLS`.
         cache: of score maps.
         report: called with the number of pages done so far.
 
@@ -202,7 +202,7 @@ def sweep(
         EvaluationError: no pages, or a picture that cannot be read.
     """
     if not truth:
-        raise EvaluationError("no labelled pictures to evaluate")
+        raise EvaluationError("no labeled pictures to evaluate")
     pairs = list(product(link_thresholds, low_texts))
     found: dict[tuple[float, float, float], list[list[FloatArray]]] = {
         (text, *pair): [[] for _ in truth] for text in text_thresholds for pair in pairs

@@ -11,7 +11,7 @@ drawn. Words with pseudo labels have the confidence of these. Where words overla
 so that nothing opens what is masked. Pixels of a crop that lie beside the picture have confidence
 0, too, as in the original.
 
-`iterate` computes ahead: see `ocrjax.ahead`.
+`iterate` computes ahead: see `ocrcore.data.prefetch`.
 
 Host code: no jax.
 """
@@ -33,26 +33,26 @@ from numpy.typing import NDArray
 from craftjax.augment import (
     AugmentOptions,
     compress,
-    draw_colours,
+    draw_colors,
     draw_quality,
     draw_transform,
-    mean_colour,
+    mean_color,
     move,
-    recolour,
+    recolor,
     warp,
 )
-from craftjax.label_set import LabelSet
 from craftjax.sources import FORMATS, Mix, SourceOptions
 from craftjax.targets import FloatArray, confidence_map, draw_targets
-from ocrjax.ahead import STEPS
-from ocrjax.mixing import Drop, DropLog, SourceError, TooManyDropped, fill
-from ocrjax.pages import ByteArray, Sample, Word
+from craftjax.weak.label_set import LabelSet
+from ocrcore.data.mixing import Drop, DropLog, SourceError, TooManyDropped, fill
+from ocrcore.data.prefetch import STEPS
+from ocrcore.pages import ByteArray, Sample, Word
 
 Batch = dict[str, NDArray[Any]]
 """This host's rows of a batch: `image` uint8 `(b, H, W, 3)`, RGB; `region`, `affinity` and
 `confidence` float32 `(b, H / 2, W / 2)`."""
 
-_AUGMENTING = 3  # streams 1 and 2 of the seed are those of `ocrjax.mixing`
+_AUGMENTING = 3  # streams 1 and 2 of the seed are those of `ocrcore.data.mixing`
 # What crops and small text bring about; all else that is not drawn is a fault of the labels.
 _EXPECTED = ("outside", "no pixel")
 # Boxes are cut from a map by EasyOCR's rules, which take the index of a pixel, times 2, for its
@@ -194,8 +194,8 @@ class BatchSource:
         """Takes pseudo labels for the data sets that have words only.
 
         Args:
-            path: of a file of `craftjax.label_set.LabelSet`, also there for workers.
-            only: draw nothing but the pages that are labelled.
+            path: of a file of `craftjax.weak.label_set.LabelSet`, also there for workers.
+            only: draw nothing but the pages that are labeled.
             labels: what is in the file, if that is known.
 
         Raises:
@@ -296,7 +296,7 @@ def make_batches(
     Args:
         config: as `InputOptions.from_config` reads it.
         seed: whole number; what is drawn at random depends on it, and on the step.
-        rows: which rows of each batch this host needs (`ocrjax.runtime.mesh.host_rows`).
+        rows: which rows of each batch this host needs (`ocrcore.runtime.mesh.host_rows`).
         workdir: where `dropped.jsonl` names the samples that cannot be used; a host whose first row
             is not 0 writes `dropped-ROW.jsonl`. None writes neither.
 
@@ -334,9 +334,9 @@ def make_item(
     quads = [np.stack([c.quad for c in word.characters]) for word in words]
     matrix = draw_transform(rng, (page.height, page.width), options.size, augment, quads)
 
-    colours = draw_colours(rng, mean_colour(sample.image), augment)
+    colors = draw_colors(rng, mean_color(sample.image), augment)
     # Before what lies beside the picture is added, so that it stays black.
-    image = recolour(sample.image, colours)
+    image = recolor(sample.image, colors)
     if (quality := draw_quality(rng, augment)) is not None:
         image = compress(image, quality, matrix, options.size)
     image = warp(image, matrix, options.size)

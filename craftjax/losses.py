@@ -34,7 +34,7 @@ def loss_v2(
     n_min_neg: int,
     count_masked: bool = True,
 ) -> tuple[jax.Array, Metrics]:
-    """The loss for pseudo-labelled pages: hard negatives are sought in the whole batch.
+    """The loss for pseudo-labeled pages: hard negatives are sought in the whole batch.
 
     For each of the two maps, with P positive and N negative pixels in the batch: the mean error of
     the positive ones, plus the sum of the `int(neg_rto P)` largest errors of the negative ones over

@@ -25,7 +25,7 @@ from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 from tqdm import tqdm
 
-from ocrjax.runtime.command_line import parse_flags
+from ocrcore.training.flags import parse_flags
 
 _CONFIG = config_flags.DEFINE_config_file(
     "config", None, "The experiment: a file of configs/.", lock_config=True
@@ -99,15 +99,15 @@ def main(argv: list[str]) -> None:
 def _train(config: ConfigDict, workdir: Path) -> None:
     if "optimizer" not in config:
         raise ValueError("this config has no optimizer section, so that it cannot train")
-    from ocrjax.runtime.mesh import initialize_distributed
+    from ocrcore.runtime.mesh import initialize_distributed
 
     initialize_distributed(
         coordinator=_COORDINATOR.value,
         process_count=_PROCESS_COUNT.value,
         process_id=_PROCESS_ID.value,
     )
-    from craftjax.train import train_and_evaluate
-    from ocrjax.mixing import TooManyDropped
+    from craftjax.training import train_and_evaluate
+    from ocrcore.data.mixing import TooManyDropped
 
     try:
         train_and_evaluate(config, workdir)
@@ -162,8 +162,8 @@ def _evaluate(config: ConfigDict, workdir: Path, *, sweeping: bool) -> None:
         save_operating_point,
     )
     from craftjax.report import describe_truth
-    from ocrjax.mixing import fill
-    from ocrjax.readers.icdar import LabelError
+    from ocrcore.data.mixing import fill
+    from ocrcore.data.readers.icdar import LabelError
 
     if sweeping and "sweep" not in config:
         raise ValueError("this config has no sweep section, so that there are no thresholds to try")

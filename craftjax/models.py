@@ -8,7 +8,7 @@ give the same scores: see `craftjax.convert` for the names. Facts that decide pa
   skip connections of slices 1 to 3 are rectified, those of slice 4 and fc7 are not.
 * Max-pooling floors, and every upsampling goes to the size of the skip connection it joins, so any
   input size from 16x16 on works.
-* Upsampling is bilinear with half-pixel centres (`align_corners=False`).
+* Upsampling is bilinear with half-pixel centers (`align_corners=False`).
 * torch's BatchNorm keeps the unbiased variance as running variance.
 """
 
@@ -23,7 +23,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from ocrjax.runtime.layers import BatchNorm, convolve, max_pool
+from ocrcore.layers import BatchNorm, convolve, max_pool
 
 Array = jax.Array
 Variables = Mapping[str, Any]
@@ -56,7 +56,7 @@ def normalize(images: Array, *, dtype: Any = jnp.float32) -> Array:
     return ((images.astype(jnp.float32) - mean) / std).astype(dtype)
 
 
-def _max_of_neighbours(x: Array) -> Array:
+def _max_of_neighbors(x: Array) -> Array:
     """3x3 max-pooling with stride 1; the border is padded with -inf; NHWC."""
     for axis in (1, 2):
         pad = [(0, 0)] * 4
@@ -69,7 +69,7 @@ def _max_of_neighbours(x: Array) -> Array:
 
 
 def resize_bilinear(x: Array, height: int, width: int) -> Array:
-    """Bilinear upsampling with half-pixel centres and clamped edges, as `F.interpolate` does.
+    """Bilinear upsampling with half-pixel centers and clamped edges, as `F.interpolate` does.
 
     Args:
         x: `(B, H, W, C)`.
@@ -87,19 +87,19 @@ def _resize_axis(x: Array, size: int, *, axis: int) -> Array:
     if size == n:
         return x
     if size == 2 * n:
-        # Twice the size needs no gather: each value sits between two neighbours at .25 and .75.
+        # Twice the size needs no gather: each value sits between two neighbors at .25 and .75.
         first = lax.slice_in_dim(x, 0, 1, axis=axis)
         last = lax.slice_in_dim(x, n - 1, n, axis=axis)
         before = jnp.concatenate([first, lax.slice_in_dim(x, 0, n - 1, axis=axis)], axis)
         after = jnp.concatenate([lax.slice_in_dim(x, 1, n, axis=axis), last], axis)
         pair = jnp.stack([0.25 * before + 0.75 * x, 0.75 * x + 0.25 * after], axis + 1)
         return pair.reshape(*x.shape[:axis], size, *x.shape[axis + 1 :])
-    centre = np.maximum((np.arange(size) + 0.5) * (n / size) - 0.5, 0)
-    low = np.minimum(np.floor(centre).astype(np.int32), n - 1)
+    center = np.maximum((np.arange(size) + 0.5) * (n / size) - 0.5, 0)
+    low = np.minimum(np.floor(center).astype(np.int32), n - 1)
     high = np.minimum(low + 1, n - 1)
     shape = [1] * x.ndim
     shape[axis] = size
-    weight = jnp.asarray((centre - low).reshape(shape), x.dtype)
+    weight = jnp.asarray((center - low).reshape(shape), x.dtype)
     return jnp.take(x, low, axis) * (1 - weight) + jnp.take(x, high, axis) * weight
 
 
@@ -184,7 +184,7 @@ class Bottom(nn.Module):
     @nn.compact
     def __call__(self, x: Array) -> Array:
         """`(B, H, W, C)` to `(B, H, W, features)`."""
-        x = _max_of_neighbours(x)
+        x = _max_of_neighbors(x)
         x = Conv(self.features, 3, dilation=6, dtype=self.dtype, name="conv1")(x)
         return Conv(self.features, 1, dtype=self.dtype, name="conv2")(x)
 
@@ -247,7 +247,7 @@ class CRAFT(nn.Module):
 
         Args:
             images: `(B, H, W, 3)`, RGB, 0 to 255, uint8 or float; H and W at least 16.
-            train: normalise by the batch's statistics and update `batch_stats`.
+            train: normalize by the batch's statistics and update `batch_stats`.
 
         Returns:
             `(B, H // 2, W // 2, 2)` float32, region and affinity scores (a regression, not clipped
@@ -271,7 +271,7 @@ class CRAFT(nn.Module):
 
 
 def _block(module: Any, train_at: int, remat: bool) -> Any:
-    """The module, rematerialised or not; `train_at` is the place of `train` in its arguments."""
+    """The module, rematerialized or not; `train_at` is the place of `train` in its arguments."""
     return nn.remat(module, static_argnums=(train_at,)) if remat else module
 
 

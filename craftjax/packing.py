@@ -13,8 +13,8 @@ from typing import Any
 
 from craftjax.input_pipeline import InputOptions
 from craftjax.sources import SourceOptions, open_source
-from ocrjax.packing import DrawnPages, Packed, PackingError, pack
-from ocrjax.synth.pages import PageSource
+from ocrcore.data.packing import DrawnPages, Packed, PackingError, pack
+from ocrcore.synth.pages import PageSource
 
 
 def pack_source(
@@ -33,15 +33,15 @@ def pack_source(
     Args:
         options: of the data set.
         folder: to pack to.
-        name: as for `ocrjax.packing.pack`.
+        name: as for `ocrcore.data.packing.pack`.
         seed: of the run that will train on it.
         cache: for what is indexed once; None is the user's cache folder.
-        split: as for `ocrjax.packing.pack`.
-        workers: as for `ocrjax.packing.pack`.
-        progress: as for `ocrjax.packing.pack`.
+        split: as for `ocrcore.data.packing.pack`.
+        workers: as for `ocrcore.data.packing.pack`.
+        progress: as for `ocrcore.data.packing.pack`.
 
     Raises:
-        PackingError: pages without an end, or what `ocrjax.packing.pack` refuses.
+        PackingError: pages without an end, or what `ocrcore.data.packing.pack` refuses.
         LabelError: a data set that cannot be read.
     """
     if options.kind == "pages" and options.stop is None:
@@ -72,7 +72,7 @@ def pack_all(
     Args:
         options: of the experiment.
         seed: of the experiment.
-        workers: as for `ocrjax.packing.pack`.
+        workers: as for `ocrcore.data.packing.pack`.
         progress: gets the name of a data set, how many samples are done, and of how many.
 
     Returns:

@@ -14,11 +14,11 @@ from craftjax.convert import to_state_dict
 from craftjax.detector import Detector
 from craftjax.evaluate import evaluate_detector, format_points
 from craftjax.options import DetectorOptions, operating_point_path, save_operating_point
-from ocrjax.drawing import MISSED, draw_curves, draw_page, draw_scores
-from ocrjax.images import read_image, write_image
-from ocrjax.pages import ByteArray, Page, Sample
-from ocrjax.runtime.checkpoints import load_variables
-from ocrjax.torch_io import save_weights
+from ocrcore.drawing import MISSED, draw_curves, draw_page, draw_scores
+from ocrcore.images import read_image, write_image
+from ocrcore.pages import ByteArray, Page, Sample
+from ocrcore.training.checkpoints import load_variables
+from ocrcore.weights.pth import save_weights
 
 
 def write_results(

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from ocrjax.pages import ByteArray
+from ocrcore.pages import ByteArray
 
 Shape = tuple[int, int]
 MULTIPLE = 32  # the original pads to it; the network itself would take any size from 16 on

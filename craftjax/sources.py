@@ -20,9 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from craftjax.augment import AugmentOptions
-from craftjax.label_set import LabelSet, LabelSetError
-from ocrjax.images import ImageError
-from ocrjax.mixing import (
+from craftjax.weak.label_set import LabelSet, LabelSetError
+from ocrcore.data.mixing import (
     BLOCK,
     Drop,
     SourceError,
@@ -32,15 +31,16 @@ from ocrjax.mixing import (
     shares,
     shuffled,
 )
-from ocrjax.pages import PageError, Sample
-from ocrjax.readers.arrayrecord import ArrayRecords
-from ocrjax.readers.characters import CharacterFolder
-from ocrjax.readers.icdar import LabelError
-from ocrjax.readers.packed import PackedSamples
-from ocrjax.readers.synthtext_index import IndexedSynthText
-from ocrjax.readers.words import open_words
-from ocrjax.synth.config import preset
-from ocrjax.synth.pages import PageSource
+from ocrcore.data.readers.arrayrecord import ArrayRecords
+from ocrcore.data.readers.characters import CharacterFolder
+from ocrcore.data.readers.icdar import LabelError
+from ocrcore.data.readers.packed import PackedSamples
+from ocrcore.data.readers.synthtext_index import IndexedSynthText
+from ocrcore.data.readers.words import open_words
+from ocrcore.images import ImageError
+from ocrcore.pages import PageError, Sample
+from ocrcore.synth.config import preset
+from ocrcore.synth.pages import PageSource
 
 KINDS = ("synthtext", "icdar", "words", "arrayrecord", "pages")
 FORMATS = ("raw", "packed")
@@ -55,25 +55,26 @@ class SourceOptions:
 
     Attributes:
         kind: "synthtext": a folder with `gt.mat`; "icdar": a folder of photos, words and
-            characters (`ocrjax.readers.characters`); "words": a folder of photos and words
-            (`ocrjax.readers.words`), whose characters are pseudo labels; "arrayrecord": files that
-            `ocrjax synth` writes; "pages": synthetic pages, made when they are asked for.
+            characters (`ocrcore.data.readers.characters`); "words": a folder of photos and words
+            (`ocrcore.data.readers.words`), whose characters are pseudo labels; "arrayrecord": files
+            that `ocrjax synth` writes; "pages": synthetic pages, made when they are asked for.
         path: folder or file; not of "pages".
         ratio: how many samples of this data set there are to those of others.
         start: the first sample that is used.
         stop: the sample before which to stop; None uses all.
         augment: what becomes of its pictures.
         images: of "icdar": folder of the pictures below `path`; empty: "images". Of "words":
-            empty looks for it, see `ocrjax.readers.words.find_folders`.
+            empty looks for it, see `ocrcore.data.readers.words.find_folders`.
         labels: likewise, folder of the words; empty: "gt".
         characters: of "icdar": folder of the characters; empty: there are words only.
-        split: of "words": as for `ocrjax.readers.words.open_words`; `start` and `stop` count in it.
+        split: of "words": as for `ocrcore.data.readers.words.open_words`; `start` and `stop` count
+            in it.
         holdout: likewise.
         order: likewise.
-        layout: of "icdar" and "words": as for `ocrjax.readers.icdar.read_icdar`.
+        layout: of "icdar" and "words": as for `ocrcore.data.readers.icdar.read_icdar`.
         dont_care: of "icdar" and "words": texts of words that do not count.
         preset: of "pages": "plain", "scene", "web" or "words".
-        page: of "pages": fields of `ocrjax.synth.config.SynthConfig` with other values.
+        page: of "pages": fields of `ocrcore.synth.config.SynthConfig` with other values.
         seed: of "pages": other pages; None takes the seed of the run.
         packed: folder of the packed data set; empty: `packed` below `path`. "arrayrecord" is packed
             anyway; of "pages", those without a folder here are made when they are asked for.
@@ -229,7 +230,7 @@ class Mix:
 
         Args:
             labels: of all pages that are asked for from now on.
-            only: draw nothing but the pages that are labelled, whatever the position.
+            only: draw nothing but the pages that are labeled, whatever the position.
         """
         self._labels = labels
         self._bad.clear()
@@ -325,7 +326,7 @@ class Mix:
         except PageError as error:
             return self._drop(which, index, "labels", str(error))
         if options.kind == "words":
-            return self._labelled(which, index, sample)
+            return self._labeled(which, index, sample)
         words = sample.page.words
         if not any(word.care and word.characters for word in words):
             # A page that is empty on purpose teaches what is no text; one whose words were never
@@ -338,7 +339,7 @@ class Mix:
                 )
         return sample
 
-    def _labelled(self, which: int, index: int, sample: Sample) -> Sample | Drop:
+    def _labeled(self, which: int, index: int, sample: Sample) -> Sample | Drop:
         if self._labels is None:
             raise SourceError(
                 f"config.data.train.{self.names[which]} has words only: pseudo labels need a "
@@ -350,7 +351,7 @@ class Mix:
             return self._drop(which, index, "labels changed", str(error))
         if page is None:
             name = self.name(which, index)
-            return self._drop(which, index, "not labelled", f"{name}: no pseudo labels")
+            return self._drop(which, index, "not labeled", f"{name}: no pseudo labels")
         return Sample(sample.image, page)
 
     def _drop(self, which: int, index: int, reason: str, error: str) -> Drop:

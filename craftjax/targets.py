@@ -1,6 +1,6 @@
 """What CRAFT learns: a region map, an affinity map and a confidence map from labels.
 
-Each character is a Gaussian, warped into its quad and enlarged; each pair of neighbours in a word
+Each character is a Gaussian, warped into its quad and enlarged; each pair of neighbors in a word
 is another one, between the two. Where they overlap the higher value counts.
 
 The original draws at the picture's own resolution, one `warpPerspective` for each character, and
@@ -13,7 +13,7 @@ of a pixel in the square `[-1, 1] x [-1, 1]` of which the quad is a perspective 
 Where this differs from the original, on purpose:
 
 * Corners are not truncated to integers, which moved every character by half a pixel on average.
-* A quad is scaled about its centre. The original moves corners along the picture's axes, which
+* A quad is scaled about its center. The original moves corners along the picture's axes, which
   shears quads that are turned by more than about 45 degrees.
 * Characters that reach over the border are cut there. The original squeezes them into the picture
   or leaves them out.
@@ -25,7 +25,7 @@ Where this differs from the original, on purpose:
   the last word wins, so that a word may open an area that was not to be looked at.
 
 Coordinates are in pixels of the map, x to the right and y down, from the top-left corner of the
-map: the centre of the first pixel is `(0.5, 0.5)`. (The original has it at `(0, 0)`, but truncates
+map: the center of the first pixel is `(0.5, 0.5)`. (The original has it at `(0, 0)`, but truncates
 corners: half a pixel on average, the other way.) NumPy and OpenCV only.
 """
 
@@ -39,7 +39,7 @@ import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ocrjax.geometry import convex_quads, signed_areas
+from ocrcore.geometry import convex_quads, signed_areas
 
 FloatArray = NDArray[np.float32]
 Floats = NDArray[np.float64]
@@ -71,7 +71,7 @@ class Targets:
         affinity: `(H, W)` float32 in [0, 1].
         dropped: how many characters were not drawn, by reason: "not finite" (or further than a
             million pixels away), "flat" (no area), "not convex" (dented or crossing itself),
-            "outside" (nothing of it lies on the map) and "no pixel" (it falls between the centres
+            "outside" (nothing of it lies on the map) and "no pixel" (it falls between the centers
             of pixels); and under "flat affinity" pairs of sound characters whose affinity quad has
             no area or is not convex. Reasons that did not occur are left out.
     """
@@ -90,7 +90,7 @@ def gaussian(squared_radius: ArrayLike) -> FloatArray:
         squared_radius: any shape; 1 is the circle that touches the sides of the patch.
 
     Returns:
-        Float32 of the same shape, 1 in the centre, `exp(-3.125)` = 0.044 at the circle and 0
+        Float32 of the same shape, 1 in the center, `exp(-3.125)` = 0.044 at the circle and 0
         outside.
     """
     radius = np.asarray(squared_radius, np.float32)
@@ -161,7 +161,7 @@ def draw_targets(
 
 
 def affinity_quads(words: Sequence[ArrayLike], *, stacked: bool | None = None) -> FloatArray:
-    """Returns the quads between neighbouring characters of the words.
+    """Returns the quads between neighboring characters of the words.
 
     With c the mean of a character's corners, the corners of the quad are the centroids of the
     triangles of c with the character's upper and lower edge: (c, 0, 1) and (c, 2, 3) of either
@@ -195,7 +195,7 @@ def confidence_map(
         shape: height and width of the map.
         outlines: for each word `(P, 2)` corners, in pixels of the map.
         confidence: `(N,)` in [0, 1]: 0 where the word is "don't care", else how far its characters
-            can be trusted (1 where a person labelled them).
+            can be trusted (1 where a person labeled them).
 
     Returns:
         `(H, W)` float32. The pixels that an outline touches have the word's confidence; where words
@@ -220,7 +220,7 @@ def confidence_map(
             raise ValueError(f"outline {index} has shape {points.shape}, expected (P, 2), P >= 3")
         if not np.isfinite(points).all():
             raise ValueError(f"outline {index} has a coordinate that is not a finite number")
-        # OpenCV counts from the centre of the first pixel.
+        # OpenCV counts from the center of the first pixel.
         corners = np.clip(points - 0.5, -_FAR, _FAR) * (1 << _SHIFT)
         cv2.fillPoly(out, [np.rint(corners).astype(np.int32)], float(trust[index]), shift=_SHIFT)
     return out
@@ -260,8 +260,8 @@ def _stacked(quads: Floats, word: Ints, pairs: Ints) -> Bools:
         return np.zeros(int(word.max(initial=-1)) + 1, np.bool_)
     across = quads[:, 1] + quads[:, 2] - quads[:, 0] - quads[:, 3]
     down = quads[:, 2] + quads[:, 3] - quads[:, 0] - quads[:, 1]
-    centres = quads.mean(axis=1)
-    step = centres[pairs + 1] - centres[pairs]
+    centers = quads.mean(axis=1)
+    step = centers[pairs + 1] - centers[pairs]
     count = int(word.max()) + 1
     # Each is the share times the area that both spans enclose.
     wide = np.abs(_cross(step, down[pairs] + down[pairs + 1]))
@@ -304,7 +304,7 @@ def _views(quads: Floats, scale: Floats) -> Floats:
     """Finds the perspective view of the square `[-1, 1] x [-1, 1]` that each enlarged quad is.
 
     Heckbert, "Fundamentals of Texture Mapping and Image Warping" (1989), 2.2.3, with the square
-    moved to the origin: `(x, y) = centre + (a s + b t, d s + e t) / (1 + g s + h t)`. The centre of
+    moved to the origin: `(x, y) = center + (a s + b t, d s + e t) / (1 + g s + h t)`. The center of
     the view is where the diagonals meet, and scaling about it multiplies a, b, d and e.
 
     Args:
@@ -312,7 +312,7 @@ def _views(quads: Floats, scale: Floats) -> Floats:
         scale: `(K,)`.
 
     Returns:
-        `(K, 8)`: centre x, centre y, a, b, d, e, g, h.
+        `(K, 8)`: center x, center y, a, b, d, e, g, h.
     """
     p, q, r, s = quads.transpose(1, 0, 2)
     one, two, rest = q - r, s - r, p - q + r - s
@@ -322,12 +322,12 @@ def _views(quads: Floats, scale: Floats) -> Floats:
     down = s - p + h[:, None] * s
     # From the square [0, 1] x [0, 1] to ours; then the middle is divided out.
     middle = 1 + (g + h) / 2
-    centre = (p + (along + down) / 2) / middle[:, None]
+    center = (p + (along + down) / 2) / middle[:, None]
     g, h = g / (2 * middle), h / (2 * middle)
-    along = along / (2 * middle[:, None]) - g[:, None] * centre
-    down = down / (2 * middle[:, None]) - h[:, None] * centre
+    along = along / (2 * middle[:, None]) - g[:, None] * center
+    down = down / (2 * middle[:, None]) - h[:, None] * center
     along, down = along * scale[:, None], down * scale[:, None]
-    return np.column_stack([centre, along[:, 0], down[:, 0], along[:, 1], down[:, 1], g, h])
+    return np.column_stack([center, along[:, 0], down[:, 0], along[:, 1], down[:, 1], g, h])
 
 
 def _bounds(views: Floats) -> Floats:
@@ -337,8 +337,8 @@ def _bounds(views: Floats) -> Floats:
     shrink = 1 - g**2 - h**2
     shift = a * g + b * h
     reach = np.sqrt(shift**2 + shrink * (a**2 + b**2))
-    centre = views[:, :2]
-    return np.hstack([centre - (shift + reach) / shrink, centre - (shift - reach) / shrink])
+    center = views[:, :2]
+    return np.hstack([center - (shift + reach) / shrink, center - (shift - reach) / shrink])
 
 
 def _least_radii(

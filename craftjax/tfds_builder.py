@@ -18,7 +18,7 @@ from typing import Any
 
 from craftjax.packing import pack_source
 from craftjax.sources import SourceOptions
-from ocrjax.packing import FEATURES, VERSION, PackingError
+from ocrcore.data.packing import FEATURES, VERSION, PackingError
 
 try:
     import importlib_resources  # noqa: F401  (4.9.10 needs it and does not say so)
@@ -35,7 +35,7 @@ class PackedBuilder(FileReaderBuilder):
     """A builder that packs what `sources` names.
 
     Attributes:
-        workers: as for `ocrjax.packing.pack`.
+        workers: as for `ocrcore.data.packing.pack`.
     """
 
     VERSION = tfds.core.Version(VERSION)

@@ -13,7 +13,7 @@ from itertools import pairwise, product
 import numpy as np
 
 from craftjax.resize import MULTIPLE, Shape, round_up
-from ocrjax.pages import ByteArray, FloatArray
+from ocrcore.pages import ByteArray, FloatArray
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,1 +1,1 @@
-"""crnnjax: the CRNN text recogniser in JAX."""
+"""crnnjax: the CRNN text recognizer in JAX."""

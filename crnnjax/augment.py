@@ -1,4 +1,4 @@
-"""Augmentation of crops: grey, uint8, already at the network's height; their size stays.
+"""Augmentation of crops: gray, uint8, already at the network's height; their size stays.
 
 Every change has a probability of its own, and none by default. They come in the order in which a
 camera makes them: view, light, resolution, blur, noise, compression. All random numbers of a crop
@@ -19,7 +19,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ocrjax.pages import ByteArray
+from ocrcore.pages import ByteArray
 
 Rng = np.random.Generator
 Range = tuple[float, float]
@@ -47,7 +47,7 @@ class AugmentOptions:
         p_rotation: share that is turned.
         rotation: degrees at most, to either side; less for long crops, which would lose their ends.
         p_contrast: share whose contrast and brightness change.
-        gain: factor of the distance from the mean grey.
+        gain: factor of the distance from the mean gray.
         brightness: levels added at most, to either side.
         p_invert: share that becomes its negative.
         p_low_resolution: share that was smaller once.
@@ -185,7 +185,7 @@ def _between(bounds: Range, draw: float) -> float:
 def _view(
     draws: list[float], height: int, width: int, options: AugmentOptions
 ) -> list[list[float]] | None:
-    """Homography of the new view, for OpenCV's pixel centres; None leaves the view as it is."""
+    """Homography of the new view, for OpenCV's pixel centers; None leaves the view as it is."""
     seen = draws[0] < options.p_perspective
     leans = draws[1] < options.p_shear
     turned = draws[2] < options.p_rotation

@@ -1,4 +1,4 @@
-"""The recogniser's weights between Flax variables and PyTorch state dicts.
+"""The recognizer's weights between Flax variables and PyTorch state dicts.
 
 The names on the torch side are those of deep-text-recognition-benchmark and of EasyOCR's two
 generations: `FeatureExtraction.ConvNet.0.weight`, `SequenceModeling.0.rnn.weight_ih_l0`,
@@ -98,7 +98,7 @@ def from_state_dict(state: Mapping[str, np.ndarray]) -> tuple[dict[str, Any], di
     unexpected = [n for n in state if n not in known and not n.endswith("num_batches_tracked")]
     if missing or unexpected or misshapen:
         raise ConversionError(
-            f"this is not the state dict of a recogniser with CTC: {_guess(state)}"
+            f"this is not the state dict of a recognizer with CTC: {_guess(state)}"
             + _list("missing", missing)
             + _list("unexpected", unexpected)
             + _list("of the wrong shape", misshapen)
@@ -126,12 +126,12 @@ def guess_options(state: Mapping[str, np.ndarray]) -> dict[str, Any]:
         or (linear is not None and np.ndim(linear) != 2)
     ):
         raise ConversionError(
-            f"this is not the state dict of a recogniser with CTC: {_guess(state)}"
+            f"this is not the state dict of a recognizer with CTC: {_guess(state)}"
         )
     first = convolutions + ("conv0_1.weight" if last.startswith("conv") else "0.weight")
     if np.ndim(state.get(first, 0)) == 4 and np.shape(state[first])[1] != 1:
         raise ConversionError(
-            f"this recogniser reads pictures of {np.shape(state[first])[1]} channels; ours are grey"
+            f"this recognizer reads pictures of {np.shape(state[first])[1]} channels; ours are gray"
         )
     sequence = any(name.startswith("SequenceModeling.") for name in state)
     return {

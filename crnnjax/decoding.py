@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from crnnjax.charset import Charset, normalized
-from ocrjax.pages import FloatArray
+from ocrcore.pages import FloatArray
 
 CONFIDENCES = ("easyocr", "dtrb")
 
@@ -354,7 +354,7 @@ def as_lexicon(lexicon: Lexicon | str | Path | None, charset: Charset) -> Lexico
 
     Args:
         lexicon: one, which is returned; the path of one; or none, which an empty path is, too.
-        charset: of the recogniser; the words become as it writes them.
+        charset: of the recognizer; the words become as it writes them.
 
     Raises:
         LexiconError: no such file, another kind of file, or none of its words can be read.

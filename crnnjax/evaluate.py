@@ -1,4 +1,4 @@
-"""Evaluation of a recogniser on labelled crops, set by set."""
+"""Evaluation of a recognizer on labeled crops, set by set."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from crnnjax.drawing import draw_readings
 from crnnjax.metrics import TextScores, format_scores, pooled, score_texts
-from crnnjax.recogniser import Reading, Recogniser
-from crnnjax.resize import read_grey
-from crnnjax.sheet import draw_readings
-from ocrjax.images import ImageError, write_image
-from ocrjax.pages import ByteArray
-from ocrjax.readers.crops import Crop
-from ocrjax.readers.icdar import LabelError
+from crnnjax.recognizer import Reading, Recognizer
+from crnnjax.resize import read_gray
+from ocrcore.data.readers.crops import Crop
+from ocrcore.data.readers.icdar import LabelError
+from ocrcore.images import ImageError, write_image
+from ocrcore.pages import ByteArray
 
 _CHUNK = 2048  # crops in memory at a time
 _NAMED = 20  # unreadable pictures that a result names
@@ -56,23 +56,23 @@ class SetResult:
 
 
 def read_set(
-    recogniser: Recogniser,
+    recognizer: Recognizer,
     crops: Sequence[Crop],
     *,
     name: str = "crops",
     report: Callable[[int], None] | None = None,
     **options: Any,
 ) -> SetResult:
-    """Reads labelled crops and compares.
+    """Reads labeled crops and compares.
 
-    For training: `read_set(recogniser.with_variables(variables), crops)` shares the programs.
+    For training: `read_set(recognizer.with_variables(variables), crops)` shares the programs.
 
     Args:
-        recogniser: with its weights.
-        crops: labelled; a part of them is in memory at a time, so there may be any number.
+        recognizer: with its weights.
+        crops: labeled; a part of them is in memory at a time, so there may be any number.
         name: of the set, for errors.
         report: called with the number of crops done so far.
-        **options: fields of `RecogniserOptions` to change.
+        **options: fields of `RecognizerOptions` to change.
 
     Returns:
         Readings and scores. The truth is compared as the charset writes it: in NFC, and where the
@@ -81,7 +81,7 @@ def read_set(
     Raises:
         EvaluationError: no crops, or none that can be read.
     """
-    resize = replace(recogniser.options, **options).resize
+    resize = replace(recognizer.options, **options).resize
     good: list[Crop] = []
     readings: list[Reading] = []
     unreadable: list[str] = []
@@ -92,7 +92,7 @@ def read_set(
             unreadable += [item for item in found if isinstance(item, str)]
             fine = [item for item in found if not isinstance(item, str)]
             good += [crop for crop, _ in fine]
-            readings += recogniser.read([image for _, image in fine], **options)
+            readings += recognizer.read([image for _, image in fine], **options)
             if report:
                 report(part.stop)
     if not good:
@@ -101,7 +101,7 @@ def read_set(
             f"{name}: nothing to evaluate: {len(unreadable)} of {len(crops)} crops cannot be read"
             f"{first}"
         )
-    charset = recogniser.charset
+    charset = recognizer.charset
     truth = [charset.fold(crop.text) for crop in good]
     return SetResult(
         crops=tuple(good),
@@ -116,14 +116,14 @@ def _load(crops: Sequence[Crop], index: int, like_easyocr: bool) -> tuple[Crop, 
     """A crop and its picture, or what is wrong with it."""
     try:
         crop = crops[index]
-        grey = like_easyocr and crop.data is None
-        return crop, read_grey(crop.name) if grey else crop.image()
+        gray = like_easyocr and crop.data is None
+        return crop, read_gray(crop.name) if gray else crop.image()
     except (ImageError, LabelError) as error:
         return str(error)
 
 
-def evaluate_recogniser(
-    recogniser: Recogniser,
+def evaluate_recognizer(
+    recognizer: Recognizer,
     sets: Mapping[str, Sequence[Crop]],
     *,
     weights: str | Path | None = None,
@@ -132,17 +132,17 @@ def evaluate_recogniser(
     say: Callable[[str], object] = print,
     **options: Any,
 ) -> dict[str, Any]:
-    """Evaluates a recogniser on sets of labelled crops, and says how well it reads.
+    """Evaluates a recognizer on sets of labeled crops, and says how well it reads.
 
     Args:
-        recogniser: with its weights.
-        sets: labelled crops by the name of their set, as `crnnjax.labels.open_crops` opens them.
-        weights: what the recogniser was loaded from, for the report.
+        recognizer: with its weights.
+        sets: labeled crops by the name of their set, as `crnnjax.crop_index.open_crops` opens them.
+        weights: what the recognizer was loaded from, for the report.
         folder: takes `recognition.json` (what is returned) and for each set
             `NAME_readings.tsv` (path, truth, reading, confidence) and `NAME_worst.png`.
         worst: so many of the words read worst are drawn.
         say: takes lines for people.
-        **options: fields of `RecogniserOptions` to change.
+        **options: fields of `RecognizerOptions` to change.
 
     Returns:
         `sets`: for each its `count`; `accuracy`, `alnum_accuracy`, `one_minus_ned` and `cer`, each
@@ -153,21 +153,21 @@ def evaluate_recogniser(
         EvaluationError: no sets, or one without a crop that can be read.
     """
     if not sets:
-        raise EvaluationError("no labelled crops to evaluate")
+        raise EvaluationError("no labeled crops to evaluate")
     results = {
-        name: read_set(recogniser, crops, name=name, **options) for name, crops in sets.items()
+        name: read_set(recognizer, crops, name=name, **options) for name, crops in sets.items()
     }
     scores = {name: result.scores for name, result in results.items()}
     whole = pooled(scores.values())
-    chosen = replace(recogniser.options, **options)
+    chosen = replace(recognizer.options, **options)
     report: dict[str, Any] = {
         "sets": {name: result.to_dict() for name, result in results.items()},
         "all": whole.to_dict(),
         "weights": None if weights is None else str(weights),
         "resize": chosen.resize,
         "decoder": chosen.decoder,
-        "charset": recogniser.charset.name,
-        "digest": recogniser.charset.digest,
+        "charset": recognizer.charset.name,
+        "digest": recognizer.charset.digest,
     }
     say(format_scores(scores if len(scores) == 1 else {**scores, "all": whole}))
     for name, result in results.items():

@@ -3,7 +3,7 @@
 Layer for layer those of deep-text-recognition-benchmark and EasyOCR (VGG is its generation 2,
 ResNet its generation 1), under the same names, so that weights can be exchanged
 (`crnnjax.convert`). Each maps `(B, H, W, 1)` to `(B, H', T, channels)`; T is
-`crnnjax.steps.time_steps(W)`, H' is `H // 16 - 1`.
+`crnnjax.time_steps.time_steps(W)`, H' is `H // 16 - 1`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from ocrjax.runtime.layers import BatchNorm, convolve, max_pool
+from ocrcore.layers import BatchNorm, convolve, max_pool
 
 Array = jax.Array
 
@@ -58,7 +58,7 @@ class Conv(nn.Module):
 def _pool_overlapping(x: Array) -> Array:
     """As `MaxPool2d(2, stride=(2, 1), padding=(0, 1))` of torch: half as high, one wider."""
     x = max_pool(x, height=2, width=1)
-    # Both neighbours of a border column are one and the same, as the padding is -inf.
+    # Both neighbors of a border column are one and the same, as the padding is -inf.
     before = jnp.concatenate([x[:, :, :1], x], axis=2)
     after = jnp.concatenate([x, x[:, :, -1:]], axis=2)
     return jnp.maximum(before, after)

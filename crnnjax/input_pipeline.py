@@ -1,9 +1,9 @@
-"""Batches for the recogniser: crops as uint8, their widths, and their labels as classes.
+"""Batches for the recognizer: crops as uint8, their widths, and their labels as classes.
 
 `make_batches` gives a source with random access by step: `source[step]` is a function of the
 config, the seed and the step, whoever computes it. So the state of the input is one integer, any
-number of threads or workers (`ocrjax.ahead.iterate`) yields the same batches, and a run goes on
-where it ended on other hardware.
+number of threads or workers (`ocrcore.data.prefetch.iterate`) yields the same batches, and a run
+goes on where it ended on other hardware.
 
 Three modes say how wide a batch is:
 
@@ -36,18 +36,18 @@ from numpy.typing import NDArray
 
 from crnnjax.augment import PRESETS, AugmentOptions, augment
 from crnnjax.charset import Charset, named
-from crnnjax.labels import LISTED, Rules, steps_of, width_needed
+from crnnjax.crop_index import LISTED, Rules, steps_of, width_needed
 from crnnjax.resize import easyocr_width, turn_tall
 from crnnjax.sources import ROWS, Mix, RealSet, SourceOptions, Window, open_set, scale
 from crnnjax.synthetic import Made, PageSet
-from ocrjax.ahead import STEPS
-from ocrjax.images import ImageError
-from ocrjax.mixing import Drop, DropLog, SourceError, TooManyDropped, counted, fill
-from ocrjax.pages import ByteArray
-from ocrjax.readers.icdar import LabelError
+from ocrcore.data.mixing import Drop, DropLog, SourceError, TooManyDropped, counted, fill
+from ocrcore.data.prefetch import STEPS
+from ocrcore.data.readers.icdar import LabelError
+from ocrcore.images import ImageError
+from ocrcore.pages import ByteArray
 
 Batch = dict[str, NDArray[Any]]
-"""This host's rows of a batch: `image` uint8 `(b, H, W, 1)`, grey; `width` int32 `(b,)`, how many
+"""This host's rows of a batch: `image` uint8 `(b, H, W, 1)`, gray; `width` int32 `(b,)`, how many
 columns of each row are to be read; `label` int32 `(b, max_length)`, classes and then zeros;
 `length` int32 `(b,)`, characters of each label."""
 
@@ -79,7 +79,7 @@ class InputOptions:
         features: of the network, which say how many time steps a width has.
         turn_above: height over width from which on crops are turned by 90 degrees
             (`crnnjax.resize.turn_tall`), read and made ones alike; 0 turns none. It must be the
-            recogniser's, too.
+            recognizer's, too.
         p_reader_pad: of "bucket": share of crops that are padded as EasyOCR's Reader pads a crop
             that it reads alone.
         p_random_pad: of "bucket": share of all crops that are padded further, by as much as there
@@ -156,31 +156,31 @@ class InputOptions:
             turn_above=self.turn_above,
         )
 
-    def check_reading(self, recogniser: Mapping[str, Any]) -> None:
+    def check_reading(self, recognizer: Mapping[str, Any]) -> None:
         """Refuses ways of reading that would show the network other pictures than training does.
 
         Args:
-            recogniser: fields of `crnnjax.recogniser.RecogniserOptions`.
+            recognizer: fields of `crnnjax.recognizer.RecognizerOptions`.
 
         Raises:
             SourceError: names both fields of the config.
         """
         assert self.widths is not None
-        resize, width = recogniser.get("resize", "bucket"), recogniser.get("width", 100)
+        resize, width = recognizer.get("resize", "bucket"), recognizer.get("width", 100)
         one_size = self.mode == "fixed"
         if one_size != (resize == "fixed") or (one_size and width != self.widths[0]):
             wanted = f"'fixed' with width={self.widths[0]}" if one_size else "'bucket' or 'easyocr'"
             raise SourceError(
-                f"config.recogniser.resize is {resize!r}"
+                f"config.recognizer.resize is {resize!r}"
                 + (f" with width={width}" if resize == "fixed" else "")
                 + f", expected {wanted}, since config.data.mode is {self.mode!r}"
             )
-        turns = 0.0 if resize == "easyocr" else recogniser.get("turn_above", 0.0)
+        turns = 0.0 if resize == "easyocr" else recognizer.get("turn_above", 0.0)
         if turns != self.turn_above:
             raise SourceError(
-                f"config.data.turn_above is {self.turn_above:g}, but a recogniser with "
-                f"config.recogniser.resize={resize!r} turns crops from {turns:g} on (0: none): "
-                "expected the same for config.recogniser.turn_above (EasyOCR turns none)"
+                f"config.data.turn_above is {self.turn_above:g}, but a recognizer with "
+                f"config.recognizer.resize={resize!r} turns crops from {turns:g} on (0: none): "
+                "expected the same for config.recognizer.turn_above (EasyOCR turns none)"
             )
 
     @classmethod
@@ -536,7 +536,7 @@ def make_batches(
     Args:
         config: as `InputOptions.from_config` reads it.
         seed: whole number; what is drawn at random depends on it, and on the step.
-        rows: which rows of each batch this host needs (`ocrjax.runtime.mesh.host_rows`).
+        rows: which rows of each batch this host needs (`ocrcore.runtime.mesh.host_rows`).
         workdir: where `dropped.jsonl` names the crops that are not used (of those that the filters
             leave out the first thousand of each reason); a host whose first row is not 0 writes
             `dropped-ROW.jsonl`. None writes neither.

@@ -1,4 +1,4 @@
-"""The CTC loss of the recogniser, reduced as torch does, with targets that cannot fit left out."""
+"""The CTC loss of the recognizer, reduced as torch does, with targets that cannot fit left out."""
 
 from __future__ import annotations
 

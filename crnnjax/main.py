@@ -1,4 +1,4 @@
-"""Entry point of the recogniser: trains it, evaluates it, or looks a run over beforehand.
+"""Entry point of the recognizer: trains it, evaluates it, or looks a run over beforehand.
 
 Examples:
     python -m crnnjax.main --config=configs/crnn_synth.py
@@ -16,7 +16,7 @@ from pathlib import Path
 from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
-from ocrjax.runtime.command_line import parse_flags
+from ocrcore.training.flags import parse_flags
 
 _CONFIG = config_flags.DEFINE_config_file(
     "config", None, "The experiment: a file of configs/.", lock_config=True
@@ -39,7 +39,7 @@ _WEIGHTS = flags.DEFINE_string(
 _CROPS = flags.DEFINE_string(
     "crops",
     None,
-    "Labelled crops to evaluate on, in place of config.test: a file of a path, a tab and a text on "
+    "Labeled crops to evaluate on, in place of config.test: a file of a path, a tab and a text on "
     "each line, a folder with labels.csv, or an LMDB.",
 )
 _SECONDS = flags.DEFINE_float("seconds", 30.0, "How long check learns its batch.")
@@ -53,7 +53,7 @@ flags.mark_flag_as_required("config")
 
 def main(argv: list[str]) -> None:
     """Runs one mode."""
-    from ocrjax.mixing import TooManyDropped
+    from ocrcore.data.mixing import TooManyDropped
 
     if len(argv) > 1:
         raise app.UsageError(f"unexpected arguments: {' '.join(argv[1:])}")
@@ -72,25 +72,25 @@ def main(argv: list[str]) -> None:
 
 
 def _train(config: ConfigDict, workdir: Path) -> None:
-    from ocrjax.runtime.mesh import initialize_distributed
+    from ocrcore.runtime.mesh import initialize_distributed
 
     initialize_distributed(
         coordinator=_COORDINATOR.value,
         process_count=_PROCESS_COUNT.value,
         process_id=_PROCESS_ID.value,
     )
-    from crnnjax.train import train_and_evaluate
+    from crnnjax.training import train_and_evaluate
 
     train_and_evaluate(config, workdir)
 
 
 def _evaluate(config: ConfigDict, workdir: Path) -> None:
-    from crnnjax.evaluate import evaluate_recogniser, results_folder
+    from crnnjax.crop_index import kind_of, open_crops
+    from crnnjax.evaluate import evaluate_recognizer, results_folder
     from crnnjax.input_pipeline import InputOptions
-    from crnnjax.labels import kind_of, open_crops
-    from crnnjax.recogniser import Recogniser, RecogniserOptions
+    from crnnjax.recognizer import Recognizer, RecognizerOptions
     from crnnjax.report import open_sets
-    from ocrjax.mixing import fill
+    from ocrcore.data.mixing import fill
 
     if _CROPS.value:
         path = Path(_CROPS.value)
@@ -99,18 +99,18 @@ def _evaluate(config: ConfigDict, workdir: Path) -> None:
         options = InputOptions.from_config(config)
         sets = open_sets(config.test, field="config.test", options=options)
     weights = _WEIGHTS.value or workdir
-    recogniser = Recogniser.from_weights(
+    recognizer = Recognizer.from_weights(
         weights,
-        options=fill(RecogniserOptions, dict(config.recogniser), "config.recogniser"),
+        options=fill(RecognizerOptions, dict(config.recognizer), "config.recognizer"),
     )
     folder = results_folder(workdir, _WEIGHTS.value)
     if _CROPS.value:
         folder /= path.stem
-    evaluate_recogniser(recogniser, sets, weights=weights, folder=folder)
+    evaluate_recognizer(recognizer, sets, weights=weights, folder=folder)
 
 
 def _check(config: ConfigDict, workdir: Path) -> None:
-    from crnnjax.preflight import check_run
+    from crnnjax.check import check_run
 
     check_run(config, workdir, seconds=_SECONDS.value)
 

@@ -32,7 +32,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rapidfuzz.distance import Levenshtein
 
-from ocrjax.matching import Interval
+from ocrcore.evaluation.matching import Interval
 
 SCORES = ("accuracy", "alnum_accuracy", "one_minus_ned", "cer")
 """Names of the scores, which are the methods of `TextScores` that compute them."""

@@ -1,4 +1,4 @@
-"""The recogniser: features of a picture's columns, a bidirectional LSTM over them, classes for CTC.
+"""The recognizer: features of a picture's columns, a bidirectional LSTM over them, classes for CTC.
 
 Functional Flax (linen), NHWC. Layer for layer the networks that deep-text-recognition-benchmark and
 EasyOCR train with CTC, with the names of their stages, so that weights go both ways
@@ -22,8 +22,8 @@ import numpy as np
 
 from crnnjax.features import FEATURES, Conv
 from crnnjax.lstm import BiLSTM
-from crnnjax.steps import MIN_HEIGHT, MIN_WIDTH, time_steps
-from ocrjax.runtime.layers import BatchNorm, max_pool
+from crnnjax.time_steps import MIN_HEIGHT, MIN_WIDTH, time_steps
+from ocrcore.layers import BatchNorm, max_pool
 
 __all__ = ["CRNN", "count_parameters", "init_variables", "normalize", "options_of", "time_steps"]
 
@@ -40,7 +40,7 @@ def normalize(images: Array, *, dtype: Any = jnp.float32) -> Array:
 
 
 class CRNN(nn.Module):
-    """The recogniser's network.
+    """The recognizer's network.
 
     Attributes:
         num_classes: characters and the blank, which is class 0.
@@ -52,7 +52,7 @@ class CRNN(nn.Module):
         transform: `affine` straightens the picture first (`Affine`), `none` does not.
         dtype: of the computation, float32 or bfloat16; parameters and logits are float32.
         freeze: patterns of parameters that are not trained; BatchNorm among them keeps its running
-            statistics and normalises by them.
+            statistics and normalizes by them.
     """
 
     num_classes: int
@@ -69,10 +69,10 @@ class CRNN(nn.Module):
         """Scores the classes at each time step.
 
         Args:
-            images: `(B, H, W, 1)`, grey, 0 to 255, uint8 or float; H at least 32, W at least 8.
+            images: `(B, H, W, 1)`, gray, 0 to 255, uint8 or float; H at least 32, W at least 8.
             widths: `(B,)` int, true widths in pixels of pictures that are padded on the right, of
                 which `time_steps(widths)` time steps are valid; None reads all columns.
-            train: normalise by the batch's statistics and update `batch_stats`.
+            train: normalize by the batch's statistics and update `batch_stats`.
 
         Returns:
             `(B, T, num_classes)` float32 logits; T is `time_steps(W)`.

@@ -13,18 +13,18 @@ from ml_collections import ConfigDict
 
 from crnnjax.charset import Charset
 from crnnjax.convert import to_state_dict
-from crnnjax.evaluate import evaluate_recogniser
+from crnnjax.crop_index import KINDS, open_crops
+from crnnjax.evaluate import evaluate_recognizer
 from crnnjax.input_pipeline import InputOptions
-from crnnjax.labels import KINDS, open_crops
 from crnnjax.metrics import SCORES
-from crnnjax.recogniser import Recogniser, RecogniserOptions
+from crnnjax.recognizer import Recognizer, RecognizerOptions
 from crnnjax.synthetic import bounded, word_renderer, writable
-from ocrjax.drawing import draw_curves
-from ocrjax.images import write_image
-from ocrjax.mixing import SourceError, fill
-from ocrjax.readers.crops import Crop
-from ocrjax.runtime.checkpoints import load_variables
-from ocrjax.torch_io import save_weights
+from ocrcore.data.mixing import SourceError, fill
+from ocrcore.data.readers.crops import Crop
+from ocrcore.drawing import draw_curves
+from ocrcore.images import write_image
+from ocrcore.training.checkpoints import load_variables
+from ocrcore.weights.pth import save_weights
 
 Sets = dict[str, Sequence[Crop]]
 _FIELDS = {
@@ -34,7 +34,7 @@ _FIELDS = {
 
 
 def open_sets(section: Mapping[str, Any], *, field: str, options: InputOptions) -> Sets:
-    """Opens the labelled crops that a run is measured on.
+    """Opens the labeled crops that a run is measured on.
 
     Args:
         section: for each set, by name: `kind` ("lmdb", "csv" or "tsv"), `path` and perhaps `root`,
@@ -94,7 +94,7 @@ def open_measured(config: ConfigDict, options: InputOptions) -> tuple[Sets, Sets
     ):
         found.append(open_sets(section, field=field, options=options))
         if not found[-1] and field != "config.eval.probe":
-            raise SourceError(f"{field} is empty: expected one set of labelled crops or more")
+            raise SourceError(f"{field} is empty: expected one set of labeled crops or more")
     sets, probe, test = found
     return sets, probe, test
 
@@ -129,15 +129,15 @@ def describe_sets(sets: Sets) -> str:
     return ", ".join(parts) or "nothing"
 
 
-def make_recogniser(
+def make_recognizer(
     config: ConfigDict, variables: Mapping[str, Any], charset: Charset
-) -> Recogniser:
-    """A recogniser as a run reads with: `config.recogniser`, `config.data.height`, its dtype."""
-    return Recogniser(
+) -> Recognizer:
+    """A recognizer as a run reads with: `config.recognizer`, `config.data.height`, its dtype."""
+    return Recognizer(
         variables,
         charset=charset,
         height=config.data.height,
-        options=fill(RecogniserOptions, dict(config.recogniser), "config.recogniser"),
+        options=fill(RecognizerOptions, dict(config.recognizer), "config.recognizer"),
         dtype=config.model.dtype,
     )
 
@@ -172,8 +172,8 @@ def write_results(
     weights = workdir / "weights.pth"
     save_weights(weights, to_state_dict(variables))
     write_curves(workdir / "curves.png", workdir / "metrics.jsonl")
-    recogniser = make_recogniser(config, variables, charset)
-    report = evaluate_recogniser(recogniser, sets, weights=workdir, folder=workdir, say=say)
+    recognizer = make_recognizer(config, variables, charset)
+    report = evaluate_recognizer(recognizer, sets, weights=workdir, folder=workdir, say=say)
     say(
         f"written to {workdir}: weights.pth, charset.json, metrics.jsonl, curves.png\n"
         f"for EasyOCR: ocrjax export easyocr {workdir}"

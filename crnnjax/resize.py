@@ -12,12 +12,12 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from ocrjax.images import ImageError, read_bytes
-from ocrjax.pages import ByteArray
+from ocrcore.images import ImageError, read_bytes
+from ocrcore.pages import ByteArray
 
 
-def as_grey(image: ByteArray) -> ByteArray:
-    """Grey values of an RGB crop by OpenCV's weights; a grey one as it is.
+def as_gray(image: ByteArray) -> ByteArray:
+    """Gray values of an RGB crop by OpenCV's weights; a gray one as it is.
 
     Args:
         image: `(H, W, 3)` RGB, `(H, W, 1)` or `(H, W)`, uint8, not empty.
@@ -31,7 +31,7 @@ def as_grey(image: ByteArray) -> ByteArray:
     if image.dtype != np.uint8 or image.ndim not in (2, 3) or not image.size:
         raise ValueError(
             f"a crop of shape {image.shape} and type {image.dtype}: expected (H, W, 3) RGB or "
-            "(H, W) grey of uint8 with at least one pixel"
+            "(H, W) gray of uint8 with at least one pixel"
         )
     if image.ndim == 2:
         return image
@@ -42,10 +42,10 @@ def as_grey(image: ByteArray) -> ByteArray:
     return np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), np.uint8)
 
 
-def read_grey(path: str | Path) -> ByteArray:
-    """Reads a picture file as grey by OpenCV, as EasyOCR does with a path.
+def read_gray(path: str | Path) -> ByteArray:
+    """Reads a picture file as gray by OpenCV, as EasyOCR does with a path.
 
-    Of PNG files libpng then makes the grey values, by other weights than `as_grey` and in linear
+    Of PNG files libpng then makes the gray values, by other weights than `as_gray` and in linear
     light where the file says how: they differ by a few values.
 
     Returns:
@@ -56,12 +56,12 @@ def read_grey(path: str | Path) -> ByteArray:
     """
     data = np.frombuffer(read_bytes(path), np.uint8)
     try:
-        grey = cv2.imdecode(data, cv2.IMREAD_GRAYSCALE) if data.size else None
+        gray = cv2.imdecode(data, cv2.IMREAD_GRAYSCALE) if data.size else None
     except cv2.error as error:
         raise ImageError(f"{path}: OpenCV cannot decode it: {error.err}") from error
-    if grey is None:
+    if gray is None:
         raise ImageError(f"{path}: not a picture that OpenCV reads, or truncated")
-    return np.asarray(grey, np.uint8)
+    return np.asarray(gray, np.uint8)
 
 
 def turn_tall(image: ByteArray, above: float) -> ByteArray:
@@ -117,18 +117,18 @@ def scaled_size(height: int, width: int, model_height: int) -> tuple[int, int]:
     return (long, model_height) if width < height else (model_height, long)
 
 
-def scale_crop(grey: ByteArray, model_height: int) -> ByteArray:
+def scale_crop(gray: ByteArray, model_height: int) -> ByteArray:
     """Scales a crop as EasyOCR 1.7.2 first does: its shorter side to the network's height.
 
     Bilinear by OpenCV (`compute_ratio_and_resize` in `easyocr/utils.py`). A crop that is taller
     than wide stays so; `level_crop` comes next.
 
     Args:
-        grey: `(H, W)` uint8.
+        gray: `(H, W)` uint8.
         model_height: height of the network's input.
     """
-    height, width = scaled_size(grey.shape[0], grey.shape[1], model_height)
-    return np.asarray(cv2.resize(grey, (width, height), interpolation=cv2.INTER_LINEAR), np.uint8)
+    height, width = scaled_size(gray.shape[0], gray.shape[1], model_height)
+    return np.asarray(cv2.resize(gray, (width, height), interpolation=cv2.INTER_LINEAR), np.uint8)
 
 
 def level_width(height: int, width: int, model_height: int) -> int:
@@ -153,39 +153,39 @@ def level_crop(scaled: ByteArray, model_height: int) -> ByteArray:
     return _bicubic(scaled, math.ceil(model_height * (width / height)), model_height)
 
 
-def pad_crop(grey: ByteArray, width: int) -> ByteArray:
+def pad_crop(gray: ByteArray, width: int) -> ByteArray:
     """Repeats the last column to the right, as EasyOCR does."""
-    return np.pad(grey, ((0, 0), (0, width - grey.shape[1])), mode="edge")
+    return np.pad(gray, ((0, 0), (0, width - gray.shape[1])), mode="edge")
 
 
-def raise_contrast(grey: ByteArray, target: float) -> ByteArray:
-    """Stretches the grey values of a dull crop.
+def raise_contrast(gray: ByteArray, target: float) -> ByteArray:
+    """Stretches the gray values of a dull crop.
 
     Contrast is (p90 - p10) / max(10, p90 + p10) of the percentiles (`adjust_contrast_grey` in
     `easyocr/recognition.py`).
 
     Args:
-        grey: `(H, W)` uint8.
+        gray: `(H, W)` uint8.
         target: crops of at least this contrast stay as they are.
     """
-    low, high = np.percentile(grey, [10, 90])
+    low, high = np.percentile(gray, [10, 90])
     if (high - low) / max(10, high + low) >= target:
-        return grey
-    stretched = (grey.astype(np.int64) - low + 25) * (200.0 / max(10, high - low))
+        return gray
+    stretched = (gray.astype(np.int64) - low + 25) * (200.0 / max(10, high - low))
     return np.clip(stretched, 0, 255).astype(np.uint8)
 
 
-def fixed_crop(grey: ByteArray, model_height: int, model_width: int) -> ByteArray:
+def fixed_crop(gray: ByteArray, model_height: int, model_width: int) -> ByteArray:
     """Scales a crop to one size whatever its shape, bicubic by Pillow.
 
     As deep-text-recognition-benchmark does without `--PAD` (`ResizeNormalize` in `dataset.py`).
 
     Args:
-        grey: `(H, W)` uint8.
+        gray: `(H, W)` uint8.
         model_height: of the network's input.
         model_width: of the network's input.
     """
-    return _bicubic(grey, model_width, model_height)
+    return _bicubic(gray, model_width, model_height)
 
 
 def _ratio(height: int, width: int) -> float:
@@ -194,8 +194,8 @@ def _ratio(height: int, width: int) -> float:
     return 1.0 / ratio if ratio < 1.0 else ratio
 
 
-def _bicubic(grey: ByteArray, width: int, height: int) -> ByteArray:
-    if grey.shape == (height, width):
-        return grey
-    image = Image.fromarray(grey).resize((width, height), Image.Resampling.BICUBIC)
+def _bicubic(gray: ByteArray, width: int, height: int) -> ByteArray:
+    if gray.shape == (height, width):
+        return gray
+    image = Image.fromarray(gray).resize((width, height), Image.Resampling.BICUBIC)
     return np.asarray(image, np.uint8)

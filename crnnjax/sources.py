@@ -1,10 +1,10 @@
-"""What the recogniser is trained on: data sets, mixed and shuffled, in batches of like widths.
+"""What the recognizer is trained on: data sets, mixed and shuffled, in batches of like widths.
 
-Every position of the endless sequence of crops is known beforehand (`ocrjax.mixing`): which data
-set, which of its crops, and how wide that will be. Positions are taken in windows of some batches.
-Within a window they are sorted by the bucket that their width falls into and cut into batches, and
-the batches are shuffled. So the rows of a batch share one of a few widths, every crop has its turn,
-and the whole is still a function of the configuration, the seed and the step alone.
+Every position of the endless sequence of crops is known beforehand (`ocrcore.data.mixing`): which
+data set, which of its crops, and how wide that will be. Positions are taken in windows of some
+batches. Within a window they are sorted by the bucket that their width falls into and cut into
+batches, and the batches are shuffled. So the rows of a batch share one of a few widths, every crop
+has its turn, and the whole is still a function of the configuration, the seed and the step alone.
 
 Of synthetic words a class of lengths is known (`crnnjax.synthetic`).
 
@@ -23,18 +23,18 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from crnnjax import labels
+from crnnjax import crop_index as labels
 from crnnjax.augment import AugmentOptions
-from crnnjax.labels import Index, Rules, own_widths, reader_widths, steps_needed, width_needed
+from crnnjax.crop_index import Index, Rules, own_widths, reader_widths, steps_needed, width_needed
 from crnnjax.resize import fixed_crop
 from crnnjax.synthetic import CLASSES, PageSet, WordSet
-from ocrjax.images import decode_grey, read_bytes
-from ocrjax.mixing import BLOCK, SourceError, arranged, shares, shuffled
-from ocrjax.pages import ByteArray
+from ocrcore.data.mixing import BLOCK, SourceError, arranged, shares, shuffled
+from ocrcore.images import decode_gray, read_bytes
+from ocrcore.pages import ByteArray
 
 KINDS = (*labels.KINDS, "words", "pages")
 RESIZES = ("reader", "bicubic", "area", "any")
-# Streams of random numbers of one seed; 1 and 2 are those of `ocrjax.mixing`.
+# Streams of random numbers of one seed; 1 and 2 are those of `ocrcore.data.mixing`.
 WINDOWS, ROWS = 3, 4
 
 
@@ -43,8 +43,8 @@ class SourceOptions:
     """One data set of the mix.
 
     Attributes:
-        kind: "lmdb", "csv" or "tsv" (`crnnjax.labels.open_crops`); "words": synthetic words, made
-            when they are asked for; "pages": the same, cut from synthetic pages.
+        kind: "lmdb", "csv" or "tsv" (`crnnjax.crop_index.open_crops`); "words": synthetic words,
+            made when they are asked for; "pages": the same, cut from synthetic pages.
         path: folder or file; not of "words" and "pages".
         ratio: how many crops of this data set there are to those of others.
         start: the first crop that is used.
@@ -54,11 +54,11 @@ class SourceOptions:
             Pillow, as deep-text-recognition-benchmark and EasyOCR's trainer do; "area": by the mean
             of what becomes a pixel; "any": one of bilinear, bicubic and area at random.
         root: of "tsv": folder that its paths start from; None is that of the file.
-        text: of "words" and "pages": fields of `ocrjax.synth.text.TextConfig`. Charset and greatest
-            length are those of the training where not given.
-        words: of "words": fields of `ocrjax.synth.words.WordConfig`.
+        text: of "words" and "pages": fields of `ocrcore.synth.text.TextConfig`. Charset and
+            greatest length are those of the training where not given.
+        words: of "words": fields of `ocrcore.synth.words.WordConfig`.
         preset: of "pages": "plain", "scene", "web" or "words".
-        page: of "pages": fields of `ocrjax.synth.config.SynthConfig` with other values.
+        page: of "pages": fields of `ocrcore.synth.config.SynthConfig` with other values.
         unit: of "pages": "word" or "line".
         jitter: of "pages": error of the corners, in shares of the height.
 
@@ -177,7 +177,7 @@ class RealSet:
         """
         crop = self.crops[number]
         data = read_bytes(crop.name) if crop.data is None else crop.data
-        return decode_grey(data, name=crop.name)
+        return decode_gray(data, name=crop.name)
 
     def widths(self, numbers: NDArray[Any]) -> NDArray[np.int64]:
         """Widths of crops at the network's height, as wide as it takes them at most."""
@@ -347,7 +347,7 @@ def open_set(
 
 
 def scale(image: ByteArray, height: int, width: int, how: str, chance: float) -> ByteArray:
-    """Scales a grey crop.
+    """Scales a gray crop.
 
     Args:
         image: `(h, w)` uint8.

@@ -1,4 +1,4 @@
-"""Synthetic words and lines for the recogniser, by class of length.
+"""Synthetic words and lines for the recognizer, by class of length.
 
 How wide a word will be is not known before it is drawn. So the lengths of texts are divided into
 classes beforehand; a position of the sequence of crops draws a class, which says how wide a batch
@@ -16,17 +16,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crnnjax.charset import writable_characters
-from crnnjax.labels import Rules, steps_of
-from crnnjax.resize import as_grey
-from crnnjax.steps import time_steps
-from ocrjax.mixing import SourceError
-from ocrjax.pages import ByteArray
-from ocrjax.synth.config import preset
-from ocrjax.synth.crops import CropSource, PageText
-from ocrjax.synth.fonts import Font
-from ocrjax.synth.glyphs import text_length
-from ocrjax.synth.text import TextConfig, TextError, pick_font, sample_text
-from ocrjax.synth.words import WordConfig, WordRenderer
+from crnnjax.crop_index import Rules, steps_of
+from crnnjax.resize import as_gray
+from crnnjax.time_steps import time_steps
+from ocrcore.data.mixing import SourceError
+from ocrcore.pages import ByteArray
+from ocrcore.synth.config import preset
+from ocrcore.synth.crops import CropSource, PageText
+from ocrcore.synth.fonts import Font
+from ocrcore.synth.glyphs import text_length
+from ocrcore.synth.text import TextConfig, TextError, pick_font, sample_text
+from ocrcore.synth.words import WordConfig, WordRenderer
 
 # Fine where most texts are, and so that the longest are among themselves. Drawing within a class
 # takes as many tries as there are classes.
@@ -120,7 +120,7 @@ class WordSet:
 
         crop = self.renderer.draw(rng, accept=bounded(accept))
         assert classes is not None
-        return Made(as_grey(crop.image), classes)
+        return Made(as_gray(crop.image), classes)
 
     def _pick(self, rng: np.random.Generator, note: Callable[[str, Font], bool]) -> None:
         text = sample_text(rng, self.renderer.config.text)
@@ -136,7 +136,7 @@ class PageSet:
         rules: charset, height, lengths.
         seed: of the pages.
         text: as for `WordSet`.
-        kind: "plain", "scene", "web" or "words", of `ocrjax.synth.config.preset`.
+        kind: "plain", "scene", "web" or "words", of `ocrcore.synth.config.preset`.
         page: fields of `SynthConfig` with other values.
         unit: "word" or "line".
         jitter: error of the corners, in shares of the height.
@@ -206,7 +206,7 @@ class PageSet:
             chosen = int(np.lexsort((rng.random(len(texts)), lack, uses))[0])
             uses[chosen] += 1
             text, classes = texts[chosen]
-            out.append(Made(as_grey(text.cut(rng)), classes))
+            out.append(Made(as_gray(text.cut(rng)), classes))
         return out
 
     def _choices(self, page: int, room: int) -> tuple[list[_Choice], list[float]]:

@@ -1,1 +1,1 @@
-"""ocrjax: what the detector and the recogniser share; `ocrjax.app` is the command on top."""
+"""Train text detectors and recognizers in JAX, and read photos with them."""

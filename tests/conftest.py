@@ -22,7 +22,7 @@ import numpy as np
 import pytest
 from hypothesis import settings
 
-from ocrjax.weights import WeightsNotFoundError, find_weights
+from ocrcore.weights.named import WeightsNotFoundError, find_weights
 
 cv2.setNumThreads(1)
 # The same examples each time where a change is judged, others wherever one is made.
@@ -41,7 +41,7 @@ def golden() -> dict[str, np.ndarray]:
 
 @pytest.fixture(scope="session")
 def crnn_golden() -> dict[str, np.ndarray]:
-    """Arrays computed with EasyOCR's recogniser and torch's CTC."""
+    """Arrays computed with EasyOCR's recognizer and torch's CTC."""
     with np.load(Path(__file__).parent / "golden" / "crnn_golden.npz") as file:
         return dict(file)
 

@@ -1,4 +1,4 @@
-"""Weak supervision in small: pages whose words alone are labelled, and an experiment on them."""
+"""Weak supervision in small: pages whose words alone are labeled, and an experiment on them."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ import numpy as np
 import tiny_detector
 from ml_collections import ConfigDict
 
-from ocrjax.images import write_image
-from ocrjax.pages import Page, Sample, Word
-from ocrjax.readers.icdar import write_icdar
+from ocrcore.data.readers.icdar import write_icdar
+from ocrcore.images import write_image
+from ocrcore.pages import Page, Sample, Word
 
 TEXTS = ("north", "water", "Seven", "lunch", "music", "Peter", "clock", "table")
 

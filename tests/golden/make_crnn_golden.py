@@ -10,8 +10,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from ocrjax.synth.words import WordConfig, WordRenderer
-from ocrjax.weights import find_weights
+from ocrcore.synth.words import WordConfig, WordRenderer
+from ocrcore.weights.named import find_weights
 
 
 def random_state(shapes: dict[str, tuple[int, ...]]) -> dict[str, np.ndarray]:
@@ -82,8 +82,8 @@ def main() -> None:
             out[f"{name}_{statistic}"] = model.state_dict()[f"{norm}.{statistic}"].numpy()
 
     word = WordRenderer(WordConfig(height=64), seed=0)[0]
-    grey = cv2.cvtColor(word.image, cv2.COLOR_RGB2GRAY)
-    crop = cv2.resize(grey, (200, 64), interpolation=cv2.INTER_AREA)
+    gray = cv2.cvtColor(word.image, cv2.COLOR_RGB2GRAY)
+    crop = cv2.resize(gray, (200, 64), interpolation=cv2.INTER_AREA)
     print(f"the crop says {word.text!r}")
     model = Generation2(1, 256, 256, 97)
     state = torch.load(find_weights("english_g2"), map_location="cpu", weights_only=True)

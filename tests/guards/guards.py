@@ -20,7 +20,7 @@ from ml_collections import ConfigDict, FieldReference
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
-PACKAGES = ("craftjax", "crnnjax", "ocrjax")
+PACKAGES = ("craftjax", "crnnjax", "ocrcore", "ocrjax")
 PICTURES = ("docs/example.jpg", "docs/synth_plain.jpg", "docs/synth_scene.jpg")
 
 
@@ -59,8 +59,8 @@ def detections() -> list[dict[str, Any]]:
 
 def first_steps() -> dict[str, list[dict[str, float]]]:
     """The metrics of 20 steps of the quickstart and of a small recognizer, on one device."""
-    from craftjax.train import train_and_evaluate as train_detector
-    from crnnjax.train import train_and_evaluate as train_recognizer
+    from craftjax.training import train_and_evaluate as train_detector
+    from crnnjax.training import train_and_evaluate as train_recognizer
 
     detector = runpy.run_path(str(ROOT / "configs/quickstart.py"))["get_config"]()
     detector.steps = 20

@@ -14,17 +14,17 @@ import numpy as np
 import pytest
 
 from craftjax.detector import Detector
-from craftjax.export import check_detector, write_detector
 from craftjax.options import DetectorOptions
 from crnnjax.charset import Charset, named
 from crnnjax.convert import from_state_dict
-from crnnjax.export import check_plugin, write_plugin
 from crnnjax.models import CRNN, init_variables
-from crnnjax.recogniser import Recogniser
-from ocrjax.easyocr_run import EasyOcrError
-from ocrjax.readers.crops import read_labels_tsv
-from ocrjax.torch_io import load_weights
-from ocrjax.weights import find_weights
+from crnnjax.recognizer import Recognizer
+from ocrcore.data.readers.crops import read_labels_tsv
+from ocrcore.weights.named import find_weights
+from ocrcore.weights.pth import load_weights
+from ocrjax.easyocr.export_detector import check_detector, write_detector
+from ocrjax.easyocr.export_recognizer import check_plugin, write_plugin
+from ocrjax.easyocr.runner import EasyOcrError
 
 pytestmark = pytest.mark.slow
 # All that YAML, Python or a regular expression could take for something else.
@@ -75,8 +75,8 @@ def test_every_network_reads_the_same(tmp_path, python, height, options):
         leaf = variables["params"]["Transformation"][name]
         leaf += rng.normal(0, 0.05, leaf.shape).astype(np.float32)  # not the identity
     plugin = write_plugin(tmp_path, variables, name="plates", charset=CHARSET, height=height)
-    recogniser = Recogniser(variables, charset=CHARSET, height=height)
-    check = check_plugin(plugin, recogniser, crops(20), python=python)
+    recognizer = Recognizer(variables, charset=CHARSET, height=height)
+    check = check_plugin(plugin, recognizer, crops(20), python=python)
     print(check.table())
     assert check.faults() == []
     assert check.same_inputs == check.compared == 21
@@ -84,7 +84,7 @@ def test_every_network_reads_the_same(tmp_path, python, height, options):
     # Other weights under the same settings are noticed.
     other = init_variables(model, seed=4)
     write_plugin(tmp_path, other, name="plates", charset=CHARSET, height=height)
-    faults = check_plugin(plugin, recogniser, crops(3), python=python).faults()
+    faults = check_plugin(plugin, recognizer, crops(3), python=python).faults()
     assert faults and "logits differ" in faults[0]
 
 
@@ -94,9 +94,9 @@ def test_what_the_doctor_finds_easyocr_refuses(tmp_path, python):
     plugin = write_plugin(tmp_path, variables, name="plates", charset=charset, height=64)
     settings = plugin.network[0]
     settings.write_text(settings.read_text().replace('"0123456789 "', "0123456789"))
-    recogniser = Recogniser(variables, charset=charset, height=64)
+    recognizer = Recognizer(variables, charset=charset, height=64)
     with pytest.raises(EasyOcrError, match="EasyOCR failed"):
-        check_plugin(plugin, recogniser, crops(1), python=python)
+        check_plugin(plugin, recognizer, crops(1), python=python)
 
 
 def test_two_lines_of_python(tmp_path, python):
@@ -112,7 +112,7 @@ def test_two_lines_of_python(tmp_path, python):
     (reader,) = (line.strip() for line in lines if "easyocr.Reader(" in line)
     assert reader == "reader = easyocr.Reader(['en'], recog_network=\"plates\")"
     reader = reader.replace(")", ", gpu=False, detector=False, download_enabled=False)")
-    script = Path(__file__).parents[2] / "ocrjax" / "easyocr_script.py"
+    script = Path(__file__).parents[2] / "ocrjax" / "easyocr" / "run_in_easyocr.py"
     code = script.read_text("utf-8").partition('if __name__ == "__main__"')[0]
     code += f"\neasyocr, _ = import_easyocr()\n{reader}\nprint(reader.recognize('word.png'))\n"
     done = subprocess.run(
@@ -148,9 +148,9 @@ def test_english_g2_on_real_words(tmp_path, python):
     variables, _ = from_state_dict(load_weights(find_weights("english_g2")))
     charset = named("english_g2")
     plugin = write_plugin(tmp_path, variables, name="words", charset=charset, height=64)
-    recogniser = Recogniser(variables, charset=charset, height=64)
+    recognizer = Recognizer(variables, charset=charset, height=64)
     real = [(crop.image(), crop.text) for crop in read_labels_tsv(labels)[:100]]
-    check = check_plugin(plugin, recogniser, real, python=python)
+    check = check_plugin(plugin, recognizer, real, python=python)
     print(check.table())
     assert check.faults() == []
     assert check.scores(check.ways[2]).alnum_accuracy().value > 0.7
@@ -161,7 +161,7 @@ def test_english_g2_on_real_words(tmp_path, python):
     settings, module = plugin.network
     settings.write_text(settings.read_text("utf-8").partition("network_params")[0] + params)
     module.write_text("from easyocr.model.vgg_model import Model\n")
-    assert check_plugin(plugin, recogniser, real[:20], python=python).faults() == []
+    assert check_plugin(plugin, recognizer, real[:20], python=python).faults() == []
 
 
 def test_a_detector_finds_the_same_boxes(tmp_path, python, craft_weights):

@@ -1,0 +1,1 @@
+"""Weak supervision: pseudo characters from word boxes."""

@@ -1,0 +1,187 @@
+"""Pseudo labels of many pages: what the loader draws from, in one compact file.
+
+Host code: no jax.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ocrcore.pages import Character, FloatArray, Page
+
+Ints = NDArray[np.int64]
+
+_MEMBERS = ("sources", "pages", "words", "scores", "quads", "origin")
+
+
+class LabelSetError(ValueError):
+    """A file that holds no pseudo labels, or labels of other pages; the message names it."""
+
+
+@dataclass(frozen=True, eq=False)
+class LabelSet:
+    """Pseudo labels of pages of one or several data sets.
+
+    Attributes:
+        sources: names of the data sets.
+        pages: `(P, 3)` int64: data set, index of the page in it, `mark` of its words; in ascending
+            order. A page is here, too, when none of its words could be labeled.
+        words: `(W, 3)` int64: row of `pages`, index of the word on its page, number of characters;
+            in ascending order.
+        scores: `(W, 3)` float32: confidence, whether the word was split without the scores (0 or
+            1), mean region score of the crop.
+        quads: `(C, 4, 2)` float32, the characters of all words, in pixels of their pages.
+        origin: how they were made, as JSON: labels made otherwise are not mixed with these.
+    """
+
+    sources: tuple[str, ...]
+    pages: Ints
+    words: Ints
+    scores: FloatArray
+    quads: FloatArray
+    origin: str = "{}"
+
+    @cached_property
+    def _rows(self) -> dict[tuple[str, int], int]:
+        return {
+            (self.sources[source], index): row
+            for row, (source, index, _) in enumerate(self.pages.tolist())
+        }
+
+    @cached_property
+    def _ends(self) -> tuple[Ints, Ints]:
+        """The first word of each page, and the first character of each word; both with the end."""
+        first = np.searchsorted(self.words[:, 0], np.arange(len(self.pages) + 1))
+        return first, np.concatenate([[0], np.cumsum(self.words[:, 2])])
+
+    def indices(self, source: str) -> list[int]:
+        """The pages of a data set that are here, in ascending order."""
+        return [index for name, index in self._rows if name == source]
+
+    def attach(self, source: str, index: int, page: Page) -> Page | None:
+        """Gives the words of a page their characters, with the confidence as `score`.
+
+        Args:
+            source: name of the data set.
+            index: of the page in it.
+            page: the same page, as its labels say.
+
+        Returns:
+            The page; words that are not labeled stay as they are. None where it is not here.
+
+        Raises:
+            LabelSetError: the page has other words than when it was labeled.
+        """
+        row = self._rows.get((source, index))
+        if row is None:
+            return None
+        if mark(page) != self.pages[row, 2]:
+            raise LabelSetError(
+                f"{page.path}: its {len(page.words)} words are not those of page {index} of "
+                f"{source} when pseudo labels were made: remove the run's folder `pseudo` to have "
+                "them made anew"
+            )
+        words = list(page.words)
+        first, start = self._ends
+        for at in range(int(first[row]), int(first[row + 1])):
+            number = int(self.words[at, 1])
+            quads = self.quads[start[at] : start[at + 1]]
+            words[number] = replace(
+                words[number],
+                characters=tuple(Character("", quad) for quad in quads),
+                score=float(self.scores[at, 0]),
+            )
+        return page.with_words(words)
+
+    def stats(self) -> dict[str, float]:
+        """What the labels look like as a whole, for the log and the guards.
+
+        Returns:
+            `words`, their number; and means over them, where there are any: `confidence`; `equal`,
+            the share that was split without the scores; `mass`, the region score of a crop.
+        """
+        found = {"words": float(len(self.words))}
+        if len(self.words):
+            means = self.scores.mean(axis=0, dtype=np.float64).tolist()
+            found |= dict(zip(("confidence", "equal", "mass"), means, strict=True))
+        return found
+
+    def save(self, path: str | Path) -> None:
+        """Writes one file, all or nothing."""
+        path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_name(path.name + ".part")
+        arrays: dict[str, Any] = {name: np.asarray(getattr(self, name)) for name in _MEMBERS}
+        with part.open("wb") as file:
+            np.savez_compressed(file, **arrays)
+        part.replace(path)
+
+    @classmethod
+    def load(cls, path: str | Path) -> LabelSet:
+        """Reads what `save` wrote.
+
+        Raises:
+            LabelSetError: the file is missing, damaged or something else.
+        """
+        try:
+            with Path(path).open("rb") as file, np.load(file, allow_pickle=False) as members:
+                arrays = {name: members[name] for name in _MEMBERS}
+        except (OSError, ValueError, TypeError, KeyError, EOFError, zipfile.BadZipFile) as error:
+            raise LabelSetError(f"{path}: not a file of pseudo labels: {error}") from error
+        sources, origin = tuple(arrays.pop("sources").tolist()), str(arrays.pop("origin"))
+        return cls(sources, **arrays, origin=origin)
+
+
+def mark(page: Page) -> int:
+    """A number of 63 bits that tells the words of a page from others: quads, texts and care."""
+    digest = hashlib.blake2b(digest_size=8)
+    for part in (page.quads.tobytes(), page.care.tobytes(), repr([w.text for w in page.words])):
+        digest.update(part if isinstance(part, bytes) else part.encode("utf-8", "surrogatepass"))
+    return int.from_bytes(digest.digest(), "little") >> 1
+
+
+def join(sets: Sequence[LabelSet]) -> LabelSet:
+    """Joins sets; of a page that is in several the last counts."""
+    names = tuple(dict.fromkeys(name for one in sets for name in one.sources))
+    chosen: dict[tuple[int, int], tuple[LabelSet, int]] = {}
+    for one in sets:
+        for (name, index), row in one._rows.items():
+            chosen[names.index(name), index] = one, row
+    pages: list[tuple[int, int, int]] = []
+    words, scores, quads = [], [], []
+    for (source, index), (one, row) in sorted(chosen.items(), key=lambda item: item[0]):
+        first, start = one._ends
+        part = slice(first[row], first[row + 1])
+        renamed = one.words[part].copy()
+        renamed[:, 0] = len(pages)
+        pages.append((source, index, int(one.pages[row, 2])))
+        words.append(renamed)
+        scores.append(one.scores[part])
+        quads.append(one.quads[start[part.start] : start[part.stop]])
+    return make(names, pages, words, scores, quads)
+
+
+def make(
+    sources: Sequence[str],
+    pages: Sequence[tuple[int, int, int]],
+    words: Sequence[NDArray[np.int64] | tuple[int, int, int]],
+    scores: Sequence[FloatArray | tuple[float, float, float]],
+    quads: Sequence[FloatArray],
+) -> LabelSet:
+    """Builds a set of rows, or of arrays of rows; see `LabelSet` for what is in them."""
+    return LabelSet(
+        tuple(sources),
+        np.array(pages, np.int64).reshape(-1, 3),
+        np.vstack([np.zeros((0, 3), np.int64), *words]),
+        np.vstack([np.zeros((0, 3), np.float32), *scores]).astype(np.float32),
+        np.concatenate([np.zeros((0, 4, 2), np.float32), *quads]).astype(np.float32),
+    )

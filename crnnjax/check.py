@@ -1,0 +1,158 @@
+"""Looks a run over before it is begun: its labels, its loader, its step, and whether it learns.
+
+A network that cannot learn one batch by heart will not learn anything: wrong labels, a charset in
+another order or a learning rate beyond reason show in half a minute.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+from crnnjax.decoding import greedy
+from crnnjax.drawing import draw_batches
+from crnnjax.input_pipeline import make_batches
+from crnnjax.models import init_variables, time_steps
+from crnnjax.report import describe_sets, open_measured
+from crnnjax.training import make_model, make_train_step
+from ocrcore.data.prefetch import iterate
+from ocrcore.images import write_image
+from ocrcore.runtime.cache import enable_compile_cache
+from ocrcore.runtime.memory import reuse_freed_memory
+from ocrcore.runtime.mesh import host_rows, make_mesh, put_batch
+from ocrcore.training.optimizers import OptimizerOptions, make_optimizer
+from ocrcore.training.state import create_state
+
+_BATCHES = 6  # of which the loader's speed is taken
+_TIMED = 3  # steps of which the network's is
+_WORDS = 16  # that are learned
+
+
+def check_run(
+    config: ConfigDict,
+    workdir: str | Path | None = None,
+    *,
+    seconds: float = 30.0,
+    say: Callable[[str], object] = print,
+) -> dict[str, Any]:
+    """Tells how much of the data is used, how fast the run will be, and whether a batch is learned.
+
+    Sixteen words of the first batch are learned from random weights with the run's own optimizer at
+    its highest learning rate, in training mode (frozen parts, too: with random weights they mean
+    nothing).
+
+    Args:
+        config: an experiment, as those of `configs/`.
+        workdir: takes the list of what is left out of the data, and the first batches as a
+            picture; None for neither.
+        seconds: for learning the words, compilation not counted.
+        say: takes lines for people.
+
+    Returns:
+        `loader` and `step` in crops a second; `loss` before and after learning; `read`, the share
+        of the words that are read right at the end; `steps`.
+
+    Raises:
+        ValueError: (its subclasses) something of the config or the data cannot be.
+    """
+    enable_compile_cache()
+    if jax.default_backend() == "cpu":
+        reuse_freed_memory(one_arena=True)  # as training does
+    mesh = make_mesh()
+    rows = host_rows(config.batch_size, mesh)
+    section = {**config.optimizer, "freeze": (), "schedule": "constant", "warmup": 0}
+    options = OptimizerOptions.from_config(section)
+    optimizer, _ = make_optimizer(options, steps=config.steps)
+    with closing(make_batches(config, seed=config.seed, rows=rows, workdir=workdir)) as source:
+        source.options.check_reading(config.recognizer)
+        say(source.describe())
+        names = ("evaluation", "probe", "test")
+        for name, sets in zip(names, open_measured(config, source.options), strict=True):
+            say(f"{name}: {describe_sets(sets)}")
+        if workdir is not None:
+            path = Path(workdir) / "batches.png"
+            write_image(path, draw_batches(source, range(4)))
+            say(f"{path}: the first batches, to look at")
+        loader = _loader_rate(source, config)
+        batch = source[0]
+        model = make_model(config.model, num_classes=source.charset.num_classes, freeze=())
+        # Where the run's own step is the same program, it is compiled now and then in the cache.
+        step = make_train_step(model, optimizer, mesh=mesh, options=options, ema_decay=config.ema)
+        variables = init_variables(model, seed=config.seed)
+        state = create_state(variables, optimizer, mesh=mesh, ema=config.ema > 0)
+        placed, times = put_batch(batch, mesh), []
+        for _ in range(1 + _TIMED):
+            start = time.perf_counter()
+            state, metrics = step(state, placed)
+            jax.block_until_ready(metrics)
+            times.append(time.perf_counter() - start)
+        rate = config.batch_size / float(np.median(times[1:]))  # the first one compiles
+
+        few = -(-min(_WORDS, config.batch_size) // mesh.size) * mesh.size
+        batch = {name: array[:few] for name, array in batch.items()}
+        placed, losses = put_batch(batch, mesh), list[float]()
+        state = create_state(variables, optimizer, mesh=mesh, ema=config.ema > 0)
+        begin = time.perf_counter()
+        while len(losses) < 2 or (time.perf_counter() - begin < seconds and losses[-1] > 0.01):
+            state, metrics = step(state, placed)
+            losses.append(float(metrics["loss"][0] / metrics["loss"][1]))
+            if len(losses) == 1:
+                begin = time.perf_counter()
+
+        def read(variables: Any, images: Any, widths: Any) -> Any:
+            logits, _ = model.apply(variables, images, widths, train=True, mutable=["batch_stats"])
+            found = greedy(logits, time_steps(widths, features=model.features))
+            return found.indices, found.counts
+
+        indices, counts = jax.device_get(
+            jax.jit(read)(state.variables, placed["image"], placed["width"])
+        )
+        decode = source.charset.decode
+        texts = [decode(row[:n]) for row, n in zip(indices, counts, strict=True)]
+        truth = [decode(row[:n]) for row, n in zip(batch["label"], batch["length"], strict=True)]
+    right = float(np.mean([one == two for one, two in zip(texts, truth, strict=True)]))
+    height, width = batch["image"].shape[1:3]
+    say(
+        f"loader: {loader:.4g} crops/s with config.data.threads={config.data.threads} and "
+        f"workers={config.data.workers}; step: {rate:.4g} crops/s at {height}x{width}: "
+        + (
+            "the loader keeps up"
+            if loader >= rate
+            else f"steps will wait for data {1 - loader / rate:.0%} of the time"
+        )
+    )
+    if right >= 0.9:
+        verdict = "it learns"
+    elif losses[-1] < 0.5 * min(losses[: max(2, len(losses) // 4)]):
+        verdict = "it is learning, and needs more time (--seconds)"
+    else:
+        verdict = "it does not learn: look at the labels and at config.optimizer.learning_rate"
+    say(
+        f"{len(truth)} words over and over, {len(losses)} steps: loss {losses[0]:.3g} to "
+        f"{losses[-1]:.3g}, {right:.0%} read right in the end, as {texts[:3]} for {truth[:3]}: "
+        f"{verdict}"
+    )
+    return {
+        "loader": loader,
+        "step": rate,
+        "loss": (losses[0], losses[-1]),
+        "read": right,
+        "steps": len(losses),
+    }
+
+
+def _loader_rate(source: Any, config: ConfigDict) -> float:
+    """Crops a second, after a first batch that starts threads and opens files."""
+    batches = iterate(source, 0, threads=config.data.threads, workers=config.data.workers, ahead=0)
+    with closing(batches):
+        next(batches)
+        begin = time.perf_counter()
+        rows = sum(len(next(batches)["image"]) for _ in range(_BATCHES))
+        return rows / (time.perf_counter() - begin)

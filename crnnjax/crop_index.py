@@ -1,0 +1,497 @@
+"""Crops and their labels, read once into an index, and the filters that say why one is not used.
+
+The index of a data set holds what must be known of all its crops before the first batch: the labels
+in NFC, the sizes of the pictures (from their headers) and what is wrong with a crop. It is made at
+the first start, kept in the cache, and later only mapped into memory; a data set of millions is
+never scanned twice. Filters run over its arrays, so that they may differ from run to run.
+
+Host code: no jax.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import shutil
+import tempfile
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from crnnjax.charset import Charset, normalized
+from crnnjax.time_steps import MIN_WIDTH, time_steps
+from ocrcore.data.mixing import Drop
+from ocrcore.data.readers.crops import CSV_NAME, Crop, LmdbCrops, read_labels_csv, read_labels_tsv
+from ocrcore.data.readers.icdar import LabelError
+from ocrcore.data.readers.synthtext_index import default_cache
+from ocrcore.images import ImageError, encoded_size, image_size
+
+KINDS = ("lmdb", "csv", "tsv")
+LISTED = 1000
+"""So many of the crops that a filter leaves out are named, of each reason and data set."""
+MAX_PIXELS = 1 << 26
+"""Larger pictures are no crops; they are refused before they are decoded."""
+REASONS = (
+    "picture",
+    "labels",
+    "detection labels",
+    "empty",
+    "too long",
+    "outside the charset",
+    "does not fit its width",
+)
+_FINE, _PICTURE, _LABELS, _DETECTION = 0, 1, 2, 3
+_QUOTE = ord('"')
+_NARROW = 16  # any crop may be padded to this
+_VERSION = 1
+_CHUNK = 1 << 18  # labels filtered at a time
+_log = logging.getLogger(__name__)
+
+
+def kind_of(path: str | Path) -> str:
+    """The kind of a data set of crops: of a file "tsv", of a folder "lmdb" or "csv"."""
+    path = Path(path)
+    if path.is_dir():
+        return "lmdb" if (path / "data.mdb").is_file() else "csv"
+    return "tsv"
+
+
+def open_crops(kind: str, path: str | Path, *, root: str | Path | None = None) -> Sequence[Crop]:
+    """Opens a data set of crops.
+
+    Args:
+        kind: "lmdb": as deep-text-recognition-benchmark makes it; "csv": folders with a
+            `labels.csv`, as EasyOCR's trainer reads them; "tsv": a file of lines of a path, a tab
+            and a text, as PaddleOCR reads them, too.
+        path: the folder, or the file of "tsv".
+        root: of "tsv": the folder that its paths start from; None is that of the file.
+
+    Returns:
+        The crops, by index; their pictures are not looked at.
+
+    Raises:
+        LabelError: there is no such data set, or it cannot be read; the message says which line.
+    """
+    if kind == "lmdb":
+        return LmdbCrops(path)
+    if kind == "csv":
+        return read_labels_csv(path)
+    if kind != "tsv":
+        raise ValueError(f"kind is {kind!r}, expected one of {', '.join(KINDS)}")
+    if not Path(path).is_file():
+        raise LabelError(path, 0, str(path), "a file of lines: path, tab, text")
+    return read_labels_tsv(path, root=root)
+
+
+@dataclass(frozen=True, eq=False)
+class Index:
+    """What is known of all crops of a data set.
+
+    Attributes:
+        points: code points of all labels in NFC, one after the other; unsigned.
+        ends: `(N,)` int64, where each label ends in `points`.
+        sizes: `(N, 2)` int32, height and width of the pictures; 0 where there is none.
+        states: `(N,)` uint8, what is wrong with a crop: 0 nothing.
+    """
+
+    points: NDArray[np.unsignedinteger]
+    ends: NDArray[np.int64]
+    sizes: NDArray[np.int32]
+    states: NDArray[np.uint8]
+
+    def __len__(self) -> int:
+        return len(self.ends)
+
+    def label(self, index: int) -> NDArray[np.unsignedinteger]:
+        """Code points of the label of a crop."""
+        return self.points[self.ends[index - 1] if index else 0 : self.ends[index]]
+
+    def text(self, index: int) -> str:
+        """Label of a crop, in NFC."""
+        return "".join(map(chr, self.label(index).tolist()))
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """Which crops are used.
+
+    Attributes:
+        charset: of the labels.
+        height: of the network's input, in pixels.
+        width: the widest input.
+        fixed: every input has that width, whatever the crop; else a crop is as wide as it is at
+            this height, or as EasyOCR pads it up to half as much again.
+        max_length: most characters of a label.
+        empty: whether labels may be empty.
+        features: of the network, for `crnnjax.time_steps.time_steps`.
+        turn_above: height over width from which on crops are turned; 0 turns none.
+    """
+
+    charset: Charset
+    height: int
+    width: int
+    fixed: bool = False
+    max_length: int = 25
+    empty: bool = False
+    features: str = "vgg"
+    turn_above: float = 0.0
+
+
+@dataclass(slots=True)
+class Filtered:
+    """What the filters left of a data set.
+
+    Attributes:
+        kept: indices of the crops that are used, rising.
+        counts: crops left out, by reason.
+        outside: characters outside the charset: in how many labels each is, of those left out.
+        drops: the first `LISTED` crops that were left out, of each reason.
+        quoted: how many labels stand between double quotes; in EasyOCR's csv these mean nothing.
+    """
+
+    kept: NDArray[np.int32]
+    counts: Counter[str] = field(default_factory=Counter)
+    outside: Counter[str] = field(default_factory=Counter)
+    drops: list[Drop] = field(default_factory=list)
+    quoted: int = 0
+
+    def summary(self) -> str:
+        """One line: how many crops are used, how many are not and why."""
+        total = len(self.kept) + self.counts.total()
+        parts = [f"{reason}: {self.counts[reason]:,}" for reason in REASONS if self.counts[reason]]
+        text = f"{len(self.kept):,} of {total:,} crops"
+        if parts:
+            text += f" ({'; '.join(parts)})"
+        if self.outside:
+            shown = ", ".join(f"{c!r} {count:,}" for c, count in self.outside.most_common(40))
+            more = f" and {len(self.outside) - 40} others" if len(self.outside) > 40 else ""
+            text += f"; characters outside the charset: {shown}{more}"
+        if self.quoted:
+            text += f"; {self.quoted:,} labels are between double quotes, which belong to them"
+        return text
+
+
+def steps_needed(classes: NDArray[Any], ends: NDArray[Any]) -> NDArray[np.int64]:
+    """Time steps that CTC needs for labels: their lengths, and one between equal neighbors.
+
+    Args:
+        classes: of all labels, one after the other.
+        ends: `(N,)`, where each ends.
+
+    Returns:
+        `(N,)` int64.
+    """
+    lengths = np.diff(ends, prepend=0)
+    equal = np.zeros(len(classes) + 1, np.int64)
+    equal[1:-1] = classes[1:] == classes[:-1]
+    # The first character of a label has no neighbor before it.
+    equal[np.minimum(ends - lengths, len(classes))] = 0
+    counts = np.concatenate([[0], np.cumsum(equal[:-1])])
+    return lengths + counts[ends] - counts[ends - lengths]
+
+
+def width_needed(steps: Any, *, features: str) -> Any:
+    """Least width of a picture that has so many time steps; a number or an array."""
+    widths = 4 * (steps - time_steps(1024, features=features) + 256)
+    return max(widths, MIN_WIDTH) if isinstance(widths, int) else np.maximum(widths, MIN_WIDTH)
+
+
+def steps_of(classes: NDArray[Any]) -> int:
+    """Time steps that CTC needs for one label; `steps_needed` takes many."""
+    return len(classes) + int(np.count_nonzero(classes[1:] == classes[:-1]))
+
+
+def reader_widths(sizes: NDArray[Any], height: int) -> NDArray[np.int64]:
+    """Widths to which EasyOCR pads crops that it reads alone: `crnnjax.resize.easyocr_width`.
+
+    Args:
+        sizes: `(N, 2)`, heights and widths, all 1 or more.
+        height: of the network's input.
+    """
+    ratio = sizes[:, 1] / sizes[:, 0]
+    return np.ceil(np.where(ratio < 1, 1 / np.minimum(ratio, 1), ratio)).astype(np.int64) * height
+
+
+def own_widths(sizes: NDArray[Any], height: int) -> NDArray[np.int64]:
+    """Widths of crops at a height, their aspect kept, rounded up: `(N,)`."""
+    tall, wide = sizes[:, 0].astype(np.int64), sizes[:, 1].astype(np.int64)
+    return np.maximum(-(-wide * height // np.maximum(tall, 1)), 1)
+
+
+def _room(sizes: NDArray[Any], height: int) -> NDArray[np.int64]:
+    """Widths that labels may need: padded as a reader pads it a crop has more than its own.
+
+    But not much more: letters that are narrower yet are not to be told apart. Of the crops of
+    ICDAR 2015 that ask for more, nearly all are taller than wide: words that run up or down.
+    """
+    own = own_widths(sizes, height)
+    padded = np.minimum(reader_widths(sizes, height), np.maximum(own * 3 // 2, _NARROW))
+    return np.maximum(own, padded)
+
+
+def turned(index: Index, above: float) -> Index:
+    """The index with the sizes that crops have after `crnnjax.resize.turn_tall`."""
+    if not above:
+        return index
+    sizes = np.array(index.sizes)
+    tall = sizes[:, 0] >= above * sizes[:, 1]
+    sizes[tall] = sizes[tall, ::-1]
+    return Index(index.points, index.ends, sizes, index.states)
+
+
+def apply(
+    index: Index, rules: Rules, crops: Sequence[Crop], *, name: str, start: int, stop: int
+) -> Filtered:
+    """Says which crops are used, and of the others why not.
+
+    Args:
+        index: of the data set.
+        rules: what to keep.
+        crops: the data set, for the names of those left out.
+        name: of the data set.
+        start: the first crop that may be used.
+        stop: the crop before which to stop.
+    """
+    found = Filtered(np.zeros(0, np.int32))
+    kept = []
+    listed: Counter[str] = Counter()
+    for first in range(start, stop, _CHUNK):
+        last = min(first + _CHUNK, stop)
+        begin = int(index.ends[first - 1]) if first else 0
+        points = index.points[begin : int(index.ends[last - 1])]
+        ends = index.ends[first:last] - begin
+        lengths = np.diff(ends, prepend=0)
+        states, sizes = index.states[first:last], index.sizes[first:last]
+        classes = rules.charset.classes_of(points)
+        counts = np.concatenate([[0], np.cumsum(classes == 0)])
+        outside = counts[ends] - counts[ends - lengths]
+        needed = width_needed(steps_needed(classes, ends), features=rules.features)
+        room: Any = rules.width
+        if not rules.fixed:
+            room = np.minimum(_room(np.maximum(sizes, 1), rules.height), rules.width)
+        wrong = (
+            (states == _PICTURE),
+            (states == _LABELS),
+            (states == _DETECTION),
+            (lengths == 0) & (not rules.empty),
+            lengths > rules.max_length,
+            outside > 0,
+            needed > room,
+        )
+        reason = np.full(last - first, len(REASONS))
+        for number in reversed(range(len(REASONS))):
+            reason[wrong[number]] = number
+        kept.append(np.flatnonzero(reason == len(REASONS)).astype(np.int32) + first)
+        for number, what in enumerate(REASONS):
+            those = np.flatnonzero(reason == number)
+            found.counts[what] += len(those)
+            for one in those[: max(0, LISTED - listed[what])].tolist():
+                error = _explain(index, rules, crops, first + one, what)
+                found.drops.append(
+                    Drop(name, first + one, crop_name(crops, first + one), what, error)
+                )
+            listed[what] += min(len(those), LISTED)
+            if what == "outside the charset":
+                _count_outside(found.outside, points, classes, ends, those)
+        quoted = np.flatnonzero(lengths > 2)
+        first_points, last_points = points[(ends - lengths)[quoted]], points[ends[quoted] - 1]
+        found.quoted += int(((first_points == _QUOTE) & (last_points == _QUOTE)).sum())
+    found.counts += Counter()  # reasons that did not occur
+    found.kept = np.concatenate(kept) if kept else found.kept
+    return found
+
+
+def crop_name(crops: Sequence[Crop], index: int) -> str:
+    """Names a crop without reading its picture."""
+    if isinstance(crops, LmdbCrops):
+        return f"{crops.path}:image-{index + 1:09d}"
+    return crops[index].name
+
+
+def _explain(index: Index, rules: Rules, crops: Sequence[Crop], number: int, reason: str) -> str:
+    """What is wrong with a crop, in full; only called for a few."""
+    if reason == "labels":
+        try:
+            crops[number]
+        except LabelError as error:
+            return str(error)
+    if reason == "picture":
+        try:
+            return f"a picture of {_size(crops[number])} pixels: expected at most {MAX_PIXELS}"
+        except (ImageError, LabelError) as error:
+            return str(error)
+    text = index.text(number)
+    name = f"{crop_name(crops, number)}: {text!r}"
+    if reason == "empty":
+        return f"{name}: an empty label: set empty_labels to train on it"
+    if reason == "too long":
+        return f"{name}: {len(text)} characters, more than max_length={rules.max_length}"
+    if reason == "outside the charset":
+        missing = "".join(sorted(rules.charset.missing(text)))
+        return f"{name}: {missing!r} outside the charset {rules.charset.name}"
+    if reason == "detection labels":
+        return (
+            f"{name[:200]}: a list of boxes, as detectors are trained on: expected a picture of "
+            "one word or line and its text"
+        )
+    classes = rules.charset.encode(text)
+    steps = steps_of(classes)
+    height, width = index.sizes[number].tolist()
+    least = int(width_needed(steps, features=rules.features))
+    return (
+        f"{name}: CTC needs {steps} time steps ({len(text)} characters, "
+        f"{steps - len(text)} of them after an equal one), which is {least} pixels of width at a "
+        f"height of {rules.height}; the picture has {width}x{height}, which is "
+        f"{int(own_widths(index.sizes[number : number + 1], rules.height)[0])} pixels there, the "
+        f"widest input {rules.width}"
+    )
+
+
+def _count_outside(
+    outside: Counter[str],
+    points: NDArray[Any],
+    classes: NDArray[Any],
+    ends: NDArray[Any],
+    those: NDArray[Any],
+) -> None:
+    """Counts in how many of those labels each character outside the charset is."""
+    where = np.flatnonzero(classes == 0)
+    label = np.searchsorted(ends, where, side="right")
+    mine = np.isin(label, those)
+    pairs = np.unique(np.stack([label[mine], points[where[mine]]]).astype(np.int64), axis=1)
+    characters, counts = np.unique(pairs[1], return_counts=True)
+    for character, count in zip(characters.tolist(), counts.tolist(), strict=True):
+        outside[chr(character)] += count
+
+
+def read_index(
+    crops: Sequence[Crop], path: str | Path, *, cache: str | Path | None = None
+) -> Index:
+    """Returns the index of a data set; makes it where the cache has none.
+
+    A data set counts as changed when the size or the time of its `data.mdb` or of its label files
+    changes. Crops whose picture could not be read are looked at again at each start, so that files
+    that were missing may be added.
+
+    Args:
+        crops: of `open_crops`.
+        path: of the data set.
+        cache: folder for indices; None is `ocrjax` in the user's cache folder.
+
+    Raises:
+        LabelError: an index that was damaged.
+        OSError: it cannot be written.
+    """
+    folder = Path(cache) if cache is not None else default_cache()
+    state = [str(_VERSION), str(len(crops)), crop_name(crops, 0) if len(crops) else ""]
+    for file in _files(Path(path)):
+        found = file.stat()
+        state += [str(file.resolve()), str(found.st_size), str(found.st_mtime_ns)]
+    key = hashlib.sha256("\n".join(state).encode(errors="surrogateescape")).hexdigest()[:16]
+    location = folder / f"crops-{key}"
+    if not (location / "index.json").is_file():
+        _log.info("%s: indexing %d crops once, to %s", path, len(crops), location)
+        _write(_scan(crops), location, str(path))
+    try:
+        names = ("points", "ends", "sizes", "states")
+        index = Index(*(_mapped(location / f"{name}.npy") for name in names))
+        whole = len(index) == len(index.sizes) == len(index.states) == len(crops)
+    except (OSError, ValueError, EOFError) as error:
+        raise LabelError(location, 0, str(error), "a whole index; delete it") from error
+    if not whole or (len(index) and index.ends[-1] != len(index.points)):
+        raise LabelError(location, 0, "parts of different lengths", "a whole index; delete it")
+    return _look_again(index, crops)
+
+
+def _mapped(path: Path) -> NDArray[Any]:
+    # An array without elements cannot be mapped; its file is the header alone.
+    return np.load(path, mmap_mode="r" if path.stat().st_size > 128 else None, allow_pickle=False)
+
+
+def _files(path: Path) -> list[Path]:
+    if path.is_file():
+        return [path]
+    inside = [path / "data.mdb", path / CSV_NAME]
+    return [one for one in inside if one.is_file()] or sorted(path.rglob(CSV_NAME))
+
+
+def _look_again(index: Index, crops: Sequence[Crop]) -> Index:
+    bad = np.flatnonzero(index.states == _PICTURE)
+    if not len(bad) or isinstance(crops, LmdbCrops):
+        return index
+    sizes, states = np.array(index.sizes), np.array(index.states)
+    for number in bad.tolist():
+        sizes[number], states[number] = _look(crops[number])
+    return Index(index.points, index.ends, sizes, states)
+
+
+def _scan(crops: Sequence[Crop]) -> Index:
+    """Reads all labels, and all pictures' headers."""
+    ends = np.zeros(len(crops), np.int64)
+    sizes = np.zeros((len(crops), 2), np.int32)
+    states = np.zeros(len(crops), np.uint8)
+    parts: list[NDArray[Any]] = []
+    texts: list[str] = []
+    end = 0
+    for number in range(len(crops)):
+        try:
+            crop = crops[number]
+        except LabelError:
+            ends[number], states[number] = end, _LABELS
+            continue
+        text = normalized(crop.text)
+        texts.append(text)
+        end += len(text)
+        ends[number] = end
+        if text.startswith('[{"') and '"points"' in text:
+            states[number] = _DETECTION
+        else:
+            sizes[number], states[number] = _look(crop)
+        if len(texts) == _CHUNK:
+            parts.append(_narrow(texts))
+            texts.clear()
+            _log.info("%d of %d crops indexed", number + 1, len(crops))
+    parts.append(_narrow(texts))
+    return Index(np.concatenate(parts), ends, sizes, states)
+
+
+def _narrow(texts: list[str]) -> NDArray[Any]:
+    """Code points in as few bytes as they need."""
+    points = np.frombuffer("".join(texts).encode("utf-32-le", "surrogatepass"), np.uint32)
+    most = int(points.max()) if len(points) else 0
+    return points.astype(np.min_scalar_type(most))
+
+
+def _look(crop: Crop) -> tuple[tuple[int, int], int]:
+    try:
+        height, width = _size(crop)
+    except ImageError:
+        return (0, 0), _PICTURE
+    return ((height, width), _FINE) if height * width <= MAX_PIXELS else ((0, 0), _PICTURE)
+
+
+def _size(crop: Crop) -> tuple[int, int]:
+    return image_size(crop.name) if crop.data is None else encoded_size(crop.data, name=crop.name)
+
+
+def _write(index: Index, location: Path, source: str) -> None:
+    """Writes an index, all or nothing; two processes may do so at the same time."""
+    location.parent.mkdir(parents=True, exist_ok=True)
+    part = Path(tempfile.mkdtemp(prefix=location.name + ".", dir=location.parent))
+    try:
+        for name in ("points", "ends", "sizes", "states"):
+            np.save(part / f"{name}.npy", getattr(index, name))
+        (part / "index.json").write_text(json.dumps({"version": _VERSION, "source": source}))
+        try:
+            part.rename(location)
+        except OSError:
+            if not (location / "index.json").is_file():
+                raise
+    finally:
+        shutil.rmtree(part, ignore_errors=True)

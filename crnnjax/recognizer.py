@@ -1,0 +1,550 @@
+"""The recognizer: crops in, texts out."""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from crnnjax.charset import Charset, named
+from crnnjax.convert import from_state_dict
+from crnnjax.decoding import (
+    CONFIDENCES,
+    Greedy,
+    Lexicon,
+    as_lexicon,
+    confidence,
+    greedy,
+    ignored_classes,
+    log_probabilities,
+    search,
+)
+from crnnjax.models import CRNN, Variables, options_of
+from crnnjax.resize import (
+    as_gray,
+    bucket_width,
+    easyocr_width,
+    fixed_crop,
+    level_crop,
+    level_width,
+    pad_crop,
+    raise_contrast,
+    read_gray,
+    scale_crop,
+    turn_tall,
+)
+from crnnjax.time_steps import MIN_WIDTH, time_steps
+from ocrcore.images import as_rgb, read_image
+from ocrcore.pages import ByteArray, FloatArray
+from ocrcore.runtime.cache import enable_compile_cache
+from ocrcore.runtime.memory import reuse_freed_memory
+from ocrcore.training.checkpoints import load_variables
+from ocrcore.weights.named import find_weights
+from ocrcore.weights.pth import load_weights
+
+RESIZES = ("bucket", "easyocr", "fixed")
+DECODERS = ("greedy", "beam", "lexicon")
+# Columns of an input of "bucket", as in training: a hair-thin crop would fill the memory.
+_WIDEST = 8192
+
+
+class RecognizerError(ValueError):
+    """Weights, charset and options that do not go together; the message says what to do."""
+
+
+class Reading(NamedTuple):
+    """What was read in a crop.
+
+    Attributes:
+        text: the characters; empty if none.
+        confidence: in [0, 1]. Of greedy decoding by the name in the options; else the probability
+            that CTC gives the text.
+    """
+
+    text: str
+    confidence: float
+
+
+@dataclass(frozen=True, slots=True)
+class RecognizerOptions:
+    """How to read.
+
+    Attributes:
+        resize: how crops become inputs. `bucket`: scaled as EasyOCR does, padded to one of a few
+            widths, and the network is told the true one, or its height where that is more; crops
+            of more than 8192 columns become narrower. `easyocr`: all as EasyOCR 1.7.2 does with one
+            crop, the padding that it reads and its second look at dull crops included. `fixed`:
+            every crop to one size, as deep-text-recognition-benchmark.
+        width: of the inputs of `fixed`.
+        turn_above: height over width from which on crops are turned by 90 degrees first
+            (`crnnjax.resize.turn_tall`), as they were in training; 0 turns none. Not of `easyocr`.
+        decoder: `greedy`, `beam` (needs the extra of that name) or `lexicon`.
+        beam_width: how many prefixes survive each step of `beam`.
+        lexicon: of `lexicon`, or its file, a word on each line; every reading is one of the words.
+        confidence: of greedy decoding: `easyocr` or `dtrb`, see `crnnjax.decoding.confidence`.
+        allowlist: characters that alone may be read; empty: all.
+        blocklist: characters that may not be read; an allowlist wins.
+        contrast_threshold: with `easyocr`, crops of a lower confidence are read again with more
+            contrast, and the surer reading counts.
+        contrast: how much contrast they then get.
+        batch_size: crops read at once; None: 16 on a CPU, else 256.
+    """
+
+    resize: str = "bucket"
+    width: int = 100
+    turn_above: float = 0.0
+    decoder: str = "greedy"
+    beam_width: int = 10
+    lexicon: Lexicon | str | Path | None = None
+    confidence: str = "easyocr"
+    allowlist: str = ""
+    blocklist: str = ""
+    contrast_threshold: float = 0.1
+    contrast: float = 0.5
+    batch_size: int | None = None
+
+    def __post_init__(self) -> None:
+        for name, known in (
+            ("resize", RESIZES),
+            ("decoder", DECODERS),
+            ("confidence", CONFIDENCES),
+        ):
+            if getattr(self, name) not in known:
+                raise RecognizerError(
+                    f"{name} is {getattr(self, name)!r}, expected one of {', '.join(known)}"
+                )
+        if (self.decoder == "lexicon") != bool(self.lexicon):
+            raise RecognizerError(
+                "decoder 'lexicon' and a lexicon go together: give a file of words, one on each "
+                "line, as `lexicon`"
+            )
+        if self.width < MIN_WIDTH:
+            raise RecognizerError(f"width is {self.width}, expected at least {MIN_WIDTH}")
+        if self.turn_above and not self.turn_above >= 1:
+            raise RecognizerError(f"turn_above is {self.turn_above}, expected 0, or 1 or more")
+        if self.batch_size is not None and self.batch_size < 1:
+            raise RecognizerError(f"batch_size is {self.batch_size}, expected at least 1")
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """A crop on its way to the network.
+
+    Attributes:
+        index: of the crop.
+        width: of the input.
+        true: how much of that is the crop; None: the network sees all of it.
+        make: makes the input, `(height, width)` uint8.
+    """
+
+    index: int
+    width: int
+    true: int | None
+    make: Callable[[], ByteArray]
+
+
+class Recognizer:
+    """A CRNN with its weights and charset, ready to read.
+
+    Attributes:
+        charset: the characters of its classes.
+        height: of the network's input.
+        options: defaults of every call.
+    """
+
+    def __init__(
+        self,
+        variables: Variables,
+        *,
+        charset: Charset,
+        height: int,
+        options: RecognizerOptions | None = None,
+        dtype: Any = np.float32,
+    ) -> None:
+        """Puts the weights onto the device.
+
+        Args:
+            variables: of `crnnjax.models.CRNN`; which one is read off them.
+            charset: the characters of its classes, in order.
+            height: of the inputs that it was trained with: 32 or 64.
+            options: see `RecognizerOptions`.
+            dtype: of the computation, float32 or bfloat16.
+
+        Raises:
+            RecognizerError: a charset of another size than the network's.
+            LexiconError: the file of a lexicon cannot be read.
+        """
+        enable_compile_cache()
+        if jax.default_backend() == "cpu":
+            reuse_freed_memory()
+        self._kind = options_of(variables)
+        if self._kind["num_classes"] != charset.num_classes:
+            raise RecognizerError(
+                f"the network has {self._kind['num_classes']} classes, but charset "
+                f"{charset.name!r} makes {charset.num_classes} ({len(charset.characters)} "
+                "characters and the blank): name the charset that it was trained with"
+            )
+        self.charset = charset
+        self.height = height
+        options = options or RecognizerOptions()
+        self.options = replace(options, lexicon=as_lexicon(options.lexicon, charset))
+        self._variables = _put(variables)
+        model = CRNN(**self._kind, dtype=dtype)
+        self._apply = jax.jit(model.apply)
+
+        def read(variables: Any, images: Any, widths: Any, steps: Any, ignored: Any) -> Greedy:
+            return greedy(model.apply(variables, images, widths), steps, ignored)
+
+        def score(variables: Any, images: Any, widths: Any, ignored: Any) -> jax.Array:
+            return log_probabilities(model.apply(variables, images, widths), ignored)
+
+        self._greedy, self._scores = jax.jit(read), jax.jit(score)
+        self._programs: set[tuple[int, ...]] = set()
+
+    @classmethod
+    def from_weights(
+        cls,
+        name_or_path: str | Path = "english_g2",
+        *,
+        charset: Charset | str | None = None,
+        height: int | None = None,
+        options: RecognizerOptions | None = None,
+        dtype: Any = np.float32,
+    ) -> Recognizer:
+        """Loads weights by name (`english_g2`), from a file, or from a run of ours.
+
+        Args:
+            name_or_path: a name, a `.pth` or `.safetensors` file, or the folder of a run or of one
+                of its checkpoints.
+            charset: one, or its name; None: by the name of the weights, or the `charset.json` that
+                the run left.
+            height: of the network's input; None: EasyOCR's 64 by the name of the weights, or what
+                the run's `config.json` says.
+            options: see `RecognizerOptions`; None: `resize="easyocr"` for `english_g2`, of a run
+                those of its config.
+            dtype: of the computation, float32 or bfloat16.
+
+        Raises:
+            WeightsNotFoundError: says where it looked and how to get them.
+            TorchFileError: the file is damaged, or not weights at all.
+            ConversionError: the file holds another network.
+            RecognizerError: charset or height cannot be told from the weights, or do not fit them.
+        """
+        path, variables, known = read_weights(name_or_path)
+        charset = named(charset) if isinstance(charset, str) else charset or known
+        if path.stem == "english_g2":
+            height = height or 64
+            # It was trained with padding that it reads.
+            options = options or RecognizerOptions(resize="easyocr")
+        if file := _beside(path, "config.json"):
+            run_height, run_options = _read_config(file)
+            height, options = height or run_height, options or run_options
+        if charset is None or height is None:
+            lacking = "charset" if charset is None else "height"
+            raise RecognizerError(
+                f"{path}: the {lacking} of these weights is not known, for no run of ours left it "
+                "beside them: pass charset=NAME_OR_FILE (a file with the characters in the order "
+                "of the classes) and height=32 or 64"
+            )
+        return cls(variables, charset=charset, height=height, options=options, dtype=dtype)
+
+    def with_variables(self, variables: Variables) -> Recognizer:
+        """The same recognizer with other weights of the same network; shares compiled programs."""
+        if options_of(variables) != self._kind:
+            raise RecognizerError(
+                f"variables of {options_of(variables)}, expected those of {self._kind}"
+            )
+        other = copy.copy(self)
+        other._variables = _put(variables)
+        return other
+
+    @property
+    def programs(self) -> int:
+        """Number of sizes of batches that were read so far; each takes a program."""
+        return len(self._programs)
+
+    def read(self, images: Sequence[Any], **options: Any) -> list[Reading]:
+        """Reads crops, each a word or a line.
+
+        Args:
+            images: arrays `(H, W, 3)` RGB or `(H, W)` gray of uint8; also paths, Pillow images and
+                whatever `ocrcore.images.as_rgb` takes. With `resize="easyocr"` files are read as
+                gray by OpenCV, as EasyOCR does, which is not the gray of a PNG file's RGB values.
+            **options: fields of `RecognizerOptions` to change for this call.
+
+        Returns:
+            A reading per crop, in order.
+
+        Raises:
+            ImageError: a crop cannot be read.
+        """
+        chosen = replace(self.options, **options)
+        with _pool() as pool:
+            crops = _load_all(pool, images, chosen)
+            readings = self._read(pool, self._jobs(crops, chosen), chosen)
+            if chosen.resize == "easyocr" and chosen.decoder == "greedy":
+                dull = [
+                    i for i, item in readings.items() if item.confidence < chosen.contrast_threshold
+                ]
+                again = self._read(pool, self._contrast_jobs(pool, crops, dull, chosen), chosen)
+                for index, second in again.items():
+                    if second.confidence >= readings[index].confidence:
+                        readings[index] = second
+        return [readings[index] for index in range(len(crops))]
+
+    def logits(self, images: Sequence[Any], **options: Any) -> list[FloatArray]:
+        """What the network says of each crop: `(T, num_classes)` float32, without the padding's.
+
+        Arguments as for `read`; how it decodes does not matter.
+        """
+        chosen = replace(self.options, **options)
+        out: dict[int, FloatArray] = {}
+        with _pool() as pool:
+            jobs = self._jobs(_load_all(pool, images, chosen), chosen)
+
+            def score(inputs: Any, widths: Any, steps: Any) -> Any:
+                return self._apply(self._variables, inputs, widths)
+
+            for batch, steps, logits in self._run(pool, jobs, chosen, score):
+                for row, job in enumerate(batch):
+                    out[job.index] = np.asarray(logits)[row, : steps[row]]
+        return [out[index] for index in range(len(out))]
+
+    def _jobs(self, crops: Sequence[ByteArray], options: RecognizerOptions) -> list[_Job]:
+        high = self.height
+        jobs = []
+        for index, crop in enumerate(crops):
+            size = crop.shape[0], crop.shape[1]
+            if options.resize == "fixed":
+                width, true = options.width, None
+                make = _later(lambda crop: fixed_crop(as_gray(crop), high, options.width), crop)
+            elif options.resize == "easyocr":
+                width, true = easyocr_width(*size, high), None
+                make = _later(self._scaled, crop, width)
+            else:
+                # A narrow crop keeps some padding: its own time steps may not hold two letters.
+                true = min(max(level_width(*size, high), high), _WIDEST)
+                width = bucket_width(true, high)
+                make = _later(self._scaled, crop, width)
+            jobs.append(_Job(index, width, true, make))
+        return jobs
+
+    def _scaled(self, crop: ByteArray, width: int) -> ByteArray:
+        if level_width(crop.shape[0], crop.shape[1], self.height) > width:
+            return fixed_crop(as_gray(crop), self.height, width)
+        scaled = scale_crop(as_gray(crop), self.height)
+        return pad_crop(level_crop(scaled, self.height), width)
+
+    def _contrast_jobs(
+        self,
+        pool: ThreadPoolExecutor,
+        crops: Sequence[ByteArray],
+        indices: Sequence[int],
+        options: RecognizerOptions,
+    ) -> list[_Job]:
+        """Crops whose contrast can be raised; EasyOCR reads the others a second time in vain."""
+
+        def stretch(index: int) -> _Job | None:
+            crop = crops[index]
+            scaled = scale_crop(as_gray(crop), self.height)
+            stretched = raise_contrast(scaled, options.contrast)
+            if stretched is scaled:
+                return None
+            width = easyocr_width(crop.shape[0], crop.shape[1], self.height)
+            done = pad_crop(level_crop(stretched, self.height), width)
+            return _Job(index, width, None, lambda: done)
+
+        return [job for job in pool.map(stretch, indices) if job is not None]
+
+    def _read(
+        self, pool: ThreadPoolExecutor, jobs: list[_Job], options: RecognizerOptions
+    ) -> dict[int, Reading]:
+        closed = ignored_classes(
+            self.charset.characters, allowlist=options.allowlist, blocklist=options.blocklist
+        )
+        if closed is None:
+            closed = np.zeros(self.charset.num_classes, np.bool_)
+        readings: dict[int, Reading] = {}
+        if options.decoder == "greedy":
+
+            def read(inputs: Any, widths: Any, steps: Any) -> Any:
+                return self._greedy(self._variables, inputs, widths, steps, closed)
+
+            for batch, _, found in self._run(pool, jobs, options, read):
+                sure = confidence(found, options.confidence)
+                for row, job in enumerate(batch):
+                    text = self.charset.decode(found.indices[row, : found.counts[row]])
+                    readings[job.index] = Reading(text, float(sure[row]))
+            return readings
+
+        def score(inputs: Any, widths: Any, steps: Any) -> Any:
+            return self._scores(self._variables, inputs, widths, closed)
+
+        lexicon = as_lexicon(options.lexicon, self.charset)
+        for batch, steps, logs in self._run(pool, jobs, options, score):
+            for row, job in enumerate(batch):
+                found = search(
+                    logs[row, : steps[row]], self.charset, lexicon, width=options.beam_width
+                )
+                readings[job.index] = Reading(*found)
+        return readings
+
+    def _run(
+        self,
+        pool: ThreadPoolExecutor,
+        jobs: list[_Job],
+        options: RecognizerOptions,
+        program: Callable[[Any, Any, Any], Any],
+    ) -> Iterator[tuple[list[_Job], np.ndarray, Any]]:
+        """Yields batches with their true time steps and the program's answer, on the host."""
+        in_flight: deque[tuple[list[_Job], np.ndarray, Any]] = deque()
+        for batch, inputs in _prefetch(pool, _batches(jobs, _batch_size(options.batch_size))):
+            rows = len(inputs)
+            true = [job.true for job in batch if job.true is not None]
+            widths = np.full(rows, inputs.shape[2], np.int32)
+            widths[: len(true)] = true
+            steps = time_steps(widths, features=self._kind["features"])
+            self._programs.add((*inputs.shape[:3], bool(true)))
+            answer = program(inputs, widths if true else None, steps)
+            in_flight.append((batch, steps, answer))
+            if len(in_flight) > 1:
+                yield _collected(*in_flight.popleft())
+        while in_flight:
+            yield _collected(*in_flight.popleft())
+
+
+def _collected(
+    batch: list[_Job], steps: np.ndarray, answer: Any
+) -> tuple[list[_Job], np.ndarray, Any]:
+    return batch, steps, jax.device_get(answer)
+
+
+def read_weights(name_or_path: str | Path) -> tuple[Path, dict[str, Any], Charset | None]:
+    """Reads weights by name, from a file, or from a run of ours.
+
+    Returns:
+        Where they are; the variables; and the charset that they were trained with, where the name
+        of the weights or the `charset.json` that the run left tells it.
+
+    Raises:
+        WeightsNotFoundError: says where it looked and how to get them.
+        TorchFileError: the file is damaged, or not weights at all.
+        ConversionError: the file holds another network.
+        CharsetError: the run's `charset.json` is damaged.
+    """
+    path = find_weights(name_or_path)
+    variables = load_variables(path) if path.is_dir() else from_state_dict(load_weights(path))[0]
+    if path.stem == "english_g2":
+        return path, variables, named("english_g2")
+    file = _beside(path, "charset.json")
+    return path, variables, Charset.load(file) if file else None
+
+
+def _beside(path: Path, name: str) -> Path | None:
+    """A file of the run that weights belong to: its folder, or one up to two above a checkpoint."""
+    folders = (path, path.parent, path.parent.parent) if path.is_dir() else (path.parent,)
+    return next((folder / name for folder in folders if (folder / name).is_file()), None)
+
+
+def _read_config(path: Path) -> tuple[int | None, RecognizerOptions | None]:
+    """Height and options of a run, where its `config.json` has them."""
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+        height = int(config["data"]["height"])
+        return height, RecognizerOptions(**config["recognizer"])
+    except KeyError:
+        return None, None  # of another program
+    except (OSError, ValueError, TypeError) as error:
+        raise RecognizerError(f"{path}: not the config of a recognizer's run: {error}") from error
+
+
+def _put(variables: Variables) -> Any:
+    return jax.device_put({name: variables.get(name, {}) for name in ("params", "batch_stats")})
+
+
+def _pool() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(min(8, os.cpu_count() or 1))
+
+
+def _load(image: Any, like_easyocr: bool) -> ByteArray:
+    if isinstance(image, str | Path):
+        return read_gray(image) if like_easyocr else read_image(image)
+    if isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.ndim == 2 and image.size:
+        return image
+    return as_rgb(image)
+
+
+def _load_all(
+    pool: ThreadPoolExecutor, images: Sequence[Any], options: RecognizerOptions
+) -> list[ByteArray]:
+    if options.resize == "easyocr":
+        return list(pool.map(lambda image: _load(image, True), images))
+    above = options.turn_above
+    return list(pool.map(lambda image: turn_tall(_load(image, False), above), images))
+
+
+def _later(function: Callable[..., ByteArray], *arguments: Any) -> Callable[[], ByteArray]:
+    return lambda: function(*arguments)
+
+
+def _batch_size(batch_size: int | None) -> int:
+    return batch_size or (16 if jax.default_backend() == "cpu" else 256)
+
+
+def _batches(jobs: Sequence[_Job], size: int) -> Iterator[tuple[list[_Job], int]]:
+    """Batches of one width, each with the number of rows that its program has."""
+    groups: dict[int, list[_Job]] = defaultdict(list)
+    for job in jobs:
+        groups[job.width].append(job)
+    for _, group in sorted(groups.items()):
+        start = 0
+        for count, rows in _split(len(group), size):
+            yield group[start : start + count], rows
+            start += count
+
+
+def _split(count: int, size: int) -> Iterator[tuple[int, int]]:
+    """Splits crops into batches of a size, a quarter and a sixteenth of it.
+
+    Three programs a width, and few empty rows: a batch may lack a quarter of its rows, the last one
+    any number.
+
+    Yields:
+        How many crops, and of how many rows.
+    """
+    sizes = sorted({size, -(-size // 4), -(-size // 16)}, reverse=True)
+    for rows in sizes:
+        while count and (4 * count >= 3 * rows or rows == sizes[-1]):
+            taken = min(count, rows)
+            yield taken, rows
+            count -= taken
+
+
+def _prefetch(
+    pool: ThreadPoolExecutor, batches: Iterator[tuple[list[_Job], int]]
+) -> Iterator[tuple[list[_Job], ByteArray]]:
+    """Makes inputs `(rows, height, width, 1)` in threads, two batches ahead."""
+    waiting: deque[tuple[list[_Job], int, list[Future[ByteArray]]]] = deque()
+
+    def stacked() -> tuple[list[_Job], ByteArray]:
+        batch, rows, futures = waiting.popleft()
+        inputs = [future.result() for future in futures]
+        whole = np.zeros((rows, *inputs[0].shape, 1), np.uint8)
+        whole[: len(inputs), :, :, 0] = inputs
+        return batch, whole
+
+    for batch, rows in batches:
+        waiting.append((batch, rows, [pool.submit(job.make) for job in batch]))
+        if len(waiting) > 2:
+            yield stacked()
+    while waiting:
+        yield stacked()

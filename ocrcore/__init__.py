@@ -1,0 +1,1 @@
+"""What detector and recognizer stand on: data, synthetic text, evaluation, training, weights."""

@@ -1,0 +1,1 @@
+"""Training data: readers of data sets, mixing, prefetching, packing."""

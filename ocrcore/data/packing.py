@@ -1,0 +1,421 @@
+"""Packs data sets into sharded ArrayRecord files: in parallel, resumable, the same bytes each time.
+
+`ocrcore.data.readers.packed` says what a packed folder holds, and reads it. Pictures are kept as
+they are on disk, byte for byte. Every process packs whole shards; a shard gets its name when it is
+complete and counts once it is noted, so that a killed run loses no more than the shards it was at.
+
+TensorFlow Datasets packs one example after the other in one process and starts anew when it is
+killed; here its format is written without it. `python -m craftjax.main --mode=pack` packs what an
+experiment trains on, because its config already says everything about its data sets; the builders
+in `data/` call the same function.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import multiprocessing
+import os
+import shutil
+import signal
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import cv2
+from array_record.python.array_record_module import ArrayRecordWriter
+
+from ocrcore.data.processes import end_with_parent
+from ocrcore.data.readers.icdar import LabelError
+from ocrcore.data.readers.packed import (
+    FORM,
+    describe_fault,
+    encode_packed,
+    fault_reason,
+    shard_name,
+)
+from ocrcore.images import ImageError
+from ocrcore.pages import Page, PageError
+from ocrcore.synth.pages import PageSource
+from ocrcore.synth.write import encode_image, write_bytes
+
+VERSION = "1.0.0"
+"""Of packed sets, as TensorFlow Datasets counts them."""
+_SHARDS, _LEAST, _MOST = 32, 32, 2000  # shards to aim at, and samples of each
+_EACH = 4  # shards that a worker should have to do, because it takes seconds to start
+
+
+class PackingError(ValueError):
+    """A data set that cannot be packed here; the message says why."""
+
+
+class Source(Protocol):
+    """A data set, by index."""
+
+    def __len__(self) -> int:
+        """How many samples there are."""
+
+    def encoded(self, index: int) -> tuple[bytes, Page]:
+        """The picture file and the labels of a sample."""
+
+    def name(self, index: int) -> str:
+        """The path of a picture; empty for one that is drawn."""
+
+    def label_files(self, index: int) -> tuple[Path, ...]:
+        """The files that hold the labels of this picture, if also those of others."""
+
+
+class DrawnPages:
+    """Synthetic pages as picture files: PNG, so that they are what is drawn, pixel for pixel."""
+
+    def __init__(self, pages: PageSource) -> None:
+        self.pages = pages
+
+    def __len__(self) -> int:
+        return len(self.pages)
+
+    def name(self, index: int) -> str:
+        """Returns nothing: a page has no file."""
+        return ""
+
+    def label_files(self, index: int) -> tuple[Path, ...]:
+        """Returns nothing: its labels have none either."""
+        return ()
+
+    def encoded(self, index: int) -> tuple[bytes, Page]:
+        """Draws a page."""
+        sample = self.pages[index]
+        return encode_image(sample.image, suffix=".png"), sample.page
+
+
+@dataclass(frozen=True)
+class Packed:
+    """What a split of a packed data set holds.
+
+    Attributes:
+        name: of the set.
+        split: of the set.
+        records: of each file.
+        size: of all files, in bytes.
+        faults: how many samples could not be packed, by reason.
+    """
+
+    name: str
+    split: str
+    records: tuple[int, ...]
+    size: int
+    faults: Mapping[str, int]
+
+
+def pack(
+    open_source: Callable[[], Source],
+    folder: str | Path,
+    *,
+    name: str,
+    root: str | Path = "",
+    split: str = "train",
+    source: Mapping[str, Any] | None = None,
+    start: int = 0,
+    stop: int | None = None,
+    shard: int | None = None,
+    workers: int | None = 0,
+    progress: Callable[[int, int], None] = lambda done, of: None,
+) -> Packed:
+    """Packs a split of a data set, or what is missing of it.
+
+    Args:
+        open_source: opens the data set; with workers it must be picklable.
+        folder: to pack to: new, of an earlier run of the same, or with other splits of the set.
+        name: of the set: letters, digits and underscores, beginning with a lower-case letter.
+        root: what paths of pictures are kept relative to.
+        split: of the set.
+        source: JSON values that describe what is packed; kept for the reader to compare.
+        start: the first sample.
+        stop: the sample before which to stop; None packs all.
+        shard: samples of a file; None chooses by their number.
+        workers: processes to use, started by spawning; 0: this one; None: one for each CPU, fewer
+            where few files are left to do.
+        progress: gets how many samples are done, and of how many, now and then.
+
+    Raises:
+        PackingError: settings that cannot be, a folder that holds something else, a worker that
+            ended.
+        LabelError: the data set cannot be read; faults of samples are noted instead.
+        OSError: a file cannot be read or written.
+    """
+    folder, root = Path(folder), Path(root)
+    if (workers or 0) < 0 or (shard is not None and shard < 1):
+        raise PackingError(f"workers={workers}, shard={shard}: expected 0 or more, 1 or more")
+    if not (name.isidentifier() and name == name.lower() and split.isalpha()):
+        raise PackingError(f"name {name!r}, split {split!r}: expected letters, as in synthtext")
+    opened = open_source()
+    end = len(opened) if stop is None else min(stop, len(opened))
+    if not 0 <= start < end:
+        raise PackingError(f"no sample from start={start} to stop={stop} of {len(opened)}")
+    if shard is None:
+        shard = min(max((end - start) // _SHARDS, _LEAST), _MOST)
+    ranges = [range(first, min(first + shard, end)) for first in range(start, end, shard)]
+    job = {
+        "form": FORM,
+        "name": name,
+        "source": json.loads(json.dumps(dict(source or {}))),
+        "start": start,
+        "stop": end,
+        "complete": end == len(opened),
+        "shard": shard,
+        "content": _digest(opened, start, end),
+    }
+    target, notes = folder / f"packed-{split}.json", folder / f"packing-{split}"
+    _check(folder, target if target.is_file() else notes / "job.json", job)
+    if not target.is_file():
+        folder.mkdir(parents=True, exist_ok=True)
+        write_bytes(notes / "job.json", _json(job))
+        tasks = [
+            _Task(folder / shard_name(name, split, k, len(ranges)), notes / f"{k}.json", root, one)
+            for k, one in enumerate(ranges)
+        ]
+        _pack_all(open_source, opened, tasks, workers, progress)
+        _finish(folder, split, job, [json.loads(task.note.read_bytes()) for task in tasks])
+    shutil.rmtree(notes, ignore_errors=True)
+    done = json.loads(target.read_bytes())
+    return Packed(name, split, tuple(done["records"]), done["size"], done["faults"])
+
+
+@dataclass(frozen=True)
+class _Task:
+    """A shard to pack.
+
+    Attributes:
+        path: of its file.
+        note: file that says that it is done, and what is in it.
+        root: as for `pack`.
+        samples: that belong to it.
+    """
+
+    path: Path
+    note: Path
+    root: Path
+    samples: range
+
+    def run(self, source: Source) -> int:
+        """Packs it; returns of how many samples."""
+        part = self.path.with_name(self.path.name + ".part")
+        # One record a group: any record is read alone. Pictures do not compress further.
+        writer = ArrayRecordWriter(str(part), "group_size:1,uncompressed")
+        faults = []
+        try:
+            for index in self.samples:
+                name = source.name(index)
+                path = _below(self.root, name) if name else ""
+                try:
+                    image, page = source.encoded(index)
+                    record = encode_packed(image, page, path)
+                except (LabelError, ImageError, PageError) as error:
+                    if not name:  # a page that cannot be drawn is no fault of the data
+                        raise
+                    faults.append(describe_fault(index, path, error))
+                else:
+                    writer.write(record)
+        finally:
+            writer.close()
+        part.replace(self.path)
+        note = {"size": self.path.stat().st_size, "faults": faults}
+        write_bytes(self.note, _json({"records": len(self.samples) - len(faults), **note}))
+        return len(self.samples)
+
+
+def _pack_all(
+    open_source: Callable[[], Source],
+    opened: Source,
+    tasks: list[_Task],
+    workers: int | None,
+    progress: Callable[[int, int], None],
+) -> None:
+    missing = [task for task in tasks if not task.note.is_file()]
+    of = sum(len(task.samples) for task in tasks)
+    done = of - sum(len(task.samples) for task in missing)
+    progress(done, of)
+    if workers is None:
+        workers = min(os.cpu_count() or 1, len(missing) // _EACH)
+        workers = workers if workers > 1 else 0  # one alone gains nothing
+    with _results(open_source, opened, missing, workers) as results:
+        for count in results:
+            done += count
+            progress(done, of)
+
+
+@contextmanager
+def _results(
+    open_source: Callable[[], Source], opened: Source, tasks: list[_Task], workers: int
+) -> Iterator[Iterator[int]]:
+    """Packs shards; yields the numbers of their samples."""
+    threads = cv2.getNumThreads()
+    if not workers or len(tasks) < 2:
+        cv2.setNumThreads(0)
+        try:
+            yield (task.run(opened) for task in tasks)
+        finally:
+            cv2.setNumThreads(threads)
+        return
+    pool = ProcessPoolExecutor(
+        min(workers, len(tasks)),
+        multiprocessing.get_context("spawn"),  # OpenCV and JAX have threads
+        _start,
+        (open_source,),
+    )
+    try:
+        futures: list[Future[int]] = [pool.submit(_run, task) for task in tasks]
+        yield (future.result() for future in as_completed(futures))
+    except BrokenProcessPool as error:
+        raise PackingError(
+            "a worker ended without a word: killed, perhaps for want of memory; the same command "
+            "continues, with fewer workers if need be"
+        ) from error
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+_source: list[Source] = []  # of a worker
+
+
+def _start(open_source: Callable[[], Source]) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent is interrupted, and ends us
+    cv2.setNumThreads(0)
+    end_with_parent()
+    _source[:] = [open_source()]
+
+
+def _run(task: _Task) -> int:
+    return task.run(_source[0])
+
+
+def _check(folder: Path, path: Path, job: dict[str, Any]) -> None:
+    """Refuses a folder that holds something else.
+
+    Raises:
+        PackingError: it does.
+    """
+    if not path.is_file():
+        return
+    try:
+        before = dict(json.loads(path.read_bytes()))
+    except (ValueError, TypeError) as error:
+        raise PackingError(f"{path}: not a note of an earlier run: {error}") from error
+    if differ := [key for key in job if before.get(key) != job[key]]:
+        lines = "; ".join(f"{key} was {before.get(key)}, is {job[key]}" for key in differ)
+        raise PackingError(
+            f"{folder}: an earlier run packed something else here: {lines}. Give another "
+            "folder, or delete this one"
+        )
+
+
+def _finish(folder: Path, split: str, job: dict[str, Any], notes: list[dict[str, Any]]) -> None:
+    """Writes what describes the set; the file that says that it is complete comes last."""
+    faults = [fault for note in notes for fault in note["faults"]]
+    counts = dict(Counter(map(fault_reason, faults)))
+    lines = "".join(json.dumps(fault) + "\n" for fault in faults)
+    write_bytes(folder / f"faults-{split}.jsonl", lines.encode())
+    done = Packed(
+        job["name"],
+        split,
+        tuple(note["records"] for note in notes),
+        sum(note["size"] for note in notes),
+        counts,
+    )
+    others = []
+    for path in sorted(folder.glob("packed-*.json")):
+        found = json.loads(path.read_bytes())
+        others.append(Packed(**{key: found[key] for key in asdict(done)}))
+    write_bytes(folder / "features.json", _json(FEATURES))
+    write_bytes(folder / "dataset_info.json", _json(dataset_info([*others, done])))
+    write_bytes(folder / f"packed-{split}.json", _json({**job, **asdict(done)}))
+
+
+def _digest(source: Source, start: int, stop: int) -> str:
+    """Describes which pictures there are, in their order, and what their label files hold."""
+    digest = hashlib.blake2b(digest_size=8)
+    known: dict[Path, bytes] = {}  # one file may hold the labels of all pictures
+    if source.name(start):  # those that are drawn have no names
+        for index in range(start, stop):
+            digest.update(Path(source.name(index)).name.encode("utf-8", "surrogatepass") + b"\n")
+            for path in source.label_files(index):
+                if path not in known:
+                    with path.open("rb") as file:
+                        known[path] = hashlib.file_digest(file, "blake2b").digest()
+                digest.update(known[path])
+    return digest.hexdigest()
+
+
+def _below(root: Path, name: str) -> str:
+    path = Path(name)
+    return str(path.relative_to(root)) if path.is_relative_to(root) else name
+
+
+def _json(value: Any) -> bytes:
+    return (json.dumps(value, indent=1) + "\n").encode("utf-8")
+
+
+def dataset_info(splits: list[Packed]) -> dict[str, Any]:
+    """Returns `dataset_info.json` as TensorFlow Datasets reads it."""
+    return {
+        "name": splits[0].name,
+        "version": VERSION,
+        "fileFormat": "array_record",
+        "splits": [
+            {
+                "name": one.split,
+                "shardLengths": [str(count) for count in one.records],
+                "numBytes": str(one.size),
+                "filepathTemplate": "{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}",
+            }
+            for one in sorted(splits, key=lambda one: one.split)
+        ],
+    }
+
+
+def _feature(kind: str, **values: Any) -> dict[str, Any]:
+    module = {"FeaturesDict": "features_dict"}.get(kind, f"{kind.lower()}_feature")
+    return {"pythonClassName": f"tensorflow_datasets.core.features.{module}.{kind}", **values}
+
+
+def _tensor(dtype: str, *sides: int) -> dict[str, Any]:
+    shape = {"dimensions": [str(side) for side in sides]} if sides else {}
+    return _feature("Tensor", tensor={"dtype": dtype, "encoding": "none", "shape": shape})
+
+
+def _sequence(**features: Any) -> dict[str, Any]:
+    each = _feature("FeaturesDict", featuresDict={"features": features})
+    return _feature("Sequence", sequence={"feature": each, "length": "-1"})
+
+
+_TEXT = _feature("Text", text={})
+FEATURES = _feature(
+    "FeaturesDict",
+    featuresDict={
+        "features": {
+            "image": _feature(
+                "Image",
+                image={"dtype": "uint8", "shape": {"dimensions": ["-1", "-1", "3"]}},
+            ),
+            "path": _TEXT,
+            "words": _sequence(
+                quad=_tensor("float32", 4, 2),
+                text=_TEXT,
+                has_text=_tensor("bool"),
+                care=_tensor("bool"),
+                line=_tensor("int64"),
+                points=_tensor("int64"),
+            ),
+            "points": _tensor("float32", -1, 2),
+            "characters": _sequence(
+                quad=_tensor("float32", 4, 2), text=_TEXT, word=_tensor("int64")
+            ),
+        }
+    },
+)
+"""`features.json` as TensorFlow Datasets reads it."""

@@ -1,0 +1,1 @@
+"""Readers of data sets: files in, `ocrcore.pages.Page` out."""

@@ -1,0 +1,248 @@
+"""Folders of photos with labeled words, and a file of characters for each photo.
+
+Beside the words (`gt_NAME.txt`, as `ocrcore.data.readers.icdar` reads them) there is `NAME.json`: a
+list with an object for each word, in the same order. Its `chars` are `[character, left, top, right,
+bottom]`, or `[character, x1, y1, ..., x4, y4]` clockwise from the top left in reading direction; an
+empty list where they are not known. Its `text`, where there is one, must be that of the word. Other
+fields are not looked at.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ocrcore.data.readers.icdar import (
+    DONT_CARE,
+    MAX_BYTES,
+    MAX_COORDINATE,
+    LabelError,
+    by_name,
+    read_icdar,
+)
+from ocrcore.images import SUFFIXES, image_size, read_bytes, read_image
+from ocrcore.pages import Character, Page, Sample, Word
+
+_GOLDEN = (5**0.5 - 1) / 2
+
+
+def read_characters(path: str | Path, words: Sequence[Word]) -> list[Word]:
+    """Reads the characters of the words of one picture.
+
+    Args:
+        path: of the JSON file.
+        words: as `read_icdar` returns them.
+
+    Returns:
+        The words with their characters. Words that do not count keep them, too.
+
+    Raises:
+        LabelError: what is no such file; other words than those given; characters that are not
+            those of their word's text.
+    """
+    path = Path(path)
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise LabelError(
+                path, 0, f"{path.stat().st_size} bytes", f"a label file of at most {MAX_BYTES}"
+            )
+        entries = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise LabelError(path, 0, str(error.strerror), "a file of characters") from error
+    except (ValueError, RecursionError) as error:
+        raise LabelError(path, 0, str(error), "JSON in UTF-8") from error
+    if not isinstance(entries, list):
+        raise LabelError(path, 0, type(entries).__name__, "a list with an object for each word")
+    if len(entries) != len(words):
+        raise LabelError(
+            path, 0, f"{len(entries)} words", f"as many as labels: {len(words)}", reason="box count"
+        )
+    return [
+        replace(word, characters=_characters(path, number, word, entry))
+        for number, (word, entry) in enumerate(zip(words, entries, strict=True))
+    ]
+
+
+class CharacterFolder(Sequence[Sample]):
+    """The photos of a folder with their words and characters, by index.
+
+    Pictures are ordered by name, as by `ocrcore.data.readers.icdar.read_icdar_folder`: `img_10`
+    before `img_2`. Nothing but names is read before a photo is asked for.
+
+    Args:
+        images: folder of the pictures; those in folders inside it are not read.
+        labels: folder of `gt_NAME.txt` or `NAME.txt`.
+        characters: folder of `NAME.json`; None: words only.
+        layout: as for `read_icdar`.
+        dont_care: as for `read_icdar`.
+
+    Raises:
+        LabelError: a folder that does not exist, or holds no picture.
+    """
+
+    def __init__(
+        self,
+        images: str | Path,
+        labels: str | Path,
+        characters: str | Path | None,
+        *,
+        layout: str = "auto",
+        dont_care: Sequence[str] = DONT_CARE,
+    ) -> None:
+        self.images, self.labels = Path(images), Path(labels)
+        self.characters = None if characters is None else Path(characters)
+        self.layout, self.dont_care = layout, tuple(dont_care)
+        for folder in (self.images, self.labels, self.characters):
+            if folder is not None and not folder.is_dir():
+                raise LabelError(folder, 0, str(folder), "a folder")
+        pictures = [
+            path
+            for path in self.images.iterdir()
+            if path.suffix.lower() in SUFFIXES and path.is_file()
+        ]
+        self._names = [path.name for path in sorted(pictures, key=by_name)]
+        if not self._names:
+            raise LabelError(self.images, 0, "no picture", f"pictures ({', '.join(SUFFIXES)})")
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def name(self, index: int) -> str:
+        """Returns the path of the picture of an index."""
+        return str(self.images / self._names[index])
+
+    def part(self, start: int, stop: int | None) -> CharacterFolder:
+        """Returns the photos from an index on, up to another."""
+        other = copy.copy(self)
+        other._names = self._names[start:stop]
+        return other
+
+    def spread(self) -> CharacterFolder:
+        """Returns the photos in an order in which every part is a sample of the whole.
+
+        By name, pictures often go by kind or by time: the last ones are others than the first.
+        Here runs of neighbors, who are often alike, stay together: a fortieth of the folder, from
+        one picture to ten. They are ordered by the fractional part of their number times the golden
+        ratio, so that the runs of any part lie evenly among all.
+        """
+        count = min(max(len(self._names) // 40, 1), 10)
+        runs = range(-(-len(self._names) // count))
+        other = copy.copy(self)
+        other._names = [
+            name
+            for run in sorted(runs, key=lambda run: run * _GOLDEN % 1)
+            for name in self._names[run * count : (run + 1) * count]
+        ]
+        return other
+
+    def page(self, index: int, *, bad: list[LabelError] | None = None) -> Page:
+        """Returns the labels of a photo; of the picture only the header is read.
+
+        Args:
+            index: of the photo.
+            bad: as for `read_icdar`.
+
+        Raises:
+            IndexError: the index is not in `[0, len)`.
+            LabelError: labels that are missing or cannot be.
+            ImageError: a file that is no picture.
+        """
+        path, words = self._words(index, bad)
+        height, width = image_size(path)
+        return Page(height, width, words, str(path))
+
+    def __getitem__(self, index: int) -> Sample:  # type: ignore[override]
+        """Returns the photo of an index.
+
+        Raises:
+            IndexError: the index is not in `[0, len)`.
+            LabelError: labels that are missing or cannot be.
+            ImageError: a picture that cannot be read.
+        """
+        path, words = self._words(index)
+        image = read_image(path)
+        height, width = image.shape[:2]
+        return Sample(image, Page(height, width, words, str(path)))
+
+    def encoded(self, index: int) -> tuple[bytes, Page]:
+        """Returns the bytes of the picture file of an index, not decoded, and its page.
+
+        Raises:
+            IndexError: the index is not in `[0, len)`.
+            LabelError: labels that are missing or cannot be.
+            ImageError: a file that is missing or no picture.
+        """
+        page = self.page(index)
+        return read_bytes(str(page.path)), page
+
+    def label_files(self, index: int) -> tuple[Path, ...]:
+        """Returns the files of words and characters of an index, those that there are."""
+        stem = Path(self._names[index]).stem
+        files = [self.labels / f"gt_{stem}.txt", self.labels / f"{stem}.txt"]
+        if self.characters is not None:
+            files.append(self.characters / f"{stem}.json")
+        return tuple(path for path in files if path.is_file())
+
+    def _words(
+        self, index: int, bad: list[LabelError] | None = None
+    ) -> tuple[Path, tuple[Word, ...]]:
+        if not 0 <= index < len(self):
+            raise IndexError(f"photo {index} of {len(self)}")
+        path = self.images / self._names[index]
+        found = [self.labels / f"{prefix}{path.stem}.txt" for prefix in ("gt_", "")]
+        label = next((one for one in found if one.is_file()), None)
+        if label is None:
+            raise LabelError(path, 0, path.name, f"{found[0].name} in {self.labels}")
+        words = read_icdar(label, layout=self.layout, dont_care=self.dont_care, bad=bad)
+        if self.characters is not None:
+            words = read_characters(self.characters / f"{path.stem}.json", words)
+        return path, tuple(words)
+
+
+def _characters(path: Path, number: int, word: Word, entry: Any) -> tuple[Character, ...]:
+    rows = entry.get("chars") if isinstance(entry, dict) else None
+    if not isinstance(rows, list):
+        raise LabelError(path, 0, f"word {number}: {entry!r}", "an object with a list `chars`")
+    out = []
+    for row in rows:
+        if not isinstance(row, list) or len(row) not in (5, 9) or not isinstance(row[0], str):
+            raise LabelError(
+                path, 0, f"word {number}: {row!r}", "[character, left, top, right, bottom]"
+            )
+        try:
+            numbers = np.array(row[1:], np.float32)
+        except (TypeError, ValueError, OverflowError):
+            numbers = np.array([np.nan], np.float32)
+        if numbers.ndim != 1 or not (np.abs(numbers) <= MAX_COORDINATE).all():
+            raise LabelError(
+                path,
+                0,
+                f"word {number}: {row!r}",
+                f"coordinates within +-{MAX_COORDINATE:.0f} pixels",
+                reason="coordinates",
+            )
+        if len(row) == 5:
+            numbers = numbers[[0, 1, 2, 1, 2, 3, 0, 3]]
+        out.append(Character(row[0], numbers.reshape(4, 2)))
+    text = entry.get("text", word.text)
+    if word.care and word.text is not None:
+        if text != word.text:
+            raise LabelError(
+                path, 0, f"word {number}: {text!r}", f"the text of the labels: {word.text!r}"
+            )
+        joined = "".join(c.text for c in out)
+        if out and "".join(joined.split()) != "".join(word.text.split()):
+            raise LabelError(
+                path,
+                0,
+                f"word {number}: characters {joined!r}",
+                f"those of {word.text!r}",
+                reason="box count",
+            )
+    return tuple(out)

@@ -1,0 +1,262 @@
+r"""Crops with their texts, as recognizers are trained on them.
+
+Three layouts, each random access to `Crop`:
+
+* LMDB, as deep-text-recognition-benchmark makes and reads it: `num-samples` is a decimal number,
+  `image-%09d` a picture file, `label-%09d` its text in UTF-8; numbers from 1.
+* `labels.csv` beside the pictures, as EasyOCR's trainer reads it: a first line `filename,words`,
+  then a file name, a comma, and the text: all that follows the *first* comma, as it stands. Quotes
+  mean nothing, so that a text may hold commas and quotes, but no line ends.
+* `labels.tsv`: a path, a tab and the text on each line; no header.
+
+Blanks around a text are not part of it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import threading
+import weakref
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ocrcore.data.readers.icdar import LabelError
+from ocrcore.images import decode_image, read_image
+from ocrcore.pages import ByteArray
+
+CSV_NAME = "labels.csv"
+CSV_HEADER = "filename,words"
+MAX_TEXT_BYTES = 1 << 16
+"""Longer texts are taken for a fault of the file."""
+MAX_FILE_BYTES = 4 << 30
+"""Label files above this size are refused."""
+
+_OPEN: weakref.WeakValueDictionary[tuple[int, str], Any] = weakref.WeakValueDictionary()
+_LOCK = threading.Lock()
+
+
+@dataclass(frozen=True, slots=True)
+class Crop:
+    """A picture of a word or a line, and what stands there.
+
+    Attributes:
+        name: the path of the picture; of a record in an LMDB, the path of that and its key.
+        text: what stands there.
+        data: the bytes of the picture file, where they are not in a file of their own.
+    """
+
+    name: str
+    text: str
+    data: bytes | None = None
+
+    def image(self) -> ByteArray:
+        """Decodes the picture, `(H, W, 3)` uint8, RGB.
+
+        Raises:
+            ImageError: it is missing or no picture.
+        """
+        return (
+            read_image(self.name) if self.data is None else decode_image(self.data, name=self.name)
+        )
+
+
+def read_labels_csv(folder: str | Path) -> list[Crop]:
+    """Reads a folder with a `labels.csv`, or the folders below it that have one.
+
+    Args:
+        folder: of a `labels.csv` and its pictures; else all folders below are searched for some.
+
+    Returns:
+        The crops by folder, in the order of their files. The pictures are not looked at.
+
+    Raises:
+        LabelError: no such file, a wrong header, or a line without a file name.
+    """
+    folder = Path(folder)
+    files = [folder / CSV_NAME]
+    if not files[0].is_file():
+        files = sorted(folder.rglob(CSV_NAME))
+    if not files:
+        raise LabelError(folder, 0, str(folder), f"a folder with a {CSV_NAME} in it or below")
+    crops = []
+    for path in files:
+        lines = _lines(path)
+        number, header = next(lines, (1, ""))
+        if header != CSV_HEADER:
+            raise LabelError(path, number, header, f"the header {CSV_HEADER}")
+        for number, line in lines:
+            name, comma, text = line.partition(",")
+            crops.append(_crop(path, number, line, name, comma, text))
+    return crops
+
+
+def read_labels_tsv(path: str | Path, *, root: str | Path | None = None) -> list[Crop]:
+    """Reads lines of a path, a tab and a text.
+
+    Args:
+        path: of the file.
+        root: the folder that the paths in it start from; None is that of the file. PaddleOCR's
+            lists often lie elsewhere.
+
+    Returns:
+        The crops in the order of the file. The pictures are not looked at.
+
+    Raises:
+        LabelError: a line without tab or path.
+        OSError: the file cannot be read.
+    """
+    crops = []
+    for number, line in _lines(Path(path)):
+        name, tab, text = line.partition("\t")
+        crops.append(_crop(Path(path), number, line, name, tab, text, root=root))
+    return crops
+
+
+def import_lmdb() -> Any:
+    """Returns the module `lmdb`.
+
+    Raises:
+        ModuleNotFoundError: it is not installed; the message says what to do.
+    """
+    try:
+        import lmdb
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            "LMDB data sets need the package lmdb: pip install 'ocrjax[lmdb]'"
+        ) from error
+    return lmdb
+
+
+class LmdbCrops(Sequence[Crop]):
+    """The crops of an LMDB in the layout of deep-text-recognition-benchmark, by index from 0.
+
+    It can be pickled (the file is opened anew in each process), and read from threads.
+
+    Args:
+        path: the folder with `data.mdb`.
+
+    Raises:
+        ModuleNotFoundError: the package lmdb is not installed.
+        LabelError: no such database, or one without a sensible `num-samples`.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self._environment: Any = None
+        value = self._get([b"num-samples"])[0] or b""
+        if not re.fullmatch(rb"[0-9]{1,9}", value.strip()):
+            raise LabelError(
+                self.path, 0, f"num-samples: {value[:40]!r}", "a number of up to nine digits"
+            )
+        self._count = int(value)
+        records = _environment(import_lmdb(), self.path).stat()["entries"]
+        # Before an index of so many crops is made.
+        if self._count > records:
+            raise LabelError(
+                self.path,
+                0,
+                f"num-samples: {self._count}",
+                f"not more than there are records, {records}: the copy broke off?",
+            )
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_environment": None}
+
+    def __getitem__(self, index: int) -> Crop:  # type: ignore[override]
+        """Returns the crop of an index.
+
+        Raises:
+            IndexError: the index is not in `[0, len)`.
+            LabelError: a record is missing, or its text is too long or not UTF-8.
+        """
+        if not 0 <= index < self._count:
+            raise IndexError(f"crop {index} of {self._count}")
+        key = f"{index + 1:09d}"
+        image, label = self._get([f"image-{key}".encode(), f"label-{key}".encode()])
+        if image is None or label is None:
+            lost = "image" if image is None else "label"
+            raise LabelError(
+                self.path,
+                0,
+                f"no {lost}-{key}",
+                f"keys to number {self._count}, as num-samples says",
+            )
+        if len(label) > MAX_TEXT_BYTES:
+            raise LabelError(
+                self.path, 0, f"label-{key}: {len(label)} bytes", f"at most {MAX_TEXT_BYTES}"
+            )
+        try:
+            text = label.decode("utf-8").strip()
+        except UnicodeDecodeError as error:
+            raise LabelError(self.path, 0, f"label-{key}: {label[:100]!r}", "UTF-8") from error
+        return Crop(name=f"{self.path}:image-{key}", text=text, data=image)
+
+    def _get(self, keys: list[bytes]) -> list[bytes | None]:
+        lmdb = import_lmdb()
+        try:
+            if self._environment is None:
+                self._environment = _environment(lmdb, self.path)
+            with self._environment.begin() as transaction:
+                return [transaction.get(key) for key in keys]
+        except lmdb.Error as error:
+            raise LabelError(self.path, 0, str(error), "an undamaged LMDB") from error
+
+
+def _environment(lmdb: Any, path: Path) -> Any:
+    """Opens a database once for all of this process, as LMDB demands."""
+    if not (path / "data.mdb").is_file():
+        raise LabelError(path, 0, str(path), "a folder with a data.mdb")
+    key = (os.getpid(), str(path.resolve()))
+    with _LOCK:
+        environment = _OPEN.get(key)
+        if environment is None:
+            _OPEN[key] = environment = lmdb.open(
+                str(path), readonly=True, lock=False, readahead=False, max_readers=32
+            )
+    return environment
+
+
+def _crop(
+    path: Path,
+    number: int,
+    line: str,
+    name: str,
+    comma: str,
+    text: str,
+    *,
+    root: str | Path | None = None,
+) -> Crop:
+    if not name or not comma:
+        raise LabelError(path, number, line, "a file name, a comma (csv) or tab, and a text")
+    if "\0" in name:
+        raise LabelError(path, number, line, "a file name without a zero byte")
+    folder = path.parent if root is None else Path(root)
+    return Crop(name=str(folder / name), text=text.strip())
+
+
+def _lines(path: Path) -> Iterator[tuple[int, str]]:
+    """Yields the lines that are not blank, with their numbers."""
+    size = path.stat().st_size
+    if size > MAX_FILE_BYTES:
+        raise LabelError(path, 0, f"{size} bytes", f"a label file of at most {MAX_FILE_BYTES}")
+    with path.open("rb") as file:
+        number = 0
+        # A line end within the bound, or the file is none of labels.
+        while raw := file.readline(MAX_TEXT_BYTES + 1):
+            number += 1
+            if len(raw) > MAX_TEXT_BYTES:
+                raise LabelError(path, number, "a long line", f"{MAX_TEXT_BYTES} bytes at most")
+            try:
+                line = raw.decode("utf-8")
+            except UnicodeDecodeError as error:
+                shown = raw.decode("utf-8", "backslashreplace").strip()
+                raise LabelError(path, number, shown, "UTF-8") from error
+            line = line.removeprefix("\ufeff").rstrip("\r\n")
+            if line.strip():
+                yield number, line

@@ -1,0 +1,179 @@
+"""SynthText: pictures and one `gt.mat` with a box for every character.
+
+`gt.mat` holds four arrays of N cells: `imnames` (paths below its folder), `txt` (texts of the
+blocks of a picture), `charBB` (`2 x 4 x C`: x and y of four corners of C characters) and `wordBB`
+(`2 x 4 x W`). Words are what white space leaves of the texts; the characters of all words, in
+order, own the character boxes, one for each code point. Corners run clockwise from the top left in
+reading direction. There is no "don't care".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ocrcore.data.readers.icdar import MAX_COORDINATE, LabelError
+from ocrcore.data.readers.mat import read_cells
+from ocrcore.images import image_size
+from ocrcore.pages import Character, FloatArray, Page, Word
+
+FIELDS = ("imnames", "txt", "charBB", "wordBB")
+
+
+def synthtext_words(
+    name: str, texts: Sequence[str], character_boxes: Any, word_boxes: Any
+) -> tuple[Word, ...]:
+    """Converts the labels of one picture.
+
+    Args:
+        name: of the picture, for messages.
+        texts: its entries of `txt`; each may hold several lines, and padding.
+        character_boxes: its `charBB`, `(2, 4, C)`, or `(2, 4)` for one.
+        word_boxes: its `wordBB`, `(2, 4, W)`, or `(2, 4)` for one.
+
+    Returns:
+        The words in the order of the file. `line` counts the lines of the texts. Of a character of
+        several code points whose boxes are all the same, one box is kept; otherwise each code point
+        is a character.
+
+    Raises:
+        LabelError: boxes of a wrong shape, with coordinates that are not numbers or out of all
+            bounds, or more or fewer than there are words and characters.
+    """
+    words = [
+        (word, line)
+        for line, text in enumerate(line for text in texts for line in _lines(text))
+        for word in text.split()
+    ]
+    quads = _quads(name, "wordBB", word_boxes)
+    boxes = _quads(name, "charBB", character_boxes)
+    if len(quads) != len(words):
+        shown = " ".join(word for word, _ in words)
+        raise LabelError(
+            name,
+            0,
+            f"{len(words)} words ({shown})",
+            f"as many as wordBB has: {len(quads)}",
+            reason="box count",
+        )
+    total = sum(len(word) for word, _ in words)
+    if len(boxes) != total:
+        raise LabelError(
+            name,
+            0,
+            f"{total} characters",
+            f"as many as charBB has: {len(boxes)}",
+            reason="box count",
+        )
+    found = []
+    start = 0
+    for (word, line), quad in zip(words, quads, strict=True):
+        own = boxes[start : start + len(word)]
+        start += len(word)
+        found.append(Word(quad=quad, text=word, characters=_characters(word, own), line=line))
+    return tuple(found)
+
+
+class SynthText(Sequence[Page]):
+    """The pages of a folder with a `gt.mat`, by index.
+
+    Labels and the size of a picture are read when its page is asked for. It can be pickled.
+
+    Args:
+        folder: that of `gt.mat`, below which the pictures are.
+
+    Raises:
+        LabelError: a file that is no `gt.mat`, or whose arrays are not equally long.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+        path = self.folder / "gt.mat"
+        try:
+            found = read_cells(path, FIELDS)
+        except FileNotFoundError:
+            raise LabelError(self.folder, 0, "no gt.mat in it", "a SynthText folder") from None
+        if missing := [name for name in FIELDS if name not in found]:
+            raise LabelError(path, 0, f"no {', '.join(missing)} in it", ", ".join(FIELDS))
+        arrays = [found[name] for name in FIELDS]
+        if len({len(array) for array in arrays}) != 1:
+            sizes = ", ".join(f"{k}: {len(a)}" for k, a in zip(FIELDS, arrays, strict=True))
+            raise LabelError(path, 0, sizes, "equal numbers of pictures")
+        self._names, self._texts, self._characters, self._words = arrays
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def __reduce__(self) -> tuple[type[SynthText], tuple[Path]]:
+        return SynthText, (self.folder,)
+
+    def __getitem__(self, index: int) -> Page:  # type: ignore[override]
+        """Returns the page of an index, with the path of its picture.
+
+        Raises:
+            IndexError: the index is not in `[0, len)`.
+            LabelError: labels that cannot be.
+            ImageError: the picture is missing or broken.
+        """
+        if not 0 <= index < len(self):
+            raise IndexError(f"page {index} of {len(self)}")
+        names = self._names[index]
+        name = names[0] if isinstance(names, list) and len(names) == 1 else ""
+        path = picture_path(self.folder, name)
+        texts = self._texts[index]
+        if not isinstance(texts, list):  # an empty array of numbers stands for no text
+            texts = []
+        words = synthtext_words(str(path), texts, self._characters[index], self._words[index])
+        height, width = image_size(path)
+        return Page(height=height, width=width, words=words, path=str(path))
+
+
+def picture_path(folder: Path, name: str) -> Path:
+    """Joins an entry of `imnames` to the folder of its `gt.mat`.
+
+    Raises:
+        LabelError: it would lead out of the folder, or is no path.
+    """
+    if not name or "\0" in name or Path(name).is_absolute() or ".." in Path(name).parts:
+        raise LabelError(folder / "gt.mat", 0, name, "the path of a picture below this folder")
+    return folder / name
+
+
+def _lines(text: str) -> list[str]:
+    return [line for line in text.split("\n") if line.strip()]
+
+
+def _quads(name: str, what: str, value: Any) -> FloatArray:
+    """Returns boxes as `(N, 4, 2)`."""
+    try:
+        boxes = np.asarray(value, np.float32)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise LabelError(name, 0, f"{what}: {error}", "an array of numbers") from error
+    if boxes.ndim == 2:
+        boxes = boxes[:, :, None]
+    if boxes.size == 0:
+        return np.zeros((0, 4, 2), np.float32)
+    if boxes.ndim != 3 or boxes.shape[:2] != (2, 4):
+        raise LabelError(name, 0, f"{what} of shape {boxes.shape}", "(2, 4, N)")
+    bad = ~(np.abs(boxes) <= MAX_COORDINATE).all((0, 1))
+    if bad.any():
+        first = int(bad.argmax())
+        raise LabelError(
+            name,
+            0,
+            f"{what} number {first}: {boxes[:, :, first].T.tolist()}",
+            f"coordinates within +-{MAX_COORDINATE:.0f} pixels",
+            reason="coordinates",
+        )
+    return np.ascontiguousarray(boxes.transpose(2, 1, 0))
+
+
+def _characters(word: str, boxes: FloatArray) -> tuple[Character, ...]:
+    same = np.zeros(len(word), np.bool_)
+    same[1:] = (boxes[1:] == boxes[:-1]).all((1, 2))
+    starts = [*np.flatnonzero(~same).tolist(), len(word)]
+    return tuple(Character(text=word[a:b], quad=boxes[a]) for a, b in pairwise(starts))

@@ -1,0 +1,1 @@
+"""Scores: matching of boxes, DetEval, statistics."""

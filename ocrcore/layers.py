@@ -1,0 +1,174 @@
+"""What networks share: convolution, pooling, and BatchNorm as torch defines it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from ocrcore.training.optimizers import matches
+
+BATCH_NORM_EPSILON = 1e-5
+BATCH_NORM_MOMENTUM = 0.9  # torch's momentum 0.1
+_PIXELS = 1536  # in a block of a kernel's gradient
+
+
+def max_pool(x: jax.Array, *, height: int = 2, width: int = 2) -> jax.Array:
+    """Max-pooling whose stride is its window; rows and columns that are left over are dropped.
+
+    By reshape: XLA differentiates it into an elementwise mask rather than a scatter.
+
+    Args:
+        x: `(B, H, W, C)`.
+        height: of the window.
+        width: of the window.
+    """
+    b, h, w, c = x.shape
+    x = x[:, : h // height * height, : w // width * width, :]
+    x = x.reshape(b, h // height, height, w // width, width, c)
+    return jnp.max(x, axis=(2, 4))
+
+
+def convolve(x: jax.Array, kernel: jax.Array, dilation: int = 1) -> jax.Array:
+    """3x3 convolution with stride 1 and "same" zero padding.
+
+    XLA derives the kernel's gradient as a convolution whose window is the whole map, which is slow
+    on CPUs (docs/benchmarks.md): there, `_kernel_gradient` computes it. On other devices the
+    program is the plain one.
+
+    Args:
+        x: `(B, H, W, C)`.
+        kernel: `(3, 3, C, D)`.
+        dilation: of the kernel; the padding grows with it.
+
+    Returns:
+        `(B, H, W, D)`.
+    """
+    if dilation == 1 and x.shape[-1] > 1 and jax.default_backend() == "cpu":
+        return _convolve_on_cpu(x, kernel)
+    return _convolve(x, kernel, dilation)
+
+
+def _convolve(x: jax.Array, kernel: jax.Array, dilation: int = 1) -> jax.Array:
+    return lax.conv_general_dilated(
+        x,
+        kernel,
+        window_strides=(1, 1),
+        padding=((dilation, dilation),) * 2,
+        rhs_dilation=(dilation, dilation),
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+    )
+
+
+@jax.custom_vjp
+def _convolve_on_cpu(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    return _convolve(x, kernel)
+
+
+def _keep_inputs(x: jax.Array, kernel: jax.Array) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+    return _convolve(x, kernel), (x, kernel)
+
+
+def _gradients(
+    saved: tuple[jax.Array, jax.Array], gradient: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    x, kernel = saved
+    (to_x,) = jax.vjp(lambda x: _convolve(x, kernel), x)[1](gradient)
+    small = x.shape[0] > 1 and x.shape[1] * x.shape[2] <= 4 * _PIXELS
+    return to_x, (_kernel_gradient_by_images if small else _kernel_gradient)(x, gradient)
+
+
+_convolve_on_cpu.defvjp(_keep_inputs, _gradients)
+
+
+def _kernel_gradient(x: jax.Array, gradient: jax.Array) -> jax.Array:
+    """The gradient of a 3x3 kernel as matrix products of blocks of rows, added up in a loop.
+
+    The input, shifted by three columns, times the output's gradient, shifted by three rows: all
+    nine taps in one product, of blocks small enough for the cache.
+    """
+    b, h, w, c = x.shape
+    d = gradient.shape[-1]
+    rows = -(-h // -(-h * w // _PIXELS))
+    blocks = -(-h // rows)
+    rest = blocks * rows - h
+    x = jnp.pad(x, ((0, 0), (0, rest), (1, 1), (0, 0)))
+    gradient = jnp.pad(gradient, ((0, 0), (1, 1 + rest), (0, 0), (0, 0)))
+
+    def add(total: jax.Array, block: jax.Array) -> tuple[jax.Array, None]:
+        part = lax.dynamic_slice_in_dim(x, block * rows, rows, axis=1)
+        wide = lax.dynamic_slice_in_dim(gradient, block * rows, rows + 2, axis=1)
+        left = jnp.concatenate([part[:, :, j : j + w] for j in range(3)], -1)
+        right = jnp.concatenate([wide[:, 2 - i : 2 - i + rows] for i in range(3)], -1)
+        # Image by image, so that a batch spread over devices is added up once, after the loop.
+        found = jnp.einsum("bhwc,bhwd->bcd", left, right, preferred_element_type=jnp.float32)
+        return total + found, None
+
+    total, _ = lax.scan(add, jnp.zeros((b, 3 * c, 3 * d), jnp.float32), jnp.arange(blocks))
+    taps = total.sum(0).reshape(3, c, 3, d).transpose(2, 0, 1, 3)
+    return taps.astype(x.dtype)
+
+
+def _kernel_gradient_by_images(x: jax.Array, gradient: jax.Array) -> jax.Array:
+    """The same of small maps: a block is one image or more."""
+    b, h, w, c = x.shape
+    d = gradient.shape[-1]
+    count = max(n for n in range(1, min(b, max(1, _PIXELS // (h * w))) + 1) if b % n == 0)
+
+    def add(total: jax.Array, block: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, None]:
+        part = jnp.pad(block[0], ((0, 0), (0, 0), (1, 1), (0, 0)))
+        wide = jnp.pad(block[1], ((0, 0), (1, 1), (0, 0), (0, 0)))
+        left = jnp.concatenate([part[:, :, j : j + w] for j in range(3)], -1)
+        right = jnp.concatenate([wide[:, 2 - i : 2 - i + h] for i in range(3)], -1)
+        found = jnp.einsum("bhwc,bhwd->cd", left, right, preferred_element_type=jnp.float32)
+        return total + found, None
+
+    def split(z: jax.Array) -> jax.Array:
+        return z.reshape(b // count, count, *z.shape[1:])
+
+    blocks = split(x), split(gradient)
+    total, _ = lax.scan(add, jnp.zeros((3 * c, 3 * d), jnp.float32), blocks)
+    return total.reshape(3, c, 3, d).transpose(2, 0, 1, 3).astype(x.dtype)
+
+
+class BatchNorm(nn.Module):
+    """Batch normalization over all but the last axis, with torch's running statistics.
+
+    The batch is normalized with its biased variance, the running variance takes the unbiased one:
+    `flax.linen.BatchNorm` would keep the biased one.
+
+    Attributes:
+        dtype: of the result; statistics are float32.
+        freeze: patterns of parameters that are not trained (`ocrcore.training.optimizers.matches`).
+            A layer whose scale is among them uses its running statistics and keeps them.
+    """
+
+    dtype: Any = jnp.float32
+    freeze: tuple[str, ...] = ()
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+        """Normalizes `(..., C)`; with `train` by the batch, updating `batch_stats`."""
+        c = x.shape[-1]
+        scale = self.param("scale", nn.initializers.ones, (c,))
+        bias = self.param("bias", nn.initializers.zeros, (c,))
+        running_mean = self.variable("batch_stats", "mean", jnp.zeros, (c,))
+        running_var = self.variable("batch_stats", "var", jnp.ones, (c,))
+        path = "/".join((*self.path, "scale"))
+        if train and not any(matches(path, pattern) for pattern in self.freeze):
+            x32 = x.astype(jnp.float32)
+            axes = tuple(range(x.ndim - 1))
+            mean = jnp.mean(x32, axes)
+            var = jnp.maximum(jnp.mean(jnp.square(x32), axes) - jnp.square(mean), 0)
+            n = x.size // c
+            keep = BATCH_NORM_MOMENTUM
+            running_mean.value = keep * running_mean.value + (1 - keep) * mean
+            unbiased = var * (n / max(n - 1, 1))
+            running_var.value = keep * running_var.value + (1 - keep) * unbiased
+        else:
+            mean, var = running_mean.value, running_var.value
+        factor = scale * lax.rsqrt(var + BATCH_NORM_EPSILON)
+        return (x * factor + (bias - mean * factor)).astype(self.dtype)

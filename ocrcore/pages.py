@@ -1,0 +1,289 @@
+"""Labels of a picture: `Page`, `Word`, `Character`; and `Sample`, a picture with its page.
+
+These are the currency of the whole project: readers of data sets, the synthetic text, detectors and
+evaluation all speak it. They hold labels only, never network outputs, are immutable and validated,
+and travel as JSON.
+
+Coordinates are in pixels of the picture, x to the right and y down, from the top-left corner. A
+quad is `(4, 2)` float32, clockwise from the top left *in reading direction*: for a word that runs
+upwards the first corner is the lower left one on the screen.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+FloatArray = NDArray[np.float32]
+ByteArray = NDArray[np.uint8]
+
+
+class PageError(ValueError):
+    """A label that cannot be: a wrong shape, a coordinate that is not a number, a wrong type."""
+
+
+def _points(value: ArrayLike, *, what: str, count: int | None) -> FloatArray:
+    """Returns `value` as a read-only `(N, 2)` float32 array, or raises `PageError`."""
+    try:
+        points = np.array(value, np.float32)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise PageError(f"{what} is not a list of (x, y) points: {value!r}") from error
+    if points.ndim != 2 or points.shape[1] != 2:
+        raise PageError(f"{what} has shape {points.shape}, expected (N, 2)")
+    if count is not None and len(points) != count:
+        raise PageError(f"{what} has {len(points)} points, expected {count}")
+    if count is None and len(points) < 3:
+        raise PageError(f"{what} has {len(points)} points, expected at least 3")
+    if not np.isfinite(points).all():
+        raise PageError(f"{what} has a coordinate that is not a finite number: {points.tolist()}")
+    points.flags.writeable = False
+    return points
+
+
+def _same(a: Any, b: Any) -> bool:
+    if isinstance(a, np.ndarray) or isinstance(b, np.ndarray):
+        return a is not None and b is not None and np.array_equal(a, b)
+    return bool(a == b)
+
+
+class _ByValue:
+    """Equality by value for dataclasses that hold arrays."""
+
+    __slots__ = ()
+    __hash__ = None  # type: ignore[assignment]
+
+    def __eq__(self, other: object) -> bool:
+        if type(self) is not type(other):
+            return NotImplemented
+        names: Mapping[str, Any] = type(self).__dataclass_fields__  # type: ignore[attr-defined]
+        return all(_same(getattr(self, name), getattr(other, name)) for name in names)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Character(_ByValue):
+    """One character: a grapheme and where it is.
+
+    Attributes:
+        text: the grapheme, one or more code points.
+        quad: `(4, 2)` float32, clockwise from the top left in reading direction.
+    """
+
+    text: str
+    quad: FloatArray
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.text, str):
+            raise PageError(f"a character's text is {self.text!r}, expected a string")
+        what = f"the quad of character {self.text!r}"
+        object.__setattr__(self, "quad", _points(self.quad, what=what, count=4))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Word(_ByValue):
+    """One word (or line, where a data set labels lines).
+
+    Attributes:
+        quad: `(4, 2)` float32, clockwise from the top left in reading direction.
+        text: the transcription; None where it is not known (a detection, an unlabeled word).
+        polygon: `(N, 2)` float32 outline, clockwise, where the word is curved; else None.
+        score: confidence in [0, 1]; None for a label that a person made.
+        care: False for "don't care": neither found nor missed counts.
+        characters: in reading order; empty where they are not known.
+        line: index of the text line that the word belongs to, if known.
+    """
+
+    quad: FloatArray
+    text: str | None = None
+    polygon: FloatArray | None = None
+    score: float | None = None
+    care: bool = True
+    characters: tuple[Character, ...] = ()
+    line: int | None = None
+
+    def __post_init__(self) -> None:
+        what = "the quad of a word" if self.text is None else f"the quad of word {self.text!r}"
+        if self.text is not None and not isinstance(self.text, str):
+            raise PageError(f"a word's text is {self.text!r}, expected a string or None")
+        object.__setattr__(self, "quad", _points(self.quad, what=what, count=4))
+        if self.polygon is not None:
+            polygon = _points(self.polygon, what=what.replace("quad", "polygon"), count=None)
+            object.__setattr__(self, "polygon", polygon)
+        if self.score is not None:
+            score = float(self.score)
+            if not np.isfinite(score):
+                raise PageError(f"the score of a word is {score}, expected a finite number")
+            object.__setattr__(self, "score", score)
+        object.__setattr__(self, "care", bool(self.care))
+        object.__setattr__(self, "characters", tuple(self.characters))
+        for character in self.characters:
+            if not isinstance(character, Character):
+                raise PageError(f"a word's characters hold {character!r}, expected Character")
+
+    @property
+    def outline(self) -> FloatArray:
+        """The polygon where there is one, else the quad."""
+        return self.quad if self.polygon is None else self.polygon
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns plain JSON values; what is None or empty is left out."""
+        out: dict[str, Any] = {"quad": self.quad.tolist()}
+        if self.text is not None:
+            out["text"] = self.text
+        if self.polygon is not None:
+            out["polygon"] = self.polygon.tolist()
+        if self.score is not None:
+            out["score"] = self.score
+        if not self.care:
+            out["care"] = False
+        if self.characters:
+            out["characters"] = [{"text": c.text, "quad": c.quad.tolist()} for c in self.characters]
+        if self.line is not None:
+            out["line"] = self.line
+        return out
+
+    @classmethod
+    def from_dict(cls, value: Mapping[str, Any]) -> Word:
+        """Inverse of `to_dict`; raises `PageError` on a missing or unknown field."""
+        _check_fields(value, what="a word", required={"quad"}, known=set(cls.__slots__))
+        characters = []
+        for item in value.get("characters", ()):
+            _check_fields(
+                item, what="a character", required={"text", "quad"}, known={"text", "quad"}
+            )
+            characters.append(Character(text=item["text"], quad=item["quad"]))
+        return cls(**{**value, "characters": tuple(characters)})
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Page(_ByValue):
+    """The labels of one picture.
+
+    Attributes:
+        height: of the picture, in pixels.
+        width: of the picture, in pixels.
+        words: in reading order where it is known.
+        path: of the picture, if it has one.
+    """
+
+    height: int
+    width: int
+    words: tuple[Word, ...] = ()
+    path: str | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("height", "width"):
+            size = getattr(self, name)
+            if isinstance(size, bool) or not isinstance(size, int | np.integer) or size < 1:
+                raise PageError(f"the {name} of a page is {size!r}, expected a positive integer")
+            object.__setattr__(self, name, int(size))
+        object.__setattr__(self, "words", tuple(self.words))
+        for word in self.words:
+            if not isinstance(word, Word):
+                raise PageError(f"a page's words hold {word!r}, expected Word")
+        if self.path is not None:
+            object.__setattr__(self, "path", str(self.path))
+
+    @property
+    def quads(self) -> FloatArray:
+        """`(N, 4, 2)` float32: the quads of all words."""
+        if not self.words:
+            return np.zeros((0, 4, 2), np.float32)
+        return np.stack([word.quad for word in self.words])
+
+    @property
+    def care(self) -> NDArray[np.bool_]:
+        """`(N,)` bool: which words count."""
+        return np.array([word.care for word in self.words], np.bool_)
+
+    def with_words(self, words: Sequence[Word]) -> Page:
+        """Returns the same page with other words."""
+        return replace(self, words=tuple(words))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns plain JSON values."""
+        out: dict[str, Any] = {"height": self.height, "width": self.width}
+        if self.path is not None:
+            out["path"] = self.path
+        out["words"] = [word.to_dict() for word in self.words]
+        return out
+
+    @classmethod
+    def from_dict(cls, value: Mapping[str, Any]) -> Page:
+        """Inverse of `to_dict`; raises `PageError` on a missing or unknown field."""
+        _check_fields(value, what="a page", required={"height", "width"}, known=set(cls.__slots__))
+        words = tuple(Word.from_dict(word) for word in value.get("words", ()))
+        return cls(**{**value, "words": words})
+
+    def to_json(self) -> str:
+        """Returns one line of JSON."""
+        return json.dumps(self.to_dict(), ensure_ascii=False)
+
+    @classmethod
+    def from_json(cls, text: str) -> Page:
+        """Inverse of `to_json`; raises `PageError` on what is no page."""
+        try:
+            value = json.loads(text)
+        except ValueError as error:
+            raise PageError(f"not JSON: {error}") from error
+        return cls.from_dict(value)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Sample(_ByValue):
+    """A picture with its labels.
+
+    Attributes:
+        image: `(height, width, 3)` uint8, RGB.
+        page: its labels.
+    """
+
+    image: ByteArray
+    page: Page
+
+    def __post_init__(self) -> None:
+        shape = (self.page.height, self.page.width, 3)
+        if self.image.dtype != np.uint8 or self.image.shape != shape:
+            raise PageError(
+                f"the image is {self.image.dtype} {self.image.shape}, expected uint8 {shape}"
+            )
+
+
+def read_pages(path: str | Path) -> list[Page]:
+    """Reads a file of one page a line, as `write_pages` writes it.
+
+    Raises:
+        PageError: names the file and the line.
+    """
+    pages = []
+    with Path(path).open(encoding="utf-8") as lines:
+        for number, line in enumerate(lines, 1):
+            if line.strip():
+                try:
+                    pages.append(Page.from_json(line))
+                except PageError as error:
+                    raise PageError(f"{path}:{number}: {error}") from error
+    return pages
+
+
+def write_pages(path: str | Path, pages: Sequence[Page]) -> None:
+    """Writes one page a line (JSON Lines, UTF-8), all or nothing."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(path.name + ".part")
+    part.write_text("".join(page.to_json() + "\n" for page in pages), encoding="utf-8")
+    part.replace(path)
+
+
+def _check_fields(value: Any, *, what: str, required: set[str], known: set[str]) -> None:
+    if not isinstance(value, Mapping):
+        raise PageError(f"{what} is {value!r}, expected an object")
+    if missing := required - set(value):
+        raise PageError(f"{what} lacks {', '.join(sorted(missing))}")
+    if unknown := set(value) - known:
+        raise PageError(f"{what} has unknown fields {', '.join(sorted(unknown))}")

@@ -1,0 +1,375 @@
+"""One line of text as ink and exact character quads.
+
+Glyphs are drawn once per font and master size, kept, and composed by NumPy; a line is composed at
+the next master size up and brought to its size by one area-weighted reduction. So a warm line costs
+no FreeType call, and the ink looks like that of a sign in a photo: antialiased and not hinted to a
+pixel grid.
+
+Coordinates are edges of pixels: pixel `i` spans `[i, i + 1)`. OpenCV's warps speak of pixel centers
+instead: the matrix `M` for points becomes `T(-.5) @ M @ T(.5)` for `cv2.warpPerspective`.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Literal, NamedTuple
+
+import cv2
+import numpy as np
+
+from ocrcore.pages import ByteArray, FloatArray
+from ocrcore.synth.fonts import Font, FontError, draw, open_face
+
+CharBox = Literal["word", "tight"]
+
+MIN_SIZE = 4.0
+MAX_SIZE = 1024.0
+_MAX_WIDTH = 32768
+# Few, so that every face is opened and every glyph drawn seldom; steps of at most 1.5.
+_MASTERS = (24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024)
+# Advances and kerning are measured here and scaled: at small sizes FreeType rounds them.
+_METRIC_SIZE = 256
+# Kerning only: ligatures would join two characters into one glyph.
+_FEATURES = ["kern", "-liga", "-clig", "-dlig", "-calt"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Run:
+    """A drawn line of text.
+
+    Attributes:
+        mask: `(h, w)` uint8, coverage by ink.
+        quads: `(N, 4, 2)` float32, one for each character that is not white space, in reading
+            order, clockwise from the top left in reading direction, in pixels of `mask`.
+        characters: the N graphemes.
+        words: `(start, end, text)` for each word: its characters are `[start:end]`.
+        baseline: y of the baseline in the mask; of a curved or vertical run, of its first character
+            before bending.
+        stroke_mask: `(h, w)` uint8, coverage by ink and its outline together, if one was asked for.
+        curved: whether the baseline is bent.
+        vertical: whether the characters stand one below the other.
+    """
+
+    mask: ByteArray
+    quads: FloatArray
+    characters: tuple[str, ...]
+    words: tuple[tuple[int, int, str], ...]
+    baseline: float
+    stroke_mask: ByteArray | None = None
+    curved: bool = False
+    vertical: bool = False
+
+    def word_polygon(self, start: int, end: int) -> FloatArray:
+        """Outline of the characters `[start:end]`: `(2 * (2 * (end - start)), 2)`, clockwise.
+
+        Along the top edges of the quads and back along the bottom edges (down the right edges and
+        up the left ones, where the run is vertical).
+        """
+        quads = self.quads[start:end]
+        if self.vertical:
+            return np.concatenate(
+                [quads[:, [1, 2]].reshape(-1, 2), quads[::-1, [3, 0]].reshape(-1, 2)]
+            )
+        return np.concatenate([quads[:, [0, 1]].reshape(-1, 2), quads[::-1, [2, 3]].reshape(-1, 2)])
+
+    def word_quad(self, start: int, end: int) -> FloatArray:
+        """The quad around the characters `[start:end]`, `(4, 2)` float32, ordered as theirs."""
+        points = self.quads[start:end].reshape(-1, 2)
+        if not self.curved:
+            (x0, y0), (x1, y1) = points.min(0), points.max(0)
+            return np.array([(x0, y0), (x1, y0), (x1, y1), (x0, y1)], np.float32)
+        box = cv2.boxPoints(cv2.minAreaRect(points)).astype(np.float32)
+        if _signed_area(box) < 0:
+            box = box[::-1]
+        # Of the four rotations, the one whose corners lie nearest to the corners as they are read.
+        ends = np.stack([points[0], points[-3], points[-2], points[3]])
+        turns = [np.roll(box, -turn, axis=0) for turn in range(4)]
+        return min(turns, key=lambda turn: float(np.square(turn - ends).sum()))
+
+
+class _Glyph(NamedTuple):
+    """Ink of a grapheme at a master size, placed relative to the pen on the baseline."""
+
+    left: int
+    top: int
+    ink: ByteArray
+
+
+class _Placed(NamedTuple):
+    """A glyph with the place of its ink and its cell along the line, in master pixels."""
+
+    glyph: _Glyph
+    x: int
+    y: int
+    cell: tuple[float, float]
+
+
+@lru_cache(maxsize=65536)
+def graphemes(text: str) -> tuple[str, ...]:
+    """Splits NFC text into characters as a reader counts them: a base with its combining marks."""
+    clusters: list[str] = []
+    for point in unicodedata.normalize("NFC", text):
+        if clusters and unicodedata.category(point) in ("Mn", "Mc", "Me"):
+            clusters[-1] += point
+        else:
+            clusters.append(point)
+    return tuple(clusters)
+
+
+@lru_cache(maxsize=65536)
+def _glyph(font: Font, master: int, cluster: str) -> _Glyph:
+    # Only marks on a base need shaping.
+    return _Glyph(*draw(open_face(font, master, shaped=len(cluster) > 1), cluster))
+
+
+@lru_cache(maxsize=65536)
+def _advance(font: Font, cluster: str) -> float:
+    """Advance of a grapheme in ems."""
+    return float(_length(font, cluster)) / _METRIC_SIZE
+
+
+@lru_cache(maxsize=262144)
+def _kerning(font: Font, left: str, right: str) -> float:
+    """What the advance of `left` changes by before `right`, in ems."""
+    both = _length(font, left + right) / _METRIC_SIZE
+    return float(both - _advance(font, left) - _advance(font, right))
+
+
+def _length(font: Font, text: str) -> float:
+    face = open_face(font, _METRIC_SIZE)
+    shaped = face.layout_engine == 1  # ImageFont.Layout.RAQM; only it takes features
+    return face.getlength(text, features=_FEATURES if shaped else None)
+
+
+def text_length(text: str, font: Font) -> float:
+    """Length of a line in ems, the sum of the advances of its characters; takes microseconds."""
+    return sum(_advance(font, cluster) for cluster in graphemes(text))
+
+
+def render_run(
+    text: str,
+    font: Font,
+    size: float,
+    *,
+    spacing: float = 0.0,
+    vertical: bool = False,
+    char_box: CharBox = "word",
+    stroke: float = 0.0,
+    arc: float = 0.0,
+    jitter: float = 0.0,
+    rng: np.random.Generator | None = None,
+) -> Run:
+    """Draws one line of text.
+
+    A character's quad spans, along the line, its ink widened to at most its advance (the first and
+    last character of a word: to the ink), so that neighbors meet; across the line the ink of its
+    whole word. The quads are those of the ink without the outline.
+
+    Args:
+        text: one line; white space separates words. It is NFC-normalized.
+        font: must draw every character.
+        size: em size in pixels, 4 to 1024; need not be whole.
+        spacing: added to every advance, in ems; negative is closer.
+        vertical: upright characters one below the other, as on signs.
+        char_box: "word" as above, or "tight": a quad is its own character's ink.
+        stroke: width of an outline around the ink in pixels; fills `Run.stroke_mask`.
+        arc: angle that the line bends over, in degrees: positive arches up like a rainbow, negative
+            sags; at most 180. Less than half a degree is a straight line.
+        jitter: standard deviation of every character's shift across the line, in ems; needs `rng`.
+        rng: source of chance, used by `jitter` alone.
+
+    Returns:
+        The run; its mask has a margin of at least one pixel around ink and outline.
+
+    Raises:
+        FontError: the font cannot draw a character of the text.
+        ValueError: empty text, or a size, arc or stroke out of bounds.
+    """
+    clusters = graphemes(text)
+    if abs(arc) < 0.5:
+        arc = 0.0
+    if not MIN_SIZE <= size <= MAX_SIZE:
+        raise ValueError(f"size {size}: expected {MIN_SIZE:g} to {MAX_SIZE:g} pixels per em")
+    if not 0 <= stroke <= size:
+        raise ValueError(f"stroke {stroke}: expected 0 to the size, {size}")
+    if not -180 <= arc <= 180 or (arc and vertical):
+        raise ValueError(f"arc {arc}: expected -180 to 180 degrees, and 0 for vertical text")
+    if jitter and rng is None:
+        raise ValueError(f"jitter {jitter} needs a random generator, rng")
+    if missing := font.missing("".join(clusters)):
+        raise FontError(f"{font}: cannot draw {''.join(sorted(missing))!r} of {text!r}")
+    characters = tuple(cluster for cluster in clusters if not cluster.isspace())
+    if not characters:
+        raise ValueError(f"text {text!r} has nothing to draw")
+
+    master = next(m for m in _MASTERS if m >= size)
+    shifts = None
+    if jitter and rng is not None:
+        shifts = np.rint(rng.normal(0, jitter * master, len(clusters))).astype(int).tolist()
+    words, placed = _place(clusters, font, master, spacing, vertical, shifts)
+
+    # Compose at the master size, with a margin that leaves room for the outline.
+    margin = int(np.ceil((np.ceil(stroke) + 1) * master / size))
+    left = min(p.x for p in placed) - margin
+    top = min(p.y for p in placed) - margin
+    width = max(p.x + p.glyph.ink.shape[1] for p in placed) + margin - left
+    height = max(p.y + p.glyph.ink.shape[0] for p in placed) + margin - top
+    if max(width, height) > _MAX_WIDTH:
+        raise ValueError(f"text of {len(text)} characters at size {size} is too long for one line")
+    mask = np.zeros((height, width), np.uint8)
+    for glyph, x, y, _ in placed:
+        rows, columns = glyph.ink.shape
+        part = mask[y - top : y - top + rows, x - left : x - left + columns]
+        np.maximum(part, glyph.ink, out=part)
+
+    if size != master:
+        shape = (max(1, round(width * size / master)), max(1, round(height * size / master)))
+        mask = cv2.resize(mask, shape, interpolation=cv2.INTER_AREA)
+    scale = np.array([mask.shape[1] / width, mask.shape[0] / height])
+    boxes = _boxes(words, placed, (left, top), scale, vertical, char_box)
+    baseline = float(-top * scale[1])
+    quads = boxes[:, [[0, 1], [2, 1], [2, 3], [0, 3]]]
+    if arc:
+        # Reading between pixels spreads the ink of a small dot by about half a pixel.
+        quads += 0.5 * np.array([(-1, -1), (1, -1), (1, 1), (-1, 1)])
+        mask, quads = _bend(mask, quads, arc)
+    stroke_mask = None
+    if stroke:
+        around = 2 * max(1, round(stroke)) + 1
+        kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (around, around))
+        stroke_mask = cv2.dilate(mask, kernel)
+    return Run(
+        mask=mask,
+        quads=quads.astype(np.float32),
+        characters=characters,
+        words=words,
+        baseline=baseline,
+        stroke_mask=stroke_mask,
+        curved=bool(arc),
+        vertical=vertical,
+    )
+
+
+def _place(
+    clusters: tuple[str, ...],
+    font: Font,
+    master: int,
+    spacing: float,
+    vertical: bool,
+    shifts: list[int] | None,
+) -> tuple[tuple[tuple[int, int, str], ...], list[_Placed]]:
+    """Lays graphemes out; the one place to extend for scripts that need shaping.
+
+    Returns:
+        `(words, placed)`: `(start, end, text)` per word, and the glyphs that are not white space.
+    """
+    words: list[tuple[int, int, str]] = []
+    placed: list[_Placed] = []
+    start = 0
+    pen = 0.0
+    gap = 0.25 * master
+    for i, cluster in enumerate((*clusters, " ")):
+        if cluster.isspace():
+            if len(placed) > start:
+                words.append((start, len(placed), "".join(clusters[i - len(placed) + start : i])))
+                start = len(placed)
+            pen += (0.5 if vertical else _advance(font, " ") + spacing) * master
+            continue
+        glyph = _glyph(font, master, cluster)
+        shift = shifts[i] if shifts else 0
+        rows, columns = glyph.ink.shape
+        if vertical:
+            # A dash or a dot keeps some room: at least a third of an em from top to top.
+            cell = max(rows, master / 3)
+            x, y = shift - columns // 2, round(pen + (cell - rows) / 2)
+            placed.append(_Placed(glyph, x, y, (pen - gap / 2, pen + cell + gap / 2)))
+            pen += cell + gap + spacing * master
+            continue
+        advance = _advance(font, cluster) + spacing
+        following = clusters[i + 1] if i + 1 < len(clusters) else " "
+        if not following.isspace():
+            advance += _kerning(font, cluster, following)
+        advance *= master
+        placed.append(
+            _Placed(glyph, round(pen) + glyph.left, glyph.top + shift, (pen, pen + advance))
+        )
+        pen += advance
+    return tuple(words), placed
+
+
+def _boxes(
+    words: tuple[tuple[int, int, str], ...],
+    placed: list[_Placed],
+    origin: tuple[int, int],
+    scale: np.ndarray,
+    vertical: bool,
+    char_box: CharBox,
+) -> np.ndarray:
+    """`(N, 4)` float64 boxes `x0, y0, x1, y1` of the characters, in pixels of the mask."""
+    boxes = np.array(
+        [(p.x, p.y, p.x + p.glyph.ink.shape[1], p.y + p.glyph.ink.shape[0]) for p in placed],
+        np.float64,
+    )
+    boxes -= (*origin, *origin)
+    boxes *= (*scale, *scale)
+    # Whole pixels: the reduction spreads the ink over every pixel that it touches.
+    boxes[:, :2] = np.floor(boxes[:, :2] + 1e-6)
+    boxes[:, 2:] = np.ceil(boxes[:, 2:] - 1e-6)
+    if char_box == "tight":
+        return boxes
+    along, across = ([1, 3], [0, 2]) if vertical else ([0, 2], [1, 3])
+    cells = (np.array([p.cell for p in placed]) - origin[vertical]) * scale[int(vertical)]
+    for start, end, _ in words:
+        word = boxes[start:end]
+        word[:, across[0]] = word[:, across[0]].min()
+        word[:, across[1]] = word[:, across[1]].max()
+        word[1:, along[0]] = np.minimum(word[1:, along[0]], cells[start + 1 : end, 0])
+        word[:-1, along[1]] = np.maximum(word[:-1, along[1]], cells[start : end - 1, 1])
+    return boxes
+
+
+def _bend(mask: ByteArray, quads: np.ndarray, arc: float) -> tuple[ByteArray, np.ndarray]:
+    """Bends a straight line of text over a circle's arc of `arc` degrees.
+
+    A point `(x, y)` goes to the angle `(x - center) / radius` on a circle whose radius is that of
+    the line's middle plus the height above it; lengths along the middle are kept.
+    """
+    height, width = mask.shape
+    radius = width / np.deg2rad(arc)
+    if abs(radius) < 0.75 * height:
+        raise ValueError(f"arc {arc}: too strong for a text of {width} x {height} pixels")
+    center, middle = width / 2, height / 2
+
+    def forward(points: np.ndarray, raise_by: np.ndarray | float = 1.0) -> np.ndarray:
+        angle = (points[..., 0] - center) / radius
+        reach = (radius + middle - points[..., 1]) * raise_by
+        return np.stack([reach * np.sin(angle), -reach * np.cos(angle)], axis=-1)
+
+    xs = np.linspace(0, width, 65)
+    rim = forward(np.array([(x, y) for x in xs for y in (0.0, height)]))
+    low = np.floor(rim.min(0))
+    columns, rows = (np.ceil(rim.max(0)) - low).astype(int).tolist()
+
+    x = np.arange(columns, dtype=np.float32) + np.float32(0.5 + low[0])
+    y = (np.arange(rows, dtype=np.float32) + np.float32(0.5 + low[1]))[:, None]
+    sign = np.float32(np.sign(radius))
+    reach = np.sqrt(x * x + y * y) * sign
+    angle = np.arctan2(x * sign, -y * sign)
+    source_x = angle * np.float32(radius) + np.float32(center - 0.5)
+    source_y = np.float32(radius + middle - 0.5) - reach
+    bent = cv2.remap(mask, source_x, source_y, cv2.INTER_LINEAR)
+
+    # The edge on the outer side is a chord below the arc: lift it to the tangent.
+    spread = np.abs(quads[:, 1, 0] - quads[:, 0, 0]) / abs(radius)
+    lift = np.ones((len(quads), 4))
+    outer = [0, 1] if arc > 0 else [2, 3]
+    lift[:, outer] = (1 / np.cos(spread / 2))[:, None]
+    return bent, forward(quads, lift) - low
+
+
+def _signed_area(points: np.ndarray) -> float:
+    """Positive for a polygon that is clockwise on the screen (y down)."""
+    x, y = points[:, 0], points[:, 1]
+    return float((x * np.roll(y, -1) - y * np.roll(x, -1)).sum()) / 2

@@ -1,0 +1,361 @@
+"""Makes data sets of synthetic text: in parallel, resumable, the same bytes for any worker count.
+
+`synth.json` in the folder of a set holds what the set is a function of, and how far it is. Samples
+are written in order, and noted there shard by shard; a killed run loses at most one shard.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import multiprocessing
+import signal
+import traceback
+from collections import Counter, deque
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing
+from dataclasses import asdict, dataclass, field
+from itertools import cycle, islice
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from ocrcore.pages import Character, Page, Sample, Word
+from ocrcore.synth.config import ConfigError
+from ocrcore.synth.crops import CropSource
+from ocrcore.synth.fonts import Font
+from ocrcore.synth.glyphs import graphemes
+from ocrcore.synth.job import Job
+from ocrcore.synth.pages import PageSource, SynthError
+from ocrcore.synth.text import TextError
+from ocrcore.synth.words import WordCrop, WordRenderer
+from ocrcore.synth.write import CROP_FORMATS, encode_image, open_writer, write_bytes
+
+MANIFEST = "synth.json"
+_PAGES_A_TASK, _CROPS_A_TASK = 8, 64
+
+
+def crop_sample(crop: WordCrop) -> Sample:
+    """A drawn word as a page of one word, whose quad is that around its characters."""
+    letters = [c for c in graphemes(crop.text) if not c.isspace()]
+    characters = tuple(
+        Character(text=text, quad=quad) for text, quad in zip(letters, crop.quads, strict=True)
+    )
+    points = crop.quads.reshape(-1, 2)
+    (x0, y0), (x1, y1) = points.min(0), points.max(0)
+    quad = np.array([(x0, y0), (x1, y0), (x1, y1), (x0, y1)], np.float32)
+    word = Word(quad=quad, text=crop.text, characters=characters, line=0)
+    height, width = crop.image.shape[:2]
+    return Sample(image=crop.image, page=Page(height=height, width=width, words=(word,)))
+
+
+@dataclass
+class Made:
+    """Samples as they are written, and what went wrong on the way.
+
+    Attributes:
+        samples: bytes of a picture file and a page, or a text.
+        undrawable: how often a text was given up because no font has this character.
+        problems: path to reason, of fonts and pictures that cannot be used.
+    """
+
+    samples: list[tuple[bytes, Page | str]] = field(default_factory=list)
+    undrawable: Counter[str] = field(default_factory=Counter)
+    problems: dict[str, str] = field(default_factory=dict)
+
+
+class Maker:
+    """Makes the samples of a job, by index.
+
+    Args:
+        job: what to make.
+
+    Raises:
+        ConfigError: settings that cannot be.
+        FontError: no font is left.
+        TextError: texts that cannot be.
+        ImageError: no background is left.
+    """
+
+    def __init__(self, job: Job) -> None:
+        self.job = job
+        self._source: PageSource | CropSource | WordRenderer
+        self._problems: dict[str, str] = {}
+        if job.drawn:
+            config = job.word_config(self._problems)
+            self._source = WordRenderer(config, seed=job.seed, length=job.count)
+            self._undrawable = self._source.refused
+            self.fonts: tuple[Font, ...] = tuple(self._source.fonts)
+            self.pictures: tuple[Path, ...] = ()
+            return
+        if job.format in CROP_FORMATS:
+            pages_config = job.page_config()
+            self._source = CropSource(
+                pages_config,
+                job.seed,
+                height=job.crop_height,
+                max_length=pages_config.text.max_length,
+                length=job.count,
+            )
+            pages = self._source.pages
+        else:
+            self._source = pages = PageSource(job.page_config(), job.seed, length=job.count)
+        self._undrawable, self._problems = pages.undrawable, pages.problems
+        self.fonts, self.pictures = tuple(pages.fonts), tuple(pages.pictures)
+
+    def sample(self, index: int) -> Sample:
+        """Returns a sample with its picture as it is drawn, and for a crop a page of one word."""
+        made = self._source[index]
+        if isinstance(made, Sample):
+            return made
+        if isinstance(made, WordCrop):
+            return crop_sample(made)
+        height, width = made.image.shape[:2]
+        quad = np.array([(0, 0), (width, 0), (width, height), (0, height)], np.float32)
+        words = (Word(quad=quad, text=made.text),)
+        return Sample(image=made.image, page=Page(height=height, width=width, words=words))
+
+    def make(self, indices: Sequence[int]) -> Made:
+        """Makes samples of these indices as they are written."""
+        out = Made()
+        for index in indices:
+            sample = self.sample(index)
+            image = encode_image(sample.image, suffix=self.job.suffix, quality=self.job.quality)
+            label: Page | str = sample.page
+            if self.job.format in CROP_FORMATS:
+                label = sample.page.words[0].text or ""
+            out.samples.append((image, label))
+        out.undrawable.update(self._undrawable)
+        self._undrawable.clear()
+        out.problems = dict(self._problems)
+        return out
+
+
+@dataclass
+class Summary:
+    """How far a set is.
+
+    Attributes:
+        done: samples written, by this run and those before it.
+        undrawable: as of `Made`, of all runs.
+        problems: as of `Made`, of all runs.
+        finished: whether nothing is left to do.
+    """
+
+    done: int = 0
+    undrawable: Counter[str] = field(default_factory=Counter)
+    problems: dict[str, str] = field(default_factory=dict)
+    finished: bool = False
+
+
+def make_set(
+    job: Job,
+    folder: str | Path,
+    *,
+    workers: int = 0,
+    progress: Callable[[int], None] = lambda _: None,
+) -> Summary:
+    """Makes a data set, or what is missing of it.
+
+    Args:
+        job: what to make.
+        folder: for the set: new, empty, or of an earlier run of the same job.
+        workers: processes to use; 0: this one.
+        progress: gets the number of samples that are written, now and then.
+
+    Returns:
+        What was done.
+
+    Raises:
+        ConfigError: the folder holds something else, or `workers` is negative.
+        SynthError: a worker ended, or no text can be drawn.
+        OSError: a file cannot be written.
+    """
+    if workers < 0:
+        raise ConfigError(f"workers is {workers}, expected 0 or more")
+    folder = Path(folder)
+    maker = Maker(job)  # refuses a bad job before anything is written
+    arguments = _arguments(job, maker)
+    summary = _resume(folder, arguments)
+    progress(summary.done)
+    if summary.finished:
+        return summary
+    folder.mkdir(parents=True, exist_ok=True)
+    _note(folder, arguments, summary)
+    writer = open_writer(
+        job.format,
+        folder,
+        count=job.count,
+        shard=job.shard,
+        suffix=job.suffix,
+        done=summary.done,
+    )
+    index = summary.done
+    with closing(writer), closing(_made(maker, _tasks(job, index), workers)) as results:
+        for made in results:
+            for image, label in made.samples:
+                writer.add(index, image, label)
+                index += 1
+            summary.undrawable += made.undrawable
+            summary.problems |= made.problems
+            progress(index)
+            if index % job.shard == 0 or index == job.count:
+                writer.commit()
+                summary.done = index
+                _note(folder, arguments, summary)
+        writer.finish()
+    summary.finished = True
+    _note(folder, arguments, summary)
+    return summary
+
+
+def _tasks(job: Job, start: int) -> Iterator[range]:
+    """Yields what is made at once; no task crosses the border of a shard."""
+    step = _PAGES_A_TASK if job.unit == "page" else _CROPS_A_TASK
+    while start < job.count:
+        stop = min(start + step, (start // job.shard + 1) * job.shard, job.count)
+        yield range(start, stop)
+        start = stop
+
+
+def _made(maker: Maker, tasks: Iterator[range], workers: int) -> Generator[Made, None, None]:
+    """Yields what is made, in the order of the tasks."""
+    if workers == 0:
+        threads = cv2.getNumThreads()
+        cv2.setNumThreads(0)
+        try:
+            yield from map(maker.make, tasks)
+        finally:
+            cv2.setNumThreads(threads)
+        return
+    # Spawned, not forked: OpenCV and JAX have threads. One pipe a worker and tasks in turn: results
+    # come in order, nothing piles up, and a worker that dies is noticed.
+    context = multiprocessing.get_context("spawn")
+    connections: list[Connection] = []
+    processes = []
+    try:
+        for _ in range(workers):
+            ours, theirs = context.Pipe()
+            process = context.Process(target=_work, args=(theirs, maker.job), daemon=True)
+            process.start()
+            theirs.close()
+            connections.append(ours)
+            processes.append(process)
+        waiting: deque[Connection] = deque()
+        for task, connection in zip(islice(tasks, 2 * workers), cycle(connections), strict=False):
+            connection.send(task)
+            waiting.append(connection)
+        while waiting:
+            connection = waiting.popleft()
+            try:
+                made = connection.recv()
+                if isinstance(made, Exception):
+                    raise made
+                if (following := next(tasks, None)) is not None:
+                    connection.send(following)
+                    waiting.append(connection)
+            except (EOFError, ConnectionError) as error:
+                raise SynthError(
+                    "a worker ended without a word: killed, perhaps for want of memory; the same "
+                    "command continues, with fewer --workers if need be"
+                ) from error
+            yield made
+    finally:
+        for process in processes:
+            process.terminate()
+        for process, connection in zip(processes, connections, strict=True):
+            connection.close()
+            process.join()
+
+
+def _work(connection: Connection, job: Job) -> None:
+    """Makes what the pipe asks for, until it is closed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent is interrupted, and ends us
+    cv2.setNumThreads(0)
+    answer: Made | Exception
+    try:
+        maker: Maker | None = None
+        while True:
+            task = connection.recv()
+            try:
+                maker = maker or Maker(job)
+                answer = maker.make(task)
+            except (TextError, ConfigError, SynthError, OSError) as error:
+                answer = error
+            except Exception:
+                answer = SynthError(f"sample {task}: {traceback.format_exc()}")
+            connection.send(answer)
+    except (EOFError, ConnectionError):
+        pass
+
+
+def _arguments(job: Job, maker: Maker) -> dict[str, Any]:
+    """What must not change between the runs of a set, as JSON has it."""
+    arguments = {k: v for k, v in asdict(job).items() if k not in ("fonts", "backgrounds", "words")}
+    arguments["fonts"] = _digest([(font.path, font.index) for font in maker.fonts])
+    arguments["backgrounds"] = _digest([(str(path), 0) for path in maker.pictures])
+    arguments["words"] = _digest([(job.words, 0)] if job.words else [])
+    return dict(json.loads(json.dumps(arguments)))
+
+
+def _digest(files: list[tuple[str, int]]) -> str:
+    """Describes files by name and size, wherever they lie."""
+    known = [(Path(path).name, Path(path).stat().st_size, index) for path, index in files]
+    short = hashlib.blake2b(json.dumps(known).encode(), digest_size=8).hexdigest()
+    return f"{len(files)} files, {short}" if files else "none"
+
+
+def _resume(folder: Path, arguments: dict[str, Any]) -> Summary:
+    """Reads how far an earlier run came.
+
+    Raises:
+        ConfigError: the folder holds a set of another job, or no set.
+    """
+    path = folder / MANIFEST
+    if not path.exists():
+        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            raise ConfigError(
+                f"{folder}: holds something already, and no {MANIFEST} of an earlier run: give a "
+                "new or empty folder"
+            )
+        return Summary()
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        before = dict(found["arguments"])
+        summary = Summary(
+            done=int(found["done"]),
+            undrawable=Counter({str(k): int(v) for k, v in found["undrawable"].items()}),
+            problems={str(k): str(v) for k, v in found["problems"].items()},
+            finished=bool(found["finished"]),
+        )
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ConfigError(f"{path}: not a note of an earlier run: {error!r}") from error
+    differ = [k for k in {**before, **arguments} if before.get(k) != arguments.get(k)]
+    if differ:
+        lines = "; ".join(f"{k} was {before.get(k)}, is {arguments.get(k)}" for k in differ)
+        raise ConfigError(
+            f"{folder}: an earlier run made another set here: {lines}. Give the same arguments to "
+            "continue it, or another folder"
+        )
+    return summary
+
+
+def _note(folder: Path, arguments: dict[str, Any], summary: Summary) -> None:
+    value = {
+        "arguments": arguments,
+        "done": summary.done,
+        "finished": summary.finished,
+        "undrawable": dict(summary.undrawable),
+        "problems": summary.problems,
+    }
+    text = json.dumps(value, ensure_ascii=False, indent=1) + "\n"
+    write_bytes(folder / MANIFEST, text.encode("utf-8"))
+
+
+def samples(job: Job, count: int) -> list[Sample]:
+    """Makes the first samples of a job, to be looked at."""
+    maker = Maker(job)
+    return [maker.sample(index) for index in range(count)]

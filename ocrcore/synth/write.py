@@ -1,0 +1,417 @@
+"""Writers of data sets: numbered samples in, files out that others' trainers read.
+
+Every writer has `add(index, image, label)`, `commit()`, `finish()` and `close()`. `image` is the
+bytes of a picture file, `label` a `Page` or a text. What `commit` has returned from survives a
+kill; a writer that is opened with `done=N` continues after N committed samples and makes the same
+files as one that was never interrupted.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Protocol
+
+import cv2
+import numpy as np
+import scipy.io
+from array_record.python.array_record_module import ArrayRecordWriter
+
+from ocrcore.data.readers.arrayrecord import SUFFIX, encode_record
+from ocrcore.data.readers.crops import CSV_HEADER, CSV_NAME, import_lmdb
+from ocrcore.data.readers.icdar import DONT_CARE, write_icdar
+from ocrcore.images import ImageError
+from ocrcore.pages import ByteArray, Page, Word
+
+PAGE_FORMATS = ("icdar", "synthtext", "arrayrecord")
+CROP_FORMATS = ("crops-lmdb", "crops-csv")
+FORMATS = ("icdar", "synthtext", "crops-lmdb", "crops-csv", "arrayrecord")
+MAX_SYNTHTEXT = 1_000_000
+"""Most pictures of one `gt.mat`: its arrays of cells end at 4 GB."""
+_PAGES = "pages.jsonl"
+_MAP_SIZE = 64 << 20
+_MAT_HEADER = b"MATLAB 5.0 MAT-file, labels in the layout of SynthText".ljust(116)
+
+
+class Writer(Protocol):
+    """What the writers have in common."""
+
+    def add(self, index: int, image: bytes, label: Page | str) -> None:
+        """Takes the sample of an index; they come in order and without gaps."""
+
+    def commit(self) -> None:
+        """Makes all samples that were added last."""
+
+    def finish(self) -> None:
+        """Makes what needs all samples; after the last commit."""
+
+    def close(self) -> None:
+        """Gives up what was not committed."""
+
+
+def open_writer(
+    kind: str, folder: str | Path, *, count: int, shard: int, suffix: str, done: int = 0
+) -> Writer:
+    """Opens a writer.
+
+    Args:
+        kind: one of `FORMATS`.
+        folder: to write to.
+        count: of samples that there will be in all.
+        shard: samples between two commits.
+        suffix: of the picture files: ".jpg" or ".png".
+        done: samples that were committed by an earlier run.
+
+    Raises:
+        ModuleNotFoundError: `crops-lmdb` without the package lmdb.
+        ValueError: an unknown kind, or files of the earlier run that are gone.
+    """
+    folder = Path(folder)
+    if kind == "icdar":
+        return IcdarWriter(folder, suffix=suffix, done=done)
+    if kind == "synthtext":
+        return SynthTextWriter(folder, suffix=suffix, done=done)
+    if kind == "crops-lmdb":
+        return LmdbWriter(folder, done=done)
+    if kind == "crops-csv":
+        return CsvWriter(folder, suffix=suffix)
+    if kind == "arrayrecord":
+        return RecordWriter(folder, count=count, shard=shard)
+    raise ValueError(f"format {kind!r}: expected one of {', '.join(FORMATS)}")
+
+
+def encode_image(image: ByteArray, *, suffix: str = ".jpg", quality: int = 95) -> bytes:
+    """Encodes an RGB uint8 picture as a JPEG of this quality, or as a PNG."""
+    options = [cv2.IMWRITE_JPEG_QUALITY, quality] if suffix == ".jpg" else []
+    ok, data = cv2.imencode(suffix, cv2.cvtColor(image, cv2.COLOR_RGB2BGR), options)
+    if not ok:
+        raise ImageError(f"OpenCV cannot encode {suffix} pictures")
+    return bytes(data)
+
+
+class IcdarWriter:
+    """`images/NNNNNNN.jpg`, `gt/gt_NNNNNNN.txt` (ICDAR 2015), and `pages.jsonl` with everything.
+
+    The format knows no fractions, polygons and characters: corners are rounded to whole pixels,
+    which is all that most readers take, and words that do not count are `###`.
+    """
+
+    def __init__(self, folder: Path, *, suffix: str, done: int = 0) -> None:
+        self.folder, self.suffix = folder, suffix
+        self._pages = _PageLines(folder / _PAGES, done)
+
+    def add(self, index: int, image: bytes, label: Page | str) -> None:
+        """Writes the two files of a page."""
+        assert isinstance(label, Page)
+        name = f"{index:07d}{self.suffix}"
+        write_bytes(self.folder / "images" / name, image)
+        write_icdar(self.folder / "gt" / f"gt_{index:07d}.txt", icdar_page(label))
+        self._pages.add(replace(label, path=f"images/{name}"))
+
+    def commit(self) -> None:
+        """Appends to `pages.jsonl`."""
+        self._pages.commit()
+
+    def finish(self) -> None:
+        """Nothing is left to do."""
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+def icdar_page(page: Page) -> Page:
+    """Returns what a file of ICDAR 2015 can hold of a page; a text `###` becomes "don't care"."""
+    words = []
+    for word in page.words:
+        care = word.care and word.text not in DONT_CARE
+        words.append(Word(quad=np.rint(word.quad), text=word.text if care else None, care=care))
+    return page.with_words(words)
+
+
+class SynthTextWriter:
+    """`images/NNNN/NNNNNNN.jpg` and a `gt.mat` as SynthText has it; and `pages.jsonl`.
+
+    SynthText has no "don't care": such words are labeled like the others, because a trainer that
+    mines hard negatives would punish the detector for every one that it still finds. `pages.jsonl`
+    says which they are.
+    """
+
+    def __init__(self, folder: Path, *, suffix: str, done: int = 0) -> None:
+        self.folder, self.suffix = folder, suffix
+        self._pages = _PageLines(folder / _PAGES, done)
+
+    def add(self, index: int, image: bytes, label: Page | str) -> None:
+        """Writes the picture of a page."""
+        assert isinstance(label, Page)
+        name = f"images/{index // 1000:04d}/{index:07d}{self.suffix}"
+        write_bytes(self.folder / name, image)
+        self._pages.add(replace(label, path=name))
+
+    def commit(self) -> None:
+        """Appends to `pages.jsonl`."""
+        self._pages.commit()
+
+    def finish(self) -> None:
+        """Writes `gt.mat` from `pages.jsonl`."""
+        write_gt_mat(self.folder / "gt.mat", self._pages.read())
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+def write_gt_mat(path: str | Path, pages: Iterator[Page] | list[Page]) -> None:
+    """Writes labels in the layout of SynthText's `gt.mat`, all or nothing.
+
+    An entry of `txt` is a line: its words with a space between. Boxes are float32, `charBB` has one
+    for each code point: a character of several code points has its box as often.
+
+    Args:
+        path: of the file.
+        pages: with the paths of their pictures relative to the file's folder.
+
+    Raises:
+        ValueError: a page without path, a word without text or characters, or characters that are
+            not those of the word.
+    """
+    names: list[str] = []
+    texts, characters, words = [], [], []
+    for page in pages:
+        if page.path is None:
+            raise ValueError(f"{path}: page {len(names)} has no path")
+        lines: list[list[str]] = []
+        before: Word | None = None
+        quads = []
+        for word in page.words:
+            joined = "".join(c.text for c in word.characters)
+            if word.text is None or joined != word.text or joined.split() != [joined]:
+                raise ValueError(
+                    f"{path}: {page.path}: word {word.text!r} has characters "
+                    f"{[c.text for c in word.characters]}, expected those of a text without spaces"
+                )
+            if before is None or word.line is None or word.line != before.line:
+                lines.append([])
+            lines[-1].append(word.text)
+            quads += [c.quad for c in word.characters for _ in c.text]
+            before = word
+        names.append(page.path)
+        texts.append(np.array([" ".join(line) for line in lines], np.str_))
+        characters.append(np.array(quads, np.float32).reshape(-1, 4, 2).transpose(2, 1, 0))
+        words.append(page.quads.transpose(2, 1, 0))
+    values: dict[str, list[Any]] = {
+        "imnames": names,
+        "txt": texts,
+        "charBB": characters,
+        "wordBB": words,
+    }
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(path.name + ".part")
+    with part.open("w+b") as file:
+        scipy.io.savemat(file, {name: _cells(cells) for name, cells in values.items()})
+        file.seek(0)
+        file.write(_MAT_HEADER)  # scipy's holds the date: the same set would differ
+    part.replace(path)
+
+
+def _cells(values: list[Any]) -> np.ndarray:
+    cells = np.empty((1, len(values)), object)
+    for index, value in enumerate(values):
+        cells[0, index] = value
+    return cells
+
+
+class LmdbWriter:
+    """An LMDB in the layout of deep-text-recognition-benchmark (`ocrcore.data.readers.crops`)."""
+
+    def __init__(self, folder: Path, *, done: int = 0, map_size: int = _MAP_SIZE) -> None:
+        self._lmdb = import_lmdb()
+        folder.mkdir(parents=True, exist_ok=True)
+        self._environment = self._lmdb.open(str(folder), map_size=map_size)
+        self._waiting: list[tuple[bytes, bytes]] = []
+        self._count = done
+
+    def add(self, index: int, image: bytes, label: Page | str) -> None:
+        """Keeps a crop until the next commit."""
+        assert isinstance(label, str)
+        check_text(label)
+        self._waiting.append((f"image-{index + 1:09d}".encode(), image))
+        self._waiting.append((f"label-{index + 1:09d}".encode(), label.encode("utf-8")))
+        self._count = index + 1
+
+    def commit(self) -> None:
+        """Writes what was kept in one transaction; the file grows as it needs."""
+        while True:
+            try:
+                with self._environment.begin(write=True) as transaction:
+                    for key, value in self._waiting:
+                        transaction.put(key, value)
+                    transaction.put(b"num-samples", str(self._count).encode())
+                break
+            except self._lmdb.MapFullError:
+                self._environment.set_mapsize(2 * self._environment.info()["map_size"])
+        self._waiting.clear()
+
+    def finish(self) -> None:
+        """Nothing is left to do."""
+
+    def close(self) -> None:
+        """Closes the database."""
+        self._environment.close()
+
+
+class CsvWriter:
+    """Folders `NNNNNNN/` of crops with a `labels.csv` each, as EasyOCR's trainer reads them.
+
+    A folder is named after its first crop. The text stands as it is behind the first comma, without
+    quotes: the trainer splits there and knows no quoting.
+    """
+
+    def __init__(self, folder: Path, *, suffix: str) -> None:
+        self.folder, self.suffix = folder, suffix
+        self._target: Path | None = None
+        self._lines: list[str] = []
+        for part in folder.glob("*.part"):
+            shutil.rmtree(part)
+
+    def add(self, index: int, image: bytes, label: Page | str) -> None:
+        """Writes the picture of a crop."""
+        assert isinstance(label, str)
+        check_text(label)
+        if self._target is None:
+            self._target = self.folder / f"{index:07d}"
+            self._part.mkdir(parents=True)
+            self._lines = [CSV_HEADER]
+        name = f"{index:07d}{self.suffix}"
+        (self._part / name).write_bytes(image)
+        self._lines.append(f"{name},{label}")
+
+    def commit(self) -> None:
+        """Writes `labels.csv`; the folder gets its name."""
+        if self._target is None:
+            return
+        (self._part / CSV_NAME).write_bytes("".join(f"{x}\n" for x in self._lines).encode("utf-8"))
+        if self._target.exists():  # committed, but killed before that was noted
+            shutil.rmtree(self._target)
+        self._part.rename(self._target)
+        self._target = None
+
+    def finish(self) -> None:
+        """Nothing is left to do."""
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+    @property
+    def _part(self) -> Path:
+        assert self._target is not None
+        return self._target.with_name(self._target.name + ".part")
+
+
+class RecordWriter:
+    """Shards `data-NNNNN-of-NNNNN.arrayrecord`, read by `ocrcore.data.readers.arrayrecord`.
+
+    A text instead of a page is not taken: a crop is a page of one word.
+    """
+
+    def __init__(self, folder: Path, *, count: int, shard: int) -> None:
+        self.folder, self.shard = folder, shard
+        self.shards = -(-count // shard)
+        self._target: Path | None = None
+        self._writer: Any = None
+
+    def add(self, index: int, image: bytes, label: Page | str) -> None:
+        """Adds a record to its shard."""
+        assert isinstance(label, Page)
+        if self._target is None:
+            number = index // self.shard
+            name = f"data-{number:05d}-of-{self.shards:05d}{SUFFIX}"
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._target = self.folder / name
+            # One record a group: any record is read alone. Pictures do not compress further.
+            self._writer = ArrayRecordWriter(str(self._part), "group_size:1,uncompressed")
+        self._writer.write(encode_record(image, label))
+
+    def commit(self) -> None:
+        """Closes the shard; it gets its name."""
+        if self._target is not None:
+            self._writer.close()
+            self._part.replace(self._target)
+            self._target = None
+
+    def finish(self) -> None:
+        """Nothing is left to do."""
+
+    def close(self) -> None:
+        """Closes a shard that was not committed."""
+        if self._target is not None:
+            self._writer.close()
+            self._part.unlink()
+            self._target = None
+
+    @property
+    def _part(self) -> Path:
+        assert self._target is not None
+        return self._target.with_name(self._target.name + ".part")
+
+
+class _PageLines:
+    """`pages.jsonl`, which grows with every commit."""
+
+    def __init__(self, path: Path, done: int) -> None:
+        self.path = path
+        self._waiting: list[str] = []
+        size = 0
+        if done:
+            if not path.exists():
+                raise ValueError(f"{path}: gone, but {done} samples were written: start anew")
+            with path.open("rb") as file:
+                found = 0
+                for line in file:
+                    size += len(line)
+                    found += line.endswith(b"\n")
+                    if found == done:
+                        break
+            if found < done:
+                raise ValueError(f"{path}: has {found} lines, expected {done}: start anew")
+        if path.exists():  # lines that were written, but not noted as such
+            os.truncate(path, size)
+
+    def add(self, page: Page) -> None:
+        self._waiting.append(page.to_json() + "\n")
+
+    def commit(self) -> None:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self.path.open("ab") as file:
+            file.write("".join(self._waiting).encode("utf-8"))
+            file.flush()
+            os.fsync(file.fileno())
+        self._waiting.clear()
+
+    def read(self) -> Iterator[Page]:
+        with self.path.open(encoding="utf-8") as lines:
+            for line in lines:
+                yield Page.from_json(line)
+
+
+def check_text(text: str) -> None:
+    """Refuses what would not read back.
+
+    Raises:
+        ValueError: an empty text, one with line ends, or with blanks around it.
+    """
+    if not text or text != text.strip() or "\n" in text or "\r" in text:
+        raise ValueError(f"text {text!r}: expected one line without blanks around it, not empty")
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Writes a file, all or nothing; its folder is made as needed."""
+    part = path.with_name(path.name + ".part")
+    try:
+        part.write_bytes(data)
+    except FileNotFoundError:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part.write_bytes(data)
+    part.replace(path)

@@ -1,0 +1,380 @@
+"""Orbax checkpoints: plain trees of arrays, and those of a run in training.
+
+A run's checkpoint is a folder named by its step with `variables` (parameters and running
+statistics), `ema` (their average, where there is one), `optimizer` (its state and the step), `run`
+(JSON: whatever else the run needs) and, where it was evaluated, `metrics`.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from itertools import count
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+from flax import serialization
+from jax.experimental import multihost_utils
+from orbax.checkpoint import checkpoint_managers
+
+from ocrcore.runtime.mesh import is_main
+
+if TYPE_CHECKING:  # for the type alone: optax takes long to import, and detectors read weights here
+    from ocrcore.training.state import TrainState
+
+
+class CheckpointError(ValueError):
+    """A folder that is not a checkpoint, or not one of this network; the message names it."""
+
+
+def save_variables(folder: str | Path, variables: Mapping[str, Any]) -> None:
+    """Writes a network's variables as an Orbax checkpoint, all or nothing.
+
+    Raises:
+        CheckpointError: the folder exists; nothing is overwritten.
+    """
+    folder = Path(folder).resolve()
+    if folder.exists():
+        raise CheckpointError(f"{folder}: exists; remove it or name a new folder")
+    with ocp.StandardCheckpointer() as checkpointer:
+        checkpointer.save(folder, dict(variables))
+
+
+def load_variables(folder: str | Path) -> dict[str, Any]:
+    """Reads a network's variables as NumPy arrays, whatever devices they were saved from.
+
+    Args:
+        folder: of `save_variables`, a run's checkpoint, a folder of them, or a run's work folder
+            (with those in `checkpoints`). Of several it takes the best by the metric that the run
+            chose, else the last; of one the average, where there is one.
+
+    Raises:
+        CheckpointError: the folder is missing or holds no Orbax checkpoint.
+    """
+    folder = Path(folder).resolve()
+    if (folder / "checkpoints").is_dir():
+        folder = folder / "checkpoints"
+    if steps := _finished_steps(folder):
+        scores = {step: _score(folder / str(step)) for step in steps}
+        folder /= str(max(steps, key=lambda step: (scores[step], step)))
+    if not is_checkpoint(folder):
+        raise CheckpointError(f"{folder}: not an Orbax checkpoint (no _CHECKPOINT_METADATA in it)")
+    for item in ("ema", "variables"):
+        if (folder / item).is_dir() and not (folder / "_METADATA").is_file():
+            folder /= item
+            break
+    # The handler rather than a checkpointer, which warns of an item without metadata of its own.
+    handler = ocp.StandardCheckpointHandler()
+    tree = dict(handler.metadata(folder).tree)
+    target = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), tree)
+    variables: dict[str, Any] = handler.restore(folder, args=ocp.args.StandardRestore(target))
+    handler.close()
+    return variables
+
+
+def is_checkpoint(folder: str | Path) -> bool:
+    """Whether a folder holds one finished Orbax checkpoint."""
+    return (Path(folder) / "_CHECKPOINT_METADATA").is_file()
+
+
+def _finished_steps(folder: Path) -> list[int]:
+    """Steps in a folder of a run's checkpoints; those half written have other names."""
+    if not folder.is_dir():
+        return []
+    return sorted(
+        int(path.name)
+        for path in folder.iterdir()
+        if re.fullmatch(r"\d+", path.name) and is_checkpoint(path)
+    )
+
+
+def _score(step: Path) -> float:
+    try:
+        metrics = json.loads((step / "metrics" / "metrics").read_text())
+    except FileNotFoundError:
+        return -np.inf
+    return _rank(metrics)
+
+
+def _rank(metrics: Mapping[str, float | None]) -> float:
+    """Orders checkpoints by their only metric; those that were not evaluated come first."""
+    (score,) = metrics.values()
+    return -np.inf if score is None else float(score)
+
+
+class Start(NamedTuple):
+    """Where a run takes its state from.
+
+    Attributes:
+        kind: `resume`, `run`, `weights` or `random`.
+        source: the folder or file, for the log; None for random.
+    """
+
+    kind: str
+    source: Path | None
+
+
+def choose_start(
+    checkpoints: RunCheckpoints,
+    *,
+    init_from: str | Path | None = None,
+    weights: str | Path | None = None,
+) -> Start:
+    """The restore order, and the only place that knows it; the first that applies wins.
+
+    1. `resume`: this run's own last finished checkpoint, with optimizer, step and data position.
+    2. `run`: variables of another run, its best checkpoint, with a fresh optimizer from step 0.
+    3. `weights`: variables from a weights file (or a name of one).
+    4. `random`: fresh variables.
+
+    Raises:
+        CheckpointError: `init_from` is to be used and is no folder.
+    """
+    if checkpoints.steps:
+        return Start("resume", checkpoints.folder / str(checkpoints.steps[-1]))
+    if init_from:
+        if not Path(init_from).is_dir():
+            raise CheckpointError(f"config.init_from: {init_from} is not a folder of a run")
+        return Start("run", Path(init_from))
+    if weights:
+        return Start("weights", Path(weights))
+    return Start("random", None)
+
+
+class RunCheckpoints:
+    """The checkpoints of one run: written in the background, all or nothing, read exactly.
+
+    A run on several hosts needs a folder that all of them see; all must make the same calls.
+    """
+
+    def __init__(self, folder: str | Path, *, keep: int = 3, metric: str = "hmean") -> None:
+        """Opens or makes the folder.
+
+        What an interrupted save has left is removed; a step's folder that lacks its metadata (a
+        copy that broke off) is renamed to `STEP.damaged` (a second one to `STEP.damaged1`), so that
+        it is not taken for the last one.
+
+        Args:
+            folder: of the checkpoints, usually `checkpoints` in the run's work folder.
+            keep: how many of the last ones stay. The best one stays besides.
+            metric: which of the metrics decides what is best; the higher the better.
+        """
+        if keep < 1:
+            raise CheckpointError(f"config.checkpoint.keep is {keep}, expected 1 or more")
+        self.folder = Path(folder).resolve()
+        self.metric = metric
+        self.folder.mkdir(parents=True, exist_ok=True)
+        if is_main():
+            for path in self.folder.iterdir():
+                if re.fullmatch(r"\d+", path.name) and not is_checkpoint(path):
+                    names = (f"{path.name}.damaged{number or ''}" for number in count())
+                    aside = map(path.with_name, names)
+                    path.rename(next(one for one in aside if not one.exists()))
+        _meet()  # the others look into the folder only now
+        policies = checkpoint_managers
+        self._manager = ocp.CheckpointManager(
+            self.folder,
+            options=ocp.CheckpointManagerOptions(
+                best_fn=_rank,
+                preservation_policy=policies.AnyPreservationPolicy(
+                    [
+                        policies.LatestN(keep),
+                        policies.BestN(get_metric_fn=_rank, n=1),
+                    ]
+                ),
+                cleanup_tmp_directories=True,
+            ),
+        )
+
+    @property
+    def steps(self) -> list[int]:
+        """Steps that can be restored, in order."""
+        return sorted(self._manager.all_steps())
+
+    @property
+    def best_step(self) -> int | None:
+        """The step with the best metric; None before any was evaluated."""
+        step: int | None = self._manager.best_step()
+        if step is None or _score(self.folder / str(step)) == -np.inf:
+            return None
+        return step
+
+    def save(
+        self,
+        step: int,
+        state: TrainState,
+        *,
+        run: Mapping[str, Any],
+        metrics: Mapping[str, float] | None = None,
+    ) -> bool:
+        """Starts to write a checkpoint; returns once the arrays are copied, so the state may go on.
+
+        Args:
+            step: updates made so far.
+            state: of the run.
+            run: what else to keep, as JSON (tuples come back as lists): the config, the data's
+                position, metrics so far.
+            metrics: of this step's evaluation.
+
+        Returns:
+            False when that step is there already.
+
+        Raises:
+            CheckpointError: the metrics lack the one that decides.
+        """
+        if step in self._manager.all_steps():
+            return False
+        if metrics is not None and self.metric not in metrics:
+            raise CheckpointError(
+                f"config.checkpoint.metric is {self.metric!r}, which the evaluation does not give; "
+                f"it gives {', '.join(metrics)}"
+            )
+        items = {
+            name: ocp.args.StandardSave(tree)
+            for name, tree in _items(state).items()
+            if tree is not None
+        }
+        return bool(
+            self._manager.save(
+                step,
+                args=ocp.args.Composite(run=ocp.args.JsonSave(dict(run)), **items),
+                metrics={self.metric: None if metrics is None else float(metrics[self.metric])},
+            )
+        )
+
+    def scored(self, step: int) -> bool:
+        """Whether a checkpoint was saved with an evaluation."""
+        self.wait()
+        return _score(self.folder / str(step)) != -np.inf
+
+    def score(self, step: int, *, run: Mapping[str, Any], metrics: Mapping[str, float]) -> None:
+        """Notes an evaluation that was made after a checkpoint was saved.
+
+        Args:
+            step: of the checkpoint; its arrays stay.
+            run: as for `save`; takes the place of what was kept.
+            metrics: of the evaluation.
+        """
+        self.wait()
+        if is_main():
+            # The score last: where it is missing, the evaluation is made again.
+            for name, value in (
+                ("run/metadata", dict(run)),
+                ("metrics/metrics", {self.metric: float(metrics[self.metric])}),
+            ):
+                path = self.folder / str(step) / name
+                part = path.with_name(f"{path.name}.part")
+                part.write_text(json.dumps(value), encoding="utf-8")
+                part.replace(path)
+        _meet()
+        self._manager.reload()
+
+    def restore(
+        self, state: TrainState, *, step: int | None = None
+    ) -> tuple[TrainState, dict[str, Any]]:
+        """Reads a checkpoint, bit for bit, on any number of devices.
+
+        Args:
+            state: one of the same network and optimizer; gives structure and sharding.
+            step: default the last.
+
+        Returns:
+            The state, and what `save` got as `run`.
+
+        Raises:
+            CheckpointError: there is none, or it is of another network or optimizer.
+        """
+        self.wait()
+        step = self.steps[-1] if step is None and self.steps else step
+        if step not in self.steps:
+            raise CheckpointError(f"{self.folder}: no checkpoint of step {step}; has {self.steps}")
+        wanted = {name: tree for name, tree in _items(state).items() if tree is not None}
+        self._check(step, wanted)
+        target = jax.tree.map(
+            lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), wanted
+        )
+        items = {name: ocp.args.StandardRestore(tree) for name, tree in target.items()}
+        found = self._manager.restore(
+            step, args=ocp.args.Composite(run=ocp.args.JsonRestore(), **items)
+        )
+        dicts = {
+            "step": found["optimizer"]["step"],
+            "opt_state": found["optimizer"]["opt_state"],
+            **found["variables"],
+            "ema": found["ema"] if "ema" in wanted else None,
+        }
+        return serialization.from_state_dict(state, dicts), dict(found["run"])
+
+    def _check(self, step: int, wanted: Mapping[str, Any]) -> None:
+        """Compares shapes before Orbax does, whose messages name neither file nor cause."""
+        folder = self.folder / str(step)
+        there = {name for name in ("variables", "ema", "optimizer") if (folder / name).is_dir()}
+        if there != set(wanted):
+            raise CheckpointError(
+                f"{folder} holds {', '.join(sorted(there))}, this run needs "
+                f"{', '.join(sorted(wanted))}; config.ema must be as it was"
+            )
+        handler = ocp.StandardCheckpointHandler()
+        trees = {name: dict(handler.metadata(folder / name).tree) for name in wanted}
+        handler.close()
+        old, new = _shapes(trees), _shapes(wanted)
+        lines = [
+            f"{name}: {old.get(name, 'absent')} there, {new.get(name, 'absent')} here"
+            for name in sorted(old.keys() | new.keys())
+            if old.get(name) != new.get(name)
+        ]
+        if lines:
+            more = f" and {len(lines) - 5} more" if len(lines) > 5 else ""
+            raise CheckpointError(
+                f"{folder} is of another network or optimizer: {'; '.join(lines[:5])}{more}. "
+                "Go back to the run's config or choose another work folder"
+            )
+
+    def wait(self) -> None:
+        """Returns when all that was begun is written."""
+        self._manager.wait_until_finished()
+
+    def close(self) -> None:
+        """Waits, then lets go of the folder."""
+        self._manager.close()
+
+    def __enter__(self) -> RunCheckpoints:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def _meet() -> None:
+    """Waits for all hosts."""
+    if jax.process_count() > 1:
+        multihost_utils.sync_global_devices("ocrjax checkpoints")
+
+
+def _items(state: TrainState) -> dict[str, Any]:
+    """The parts of a checkpoint as plain dicts, which do not depend on the classes of optax."""
+    tree = serialization.to_state_dict(state)
+    return {
+        "variables": {"params": tree["params"], "batch_stats": tree["batch_stats"]},
+        "ema": tree["ema"],
+        "optimizer": {"step": tree["step"], "opt_state": tree["opt_state"]},
+    }
+
+
+def _shapes(tree: Any) -> dict[str, str]:
+    leaves = jax.tree_util.tree_leaves_with_path(tree, is_leaf=lambda x: hasattr(x, "shape"))
+    return {
+        jax.tree_util.keystr(path, simple=True, separator="/"): f"{leaf.dtype}{list(leaf.shape)}"
+        for path, leaf in leaves
+        if hasattr(leaf, "shape")
+    }

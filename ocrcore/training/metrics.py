@@ -1,0 +1,300 @@
+"""Metrics of a run: (sum, count) pairs, fetched a step late, checked, written and printed."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from ocrcore.runtime.mesh import is_main
+
+Pairs = Mapping[str, tuple[Any, Any]]
+
+
+class NonFiniteError(FloatingPointError):
+    """A metric is NaN or infinite.
+
+    Attributes:
+        step: after which update.
+        names: of the batch's samples that this host loaded.
+    """
+
+    def __init__(self, message: str, *, step: int, names: tuple[str, ...]) -> None:
+        super().__init__(message)
+        self.step = step
+        self.names = names
+
+
+class MetricsError(ValueError):
+    """A metrics file that cannot be continued, or a writer that is not installed."""
+
+
+class Entry(NamedTuple):
+    """The metrics of one step.
+
+    Attributes:
+        step: updates made with it.
+        values: (sum, count) pairs.
+        names: of the batch's samples that this host loaded, once they are worked out.
+    """
+
+    step: int
+    values: dict[str, tuple[float, float]]
+    names: tuple[str, ...] = ()
+
+
+class Deferred:
+    """Keeps metrics on the devices until they are asked for, so that no step waits for another."""
+
+    def __init__(self) -> None:
+        self._waiting: list[tuple[int, Pairs]] = []
+
+    def push(self, step: int, values: Pairs) -> None:
+        """Notes a step's metrics as they come from the device; does not wait."""
+        self._waiting.append((step, values))
+
+    def take(self, *, lag: int = 1) -> list[Entry]:
+        """Fetches all but the last `lag` steps: those that are still being computed stay."""
+        ready = self._waiting[: max(len(self._waiting) - lag, 0)]
+        del self._waiting[: len(ready)]
+        fetched = jax.device_get([values for _, values in ready])
+        return [
+            Entry(step, {k: (float(total), float(n)) for k, (total, n) in values.items()})
+            for (step, _), values in zip(ready, fetched, strict=True)
+        ]
+
+    def flush(self) -> list[Entry]:
+        """Fetches all: before a checkpoint, an evaluation and at the end."""
+        return self.take(lag=0)
+
+
+def mean(entries: Sequence[Entry]) -> dict[str, float]:
+    """Means over steps: sums over counts. A metric that nothing was counted for is left out."""
+    totals: dict[str, list[float]] = {}
+    for entry in entries:
+        for name, (total, count) in entry.values.items():
+            pair = totals.setdefault(name, [0.0, 0.0])
+            pair[0] += total
+            pair[1] += count
+    return {name: total / count for name, (total, count) in totals.items() if count}
+
+
+def check_finite(entries: Sequence[Entry], *, last_checkpoint: Path | str | None) -> None:
+    """Stops a run that has gone wrong.
+
+    Call it on `Deferred.flush()` before a checkpoint is saved, so that none is made of NaN.
+
+    Raises:
+        NonFiniteError: a sum or a count is not finite. Names the first such step, its values, the
+            batch's samples and the last checkpoint.
+    """
+    for entry in entries:
+        bad = [name for name, pair in entry.values.items() if not np.isfinite(pair).all()]
+        if bad:
+            values = ", ".join(f"{name} {entry.values[name][0]}" for name in bad)
+            samples = ", ".join(entry.names) or "(not named)"
+            raise NonFiniteError(
+                f"step {entry.step}: {values}. The batch: {samples}. "
+                f"Last good checkpoint: {last_checkpoint or 'none'}. Try a lower "
+                "config.optimizer.learning_rate, config.optimizer.clip_norm, or float32",
+                step=entry.step,
+                names=entry.names,
+            )
+
+
+class MetricsWriter:
+    """Writes `metrics.jsonl` and `metrics.csv`, and TensorBoard's files where wanted.
+
+    Every line of the first is one object with `step`; the second holds the same as a table whose
+    columns may grow. Numbers that are not finite become null and an empty cell. Only the main
+    process writes.
+    """
+
+    def __init__(
+        self, folder: str | Path, *, restored_step: int = 0, tensorboard: bool = False
+    ) -> None:
+        """Opens the files; what an earlier start wrote stays up to the restored step.
+
+        Args:
+            folder: of the run.
+            restored_step: later lines are cut; 0 starts anew.
+            tensorboard: write `tensorboard/` too (extra `tensorboard`).
+
+        Raises:
+            MetricsError: a line is not of this kind, or tensorboardX is not installed.
+        """
+        self._board = None
+        self._jsonl, self._csv = Path(folder) / "metrics.jsonl", Path(folder) / "metrics.csv"
+        if not is_main():
+            return
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        kept = [row for row in self._read() if row["step"] <= restored_step]
+        _replace(self._jsonl, "".join(_line(row) for row in kept))
+        self._columns = ["step"]
+        self._write_table(kept)
+        if tensorboard:
+            try:
+                from tensorboardX import SummaryWriter
+            except ImportError as error:
+                raise MetricsError(
+                    "config.tensorboard needs tensorboardX; install it with "
+                    "`pip install 'ocrjax[tensorboard]'`"
+                ) from error
+            self._board = SummaryWriter(
+                str(Path(folder) / "tensorboard"), purge_step=restored_step + 1
+            )
+
+    def write(self, step: int, values: Mapping[str, float]) -> None:
+        """Adds a line; names like `train/loss` group in TensorBoard."""
+        if not is_main():
+            return
+        row: dict[str, Any] = {"step": step}
+        for name, value in values.items():
+            row[name] = float(value) if math.isfinite(value) else None
+        with self._jsonl.open("a", encoding="utf-8") as file:
+            file.write(_line(row))
+        if row.keys() <= set(self._columns):
+            with self._csv.open("a", encoding="utf-8", newline="") as file:
+                csv.DictWriter(file, self._columns).writerow(row)
+        else:
+            self._write_table(self._read())
+        if self._board is not None:
+            for name, value in values.items():
+                self._board.add_scalar(name, value, step)
+
+    def write_images(self, step: int, images: Mapping[str, np.ndarray]) -> None:
+        """Shows pictures in TensorBoard, `(H, W, 3)` uint8; does nothing without it."""
+        if self._board is not None:
+            for name, image in images.items():
+                self._board.add_image(name, image, step, dataformats="HWC")
+
+    def close(self) -> None:
+        """Finishes TensorBoard's files; the others are complete after every line."""
+        if self._board is not None:
+            self._board.close()
+
+    def _read(self) -> list[dict[str, Any]]:
+        if not self._jsonl.is_file():
+            return []
+        lines = self._jsonl.read_text(encoding="utf-8").splitlines(keepends=True)
+        # A process that was killed may have left the beginning of a line.
+        if lines and not lines[-1].endswith("\n"):
+            lines.pop()
+        rows = []
+        for number, line in enumerate(lines, 1):
+            try:
+                row = json.loads(line)
+                row["step"] = int(row["step"])
+            except (ValueError, TypeError, KeyError) as error:
+                raise MetricsError(
+                    f"{self._jsonl}:{number}: {line.strip()!r} is not a line of metrics (an object "
+                    "with step); repair or remove the file"
+                ) from error
+            rows.append(row)
+        return rows
+
+    def _write_table(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        self._columns = list(dict.fromkeys(["step", *(name for row in rows for name in row)]))
+        part = self._csv.with_suffix(".part")
+        with part.open("w", encoding="utf-8", newline="") as file:
+            table = csv.DictWriter(file, self._columns)
+            table.writeheader()
+            table.writerows(rows)
+        part.replace(self._csv)
+
+
+def _line(row: Mapping[str, Any]) -> str:
+    return json.dumps(row, allow_nan=False) + "\n"
+
+
+def _replace(path: Path, text: str) -> None:
+    part = path.with_suffix(".part")
+    part.write_text(text, encoding="utf-8")
+    part.replace(path)
+
+
+class Progress:
+    """Speed of a run between two lines of its log, and the lines."""
+
+    def __init__(
+        self,
+        *,
+        steps: int,
+        first: int = 0,
+        batch_size: int,
+        devices: int,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        """Starts the clock.
+
+        Args:
+            steps: updates of the whole run.
+            first: updates made before, by an earlier start.
+            batch_size: of the global batch.
+            devices: of all hosts.
+            clock: seconds.
+        """
+        self._steps, self._batch_size, self._devices = steps, batch_size, devices
+        self._clock = clock
+        self._mark, self._step, self._waited = clock(), first, 0.0
+        self._paused = 0.0
+
+    @contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Around what waits for data."""
+        start, paused = self._clock(), self._paused
+        yield
+        self._waited += self._clock() - start - (self._paused - paused)
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Around what is no training, as an evaluation: it does not count, nor as waiting."""
+        start = self._clock()
+        yield
+        seconds = self._clock() - start
+        self._mark += seconds
+        self._paused += seconds
+
+    def lap(self, step: int) -> dict[str, float]:
+        """Speed since the last lap: images/s, images/s/device, share of waiting, seconds left."""
+        now = self._clock()
+        seconds = max(now - self._mark, 1e-9)
+        done = step - self._step
+        speed = done * self._batch_size / seconds
+        left = (self._steps - step) * seconds / done if done else math.nan
+        lap = {
+            "images_per_s": speed,
+            "images_per_s_per_device": speed / self._devices,
+            "data_wait": min(self._waited / seconds, 1.0),
+            "seconds_left": left,
+        }
+        self._mark, self._step, self._waited = now, step, 0.0
+        return lap
+
+    def line(
+        self, step: int, losses: Mapping[str, float], *, rate: float, lap: Mapping[str, float]
+    ) -> str:
+        """One line for a person: step, losses, learning rate, speed, waiting, time left."""
+        parts = " ".join(f"{name} {value:.4g}" for name, value in losses.items())
+        return (
+            f"step {step}/{self._steps}  {parts}  lr {rate:.3g}  "
+            f"{lap['images_per_s']:.4g} images/s ({lap['images_per_s_per_device']:.4g} a device)  "
+            f"data {lap['data_wait']:.0%}  left {format_seconds(lap['seconds_left'])}"
+        )
+
+
+def format_seconds(seconds: float) -> str:
+    """As `1:02:03` or `2:03`; `?` when not known."""
+    if not math.isfinite(seconds):
+        return "?"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

@@ -1,0 +1,89 @@
+"""Stopping on request: SIGTERM, SIGINT, or a notice of the cluster, agreed among all hosts."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections import deque
+from types import FrameType, TracebackType
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.experimental import multihost_utils
+from jax.sharding import Mesh
+
+from ocrcore.runtime.mesh import batch_sharding, replicated
+
+_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+# How many steps old the answer is that `reached` reads on several hosts, so that it never waits.
+_LAG = 2
+
+
+class StopSignal:
+    """Catches requests to stop while it is entered; the loop asks `reached` after each step.
+
+    Example:
+        with StopSignal(mesh) as stop:
+            for step in range(first, last):
+                ...
+                if stop.reached(step + 1):
+                    save and leave
+
+    The first SIGTERM or SIGINT sets a flag, the second SIGINT interrupts at once. Old handlers
+    come back at the end. Python delivers signals to the main thread only; in another nothing is
+    caught. Enter it after `initialize_distributed`, which installs a handler of its own.
+    """
+
+    def __init__(self, mesh: Mesh) -> None:
+        self._mesh = mesh
+        self._several = len({device.process_index for device in mesh.devices}) > 1
+        self._old: dict[signal.Signals, Any] = {}
+        self._answers: deque[jax.Array] = deque()
+        self._sum = jax.jit(jnp.sum, out_shardings=replicated(mesh))
+        self.requested = False
+
+    def __enter__(self) -> StopSignal:
+        if threading.current_thread() is threading.main_thread():
+            self._old = {number: signal.signal(number, self._handle) for number in _SIGNALS}
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        for number, handler in self._old.items():
+            # None is a handler that was not installed from Python; it cannot be put back.
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
+        self._old = {}
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if self.requested and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        self.requested = True
+        name = signal.Signals(number).name
+        # print() is not safe here: the signal may have come in the middle of another print().
+        os.write(2, f"\n{name}: stopping after this step; Ctrl-C again stops at once\n".encode())
+
+    def reached(self, step: int) -> bool:
+        """Whether to stop now; the same answer on all hosts, which must all ask after each step.
+
+        On one host it is the flag. On several the flags are summed by a tiny program whose result
+        is read two steps later: asking never waits for the devices.
+
+        Args:
+            step: updates made so far.
+        """
+        # The cluster's own notices; jax answers True on all hosts at the same step.
+        if multihost_utils.reached_preemption_sync_point(step):
+            return True
+        if not self._several:
+            return self.requested
+        flags = np.full(len(self._mesh.local_devices), self.requested, np.int32)
+        flag = jax.make_array_from_process_local_data(batch_sharding(self._mesh), flags)
+        self._answers.append(self._sum(flag))
+        return len(self._answers) > _LAG and bool(np.asarray(self._answers.popleft()))

@@ -1,0 +1,1 @@
+"""Weights files: `.pth` without PyTorch, safetensors, named weights."""

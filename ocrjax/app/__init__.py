@@ -1,1 +1,0 @@
-"""The top of the house: the `ocrjax` command and what needs detector and recogniser together."""

@@ -1,0 +1,94 @@
+"""average weights: fine-tuned ones with those they began from forget less."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from ocrcore.weights.named import find_weights
+from ocrcore.weights.pth import load_weights, save_weights
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the command's arguments."""
+    parser.add_argument(
+        "sources",
+        nargs="+",
+        metavar="WEIGHTS",
+        help="two or more: .pth or .safetensors files, names, folders of runs of craftjax",
+    )
+    parser.add_argument(
+        "--shares", nargs="+", type=float, help="of each in the average; default: equal ones"
+    )
+    parser.add_argument("--out", required=True, help="a .pth or .safetensors file")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Averages, and says how thresholds are found."""
+    states = {source: _load(source) for source in arguments.sources}
+    if len(states) != len(arguments.sources):
+        raise ValueError("the same weights are named twice, expected different ones")
+    average = average_states(states, arguments.shares)
+    save_weights(arguments.out, average)
+    print(f"{arguments.out}: {len(average)} entries from {len(states)} weights")
+    print("a detector's thresholds are others now; they are found and kept beside it by")
+    print(f"  python -m craftjax.main --config=CONFIG --mode=sweep --weights={arguments.out}")
+    return 0
+
+
+def average_states(
+    states: Mapping[str, Mapping[str, np.ndarray]], shares: Sequence[float] | None = None
+) -> dict[str, np.ndarray]:
+    """Averages networks that have been trained from the same start (WiSE-FT, arXiv:2109.01903).
+
+    Args:
+        states: state dicts of the same network, by where they come from.
+        shares: of each; they are divided by their sum. None: all equal.
+
+    Returns:
+        A state dict with the first one's types; what counts (integers) is the last one's.
+
+    Raises:
+        ValueError: fewer than two, other shares than states, shares out of range, or another
+            network; the entry is named.
+    """
+    names = list(states)
+    if len(names) < 2:
+        raise ValueError(f"{len(names)} weights, expected two or more to average")
+    weights = np.asarray([1.0] * len(names) if shares is None else shares, np.float64)
+    if len(weights) != len(names):
+        raise ValueError(f"{len(weights)} shares for {len(names)} weights, expected one for each")
+    if not ((weights >= 0) & np.isfinite(weights)).all() or not weights.sum():
+        raise ValueError(f"shares are {weights.tolist()}, expected positive numbers")
+    weights /= weights.sum()
+    first = states[names[0]]
+    for name in names[1:]:
+        for key in {**first, **states[name]}:
+            pair = (first, states[name])
+            found = [one[key].shape if key in one else "missing" for one in pair]
+            if found[0] != found[1]:
+                raise ValueError(
+                    f"{key} is {found[0]} in {names[0]} and {found[1]} in {name}, expected the "
+                    "same network"
+                )
+    out = {}
+    for key, array in first.items():
+        parts = [states[name][key] for name in names]
+        if np.issubdtype(array.dtype, np.integer):
+            out[key] = parts[-1]
+            continue
+        total = sum(w * part.astype(np.float64) for w, part in zip(weights, parts, strict=True))
+        out[key] = np.asarray(total).astype(array.dtype)
+    return out
+
+
+def _load(source: str) -> Mapping[str, np.ndarray]:
+    if not Path(source).is_dir():
+        return load_weights(find_weights(source))
+    from craftjax.convert import to_state_dict
+    from ocrcore.training.checkpoints import load_variables
+
+    return to_state_dict(load_variables(source))

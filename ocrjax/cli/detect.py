@@ -1,0 +1,150 @@
+"""find text in pictures: boxes as JSON, overlays and heat maps."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tqdm import tqdm
+
+from ocrcore.drawing import draw_page, draw_scores
+from ocrcore.images import find_images, read_image, write_image
+from ocrcore.pages import Page, write_pages
+
+_OPTIONS = (
+    "text_threshold",
+    "link_threshold",
+    "low_text",
+    "canvas_size",
+    "mag_ratio",
+    "polygons",
+    "tile",
+    "pad",
+)
+
+if TYPE_CHECKING:
+    from craftjax.detector import Detection
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the command's arguments."""
+    parser.add_argument("images", nargs="+", metavar="IMAGE_OR_DIR", help="pictures and folders")
+    parser.add_argument(
+        "--weights",
+        default="craft_mlt_25k",
+        help="a name, a .pth or .safetensors file, or an Orbax checkpoint (default: %(default)s)",
+    )
+    parser.add_argument("--json", metavar="FILE", help="write the pages; .jsonl gives one a line")
+    parser.add_argument("--overlay", metavar="DIR", help="draw the words over the pictures")
+    parser.add_argument("--heatmaps", action="store_true", help="draw the scores too, into DIR")
+    parser.add_argument(
+        "--operating-point",
+        metavar="FILE",
+        help="thresholds and scaling that a sweep wrote (default: the file beside the weights if "
+        "there is one, else EasyOCR's; the options below change single values)",
+    )
+    parser.add_argument("--text-threshold", type=float, help="EasyOCR: 0.7")
+    parser.add_argument("--link-threshold", type=float, help="EasyOCR: 0.4")
+    parser.add_argument("--low-text", type=float, help="EasyOCR: 0.4")
+    parser.add_argument("--canvas-size", type=int, help="longest side scored; EasyOCR: 2560")
+    parser.add_argument("--mag-ratio", type=float, help="magnification; EasyOCR: 1")
+    parser.add_argument(
+        "--polygons", action="store_true", default=None, help="outline curved words"
+    )
+    parser.add_argument(
+        "--tile",
+        action="store_true",
+        default=None,
+        help="score pages over the canvas in tiles at full size",
+    )
+    parser.add_argument(
+        "--pad",
+        choices=("bucketed", "exact"),
+        help="bucketed needs few programs; exact pads as EasyOCR, one program a picture size",
+    )
+    parser.add_argument("--bfloat16", action="store_true", help="compute in bfloat16 (GPU, TPU)")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Detects; returns 1 if a picture could not be read."""
+    if arguments.heatmaps and not arguments.overlay:
+        raise ValueError("--heatmaps needs --overlay DIR, where they are written")
+    paths = find_images(arguments.images)
+
+    import jax.numpy as jnp
+
+    from craftjax.detector import Detector
+    from craftjax.options import load_operating_point
+
+    point = arguments.operating_point
+    detector = Detector.from_weights(
+        arguments.weights,
+        options=load_operating_point(point) if point else None,
+        dtype=jnp.bfloat16 if arguments.bfloat16 else jnp.float32,
+    )
+    changes = {name: getattr(arguments, name) for name in _OPTIONS}
+    detector.options = replace(
+        detector.options, **{name: value for name, value in changes.items() if value is not None}
+    )
+    overlays = _overlay_paths(paths, Path(arguments.overlay)) if arguments.overlay else {}
+    pages: dict[int, Page] = {}
+    failed = 0
+    with tqdm(total=len(paths), unit="page", disable=None) as progress:
+        for detection in detector.stream(paths):
+            path = paths[detection.index]
+            progress.update()
+            if detection.page is None:
+                failed += 1
+                progress.write(f"skipped {detection.error}", file=sys.stderr)
+                continue
+            pages[detection.index] = detection.page
+            line = f"{path}: {len(detection.page.words)} words"
+            if path in overlays:
+                _draw(path, detection, overlays[path], heatmaps=arguments.heatmaps)
+                line += f", drawn in {overlays[path]}"
+            progress.write(line, file=sys.stdout)
+    found = [pages[index] for index in sorted(pages)]
+    if arguments.json:
+        _write(Path(arguments.json), found)
+    words = sum(len(page.words) for page in found)
+    print(f"{words} words on {len(found)} pages; {failed} of {len(paths)} could not be read")
+    return 1 if failed else 0
+
+
+def _draw(path: Path, detection: Detection, out: Path, *, heatmaps: bool) -> None:
+    assert detection.page is not None
+    image = read_image(path)
+    write_image(out, draw_page(image, detection.page))
+    if heatmaps and detection.scores is not None:
+        maps = detection.scores.valid("crop")
+        write_image(out.with_name(out.stem + "_scores.png"), draw_scores(image, maps))
+
+
+def _overlay_paths(paths: list[Path], folder: Path) -> dict[Path, Path]:
+    """One PNG a picture, named after it; its folder goes into the name where that is not enough."""
+    out: dict[Path, Path] = {}
+    used: set[str] = set()
+    for path in paths:
+        name, parents = path.stem, list(path.resolve().parent.parts)
+        while name in used and parents:
+            name = f"{parents.pop()}_{name}"
+        while name in used:
+            name += "_"
+        used.add(name)
+        out[path] = folder / f"{name}.png"
+    return out
+
+
+def _write(path: Path, pages: list[Page]) -> None:
+    if path.suffix == ".jsonl":
+        write_pages(path, pages)
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(path.name + ".part")
+    part.write_text(
+        "[\n" + ",\n".join(page.to_json() for page in pages) + "\n]\n", encoding="utf-8"
+    )
+    part.replace(path)

@@ -1,0 +1,52 @@
+"""The `ocrjax` command."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+
+from absl import app, logging
+from absl.flags import argparse_flags
+
+from ocrjax.cli import average, convert, detect, doctor, export, synth
+
+_COMMANDS = (detect, convert, average, synth, export, doctor)
+
+
+def _parse(argv: Sequence[str]) -> argparse.Namespace:
+    parser = argparse_flags.ArgumentParser(prog="ocrjax", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for module in _COMMANDS:
+        name = module.__name__.rpartition(".")[2]
+        summary = (module.__doc__ or "").partition("\n")[0]
+        command = commands.add_parser(name, help=summary, description=summary)
+        module.add_arguments(command)
+        command.set_defaults(run=module.run)
+    arguments: argparse.Namespace = parser.parse_args(argv[1:])
+    return arguments
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    logging.set_verbosity(logging.WARNING)
+    run: Callable[[argparse.Namespace], int] = arguments.run
+    try:
+        return run(arguments)
+    except (ValueError, OSError) as error:
+        # Our own errors and the system's say all that a user needs; a traceback would hide it.
+        print(f"ocrjax {arguments.command}: {error}", file=sys.stderr)
+        return 2
+    except ImportError as error:
+        if error.name is not None:  # ours have none: they name an extra that is missing
+            raise
+        print(f"ocrjax {arguments.command}: {error}", file=sys.stderr)
+        return 2
+
+
+def main() -> None:
+    """Entry point of the console command."""
+    app.run(_run, flags_parser=_parse)
+
+
+if __name__ == "__main__":
+    main()

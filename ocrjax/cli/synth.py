@@ -1,0 +1,184 @@
+"""make data sets of synthetic text, with exact boxes of words and characters."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from pathlib import Path
+
+from tqdm import tqdm
+
+from ocrcore.images import write_image
+from ocrcore.synth.config import PRESETS, SPLITS
+from ocrcore.synth.job import Job
+from ocrcore.synth.make import Summary, make_set, samples
+from ocrcore.synth.pages import SynthError
+from ocrcore.synth.sheet import contact_sheet
+from ocrcore.synth.write import FORMATS
+
+_MAX_SHEET = 200
+_SHOWN = 20  # problems that are named one by one
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the command's arguments."""
+    parser.add_argument("--preset", choices=tuple(PRESETS), default="scene")
+    parser.add_argument("--out", metavar="DIR", help="write a data set here")
+    parser.add_argument("--sheet", metavar="FILE", help="write a contact sheet here instead")
+    parser.add_argument(
+        "--count", type=int, help="how many pages or crops; for a sheet 12 if not given"
+    )
+    parser.add_argument("--format", choices=FORMATS, help="of the data set")
+    parser.add_argument(
+        "--workers",
+        type=int,
+        default=0,
+        help="processes; 0: this one. The set is the same for any number (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--seed", type=int, default=0, help="another seed, other samples (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--split", choices=SPLITS, help="only fonts and --backgrounds of this part; default: all"
+    )
+    parser.add_argument(
+        "--fonts", nargs="+", default=(), metavar="DIR", help="fonts besides the bundled ones"
+    )
+    parser.add_argument("--no-bundled-fonts", action="store_true", help="use only --fonts")
+    parser.add_argument(
+        "--without-weights",
+        nargs="+",
+        default=(),
+        metavar="WEIGHT",
+        help="leave out fonts of these weights: thin light ... black",
+    )
+    parser.add_argument(
+        "--backgrounds", nargs="+", default=(), metavar="DIR", help="pictures to write on"
+    )
+    parser.add_argument("--words", metavar="FILE", help="write these texts, one a line in UTF-8")
+    parser.add_argument(
+        "--config",
+        nargs="+",
+        default=(),
+        metavar="NAME=VALUE",
+        help="change settings of the preset, as height=512 'words=(3, 8)' text.max_length=12",
+    )
+    parser.add_argument(
+        "--crops",
+        choices=("cut", "drawn"),
+        help="for crops: cut from pages, or words drawn one by one (the preset words: drawn)",
+    )
+    parser.add_argument(
+        "--crop-height", type=int, default=32, help="in pixels (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--image",
+        choices=("jpg", "png"),
+        default="jpg",
+        help="of the picture files; png loses nothing (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--quality", type=int, default=95, help="of JPEG files (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--shard",
+        type=int,
+        default=1000,
+        help="samples noted as done together, lost together in a kill (default: %(default)s)",
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Makes the set or the sheet; returns 130 if it was interrupted."""
+    if bool(arguments.out) == bool(arguments.sheet):
+        raise ValueError("give --out DIR for a data set, or --sheet FILE for a look at one")
+    if arguments.out and not (arguments.count and arguments.format):
+        raise ValueError("--out needs --count and --format")
+    changes = []
+    for text in arguments.config:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise ValueError(f"--config {text}: expected NAME=VALUE")
+        changes.append((name.strip(), value.strip()))
+    cut = None if arguments.crops is None else arguments.crops == "cut"
+    kind = arguments.format or ("arrayrecord" if arguments.crops is None else "crops-csv")
+    job = Job(
+        preset=arguments.preset,
+        format=kind,
+        count=12 if arguments.count is None else arguments.count,
+        seed=arguments.seed,
+        split=arguments.split,
+        fonts=tuple(arguments.fonts),
+        without_weights=tuple(arguments.without_weights),
+        bundled_fonts=not arguments.no_bundled_fonts,
+        backgrounds=tuple(arguments.backgrounds),
+        words=arguments.words,
+        changes=tuple(changes),
+        cut=cut,
+        crop_height=arguments.crop_height,
+        suffix="." + arguments.image,
+        quality=arguments.quality,
+        shard=arguments.shard,
+    )
+    try:
+        if arguments.sheet:
+            return _sheet(job, Path(arguments.sheet))
+        return _set(job, Path(arguments.out), arguments.workers)
+    except (SynthError, ModuleNotFoundError, OSError) as error:
+        raise ValueError(str(error)) from error
+
+
+def _set(job: Job, out: Path, workers: int) -> int:
+    start = time.perf_counter()
+    first: int | None = None
+    with tqdm(total=job.count, unit=job.unit, smoothing=0.05, disable=None) as bar:
+
+        def progress(done: int) -> None:
+            nonlocal first
+            if first is None:
+                first = bar.initial = done
+            bar.update(done - bar.n)
+
+        try:
+            summary = make_set(job, out, workers=workers, progress=progress)
+        except KeyboardInterrupt:
+            bar.close()
+            print("stopped; the same command continues", file=sys.stderr)
+            return 130
+    made = summary.done - (first or 0)
+    seconds = time.perf_counter() - start
+    line = f"{summary.done} {job.unit}s in {out} ({job.format})"
+    if made:
+        line += f"; {made} of them now, in {seconds:.1f} s: {made / seconds:.1f} a second"
+    print(line)
+    _report(summary)
+    return 0
+
+
+def _report(summary: Summary) -> None:
+    if summary.undrawable:
+        found = summary.undrawable.most_common(_SHOWN)
+        shown = ", ".join(f"{c!r} (U+{ord(c[0]):04X}) {n}" for c, n in found)
+        more = len(summary.undrawable) - len(found)
+        print(
+            "texts given up because no font has a character, how often: "
+            + shown
+            + (f" and {more} more" if more else "")
+        )
+    if summary.problems:
+        print(f"{len(summary.problems)} fonts and pictures that cannot be used:")
+        for path, reason in list(summary.problems.items())[:_SHOWN]:
+            print(f"  {reason if path in reason else f'{path}: {reason}'}")
+        if len(summary.problems) > _SHOWN:
+            print(f"  and {len(summary.problems) - _SHOWN} more")
+
+
+def _sheet(job: Job, path: Path) -> int:
+    if job.count > _MAX_SHEET:
+        raise ValueError(f"--count {job.count}: a sheet has at most {_MAX_SHEET}")
+    cells = samples(job, job.count)
+    small = max(max(sample.image.shape[:2]) for sample in cells) <= 320
+    write_image(path, contact_sheet(cells, side=240 if small else 480))
+    print(f"{job.count} {job.unit}s drawn in {path}")
+    return 0

@@ -1,0 +1,1 @@
+"""All that concerns EasyOCR: its rules, export, install, a run inside it, the doctor."""

@@ -1,0 +1,93 @@
+"""Runs a real EasyOCR in a process of its own, in the interpreter that has it.
+
+EasyOCR brings PyTorch, which this package does not need; so it may live in another environment.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ocrcore.pages import ByteArray
+
+_SCRIPT = Path(__file__).with_name("run_in_easyocr.py")
+INSTALL = "pip install easyocr==1.7.2"
+
+
+class EasyOcrError(ValueError):
+    """EasyOCR cannot be run, or failed; the message has what it said."""
+
+
+def run_easyocr(
+    job: Mapping[str, Any], images: Sequence[ByteArray], *, python: str | Path | None = None
+) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Does a job of `ocrjax.easyocr.run_in_easyocr` in a new process.
+
+    Args:
+        job: `task` and what that needs, as JSON.
+        images: what to read, uint8.
+        python: an interpreter that has EasyOCR; default this one.
+
+    Returns:
+        The result, with the versions of `easyocr` and `torch`, and its arrays.
+
+    Raises:
+        EasyOcrError: no such interpreter, EasyOCR is not in it, or it failed.
+    """
+    python = _interpreter(python)
+    with tempfile.TemporaryDirectory(prefix="ocrjax-easyocr-") as name:
+        folder = Path(name)
+        job = {**job, "images": len(images)}
+        (folder / "job.json").write_text(json.dumps(job), encoding="utf-8")
+        arrays: dict[str, Any] = {f"image{i}": image for i, image in enumerate(images)}
+        np.savez(folder / "job.npz", **arrays)
+        # An empty folder to work in, or its modules would hide those that EasyOCR imports.
+        empty = folder / "empty"
+        empty.mkdir()
+        environment = {**os.environ, "EASYOCR_MODULE_PATH": str(folder), "PYTHONUTF8": "1"}
+        try:
+            done = subprocess.run(
+                [python, "-", name],
+                input=_SCRIPT.read_bytes(),
+                capture_output=True,
+                cwd=empty,
+                env=environment,
+            )
+        except OSError as error:
+            raise EasyOcrError(f"--easyocr-python {python}: {error.strerror or error}") from error
+        if done.returncode:
+            raise EasyOcrError(_explain(python, done.stderr.decode("utf-8", "replace")))
+        if not (folder / "result.json").is_file():
+            raise EasyOcrError(
+                f"--easyocr-python {python}: it ran and left nothing; is it a Python?"
+            )
+        result = json.loads((folder / "result.json").read_text(encoding="utf-8"))
+        with np.load(folder / "result.npz") as file:
+            return result, dict(file)
+
+
+def _interpreter(python: str | Path | None) -> str:
+    """A path from here, since the process works in another folder; a bare name is for PATH."""
+    name = str(python or sys.executable)
+    # Not resolved: the interpreter of an environment is a link, and its place says which.
+    return name if Path(name).name == name else str(Path(name).expanduser().absolute())
+
+
+def _explain(python: str, said: str) -> str:
+    lines = said.strip().splitlines() or ["nothing"]
+    last = lines[-1]
+    if last.startswith(("ModuleNotFoundError", "ImportError")):
+        return (
+            f"{python} cannot import EasyOCR ({last}). Name an interpreter that has it with "
+            f"--easyocr-python PATH; one is set up with `{INSTALL}` in an environment of its own "
+            "(tests/in_easyocr/README.md)"
+        )
+    return "EasyOCR failed:\n  " + "\n  ".join(lines[-12:])

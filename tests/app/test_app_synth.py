@@ -1,0 +1,75 @@
+import argparse
+
+import pytest
+
+from ocrcore.data.readers.icdar import read_icdar_folder
+from ocrcore.images import read_image
+from ocrjax.cli import main as cli
+from ocrjax.cli import synth
+
+SMALL = ["--preset", "plain", "--config", "height=96", "width=96", "words=(1, 3)"]
+SMALL += ["font_size=(12, 16)"]
+
+
+def run(*argv):
+    parser = argparse.ArgumentParser()
+    synth.add_arguments(parser)
+    return synth.run(parser.parse_args([str(a) for a in argv]))
+
+
+def test_a_set_and_its_summary(tmp_path, capsys):
+    out = tmp_path / "set"
+    argv = [*SMALL, "--count", 5, "--format", "icdar", "--out", out, "--split", "train"]
+    assert run(*argv) == 0
+    assert f"5 pages in {out} (icdar); 5 of them now" in capsys.readouterr().out
+    assert len(read_icdar_folder(out / "images", out / "gt")) == 5
+    assert run(*argv) == 0
+    assert capsys.readouterr().out == f"5 pages in {out} (icdar)\n"
+    with pytest.raises(ValueError, match="seed was 0, is 1"):
+        run(*argv, "--seed", 1)
+
+
+def test_what_could_not_be_used_is_printed(tmp_path, capsys):
+    (tmp_path / "texts.txt").write_text("alpha\n\U0001f4a9\n", encoding="utf-8")
+    (tmp_path / "bad.ttf").write_bytes(b"no font")
+    argv = ["--preset", "words", "--count", 20, "--format", "crops-csv", "--out", tmp_path / "set"]
+    run(*argv, "--words", tmp_path / "texts.txt", "--fonts", tmp_path / "bad.ttf")
+    printed = capsys.readouterr().out
+    assert "no font has a character" in printed and "(U+1F4A9)" in printed
+    assert "1 fonts and pictures that cannot be used:" in printed and "bad.ttf" in printed
+
+
+@pytest.mark.parametrize(
+    "extra", [[*SMALL], ["--preset", "words"], ["--preset", "words", "--crops", "cut"]]
+)
+def test_a_contact_sheet(tmp_path, extra, capsys):
+    sheet = tmp_path / "new" / "sheet.png"
+    assert run("--sheet", sheet, "--count", 5, *extra) == 0
+    image = read_image(sheet)
+    assert image.shape[1] > 900 and image.std() > 10
+    assert "drawn in" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        ([], "give --out DIR for a data set, or --sheet"),
+        (["--out", "x", "--sheet", "y.png"], "give --out DIR"),
+        (["--out", "x", "--count", "3"], "--out needs --count and --format"),
+        (["--out", "x", "--format", "icdar"], "--out needs --count and --format"),
+        (["--sheet", "y.png", "--config", "height"], "expected NAME=VALUE"),
+        (["--sheet", "y.png", "--config", "hight=96"], "unknown setting 'hight'"),
+        (["--sheet", "y.png", "--count", "900"], "at most 200"),
+        (["--sheet", "y.png", "--fonts", "/no/such"], "/no/such"),
+        (["--sheet", "y.png", "--no-bundled-fonts"], "no usable font"),
+        (["--sheet", "y.png", "--preset", "words", "--no-bundled-fonts"], "fonts is left"),
+    ],
+)
+def test_arguments_that_do_not_go_together(argv, message):
+    with pytest.raises(ValueError, match=message):
+        run(*argv)
+
+
+def test_the_command_is_registered():
+    arguments = cli._parse(["ocrjax", "synth", "--sheet", "a.png"])
+    assert arguments.run is synth.run and arguments.preset == "scene"

@@ -1,0 +1,517 @@
+"""Files for EasyOCR: what is written, what a check refuses, and what is put where."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import yaml
+
+from craftjax.convert import to_state_dict as craft_state
+from craftjax.models import CRAFT
+from craftjax.models import init_variables as craft_variables
+from craftjax.options import DetectorOptions
+from crnnjax.charset import Charset
+from crnnjax.models import CRNN, init_variables
+from crnnjax.recognizer import Recognizer, RecognizerOptions
+from crnnjax.resize import easyocr_width, level_crop, pad_crop, scale_crop
+from ocrcore.data.readers.crops import LmdbCrops
+from ocrcore.images import write_image
+from ocrcore.weights.pth import load_pth, save_weights
+from ocrjax.cli.export import _read_crops
+from ocrjax.cli.main import _parse, _run
+from ocrjax.easyocr import doctor
+from ocrjax.easyocr import export_detector as craft_export
+from ocrjax.easyocr import export_recognizer as export
+from ocrjax.easyocr import runner as easyocr_run
+from ocrjax.easyocr.install import InstallError, install
+from ocrjax.easyocr.runner import EasyOcrError, run_easyocr
+
+CHARSET = Charset("own", tuple(" +-*\\]^'\"#0a~"))
+MODEL = CRNN(CHARSET.num_classes, channels=8, hidden=4)
+
+
+@pytest.fixture(autouse=True)
+def easyocr_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("EASYOCR_MODULE_PATH", str(tmp_path / "EasyOCR"))
+    return tmp_path / "EasyOCR"
+
+
+@pytest.fixture(scope="module")
+def variables():
+    variables = init_variables(MODEL, seed=1)
+    variables["params"]["Prediction"]["kernel"] *= 8  # so that it reads several characters
+    return variables
+
+
+@pytest.fixture(scope="module")
+def recognizer(variables):
+    return Recognizer(variables, charset=CHARSET, height=32)
+
+
+@pytest.fixture
+def plugin(tmp_path, variables):
+    folder = tmp_path / "out"
+    return export.write_plugin(folder, variables, name="plates", charset=CHARSET, height=32)
+
+
+@pytest.fixture(scope="module")
+def crops():
+    rng = np.random.default_rng(0)
+    return [(rng.integers(0, 256, (20, 30 + k), np.uint8), "a0") for k in range(6)]
+
+
+def test_what_is_written(plugin):
+    tree = load_pth(plugin.weights)
+    assert all(key.startswith("module.") for key in tree)
+    assert tree["module.Prediction.weight"].shape == (CHARSET.num_classes, 4)
+    settings, module = plugin.network
+    assert yaml.load(settings.read_text("utf-8"), yaml.FullLoader) == {
+        "imgH": 32,
+        "lang_list": ["en"],
+        "character_list": "".join(CHARSET.characters),
+        "network_params": {
+            "input_channel": 1,
+            "output_channel": 8,
+            "hidden_size": 4,
+            "features": "vgg",
+            "sequence": "bilstm",
+            "transform": "none",
+        },
+    }
+    names = {node.name for node in ast.parse(module.read_text()).body if hasattr(node, "name")}
+    assert "Model" in names
+    text = (plugin.folder / "README.txt").read_text("utf-8")
+    assert "easyocr.Reader(['en'], recog_network=\"plates\")" in text
+    assert "32 pixels high" in text and "Not checked" in text
+
+
+def test_the_module_needs_torch_alone(plugin):
+    tree = ast.parse(plugin.network[1].read_text())
+    names = {
+        (node.module or "").partition(".")[0]
+        if isinstance(node, ast.ImportFrom)
+        else node.names[0].name.partition(".")[0]
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Import | ast.ImportFrom)
+    }
+    assert names == {"__future__", "typing", "torch"}
+
+
+def test_the_doctor_finds_nothing_wrong(plugin, capsys):
+    assert doctor.run(_parse(["ocrjax", "doctor", str(plugin.folder)])) == 0
+    assert "wrong:" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("standard", "network that EasyOCR brings"),
+        ("english_g2", "network that EasyOCR brings"),
+        ("json", "name of a Python module"),
+        ("test", "name of a Python module"),
+        ("torch", "name of a Python module"),
+        ("hypothesis", "would be imported instead"),
+        ("craft_mlt_25k", "EasyOCR's own"),
+        ("my-plates", "letters, digits and _"),
+        ("a.b", "letters, digits and _"),
+        ("../plates", "letters, digits and _"),
+        ("class", "letters, digits and _"),
+        ("", "letters, digits and _"),
+    ],
+)
+def test_names_that_cannot_be(name, why):
+    with pytest.raises(export.ExportError, match=why):
+        export.check_name(name)
+
+
+def test_what_cannot_be_exported(tmp_path, variables):
+    def write(**changes):
+        arguments = {"name": "plates", "charset": CHARSET, "height": 32, **changes}
+        export.write_plugin(tmp_path, variables, **arguments)
+
+    with pytest.raises(export.ExportError, match="14 classes, but charset 'two' makes 3"):
+        write(charset=Charset("two", ("a", "b")))
+    with pytest.raises(export.ExportError, match="no language 'xx'"):
+        write(languages=("en", "xx"))
+    with pytest.raises(export.ExportError, match="expected 32 and one"):
+        write(height=8)
+    assert list(tmp_path.iterdir()) == []
+
+
+class Reader:
+    """Stands for EasyOCR: reads with ours, with a fault on demand."""
+
+    def __init__(self, recognizer, **faults):
+        self.recognizer, self.faults = recognizer, faults
+
+    def __call__(self, job, grays, *, python):
+        assert job["name"] == "plates" and Path(job["models"], "plates.pth").is_file()
+
+        def read(**options):
+            found = self.recognizer.read(grays, resize="easyocr", **options)
+            return [reading.text for reading in found], [0.5] * len(grays)
+
+        plain = read(contrast_threshold=0.0)
+        again = read()
+        if text := self.faults.get("text"):
+            plain[0][2] = text
+        logits = self.recognizer.logits(grays, resize="easyocr")
+        logits[1] = logits[1] + self.faults.get("logit", 0)
+        inputs = []
+        for gray in grays:
+            width = easyocr_width(*gray.shape, 32)
+            inputs.append(pad_crop(level_crop(scale_crop(gray, 32), 32), width))
+        if self.faults.get("pixel"):
+            inputs[0] = inputs[0] ^ 1
+        result = {
+            "found": {"plain": plain, "contrast": again, "page": plain, "int8": again},
+            "easyocr": "1.7.2",
+            "torch": "2",
+        }
+        arrays = {
+            "sizes": np.array([x.shape for x in inputs]),
+            "steps": np.array([len(x) for x in logits]),
+            "inputs": np.concatenate([x.ravel() for x in inputs]),
+            "logits": np.concatenate(logits),
+        }
+        return result, arrays
+
+
+def check(plugin, recognizer, crops, monkeypatch, **faults):
+    monkeypatch.setattr(export, "run_easyocr", Reader(recognizer, **faults))
+    return export.check_plugin(plugin, recognizer, crops)
+
+
+def test_a_good_export(plugin, recognizer, crops, monkeypatch):
+    found = check(plugin, recognizer, crops, monkeypatch)
+    assert found.faults() == []
+    assert found.compared == found.same_inputs == 6
+    assert found.logits == 0 and found.largest > 1
+    assert len({text for way in found.ways for text in way.texts}) > 3  # it does read
+    table = found.table()
+    assert re.search(r"3 EasyOCR, float32 +6 = 2 ", table)
+    assert re.search(r"7 EasyOCR, int8 .* 6 as 5 ", table)
+    assert "no worse in a Reader" in table and found.to_dict()["worse"] is None
+    assert json.loads(json.dumps(found.to_dict()))["ways"]["EasyOCR, float32"]["same"] == 6
+
+
+def test_another_text_is_refused(plugin, recognizer, crops, monkeypatch):
+    found = check(plugin, recognizer, crops, monkeypatch, text="other")
+    (fault,) = found.faults()
+    assert "differs" in fault and "1 of 6 crops, such as 'other'" in fault
+
+
+@pytest.mark.parametrize("difference", [0.01, np.nan])
+def test_other_logits_are_refused(plugin, recognizer, crops, monkeypatch, difference):
+    found = check(plugin, recognizer, crops, monkeypatch, logit=difference)
+    assert re.match("logits differ by (0.01|nan), expected at most", found.faults()[0])
+
+
+def test_another_resize_is_refused_and_named(plugin, recognizer, crops, monkeypatch):
+    found = check(plugin, recognizer, crops, monkeypatch, pixel=True)
+    (fault,) = found.faults()
+    assert "1 of 6 crops come to the network otherwise than ours" in fault
+    assert found.same_inputs == 5
+
+
+def test_the_check_reads_as_a_reader_whatever_the_run_does(plugin, variables, crops, monkeypatch):
+    options = RecognizerOptions(resize="fixed", width=100, allowlist="a")
+    other = Recognizer(variables, charset=CHARSET, height=32, options=options)
+    monkeypatch.setattr(
+        export, "run_easyocr", Reader(Recognizer(variables, charset=CHARSET, height=32))
+    )
+    found = export.check_plugin(plugin, other, crops)
+    assert found.faults() == []
+    assert found.ways[0].name == "ours, by itself (fixed)"
+    assert set("".join(found.ways[0].texts)) <= {"a"}
+
+
+@pytest.mark.parametrize(
+    ("options", "advice"),
+    [
+        ({"resize": "fixed"}, "train with config.data.mode='bucket'"),
+        ({"turn_above": 1.5}, "train with config.data.turn_above=0"),
+    ],
+)
+def test_a_network_that_a_reader_reads_worse_is_refused(
+    plugin, variables, recognizer, monkeypatch, options, advice
+):
+    alone = Recognizer(variables, charset=CHARSET, height=32, options=RecognizerOptions(**options))
+    rng = np.random.default_rng(1)
+    grays = [rng.integers(0, 256, (60, 30), np.uint8) for _ in range(6)]
+    truth = [reading.text for reading in alone.read(grays)]
+    crops = list(zip(grays, truth, strict=True))  # all right by itself
+    monkeypatch.setattr(export, "run_easyocr", Reader(recognizer))
+    found = export.check_plugin(plugin, alone, crops)
+    assert found.scores(found.ways[0]).accuracy().value == 1
+    (fault,) = found.faults()
+    assert re.match(r"a Reader reads 0\.\d+ of the crops right, the run by itself 1\.0", fault)
+    assert advice in fault and "--accept-worse" in fault
+    assert "WORSE IN A READER: a Reader reads 0." in found.table()
+    assert found.to_dict()["worse"] in fault
+    taken = export.check_plugin(plugin, alone, crops, accept_worse=True)
+    assert taken.faults() == [] and "WORSE IN A READER" in taken.table()
+
+
+def test_no_crops(plugin, recognizer):
+    with pytest.raises(export.ExportError, match="no crops"):
+        export.check_plugin(plugin, recognizer, [])
+
+
+def run(*arguments):
+    return _run(_parse(["ocrjax", "export", "easyocr", *map(str, arguments)]))
+
+
+@pytest.fixture
+def weights(tmp_path, variables):
+    from crnnjax.convert import to_state_dict
+
+    save_weights(tmp_path / "run" / "weights.pth", to_state_dict(variables))
+    CHARSET.save(tmp_path / "run" / "charset.json")
+    return tmp_path / "run" / "weights.pth"
+
+
+def test_the_command_installs(weights, tmp_path, easyocr_folder, capsys):
+    arguments = (weights, "--height", 32, "--name", "plates", "--out", tmp_path / "out")
+    assert run(*arguments, "--install") == 0
+    names = {path.relative_to(easyocr_folder).as_posix() for path in easyocr_folder.rglob("*.*")}
+    assert names == {"model/plates.pth", "user_network/plates.yaml", "user_network/plates.py"}
+    assert 'recog_network="plates"' in capsys.readouterr().out
+    assert run(*arguments) == 2
+    assert "there already; --force replaces" in capsys.readouterr().err
+    assert run(*arguments[:3], "--name", "plates", "--out", tmp_path / "b", "--install") == 2
+    assert "--name NAME takes another name" in capsys.readouterr().err
+    assert run(*arguments, "--install", "--force") == 0
+
+
+@pytest.mark.parametrize("name", ["plates.pth", "README.txt", "check.json"])
+def test_files_of_others_stay(weights, tmp_path, capsys, name):
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / name).write_text("mine")
+    assert run(weights, "--height", 32, "--name", "plates", "--out", out) == 2
+    assert f"{name}: there already; --force replaces" in capsys.readouterr().err
+    assert [(file.name, file.read_text()) for file in out.iterdir()] == [(name, "mine")]
+
+
+def test_the_command_says_what_it_lacks(weights, tmp_path, capsys):
+    arguments = (weights, "--name", "plates", "--out", tmp_path / "out")
+    assert run(*arguments) == 2
+    assert "height=32 or 64" in capsys.readouterr().err
+    assert run(*arguments, "--height", 32, "--check") == 2
+    assert "--crops PATH" in capsys.readouterr().err
+    (weights.parents[1] / "config.json").write_text('{"eval": 3}')  # of another program
+    assert run(*arguments, "--height", 32, "--check", "--languages", "en, de") == 2
+    assert "--crops PATH" in capsys.readouterr().err
+    (weights.parents[1] / "config.json").write_text("{broken")
+    assert run(*arguments, "--height", 32) == 2
+    assert "config.json: not the config of a run" in capsys.readouterr().err
+    (weights.parents[1] / "config.json").unlink()
+    assert run(*arguments, "--height", 32, "--check", "--crops", "gone.tsv") == 2
+    assert "--crops gone.tsv: no such file" in capsys.readouterr().err
+    crops = ("--check", "--crops", tmp_path / "labels.tsv", "--count")
+    (tmp_path / "labels.tsv").write_text("0.png\ta\n")
+    assert run(*arguments, "--height", 32, *crops, 0) == 2
+    assert "--count 0: expected 1 or more" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()  # nothing is in the way of the next call
+    assert run(tmp_path / "nothing.pth") == 2
+    (tmp_path / "file").touch()
+    assert run(*arguments[:-1], tmp_path / "file", "--height", 32) == 2
+    assert str(tmp_path / "file") in capsys.readouterr().err
+    assert run(*arguments, "--height", 32, "--languages", "en, de") == 0
+    assert "Reader(['en', 'de']" in (tmp_path / "out" / "README.txt").read_text("utf-8")
+    assert run(weights, "--height", 32, "--name", "json") == 2
+    assert "choose another (--name NAME)" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("fault", [{}, {"text": "other"}])
+def test_the_command_checks_before_it_installs(
+    weights, recognizer, crops, tmp_path, easyocr_folder, monkeypatch, capsys, fault
+):
+    monkeypatch.setattr(export, "run_easyocr", Reader(recognizer, **fault))
+    lines = []
+    for index, (gray, text) in enumerate(crops):
+        write_image(tmp_path / f"{index}.png", np.stack([gray] * 3, 2))
+        lines.append(f"{index}.png\t{text}\n")
+    (tmp_path / "labels.tsv").write_text("".join(lines) + "gone.png\ta\n")
+    # Settings and charset as a run leaves them beside its weights.
+    config = {
+        "batch_size": 1,
+        "data": {"height": 32, "charset": "gone", "train": {"mine": {"kind": "words"}}},
+        "recognizer": {"resize": "bucket"},
+        "eval": {"sets": {"mine": {"kind": "tsv", "path": str(tmp_path / "labels.tsv")}}},
+    }
+    (weights.parent / "config.json").write_text(json.dumps(config))
+    out = tmp_path / "out"
+    given = ("--crops", tmp_path / "labels.tsv") if fault else ()
+    command = (weights, "--name", "plates", "--out", out, "--check", "--install", "--count", 7)
+    status = run(*command, *given)
+    said = capsys.readouterr().out
+    readme = (out / "README.txt").read_text("utf-8")
+    assert "left out:" in said and "gone.png" in said
+    assert json.loads((out / "check.json").read_text())["crops"] == 6
+    if fault:
+        assert status == 1 and not easyocr_folder.exists()
+        assert "NOT GOOD" in said and "not installed" in said and "NOT GOOD" in readme
+    else:
+        assert status == 0 and (easyocr_folder / "model" / "plates.pth").is_file()
+        assert "EasyOCR does the same as ours" in said and "EasyOCR, float32" in readme
+        # Files are replaced by --force; a network that reads worse there needs a word of its own.
+        monkeypatch.setattr(export.Check, "loss", lambda check: "it reads worse")
+        assert run(*command, "--force") == 1
+        assert "NOT GOOD: it reads worse. " in capsys.readouterr().out
+        assert run(*command, "--force", "--accept-worse") == 0
+        assert "WORSE IN A READER: it reads worse" in (out / "README.txt").read_text("utf-8")
+
+
+def test_bad_records_of_a_database_are_left_out(tmp_path, capsys):
+    lmdb = pytest.importorskip("lmdb")
+    data = cv2.imencode(".png", np.zeros((4, 8), np.uint8))[1].tobytes()
+    with lmdb.open(str(tmp_path)) as environment, environment.begin(write=True) as transaction:
+        transaction.put(b"num-samples", b"3")
+        for number, label in enumerate((b"a", b"\xff", b"b"), 1):
+            transaction.put(b"image-%09d" % number, data)
+            transaction.put(b"label-%09d" % number, label)
+    assert [text for _, text in _read_crops([LmdbCrops(tmp_path)], 3)] == ["a", "b"]
+    assert "left out: " in (said := capsys.readouterr().out) and "label-000000002" in said
+
+
+def test_all_files_are_installed_or_none(tmp_path):
+    one, two = tmp_path / "one", tmp_path / "two"
+    one.write_text("1")
+    target = tmp_path / "there" / "a"
+    with pytest.raises(FileNotFoundError):
+        install({one: target, two: tmp_path / "there" / "b"})
+    assert list((tmp_path / "there").iterdir()) == []
+    two.write_text("2")
+    target.write_text("old")
+    with pytest.raises(InstallError, match="--force"):
+        install({two: tmp_path / "there" / "b", one: target})
+    assert target.read_text() == "old" and len(list(target.parent.iterdir())) == 1
+    (tmp_path / "there" / "c").mkdir()
+    with pytest.raises(InstallError, match="a folder is there"):
+        install({two: tmp_path / "there" / "b", one: tmp_path / "there" / "c"}, force=True)
+    (tmp_path / "there" / "c").rmdir()
+    install({two: tmp_path / "there" / "b", one: target}, force=True)
+    assert target.read_text() == "1" and len(list(target.parent.iterdir())) == 2
+
+
+def fake_python(tmp_path, script):
+    path = tmp_path / "python"
+    path.write_text(f"#!{sys.executable}\n{script}")
+    path.chmod(0o755)
+    return path
+
+
+def test_an_interpreter_without_easyocr(tmp_path):
+    with pytest.raises(EasyOcrError, match=r"--easyocr-python .*nowhere"):
+        run_easyocr({}, [], python=tmp_path / "nowhere")
+    python = fake_python(tmp_path, "import not_there_at_all")
+    with pytest.raises(EasyOcrError, match=r"cannot import EasyOCR .*pip install easyocr"):
+        run_easyocr({}, [], python=python)
+    python = fake_python(tmp_path, "raise RuntimeError('size mismatch for module.x')")
+    with pytest.raises(EasyOcrError, match=r"(?s)EasyOCR failed:.*size mismatch for module.x"):
+        run_easyocr({}, [], python=python)
+    with pytest.raises(EasyOcrError, match="left nothing; is it a Python"):
+        run_easyocr({}, [], python=fake_python(tmp_path, ""))
+
+
+def test_pages_that_messages_name(tmp_path):
+    python = fake_python(tmp_path, "import not_there_at_all")
+    with pytest.raises(EasyOcrError) as error:
+        run_easyocr({}, [], python=python)
+    (page,) = re.findall(r"tests/\S+\.md", str(error.value))
+    assert (Path(__file__).parents[2] / page).is_file()
+
+
+def test_an_interpreter_by_a_path_from_here(tmp_path, monkeypatch):
+    fake_python(tmp_path, "raise RuntimeError('it ran')")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(EasyOcrError, match="it ran"):
+        run_easyocr({}, [], python="./python")
+
+
+def test_the_job_reaches_the_other_process(tmp_path, monkeypatch):
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import json, sys, pathlib, os, numpy as np\n"
+        "folder = pathlib.Path(sys.argv[1])\n"
+        "job = json.loads((folder / 'job.json').read_text())\n"
+        "images = np.load(folder / 'job.npz')\n"
+        "np.savez(folder / 'result.npz', total=images['image1'].sum())\n"
+        "found = [job, os.listdir('.'), os.environ['EASYOCR_MODULE_PATH'] == str(folder)]\n"
+        "(folder / 'result.json').write_text(json.dumps(found))\n"
+    )
+    monkeypatch.setattr(easyocr_run, "_SCRIPT", script)
+    images = [np.zeros((2, 2), np.uint8), np.ones((3, 3), np.uint8)]
+    found, arrays = run_easyocr({"task": "x"}, images)
+    assert found == [{"task": "x", "images": 2}, [], True]
+    assert arrays["total"] == 9
+
+
+def test_a_narrow_detector_is_refused(tmp_path, capsys):
+    narrow = craft_variables(CRAFT(width=0.125))
+    save_weights(tmp_path / "narrow.pth", craft_state(narrow))
+    assert run(tmp_path / "narrow.pth", "--out", tmp_path / "out") == 2
+    assert "width 0.125, and EasyOCR's CRAFT has the full width" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.fixture
+def detector(tmp_path, monkeypatch):
+    """A narrow detector in the place of a full one; its file and its photos."""
+    monkeypatch.setattr(craft_export, "width_of", lambda variables: 1)
+    narrow = craft_variables(CRAFT(width=0.125))
+    narrow["params"]["conv_cls"]["conv8"]["bias"][:] = (0.9, 0)  # it takes all for text
+    save_weights(tmp_path / "street.pth", craft_state(narrow))
+    rng = np.random.default_rng(0)
+    for index in range(2):
+        image = rng.integers(0, 256, (64, 64, 3), np.uint8)
+        write_image(tmp_path / "photos" / f"{index}.png", image)
+    return tmp_path / "street.pth"
+
+
+@pytest.mark.parametrize("shift", [0, 2])
+def test_a_detector(detector, tmp_path, monkeypatch, easyocr_folder, capsys, shift):
+    with pytest.raises(craft_export.ExportError, match="a file of EasyOCR's own"):
+        craft_export.write_detector(tmp_path, {}, name="craft_mlt_25k", options=DetectorOptions())
+    for name in ("../street", "/street", "a\\b", 'the"best', "..", ""):
+        with pytest.raises(craft_export.ExportError, match="without its folder"):
+            craft_export.write_detector(tmp_path, {}, name=name, options=DetectorOptions())
+    from craftjax.detector import Detector
+
+    def easyocr(job, images, *, python):
+        assert job["options"]["text_threshold"] == 0.25 and Path(job["weights"]).is_file()
+        ours = Detector.from_weights(detector, options=DetectorOptions(**job["options"]))
+        arrays = {
+            f"boxes{index}": ours.detect(image, pad="exact")[0].quads + shift
+            for index, image in enumerate(images)
+        }
+        assert all(len(boxes) for boxes in arrays.values())
+        return {"found": [1, 1], "easyocr": "1.7.2", "torch": "2"}, arrays
+
+    monkeypatch.setattr(craft_export, "run_easyocr", easyocr)
+    options = DetectorOptions(text_threshold=0.25, low_text=0.2)
+    from craftjax.options import operating_point_path, save_operating_point
+
+    save_operating_point(operating_point_path(detector), options, measured={})
+    out = tmp_path / "out"
+    arguments = (detector, "--out", out, "--check", "--install", "--photos", tmp_path / "photos")
+    status = run(*arguments)
+    said, errors = capsys.readouterr()
+    assert not errors
+    assert all(not key.startswith("module.") for key in load_pth(out / "street.pth"))
+    readme = (out / "README.txt").read_text("utf-8")
+    assert "get_detector(" in readme and "text_threshold=0.25" in readme
+    if shift:
+        assert status == 1 and not easyocr_folder.exists() and "boxes differ on 2 of 2" in said
+    else:
+        assert status == 0 and (easyocr_folder / "model" / "street.pth").is_file()
+        assert "the same boxes on 2 of 2" in said and "0.0000 px" in readme

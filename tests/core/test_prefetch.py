@@ -1,0 +1,100 @@
+"""Batches by worker processes whose program is interrupted and killed."""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from itertools import islice
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+
+from ocrcore.data.mixing import SourceError
+from ocrcore.data.prefetch import iterate
+
+
+class Built(NamedTuple):
+    batch: dict[str, Any]
+
+
+class Numbers:
+    """Batch `step` is the number of the step."""
+
+    def build(self, step):
+        return Built({"x": np.array([step])})
+
+    def note(self, built):
+        return built.batch
+
+    def noting(self):
+        return contextlib.nullcontext()
+
+
+class Deadly(Numbers):
+    """The process that makes batch 3 is killed, as by a system that is short of memory."""
+
+    def build(self, step):
+        if step == 3:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().build(step)
+
+
+def interrupt():
+    for number in (signal.SIGTERM, signal.SIGINT):
+        os.killpg(0, number)
+
+
+def interrupt_the_first():
+    while not multiprocessing.active_children():
+        time.sleep(0.001)
+    interrupt()
+
+
+def main():
+    """A program that is interrupted as its workers start, and while they work, and then killed."""
+    got = set()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda number, frame: got.add(number))
+    threading.Thread(target=interrupt_the_first).start()
+    batches = iterate(Numbers(), 0, threads=1, workers=2)
+    found = [int(batch["x"][0]) for batch in islice(batches, 5)]
+    interrupt()
+    found += [int(batch["x"][0]) for batch in islice(batches, 35)]
+    assert got == {signal.SIGINT, signal.SIGTERM}
+    print(found, flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_workers_leave_signals_to_their_program_and_end_with_it():
+    here = Path(__file__).parent
+    process = subprocess.Popen(
+        [sys.executable, "-c", "import test_ahead; test_ahead.main()"],
+        env={**os.environ, "PYTHONPATH": f"{here}:{here.parent}"},
+        start_new_session=True,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        # The output ends when the last worker, which has it open, too, has ended.
+        out, _ = process.communicate(timeout=300)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+    assert out == f"{list(range(40))}\n"
+    assert process.returncode == -signal.SIGKILL
+
+
+def test_a_worker_that_is_killed_is_named():
+    batches = iterate(Deadly(), 0, threads=1, workers=2)
+    with pytest.raises(
+        SourceError, match=r"exit code -9.*fewer than the 2 of config\.data\.workers"
+    ):
+        list(batches)

@@ -1,0 +1,445 @@
+"""A toy run through `ocrcore.runtime`: devices, processes, saving and signals change nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import jax
+import numpy as np
+import pytest
+import toy_training as toy
+from ml_collections import ConfigDict
+from trees import assert_same, copies
+
+from ocrcore.runtime.mesh import make_mesh, put_batch
+from ocrcore.training.checkpoints import (
+    CheckpointError,
+    RunCheckpoints,
+    choose_start,
+    load_variables,
+    save_variables,
+)
+from ocrcore.training.loop import run_steps
+from ocrcore.training.metrics import MetricsWriter
+from ocrcore.training.optimizers import OptimizerOptions, make_schedule
+from ocrcore.training.signals import StopSignal
+from ocrcore.training.state import create_state, update_ema
+from ocrcore.training.stopping import EarlyStopping
+
+
+@pytest.fixture(scope="module")
+def mesh():
+    return make_mesh(jax.devices()[:4])
+
+
+@pytest.fixture(scope="module")
+def compiled(mesh):
+    """The step of the toy, compiled once, and a maker of fresh states."""
+    _, step = toy.make_step(mesh)
+    optimizer, _ = toy.make_optimizer(toy.OPTIONS, steps=100)
+    return (lambda: create_state(toy.variables(), optimizer, mesh=mesh)), step
+
+
+def run(state, step, mesh, steps):
+    for number in steps:
+        state, metrics = step(state, put_batch(toy.batch(number), mesh))
+    return state, metrics
+
+
+def logged(workdir):
+    return [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_four_devices_equal_one(mesh, compiled):
+    assert mesh.size == 4
+    make, step = compiled
+    many, metrics = run(make(), step, mesh, range(1, 6))
+    single = make_mesh(jax.devices()[:1])
+    one, expected = run(*toy.make_step(single), single, range(1, 6))
+    assert metrics["loss"][1] == toy.ROWS
+    np.testing.assert_allclose(*(m["loss"][0] for m in (metrics, expected)), rtol=1e-5)
+    for a, b in zip(copies(many), copies(one), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
+
+
+def test_a_step_learns_and_frozen_parts_stay(mesh, compiled):
+    make, step = compiled
+    before = make()
+    losses = []
+    state = make()
+    for number in range(1, 31):
+        state, metrics = step(state, put_batch(toy.batch(number), mesh))
+        losses.append(float(metrics["loss"][0]))
+    assert np.mean(losses[-5:]) < np.mean(losses[:5])
+    assert int(state.step) == 30
+    assert_same(copies(state.params["frozen"]), copies(before.params["frozen"]))
+    assert not np.array_equal(state.params["first"]["bias"], before.params["first"]["bias"])
+
+
+def test_accumulated_gradients_equal_those_of_the_whole_batch(mesh):
+    # Without clipping or the centring of the toy they would be equal exactly; the centring is by
+    # part, so parts that repeat the same rows are compared.
+    options = OptimizerOptions(name="sgd", learning_rate=0.1)
+    accumulated = OptimizerOptions(name="sgd", learning_rate=0.1, accumulate=2)
+    whole = {k: np.repeat(v[: toy.ROWS // 2], 2, axis=0) for k, v in toy.batch(1).items()}
+    out = []
+    for chosen in (options, accumulated):
+        state, step = toy.make_step(mesh, chosen)
+        state, metrics = step(state, put_batch(whole, mesh))
+        out.append((copies(state.params), float(metrics["loss"][0]), metrics["loss"][1]))
+    assert out[0][2] == out[1][2] == toy.ROWS
+    np.testing.assert_allclose(out[0][1], out[1][1], rtol=1e-6)
+    for a, b in zip(out[0][0], out[1][0], strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7)
+
+
+def test_accumulation_needs_a_divisor(mesh):
+    state, step = toy.make_step(mesh, OptimizerOptions(accumulate=3))
+    with pytest.raises(ValueError, match=r"accumulate is 3, expected a divisor of .* 16 rows"):
+        step(state, put_batch(toy.batch(1), mesh))
+
+
+def test_the_steps_move_nothing_between_host_and_devices(mesh, compiled):
+    make, step = compiled
+    state, _ = run(make(), step, mesh, [1])
+    with jax.transfer_guard("disallow"):
+        state, _ = run(state, step, mesh, [2, 3])
+    assert int(state.step) == 3
+
+
+def test_the_state_shares_no_buffer_with_its_source(mesh, compiled):
+    _, step = compiled
+    optimizer, _ = toy.make_optimizer(toy.OPTIONS, steps=100)
+    source = create_state(toy.variables(), optimizer, mesh=mesh).variables
+    state = create_state(source, optimizer, mesh=mesh)
+    step(state, put_batch(toy.batch(1), mesh))
+    assert all(not leaf.is_deleted() for leaf in jax.tree.leaves(source))
+    assert jax.tree.leaves(state.params)[0].is_deleted()
+
+
+def test_average_by_hand():
+    ema, values = 1.0, [3.0, -2.0, 5.0]
+    got = np.float32(1.0)
+    for step, value in enumerate(values, 1):
+        kept = min(0.5, step / (step + 9))
+        ema = kept * ema + (1 - kept) * value
+        got = update_ema(got, np.float32(value), step=np.int32(step), decay=0.5)
+    np.testing.assert_allclose(got, ema, rtol=1e-6)
+    plain = update_ema(np.float32(1), np.float32(3), step=np.int32(1), decay=0.5, warmup=False)
+    assert plain == 2
+
+
+def test_resumed_equals_uninterrupted_bit_for_bit(tmp_path, mesh, compiled):
+    make, step = compiled
+    straight = toy.train(tmp_path / "straight", 8, mesh, (make(), step))
+    toy.train(tmp_path / "broken", 4, mesh, (make(), step))
+    resumed = toy.train(tmp_path / "broken", 8, mesh, (make(), step))
+    assert_same(copies(resumed), copies(straight))
+    rows = [logged(tmp_path / name) for name in ("straight", "broken")]
+    assert rows[0][-1] == rows[1][-1]
+    assert [row["step"] for row in rows[1]] == [3, 4, 6, 8]
+
+
+def follow(workdir, mesh, compiled, scores, *, steps, stop_at=0):
+    """A run with evaluations, of given scores; the step at which it was stopped, or None."""
+    make, step_of = compiled
+    state, stopper, run = make(), EarlyStopping(patience=2), {}
+    with (
+        RunCheckpoints(workdir / "checkpoints", keep=9) as checkpoints,
+        StopSignal(mesh) as stop,
+    ):
+        if checkpoints.steps:
+            state, run = checkpoints.restore(state)
+            stopper.restore(run["stopping"])
+        first = int(state.step)
+
+        def batches():
+            for step in range(first + 1, steps + 1):
+                if step == stop_at:
+                    signal.raise_signal(signal.SIGTERM)
+                yield toy.batch(step)
+
+        ended = run_steps(
+            ConfigDict(
+                {
+                    **{"steps": steps, "batch_size": toy.ROWS, "log_every": 1},
+                    **{"eval": {"every": 2}, "checkpoint": {"every": 3}},
+                }
+            ),
+            state,
+            step_of=step_of,
+            batches=batches(),
+            source=SimpleNamespace(),
+            evaluate=lambda step, state: {"hmean": scores[step]},
+            run=run,
+            stopper=stopper,
+            schedule=make_schedule(toy.OPTIONS, steps=100),
+            mesh=mesh,
+            checkpoints=checkpoints,
+            stop=stop,
+            writer=MetricsWriter(workdir, restored_step=first),
+            say=lambda line: None,
+        )
+        return None if ended is None else int(ended.step)
+
+
+@pytest.mark.parametrize(
+    ("steps", "stops", "scores"),
+    [
+        (5, (5,), {2: 0.5, 4: 0.1, 5: 0.9}),  # at the last step
+        (7, (2, 4, 5), {2: 0.9, 4: 0.1, 6: 0.9, 7: 0.1}),  # patience ends it after step 6
+    ],
+)
+def test_a_stop_delays_an_evaluation(tmp_path, mesh, compiled, steps, stops, scores):
+    """A run that is stopped at steps that are due for one equals a run that is not."""
+    straight, broken = tmp_path / "straight", tmp_path / "broken"
+    last = follow(straight, mesh, compiled, scores, steps=steps)
+    for stop_at in stops:
+        assert follow(broken, mesh, compiled, scores, steps=steps, stop_at=stop_at) is None
+    assert follow(broken, mesh, compiled, scores, steps=steps) == last == min(steps, 6)
+    kept = []
+    for workdir in (straight, broken):
+        with RunCheckpoints(workdir / "checkpoints", keep=9) as checkpoints:
+            scored = [step for step in checkpoints.steps if checkpoints.scored(step)]
+            _, run = checkpoints.restore(compiled[0]())
+            best = checkpoints.best_step
+        for step in scored:
+            file = workdir / "checkpoints" / str(step) / "metrics" / "metrics"
+            assert json.loads(file.read_text()) == {"hmean": scores[step]}
+        names = ("step", "loss", "learning_rate", "eval/hmean")
+        rows = [[row.get(name) for name in names] for row in logged(workdir)]
+        kept.append((scored, best, run, rows))
+    assert kept[0] == kept[1]
+    # Nothing is evaluated twice.
+    assert follow(broken, mesh, compiled, {}, steps=steps) == last
+
+
+def test_a_save_in_the_background_is_not_touched_by_the_next_steps(tmp_path, mesh, compiled):
+    make, step = compiled
+    state, _ = run(make(), step, mesh, [1, 2])
+    expected = copies(state)
+    with RunCheckpoints(tmp_path) as checkpoints:
+        assert checkpoints.save(2, state, run={})
+        run(state, step, mesh, range(3, 12))
+        restored, _ = checkpoints.restore(make())
+    assert_same(copies(restored), expected)
+
+
+def test_restored_on_another_number_of_devices(tmp_path, mesh, compiled):
+    make, step = compiled
+    state, _ = run(make(), step, mesh, [1])
+    single = make_mesh(jax.devices()[:1])
+    optimizer, _ = toy.make_optimizer(toy.OPTIONS, steps=100)
+    with RunCheckpoints(tmp_path) as checkpoints:
+        checkpoints.save(1, state, run={"seed": 3, "config": {"a": [1, 2]}})
+        other = create_state(toy.variables(), optimizer, mesh=single)
+        restored, kept = checkpoints.restore(other)
+    assert kept == {"seed": 3, "config": {"a": [1, 2]}}
+    assert all(leaf.sharding.mesh.size == 1 for leaf in jax.tree.leaves(restored))
+    assert_same(copies(restored), copies(state))
+
+
+def test_a_network_without_running_statistics(tmp_path, mesh):
+    optimizer, _ = toy.make_optimizer(OptimizerOptions(), steps=1)
+    params = {"params": toy.variables()["params"]}
+    state = create_state(params, optimizer, mesh=mesh, ema=False)
+    assert state.ema is None
+    with RunCheckpoints(tmp_path) as checkpoints:
+        checkpoints.save(0, state, run={})
+        restored, _ = checkpoints.restore(state)
+    assert restored.variables.keys() == {"params", "batch_stats"}
+    assert jax.tree.structure(restored) == jax.tree.structure(state)
+    assert_same(copies(restored), copies(state))
+    assert_same(copies(load_variables(tmp_path)["params"]), copies(params))
+
+
+def test_the_last_ones_and_the_best_stay(tmp_path, mesh, compiled):
+    make, step = compiled
+    state = make()
+    scores = {1: 0.2, 2: 0.9, 3: 0.5, 4: None, 5: 0.3, 6: None}
+    kept = {}
+    with RunCheckpoints(tmp_path / "checkpoints", keep=2) as checkpoints:
+        assert checkpoints.best_step is None
+        for number, score in scores.items():
+            state, _ = run(state, step, mesh, [number])
+            kept[number] = copies(state.eval_variables)
+            metrics = None if score is None else {"hmean": score, "recall": 1.0}
+            checkpoints.save(number, state, run={}, metrics=metrics)
+        checkpoints.wait()
+        assert checkpoints.steps == [2, 5, 6]
+        assert not checkpoints.save(6, state, run={})
+        with pytest.raises(CheckpointError, match=r"config.checkpoint.metric is 'hmean'.*recall"):
+            checkpoints.save(7, state, run={}, metrics={"recall": 1.0})
+    # A new process knows it from the disk, and goes on in the same way.
+    with RunCheckpoints(tmp_path / "checkpoints", keep=2) as checkpoints:
+        assert (checkpoints.steps, checkpoints.best_step) == ([2, 5, 6], 2)
+        checkpoints.save(7, state, run={}, metrics={"hmean": 0.4})
+        checkpoints.wait()
+        assert checkpoints.steps == [2, 6, 7]
+        # The best one's average, for a detector.
+        for folder in ("", "checkpoints", "checkpoints/2"):
+            assert_same(copies(load_variables(tmp_path / folder)), kept[2])
+        assert_same(copies(load_variables(tmp_path / "checkpoints/6")), kept[6])
+
+
+def test_what_an_interrupted_save_left_is_not_taken(tmp_path, mesh, compiled):
+    make, _ = compiled
+    with RunCheckpoints(tmp_path) as checkpoints:
+        checkpoints.save(3, make(), run={})
+    (tmp_path / "9.orbax-checkpoint-tmp" / "variables").mkdir(parents=True)
+    (tmp_path / "8" / "variables").mkdir(parents=True)
+    (tmp_path / "notes.txt").write_text("mine")
+    with RunCheckpoints(tmp_path) as checkpoints:
+        assert checkpoints.steps == [3]
+        assert checkpoints.save(8, make(), run={})
+    assert {path.name for path in tmp_path.iterdir()} == {"3", "8", "8.damaged", "notes.txt"}
+    # The same happens to the new one.
+    (tmp_path / "8" / "_CHECKPOINT_METADATA").unlink()
+    with RunCheckpoints(tmp_path) as checkpoints:
+        assert checkpoints.steps == [3]
+    assert (tmp_path / "8.damaged1" / "variables").is_dir()
+
+
+def test_a_checkpoint_of_something_else_is_refused(tmp_path, mesh, compiled):
+    make, _ = compiled
+    state = make()
+    with RunCheckpoints(tmp_path) as checkpoints:
+        with pytest.raises(CheckpointError, match="no checkpoint of step None"):
+            checkpoints.restore(state)
+        checkpoints.save(1, state, run={})
+        wider = state.params | {"second": {"kernel": np.zeros((9, 1)), "bias": np.zeros(1)}}
+        with pytest.raises(CheckpointError, match=r"params/second/kernel: float32\[8, 1\] there"):
+            checkpoints.restore(state.replace(params=wider))
+        with pytest.raises(CheckpointError, match=r"config.ema must be as it was"):
+            checkpoints.restore(state.replace(ema=None))
+        sgd, _ = toy.make_optimizer(OptimizerOptions(name="sgd", momentum=0.9), steps=1)
+        with pytest.raises(CheckpointError, match=r"opt_state/0/trace/first/bias: absent there"):
+            checkpoints.restore(create_state(toy.variables(), sgd, mesh=mesh))
+        with pytest.raises(CheckpointError, match=r"no checkpoint of step 5; has \[1\]"):
+            checkpoints.restore(state, step=5)
+    with pytest.raises(CheckpointError, match="keep is 0"):
+        RunCheckpoints(tmp_path, keep=0)
+
+
+def test_restore_order(tmp_path, mesh, compiled):
+    make, _ = compiled
+    other = tmp_path / "other"
+    other.mkdir()
+    with RunCheckpoints(tmp_path / "own") as checkpoints:
+        assert choose_start(checkpoints) == ("random", None)
+        assert choose_start(checkpoints, weights="craft_mlt_25k")[0] == "weights"
+        assert choose_start(checkpoints, init_from=other, weights="x.pth") == ("run", other)
+        with pytest.raises(CheckpointError, match=r"config.init_from: .*nowhere is not a folder"):
+            choose_start(checkpoints, init_from=tmp_path / "nowhere")
+        checkpoints.save(2, make(), run={})
+        checkpoints.wait()
+        found = choose_start(checkpoints, init_from=other, weights="x.pth")
+        assert found == ("resume", tmp_path / "own" / "2")
+
+
+def test_plain_variables_stay_what_they_were(tmp_path):
+    variables = toy.variables()
+    save_variables(tmp_path / "plain", variables)
+    assert_same(copies(load_variables(tmp_path / "plain")), copies(variables))
+    with pytest.raises(CheckpointError, match="not an Orbax checkpoint"):
+        load_variables(tmp_path)
+
+
+def test_signals_set_a_flag_and_old_handlers_return(mesh):
+    before = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)]
+    for number in (signal.SIGTERM, signal.SIGINT):
+        with StopSignal(mesh) as stop:
+            assert not stop.reached(1)
+            signal.raise_signal(number)
+            assert stop.reached(2)
+            signal.raise_signal(signal.SIGTERM)
+            with pytest.raises(KeyboardInterrupt):
+                signal.raise_signal(signal.SIGINT)
+    assert [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)] == before
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def start(process, processes, port, workdir, steps, *, devices, sleep=0.0):
+    root = Path(__file__).parents[2]
+    flags = f"--xla_force_host_platform_device_count={devices}"
+    return subprocess.Popen(
+        [sys.executable, toy.__file__]
+        + [str(a) for a in (process, processes, port, workdir, steps, sleep)],
+        env=os.environ | {"XLA_FLAGS": flags, "PYTHONPATH": str(root), "JAX_PLATFORMS": "cpu"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def finish(*processes):
+    try:
+        outputs = [process.communicate(timeout=100) for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+    return [(process.returncode, *out) for process, out in zip(processes, outputs, strict=True)]
+
+
+def wait_for(process, line):
+    while (got := process.stdout.readline()) != line:
+        assert got, process.stderr.read()
+
+
+def test_two_processes_equal_one_and_stop_together(tmp_path, mesh, compiled):
+    """Over gloo, two devices each; the second one alone gets SIGTERM."""
+    port = free_port()
+    both = [start(i, 2, port, tmp_path, 1000, devices=2, sleep=0.02) for i in (0, 1)]
+    wait_for(both[1], "step 4\n")
+    both[1].send_signal(signal.SIGTERM)
+    results = finish(*both)
+    assert [code for code, _, _ in results] == [0, 0], [err[-2000:] for _, _, err in results]
+    with RunCheckpoints(tmp_path / "checkpoints") as checkpoints:
+        last = checkpoints.steps[-1]
+    assert 4 < last < 1000
+    make, step = compiled
+    expected, _ = run(make(), step, mesh, range(1, last + 1))
+    with np.load(tmp_path / "final.npz") as file:
+        got = list(file.values())
+    assert got[0] == last
+    for a, b in zip(got, copies(expected), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5)
+
+
+def test_terminated_and_killed_runs_lose_nothing(tmp_path, mesh, compiled):
+    """SIGTERM saves the step it is at; SIGKILL falls back to the last checkpoint."""
+    process = start(0, 1, free_port(), tmp_path, 1000, devices=4, sleep=0.02)
+    wait_for(process, "step 4\n")
+    process.send_signal(signal.SIGTERM)
+    ((code, out, err),) = finish(process)
+    assert code == 0, err
+    with RunCheckpoints(tmp_path / "checkpoints") as checkpoints:
+        terminated = checkpoints.steps[-1]
+    done = [int(line.split()[1]) for line in out.splitlines()]
+    assert terminated == (max(done) if done else 4) + 1
+
+    process = start(0, 1, free_port(), tmp_path, 1000, devices=4, sleep=0.02)
+    wait_for(process, f"step {terminated + 5}\n")
+    process.kill()
+    finish(process)
+
+    make, step = compiled
+    last = terminated + 8
+    resumed = toy.train(tmp_path, last, mesh, (make(), step))
+    expected, _ = run(make(), step, mesh, range(1, last + 1))
+    assert_same(copies(resumed), copies(expected))
+    steps = [row["step"] for row in logged(tmp_path)]
+    assert steps == sorted(set(steps))
+    assert steps[-1] == last
