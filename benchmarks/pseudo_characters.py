@@ -42,7 +42,7 @@ from craftjax.weak.pseudo_labels import (
     equal_split,
     label_word,
 )
-from ocrcore.data.readers.characters import CharacterFolder
+from ocrcore.data.readers.characters import PhotoFolder
 from ocrcore.images import read_image
 
 TUNED_PHOTOS = 50
@@ -66,7 +66,7 @@ Label = Callable[[np.ndarray, WordCrop, str], PseudoWord]
 
 def icdar2003(folder: Path) -> Iterator[Given]:
     """Words of the photos that have characters."""
-    photos = CharacterFolder(folder / "images", folder / "gt", folder / "chars")
+    photos = PhotoFolder(folder / "images", folder / "gt", folder / "chars")
     for index in range(len(photos)):
         sample = photos[index]
         for word in sample.page.words:

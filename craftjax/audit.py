@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from craftjax.sources import SourceOptions, open_source
 from craftjax.weak.pseudo_labels import graphemes, is_outside, is_vertical, word_size
-from ocrcore.data.readers.characters import CharacterFolder
+from ocrcore.data.readers.characters import PhotoFolder
 from ocrcore.data.readers.icdar import LabelError
 from ocrcore.data.readers.words import open_section
 from ocrcore.geometry import quad_faults
@@ -103,7 +103,7 @@ def _shown(bad: Sequence[Exception]) -> list[str]:
     return [head, *(f"  {error}" for error in bad[:_SHOWN]), *more]
 
 
-def audit_words(folder: CharacterFolder, *, start: int = 0, stop: int | None = None) -> Audit:
+def audit_words(folder: PhotoFolder, *, start: int = 0, stop: int | None = None) -> Audit:
     """Reads all labels of a folder; of the pictures only the headers.
 
     Words that do not count, and words without a text, are masked in training: how many characters
@@ -157,13 +157,13 @@ def audit_words(folder: CharacterFolder, *, start: int = 0, stop: int | None = N
 
 
 def audit_sources(
-    sources: Mapping[str, SourceOptions], say: Callable[[str], object] = print
+    sources: Mapping[str, SourceOptions], log: Callable[[str], object] = print
 ) -> dict[str, Audit]:
     """Looks at the data sets of an experiment that have words only.
 
     Args:
         sources: by name.
-        say: takes what was found.
+        log: called with what was found.
 
     Returns:
         What was found in each of them.
@@ -176,12 +176,12 @@ def audit_sources(
         if options.kind == "words":
             folder = open_source(options, seed=0)
             found[name] = audit_words(folder, start=options.start, stop=options.stop)
-            say(f"{name}: {found[name]}")
+            log(f"{name}: {found[name]}")
     return found
 
 
 def audit_truth(
-    sections: Mapping[str, Mapping[str, Any]], say: Callable[[str], object] = print
+    sections: Mapping[str, Mapping[str, Any]], log: Callable[[str], object] = print
 ) -> list[Exception]:
     """Looks at the word-labeled pictures that an experiment judges by.
 
@@ -189,7 +189,7 @@ def audit_truth(
 
     Args:
         sections: of the config, by their names; those of the same pictures are looked at once.
-        say: takes what was found.
+        log: called with what was found.
 
     Returns:
         Lines and files that cannot be read.
@@ -205,20 +205,20 @@ def audit_truth(
         folder = open_section(section)
         pictures = tuple(folder.name(index) for index in range(len(folder)))
         if pictures in seen:
-            say(f"{name}: the same pictures as {seen[pictures]}")
+            log(f"{name}: the same pictures as {seen[pictures]}")
             continue
         seen[pictures] = name
         bad: list[Exception] = []
         words = [word for page in _pages(folder, 0, None, bad) for word in page.words]
         care = sum(word.care for word in words)
         text = f"{len(pictures):,} pictures of {folder.images}, {care:,} of {len(words):,} words"
-        say("\n".join([f"{name}: {text} count", *_shown(bad)]))
+        log("\n".join([f"{name}: {text} count", *_shown(bad)]))
         found += bad
     return found
 
 
 def _pages(
-    folder: CharacterFolder, start: int, stop: int | None, bad: list[Exception]
+    folder: PhotoFolder, start: int, stop: int | None, bad: list[Exception]
 ) -> Iterator[Page]:
     lines: list[LabelError] = []
     for index in range(start, min(len(folder), len(folder) if stop is None else stop)):
@@ -250,7 +250,7 @@ def _start(quad: NDArray[np.float32], across: int, down: int) -> str:
     return "right"
 
 
-def _warnings(audit: Audit, shapes: Counter[str], folder: CharacterFolder) -> list[str]:
+def _warnings(audit: Audit, shapes: Counter[str], folder: PhotoFolder) -> list[str]:
     warnings = []
     counting = audit.words - audit.dont_care
     if not audit.words:

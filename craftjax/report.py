@@ -25,7 +25,7 @@ def write_results(
     config: ConfigDict,
     workdir: str | Path,
     truth: Sequence[Page | Sample],
-    say: Callable[[str], object] = print,
+    log: Callable[[str], object] = print,
     *,
     thresholds: Mapping[str, float] | None = None,
 ) -> dict[str, float]:
@@ -40,7 +40,7 @@ def write_results(
         config: of the run.
         workdir: of the run, with `checkpoints/` and `metrics.jsonl`.
         truth: the pages of `config.test`.
-        say: takes lines for people.
+        log: called with each human-readable message.
         thresholds: of `config.detector` that the best weights were chosen at, where they are not
             those of the config.
 
@@ -59,9 +59,9 @@ def write_results(
     write_curves(workdir / "loss.png", workdir / "metrics.jsonl")
     for index, picture in enumerate(draw_pages(detector, truth[: config.overlays])):
         write_image(workdir / "overlays" / f"page_{index:03}.png", picture)
-    say(f"best weights on {describe_truth(truth)}; {config.eval.protocol}")
-    say(format_points([point]))
-    say(
+    log(f"best weights on {describe_truth(truth)}; {config.eval.protocol}")
+    log(format_points([point]))
+    log(
         f"written to {workdir}: weights.pth, result.json, metrics.jsonl, loss.png, overlays/\n"
         f"look at {workdir}/overlays, then find words in your own pictures:\n"
         f"  ocrjax detect PICTURES --weights {weights} --overlay exp/mine\n"

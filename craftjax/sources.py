@@ -32,7 +32,7 @@ from ocrcore.data.mixing import (
     shuffled,
 )
 from ocrcore.data.readers.arrayrecord import ArrayRecords
-from ocrcore.data.readers.characters import CharacterFolder
+from ocrcore.data.readers.characters import PhotoFolder
 from ocrcore.data.readers.icdar import LabelError
 from ocrcore.data.readers.packed import PackedSamples
 from ocrcore.data.readers.synthtext_index import IndexedSynthText
@@ -386,7 +386,7 @@ def open_source(options: SourceOptions, *, seed: int, cache: str | Path | None =
             order=options.order,
         )
     if options.kind == "icdar":
-        return CharacterFolder(
+        return PhotoFolder(
             path / (options.images or "images"),
             path / (options.labels or "gt"),
             path / options.characters if options.characters else None,

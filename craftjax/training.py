@@ -39,7 +39,7 @@ from ocrcore.runtime.cache import enable_compile_cache
 from ocrcore.runtime.mesh import describe_devices, host_rows, is_main, make_mesh
 from ocrcore.training import loop as training
 from ocrcore.training.checkpoints import RunCheckpoints, Start, load_variables
-from ocrcore.training.loop import Say, Step, make_step, progress_of, run_steps, save_config
+from ocrcore.training.loop import Log, Step, make_step, progress_of, run_steps, save_config
 from ocrcore.training.metrics import MetricsWriter
 from ocrcore.training.optimizers import OptimizerOptions, make_optimizer
 from ocrcore.training.signals import StopSignal
@@ -277,7 +277,7 @@ def train_and_evaluate(config: ConfigDict, workdir: str | Path) -> dict[str, flo
         ValueError: (its subclasses) something of the config, the data or the weights cannot be.
     """
     enable_compile_cache()
-    workdir, say = Path(workdir), partial(print, flush=True) if is_main() else lambda *_: None
+    workdir, log = Path(workdir), partial(print, flush=True) if is_main() else lambda *_: None
     mesh = make_mesh()
     rows = host_rows(config.batch_size, mesh)
     model = make_model(config.model)
@@ -310,18 +310,18 @@ def train_and_evaluate(config: ConfigDict, workdir: str | Path) -> dict[str, flo
             norm_groups=mesh.size if config.model.norm_per_device else 1,
         )
         if is_main():
-            save_config(config, workdir, say)
-        say(f"{config.name}: {describe_devices(mesh)}; results in {workdir}")
-        say(
+            save_config(config, workdir, log)
+        log(f"{config.name}: {describe_devices(mesh)}; results in {workdir}")
+        log(
             f"network: width {config.model.width:g}, {count_parameters(state.variables):,} "
             f"parameters, {config.model.dtype}, BatchNorm {'frozen' if freeze_norm else 'trained'}"
         )
-        say(f"start: {start.kind} {start.source or ''}, {first} of {config.steps} steps done")
+        log(f"start: {start.kind} {start.source or ''}, {first} of {config.steps} steps done")
         if first >= config.steps or stopper.should_stop:
-            say("the run has ended, so that nothing is trained; another --workdir begins anew")
-        say(source.describe())
-        say(f"evaluation: {describe_truth(truth)}")
-        say(f"test: {describe_truth(test)}")
+            log("the run has ended, so that nothing is trained; another --workdir begins anew")
+        log(source.describe())
+        log(f"evaluation: {describe_truth(truth)}")
+        log(f"test: {describe_truth(test)}")
         weak = _supervision(
             config,
             workdir,
@@ -329,7 +329,7 @@ def train_and_evaluate(config: ConfigDict, workdir: str | Path) -> dict[str, flo
             model=model,
             run=run,
             checkpoints=checkpoints,
-            say=say,
+            log=log,
             first=first,
         )
         writer = MetricsWriter(workdir, restored_step=first, tensorboard=config.tensorboard)
@@ -373,15 +373,15 @@ def train_and_evaluate(config: ConfigDict, workdir: str | Path) -> dict[str, flo
             progress=progress,
             measure_start=weak is not None,
             shown=_SHOWN,
-            say=say,
+            log=log,
         )
-        say(source.summary())
+        log(source.summary())
         if ended is None:
             return None
     thresholds = run.get("thresholds", {})
     results: dict[str, float] = {}
     if is_main():
-        results = write_results(config, workdir, test, say, thresholds=thresholds)
+        results = write_results(config, workdir, test, log, thresholds=thresholds)
     if jax.process_count() > 1:  # a host that left early would end the run of the others
         multihost_utils.sync_global_devices("craftjax results")
     return results
@@ -396,7 +396,7 @@ def _supervision(
     run: dict[str, Any],
     checkpoints: RunCheckpoints,
     first: int,
-    say: Say,
+    log: Log,
 ) -> WeakSupervision | None:
     """What makes pseudo labels, where the config has a section for it."""
     if "pseudo" not in config:
@@ -405,12 +405,12 @@ def _supervision(
     if options.teacher == "ema" and not config.ema:
         raise TrainError("config.pseudo.teacher is 'ema', but config.ema is 0: there is no average")
     if source.options.format != "raw":
-        say(
+        log(
             "labels are not looked over, because they are packed: --mode=audit looks at those that "
             "were packed"
         )
     elif is_main():
-        audit_sources(source.options.train, say)
+        audit_sources(source.options.train, log)
     return WeakSupervision(
         options,
         source=source,
@@ -422,7 +422,7 @@ def _supervision(
         steps=config.steps,
         run=run,
         checkpoints=checkpoints,
-        say=say,
+        log=log,
     )
 
 

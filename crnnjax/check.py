@@ -40,7 +40,7 @@ def check_run(
     workdir: str | Path | None = None,
     *,
     seconds: float = 30.0,
-    say: Callable[[str], object] = print,
+    log: Callable[[str], object] = print,
 ) -> dict[str, Any]:
     """Tells how much of the data is used, how fast the run will be, and whether a batch is learned.
 
@@ -53,7 +53,7 @@ def check_run(
         workdir: takes the list of what is left out of the data, and the first batches as a
             picture; None for neither.
         seconds: for learning the words, compilation not counted.
-        say: takes lines for people.
+        log: called with each human-readable message.
 
     Returns:
         `loader` and `step` in crops a second; `loss` before and after learning; `read`, the share
@@ -72,14 +72,14 @@ def check_run(
     optimizer, _ = make_optimizer(options, steps=config.steps)
     with closing(make_batches(config, seed=config.seed, rows=rows, workdir=workdir)) as source:
         source.options.check_reading(config.recognizer)
-        say(source.describe())
+        log(source.describe())
         names = ("evaluation", "probe", "test")
         for name, sets in zip(names, open_measured(config, source.options), strict=True):
-            say(f"{name}: {describe_sets(sets)}")
+            log(f"{name}: {describe_sets(sets)}")
         if workdir is not None:
             path = Path(workdir) / "batches.png"
             write_image(path, draw_batches(source, range(4)))
-            say(f"{path}: the first batches, to look at")
+            log(f"{path}: the first batches, to look at")
         loader = _loader_rate(source, config)
         batch = source[0]
         model = make_model(config.model, num_classes=source.charset.num_classes, freeze=())
@@ -119,7 +119,7 @@ def check_run(
         truth = [decode(row[:n]) for row, n in zip(batch["label"], batch["length"], strict=True)]
     right = float(np.mean([one == two for one, two in zip(texts, truth, strict=True)]))
     height, width = batch["image"].shape[1:3]
-    say(
+    log(
         f"loader: {loader:.4g} crops/s with config.data.threads={config.data.threads} and "
         f"workers={config.data.workers}; step: {rate:.4g} crops/s at {height}x{width}: "
         + (
@@ -134,7 +134,7 @@ def check_run(
         verdict = "it is learning, and needs more time (--seconds)"
     else:
         verdict = "it does not learn: look at the labels and at config.optimizer.learning_rate"
-    say(
+    log(
         f"{len(truth)} words over and over, {len(losses)} steps: loss {losses[0]:.3g} to "
         f"{losses[-1]:.3g}, {right:.0%} read right in the end, as {texts[:3]} for {truth[:3]}: "
         f"{verdict}"

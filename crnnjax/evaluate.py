@@ -129,7 +129,7 @@ def evaluate_recognizer(
     weights: str | Path | None = None,
     folder: str | Path | None = None,
     worst: int = 60,
-    say: Callable[[str], object] = print,
+    log: Callable[[str], object] = print,
     **options: Any,
 ) -> dict[str, Any]:
     """Evaluates a recognizer on sets of labeled crops, and says how well it reads.
@@ -141,7 +141,7 @@ def evaluate_recognizer(
         folder: takes `recognition.json` (what is returned) and for each set
             `NAME_readings.tsv` (path, truth, reading, confidence) and `NAME_worst.png`.
         worst: so many of the words read worst are drawn.
-        say: takes lines for people.
+        log: called with each human-readable message.
         **options: fields of `RecognizerOptions` to change.
 
     Returns:
@@ -169,12 +169,12 @@ def evaluate_recognizer(
         "charset": recognizer.charset.name,
         "digest": recognizer.charset.digest,
     }
-    say(format_scores(scores if len(scores) == 1 else {**scores, "all": whole}))
+    log(format_scores(scores if len(scores) == 1 else {**scores, "all": whole}))
     for name, result in results.items():
         if result.outside:
-            say(f"{name}: {result.outside} labels have characters outside the charset")
+            log(f"{name}: {result.outside} labels have characters outside the charset")
         if result.unreadable:
-            say(
+            log(
                 f"{name}: {len(result.unreadable)} crops cannot be read, the first: "
                 f"{result.unreadable[0]}"
             )
@@ -189,7 +189,7 @@ def evaluate_recognizer(
                 write_image(folder / f"{stem}_worst.png", chart)
         text = json.dumps(report, indent=1, ensure_ascii=False) + "\n"
         (folder / "recognition.json").write_text(text, encoding="utf-8")
-        say(f"written to {folder}: recognition.json, readings and the worst words of each set")
+        log(f"written to {folder}: recognition.json, readings and the worst words of each set")
     return report
 
 

@@ -148,7 +148,7 @@ def write_results(
     *,
     charset: Charset,
     sets: Sets,
-    say: Callable[[str], object] = print,
+    log: Callable[[str], object] = print,
 ) -> dict[str, float]:
     """Writes a run's results, and says what they are and what to do with them.
 
@@ -162,7 +162,7 @@ def write_results(
         workdir: of the run, with `checkpoints/` and `metrics.jsonl`.
         charset: of the run.
         sets: of `config.test`.
-        say: takes lines for people.
+        log: called with each human-readable message.
 
     Returns:
         The scores of all words of `config.test` together.
@@ -173,8 +173,8 @@ def write_results(
     save_weights(weights, to_state_dict(variables))
     write_curves(workdir / "curves.png", workdir / "metrics.jsonl")
     recognizer = make_recognizer(config, variables, charset)
-    report = evaluate_recognizer(recognizer, sets, weights=workdir, folder=workdir, say=say)
-    say(
+    report = evaluate_recognizer(recognizer, sets, weights=workdir, folder=workdir, log=log)
+    log(
         f"written to {workdir}: weights.pth, charset.json, metrics.jsonl, curves.png\n"
         f"for EasyOCR: ocrjax export easyocr {workdir}"
     )

@@ -36,7 +36,7 @@ from ocrcore.runtime.memory import reuse_freed_memory
 from ocrcore.runtime.mesh import describe_devices, host_rows, is_main, make_mesh
 from ocrcore.training import loop as training
 from ocrcore.training.checkpoints import RunCheckpoints, Start
-from ocrcore.training.loop import Say, Step, make_step, run_steps, save_config
+from ocrcore.training.loop import Log, Step, make_step, run_steps, save_config
 from ocrcore.training.metrics import MetricsWriter
 from ocrcore.training.optimizers import OptimizerOptions, make_optimizer
 from ocrcore.training.signals import StopSignal
@@ -117,7 +117,7 @@ def start_state(
     optimizer: optax.GradientTransformation,
     mesh: Mesh,
     checkpoints: RunCheckpoints,
-    say: Say = print,
+    log: Log = print,
 ) -> tuple[TrainState, Start, dict[str, Any]]:
     """The state that a run begins with; what it is taken from is `choose_start`'s to say.
 
@@ -128,7 +128,7 @@ def start_state(
         optimizer: of the run.
         mesh: of `ocrcore.runtime.mesh.make_mesh`.
         checkpoints: of the run.
-        say: takes lines for people.
+        log: called with each human-readable message.
 
     Returns:
         The state, what it was taken from, and what the run keeps beside it: `charset`, its digest,
@@ -154,12 +154,12 @@ def start_state(
         same_charset(Charset.load(file).digest)
 
     def load(start: Start) -> Tree:
-        variables, old = _load_start(config, start, charset, say)
+        variables, old = _load_start(config, start, charset, log)
         _check_network(variables, model, start)
         if old.characters == charset.characters and old.num_classes == model.num_classes:
             return variables
         mapped = map_classes(variables, old=old, new=charset, seed=config.seed)
-        say(f"charset {old.name} becomes {charset.name}: {mapped.describe()}")
+        log(f"charset {old.name} becomes {charset.name}: {mapped.describe()}")
         return mapped.variables
 
     state, start, run = training.start_state(
@@ -175,7 +175,7 @@ def start_state(
 
 
 def _load_start(
-    config: ConfigDict, start: Start, charset: Charset, say: Say
+    config: ConfigDict, start: Start, charset: Charset, log: Log
 ) -> tuple[Tree, Charset]:
     """The variables of a run or of a weights file, and the charset that they were trained with."""
     _, variables, known = read_weights(start.source or "")
@@ -186,7 +186,7 @@ def _load_start(
         old = known
     elif classes == charset.num_classes:
         old = charset
-        say(
+        log(
             f"{start.source} has no charset.json beside it: taken for {charset.name!r}, which has "
             f"as many classes ({classes}); config.init_charset names another one"
         )
@@ -237,7 +237,7 @@ def train_and_evaluate(config: ConfigDict, workdir: str | Path) -> dict[str, flo
     enable_compile_cache()
     if jax.default_backend() == "cpu":
         reuse_freed_memory(one_arena=True)
-    workdir, say = Path(workdir), partial(print, flush=True) if is_main() else lambda *_: None
+    workdir, log = Path(workdir), partial(print, flush=True) if is_main() else lambda *_: None
     mesh = make_mesh()
     rows = host_rows(config.batch_size, mesh)
     options = OptimizerOptions.from_config(config.optimizer)
@@ -267,24 +267,24 @@ def train_and_evaluate(config: ConfigDict, workdir: str | Path) -> dict[str, flo
             optimizer=optimizer,
             mesh=mesh,
             checkpoints=checkpoints,
-            say=say,
+            log=log,
         )
         first = int(state.step)
         stopper.restore(run.get("stopping", stopper.state()))
         if is_main():
-            save_config(config, workdir, say)
+            save_config(config, workdir, log)
             charset.save(workdir / "charset.json")
         frozen = f", frozen: {' '.join(options.freeze)}" if options.freeze else ""
-        say(f"{config.name}: {describe_devices(mesh)}; results in {workdir}")
-        say(
+        log(f"{config.name}: {describe_devices(mesh)}; results in {workdir}")
+        log(
             f"network: {model.features} {model.channels}, {model.sequence} {model.hidden}, "
             f"{count_parameters(state.variables):,} parameters, {config.model.dtype}{frozen}"
         )
-        say(f"start: {start.kind} {start.source or ''}, {first} of {config.steps} steps done")
+        log(f"start: {start.kind} {start.source or ''}, {first} of {config.steps} steps done")
         if first >= config.steps or stopper.should_stop:
-            say("the run has ended, so that nothing is trained; another --workdir begins anew")
-        say(source.describe())
-        say(f"evaluation: {describe_sets(sets)}; probe: {describe_sets(probe)}")
+            log("the run has ended, so that nothing is trained; another --workdir begins anew")
+        log(source.describe())
+        log(f"evaluation: {describe_sets(sets)}; probe: {describe_sets(probe)}")
         reader = make_recognizer(config, jax.device_get(state.eval_variables), charset)
 
         def evaluate(step: int, state: TrainState) -> dict[str, float]:
@@ -318,14 +318,14 @@ def train_and_evaluate(config: ConfigDict, workdir: str | Path) -> dict[str, flo
             writer=writer,
             # What is forgotten is measured from what was known at the start.
             measure_start=start.kind in ("run", "weights"),
-            say=say,
+            log=log,
         )
         if finished is None:
             return None
-        say(source.log.summary())
+        log(source.log.summary())
     results: dict[str, float] = {}
     if is_main():
-        results = write_results(config, workdir, charset=charset, sets=test, say=say)
+        results = write_results(config, workdir, charset=charset, sets=test, log=log)
     if jax.process_count() > 1:  # a host that left early would end the run of the others
         multihost_utils.sync_global_devices("crnnjax results")
     return results

@@ -146,7 +146,7 @@ class WeakSupervision:
         steps: of the whole run; no page is labeled that it does not draw.
         run: what the run's checkpoints keep beside the state; `pseudo` is added.
         checkpoints: of the run; the labels that they go on with are not removed.
-        say: takes lines for people.
+        log: called with each human-readable message.
 
     Raises:
         SourceError: no word-labeled data set.
@@ -169,10 +169,10 @@ class WeakSupervision:
         checkpoints: RunCheckpoints,
         start_name: str = "",
         first: int = 0,
-        say: Callable[[str], object] = print,
+        log: Callable[[str], object] = print,
     ) -> None:
         self.options, self.folder, self.steps = options, Path(folder), steps
-        self._source, self._start, self._say = source, start, say
+        self._source, self._start, self._log = source, start, log
         self.log: Callable[[int, dict[str, float]], object] = lambda step, values: None
         self.paused: Callable[[], AbstractContextManager[object]] = nullcontext
         self._run, self._checkpoints = run, checkpoints
@@ -202,7 +202,7 @@ class WeakSupervision:
             multihost_utils.sync_global_devices("craftjax labels of before removed")
         memory = self._memory
         if memory.collapsed is not None:
-            self._say(
+            self._log(
                 f"since step {memory.since} no pseudo labels are made, for a COLLAPSE: "
                 f"{memory.collapsed}. To have them made again, begin another --workdir with "
                 f"--config.init_from={self.folder.parent}"
@@ -275,7 +275,7 @@ class WeakSupervision:
         labels, lacking = self._stored(start, stop)
         if labels is None:
             if step != start:
-                self._say(
+                self._log(
                     f"{path} {lacking}: its pseudo labels are made from the weights of step "
                     f"{step}, so that this run does not repeat exactly"
                 )
@@ -331,7 +331,7 @@ class WeakSupervision:
     def _collapse(self, step: int, reasons: list[str], *, used: int, since: int) -> None:
         why = "; ".join(reasons)
         self._remember(collapsed=why, since=since, used=used)
-        self._say(
+        self._log(
             f"step {step}: COLLAPSE: {why}. No pseudo labels are made any more: from step {since} "
             f"on the run trains on those of step {used}. The best checkpoint is kept"
         )
@@ -362,7 +362,7 @@ class WeakSupervision:
         numbers = {**stats, "pages": len(labels.pages), "made": made, "seconds": seconds}
         self.log(step, {f"labels/{name}": float(value) for name, value in numbers.items()})
         shown = "  ".join(f"{name} {stats[name]:.3f}" for name in stats if name != "words")
-        self._say(
+        self._log(
             f"step {step}: {made:,} words labeled in {seconds:.1f} s ({made / seconds:.3g} a "
             f"second, {self._labeler.programs} programs), {len(labels.words):,} on "
             f"{len(labels.pages):,} pages: {shown}"
@@ -417,7 +417,7 @@ class WeakSupervision:
             fresh = sorted({*page_of.values()} - asked)
             asked |= {*fresh}
             if fresh:
-                self._say(f"step {step}: pseudo labels of {len(fresh):,} pages are made")
+                self._log(f"step {step}: pseudo labels of {len(fresh):,} pages are made")
                 with tqdm(total=len(fresh), unit="page", disable=None) as progress:
                     read = partial(_read, self._source, fresh)
                     labeled = self._labeler.label(teacher, len(fresh), read, progress.update)

@@ -44,7 +44,7 @@ from ocrcore.training.stopping import EarlyStopping, every
 Tree = Any
 Step = Callable[[TrainState, Tree], tuple[TrainState, Tree]]
 LossOf = Callable[[Tree, Tree, Tree], tuple[jax.Array, tuple[Tree, Tree]]]
-Say = Callable[[str], object]
+Log = Callable[[str], object]
 
 # Steps that may be under way while the host goes on; more would only fill the memory with batches.
 _AHEAD = 2
@@ -161,7 +161,7 @@ def run_steps(
     progress: Progress | None = None,
     measure_start: bool = False,
     shown: Sequence[str] = ("loss",),
-    say: Say = print,
+    log: Log = print,
 ) -> TrainState | None:
     """Takes the steps that are left of a run: logs, evaluates, saves, and stops when asked to.
 
@@ -187,7 +187,7 @@ def run_steps(
         measure_start: evaluate and save the state before the first step of the run, too, so that
             what it began with is a checkpoint among others.
         shown: metrics in the lines for people.
-        say: takes these lines.
+        log: called with each human-readable message.
 
     Returns:
         The state at the end, or None where a signal stopped the run.
@@ -209,7 +209,7 @@ def run_steps(
             better = stopper.update(step, scores[checkpoints.metric])
             writer.write(step, {f"eval/{name}": value for name, value in scores.items()})
             text = "  ".join(f"{name} {value:.4f}" for name, value in scores.items())
-            say(f"step {step}: {text}{'  (best so far)' if better else ''}")
+            log(f"step {step}: {text}{'  (best so far)' if better else ''}")
         run.update(stopping=stopper.state(), config=json.loads(as_json(config)))
         if scores is not None and step in checkpoints.steps:
             checkpoints.score(step, run=run, metrics=scores)
@@ -252,13 +252,13 @@ def run_steps(
                 means, lap = mean(entries), lap or progress.lap(new[-1].step)
                 rate = float(schedule(entry.step - 1))
                 line = {name: means[name] for name in shown if name in means}
-                say(progress.line(entry.step, line, rate=rate, lap=lap))
+                log(progress.line(entry.step, line, rate=rate, lap=lap))
                 writer.write(entry.step, {**means, "learning_rate": rate, **lap})
                 entries = []
         if saving:
             finish(step, evaluating)
         if stopping:
-            say(f"stopped after step {step}, which is saved; the same command goes on from it")
+            log(f"stopped after step {step}, which is saved; the same command goes on from it")
             return None
     return state
 
@@ -294,14 +294,14 @@ def as_json(config: ConfigDict) -> str:
     return text + "\n"
 
 
-def save_config(config: ConfigDict, workdir: Path, say: Say = print) -> None:
+def save_config(config: ConfigDict, workdir: Path, log: Log = print) -> None:
     """Writes `config.json`; says what is not as an earlier start of the run had it."""
     path = workdir / "config.json"
     if path.is_file():
         old, new = (_flat(json.loads(text)) for text in (path.read_text("utf-8"), as_json(config)))
         for name in sorted(old.keys() | new.keys()):
             if old.get(name) != new.get(name):
-                say(f"config.{name} was {old.get(name)!r} before, now {new.get(name)!r}")
+                log(f"config.{name} was {old.get(name)!r} before, now {new.get(name)!r}")
     workdir.mkdir(parents=True, exist_ok=True)
     part = path.with_suffix(".part")
     part.write_text(as_json(config), encoding="utf-8")

@@ -24,7 +24,7 @@ from craftjax.sources import Mix, SourceOptions, open_source
 from ocrcore.data import packing
 from ocrcore.data.mixing import SourceError
 from ocrcore.data.packing import PackingError, pack
-from ocrcore.data.readers.characters import CharacterFolder
+from ocrcore.data.readers.characters import PhotoFolder
 from ocrcore.data.readers.example import decode_example, encode_example
 from ocrcore.data.readers.icdar import LabelError
 from ocrcore.data.readers.packed import PackedSamples, decode_packed, encode_packed
@@ -231,7 +231,7 @@ class Killed(BaseException):
 
 @pytest.mark.parametrize("where", range(0, 14, 3))
 def test_a_killed_run_goes_on(tmp_path, photos, where, monkeypatch):
-    opened = partial(CharacterFolder, photos / "images", photos / "gt", photos / "chars")
+    opened = partial(PhotoFolder, photos / "images", photos / "gt", photos / "chars")
     arguments = {"name": "p", "root": photos, "shard": 2}
     pack(opened, tmp_path / "whole", **arguments)
     calls = []
@@ -262,7 +262,7 @@ def test_a_killed_run_goes_on(tmp_path, photos, where, monkeypatch):
 
 def test_labels_that_were_mended_are_not_taken_for_packed(tmp_path, photos):
     folder = shutil.copytree(photos, tmp_path / "photos")
-    opened = partial(CharacterFolder, folder / "images", folder / "gt", folder / "chars")
+    opened = partial(PhotoFolder, folder / "images", folder / "gt", folder / "chars")
     pack(opened, tmp_path / "out", name="p", root=folder)
     for labels in (folder / "gt", folder / "chars"):
         path = sorted(labels.iterdir())[0]
@@ -439,7 +439,7 @@ def test_a_damaged_record_is_dropped_and_named(tmp_path, photos):
 
 
 def test_settings_that_cannot_be(tmp_path, photos):
-    opened = partial(CharacterFolder, photos / "images", photos / "gt", photos / "chars")
+    opened = partial(PhotoFolder, photos / "images", photos / "gt", photos / "chars")
     for changes, message in (
         ({"workers": -1}, "workers=-1"),
         ({"shard": 0}, "shard=0"),
@@ -671,7 +671,7 @@ def test_tfds_icdar2015(tfds, tmp_path):
     (raw / "ch4_test_images").symlink_to(root / "images")
     (raw / "Challenge4_Test_Task1_GT").symlink_to(root / "gt")
     folder = build(tfds, "icdar2015", tmp_path, raw)
-    photos = CharacterFolder(root / "images", root / "gt", None)
+    photos = PhotoFolder(root / "images", root / "gt", None)
     for split in ("train", "test"):
         same_samples(tfds, folder, photos, split)
     info = tfds.builder_from_directory(folder).info

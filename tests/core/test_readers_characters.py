@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ocrcore.data.readers.characters import CharacterFolder, read_characters
+from ocrcore.data.readers.characters import PhotoFolder, read_characters
 from ocrcore.data.readers.icdar import LabelError, read_icdar_folder
 from ocrcore.images import ImageError, write_image
 from ocrcore.pages import Word
@@ -80,10 +80,10 @@ def test_any_json_is_read_or_a_named_error(entries, tmp_path_factory):
 def test_a_folder(tmp_path):
     for folder in ("images", "gt", "chars"):
         with pytest.raises(LabelError, match="expected a folder"):
-            CharacterFolder(tmp_path / "images", tmp_path / "gt", tmp_path / "chars")
+            PhotoFolder(tmp_path / "images", tmp_path / "gt", tmp_path / "chars")
         (tmp_path / folder).mkdir()
     with pytest.raises(LabelError, match="no picture"):
-        CharacterFolder(tmp_path / "images", tmp_path / "gt", tmp_path / "chars")
+        PhotoFolder(tmp_path / "images", tmp_path / "gt", tmp_path / "chars")
     for name in ("b", "a", "c", "d"):
         write_image(tmp_path / "images" / f"{name}.png", np.zeros((30, 40, 3), np.uint8))
     (tmp_path / "images" / "notes.txt").write_text("no picture")
@@ -95,7 +95,7 @@ def test_a_folder(tmp_path):
         [{"chars": [["a", 0, 0, 9, 9], ["b", 9, 0, 20, 9]]}, {"chars": []}],
     )
     write(tmp_path / "chars" / "b.json", [])
-    folder = CharacterFolder(tmp_path / "images", tmp_path / "gt", tmp_path / "chars")
+    folder = PhotoFolder(tmp_path / "images", tmp_path / "gt", tmp_path / "chars")
     assert len(folder) == 4
     assert folder.name(0) == str(tmp_path / "images" / "a.png") == folder[0].page.path
     page = folder[0].page
@@ -120,7 +120,7 @@ def test_photos_are_in_the_order_of_those_to_evaluate_on(tmp_path):
     for name in [*names, "img_02"]:
         write_image(tmp_path / "images" / f"{name}.png", np.zeros((3, 4, 3), np.uint8))
         (tmp_path / "gt" / f"gt_{name}.txt").write_text("")
-    folder = CharacterFolder(tmp_path / "images", tmp_path / "gt", None)
+    folder = PhotoFolder(tmp_path / "images", tmp_path / "gt", None)
     trained = [Path(folder.name(index)).stem for index in range(len(folder))]
     pages = read_icdar_folder(tmp_path / "images", tmp_path / "gt")
     assert trained == [Path(page.path).stem for page in pages]

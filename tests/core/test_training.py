@@ -185,7 +185,7 @@ def follow(workdir, mesh, compiled, scores, *, steps, stop_at=0):
             checkpoints=checkpoints,
             stop=stop,
             writer=MetricsWriter(workdir, restored_step=first),
-            say=lambda line: None,
+            log=lambda line: None,
         )
         return None if ended is None else int(ended.step)
 

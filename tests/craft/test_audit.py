@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from craftjax.audit import audit_sources, audit_words
 from craftjax.sources import SourceOptions, open_source
-from ocrcore.data.readers.characters import CharacterFolder
+from ocrcore.data.readers.characters import PhotoFolder
 from ocrcore.data.readers.icdar import LabelError
 from ocrcore.data.readers.words import find_folders, open_section, open_words
 from ocrcore.images import write_image
@@ -34,7 +34,7 @@ def write(folder, *pages, size=(80, 120)):
 
 def audit(folder, *pages, **more):
     write(folder, *pages)
-    return audit_words(CharacterFolder(folder / "images", folder / "gt", None, **more))
+    return audit_words(PhotoFolder(folder / "images", folder / "gt", None, **more))
 
 
 def test_sound_labels(tmp_path):
@@ -200,7 +200,7 @@ def test_parts_of_a_folder(tmp_path):
 
 @given(size=st.integers(1, 900), part=st.tuples(st.floats(0, 0.8), st.floats(0.2, 1)))
 def test_an_order_whose_parts_are_samples_of_all(size, part):
-    folder = object.__new__(CharacterFolder)
+    folder = object.__new__(PhotoFolder)
     folder._names = [f"{number:03}" for number in range(size)]
     spread = folder.spread()._names
     assert sorted(spread) == folder._names

@@ -61,7 +61,7 @@ def supervise(source, folder, run=None, checkpoints=(), first=0, steps=10_000, *
         steps=steps,
         run={} if run is None else run,
         checkpoints=SimpleNamespace(steps=list(checkpoints)),
-        say=said.append,
+        log=said.append,
     )
     weak.follow(state_of(1.0, 1.0))
     return weak, said
@@ -583,6 +583,6 @@ def test_packed_labels_are_said_not_to_be_looked_over(pages, tmp_path, monkeypat
     source = SimpleNamespace(options=options)
     config = tiny_words.get_config()
     more = dict.fromkeys(("model", "run", "checkpoints", "first"))
-    train._supervision(config, tmp_path, source, say=said.append, **more)
+    train._supervision(config, tmp_path, source, log=said.append, **more)
     (line,) = said
     assert line.startswith(start)

@@ -169,7 +169,7 @@ def start(tmp_path, charset=None, **changes):
             optimizer=optimizer,
             mesh=mesh_of(1),
             checkpoints=checkpoints,
-            say=said.append,
+            log=said.append,
         )
         if begin.kind == "random":
             checkpoints.save(3, state, run=run_, metrics={"accuracy": 0.5})
@@ -311,7 +311,7 @@ def test_fine_tuning_measures_what_is_forgotten(tmp_path):
 def test_preflight(tmp_path):
     config = tiny_recognizer.get_config()
     said = []
-    found = check_run(config, tmp_path, seconds=1.0, say=said.append)
+    found = check_run(config, tmp_path, seconds=1.0, log=said.append)
     assert found["loss"][1] < found["loss"][0]
     assert found["loader"] > 0 and found["step"] > 0
     assert 0 <= found["read"] <= 1

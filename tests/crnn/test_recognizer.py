@@ -340,7 +340,7 @@ def labeled(recognizer, crops, tmp_path_factory):
 def test_evaluation(recognizer, labeled, tmp_path):
     lines = []
     report = evaluate_recognizer(
-        recognizer, {"a/b": labeled, "c": labeled[:1]}, folder=tmp_path, say=lines.append
+        recognizer, {"a/b": labeled, "c": labeled[:1]}, folder=tmp_path, log=lines.append
     )
     one = report["sets"]["a/b"]
     assert (one["count"], one["unreadable"], one["outside_charset"]) == (8, 1, 1)

@@ -69,7 +69,7 @@ def read_characters(path: str | Path, words: Sequence[Word]) -> list[Word]:
     ]
 
 
-class CharacterFolder(Sequence[Sample]):
+class PhotoFolder(Sequence[Sample]):
     """The photos of a folder with their words and characters, by index.
 
     Pictures are ordered by name, as by `ocrcore.data.readers.icdar.read_icdar_folder`: `img_10`
@@ -117,13 +117,13 @@ class CharacterFolder(Sequence[Sample]):
         """Returns the path of the picture of an index."""
         return str(self.images / self._names[index])
 
-    def part(self, start: int, stop: int | None) -> CharacterFolder:
+    def part(self, start: int, stop: int | None) -> PhotoFolder:
         """Returns the photos from an index on, up to another."""
         other = copy.copy(self)
         other._names = self._names[start:stop]
         return other
 
-    def spread(self) -> CharacterFolder:
+    def spread(self) -> PhotoFolder:
         """Returns the photos in an order in which every part is a sample of the whole.
 
         By name, pictures often go by kind or by time: the last ones are others than the first.

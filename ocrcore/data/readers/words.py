@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ocrcore.data.readers.characters import CharacterFolder
+from ocrcore.data.readers.characters import PhotoFolder
 from ocrcore.data.readers.icdar import DONT_CARE, LabelError
 from ocrcore.images import SUFFIXES
 
@@ -76,7 +76,7 @@ def open_words(
     layout: str = "auto",
     dont_care: Sequence[str] = DONT_CARE,
     order: str = "name",
-) -> CharacterFolder:
+) -> PhotoFolder:
     """Opens a part of a data set.
 
     Args:
@@ -88,10 +88,10 @@ def open_words(
             own test set, or the same as "validation" where it has none.
         holdout: share of the photos that "train" leaves out, one at least; 0 leaves out none, and
             there is no "validation".
-        layout: as for `CharacterFolder`.
+        layout: as for `PhotoFolder`.
         dont_care: likewise.
         order: of the pictures: "name": `img_10` before `img_2`; "spread":
-            `CharacterFolder.spread`, so that the last ones are like the others.
+            `PhotoFolder.spread`, so that the last ones are like the others.
 
     Raises:
         LabelError: folders that are not there or hold no picture.
@@ -112,7 +112,7 @@ def open_words(
         own_test = root / "test" / images, root / "test" / labels
     found = own_test or ((root / images, root / labels) if images else find_folders(root))
     assert found is not None  # only a test set may be missing
-    folder = CharacterFolder(*found, None, layout=layout, dont_care=dont_care)
+    folder = PhotoFolder(*found, None, layout=layout, dont_care=dont_care)
     if order == "spread":
         folder = folder.spread()
     if split == "all" or own_test or (split == "train" and not holdout):
@@ -129,7 +129,7 @@ def open_words(
     return folder.part(0, at) if split == "train" else folder.part(at, None)
 
 
-def open_section(section: Mapping[str, Any]) -> CharacterFolder:
+def open_section(section: Mapping[str, Any]) -> PhotoFolder:
     """Opens what a section of a config names, of kind "words".
 
     Args:
