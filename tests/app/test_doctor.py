@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ocrcore.weights.pth import save_pth
+from ocrjax.cli import doctor as command
 from ocrjax.cli.main import _parse
 from ocrjax.easyocr import doctor
 from ocrjax.easyocr.rules import name_fault, network_yaml, quote
@@ -66,7 +67,7 @@ def diagnose(tmp_path, capsys):
             files.append(folder / f"{name}.pth")
             save_pth(files[-1], weights)
         arguments = _parse(["ocrjax", "doctor", *map(str, files)])
-        return doctor.run(arguments), capsys.readouterr().out
+        return command.run(arguments), capsys.readouterr().out
 
     return run
 
@@ -291,7 +292,7 @@ def test_weights_within_a_checkpoint(diagnose):
 def test_files_of_different_names(diagnose, tmp_path, capsys):
     diagnose(SETTINGS.format("'012'"), MODULE)
     save_pth(tmp_path / "best.pth", state())
-    assert doctor.run(_parse(["ocrjax", "doctor", str(tmp_path)])) == 1
+    assert command.run(_parse(["ocrjax", "doctor", str(tmp_path)])) == 1
     said = capsys.readouterr().out
     assert "name it plates.pth, and pass recog_network='plates'" in said
     assert "3 characters" in said and "the weights have 11" in said
@@ -353,24 +354,24 @@ def test_files_in_the_wrong_folder(diagnose, easyocr_folder):
 
 def test_by_name(diagnose, easyocr_folder, capsys):
     diagnose(SETTINGS.format("'0123456789'"), MODULE, folder=easyocr_folder / "user_network")
-    assert doctor.run(_parse(["ocrjax", "doctor", "plates"])) == 1
+    assert command.run(_parse(["ocrjax", "doctor", "plates"])) == 1
     said = capsys.readouterr().out
     assert f"{easyocr_folder / 'model' / 'plates.pth'}: wrong: missing" in said
     diagnose(weights=state(), folder=easyocr_folder / "model")
-    assert doctor.run(_parse(["ocrjax", "doctor", "plates"])) == 0
+    assert command.run(_parse(["ocrjax", "doctor", "plates"])) == 0
     for name, tree in {"street": {"basenet.a": np.zeros(1)}, "latin_g2": state()}.items():
         save_pth(easyocr_folder / "model" / f"{name}.pth", tree)
-        doctor.run(_parse(["ocrjax", "doctor", name]))
+        command.run(_parse(["ocrjax", "doctor", name]))
         assert "missing; a Reader opens all three" not in capsys.readouterr().out
     with pytest.raises(FileNotFoundError, match="nothing: neither a file nor a folder"):
-        doctor.run(_parse(["ocrjax", "doctor", "nothing"]))
+        command.run(_parse(["ocrjax", "doctor", "nothing"]))
 
 
 def test_other_suffixes_and_folders(tmp_path, capsys):
     save_pth(tmp_path / "plates.pt", state())
     (tmp_path / "plates.yml").write_text(SETTINGS.format("'0123456789'"))
     arguments = [str(tmp_path / "plates.pt"), str(tmp_path / "plates.yml")]
-    assert doctor.run(_parse(["ocrjax", "doctor", *arguments])) == 1
+    assert command.run(_parse(["ocrjax", "doctor", *arguments])) == 1
     said = capsys.readouterr().out
     assert "name it plates.pth" in said and "name it plates.yaml" in said
     with pytest.raises(FileNotFoundError, match="no such file"):
