@@ -15,6 +15,7 @@ from craftjax.detector import Detector
 from craftjax.evaluate import evaluate_detector, format_points
 from craftjax.options import DetectorOptions, operating_point_path, save_operating_point
 from ocrcore.drawing import MISSED, draw_curves, draw_page, draw_scores
+from ocrcore.files import write_json
 from ocrcore.images import read_image, write_image
 from ocrcore.pages import ByteArray, Page, Sample
 from ocrcore.training.checkpoints import load_variables
@@ -55,7 +56,7 @@ def write_results(
     detector = Detector(variables, options=options)
     point = evaluate_detector(detector, truth, options=options, protocol=config.eval.protocol)
     save_operating_point(operating_point_path(weights), options, measured=point.to_dict())
-    _write_json(workdir / "result.json", {**point.to_dict(), "pages": describe_truth(truth)})
+    write_json(workdir / "result.json", {**point.to_dict(), "pages": describe_truth(truth)})
     write_curves(workdir / "loss.png", workdir / "metrics.jsonl")
     for index, picture in enumerate(draw_pages(detector, truth[: config.overlays])):
         write_image(workdir / "overlays" / f"page_{index:03}.png", picture)
@@ -110,9 +111,3 @@ def write_curves(path: str | Path, metrics: str | Path) -> None:
     losses = {name: curve(name) for name in ("loss", "positive_loss", "negative_loss")}
     scores = {name: curve(f"eval/{name}") for name in ("hmean", "precision", "recall")}
     write_image(path, np.vstack([draw_curves(losses, log=True), draw_curves(scores)]))
-
-
-def _write_json(path: Path, value: Any) -> None:
-    part = path.with_suffix(".part")
-    part.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
-    part.replace(path)

@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 from PIL import Image, ImageOps
 
+from ocrcore.files import write_bytes
 from ocrcore.pages import ByteArray
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm", ".pgm")
@@ -271,7 +272,4 @@ def write_image(path: str | Path, image: ByteArray) -> None:
     ok, data = cv2.imencode(path.suffix, cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
     if not ok:
         raise ImageError(f"{path}: OpenCV cannot write this format")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    data.tofile(part)
-    part.replace(path)
+    write_bytes(path, data.data)

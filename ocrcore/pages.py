@@ -20,6 +20,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ocrcore.files import write_text
+
 FloatArray = NDArray[np.float32]
 ByteArray = NDArray[np.uint8]
 
@@ -273,11 +275,7 @@ def read_pages(path: str | Path) -> list[Page]:
 
 def write_pages(path: str | Path, pages: Sequence[Page]) -> None:
     """Writes one page a line (JSON Lines, UTF-8), all or nothing."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    part.write_text("".join(page.to_json() + "\n" for page in pages), encoding="utf-8")
-    part.replace(path)
+    write_text(path, "".join(page.to_json() + "\n" for page in pages))
 
 
 def _check_fields(value: Any, *, what: str, required: set[str], known: set[str]) -> None:

@@ -23,6 +23,7 @@ from array_record.python.array_record_module import ArrayRecordWriter
 from ocrcore.data.readers.arrayrecord import SUFFIX, encode_record
 from ocrcore.data.readers.crops import CSV_HEADER, CSV_NAME, import_lmdb
 from ocrcore.data.readers.icdar import DONT_CARE, write_icdar
+from ocrcore.files import replacing, write_bytes
 from ocrcore.images import ImageError
 from ocrcore.pages import ByteArray, Page, Word
 
@@ -206,14 +207,10 @@ def write_gt_mat(path: str | Path, pages: Iterator[Page] | list[Page]) -> None:
         "charBB": characters,
         "wordBB": words,
     }
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    with part.open("w+b") as file:
+    with replacing(path) as part, part.open("w+b") as file:
         scipy.io.savemat(file, {name: _cells(cells) for name, cells in values.items()})
         file.seek(0)
         file.write(_MAT_HEADER)  # scipy's holds the date: the same set would differ
-    part.replace(path)
 
 
 def _cells(values: list[Any]) -> np.ndarray:
@@ -404,14 +401,3 @@ def check_text(text: str) -> None:
     """
     if not text or text != text.strip() or "\n" in text or "\r" in text:
         raise ValueError(f"text {text!r}: expected one line without blanks around it, not empty")
-
-
-def write_bytes(path: Path, data: bytes) -> None:
-    """Writes a file, all or nothing; its folder is made as needed."""
-    part = path.with_name(path.name + ".part")
-    try:
-        part.write_bytes(data)
-    except FileNotFoundError:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_bytes(data)
-    part.replace(path)

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 from ocrcore.data.readers.crops import Crop
 from ocrcore.data.readers.icdar import LabelError
+from ocrcore.files import write_json
 from ocrcore.images import ImageError, find_images, read_image
 from ocrcore.pages import ByteArray, Sample
 from ocrcore.weights.named import easyocr_model_folder, find_weights
@@ -133,7 +134,7 @@ def run(arguments: argparse.Namespace) -> int:
         print("reading the same with EasyOCR and with ours ...", flush=True)
         found = export.check()
         print(found.table())
-        _write_json(folder / "check.json", found.to_dict())
+        write_json(folder / "check.json", found.to_dict())
         faults = found.faults()
         verdict = (
             "EasyOCR does the same as ours with the same input"
@@ -335,9 +336,3 @@ def _spread(total: int, count: int) -> Sequence[int]:
     if count < 1:
         raise ExportError(f"--count {count}: expected 1 or more")
     return [index * total // min(count, total) for index in range(min(count, total))]
-
-
-def _write_json(path: Path, value: Any) -> None:
-    part = path.with_suffix(".part")
-    part.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
-    part.replace(path)

@@ -235,7 +235,7 @@ def test_a_killed_run_goes_on(tmp_path, photos, where, monkeypatch):
     arguments = {"name": "p", "root": photos, "shard": 2}
     pack(opened, tmp_path / "whole", **arguments)
     calls = []
-    write, writer = packing.write_bytes, packing.ArrayRecordWriter
+    write, writer = packing.write_json, packing.ArrayRecordWriter
 
     def killed(original, *args):
         calls.append(args)
@@ -244,13 +244,13 @@ def test_a_killed_run_goes_on(tmp_path, photos, where, monkeypatch):
         return original(*args)
 
     with monkeypatch.context() as patch:
-        patch.setattr(packing, "write_bytes", partial(killed, write))
+        patch.setattr(packing, "write_json", partial(killed, write))
         patch.setattr(packing, "ArrayRecordWriter", partial(killed, writer))
         with pytest.raises(Killed):
             pack(opened, tmp_path / "part", **arguments)
     calls.clear()
     with monkeypatch.context() as patch:
-        patch.setattr(packing, "write_bytes", partial(killed, write))
+        patch.setattr(packing, "write_json", partial(killed, write))
         patch.setattr(packing, "ArrayRecordWriter", lambda *a: calls.append(a) or writer(*a))
         where = -1
         pack(opened, tmp_path / "part", **arguments)

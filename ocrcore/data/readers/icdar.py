@@ -28,6 +28,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from ocrcore.files import write_text
 from ocrcore.images import SUFFIXES, image_size
 from ocrcore.pages import FloatArray, Page, Word
 
@@ -256,10 +257,7 @@ def write_icdar(path: str | Path, page: Page, *, dont_care: str = DONT_CARE[0]) 
             )
         fields = [np.format_float_positional(value, trim="-") for value in word.quad.reshape(-1)]
         lines.append(",".join(fields if text is None else [*fields, text]) + "\n")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    part.write_bytes("".join(lines).encode("utf-8"))
-    part.replace(path)
+    write_text(path, "".join(lines))
 
 
 def by_name(path: Path) -> str:
