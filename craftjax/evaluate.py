@@ -15,12 +15,13 @@ from craftjax.boxes import find_boxes, scale_boxes
 from craftjax.detector import Detector, Scores, fit_of
 from craftjax.options import DetectorOptions
 from craftjax.tiles import plan_tiles
-from ocrcore.data.readers.icdar import LabelError, read_icdar_folder
+from ocrcore.data.readers.icdar import read_icdar_folder
 from ocrcore.data.readers.words import open_section
-from ocrcore.evaluation.matching import Evaluation, Interval, bootstrap_hmean, evaluate
+from ocrcore.evaluation.matching import Evaluation, evaluate
+from ocrcore.evaluation.statistics import Interval, bootstrap_hmean
 from ocrcore.files import replacing
 from ocrcore.images import ImageError
-from ocrcore.pages import FloatArray, Page, Sample
+from ocrcore.pages import FloatArray, LabelError, Page, Sample
 from ocrcore.synth.config import preset
 from ocrcore.synth.pages import PageSource
 

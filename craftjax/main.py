@@ -164,7 +164,7 @@ def _evaluate(config: ConfigDict, workdir: Path, *, sweeping: bool) -> None:
     )
     from craftjax.report import describe_truth
     from ocrcore.data.mixing import fill
-    from ocrcore.data.readers.icdar import LabelError
+    from ocrcore.pages import LabelError
 
     if sweeping and "sweep" not in config:
         raise ValueError("this config has no sweep section, so that there are no thresholds to try")

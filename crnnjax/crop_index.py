@@ -26,9 +26,9 @@ from crnnjax.charset import Charset, normalized
 from crnnjax.time_steps import MIN_WIDTH, time_steps
 from ocrcore.data.mixing import Drop
 from ocrcore.data.readers.crops import CSV_NAME, Crop, LmdbCrops, read_labels_csv, read_labels_tsv
-from ocrcore.data.readers.icdar import LabelError
 from ocrcore.files import default_cache, new_folder
 from ocrcore.images import ImageError, encoded_size, image_size
+from ocrcore.pages import LabelError
 
 KINDS = ("lmdb", "csv", "tsv")
 LISTED = 1000

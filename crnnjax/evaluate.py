@@ -14,10 +14,9 @@ from crnnjax.metrics import TextScores, format_scores, pooled, score_texts
 from crnnjax.recognizer import Reading, Recognizer
 from crnnjax.resize import read_gray
 from ocrcore.data.readers.crops import Crop
-from ocrcore.data.readers.icdar import LabelError
 from ocrcore.files import write_json, write_text
 from ocrcore.images import ImageError, write_image
-from ocrcore.pages import ByteArray
+from ocrcore.pages import ByteArray, LabelError
 
 _CHUNK = 2048  # crops in memory at a time
 _NAMED = 20  # unreadable pictures that a result names

@@ -30,6 +30,33 @@ class PageError(ValueError):
     """A label that cannot be: a wrong shape, a coordinate that is not a number, a wrong type."""
 
 
+class LabelError(ValueError):
+    """A line of a label file that cannot be.
+
+    Attributes:
+        path: of the file.
+        line: its number, from 1; 0 where the whole file is meant.
+        value: what is wrong, as text.
+        expected: what would be right.
+        reason: a few words to count such faults by: "labels", "box count" or "coordinates".
+    """
+
+    def __init__(
+        self, path: str | Path, line: int, value: str, expected: str, *, reason: str = "labels"
+    ) -> None:
+        super().__init__(str(path), line, value, expected)
+        self.reason = reason
+        self.path = str(path)
+        self.line = line
+        self.value = value
+        self.expected = expected
+
+    def __str__(self) -> str:
+        place = f"{self.path}:{self.line}" if self.line else self.path
+        value = self.value if len(self.value) <= 100 else self.value[:100] + "..."
+        return f"{place}: {value!r}: expected {self.expected}"
+
+
 def _points(value: ArrayLike, *, what: str, count: int | None) -> FloatArray:
     """Returns `value` as a read-only `(N, 2)` float32 array, or raises `PageError`."""
     try:

@@ -31,7 +31,6 @@ import cv2
 from array_record.python.array_record_module import ArrayRecordWriter
 
 from ocrcore.data.processes import end_with_parent
-from ocrcore.data.readers.icdar import LabelError
 from ocrcore.data.readers.packed import (
     FORM,
     describe_fault,
@@ -40,10 +39,9 @@ from ocrcore.data.readers.packed import (
     shard_name,
 )
 from ocrcore.files import replacing, write_bytes, write_json
-from ocrcore.images import ImageError
-from ocrcore.pages import Page, PageError
+from ocrcore.images import ImageError, encode_image
+from ocrcore.pages import LabelError, Page, PageError
 from ocrcore.synth.pages import PageSource
-from ocrcore.synth.write import encode_image
 
 VERSION = "1.0.0"
 """Of packed sets, as TensorFlow Datasets counts them."""

@@ -15,7 +15,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
-import cv2
 import numpy as np
 import scipy.io
 from array_record.python.array_record_module import ArrayRecordWriter
@@ -24,8 +23,7 @@ from ocrcore.data.readers.arrayrecord import SUFFIX, encode_record
 from ocrcore.data.readers.crops import CSV_HEADER, CSV_NAME, import_lmdb
 from ocrcore.data.readers.icdar import DONT_CARE, write_icdar
 from ocrcore.files import replacing, write_bytes
-from ocrcore.images import ImageError
-from ocrcore.pages import ByteArray, Page, Word
+from ocrcore.pages import Page, Word
 
 PAGE_FORMATS = ("icdar", "synthtext", "arrayrecord")
 CROP_FORMATS = ("crops-lmdb", "crops-csv")
@@ -82,15 +80,6 @@ def open_writer(
     if kind == "arrayrecord":
         return RecordWriter(folder, count=count, shard=shard)
     raise ValueError(f"format {kind!r}: expected one of {', '.join(FORMATS)}")
-
-
-def encode_image(image: ByteArray, *, suffix: str = ".jpg", quality: int = 95) -> bytes:
-    """Encodes an RGB uint8 picture as a JPEG of this quality, or as a PNG."""
-    options = [cv2.IMWRITE_JPEG_QUALITY, quality] if suffix == ".jpg" else []
-    ok, data = cv2.imencode(suffix, cv2.cvtColor(image, cv2.COLOR_RGB2BGR), options)
-    if not ok:
-        raise ImageError(f"OpenCV cannot encode {suffix} pictures")
-    return bytes(data)
 
 
 class IcdarWriter:

@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from ocrcore.data.readers.crops import Crop
-from ocrcore.data.readers.icdar import LabelError
 from ocrcore.files import write_json
 from ocrcore.images import ImageError, find_images, read_image
-from ocrcore.pages import ByteArray, Sample
+from ocrcore.pages import ByteArray, LabelError, Sample
 from ocrcore.weights.named import easyocr_model_folder, find_weights
 from ocrjax.easyocr.install import install
 from ocrjax.easyocr.rules import network_folder

@@ -18,7 +18,7 @@ from crnnjax.metrics import TextScores, score_texts
 from crnnjax.models import options_of
 from crnnjax.recognizer import Recognizer, RecognizerOptions
 from crnnjax.resize import as_gray, easyocr_width, level_crop, pad_crop, scale_crop
-from ocrcore.evaluation.matching import Interval
+from ocrcore.evaluation.statistics import Interval
 from ocrcore.pages import ByteArray, FloatArray
 from ocrcore.weights.pth import save_weights
 from ocrjax.easyocr.rules import LANGUAGES, installed_module, name_fault, network_yaml

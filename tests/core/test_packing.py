@@ -26,12 +26,11 @@ from ocrcore.data.mixing import SourceError
 from ocrcore.data.packing import PackingError, pack
 from ocrcore.data.readers.characters import PhotoFolder
 from ocrcore.data.readers.example import decode_example, encode_example
-from ocrcore.data.readers.icdar import LabelError
 from ocrcore.data.readers.packed import PackedSamples, decode_packed, encode_packed
 from ocrcore.data.readers.synthtext import synthtext_words
 from ocrcore.data.readers.synthtext_index import IndexedSynthText
 from ocrcore.images import ImageError, image_size, write_image
-from ocrcore.pages import Character, Page, Word
+from ocrcore.pages import Character, LabelError, Page, Word
 from ocrcore.synth.write import write_gt_mat
 
 SHARED = Path(__file__).parents[3] / "shared" / "datasets"

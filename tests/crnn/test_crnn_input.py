@@ -33,9 +33,16 @@ from crnnjax.time_steps import time_steps
 from ocrcore.data.mixing import SourceError, TooManyDropped
 from ocrcore.data.prefetch import iterate
 from ocrcore.data.readers.crops import Crop
-from ocrcore.data.readers.icdar import LabelError
-from ocrcore.images import ImageError, decode_gray, decode_image, encoded_size, write_image
-from ocrcore.synth.write import LmdbWriter, encode_image
+from ocrcore.images import (
+    ImageError,
+    decode_gray,
+    decode_image,
+    encode_image,
+    encoded_size,
+    write_image,
+)
+from ocrcore.pages import LabelError
+from ocrcore.synth.write import LmdbWriter
 
 DATASETS = Path(__file__).parents[3] / "shared" / "datasets"
 KEYS = ("image", "width", "label", "length")

@@ -26,12 +26,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ocrcore.data.readers.icdar import LabelError
 from ocrcore.data.readers.mat import read_cells
 from ocrcore.data.readers.synthtext import FIELDS, picture_path, synthtext_words
 from ocrcore.files import default_cache, new_folder
 from ocrcore.images import image_size, read_bytes, read_image
-from ocrcore.pages import FloatArray, Page, Sample
+from ocrcore.pages import FloatArray, LabelError, Page, Sample
 
 _VERSION = 1
 _QUAD = 4 * 2 * 4  # bytes
