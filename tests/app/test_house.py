@@ -43,8 +43,7 @@ DEVICE_CODE = (
     "ocrcore/runtime/",
     "ocrcore/training/",
     "ocrjax/cli/",
-    "ocrjax/easyocr/export_detector.py",
-    "ocrjax/easyocr/export_recognizer.py",
+    "ocrjax/easyocr/export",
 )
 
 
