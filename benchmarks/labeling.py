@@ -46,7 +46,7 @@ from craftjax.convert import from_state_dict
 from craftjax.models import CRAFT
 from craftjax.training import make_loss, make_train_step
 from craftjax.weak.labeling import Labeler
-from craftjax.weak.pseudo_labels import PseudoOptions, crop_word, graphemes, label_word
+from craftjax.weak.pseudo_labels import PseudoOptions, crop_word, label_word, visible_graphemes
 from ocrcore.data.readers.words import open_words
 from ocrcore.pages import Sample
 from ocrcore.runtime.mesh import make_mesh, put_batch
@@ -69,7 +69,7 @@ class Alone:
         count = 0
         for sample in samples:
             for word in sample.page.words:
-                if not (word.care and word.text and graphemes(word.text)):
+                if not (word.care and word.text and visible_graphemes(word.text)):
                     continue
                 crop = crop_word(sample.image, word.quad, text=word.text, options=self.options)
                 if crop is None:

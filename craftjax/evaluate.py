@@ -15,11 +15,13 @@ from craftjax.boxes import find_boxes, scale_boxes
 from craftjax.detector import Detector, Scores, fit_of
 from craftjax.options import DetectorOptions
 from craftjax.tiles import plan_tiles
-from ocrcore.data.readers.icdar import LabelError, read_icdar_folder
+from ocrcore.data.readers.icdar import read_icdar_folder
 from ocrcore.data.readers.words import open_section
-from ocrcore.evaluation.matching import Evaluation, Interval, bootstrap_hmean, evaluate
+from ocrcore.evaluation.matching import Evaluation, evaluate
+from ocrcore.evaluation.statistics import Interval, bootstrap_hmean
+from ocrcore.files import replacing
 from ocrcore.images import ImageError
-from ocrcore.pages import FloatArray, Page, Sample
+from ocrcore.pages import FloatArray, LabelError, Page, Sample
 from ocrcore.synth.config import preset
 from ocrcore.synth.pages import PageSource
 
@@ -100,11 +102,8 @@ class ScoreCache:
 
     def save(self, page: Page, scores: Scores) -> None:
         """Keeps a page's scores."""
-        path = self._path(page)
-        part = path.with_suffix(".part")
-        with part.open("wb") as file:
+        with replacing(self._path(page)) as part, part.open("wb") as file:
             np.save(file, scores.maps)
-        part.replace(path)
 
 
 def score_pages(

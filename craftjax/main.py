@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import os
 
+from ocrcore.files import write_json
+
 # Words are split in threads of ours, and many small products in OpenBLAS' own threads cost eight
 # times as much. Before NumPy is imported.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
-import json
 import sys
 from dataclasses import replace
 from functools import partial
@@ -163,7 +164,7 @@ def _evaluate(config: ConfigDict, workdir: Path, *, sweeping: bool) -> None:
     )
     from craftjax.report import describe_truth
     from ocrcore.data.mixing import fill
-    from ocrcore.data.readers.icdar import LabelError
+    from ocrcore.pages import LabelError
 
     if sweeping and "sweep" not in config:
         raise ValueError("this config has no sweep section, so that there are no thresholds to try")
@@ -207,9 +208,7 @@ def _evaluate(config: ConfigDict, workdir: Path, *, sweeping: bool) -> None:
         "malformed": [str(error) for error in bad],
     }
     out = workdir / ("sweep.json" if sweeping else "evaluate.json")
-    part = out.with_suffix(".part")
-    part.write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    part.replace(out)
+    write_json(out, report)
     print(f"written: {out}")
     if sweeping:
         tuned = replace(options, **best.thresholds)

@@ -27,6 +27,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ocrcore.files import write_json
+
 MAX_CHARACTERS = 100_000
 _MAX_BYTES = 1 << 23
 _EASYOCR = "easyocr:"
@@ -168,9 +170,6 @@ class Charset:
 
     def save(self, path: str | Path) -> None:
         """Writes the charset as JSON, all or nothing."""
-        path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(path.name + ".part")
         value = {
             "name": self.name,
             "characters": "".join(self.characters),
@@ -178,8 +177,7 @@ class Charset:
             "as_is": self.as_is,
             "digest": self.digest,
         }
-        part.write_text(json.dumps(value, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
-        part.replace(path)
+        write_json(path, value)
 
     @classmethod
     def load(cls, path: str | Path) -> Charset:

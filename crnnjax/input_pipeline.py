@@ -42,9 +42,8 @@ from crnnjax.sources import ROWS, Mix, RealSet, SourceOptions, Window, open_set,
 from crnnjax.synthetic import Made, PageSet
 from ocrcore.data.mixing import Drop, DropLog, SourceError, TooManyDropped, counted, fill
 from ocrcore.data.prefetch import STEPS
-from ocrcore.data.readers.icdar import LabelError
 from ocrcore.images import ImageError
-from ocrcore.pages import ByteArray
+from ocrcore.pages import ByteArray, LabelError
 
 Batch = dict[str, NDArray[Any]]
 """This host's rows of a batch: `image` uint8 `(b, H, W, 1)`, gray; `width` int32 `(b,)`, how many

@@ -87,7 +87,7 @@ class RecognizerOptions:
         width: of the inputs of `fixed`.
         turn_above: height over width from which on crops are turned by 90 degrees first
             (`crnnjax.resize.turn_tall`), as they were in training; 0 turns none. Not of `easyocr`.
-        decoder: `greedy`, `beam` (needs the extra of that name) or `lexicon`.
+        decoder: `greedy`, `beam` (needs the extra `beam-search`) or `lexicon`.
         beam_width: how many prefixes survive each step of `beam`.
         lexicon: of `lexicon`, or its file, a word on each line; every reading is one of the words.
         confidence: of greedy decoding: `easyocr` or `dtrb`, see `crnnjax.decoding.confidence`.

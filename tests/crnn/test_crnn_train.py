@@ -32,8 +32,8 @@ from crnnjax.training import (
     train_and_evaluate,
 )
 from ocrcore.data.mixing import SourceError
-from ocrcore.data.readers.icdar import LabelError
 from ocrcore.images import read_image
+from ocrcore.pages import LabelError
 from ocrcore.runtime.mesh import make_mesh, put_batch
 from ocrcore.training.checkpoints import RunCheckpoints, load_variables
 from ocrcore.training.metrics import NonFiniteError
