@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from ocrcore.training.flags import explain_keys
-from ocrcore.training.optimizers import OptimizerOptions
+from ocrcore.training.options import OptimizerOptions
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 CONFIG = """
