@@ -50,7 +50,8 @@ from craftjax.weak.pseudo_labels import PseudoOptions, crop_word, label_word, vi
 from ocrcore.data.readers.words import open_words
 from ocrcore.pages import Sample
 from ocrcore.runtime.mesh import make_mesh, put_batch
-from ocrcore.training.optimizers import OptimizerOptions, make_optimizer
+from ocrcore.training.optimizers import make_optimizer
+from ocrcore.training.options import OptimizerOptions
 from ocrcore.training.state import create_state
 from ocrcore.weights.named import find_weights
 from ocrcore.weights.pth import load_weights

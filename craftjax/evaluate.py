@@ -15,6 +15,7 @@ from craftjax.boxes import find_boxes, scale_boxes
 from craftjax.detector import Detector, Scores, fit_of
 from craftjax.options import DetectorOptions
 from craftjax.tiles import plan_tiles
+from ocrcore.config import given
 from ocrcore.data.readers.icdar import read_icdar_folder
 from ocrcore.data.readers.words import open_section
 from ocrcore.evaluation.matching import Evaluation, evaluate
@@ -48,6 +49,7 @@ def read_truth(
         EvaluationError: another kind.
         LabelError: files that are missing or malformed.
     """
+    section = given(section)
     if section["kind"] == "icdar":
         pages = read_icdar_folder(
             Path(section["root"]) / section["images"],
@@ -61,7 +63,7 @@ def read_truth(
         folder = open_section(section)
         return [folder.page(index, bad=bad) for index in range(len(folder))]
     if section["kind"] == "pages":
-        config = preset(section["preset"], **section["page"])
+        config = preset(section["preset"], **section.get("page", {}))
         source = PageSource(config, section["seed"], length=section["count"])
         return [source[index] for index in range(section["count"])]
     raise EvaluationError(

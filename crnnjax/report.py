@@ -16,8 +16,10 @@ from crnnjax.crop_index import KINDS, open_crops
 from crnnjax.evaluate import evaluate_recognizer
 from crnnjax.input_pipeline import InputOptions
 from crnnjax.metrics import SCORES
-from crnnjax.recognizer import Recognizer, RecognizerOptions
+from crnnjax.options import RecognizerOptions
+from crnnjax.recognizer import Recognizer
 from crnnjax.synthetic import bounded, word_renderer, writable
+from ocrcore.config import given
 from ocrcore.data.mixing import SourceError, fill
 from ocrcore.data.readers.crops import Crop
 from ocrcore.training.checkpoints import load_variables
@@ -48,7 +50,7 @@ def open_sets(section: Mapping[str, Any], *, field: str, options: InputOptions) 
     sets: Sets = {}
     for name, one in section.items():
         where = f"{field}.{name}"
-        values = dict(one.items())
+        values = given(one)
         made = values.get("kind") == "words"
         known = _FIELDS["words" if made else "read"]
         needed = {"kind", "count"} if made else {"kind", "path"}

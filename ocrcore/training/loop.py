@@ -31,7 +31,8 @@ from ocrcore.training.metrics import (
     check_finite,
     mean,
 )
-from ocrcore.training.optimizers import OptimizerOptions, Schedule, select
+from ocrcore.training.optimizers import Schedule, select
+from ocrcore.training.options import OptimizerOptions
 from ocrcore.training.signals import StopSignal
 from ocrcore.training.state import (
     TrainState,

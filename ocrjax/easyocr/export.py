@@ -273,7 +273,7 @@ def _photos(
     if path is not None:
         files = find_images([path])
         return [(files[at].name, read_image(files[at])) for at in _spread(len(files), count)]
-    if "test" not in config:
+    if not config.get("test"):
         raise ExportError(f"{source}: name photos to check with (--photos PATH)")
     truth = read_truth(config["test"])
     out = []

@@ -16,7 +16,8 @@ from crnnjax.charset import Charset
 from crnnjax.convert import to_state_dict
 from crnnjax.metrics import TextScores, score_texts
 from crnnjax.models import options_of
-from crnnjax.recognizer import Recognizer, RecognizerOptions
+from crnnjax.options import RecognizerOptions
+from crnnjax.recognizer import Recognizer
 from crnnjax.resize import as_gray, easyocr_width, level_crop, pad_crop, scale_crop
 from ocrcore.evaluation.statistics import Interval
 from ocrcore.pages import ByteArray, FloatArray

@@ -19,7 +19,8 @@ from craftjax.models import init_variables as craft_variables
 from craftjax.options import DetectorOptions
 from crnnjax.charset import Charset
 from crnnjax.models import CRNN, init_variables
-from crnnjax.recognizer import Recognizer, RecognizerOptions
+from crnnjax.options import RecognizerOptions
+from crnnjax.recognizer import Recognizer
 from crnnjax.resize import easyocr_width, level_crop, pad_crop, scale_crop
 from ocrcore.data.readers.crops import LmdbCrops
 from ocrcore.images import write_image

@@ -43,7 +43,8 @@ from ocrcore.pages import LabelError, Page, Sample
 from ocrcore.runtime.mesh import make_mesh, put_batch
 from ocrcore.training.checkpoints import RunCheckpoints, load_variables
 from ocrcore.training.metrics import NonFiniteError
-from ocrcore.training.optimizers import OptimizerOptions, make_optimizer
+from ocrcore.training.optimizers import make_optimizer
+from ocrcore.training.options import OptimizerOptions
 from ocrcore.training.state import create_state
 from ocrcore.weights.pth import load_weights, save_weights
 

@@ -18,13 +18,8 @@ from crnnjax.convert import to_state_dict
 from crnnjax.decoding import Lexicon, LexiconError, text_log_probability
 from crnnjax.evaluate import EvaluationError, evaluate_recognizer, read_set, results_folder
 from crnnjax.models import CRNN, init_variables
-from crnnjax.recognizer import (
-    Reading,
-    Recognizer,
-    RecognizerError,
-    RecognizerOptions,
-    _split,
-)
+from crnnjax.options import RecognizerError, RecognizerOptions
+from crnnjax.recognizer import Reading, Recognizer, _split
 from crnnjax.resize import (
     as_gray,
     bucket_width,
