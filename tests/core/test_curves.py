@@ -49,7 +49,6 @@ def test_the_picture_depends_on_the_run(tmp_path):
     rows = [{"step": s, "loss": 1.0 + s, "eval/hmean": s / 100} for s in range(10)]
     one, again, other = (curves(tmp_path / name, rows) for name in ("one", "one", "other"))
     assert (one == again).all() and (one != other).any()  # the name is its title
-    assert (one[40:] == other[40:]).all()
 
 
 @pytest.mark.parametrize(
