@@ -8,7 +8,7 @@ Command: python -m craftjax.main --config=configs/borndigital.py --config.data.r
 Source: our own. Text is small here (11 pixels at the median). Pictures are read at their own size,
     as EasyOCR's Reader does unless told otherwise, and crops show them at about that size: text
     that is drawn for 11 pixels looks different from large text made small. Three in four pictures
-    are PNG, the others JPEG and GIF: crops are compressed, too.
+    are PNG, the others JPEG and GIF: crops are compressed as well.
 Expected: nothing known. Meant for less than two hours of two cores.
 Measured: 57 minutes of two cores; hmean on the 110 test pictures .898 (.876 to .917) after, .842
     (.814 to .867) before, +.056 (+.033 to +.080); seed 0, the best after 1,000 updates (commit

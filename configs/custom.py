@@ -91,7 +91,7 @@ def get_config() -> ConfigDict:
     photos.layout = "auto"
     # Words with these texts count neither way. An empty text is not among them.
     photos.dont_care = ("###",)
-    # Turned by at most so many degrees.
+    # Turned by at most this many degrees, to either side.
     photos.augment.rotation = 10.0
     # Cut out around a word, whose characters get a height from 16 to 96 pixels in the crop.
     photos.augment.update(crop="words", text_height=(16.0, 96.0))

@@ -439,7 +439,14 @@ def _grid(config: ConfigDict) -> dict[str, Sequence[float]]:
     """The thresholds that each evaluation tries; none where it takes those of the config."""
     if not config.eval.sweep:
         return {}
-    return {name: tuple(config.sweep[name]) for name in ("text_threshold", "low_text")}
+    grid = {name: tuple(config.sweep[name]) for name in ("text_threshold", "low_text")}
+    for name, values in grid.items():
+        if not values:
+            raise TrainError(
+                f"config.eval.sweep is True, but config.sweep.{name} is empty: expected thresholds "
+                "to try"
+            )
+    return grid
 
 
 def _batches(

@@ -19,7 +19,7 @@ TEACHERS = ("ema", "copy", "fixed")
 
 @dataclass(frozen=True, slots=True)
 class SupervisionOptions:
-    """The section `config.pseudo`, in which fields of `PseudoOptions` stand, too.
+    """The section `config.pseudo`, in which fields of `PseudoOptions` stand as well.
 
     Attributes:
         teacher: "ema": the moving average of the network; "copy": the network itself, as the
@@ -27,9 +27,9 @@ class SupervisionOptions:
         every: steps from one labeling to the next; 0 for a pass over the largest word-labeled
             data set.
         chunk: most pages that are labeled at once; the period is made shorter for it. 0 for any.
-        batch_size: as for `craftjax.weak.labeling.Labeler`.
-        threads: likewise.
-        workers: likewise.
+        batch_size: word crops that a device scores together; None: 1 on CPUs, 64 elsewhere.
+        threads: that crop words and cut scores into characters.
+        workers: processes that do so instead of threads; 0: none.
         guard: what counts as a collapse.
         labels: how words are cropped and cut.
 

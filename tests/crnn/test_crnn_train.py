@@ -272,7 +272,7 @@ def test_sets_to_measure_on(tmp_path):
 def test_fields_that_are_not_known():
     with pytest.raises(TrainError, match=r"config\.model\.chanels is not known, expected features"):
         make_model({"chanels": 16}, num_classes=5, freeze=())
-    config = tiny_recognizer.get_config()
+    config = tiny_recognizer.get_config().unlock()
     config.recognizer.rezise = "bucket"
     variables = init_variables(model_of())
     with pytest.raises(SourceError, match=r"config\.recognizer\.rezise .* did you mean resize"):
