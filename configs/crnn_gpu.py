@@ -89,7 +89,7 @@ def get_config() -> ConfigDict:
     config.tensorboard = False  # needs the extra `tensorboard`
     config.checkpoint = ConfigDict()
     config.checkpoint.every = 500  # updates; evaluations are saved anyway
-    config.checkpoint.keep = 2  # the last ones; the best one stays besides
+    config.checkpoint.keep = 2  # the last ones; the best one stays, too
     return config
 
 

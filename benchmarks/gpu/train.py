@@ -132,21 +132,20 @@ class Training:
 
     def export(self) -> dict[str, Any] | None:
         """Writes the newest checkpoint's weights, the metrics and the curves, if there are new."""
-        from ocrcore.training.checkpoints import is_checkpoint, load_variables
+        from ocrcore.training.checkpoints import load_variables
 
         for name in ("metrics.jsonl", "charset.json"):
             if (self.workdir / name).is_file():
                 shutil.copyfile(self.workdir / name, self.out / name)
         if any("loss" in row for row in self.metrics()):
             draw_curves(self.job, self.out)
-        folders = [path for path in (self.workdir / "checkpoints").glob("*") if path.name.isdigit()]
-        steps = sorted(int(path.name) for path in folders if is_checkpoint(path))
-        if not steps or steps[-1] == self._exported:
+        folder = newest(self.workdir)
+        if folder is None or int(folder.name) == self._exported:
             return None
-        variables = load_variables(self.workdir / "checkpoints" / str(steps[-1]))
+        variables = load_variables(folder)
         files = write_weights(self.out, to_state_dict(self.job, variables))
-        self._exported = steps[-1]
-        return {"step": steps[-1], "at_s": round(self.kit.spent(), 1), "md5": files}
+        self._exported = int(folder.name)
+        return {"step": self._exported, "at_s": round(self.kit.spent(), 1), "md5": files}
 
     def _watch(self, done: threading.Event) -> None:
         while not done.wait(min(_LOOK_S, self.export_s)):
@@ -216,6 +215,15 @@ def plan(config: ConfigDict, steps: int, *, job: Job, warmup: int) -> None:
     config.optimizer.warmup = min(warmup, steps // 10)
     config.eval.every = -(-steps // job.evaluations)
     config.checkpoint.every = max(steps // 10, 1)
+
+
+def newest(workdir: Path) -> Path | None:
+    """The last finished checkpoint of a run."""
+    from ocrcore.training.checkpoints import is_checkpoint
+
+    folders = [path for path in (workdir / "checkpoints").glob("*") if path.name.isdigit()]
+    finished = filter(is_checkpoint, folders)
+    return max(finished, key=lambda path: int(path.name), default=None)
 
 
 def train_and_evaluate(job: Job) -> Any:
@@ -300,10 +308,13 @@ def join_weights(files: list[Path], target: Path) -> None:
 
 
 def judge(job: Job, config: ConfigDict, workdir: Path) -> dict[str, Any]:
-    """Scores the best checkpoint of a run on the packed samples, with 95 % intervals."""
+    """Scores the newest checkpoint of a run on the packed samples, with 95 % intervals."""
     from ocrcore.training.checkpoints import load_variables
 
-    variables = load_variables(workdir)
+    folder = newest(workdir)
+    if folder is None:
+        raise FileNotFoundError(f"{workdir}: no checkpoint to judge")
+    variables = load_variables(folder)
     if job.package == "crnnjax":
         from crnnjax.charset import Charset
         from crnnjax.evaluate import evaluate_recognizer
