@@ -439,7 +439,9 @@ def _grid(config: ConfigDict) -> dict[str, Sequence[float]]:
     """The thresholds that each evaluation tries; none where it takes those of the config."""
     if not config.eval.sweep:
         return {}
-    grid = {name: tuple(config.sweep[name]) for name in ("text_threshold", "low_text")}
+    grid: dict[str, Sequence[float]] = {
+        name: tuple(config.sweep[name]) for name in ("text_threshold", "low_text")
+    }
     for name, values in grid.items():
         if not values:
             raise TrainError(

@@ -185,10 +185,11 @@ def _compile_ahead(config: Any, *, most: int | None) -> None:
     from craftjax.resize import round_up
     from craftjax.training import make_loss, make_model, make_train_step
     from craftjax.weak.labeling import Labeler
-    from craftjax.weak.supervision import SupervisionOptions
+    from craftjax.weak.options import SupervisionOptions
     from ocrcore.runtime.cache import enable_compile_cache
     from ocrcore.runtime.mesh import make_mesh, put_batch
-    from ocrcore.training.optimizers import OptimizerOptions, make_optimizer
+    from ocrcore.training.optimizers import make_optimizer
+    from ocrcore.training.options import OptimizerOptions
     from ocrcore.training.state import create_state
 
     enable_compile_cache()
