@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-BENCHMARKS = Path(__file__).parents[3] / "benchmarks"
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 FOLDERS = [str(BENCHMARKS), str(BENCHMARKS / "gpu")]
 sys.path[:0] = FOLDERS
 inputs, kit, networks, peer = (

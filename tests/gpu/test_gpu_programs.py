@@ -14,7 +14,7 @@ import pytest
 from crnnjax.lstm import project
 from ocrcore.layers import add_bias
 
-GPU = Path(__file__).parents[3] / "benchmarks" / "gpu"
+GPU = Path(__file__).parents[2] / "benchmarks" / "gpu"
 sys.path.insert(0, str(GPU))
 programs = importlib.import_module("programs")
 sys.path.remove(str(GPU))

@@ -15,7 +15,7 @@ from crnnjax.recognizer import read_weights
 from ocrcore.images import read_image
 from ocrcore.weights.pth import load_weights
 
-SCRIPTS = Path(__file__).parents[3] / "benchmarks" / "gpu"
+SCRIPTS = Path(__file__).parents[2] / "benchmarks" / "gpu"
 sys.path.insert(0, str(SCRIPTS))
 jobs, train = (importlib.import_module(name) for name in ("jobs", "train"))
 sys.path.remove(str(SCRIPTS))
