@@ -48,7 +48,7 @@ def main() -> None:
         begin = time.perf_counter()
         boxes, _ = test_net(2560, 1.0, network, image, 0.7, 0.4, 0.4, False, "cpu")
         middle = time.perf_counter()
-        (page,) = detector.detect(image, pad="exact")
+        page = detector.detect(image, pad="exact")
         end = time.perf_counter()
         theirs = np.array(boxes[0], np.float32).reshape(-1, 4, 2)
         distance = _distance(page.quads, theirs)

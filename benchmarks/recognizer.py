@@ -118,9 +118,9 @@ def _agreement(sets: dict[str, list[Crop]], cache: Path) -> dict[str, Any]:
     colors = [crop.image() for crop in crops]
     ours = Recognizer.from_weights("english_g2")
     readings = {
-        "ours": ours.read(files, resize="easyocr"),
-        "ours, RGB": ours.read(colors, resize="easyocr"),
-        "ours, buckets": ours.read(colors, resize="bucket"),
+        "ours": ours.recognize(files, resize="easyocr"),
+        "ours, RGB": ours.recognize(colors, resize="easyocr"),
+        "ours, buckets": ours.recognize(colors, resize="bucket"),
     }
     theirs = np.split(answers["logits"], np.cumsum(answers["steps"])[:-1])
     mine = ours.logits(files, resize="easyocr")
@@ -224,7 +224,7 @@ def _ours(resize: str) -> Callable[[list[np.ndarray]], list[str]]:
     from crnnjax.recognizer import Recognizer
 
     recognizer = Recognizer.from_weights("english_g2")
-    return lambda grays: [item.text for item in recognizer.read(grays, resize=resize)]
+    return lambda grays: [item.text for item in recognizer.recognize(grays, resize=resize)]
 
 
 CONTESTANTS: dict[str, Callable[[], Callable[[list[np.ndarray]], list[str]]]] = {

@@ -130,7 +130,7 @@ def score_pages(
         else:
             yield index, scores
     items = [truth[index] for index in missing]
-    pictures = [item.image if isinstance(item, Sample) else item.path for item in items]
+    pictures = [item.image if isinstance(item, Sample) else str(item.path) for item in items]
     for position, result in detector.score(pictures, options=options):
         index, page = missing[position], items[position]
         if cache is not None and isinstance(page, Page) and isinstance(result, Scores):

@@ -171,6 +171,11 @@ class Charset:
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         part = path.with_name(path.name + ".part")
+        part.write_text(self.to_json(), encoding="utf-8")
+        part.replace(path)
+
+    def to_json(self) -> str:
+        """Returns what `save` writes."""
         value = {
             "name": self.name,
             "characters": "".join(self.characters),
@@ -178,8 +183,7 @@ class Charset:
             "as_is": self.as_is,
             "digest": self.digest,
         }
-        part.write_text(json.dumps(value, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
-        part.replace(path)
+        return json.dumps(value, ensure_ascii=False, indent=1) + "\n"
 
     @classmethod
     def load(cls, path: str | Path) -> Charset:

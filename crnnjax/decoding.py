@@ -19,9 +19,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from crnnjax.charset import Charset, normalized
+from crnnjax.options import CONFIDENCES
 from ocrcore.pages import FloatArray
-
-CONFIDENCES = ("easyocr", "dtrb")
 
 MAX_LEXICON_BYTES = 1 << 26
 """Larger files are refused as lexicons."""

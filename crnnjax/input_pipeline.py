@@ -160,7 +160,7 @@ class InputOptions:
         """Refuses ways of reading that would show the network other pictures than training does.
 
         Args:
-            recognizer: fields of `crnnjax.recognizer.RecognizerOptions`.
+            recognizer: fields of `crnnjax.options.RecognizerOptions`.
 
         Raises:
             SourceError: names both fields of the config.

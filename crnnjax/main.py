@@ -88,7 +88,8 @@ def _evaluate(config: ConfigDict, workdir: Path) -> None:
     from crnnjax.crop_index import kind_of, open_crops
     from crnnjax.evaluate import evaluate_recognizer, results_folder
     from crnnjax.input_pipeline import InputOptions
-    from crnnjax.recognizer import Recognizer, RecognizerOptions
+    from crnnjax.options import RecognizerOptions
+    from crnnjax.recognizer import Recognizer
     from crnnjax.report import open_sets
     from ocrcore.data.mixing import fill
 

@@ -17,7 +17,8 @@ from crnnjax.crop_index import KINDS, open_crops
 from crnnjax.evaluate import evaluate_recognizer
 from crnnjax.input_pipeline import InputOptions
 from crnnjax.metrics import SCORES
-from crnnjax.recognizer import Recognizer, RecognizerOptions
+from crnnjax.options import RecognizerOptions
+from crnnjax.recognizer import Recognizer
 from crnnjax.synthetic import bounded, word_renderer, writable
 from ocrcore.data.mixing import SourceError, fill
 from ocrcore.data.readers.crops import Crop

@@ -122,8 +122,12 @@ def run(arguments: argparse.Namespace) -> int:
                 f"{', '.join(taken)}: there already; --force replaces, --out DIR takes another "
                 "folder"
             )
-    variables = _load(source)
-    if "basenet" in variables["params"] or "conv_cls" in variables["params"]:
+    from ocrcore.runtime.tuning import tune_process
+    from ocrjax.weights import load_network
+
+    tune_process()
+    network, _, variables, _ = load_network(source)
+    if network == "detector":
         export = _export_detector(arguments, source, variables, name, folder)
     else:
         export = _export_recognizer(arguments, source, variables, name, folder)
@@ -150,22 +154,6 @@ def run(arguments: argparse.Namespace) -> int:
         print("installed:", *map(str, export.places.values()), sep="\n  ")
     print(export.usage)
     return 0
-
-
-def _load(source: Path) -> dict[str, Any]:
-    from ocrcore.training.checkpoints import load_variables
-    from ocrcore.weights.pth import load_weights
-
-    if source.is_dir():
-        return load_variables(source)
-    state = load_weights(source)
-    if any(key.startswith("basenet.") for key in state):
-        from craftjax import convert as craft
-
-        return craft.from_state_dict(state)
-    from crnnjax import convert as crnn
-
-    return crnn.from_state_dict(state)[0]
 
 
 def _export_recognizer(

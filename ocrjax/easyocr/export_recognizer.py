@@ -16,7 +16,8 @@ from crnnjax.charset import Charset
 from crnnjax.convert import to_state_dict
 from crnnjax.metrics import TextScores, score_texts
 from crnnjax.models import options_of
-from crnnjax.recognizer import Recognizer, RecognizerOptions
+from crnnjax.options import RecognizerOptions
+from crnnjax.recognizer import Recognizer
 from crnnjax.resize import as_gray, easyocr_width, level_crop, pad_crop, scale_crop
 from ocrcore.evaluation.matching import Interval
 from ocrcore.pages import ByteArray, FloatArray
@@ -356,7 +357,7 @@ def check_plugin(
     theirs = {name: tuple(texts) for name, (texts, _) in result["found"].items()}
 
     def read(ours: Recognizer, **options: Any) -> tuple[str, ...]:
-        return tuple(reading.text for reading in ours.read(grays, **options))
+        return tuple(reading.text for reading in ours.recognize(grays, **options))
 
     itself = f"ours, by itself ({recognizer.options.resize})"
     ours, plain = "ours, as EasyOCR resizes and pads", "EasyOCR, float32"

@@ -19,7 +19,8 @@ from craftjax.models import init_variables as craft_variables
 from craftjax.options import DetectorOptions
 from crnnjax.charset import Charset
 from crnnjax.models import CRNN, init_variables
-from crnnjax.recognizer import Recognizer, RecognizerOptions
+from crnnjax.options import RecognizerOptions
+from crnnjax.recognizer import Recognizer
 from crnnjax.resize import easyocr_width, level_crop, pad_crop, scale_crop
 from ocrcore.data.readers.crops import LmdbCrops
 from ocrcore.images import write_image
@@ -155,7 +156,7 @@ class Reader:
         assert job["name"] == "plates" and Path(job["models"], "plates.pth").is_file()
 
         def read(**options):
-            found = self.recognizer.read(grays, resize="easyocr", **options)
+            found = self.recognizer.recognize(grays, resize="easyocr", **options)
             return [reading.text for reading in found], [0.5] * len(grays)
 
         plain = read(contrast_threshold=0.0)
@@ -246,7 +247,7 @@ def test_a_network_that_a_reader_reads_worse_is_refused(
     alone = Recognizer(variables, charset=CHARSET, height=32, options=RecognizerOptions(**options))
     rng = np.random.default_rng(1)
     grays = [rng.integers(0, 256, (60, 30), np.uint8) for _ in range(6)]
-    truth = [reading.text for reading in alone.read(grays)]
+    truth = [reading.text for reading in alone.recognize(grays)]
     crops = list(zip(grays, truth, strict=True))  # all right by itself
     monkeypatch.setattr(export, "run_easyocr", Reader(recognizer))
     found = export.check_plugin(plugin, alone, crops)
@@ -491,7 +492,7 @@ def test_a_detector(detector, tmp_path, monkeypatch, easyocr_folder, capsys, shi
         assert job["options"]["text_threshold"] == 0.25 and Path(job["weights"]).is_file()
         ours = Detector.from_weights(detector, options=DetectorOptions(**job["options"]))
         arrays = {
-            f"boxes{index}": ours.detect(image, pad="exact")[0].quads + shift
+            f"boxes{index}": ours.detect(image, pad="exact").quads + shift
             for index, image in enumerate(images)
         }
         assert all(len(boxes) for boxes in arrays.values())

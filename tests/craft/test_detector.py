@@ -66,8 +66,8 @@ def test_finds_the_same_in_every_kind_of_input(tmp_path, picture):
     for page, path in zip(pages, [None, None, *[str(tmp_path / "a.png")] * 2], strict=True):
         assert (page.height, page.width, page.path) == (96, 160, path)
         assert page.words == pages[0].words
-    assert detector.detect(picture)[0] == pages[0]
-    assert detector.detect(tmp_path / "a.png") == [pages[2]]
+    assert detector.detect(picture) == pages[0]
+    assert detector.detect(tmp_path / "a.png") == pages[2]
     assert all(word.score >= 0.5 and word.text is None for word in pages[0].words)
 
 
@@ -209,7 +209,7 @@ def labeled(tmp_path, picture) -> list[Page]:
     for index in range(2):
         path = tmp_path / "images" / f"img_{index}.png"
         write_image(path, picture if index else np.ascontiguousarray(picture[:, ::-1]))
-        (page,) = tiny().detect(path)
+        page = tiny().detect(path)
         words = [Word(word.quad, text="a") for word in page.words]
         words.append(Word(np.float32([[1, 1], [5, 1], [5, 3], [1, 3]]), text="missed"))
         pages.append(page.with_words(words))
