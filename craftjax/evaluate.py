@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -76,7 +76,7 @@ class ScoreCache:
     """
 
     def __init__(self, root: str | Path, *, fingerprint: str, options: DetectorOptions) -> None:
-        self._options = options
+        self._options = _alone(options)
         self.folder = Path(root) / fingerprint[:16]
         self.folder.mkdir(parents=True, exist_ok=True)
 
@@ -116,6 +116,9 @@ def score_pages(
 ) -> Iterator[tuple[int, Scores | ImageError]]:
     """Yields every page's index with its scores, from the cache where they are there.
 
+    Inputs are padded to multiples of 32 whatever `options.pad` says: what is found in a picture
+    does not depend on the pictures that are scored with it.
+
     Args:
         detector: with its weights.
         truth: pages with paths, or samples; only their pictures are used.
@@ -123,6 +126,7 @@ def score_pages(
         cache: takes the scores that are computed; those of samples are not kept.
     """
     missing = []
+    options = _alone(options)
     for index, page in enumerate(truth):
         scores = cache.load(page) if cache and isinstance(page, Page) else None
         if scores is None:
@@ -136,6 +140,11 @@ def score_pages(
         if cache is not None and isinstance(page, Page) and isinstance(result, Scores):
             cache.save(page, result)
         yield index, result
+
+
+def _alone(options: DetectorOptions) -> DetectorOptions:
+    """Options by which a picture's input has a size of its own."""
+    return replace(options, pad="exact")
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,6 +45,7 @@ DEVICE_CODE = (
     "ocrjax/cli/",
     "ocrjax/easyocr/export_detector.py",
     "ocrjax/easyocr/export_recognizer.py",
+    "ocrjax/weights.py",
 )
 
 

@@ -270,6 +270,25 @@ def test_samples_are_evaluated_as_their_files_are(tmp_path, labeled):
     assert any(pairs[0])
 
 
+def test_an_evaluation_does_not_depend_on_which_pictures_are_read_together(labeled):
+    """Padding to a few sizes would make it so: it takes sizes that are there already."""
+    variables, options = tiny()._variables, tiny().options
+    sizes = [(32 * h, 32 * w) for h in (1, 2, 4) for w in (1, 2, 3, 5)]
+    others = [Sample(np.zeros((*size, 3), np.uint8), Page(*size)) for size in sizes]
+    crowded = Detector(variables, options=options)
+    crowded.detect([sample.image for sample in others])
+    assert crowded._plan([(96, 160)], options) == [(128, 160)]
+
+    fresh = Detector(variables, options=options)
+    alone = dict(score_pages(fresh, labeled, options=options))
+    together = dict(score_pages(crowded, [*others, *labeled], options=options))
+    for index in range(len(labeled)):
+        one, other = alone[index], together[len(others) + index]
+        np.testing.assert_array_equal(one.maps, other.maps)
+        assert find_words(one, options) == find_words(other, options)
+        assert find_words(one, options)
+
+
 def test_truth_of_a_section(tmp_path, labeled):
     section = {
         "kind": "icdar",
