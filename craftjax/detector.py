@@ -32,7 +32,7 @@ from ocrcore.weights.pth import load_weights
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """What the network says of one page.
+    """Raw score maps of one page.
 
     Attributes:
         maps: `(H, W, 2)` float32, region and affinity scores at half the input's size, with the

@@ -152,9 +152,9 @@ class OperatingPoint:
     """Thresholds with what they reached.
 
     Attributes:
-        text_threshold: see `DetectorOptions`, as the other two.
-        link_threshold: likewise.
-        low_text: likewise.
+        text_threshold: see `DetectorOptions`.
+        link_threshold: see `DetectorOptions`.
+        low_text: see `DetectorOptions`.
         evaluation: of the words that these thresholds give.
     """
 

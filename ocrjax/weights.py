@@ -57,7 +57,7 @@ def network_of(layers: Iterable[str]) -> Network | None:
 
 
 def read_state(name_or_path: str | Path) -> tuple[Network | None, State]:
-    """Reads a state dict of any network from a file, or of either of ours from a folder.
+    """Reads a state dict: of any network from a file, of a detector or recognizer from a folder.
 
     Raises:
         WeightsError: a folder with a checkpoint of another network.
