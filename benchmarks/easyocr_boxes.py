@@ -20,6 +20,7 @@ from peers import import_easyocr
 
 from craftjax.detector import Detector
 from ocrcore.images import find_images, read_image
+from ocrcore.runtime.tuning import tune_process
 from ocrcore.weights.named import find_weights
 
 
@@ -37,6 +38,7 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=20)
     parser.add_argument("--out", type=Path, default=Path("exp/benchmarks/easyocr_boxes.json"))
     args = parser.parse_args()
+    tune_process()
     import_easyocr()
     from easyocr.detection import get_detector, test_net
 

@@ -35,6 +35,7 @@ from peers import import_easyocr, version
 
 from crnnjax.metrics import score_texts
 from ocrcore.data.readers.crops import Crop, read_labels_tsv
+from ocrcore.runtime.tuning import tune_process
 from ocrcore.weights.named import find_weights
 
 HEIGHT = 64
@@ -284,6 +285,7 @@ def main() -> None:
     parser.add_argument("--worker", help=argparse.SUPPRESS)
     parser.add_argument("--grays", type=Path, help=argparse.SUPPRESS)
     args = parser.parse_args()
+    tune_process()
     warnings.simplefilter("ignore")  # torch's of quantization and of memory that is not pinned
     if args.worker:
         _worker(args.worker, args.grays)

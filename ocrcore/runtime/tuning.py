@@ -1,4 +1,4 @@
-"""Settings of the whole process: the compile cache and the allocator."""
+"""Settings of the whole process that make it faster; commands make them, library calls do not."""
 
 from __future__ import annotations
 
@@ -9,14 +9,12 @@ from ocrcore.runtime.memory import reuse_freed_memory
 
 
 def tune_process(one_arena: bool = False) -> None:
-    """Keeps compiled programs on disk and, on the CPU, freed memory for the next buffer.
+    """Keeps compiled programs on disk, and on the CPU freed memory for the next buffer.
 
-    Commands call it once, before the first program runs; constructing a `Detector` or a
-    `Recognizer` changes no global state. See `enable_compile_cache` and `reuse_freed_memory`, which
-    name the environment variables that turn each of them off.
+    Call it once at the start of a program, after `ocrcore.runtime.mesh.initialize_distributed`.
 
     Args:
-        one_arena: let all threads share one arena of the allocator: faster training, more memory.
+        one_arena: as for `ocrcore.runtime.memory.reuse_freed_memory`.
     """
     enable_compile_cache()
     if jax.default_backend() == "cpu":
