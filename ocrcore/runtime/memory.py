@@ -19,9 +19,9 @@ def reuse_freed_memory(*, one_arena: bool = False) -> bool:
     `OCRJAX_REUSE_MEMORY=off` leaves the allocator alone.
 
     Args:
-        one_arena: let all threads share one arena: the arenas of other threads than the main one
-            map large buffers at each call whatever the settings. This gains as much again, but
-            fragments; with CRAFT's buffers the peak doubles.
+        one_arena: let all threads share one arena: the arenas of other threads map their large
+            buffers at each call whatever is set. This gains as much again, but fragments; with
+            CRAFT's buffers the peak doubles.
 
     Returns:
         Whether the settings were made: only with glibc, which is Linux's usual C library.
