@@ -42,6 +42,7 @@ DEVICE_CODE = (
     "ocrcore/layers.py",
     "ocrcore/runtime/",
     "ocrcore/training/",
+    "ocrjax/__main__.py",
     "ocrjax/cli/",
     "ocrjax/easyocr/doctor.py",
     "ocrjax/easyocr/doctor_weights.py",
