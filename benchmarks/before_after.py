@@ -29,7 +29,7 @@ from craftjax.detector import Detector
 from craftjax.evaluate import OperatingPoint, ScoreCache, format_points, read_truth, sweep
 from craftjax.options import DetectorOptions
 from ocrcore.data.readers.icdar import read_icdar_folder
-from ocrcore.evaluation.matching import paired_bootstrap
+from ocrcore.evaluation.statistics import paired_bootstrap
 from ocrcore.pages import Page
 from ocrcore.runtime.tuning import tune_process
 

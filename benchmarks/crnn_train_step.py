@@ -49,7 +49,8 @@ def _ours(case: dict[str, int]) -> Callable[[], float]:
     from crnnjax.training import make_train_step
     from ocrcore.runtime.memory import reuse_freed_memory
     from ocrcore.runtime.mesh import make_mesh, put_batch
-    from ocrcore.training.optimizers import OptimizerOptions, make_optimizer
+    from ocrcore.training.optimizers import make_optimizer
+    from ocrcore.training.options import OptimizerOptions
     from ocrcore.training.state import create_state
 
     reuse_freed_memory(one_arena=True)  # as training does

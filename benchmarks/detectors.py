@@ -36,7 +36,8 @@ from detector_runs import Ours, add_arguments, at_thresholds
 from peer_detectors import PEERS, read_results
 
 from craftjax.detector import find_words
-from ocrcore.evaluation.matching import Evaluation, bootstrap_hmean, evaluate, paired_bootstrap
+from ocrcore.evaluation.matching import Evaluation, evaluate
+from ocrcore.evaluation.statistics import bootstrap_hmean, paired_bootstrap
 from ocrcore.geometry import outlines, overlaps
 from ocrcore.pages import Page
 from ocrcore.runtime.tuning import tune_process

@@ -26,7 +26,7 @@ from craftjax.detector import Detector
 from craftjax.evaluate import ScoreCache, evaluate_detector
 from craftjax.options import DetectorOptions
 from ocrcore.data.readers.icdar import read_icdar_folder
-from ocrcore.evaluation.matching import bootstrap_hmean
+from ocrcore.evaluation.statistics import bootstrap_hmean
 from ocrcore.pages import Page
 from ocrcore.runtime.tuning import tune_process
 

@@ -46,11 +46,12 @@ from craftjax.convert import from_state_dict
 from craftjax.models import CRAFT
 from craftjax.training import make_loss, make_train_step
 from craftjax.weak.labeling import Labeler
-from craftjax.weak.pseudo_labels import PseudoOptions, crop_word, graphemes, label_word
+from craftjax.weak.pseudo_labels import PseudoOptions, crop_word, label_word, visible_graphemes
 from ocrcore.data.readers.words import open_words
 from ocrcore.pages import Sample
 from ocrcore.runtime.mesh import make_mesh, put_batch
-from ocrcore.training.optimizers import OptimizerOptions, make_optimizer
+from ocrcore.training.optimizers import make_optimizer
+from ocrcore.training.options import OptimizerOptions
 from ocrcore.training.state import create_state
 from ocrcore.weights.named import find_weights
 from ocrcore.weights.pth import load_weights
@@ -69,7 +70,7 @@ class Alone:
         count = 0
         for sample in samples:
             for word in sample.page.words:
-                if not (word.care and word.text and graphemes(word.text)):
+                if not (word.care and word.text and visible_graphemes(word.text)):
                     continue
                 crop = crop_word(sample.image, word.quad, text=word.text, options=self.options)
                 if crop is None:

@@ -69,7 +69,8 @@ def _ours(
     from ocrcore.runtime.cache import enable_compile_cache
     from ocrcore.runtime.memory import reuse_freed_memory
     from ocrcore.runtime.mesh import make_mesh, put_batch
-    from ocrcore.training.optimizers import OptimizerOptions, make_optimizer
+    from ocrcore.training.optimizers import make_optimizer
+    from ocrcore.training.options import OptimizerOptions
     from ocrcore.training.state import create_state
 
     enable_compile_cache()

@@ -15,11 +15,14 @@ from craftjax.boxes import find_boxes, scale_boxes
 from craftjax.detector import Detector, Scores, fit_of
 from craftjax.options import DetectorOptions
 from craftjax.tiles import plan_tiles
-from ocrcore.data.readers.icdar import LabelError, read_icdar_folder
+from ocrcore.config import given
+from ocrcore.data.readers.icdar import read_icdar_folder
 from ocrcore.data.readers.words import open_section
-from ocrcore.evaluation.matching import Evaluation, Interval, bootstrap_hmean, evaluate
+from ocrcore.evaluation.matching import Evaluation, evaluate
+from ocrcore.evaluation.statistics import Interval, bootstrap_hmean
+from ocrcore.files import replacing
 from ocrcore.images import ImageError
-from ocrcore.pages import FloatArray, Page, Sample
+from ocrcore.pages import FloatArray, LabelError, Page, Sample
 from ocrcore.synth.config import preset
 from ocrcore.synth.pages import PageSource
 
@@ -46,6 +49,7 @@ def read_truth(
         EvaluationError: another kind.
         LabelError: files that are missing or malformed.
     """
+    section = given(section)
     if section["kind"] == "icdar":
         pages = read_icdar_folder(
             Path(section["root"]) / section["images"],
@@ -59,7 +63,7 @@ def read_truth(
         folder = open_section(section)
         return [folder.page(index, bad=bad) for index in range(len(folder))]
     if section["kind"] == "pages":
-        config = preset(section["preset"], **section["page"])
+        config = preset(section["preset"], **section.get("page", {}))
         source = PageSource(config, section["seed"], length=section["count"])
         return [source[index] for index in range(section["count"])]
     raise EvaluationError(
@@ -100,11 +104,8 @@ class ScoreCache:
 
     def save(self, page: Page, scores: Scores) -> None:
         """Keeps a page's scores."""
-        path = self._path(page)
-        part = path.with_suffix(".part")
-        with part.open("wb") as file:
+        with replacing(self._path(page)) as part, part.open("wb") as file:
             np.save(file, scores.maps)
-        part.replace(path)
 
 
 def score_pages(

@@ -44,6 +44,7 @@ from craftjax.augment import (
 from craftjax.sources import FORMATS, Mix, SourceOptions
 from craftjax.targets import FloatArray, confidence_map, draw_targets
 from craftjax.weak.label_set import LabelSet
+from ocrcore.config import given
 from ocrcore.data.mixing import Drop, DropLog, SourceError, TooManyDropped, fill
 from ocrcore.data.prefetch import STEPS
 from ocrcore.pages import ByteArray, Sample, Word
@@ -123,7 +124,7 @@ class InputOptions:
         sources = {}
         for name, values in data["train"].items():
             where = f"config.data.train.{name}"
-            values = {key: _plain(value) for key, value in values.items()}
+            values = given(values)
             values["augment"] = fill(AugmentOptions, values.get("augment", {}), f"{where}.augment")
             sources[name] = fill(SourceOptions, values, where)
         known = {one.name for one in fields(cls)} - {"batch_size", "train"}

@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import os
 
+from ocrcore.files import write_json
+
 # Words are split in threads of ours, and many small products in OpenBLAS' own threads cost eight
 # times as much. Before NumPy is imported.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
-import json
 import sys
 from dataclasses import replace
 from functools import partial
@@ -34,8 +35,8 @@ _MODE = flags.DEFINE_enum(
     "mode",
     None,
     ["train", "evaluate", "sweep", "pack", "audit"],
-    "train: train, or go on with a run, and evaluate (the default where the config has an "
-    "optimizer and there is no --images). evaluate: score the test pictures at the config's "
+    "train: train, or go on with a run, and evaluate (the default where the config has data "
+    "sets to train on and there is no --images). evaluate: score the test pictures at the config's "
     "thresholds. sweep: try the thresholds of config.sweep in one pass over the pictures of "
     "config.calibration, else of config.eval.pages, else of the test, and keep the best. pack: "
     "pack the data sets of config.data.train, for --config.data.format=packed. "
@@ -76,7 +77,7 @@ def main(argv: list[str]) -> None:
     logging.set_verbosity(logging.WARNING)
     config = _CONFIG.value
     workdir = Path(_WORKDIR.value or f"exp/{config.name}")
-    training = "optimizer" in config and not _IMAGES.value
+    training = bool(config.data.train) and not _IMAGES.value
     mode = _MODE.value or ("train" if training else "evaluate")
     try:
         if mode == "train":
@@ -97,8 +98,8 @@ def main(argv: list[str]) -> None:
 
 
 def _train(config: ConfigDict, workdir: Path) -> None:
-    if "optimizer" not in config:
-        raise ValueError("this config has no optimizer section, so that it cannot train")
+    if not config.data.train:
+        raise ValueError("this config has no data set in config.data.train, so it cannot train")
     from ocrcore.runtime.mesh import initialize_distributed
 
     initialize_distributed(
@@ -122,7 +123,8 @@ def _audit(config: ConfigDict) -> None:
     audits = audit_sources(InputOptions.from_config(config).train)
     if not audits:
         raise ValueError("this config has no data set of kind 'words' in config.data.train")
-    bad = audit_truth({"config.eval.pages": config.eval.pages, "config.test": config.test})
+    sections = {"config.eval.pages": config.eval.pages, "config.test": config.test}
+    bad = audit_truth({name: section for name, section in sections.items() if section})
     if bad or any(audit.warnings or audit.bad for audit in audits.values()):
         sys.exit(1)
 
@@ -163,22 +165,20 @@ def _evaluate(config: ConfigDict, workdir: Path, *, sweeping: bool) -> None:
     )
     from craftjax.report import describe_truth
     from ocrcore.data.mixing import fill
-    from ocrcore.data.readers.icdar import LabelError
+    from ocrcore.pages import LabelError
 
-    if sweeping and "sweep" not in config:
-        raise ValueError("this config has no sweep section, so that there are no thresholds to try")
     name, section = _pages(config, sweeping=sweeping)
     bad: list[LabelError] = []
     truth = evaluate.read_truth(section, bad=bad if _SKIP_BAD.value else None)
     if bad:
         print(f"left out {len(bad)} malformed lines:", *bad, sep="\n  ", file=sys.stderr)
     trained = (workdir / "checkpoints").is_dir()
-    weights = _WEIGHTS.value or (not trained and config.get("weights")) or workdir
+    weights = _WEIGHTS.value or (not trained and config.weights) or workdir
     options = fill(DetectorOptions, dict(config.detector), "config.detector")
     detector = Detector.from_weights(weights, options=options)
     workdir.mkdir(parents=True, exist_ok=True)
     cache = None
-    if config.eval.get("keep_scores"):
+    if config.eval.keep_scores:
         cache = evaluate.ScoreCache(
             workdir / "scores", fingerprint=detector.fingerprint, options=options
         )
@@ -207,9 +207,7 @@ def _evaluate(config: ConfigDict, workdir: Path, *, sweeping: bool) -> None:
         "malformed": [str(error) for error in bad],
     }
     out = workdir / ("sweep.json" if sweeping else "evaluate.json")
-    part = out.with_suffix(".part")
-    part.write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    part.replace(out)
+    write_json(out, report)
     print(f"written: {out}")
     if sweeping:
         tuned = replace(options, **best.thresholds)
@@ -232,17 +230,21 @@ def _evaluate(config: ConfigDict, workdir: Path, *, sweeping: bool) -> None:
 
 def _pages(config: ConfigDict, *, sweeping: bool) -> tuple[str, dict[str, Any]]:
     """What is evaluated, by name. Thresholds are not tuned on the test, where there is another."""
+    from craftjax.config import pages
+
     if _IMAGES.value or _GT.value:
         if not (_IMAGES.value and _GT.value):
             raise ValueError("--images and --gt go together")
-        layout = config.test.get("layout", "auto")
-        labels = {"layout": layout, "dont_care": config.test.get("dont_care", ("###",))}
+        test = config.test or pages("icdar")
+        labels = {"layout": test.layout, "dont_care": test.dont_care}
         given = {"kind": "icdar", "root": "", "images": _IMAGES.value, "gt": _GT.value}
         return "--images", {**given, **labels}
-    if sweeping and "calibration" in config:
+    if sweeping and config.calibration:
         return "config.calibration", dict(config.calibration)
-    if sweeping and "pages" in config.eval:
+    if sweeping and config.eval.pages:
         return "config.eval.pages", dict(config.eval.pages)
+    if not config.test:
+        raise ValueError("this config has no config.test: name pictures with --images and --gt")
     return "config.test", dict(config.test)
 
 

@@ -23,7 +23,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from ocrcore.layers import BatchNorm, convolve, max_pool
+from ocrcore.layers import BatchNorm, add_bias, convolve, max_pool
 
 Array = jax.Array
 Variables = Mapping[str, Any]
@@ -129,7 +129,7 @@ class Conv(nn.Module):
         shape = (self.size, self.size, channels, self.features)
         kernel = self.param("kernel", nn.initializers.xavier_uniform(), shape)
         bias = self.param("bias", nn.initializers.zeros, (self.features,))
-        kernel, bias = kernel.astype(self.dtype), bias.astype(self.dtype)
+        kernel = kernel.astype(self.dtype)
         if self.size == 1:
             height, width = inputs[-1].shape[1:3]
             parts, start = [], 0
@@ -137,9 +137,9 @@ class Conv(nn.Module):
                 part = jnp.dot(x.astype(self.dtype), kernel[0, 0, start : start + x.shape[-1]])
                 parts.append(resize_bilinear(part, height, width))
                 start += x.shape[-1]
-            return sum(parts[1:], parts[0]) + bias
+            return add_bias(sum(parts[1:], parts[0]), bias)
         (x,) = inputs
-        return convolve(x.astype(self.dtype), kernel, self.dilation) + bias
+        return add_bias(convolve(x.astype(self.dtype), kernel, self.dilation), bias)
 
 
 class DoubleConv(nn.Module):

@@ -11,6 +11,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from ocrcore.files import write_json
+
 # The largest input of the original's recipe (1280x2240) fits, and half of a 4:3 page on EasyOCR's
 # canvas with a margin; larger inputs are tiled to bound the memory.
 MAX_AREA = 1536 * 1920
@@ -86,11 +88,7 @@ def save_operating_point(
     path: str | Path, options: DetectorOptions, *, measured: Mapping[str, Any]
 ) -> None:
     """Writes options as JSON, with what they reached for people to read; all or nothing."""
-    path = Path(path)
-    text = json.dumps({"options": asdict(options), "measured": dict(measured)}, indent=1)
-    part = path.with_name(path.name + ".part")
-    part.write_text(text + "\n", encoding="utf-8")
-    part.replace(path)
+    write_json(path, {"options": asdict(options), "measured": dict(measured)})
 
 
 def load_operating_point(path: str | Path) -> DetectorOptions:

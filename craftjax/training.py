@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from ml_collections import ConfigDict
 
 from craftjax import losses
 from craftjax.audit import audit_sources
+from craftjax.config import LossOptions
 from craftjax.convert import from_state_dict, is_vgg16_bn, with_vgg16_bn
 from craftjax.detector import Detector
 from craftjax.evaluate import read_truth, sweep
@@ -31,7 +32,9 @@ from craftjax.input_pipeline import Batch, BatchSource, make_batches
 from craftjax.models import CRAFT, count_parameters, init_variables, width_of
 from craftjax.options import DetectorOptions
 from craftjax.report import describe_truth, draw_pages, write_results
-from craftjax.weak.supervision import SupervisionOptions, WeakSupervision
+from craftjax.weak.options import SupervisionOptions
+from craftjax.weak.supervision import WeakSupervision
+from ocrcore.config import given
 from ocrcore.data.mixing import fill
 from ocrcore.data.prefetch import iterate
 from ocrcore.pages import Page, Sample
@@ -41,7 +44,8 @@ from ocrcore.training import loop as training
 from ocrcore.training.checkpoints import RunCheckpoints, Start, load_variables
 from ocrcore.training.loop import Log, Step, make_step, progress_of, run_steps, save_config
 from ocrcore.training.metrics import MetricsWriter
-from ocrcore.training.optimizers import OptimizerOptions, make_optimizer
+from ocrcore.training.optimizers import make_optimizer
+from ocrcore.training.options import OptimizerOptions
 from ocrcore.training.signals import StopSignal
 from ocrcore.training.state import TrainState
 from ocrcore.training.stopping import EarlyStopping
@@ -59,16 +63,6 @@ _SHOWN = ("loss", "positive_loss", "negative_loss")  # in the log's lines
 
 class TrainError(ValueError):
     """A config that cannot be trained; the message names the field."""
-
-
-@dataclass(frozen=True, slots=True)
-class LossOptions:
-    """The section `config.loss`: which of `craftjax.losses`, and its options."""
-
-    version: int
-    neg_rto: float
-    n_min_neg: int
-    count_masked: bool = True
 
 
 def make_loss(section: Mapping[str, Any]) -> Loss:
@@ -399,7 +393,7 @@ def _supervision(
     log: Log,
 ) -> WeakSupervision | None:
     """What makes pseudo labels, where the config has a section for it."""
-    if "pseudo" not in config:
+    if not config.get("pseudo"):
         return None
     options = SupervisionOptions.from_config(config.pseudo)
     if options.teacher == "ema" and not config.ema:
@@ -433,19 +427,26 @@ def _truth(config: ConfigDict) -> list[Sequence[Page | Sample]]:
     """
     found = []
     for field, section in (("config.eval.pages", config.eval.pages), ("config.test", config.test)):
+        if not section:
+            raise TrainError(f"{field} is missing: the pictures to evaluate on")
         found.append(read_truth(section))
         if not found[-1]:
-            raise TrainError(f"{field} has no labeled pictures: {dict(section)}")
+            raise TrainError(f"{field} has no labeled pictures: {given(section)}")
     return found
 
 
 def _grid(config: ConfigDict) -> dict[str, Sequence[float]]:
     """The thresholds that each evaluation tries; none where it takes those of the config."""
-    if not config.eval.get("sweep", False):
+    if not config.eval.sweep:
         return {}
-    if "sweep" not in config:
-        raise TrainError("config.eval.sweep is True, but config.sweep has no thresholds to try")
-    return {name: tuple(config.sweep[name]) for name in ("text_threshold", "low_text")}
+    grid = {name: tuple(config.sweep[name]) for name in ("text_threshold", "low_text")}
+    for name, values in grid.items():
+        if not values:
+            raise TrainError(
+                f"config.eval.sweep is True, but config.sweep.{name} is empty: expected thresholds "
+                "to try"
+            )
+    return grid
 
 
 def _batches(

@@ -27,7 +27,8 @@ from ocrcore.images import write_image
 from ocrcore.runtime.cache import enable_compile_cache
 from ocrcore.runtime.memory import reuse_freed_memory
 from ocrcore.runtime.mesh import host_rows, make_mesh, put_batch
-from ocrcore.training.optimizers import OptimizerOptions, make_optimizer
+from ocrcore.training.optimizers import make_optimizer
+from ocrcore.training.options import OptimizerOptions
 from ocrcore.training.state import create_state
 
 _BATCHES = 6  # of which the loader's speed is taken

@@ -199,7 +199,7 @@ def import_beam_search() -> Any:
         import fast_ctc_decode
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(
-            "beam search needs the package fast-ctc-decode: pip install 'ocrjax[beam]'"
+            "beam search needs the package fast-ctc-decode: pip install 'ocrjax[beam-search]'"
         ) from error
     return fast_ctc_decode
 

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from ocrcore.layers import BatchNorm, convolve, max_pool
+from ocrcore.layers import BatchNorm, add_bias, convolve, max_pool
 
 Array = jax.Array
 
@@ -51,8 +51,7 @@ class Conv(nn.Module):
             )
         if not self.use_bias:
             return x
-        bias = self.param("bias", nn.initializers.zeros, (self.features,))
-        return x + bias.astype(self.dtype)
+        return add_bias(x, self.param("bias", nn.initializers.zeros, (self.features,)))
 
 
 def _pool_overlapping(x: Array) -> Array:

@@ -26,7 +26,7 @@ import difflib
 import operator
 from collections import Counter
 from collections.abc import Generator, Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -40,11 +40,11 @@ from crnnjax.crop_index import LISTED, Rules, steps_of, width_needed
 from crnnjax.resize import easyocr_width, turn_tall
 from crnnjax.sources import ROWS, Mix, RealSet, SourceOptions, Window, open_set, scale
 from crnnjax.synthetic import Made, PageSet
+from ocrcore.config import given
 from ocrcore.data.mixing import Drop, DropLog, SourceError, TooManyDropped, counted, fill
 from ocrcore.data.prefetch import STEPS
-from ocrcore.data.readers.icdar import LabelError
 from ocrcore.images import ImageError
-from ocrcore.pages import ByteArray
+from ocrcore.pages import ByteArray, LabelError
 
 Batch = dict[str, NDArray[Any]]
 """This host's rows of a batch: `image` uint8 `(b, H, W, 1)`, gray; `width` int32 `(b,)`, how many
@@ -190,7 +190,8 @@ class InputOptions:
         Args:
             config: `batch_size`, and `data` with `train`: for each data set, by name, fields of
                 `SourceOptions`, `augment` being one of `crnnjax.augment.PRESETS` or fields of
-                `AugmentOptions`; and other fields of this class. `data` may hold fields of others.
+                `AugmentOptions`, `augment_changes` fields that differ from it; and other fields of
+                this class. `data` may hold fields of others.
                 Where there is `model.features`, it is taken.
 
         Raises:
@@ -205,8 +206,10 @@ class InputOptions:
         sources = {}
         for name, values in data["train"].items():
             where = f"config.data.train.{name}"
-            values = {key: _plain(value) for key, value in values.items()}
-            values["augment"] = _augmentation(values.get("augment", "none"), f"{where}.augment")
+            values = given(values)
+            values["augment"] = _augmentation(
+                values.get("augment", "none"), values.pop("augment_changes", {}), f"{where}.augment"
+            )
             sources[name] = fill(SourceOptions, values, where)
         known = {one.name for one in fields(cls)} - {"batch_size", "train"}
         for name in set(data) - known - {"train"}:
@@ -549,12 +552,12 @@ def make_batches(
     return BatchSource(InputOptions.from_config(config), seed=seed, rows=rows, workdir=workdir)
 
 
-def _augmentation(value: Any, where: str) -> AugmentOptions:
+def _augmentation(value: Any, changes: Mapping[str, Any], where: str) -> AugmentOptions:
     if isinstance(value, str):
         if value not in PRESETS:
             raise SourceError(f"{where} is {value!r}, expected one of {', '.join(PRESETS)}")
-        return PRESETS[value]
-    options: AugmentOptions = fill(AugmentOptions, _plain(value), where)
+        value = asdict(PRESETS[value])
+    options: AugmentOptions = fill(AugmentOptions, {**value, **changes}, where)
     return options
 
 

@@ -23,7 +23,7 @@ import numpy as np
 from crnnjax.features import FEATURES, Conv
 from crnnjax.lstm import BiLSTM
 from crnnjax.time_steps import MIN_HEIGHT, MIN_WIDTH, time_steps
-from ocrcore.layers import BatchNorm, max_pool
+from ocrcore.layers import BatchNorm, add_bias, max_pool
 
 __all__ = ["CRNN", "count_parameters", "init_variables", "normalize", "options_of", "time_steps"]
 
@@ -124,8 +124,8 @@ class Linear(nn.Module):
         """`(..., C)` to `(..., features)`."""
         shape = (x.shape[-1], self.features)
         kernel = self.param("kernel", nn.initializers.he_normal(), shape).astype(self.dtype)
-        bias = self.param("bias", nn.initializers.zeros, (self.features,)).astype(self.dtype)
-        return jnp.dot(x.astype(self.dtype), kernel) + bias
+        bias = self.param("bias", nn.initializers.zeros, (self.features,))
+        return add_bias(jnp.dot(x.astype(self.dtype), kernel), bias)
 
 
 class Sequence(nn.Module):

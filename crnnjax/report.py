@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,11 +19,11 @@ from crnnjax.metrics import SCORES
 from crnnjax.options import RecognizerOptions
 from crnnjax.recognizer import Recognizer
 from crnnjax.synthetic import bounded, word_renderer, writable
+from ocrcore.config import given
 from ocrcore.data.mixing import SourceError, fill
 from ocrcore.data.readers.crops import Crop
-from ocrcore.drawing import draw_curves
-from ocrcore.images import write_image
 from ocrcore.training.checkpoints import load_variables
+from ocrcore.training.curves import write_curves
 from ocrcore.weights.pth import save_weights
 
 Sets = dict[str, Sequence[Crop]]
@@ -51,7 +50,7 @@ def open_sets(section: Mapping[str, Any], *, field: str, options: InputOptions) 
     sets: Sets = {}
     for name, one in section.items():
         where = f"{field}.{name}"
-        values = dict(one.items())
+        values = given(one)
         made = values.get("kind") == "words"
         known = _FIELDS["words" if made else "read"]
         needed = {"kind", "count"} if made else {"kind", "path"}
@@ -172,7 +171,17 @@ def write_results(
     variables = load_variables(workdir)
     weights = workdir / "weights.pth"
     save_weights(weights, to_state_dict(variables))
-    write_curves(workdir / "curves.png", workdir / "metrics.jsonl")
+    write_curves(
+        workdir / "curves.png",
+        workdir / "metrics.jsonl",
+        losses={"loss": "loss"},
+        scores={
+            "accuracy": "eval/accuracy",
+            "accuracy of 0-9 a-z": "eval/alnum_accuracy",
+            "1-NED": "eval/one_minus_ned",
+            "probe": "eval/probe",
+        },
+    )
     recognizer = make_recognizer(config, variables, charset)
     report = evaluate_recognizer(recognizer, sets, weights=workdir, folder=workdir, log=log)
     log(
@@ -180,18 +189,3 @@ def write_results(
         f"for EasyOCR: ocrjax export easyocr {workdir}"
     )
     return {name: float(report["all"][name]["value"]) for name in SCORES}
-
-
-def write_curves(path: str | Path, metrics: str | Path) -> None:
-    """Draws the loss and the scores of a `metrics.jsonl` over the steps."""
-    lines = Path(metrics).read_text(encoding="utf-8").splitlines()
-    rows: list[dict[str, Any]] = [json.loads(line) for line in lines]
-
-    def curve(name: str) -> list[tuple[float, float]]:
-        return [(row["step"], row[name]) for row in rows if row.get(name) is not None]
-
-    scores = ("accuracy", "alnum_accuracy", "one_minus_ned", "probe")
-    curves = {name: points for name in scores if (points := curve(f"eval/{name}"))}
-    write_image(
-        path, np.vstack([draw_curves({"loss": curve("loss")}, log=True), draw_curves(curves)])
-    )

@@ -38,7 +38,8 @@ from ocrcore.training import loop as training
 from ocrcore.training.checkpoints import RunCheckpoints, Start
 from ocrcore.training.loop import Log, Step, make_step, run_steps, save_config
 from ocrcore.training.metrics import MetricsWriter
-from ocrcore.training.optimizers import OptimizerOptions, make_optimizer
+from ocrcore.training.optimizers import make_optimizer
+from ocrcore.training.options import OptimizerOptions
 from ocrcore.training.signals import StopSignal
 from ocrcore.training.state import TrainState
 from ocrcore.training.stopping import EarlyStopping

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
+from ocrcore.files import write_bytes
 from ocrcore.pages import ByteArray
 
 ImageLike: TypeAlias = str | os.PathLike[str] | NDArray[np.generic] | Image.Image
@@ -300,13 +301,19 @@ def find_images(roots: list[str] | list[Path]) -> list[Path]:
     return list(found)
 
 
+def encode_image(image: ByteArray, *, suffix: str = ".jpg", quality: int = 95) -> bytes:
+    """Encodes an RGB uint8 picture as a JPEG of this quality, or as a PNG."""
+    options = [cv2.IMWRITE_JPEG_QUALITY, quality] if suffix == ".jpg" else []
+    ok, data = cv2.imencode(suffix, cv2.cvtColor(image, cv2.COLOR_RGB2BGR), options)
+    if not ok:
+        raise ImageError(f"OpenCV cannot encode {suffix} pictures")
+    return bytes(data)
+
+
 def write_image(path: str | Path, image: ByteArray) -> None:
     """Writes an RGB uint8 picture; the suffix names the format, folders are made as needed."""
     path = Path(path)
     ok, data = cv2.imencode(path.suffix, cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
     if not ok:
         raise ImageError(f"{path}: OpenCV cannot write this format")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    data.tofile(part)
-    part.replace(path)
+    write_bytes(path, data.data)

@@ -134,6 +134,35 @@ def _kernel_gradient_by_images(x: jax.Array, gradient: jax.Array) -> jax.Array:
     return total.reshape(3, c, 3, d).transpose(2, 0, 1, 3).astype(x.dtype)
 
 
+@jax.custom_vjp
+def add_bias(x: jax.Array, bias: jax.Array) -> jax.Array:
+    """Adds a bias, whose gradient is summed in float32 whatever the type of `x` is.
+
+    XLA would derive a sum in the type of `x`. In bfloat16 a device that adds in it (CPUs do not)
+    loses all but the first few hundred of a map's pixels.
+
+    Args:
+        x: `(..., C)`.
+        bias: `(C,)`.
+
+    Returns:
+        `(..., C)` of the type of `x`.
+    """
+    return x + bias.astype(x.dtype)
+
+
+def _add_bias(x: jax.Array, bias: jax.Array) -> tuple[jax.Array, jax.Array]:
+    return add_bias(x, bias), bias
+
+
+def _bias_gradients(bias: jax.Array, gradient: jax.Array) -> tuple[jax.Array, jax.Array]:
+    axes = tuple(range(gradient.ndim - 1))
+    return gradient, jnp.sum(gradient, axes, dtype=jnp.float32).astype(bias.dtype)
+
+
+add_bias.defvjp(_add_bias, _bias_gradients)
+
+
 class BatchNorm(nn.Module):
     """Batch normalization over all but the last axis, with torch's running statistics.
 
@@ -158,8 +187,9 @@ class BatchNorm(nn.Module):
         running_mean = self.variable("batch_stats", "mean", jnp.zeros, (c,))
         running_var = self.variable("batch_stats", "var", jnp.ones, (c,))
         path = "/".join((*self.path, "scale"))
+        # One conversion for the statistics and the result: their gradients are added in float32.
+        x32 = x.astype(jnp.float32)
         if train and not any(matches(path, pattern) for pattern in self.freeze):
-            x32 = x.astype(jnp.float32)
             axes = tuple(range(x.ndim - 1))
             mean = jnp.mean(x32, axes)
             var = jnp.maximum(jnp.mean(jnp.square(x32), axes) - jnp.square(mean), 0)
@@ -171,4 +201,4 @@ class BatchNorm(nn.Module):
         else:
             mean, var = running_mean.value, running_var.value
         factor = scale * lax.rsqrt(var + BATCH_NORM_EPSILON)
-        return (x * factor + (bias - mean * factor)).astype(self.dtype)
+        return (x32 * factor + (bias - mean * factor)).astype(self.dtype)

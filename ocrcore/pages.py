@@ -20,12 +20,41 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ocrcore.files import write_text
+
 FloatArray = NDArray[np.float32]
 ByteArray = NDArray[np.uint8]
 
 
 class PageError(ValueError):
     """A label that cannot be: a wrong shape, a coordinate that is not a number, a wrong type."""
+
+
+class LabelError(ValueError):
+    """A line of a label file that cannot be.
+
+    Attributes:
+        path: of the file.
+        line: its number, from 1; 0 where the whole file is meant.
+        value: what is wrong, as text.
+        expected: what would be right.
+        reason: a few words to count such faults by: "labels", "box count" or "coordinates".
+    """
+
+    def __init__(
+        self, path: str | Path, line: int, value: str, expected: str, *, reason: str = "labels"
+    ) -> None:
+        super().__init__(str(path), line, value, expected)
+        self.reason = reason
+        self.path = str(path)
+        self.line = line
+        self.value = value
+        self.expected = expected
+
+    def __str__(self) -> str:
+        place = f"{self.path}:{self.line}" if self.line else self.path
+        value = self.value if len(self.value) <= 100 else self.value[:100] + "..."
+        return f"{place}: {value!r}: expected {self.expected}"
 
 
 def _points(value: ArrayLike, *, what: str, count: int | None) -> FloatArray:
@@ -314,11 +343,7 @@ def read_pages(path: str | Path) -> list[Page]:
 
 def write_pages(path: str | Path, pages: Sequence[Page]) -> None:
     """Writes one page a line (JSON Lines, UTF-8), all or nothing."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    part.write_text("".join(page.to_json() + "\n" for page in pages), encoding="utf-8")
-    part.replace(path)
+    write_text(path, "".join(page.to_json() + "\n" for page in pages))
 
 
 def _lines(words: Sequence[Word]) -> tuple[tuple[Word, ...], ...]:

@@ -15,6 +15,7 @@ from craftjax.options import load_operating_point, operating_point_path
 from crnnjax import convert as crnn
 from crnnjax.charset import Charset
 from crnnjax.recognizer import read_charset, read_settings
+from ocrcore.files import write_json
 from ocrcore.training.checkpoints import load_variables
 from ocrcore.weights.named import find_weights
 from ocrcore.weights.pth import load_weights, save_weights
@@ -115,8 +116,8 @@ def save_state(path: str | Path, network: Network | None, state: State) -> None:
     save_weights(path, state)
 
 
-def belongings(network: Network | None, weights: Path, target: Path) -> dict[Path, str]:
-    """What weights need beside them: files of the target by their path, with their content.
+def belongings(network: Network | None, weights: Path, target: Path) -> dict[Path, Any]:
+    """What weights need beside them: files of the target by their path, with their JSON values.
 
     Of a recognizer `charset.json` and `config.json` (height and options), of a detector its
     operating point, as far as they are known. What is there already and says the same is left out.
@@ -134,8 +135,8 @@ def belongings(network: Network | None, weights: Path, target: Path) -> dict[Pat
         if not point.is_file():
             return {}
         load_operating_point(point)
-        return {operating_point_path(target): point.read_text(encoding="utf-8")}
-    found: dict[Path, str] = {}
+        return {operating_point_path(target): json.loads(point.read_text(encoding="utf-8"))}
+    found: dict[Path, Any] = {}
     if network is None:
         return found
     folder = target.parent if target.suffix in FILES else target
@@ -143,7 +144,7 @@ def belongings(network: Network | None, weights: Path, target: Path) -> dict[Pat
     if charset is not None:
         path = folder / "charset.json"
         if not path.is_file():
-            found[path] = charset.to_json()
+            found[path] = charset.to_dict()
         elif Charset.load(path).digest != charset.digest:
             raise WeightsError(
                 f"{path}: there already, with other characters than those of {weights}; name a "
@@ -152,8 +153,7 @@ def belongings(network: Network | None, weights: Path, target: Path) -> dict[Pat
     if height is not None and options is not None:
         path = folder / "config.json"
         if not path.is_file():
-            config = {"data": {"height": height}, "recognizer": asdict(options)}
-            found[path] = json.dumps(config, indent=1) + "\n"
+            found[path] = {"data": {"height": height}, "recognizer": asdict(options)}
         elif read_settings(target) != (height, options):
             raise WeightsError(
                 f"{path}: there already, of another network than {weights}; name a target in "
@@ -162,10 +162,8 @@ def belongings(network: Network | None, weights: Path, target: Path) -> dict[Pat
     return found
 
 
-def write_belongings(files: Mapping[Path, str]) -> None:
-    """Writes what `belongings` found, all or nothing of each file, and says so."""
-    for path, text in files.items():
-        part = path.with_name(path.name + ".part")
-        part.write_text(text, encoding="utf-8")
-        part.replace(path)
+def write_belongings(files: Mapping[Path, Any]) -> None:
+    """Writes what `belongings` found, and says so."""
+    for path, value in files.items():
+        write_json(path, value)
         print(f"written: {path}")

@@ -22,7 +22,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -31,7 +31,6 @@ import cv2
 from array_record.python.array_record_module import ArrayRecordWriter
 
 from ocrcore.data.processes import end_with_parent
-from ocrcore.data.readers.icdar import LabelError
 from ocrcore.data.readers.packed import (
     FORM,
     describe_fault,
@@ -39,10 +38,10 @@ from ocrcore.data.readers.packed import (
     fault_reason,
     shard_name,
 )
-from ocrcore.images import ImageError
-from ocrcore.pages import Page, PageError
+from ocrcore.files import replacing, write_bytes, write_json
+from ocrcore.images import ImageError, encode_image
+from ocrcore.pages import LabelError, Page, PageError
 from ocrcore.synth.pages import PageSource
-from ocrcore.synth.write import encode_image, write_bytes
 
 VERSION = "1.0.0"
 """Of packed sets, as TensorFlow Datasets counts them."""
@@ -174,7 +173,7 @@ def pack(
     _check(folder, target if target.is_file() else notes / "job.json", job)
     if not target.is_file():
         folder.mkdir(parents=True, exist_ok=True)
-        write_bytes(notes / "job.json", _json(job))
+        write_json(notes / "job.json", job)
         tasks = [
             _Task(folder / shard_name(name, split, k, len(ranges)), notes / f"{k}.json", root, one)
             for k, one in enumerate(ranges)
@@ -204,11 +203,12 @@ class _Task:
 
     def run(self, source: Source) -> int:
         """Packs it; returns of how many samples."""
-        part = self.path.with_name(self.path.name + ".part")
-        # One record a group: any record is read alone. Pictures do not compress further.
-        writer = ArrayRecordWriter(str(part), "group_size:1,uncompressed")
         faults = []
-        try:
+        # One record a group: any record is read alone. Pictures do not compress further.
+        with (
+            replacing(self.path) as part,
+            closing(ArrayRecordWriter(str(part), "group_size:1,uncompressed")) as writer,
+        ):
             for index in self.samples:
                 name = source.name(index)
                 path = _below(self.root, name) if name else ""
@@ -221,11 +221,8 @@ class _Task:
                     faults.append(describe_fault(index, path, error))
                 else:
                     writer.write(record)
-        finally:
-            writer.close()
-        part.replace(self.path)
         note = {"size": self.path.stat().st_size, "faults": faults}
-        write_bytes(self.note, _json({"records": len(self.samples) - len(faults), **note}))
+        write_json(self.note, {"records": len(self.samples) - len(faults), **note})
         return len(self.samples)
 
 
@@ -331,9 +328,9 @@ def _finish(folder: Path, split: str, job: dict[str, Any], notes: list[dict[str,
     for path in sorted(folder.glob("packed-*.json")):
         found = json.loads(path.read_bytes())
         others.append(Packed(**{key: found[key] for key in asdict(done)}))
-    write_bytes(folder / "features.json", _json(FEATURES))
-    write_bytes(folder / "dataset_info.json", _json(dataset_info([*others, done])))
-    write_bytes(folder / f"packed-{split}.json", _json({**job, **asdict(done)}))
+    write_json(folder / "features.json", FEATURES)
+    write_json(folder / "dataset_info.json", dataset_info([*others, done]))
+    write_json(folder / f"packed-{split}.json", {**job, **asdict(done)})
 
 
 def _digest(source: Source, start: int, stop: int) -> str:
@@ -354,10 +351,6 @@ def _digest(source: Source, start: int, stop: int) -> str:
 def _below(root: Path, name: str) -> str:
     path = Path(name)
     return str(path.relative_to(root)) if path.is_relative_to(root) else name
-
-
-def _json(value: Any) -> bytes:
-    return (json.dumps(value, indent=1) + "\n").encode("utf-8")
 
 
 def dataset_info(splits: list[Packed]) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from flax import serialization
 from jax.experimental import multihost_utils
 from orbax.checkpoint import checkpoint_managers
 
+from ocrcore.files import write_text
 from ocrcore.runtime.mesh import is_main
 
 if TYPE_CHECKING:  # for the type alone: optax takes long to import, and detectors read weights here
@@ -267,10 +268,7 @@ class RunCheckpoints:
                 ("run/metadata", dict(run)),
                 ("metrics/metrics", {self.metric: float(metrics[self.metric])}),
             ):
-                path = self.folder / str(step) / name
-                part = path.with_name(f"{path.name}.part")
-                part.write_text(json.dumps(value), encoding="utf-8")
-                part.replace(path)
+                write_text(self.folder / str(step) / name, json.dumps(value))
         _meet()
         self._manager.reload()
 

@@ -1,4 +1,4 @@
-"""Command lines of experiments: what to do about a `--config.KEY` that the config has not."""
+"""Command lines of experiments: what to do about a `--config.KEY` that the config does not have."""
 
 from __future__ import annotations
 
@@ -12,10 +12,7 @@ from ml_collections import ConfigDict
 
 
 def parse_flags(argv: list[str], *, program: str) -> list[str]:
-    """Parses the command line; says what to do about a `--config.KEY` that the config has not.
-
-    It may be mistyped, or an option that the file leaves out: keys are locked, so that it can be
-    set only once it has a line there.
+    """Parses the command line; names what was meant by a `--config.KEY` that the config lacks.
 
     Args:
         argv: the command line.
@@ -24,14 +21,14 @@ def parse_flags(argv: list[str], *, program: str) -> list[str]:
     try:
         rest: list[str] = app.parse_flags_with_usage(argv)
         return rest
-    except (AttributeError, KeyError):
+    except (AttributeError, KeyError, ValueError):
         if message := explain_keys(argv):
             sys.exit(f"{program}: {message}")
         raise
 
 
 def explain_keys(argv: list[str]) -> str | None:
-    """Names the first `--config.KEY` that the config has not, and what was meant, if that shows.
+    """Names the first `--config.KEY` that the config does not have, and what was meant.
 
     Args:
         argv: the command line, with its `--config`.
@@ -46,19 +43,46 @@ def explain_keys(argv: list[str]) -> str | None:
         return None
     file, _, argument = paths[-1].partition(":")
     make = runpy.run_path(file)["get_config"]
-    known = _keys(make(argument) if argument else make())
+    config = make(argument) if argument else make()
     for text in argv:
         name = text.lstrip("-").partition("=")[0]
-        if text.startswith("-") and name.startswith("config.") and name not in known:
-            # The right name in the wrong section is as likely as a wrong letter. Sections are not
-            # compared: they are the same with many names that have nothing else in common.
-            leaves = {key: key.rpartition(".")[2] for key in known}
-            leaf = name.rpartition(".")[2]
-            close = difflib.get_close_matches(leaf, leaves.values(), n=1, cutoff=0.8)
-            near = [key for key in known if leaves[key] in close]
-            meant = f"did you mean {' or '.join(near)}? If not" if near else "if it is not mistyped"
-            return f"{file} has no {name}; {meant}, add it there as a line: {name} = ..."
+        name = name.removeprefix("no") if name.startswith("noconfig.") else name
+        if text.startswith("-") and name.startswith("config.") and not _has(config, name):
+            return f"{file} has no {name}; {_meant(name, config, _keys(config))}"
     return None
+
+
+def _meant(name: str, config: ConfigDict, known: list[str]) -> str:
+    """What somebody who wrote a name may have meant, as the end of a sentence."""
+    place, section, parts = "config", config, name.split(".")[1:]
+    while len(parts) > 1 and isinstance(section.get(parts[0]), ConfigDict):
+        section = section[parts[0]]
+        place += f".{parts.pop(0)}"
+    if len(parts) > 1 and parts[0] in section:
+        path = f"{place}.{parts[0]}"
+        absent = section[parts[0]] is None
+        return f"{path} is not there: the file may add it" if absent else f"{path} is one value"
+    near = difflib.get_close_matches(parts[0], section, n=1, cutoff=0.7)
+    if len(parts) > 1 and near:
+        return f"did you mean {'.'.join([place, *near, *parts[1:]])}?"
+    # The right name in the wrong section is as likely as a wrong letter.
+    leaves = {key: key.rpartition(".")[2] for key in known}
+    alike = difflib.get_close_matches(parts[-1], leaves.values(), n=1, cutoff=0.8)
+    if not near or parts[-1] in alike:
+        found = [key for key in known if leaves[key] in alike]
+        if found := difflib.get_close_matches(name, found, n=3, cutoff=0):
+            return f"did you mean {' or '.join(found)}?"
+    if near:
+        return f"did you mean {place}.{near[0]}?"
+    return f"{place} has {', '.join(section) or 'nothing yet'}"
+
+
+def _has(config: Any, name: str) -> bool:
+    for part in name.split(".")[1:]:
+        if not isinstance(config, ConfigDict) or part not in config:
+            return False
+        config = config[part]
+    return True
 
 
 def _keys(config: Any, prefix: str = "config") -> list[str]:

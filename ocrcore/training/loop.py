@@ -19,6 +19,7 @@ from jax import lax
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
+from ocrcore.files import write_text
 from ocrcore.runtime.mesh import put_batch
 from ocrcore.training.checkpoints import RunCheckpoints, Start, choose_start
 from ocrcore.training.metrics import (
@@ -30,7 +31,8 @@ from ocrcore.training.metrics import (
     check_finite,
     mean,
 )
-from ocrcore.training.optimizers import OptimizerOptions, Schedule, select
+from ocrcore.training.optimizers import Schedule, select
+from ocrcore.training.options import OptimizerOptions
 from ocrcore.training.signals import StopSignal
 from ocrcore.training.state import (
     TrainState,
@@ -302,10 +304,7 @@ def save_config(config: ConfigDict, workdir: Path, log: Log = print) -> None:
         for name in sorted(old.keys() | new.keys()):
             if old.get(name) != new.get(name):
                 log(f"config.{name} was {old.get(name)!r} before, now {new.get(name)!r}")
-    workdir.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part")
-    part.write_text(as_json(config), encoding="utf-8")
-    part.replace(path)
+    write_text(path, as_json(config))
 
 
 def _flat(tree: Any, prefix: str = "") -> dict[str, Any]:

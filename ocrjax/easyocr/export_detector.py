@@ -16,15 +16,11 @@ from craftjax.models import width_of
 from craftjax.options import DetectorOptions
 from ocrcore.pages import ByteArray, FloatArray
 from ocrcore.weights.pth import save_weights
-from ocrjax.easyocr.rules import PUBLISHED
+from ocrjax.easyocr.rules import PUBLISHED, ExportError
 from ocrjax.easyocr.runner import run_easyocr
 
 # What a Reader's `readtext` and `detect` take.
 _READTEXT = ("text_threshold", "low_text", "link_threshold", "canvas_size", "mag_ratio")
-
-
-class ExportError(ValueError):
-    """What EasyOCR's CRAFT cannot load; the message says why and what to do."""
 
 
 def write_detector(

@@ -28,7 +28,8 @@ from ocrcore.training.checkpoints import (
 )
 from ocrcore.training.loop import run_steps
 from ocrcore.training.metrics import MetricsWriter
-from ocrcore.training.optimizers import OptimizerOptions, make_schedule
+from ocrcore.training.optimizers import make_schedule
+from ocrcore.training.options import OptimizerOptions
 from ocrcore.training.signals import StopSignal
 from ocrcore.training.state import create_state, update_ema
 from ocrcore.training.stopping import EarlyStopping

@@ -26,11 +26,13 @@ from craftjax.targets import confidence_map
 from craftjax.training import TrainError, make_loss, train_and_evaluate
 from craftjax.weak.collapse import GuardOptions, judge
 from craftjax.weak.label_set import LabelSet
-from craftjax.weak.supervision import CollapseError, SupervisionOptions, WeakSupervision
+from craftjax.weak.options import SupervisionOptions
+from craftjax.weak.supervision import CollapseError, WeakSupervision
 from ocrcore.data.prefetch import iterate
 from ocrcore.images import write_image
 from ocrcore.pages import Character, Page, Sample, Word
-from ocrcore.training.optimizers import OptimizerOptions, make_optimizer
+from ocrcore.training.optimizers import make_optimizer
+from ocrcore.training.options import OptimizerOptions
 
 ROOT = Path(__file__).parents[2]
 GOOD = {"words": 100.0, "confidence": 0.9, "equal": 0.1, "mass": 0.4}
@@ -108,7 +110,7 @@ def test_settings_that_cannot_be(section, message):
 
 
 def test_what_the_watershed_needs(monkeypatch):
-    monkeypatch.setattr("craftjax.weak.supervision.find_spec", lambda name: None)
+    monkeypatch.setattr("craftjax.weak.options.find_spec", lambda name: None)
     with pytest.raises(SourceError, match=r"needs scikit-image: pip install \"ocrjax\[watershed\]"):
         SupervisionOptions.from_config({"method": "watershed"})
     SupervisionOptions.from_config({"method": "split"})

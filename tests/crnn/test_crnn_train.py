@@ -32,12 +32,13 @@ from crnnjax.training import (
     train_and_evaluate,
 )
 from ocrcore.data.mixing import SourceError
-from ocrcore.data.readers.icdar import LabelError
 from ocrcore.images import read_image
+from ocrcore.pages import LabelError
 from ocrcore.runtime.mesh import make_mesh, put_batch
 from ocrcore.training.checkpoints import RunCheckpoints, load_variables
 from ocrcore.training.metrics import NonFiniteError
-from ocrcore.training.optimizers import OptimizerOptions, make_optimizer
+from ocrcore.training.optimizers import make_optimizer
+from ocrcore.training.options import OptimizerOptions
 from ocrcore.training.state import create_state
 from ocrcore.weights.pth import load_weights, save_weights
 
@@ -271,7 +272,7 @@ def test_sets_to_measure_on(tmp_path):
 def test_fields_that_are_not_known():
     with pytest.raises(TrainError, match=r"config\.model\.chanels is not known, expected features"):
         make_model({"chanels": 16}, num_classes=5, freeze=())
-    config = tiny_recognizer.get_config()
+    config = tiny_recognizer.get_config().unlock()
     config.recognizer.rezise = "bucket"
     variables = init_variables(model_of())
     with pytest.raises(SourceError, match=r"config\.recognizer\.rezise .* did you mean resize"):

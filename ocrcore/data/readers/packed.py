@@ -34,9 +34,8 @@ from numpy.typing import NDArray
 
 from ocrcore.data.readers.arrayrecord import RecordFiles
 from ocrcore.data.readers.example import decode_example, encode_example
-from ocrcore.data.readers.icdar import LabelError
 from ocrcore.images import ImageError, decode_image
-from ocrcore.pages import Character, Page, PageError, Sample, Word
+from ocrcore.pages import Character, LabelError, Page, PageError, Sample, Word
 
 FORM = 1
 """Version of what this module describes."""
