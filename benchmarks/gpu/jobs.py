@@ -272,7 +272,7 @@ def toy_settings(config: ConfigDict) -> None:
     config.data.update(threads=1, workers=0)
     if "recognizer" in config:
         config.model.update(channels=16, hidden=8)
-        config.data.widths = (64, 96)
+        config.data.widths = (96,)
         config.data.window = 4
         config.test.synthetic.count = 4
         return
