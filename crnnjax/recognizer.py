@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import json
 import os
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -47,6 +46,7 @@ from ocrcore.images import ImageLike, load_image, one_or_many
 from ocrcore.pages import ByteArray, FloatArray
 from ocrcore.runtime.inference import reading_threads, run_batches, stacked
 from ocrcore.training.checkpoints import load_variables
+from ocrcore.training.run_folder import RunFolder
 from ocrcore.weights.named import find_weights
 from ocrcore.weights.pth import load_weights
 
@@ -390,8 +390,8 @@ def read_charset(path: Path) -> Charset | None:
     """
     if path.stem == "english_g2":
         return named("english_g2")
-    file = _beside(path, "charset.json")
-    return Charset.load(file) if file else None
+    file = RunFolder.of(path).charset
+    return Charset.load(file) if file.is_file() else None
 
 
 def read_settings(path: Path) -> tuple[int | None, RecognizerOptions | None]:
@@ -401,26 +401,21 @@ def read_settings(path: Path) -> tuple[int | None, RecognizerOptions | None]:
         path: of the weights, as `read_weights` returns it.
 
     Raises:
-        RecognizerError: the run's `config.json` is damaged.
+        RunFolderError: the run's `config.json` is damaged.
+        RecognizerError: it has other fields than a recognizer's.
     """
     if path.stem == "english_g2":
         return 64, RecognizerOptions(resize="easyocr")  # it was trained with padding that it reads
-    file = _beside(path, "config.json")
-    if file is None:
-        return None, None
+    run = RunFolder.of(path)
+    config = run.read_config()
     try:
-        config = json.loads(file.read_text(encoding="utf-8"))
         return int(config["data"]["height"]), RecognizerOptions(**config["recognizer"])
     except KeyError:
         return None, None  # of another program
-    except (OSError, ValueError, TypeError) as error:
-        raise RecognizerError(f"{file}: not the config of a recognizer's run: {error}") from error
-
-
-def _beside(path: Path, name: str) -> Path | None:
-    """A file of the run that weights belong to: its folder, or one up to two above a checkpoint."""
-    folders = (path, path.parent, path.parent.parent) if path.is_dir() else (path.parent,)
-    return next((folder / name for folder in folders if (folder / name).is_file()), None)
+    except (ValueError, TypeError) as error:
+        raise RecognizerError(
+            f"{run.config}: not the config of a recognizer's run: {error}"
+        ) from error
 
 
 def _put(variables: Variables) -> Any:
