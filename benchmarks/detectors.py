@@ -40,6 +40,7 @@ from ocrcore.evaluation.matching import Evaluation, evaluate
 from ocrcore.evaluation.statistics import bootstrap_hmean, paired_bootstrap
 from ocrcore.geometry import outlines, overlaps
 from ocrcore.pages import Page
+from ocrcore.runtime.tuning import tune_process
 
 PROTOCOL = "iou"
 ROUNDS = 3  # of timing: each sees all detectors, so that a busy spell hits more than one
@@ -178,6 +179,7 @@ def main() -> None:
     parser.add_argument("--timed", type=int, default=5, help="pictures to time; 0: none")
     parser.add_argument("--out", type=Path, default=Path("exp/benchmarks/detectors.json"))
     args = parser.parse_args()
+    tune_process()
     pythons = dict(item.split("=", 1) for item in args.python_of)
     peers = {name: sys.maxsize for name in args.peers.split(",") if name}
     if args.easyocr:

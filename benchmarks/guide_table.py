@@ -28,6 +28,7 @@ from craftjax.options import DetectorOptions
 from ocrcore.data.readers.icdar import read_icdar_folder
 from ocrcore.evaluation.statistics import bootstrap_hmean
 from ocrcore.pages import Page
+from ocrcore.runtime.tuning import tune_process
 
 HEAD = "| trained on | tested on | text threshold | who | precision | recall | hmean | 95 % |"
 NOT_MEASURED = "not measured"
@@ -121,6 +122,7 @@ def main() -> None:
     )
     parser.add_argument("--out", type=Path, default=Path("exp/benchmarks/guide_table.json"))
     args = parser.parse_args()
+    tune_process()
 
     folders = {"ic13": args.ic13, "ic15": args.ic15}
     try:

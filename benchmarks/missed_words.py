@@ -25,6 +25,7 @@ from craftjax.detector import Detector, Scores, find_words
 from craftjax.evaluate import ScoreCache, format_points, read_truth, score_pages, sweep
 from craftjax.options import DetectorOptions
 from ocrcore.pages import Word
+from ocrcore.runtime.tuning import tune_process
 
 KINDS = ("joined", "split", "loose", "nothing")
 HEIGHTS = (0, 6, 8, 10, 12, 15, 20, 30, np.inf)
@@ -73,6 +74,7 @@ def main() -> None:
     parser.add_argument("--scores", type=Path, default=Path("exp/benchmarks/scores"))
     parser.add_argument("--out", type=Path, default=Path("exp/benchmarks/missed_words.json"))
     args = parser.parse_args()
+    tune_process()
     given = [args.text, args.link, args.low]
     if None in given and any(one is not None for one in given):
         parser.error("--text, --link and --low go together")

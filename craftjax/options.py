@@ -34,7 +34,8 @@ class DetectorOptions:
         border: "keep" lets words reach into the black padding, as EasyOCR; "crop" cuts the scores
             at the page's border first, as EasyOCR's trainer does when it evaluates.
         pad: "exact" pads to a multiple of 32, one program per input size; "bucketed" pads further
-            so that at most 12 programs serve any folder.
+            so that at most 12 programs serve any folder. Evaluations are always "exact": what is
+            found in a picture does not depend on the others.
         tile: score pages larger than the canvas in tiles at full size instead of shrinking them.
         max_area: inputs of more pixels are scored in overlapping tiles, to bound the memory.
         tile_margin: pixels that a tile sees beyond its own part. The network sees no farther than

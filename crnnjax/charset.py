@@ -23,6 +23,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -170,14 +171,17 @@ class Charset:
 
     def save(self, path: str | Path) -> None:
         """Writes the charset as JSON, all or nothing."""
-        value = {
+        write_json(path, self.to_dict())
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns the JSON values that `save` writes."""
+        return {
             "name": self.name,
             "characters": "".join(self.characters),
             "case_insensitive": self.case_insensitive,
             "as_is": self.as_is,
             "digest": self.digest,
         }
-        write_json(path, value)
 
     @classmethod
     def load(cls, path: str | Path) -> Charset:

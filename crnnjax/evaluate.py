@@ -91,7 +91,7 @@ def read_set(
             unreadable += [item for item in found if isinstance(item, str)]
             fine = [item for item in found if not isinstance(item, str)]
             good += [crop for crop, _ in fine]
-            readings += recognizer.read([image for _, image in fine], **options)
+            readings += recognizer.recognize([image for _, image in fine], **options)
             if report:
                 report(part.stop)
     if not good:

@@ -79,7 +79,9 @@ def run(arguments: argparse.Namespace) -> int:
 
     from craftjax.detector import Detector
     from craftjax.options import load_operating_point
+    from ocrcore.runtime.tuning import tune_process
 
+    tune_process()
     point = arguments.operating_point
     detector = Detector.from_weights(
         arguments.weights,

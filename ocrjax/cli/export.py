@@ -69,8 +69,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Exports; returns 1 if EasyOCR does not give the same as ours, or reads worse."""
+    from ocrcore.runtime.tuning import tune_process
     from ocrjax.easyocr.export import ExportOptions, export_network, verdict
 
+    tune_process()
     source = find_weights(arguments.source)
     name = arguments.name or source.resolve().stem
     folder = Path(arguments.out or Path("exp/easyocr") / name)

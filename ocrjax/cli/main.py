@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from absl import app, logging
 from absl.flags import argparse_flags
 
+from ocrjax import __version__
 from ocrjax.cli import average, convert, detect, doctor, export, synth
 
 _COMMANDS = (detect, convert, average, synth, export, doctor)
@@ -16,6 +17,7 @@ _COMMANDS = (detect, convert, average, synth, export, doctor)
 
 def _parse(argv: Sequence[str]) -> argparse.Namespace:
     parser = argparse_flags.ArgumentParser(prog="ocrjax", description=__doc__)
+    parser.add_argument("--version", action="version", version=f"ocrjax {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for module in _COMMANDS:
         name = module.__name__.rpartition(".")[2]

@@ -10,11 +10,9 @@ from typing import Any, Protocol
 
 from ml_collections import ConfigDict
 
-from craftjax import convert as craft_convert
 from craftjax.detector import Detector
 from craftjax.evaluate import read_truth
 from craftjax.options import DetectorOptions, load_operating_point, operating_point_path
-from crnnjax import convert as crnn_convert
 from crnnjax.crop_index import open_crops
 from crnnjax.input_pipeline import InputOptions
 from crnnjax.recognizer import Recognizer
@@ -24,11 +22,10 @@ from ocrcore.data.readers.crops import Crop
 from ocrcore.files import write_json
 from ocrcore.images import ImageError, find_images, read_image
 from ocrcore.pages import ByteArray, LabelError, Sample
-from ocrcore.training.checkpoints import load_variables
 from ocrcore.weights.named import easyocr_model_folder
-from ocrcore.weights.pth import load_weights
 from ocrjax.easyocr import export_detector, export_recognizer
 from ocrjax.easyocr.rules import ExportError, network_folder
+from ocrjax.weights import load_network
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,19 +128,10 @@ def export_network(
         ExportError: EasyOCR cannot load such a network, or there is nothing to check with.
     """
     source, folder = Path(source), Path(folder)
-    variables = _load(source)
-    if {"basenet", "conv_cls"} & variables["params"].keys():
+    network, _, variables, _ = load_network(source)
+    if network == "detector":
         return _export_detector(source, folder, variables, name, options)
     return _export_recognizer(source, folder, variables, name, options, log)
-
-
-def _load(source: Path) -> dict[str, Any]:
-    if source.is_dir():
-        return load_variables(source)
-    state = load_weights(source)
-    if any(key.startswith("basenet.") for key in state):
-        return craft_convert.from_state_dict(state)
-    return crnn_convert.from_state_dict(state)[0]
 
 
 def _export_recognizer(

@@ -178,7 +178,7 @@ def check_detector(
     result, arrays = run_easyocr(job, [image for _, image in photos], python=python)
     counts, distances = [], []
     for index, (_, image) in enumerate(photos):
-        (page,) = detector.detect(image, **asdict(options))
+        page = detector.detect(image, **asdict(options))
         theirs = arrays[f"boxes{index}"]
         counts.append((len(page.words), len(theirs)))
         distances.append(_distance(page.quads, theirs))

@@ -353,7 +353,7 @@ def check_recognizer(
     theirs = {name: tuple(texts) for name, (texts, _) in result["found"].items()}
 
     def read(ours: Recognizer, **options: Any) -> tuple[str, ...]:
-        return tuple(reading.text for reading in ours.read(grays, **options))
+        return tuple(reading.text for reading in ours.recognize(grays, **options))
 
     itself = f"ours, by itself ({recognizer.options.resize})"
     ours, plain = "ours, as EasyOCR resizes and pads", "EasyOCR, float32"

@@ -157,7 +157,7 @@ class Reader:
         assert job["name"] == "plates" and Path(job["models"], "plates.pth").is_file()
 
         def read(**options):
-            found = self.recognizer.read(grays, resize="easyocr", **options)
+            found = self.recognizer.recognize(grays, resize="easyocr", **options)
             return [reading.text for reading in found], [0.5] * len(grays)
 
         plain = read(contrast_threshold=0.0)
@@ -248,7 +248,7 @@ def test_a_network_that_a_reader_reads_worse_is_refused(
     alone = Recognizer(variables, charset=CHARSET, height=32, options=RecognizerOptions(**options))
     rng = np.random.default_rng(1)
     grays = [rng.integers(0, 256, (60, 30), np.uint8) for _ in range(6)]
-    truth = [reading.text for reading in alone.read(grays)]
+    truth = [reading.text for reading in alone.recognize(grays)]
     crops = list(zip(grays, truth, strict=True))  # all right by itself
     monkeypatch.setattr(export_recognizer, "run_easyocr", Reader(recognizer))
     found = export_recognizer.check_recognizer(files, alone, crops)
@@ -495,7 +495,7 @@ def test_a_detector(detector, tmp_path, monkeypatch, easyocr_folder, capsys, shi
         assert job["options"]["text_threshold"] == 0.25 and Path(job["weights"]).is_file()
         ours = Detector.from_weights(detector, options=DetectorOptions(**job["options"]))
         arrays = {
-            f"boxes{index}": ours.detect(image, pad="exact")[0].quads + shift
+            f"boxes{index}": ours.detect(image, pad="exact").quads + shift
             for index, image in enumerate(images)
         }
         assert all(len(boxes) for boxes in arrays.values())

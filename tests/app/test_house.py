@@ -42,10 +42,12 @@ DEVICE_CODE = (
     "ocrcore/layers.py",
     "ocrcore/runtime/",
     "ocrcore/training/",
+    "ocrjax/__main__.py",
     "ocrjax/cli/",
     "ocrjax/easyocr/doctor.py",
     "ocrjax/easyocr/doctor_weights.py",
     "ocrjax/easyocr/export",
+    "ocrjax/weights.py",
 )
 
 

@@ -17,7 +17,7 @@ A record has these features; N words have C characters and P corners of outlines
 * `points` `(P, 2)`: the outlines, word after word;
 * `characters/quad` `(C, 4, 2)`, `characters/text`, `characters/word` (index of its word).
 
-Scores are not kept: those are of detections.
+Scores, confidences, paragraphs and languages are not kept: nothing is trained on them.
 """
 
 from __future__ import annotations
