@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import json
 import os
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterator, Sequence
@@ -48,6 +47,7 @@ from ocrcore.pages import ByteArray, FloatArray
 from ocrcore.runtime.cache import enable_compile_cache
 from ocrcore.runtime.memory import reuse_freed_memory
 from ocrcore.training.checkpoints import load_variables
+from ocrcore.training.run_folder import RunFolder
 from ocrcore.weights.named import find_weights
 from ocrcore.weights.pth import load_weights
 
@@ -245,9 +245,8 @@ class Recognizer:
             height = height or 64
             # It was trained with padding that it reads.
             options = options or RecognizerOptions(resize="easyocr")
-        if file := _beside(path, "config.json"):
-            run_height, run_options = _read_config(file)
-            height, options = height or run_height, options or run_options
+        run_height, run_options = _read_config(RunFolder.of(path))
+        height, options = height or run_height, options or run_options
         if charset is None or height is None:
             lacking = "charset" if charset is None else "height"
             raise RecognizerError(
@@ -445,26 +444,21 @@ def read_weights(name_or_path: str | Path) -> tuple[Path, dict[str, Any], Charse
     variables = load_variables(path) if path.is_dir() else from_state_dict(load_weights(path))[0]
     if path.stem == "english_g2":
         return path, variables, named("english_g2")
-    file = _beside(path, "charset.json")
-    return path, variables, Charset.load(file) if file else None
+    file = RunFolder.of(path).charset
+    return path, variables, Charset.load(file) if file.is_file() else None
 
 
-def _beside(path: Path, name: str) -> Path | None:
-    """A file of the run that weights belong to: its folder, or one up to two above a checkpoint."""
-    folders = (path, path.parent, path.parent.parent) if path.is_dir() else (path.parent,)
-    return next((folder / name for folder in folders if (folder / name).is_file()), None)
-
-
-def _read_config(path: Path) -> tuple[int | None, RecognizerOptions | None]:
+def _read_config(run: RunFolder) -> tuple[int | None, RecognizerOptions | None]:
     """Height and options of a run, where its `config.json` has them."""
+    config = run.read_config()
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-        height = int(config["data"]["height"])
-        return height, RecognizerOptions(**config["recognizer"])
+        return int(config["data"]["height"]), RecognizerOptions(**config["recognizer"])
     except KeyError:
         return None, None  # of another program
-    except (OSError, ValueError, TypeError) as error:
-        raise RecognizerError(f"{path}: not the config of a recognizer's run: {error}") from error
+    except (ValueError, TypeError) as error:
+        raise RecognizerError(
+            f"{run.config}: not the config of a recognizer's run: {error}"
+        ) from error
 
 
 def _put(variables: Variables) -> Any:

@@ -48,7 +48,8 @@ class OptimizerOptions:
         clip_norm: longest gradient over all trained parameters together; None for any. Applied
             before weight decay.
         accumulate: parts that a batch is taken in (`ocrcore.training.state.accumulate_gradients`).
-        freeze: patterns of parameters (see `matches`) that stay as they are.
+        freeze: patterns of parameters (see `matches`) that stay as they are. BatchNorm whose scale
+            is among them keeps its running statistics and normalizes by them.
     """
 
     name: str = "adam"
@@ -94,6 +95,10 @@ class OptimizerOptions:
             if not good:
                 value = getattr(self, field)
                 raise OptimizerError(f"config.optimizer.{field} is {value!r}, expected {wanted}")
+
+    def is_frozen(self, path: str) -> bool:
+        """Whether a parameter, by its path as in `matches`, stays as it is."""
+        return any(matches(path, pattern) for pattern in self.freeze)
 
     @classmethod
     def from_config(cls, section: Mapping[str, Any]) -> OptimizerOptions:

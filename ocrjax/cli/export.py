@@ -13,6 +13,7 @@ from ocrcore.data.readers.crops import Crop
 from ocrcore.data.readers.icdar import LabelError
 from ocrcore.images import ImageError, find_images, read_image
 from ocrcore.pages import ByteArray, Sample
+from ocrcore.training.run_folder import RunFolder
 from ocrcore.weights.named import easyocr_model_folder, find_weights
 from ocrjax.easyocr.install import install
 from ocrjax.easyocr.rules import network_folder
@@ -178,12 +179,11 @@ def _export_recognizer(
     from crnnjax.recognizer import Recognizer
     from ocrjax.easyocr.export_recognizer import check_plugin, write_plugin, write_readme
 
-    config, workdir = _settings(source)
     recognizer = Recognizer.from_weights(source, charset=arguments.charset, height=arguments.height)
     # Before anything is written: the next call would find it in its way.
     crops = []
     if arguments.check:
-        sets = _crop_sets(arguments.crops, config, workdir)
+        sets = _crop_sets(arguments.crops, RunFolder.of(source))
         crops = _read_crops(sets, 200 if arguments.count is None else arguments.count)
     plugin = write_plugin(
         folder,
@@ -215,27 +215,7 @@ def _export_recognizer(
     )
 
 
-def _settings(source: Path) -> tuple[dict[str, Any], Path]:
-    """The config of the run that a folder, a checkpoint or a file of weights is of; and its folder.
-
-    Returns:
-        An empty config if it is of none.
-    """
-    for folder in (source, *source.resolve().parents[:2]):
-        file = folder / "config.json"
-        if not file.is_file():
-            continue
-        try:
-            config = json.loads(file.read_text(encoding="utf-8"))
-        except (ValueError, RecursionError) as error:
-            raise ExportError(f"{file}: not the config of a run: {error}") from error
-        # Many programs leave a file of this name.
-        if isinstance(config, dict) and isinstance(config.get("data"), dict):
-            return config, folder
-    return {}, source
-
-
-def _crop_sets(path: str | None, config: dict[str, Any], workdir: Path) -> list[Sequence[Crop]]:
+def _crop_sets(path: str | None, run: RunFolder) -> list[Sequence[Crop]]:
     """Crops with their texts: of `--crops`, else those by which the run chose its checkpoint."""
     from ml_collections import ConfigDict
 
@@ -249,10 +229,11 @@ def _crop_sets(path: str | None, config: dict[str, Any], workdir: Path) -> list[
             raise ExportError(f"--crops {path}: no such file or folder")
         kind = "tsv" if place.is_file() else "lmdb" if (place / "data.mdb").is_file() else "csv"
         return [open_crops(kind, place)]
+    config = run.read_config()
     sections = (config.get("eval") or {}).get("sets")
     if not sections:
-        raise ExportError(f"{workdir}: name crops to check with (--crops PATH)")
-    config = {**config, "data": {**config["data"], "charset": str(workdir / "charset.json")}}
+        raise ExportError(f"{run.path}: name crops to check with (--crops PATH)")
+    config = {**config, "data": {**config["data"], "charset": str(run.charset)}}
     options = InputOptions.from_config(ConfigDict(config))
     return list(open_sets(sections, field="config.eval.sets", options=options).values())
 
@@ -286,7 +267,7 @@ def _export_detector(
     from craftjax.options import DetectorOptions, load_operating_point, operating_point_path
     from ocrjax.easyocr.export_detector import check_detector, write_detector, write_readme
 
-    config, _ = _settings(source)
+    config = RunFolder.of(source).read_config()
     options = DetectorOptions(**config.get("detector", {}))
     if operating_point_path(source).is_file():
         options = load_operating_point(operating_point_path(source))
