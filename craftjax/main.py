@@ -52,15 +52,8 @@ def main() -> None:
         start_devices()
         from craftjax.tune import evaluate_run
 
-        evaluate_run(
-            config,
-            workdir,
-            weights=_WEIGHTS.value,
-            images=_IMAGES.value,
-            gt=_GT.value,
-            skip_bad=_SKIP_BAD.value,
-            sweeping=mode == "sweep",
-        )
+        given = _WEIGHTS.value, _IMAGES.value, _GT.value
+        evaluate_run(config, workdir, *given, skip_bad=_SKIP_BAD.value, sweeping=mode == "sweep")
 
 
 if __name__ == "__main__":

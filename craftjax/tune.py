@@ -32,10 +32,10 @@ _SHOWN = 10  # points of a sweep
 def evaluate_run(
     config: ConfigDict,
     workdir: str | Path,
-    *,
     weights: str | None = None,
     images: str | None = None,
     gt: str | None = None,
+    *,
     skip_bad: bool = False,
     sweeping: bool = False,
 ) -> OperatingPoint:

@@ -177,7 +177,7 @@ class RunCheckpoints:
 
         Args:
             folder: of the checkpoints, usually `checkpoints` in the run's work folder.
-            keep: how many of the last ones stay. The best one stays besides.
+            keep: how many of the last ones stay, and the best one.
             metric: which of the metrics decides what is best; the higher the better.
         """
         if keep < 1:

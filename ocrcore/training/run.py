@@ -29,7 +29,7 @@ Log = Callable[[str], object]
 
 @dataclass
 class RunMemory:
-    """What a run remembers besides its state; its checkpoints keep it as JSON.
+    """What a run remembers beyond its state; its checkpoints keep it as JSON.
 
     Attributes:
         config: the experiment when it was last saved.
@@ -64,7 +64,7 @@ class Run:
         folder: of the run.
         mesh: of `ocrcore.runtime.mesh.make_mesh`.
         start: what the state was taken from.
-        memory: what its checkpoints keep besides the state.
+        memory: what its checkpoints keep beyond the state.
         checkpoints: open.
         stopper: counts evaluations without improvement.
         stop: requests to stop, caught.
