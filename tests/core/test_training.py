@@ -210,6 +210,13 @@ def test_a_stop_delays_an_evaluation(tmp_path, mesh, compiled, steps, stops, sco
     assert follow(broken, mesh, compiled, {}, steps=steps) == last
 
 
+def test_the_memory_of_another_version_is_refused(tmp_path, mesh, compiled):
+    with RunCheckpoints(tmp_path / "checkpoints") as checkpoints:
+        checkpoints.save(1, compiled[0](), run={"position": 1})
+    with pytest.raises(CheckpointError, match=r"not that of a run of this version .*'position'"):
+        follow(tmp_path, mesh, compiled, {}, steps=3)
+
+
 def test_a_save_in_the_background_is_not_touched_by_the_next_steps(tmp_path, mesh, compiled):
     make, step = compiled
     state, _ = run(make(), step, mesh, [1, 2])
