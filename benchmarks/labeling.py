@@ -48,6 +48,7 @@ from craftjax.training import make_loss, make_train_step
 from craftjax.weak.labeling import Labeler
 from craftjax.weak.pseudo_labels import PseudoOptions, crop_word, label_word, visible_graphemes
 from ocrcore.data.readers.words import open_words
+from ocrcore.layers import always
 from ocrcore.pages import Sample
 from ocrcore.runtime.mesh import make_mesh, put_batch
 from ocrcore.training.optimizers import make_optimizer
@@ -126,9 +127,8 @@ def step_seconds(model: CRAFT, variables: Any, *, size: int, batch_size: int) ->
     options = OptimizerOptions(learning_rate=1e-4)
     optimizer, _ = make_optimizer(options, steps=2)
     loss = make_loss({"version": 2, "neg_rto": 0.3, "n_min_neg": 5000})
-    step = make_train_step(
-        model, optimizer, mesh=mesh, loss=loss, options=options, freeze_norm=True
-    )
+    model = model.clone(frozen=always)
+    step = make_train_step(model, optimizer, mesh=mesh, loss=loss, options=options)
     state = create_state(variables, optimizer, mesh=mesh)
     maps = np.zeros((batch_size, size // 2, size // 2), np.float32)
     batch = {"image": np.zeros((batch_size, size, size, 3), np.uint8)}

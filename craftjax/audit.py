@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from craftjax.input_pipeline import InputOptions
 from craftjax.sources import SourceOptions, open_source
 from craftjax.weak.pseudo_labels import is_outside, is_vertical, visible_graphemes, word_size
 from ocrcore.data.readers.characters import PhotoFolder
@@ -177,6 +178,23 @@ def audit_sources(
             found[name] = audit_words(folder, start=options.start, stop=options.stop)
             log(f"{name}: {found[name]}")
     return found
+
+
+def audit_experiment(config: Mapping[str, Any]) -> bool:
+    """Looks at all word labels of an experiment, and prints what was found: the mode `audit`.
+
+    Returns:
+        Whether nothing is wrong.
+
+    Raises:
+        ValueError: (its subclasses) invalid fields, or no data set of kind "words".
+    """
+    audits = audit_sources(InputOptions.from_config(config).train)
+    if not audits:
+        raise ValueError("this config has no data set of kind 'words' in config.data.train")
+    sections = {"config.eval.pages": config["eval"]["pages"], "config.test": config["test"]}
+    bad = audit_truth({name: section for name, section in sections.items() if section})
+    return not bad and not any(audit.warnings or audit.bad for audit in audits.values())
 
 
 def audit_truth(

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ocrcore.files import write_json
+from ocrcore.training.run_folder import RunFolder
 
 # The largest input of the original's recipe (1280x2240) fits, and half of a 4:3 page on EasyOCR's
 # canvas with a margin; larger inputs are tiled to bound the memory.
@@ -79,8 +80,8 @@ def operating_point_path(weights: str | Path) -> Path:
     That of a run's folder is the one of the `weights.pth` in it, where there is one.
     """
     path = Path(weights)
-    if (path / "weights.pth").is_file():
-        path /= "weights.pth"
+    if RunFolder(path).weights.is_file():
+        path = RunFolder(path).weights
     return path.with_name(f"{path.name}.operating_point.json")
 
 

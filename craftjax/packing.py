@@ -6,10 +6,12 @@ Host code: no jax.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
+
+from tqdm import tqdm
 
 from craftjax.input_pipeline import InputOptions
 from craftjax.sources import SourceOptions, open_source
@@ -97,6 +99,37 @@ def pack_all(
                 progress=partial(progress, name),
             )
     return done
+
+
+def pack_experiment(config: Mapping[str, Any], *, workers: int | None = None) -> None:
+    """Packs the data sets of an experiment, and prints what each holds: the mode `pack`.
+
+    Args:
+        config: as `InputOptions.from_config` reads it, and its `seed`.
+        workers: processes; 0: this one; None: one for each CPU, fewer for small sets.
+
+    Raises:
+        ValueError: (its subclasses) as of `pack_all`.
+    """
+    options = InputOptions.from_config(config)
+    with tqdm(unit="sample", disable=None) as shown:
+
+        def progress(name: str, done: int, of: int) -> None:
+            shown.set_description(name, refresh=False)
+            shown.total, shown.n = of, done
+            shown.refresh()
+
+        packed = pack_all(options, seed=config["seed"], workers=workers, progress=progress)
+    for name, one in packed.items():
+        if one is None:
+            print(f"{name}: left as it is ({options.train[name].kind})")
+            continue
+        faults = "".join(f", {count} left out ({reason})" for reason, count in one.faults.items())
+        print(
+            f"{name}: {sum(one.records):,} samples, {one.size / 1e6:,.1f} MB in {len(one.records)} "
+            f"files{faults}; in {options.train[name].packed_folder}"
+        )
+    print("train on them with --config.data.format=packed")
 
 
 def _opened(options: SourceOptions, seed: int, cache: str | Path | None) -> Any:

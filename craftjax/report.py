@@ -1,4 +1,4 @@
-"""What a run leaves in its folder for people: weights, scores, curves and pictures."""
+"""What a run leaves in its folder: weights, scores, curves and pictures."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from ocrcore.images import read_image, write_image
 from ocrcore.pages import ByteArray, Page, Sample
 from ocrcore.training.checkpoints import load_variables
 from ocrcore.training.curves import write_curves
+from ocrcore.training.run_folder import RunFolder
 from ocrcore.weights.pth import save_weights
 
 
@@ -29,7 +30,7 @@ def write_results(
     *,
     thresholds: Mapping[str, float] | None = None,
 ) -> dict[str, float]:
-    """Writes a run's results, and says what they are and what to do with them.
+    """Writes a run's results, and logs what they are and what to do with them.
 
     `weights.pth` has the best weights (the moving average) in EasyOCR's form, and its thresholds
     beside it; `result.json` their scores on the pages of `config.test`; `loss.png` the curves;
@@ -47,29 +48,28 @@ def write_results(
     Returns:
         `precision`, `recall` and `hmean` on the pages of `config.test`.
     """
-    workdir = Path(workdir)
-    variables = load_variables(workdir)
-    weights = workdir / "weights.pth"
-    save_weights(weights, to_state_dict(variables))
+    run = RunFolder(Path(workdir))
+    variables = load_variables(run.path)
+    save_weights(run.weights, to_state_dict(variables))
     options = DetectorOptions(**{**config.detector, **(thresholds or {})})
     detector = Detector(variables, options=options)
     point = evaluate_detector(detector, truth, options=options, protocol=config.eval.protocol)
-    save_operating_point(operating_point_path(weights), options, measured=point.to_dict())
-    write_json(workdir / "result.json", {**point.to_dict(), "pages": describe_truth(truth)})
+    save_operating_point(operating_point_path(run.weights), options, measured=point.to_dict())
+    write_json(run.path / "result.json", {**point.to_dict(), "pages": describe_truth(truth)})
     write_curves(
-        workdir / "loss.png",
-        workdir / "metrics.jsonl",
+        run.path / "loss.png",
+        run.metrics,
         losses={"loss": "loss", "positive": "positive_loss", "negative": "negative_loss"},
         scores={name: f"eval/{name}" for name in ("hmean", "precision", "recall")},
     )
     for index, picture in enumerate(draw_pages(detector, truth[: config.overlays])):
-        write_image(workdir / "overlays" / f"page_{index:03}.png", picture)
+        write_image(run.path / "overlays" / f"page_{index:03}.png", picture)
     log(f"best weights on {describe_truth(truth)}; {config.eval.protocol}")
     log(format_points([point]))
     log(
         f"written to {workdir}: weights.pth, result.json, metrics.jsonl, loss.png, overlays/\n"
         f"look at {workdir}/overlays, then find words in your own pictures:\n"
-        f"  ocrjax detect PICTURES --weights {weights} --overlay exp/mine\n"
+        f"  ocrjax detect PICTURES --weights {run.weights} --overlay exp/mine\n"
         "(outside the environment: ./launch.sh ocrjax detect ...)"
     )
     found = point.evaluation

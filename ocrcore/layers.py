@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
@@ -9,11 +10,22 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from ocrcore.training.optimizers import matches
+Frozen = Callable[[str], bool]
+"""Whether a parameter, by its path as `encoder/conv0/kernel`, is not trained."""
 
 BATCH_NORM_EPSILON = 1e-5
 BATCH_NORM_MOMENTUM = 0.9  # torch's momentum 0.1
 _PIXELS = 1536  # in a block of a kernel's gradient
+
+
+def never(path: str) -> bool:
+    """`Frozen`: all parameters are trained."""
+    return False
+
+
+def always(path: str) -> bool:
+    """`Frozen`: no parameter is trained."""
+    return True
 
 
 def max_pool(x: jax.Array, *, height: int = 2, width: int = 2) -> jax.Array:
@@ -171,12 +183,12 @@ class BatchNorm(nn.Module):
 
     Attributes:
         dtype: of the result; statistics are float32.
-        freeze: patterns of parameters that are not trained (`ocrcore.training.optimizers.matches`).
-            A layer whose scale is among them uses its running statistics and keeps them.
+        frozen: which parameters are not trained. A layer whose scale is frozen normalizes by its
+            running statistics and keeps them.
     """
 
     dtype: Any = jnp.float32
-    freeze: tuple[str, ...] = ()
+    frozen: Frozen = never
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
@@ -186,10 +198,9 @@ class BatchNorm(nn.Module):
         bias = self.param("bias", nn.initializers.zeros, (c,))
         running_mean = self.variable("batch_stats", "mean", jnp.zeros, (c,))
         running_var = self.variable("batch_stats", "var", jnp.ones, (c,))
-        path = "/".join((*self.path, "scale"))
         # One conversion for the statistics and the result: their gradients are added in float32.
         x32 = x.astype(jnp.float32)
-        if train and not any(matches(path, pattern) for pattern in self.freeze):
+        if train and not self.frozen("/".join((*self.path, "scale"))):
             axes = tuple(range(x.ndim - 1))
             mean = jnp.mean(x32, axes)
             var = jnp.maximum(jnp.mean(jnp.square(x32), axes) - jnp.square(mean), 0)

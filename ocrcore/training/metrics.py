@@ -126,7 +126,7 @@ class MetricsWriter:
 
         Args:
             folder: of the run.
-            restored_step: later lines are cut; 0 starts anew.
+            restored_step: later lines are cut; 0 for a new run.
             tensorboard: write `tensorboard/` too (extra `tensorboard`).
 
         Raises:

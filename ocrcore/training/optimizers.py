@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable
-from fnmatch import fnmatchcase
 from typing import Any
 
 import jax
@@ -12,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from ocrcore.training.options import OptimizerError, OptimizerOptions
+from ocrcore.training.options import OptimizerError, OptimizerOptions, matches
 
 Schedule = Callable[[Any], Any]
 
@@ -109,17 +108,6 @@ def _direction(options: OptimizerOptions) -> list[optax.GradientTransformation]:
     if options.name == "sgd":
         return momentum
     return [optax.scale_by_adam(options.b1, b2, eps)]
-
-
-def matches(path: str, pattern: str) -> bool:
-    """Whether a parameter is meant: `encoder/slice1` is all below it, `*/bias` any bias.
-
-    Args:
-        path: names joined by `/`, as `encoder/slice1/conv0/kernel`.
-        pattern: a whole path or its beginning, with `*`, `?` and `[...]` as in a shell; `*` also
-            matches `/`.
-    """
-    return fnmatchcase(path, pattern) or fnmatchcase(path, f"{pattern.rstrip('/')}/*")
 
 
 def select(params: Any, patterns: tuple[str, ...]) -> Any:

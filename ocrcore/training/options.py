@@ -8,6 +8,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from fnmatch import fnmatchcase
 from typing import Any
 
 _NAMES = ("adam", "adamw", "adadelta", "rmsprop", "sgd")
@@ -53,6 +54,17 @@ class CheckpointOptions:
     keep: int = 3
 
 
+def matches(path: str, pattern: str) -> bool:
+    """Whether a parameter is meant: `encoder/slice1` is all below it, `*/bias` any bias.
+
+    Args:
+        path: names joined by `/`, as `encoder/slice1/conv0/kernel`.
+        pattern: a whole path or its beginning, with `*`, `?` and `[...]` as in a shell; `*` also
+            matches `/`.
+    """
+    return fnmatchcase(path, pattern) or fnmatchcase(path, f"{pattern.rstrip('/')}/*")
+
+
 class OptimizerError(ValueError):
     """A setting that cannot be; the message names the config's field."""
 
@@ -82,7 +94,8 @@ class OptimizerOptions:
         clip_norm: longest gradient over all trained parameters together; None for any. Applied
             before weight decay.
         accumulate: parts that a batch is taken in (`ocrcore.training.state.accumulate_gradients`).
-        freeze: patterns of parameters (see `matches`) that stay as they are.
+        freeze: patterns of parameters (see `matches`) that stay as they are. BatchNorm whose scale
+            is among them keeps its running statistics and normalizes by them.
     """
 
     name: str = "adam"
@@ -128,6 +141,10 @@ class OptimizerOptions:
             if not good:
                 value = getattr(self, field)
                 raise OptimizerError(f"config.optimizer.{field} is {value!r}, expected {wanted}")
+
+    def is_frozen(self, path: str) -> bool:
+        """Whether a parameter, by its path as in `matches`, stays as it is."""
+        return any(matches(path, pattern) for pattern in self.freeze)
 
     @classmethod
     def from_config(cls, section: Mapping[str, Any]) -> OptimizerOptions:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +21,7 @@ from ocrcore.data.readers.crops import Crop
 from ocrcore.files import write_json
 from ocrcore.images import ImageError, find_images, read_image
 from ocrcore.pages import ByteArray, LabelError, Sample
+from ocrcore.training.run_folder import RunFolder
 from ocrcore.weights.named import easyocr_model_folder
 from ocrjax.easyocr import export_detector, export_recognizer
 from ocrjax.easyocr.rules import ExportError, network_folder
@@ -142,12 +142,11 @@ def _export_recognizer(
     options: ExportOptions,
     log: Callable[[str], object],
 ) -> Export:
-    config, workdir = _settings(source)
     recognizer = Recognizer.from_weights(source, charset=options.charset, height=options.height)
     # Before anything is written: the next call would find it in its way.
     crops = []
     if options.check:
-        sets = _crop_sets(options.crops, config, workdir)
+        sets = _crop_sets(options.crops, RunFolder.of(source))
         crops = _read_crops(sets, 200 if options.count is None else options.count, log)
     files = export_recognizer.write_recognizer(
         folder,
@@ -180,7 +179,7 @@ def _export_recognizer(
 def _export_detector(
     source: Path, folder: Path, variables: Mapping[str, Any], name: str, options: ExportOptions
 ) -> Export:
-    config, _ = _settings(source)
+    config = RunFolder.of(source).read_config()
     thresholds = DetectorOptions(**config.get("detector", {}))
     if operating_point_path(source).is_file():
         thresholds = load_operating_point(operating_point_path(source))
@@ -200,27 +199,7 @@ def _export_detector(
     )
 
 
-def _settings(source: Path) -> tuple[dict[str, Any], Path]:
-    """The config of the run that a folder, a checkpoint or a file of weights is of; and its folder.
-
-    Returns:
-        An empty config if it is of none.
-    """
-    for folder in (source, *source.resolve().parents[:2]):
-        file = folder / "config.json"
-        if not file.is_file():
-            continue
-        try:
-            config = json.loads(file.read_text(encoding="utf-8"))
-        except (ValueError, RecursionError) as error:
-            raise ExportError(f"{file}: not the config of a run: {error}") from error
-        # Many programs leave a file of this name.
-        if isinstance(config, dict) and isinstance(config.get("data"), dict):
-            return config, folder
-    return {}, source
-
-
-def _crop_sets(path: str | None, config: dict[str, Any], workdir: Path) -> list[Sequence[Crop]]:
+def _crop_sets(path: str | None, run: RunFolder) -> list[Sequence[Crop]]:
     """Crops with their texts: of `--crops`, else those by which the run chose its checkpoint."""
     if path is not None:
         place = Path(path)
@@ -228,10 +207,11 @@ def _crop_sets(path: str | None, config: dict[str, Any], workdir: Path) -> list[
             raise ExportError(f"--crops {path}: no such file or folder")
         kind = "tsv" if place.is_file() else "lmdb" if (place / "data.mdb").is_file() else "csv"
         return [open_crops(kind, place)]
+    config = run.read_config()
     sections = (config.get("eval") or {}).get("sets")
     if not sections:
-        raise ExportError(f"{workdir}: name crops to check with (--crops PATH)")
-    config = {**config, "data": {**config["data"], "charset": str(workdir / "charset.json")}}
+        raise ExportError(f"{run.path}: name crops to check with (--crops PATH)")
+    config = {**config, "data": {**config["data"], "charset": str(run.charset)}}
     options = InputOptions.from_config(ConfigDict(config))
     return list(open_sets(sections, field="config.eval.sets", options=options).values())
 

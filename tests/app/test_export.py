@@ -309,13 +309,13 @@ def test_the_command_says_what_it_lacks(weights, tmp_path, capsys):
     assert "height=32 or 64" in capsys.readouterr().err
     assert run(*arguments, "--height", 32, "--check") == 2
     assert "--crops PATH" in capsys.readouterr().err
-    (weights.parents[1] / "config.json").write_text('{"eval": 3}')  # of another program
+    (weights.parent / "config.json").write_text('{"eval": 3}')  # of another program
     assert run(*arguments, "--height", 32, "--check", "--languages", "en, de") == 2
     assert "--crops PATH" in capsys.readouterr().err
-    (weights.parents[1] / "config.json").write_text("{broken")
+    (weights.parent / "config.json").write_text("{broken")
     assert run(*arguments, "--height", 32) == 2
     assert "config.json: not the config of a run" in capsys.readouterr().err
-    (weights.parents[1] / "config.json").unlink()
+    (weights.parent / "config.json").unlink()
     assert run(*arguments, "--height", 32, "--check", "--crops", "gone.tsv") == 2
     assert "--crops gone.tsv: no such file" in capsys.readouterr().err
     crops = ("--check", "--crops", tmp_path / "labels.tsv", "--count")

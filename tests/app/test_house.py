@@ -25,6 +25,7 @@ DEVICE_CODE = (
     "craftjax/models.py",
     "craftjax/report.py",
     "craftjax/training.py",
+    "craftjax/tune.py",
     "craftjax/weak/labeling.py",
     "craftjax/weak/supervision.py",
     "crnnjax/check.py",
