@@ -415,7 +415,7 @@ def test_the_commands(tmp_path, labeled):
     assert "Traceback" not in done.stderr
     done = run("craftjax.main", f"--config={config.with_name('ic13.py')}", "--mode=train")
     assert done.returncode == 1
-    assert "no data set in config.data.train" in done.stderr
+    assert "config.data.train has no data set" in done.stderr
 
     (tmp_path / "gt" / "gt_img_0.txt").write_text("1,2,3\n")
     done = run(*common)
