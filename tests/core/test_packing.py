@@ -209,10 +209,10 @@ def test_workers_write_the_same_bytes(tmp_path, synthtext):
 
 
 def test_few_files_take_few_workers(tmp_path, synthtext, monkeypatch):
-    def pool(workers, *args):
+    def pool(opened, workers, **options):
         raise Killed(workers)
 
-    monkeypatch.setattr(packing, "ProcessPoolExecutor", pool)
+    monkeypatch.setattr(packing, "worker_pool", pool)
     opened = partial(IndexedSynthText, synthtext, cache=tmp_path / "cache")
     for cpus, shard, workers in ((8, 1, 3), (2, 1, 2), (8, 2, 0), (1, 1, 0)):
         monkeypatch.setattr(packing.os, "cpu_count", lambda cpus=cpus: cpus)
@@ -525,7 +525,7 @@ class Dying:
 
 
 def test_a_worker_that_dies_is_noticed(tmp_path):
-    with pytest.raises(PackingError, match=r"a worker ended .* the same command continues"):
+    with pytest.raises(PackingError, match=r"fewer than the 2 of --workers\. The same command resumes"):
         pack(Dying, tmp_path / "out", name="dying", shard=2, workers=2)
     assert not (tmp_path / "out" / "packed-train.json").exists()
 

@@ -92,7 +92,7 @@ def test_a_killed_run_continues_to_the_same_files(tmp_path, kind, monkeypatch):
 KILLED = """
 import os, signal, sys
 from ocrcore.synth.make import make_set
-from tests.test_synth_make import job
+from tests.core.test_synth_make import job
 
 def progress(done):
     if done >= 20:
