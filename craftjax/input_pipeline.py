@@ -7,8 +7,8 @@ RGB, and `region`, `affinity` and `confidence` float32 `(b, H / 2, W / 2)`: this
 Words that do not count ("don't care") have confidence 0, and so have words without characters on a
 page where others have some: they are text, but nobody knows where their characters are. Neither is
 drawn. Words with pseudo labels have the confidence of these. Where words overlap the least counts,
-so that nothing opens what is masked. Pixels of a crop that lie beside the picture also have confidence 0,
-as in the original.
+so that nothing opens what is masked. Pixels of a crop beside the picture also have confidence 0, as
+in the original.
 
 Host code: no jax.
 """
@@ -241,9 +241,8 @@ def make_batches(
             is not 0 writes `dropped-ROW.jsonl`. None writes neither.
         sources: for each data set of kind "python", by name, its samples: `len(source)`, and
             `source[index]` is an `ocrcore.pages.Sample`, whatever the thread and, with worker
-            processes, for a pickled copy. A list will do, and so will a `grain.MapDataset`. It is
-            neither repeated nor shuffled: the mix does both. Of what it filters out (None) the next
-            sample takes the place.
+            processes, for a pickled copy. A list will do, and so will a `grain.MapDataset`, which
+            must not be repeated. Where it is None, it counts as dropped.
 
     Raises:
         OptionsError: a setting that cannot be.

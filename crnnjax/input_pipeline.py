@@ -1,9 +1,10 @@
 """Batches for the recognizer: crops as uint8, their widths, and their labels as classes.
 
-`make_batches` gives a source with random access by step: `source[step]` is a function of the
-config, the seed and the step, whoever computes it. So the state of the input is one integer, any
-number of threads or workers (`ocrcore.data.prefetch.iterate`) yields the same batches, and a run
-goes on where it ended on other hardware.
+`make_batches` gives a source with random access by step (`ocrcore.data.batches`), and
+`ocrcore.data.prefetch.iterate` makes its batches ahead. A batch has, of this host's rows, `image`
+uint8 `(b, H, W, 1)`, gray; `width` int32 `(b,)`, how many columns of each row are to be read;
+`label` int32 `(b, max_length)`, classes and then zeros; `length` int32 `(b,)`, characters of each
+label.
 
 Three modes say how wide a batch is:
 
@@ -12,7 +13,7 @@ Three modes say how wide a batch is:
 * "fixed": all rows are scaled to one size, as deep-text-recognition-benchmark does.
 * "pad": all rows keep their aspect up to one width and are padded to it, as EasyOCR's trainer does.
 
-A network that reads the padding, too, learns another task than one that does not. `width` says how
+A network that also reads the padding learns another task than one that does not. `width` says how
 much of a row to read: in "bucket" mode the crop, for some crops with padding as a Reader adds it;
 in the other modes all of the row, as the originals do.
 
@@ -21,12 +22,10 @@ Host code: no jax.
 
 from __future__ import annotations
 
-import contextlib
-import difflib
 import operator
 from collections import Counter
-from collections.abc import Generator, Iterator, Mapping
-from dataclasses import dataclass, fields
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -34,22 +33,27 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from crnnjax.augment import PRESETS, AugmentOptions, augment
+from crnnjax.augment import PRESETS, augment
 from crnnjax.charset import Charset, named
 from crnnjax.crop_index import LISTED, Rules, steps_of, width_needed
 from crnnjax.resize import easyocr_width, turn_tall
-from crnnjax.sources import ROWS, Mix, RealSet, SourceOptions, Window, open_set, scale
+from crnnjax.sources import ROWS, Given, Mix, RealSet, SourceOptions, Window, open_set, scale
 from crnnjax.synthetic import Made, PageSet
-from ocrcore.data.mixing import Drop, DropLog, SourceError, TooManyDropped, counted, fill
-from ocrcore.data.prefetch import STEPS
+from ocrcore.data.batches import (
+    Batch,
+    Built,
+    batch_at,
+    check_share,
+    check_step,
+    input_section,
+    open_log,
+)
+from ocrcore.data.mixing import Drop, SourceError, TooManyDropped, counted
+from ocrcore.data.python_sets import check_sources
 from ocrcore.data.readers.icdar import LabelError
 from ocrcore.images import ImageError
+from ocrcore.options import OptionsError, plain
 from ocrcore.pages import ByteArray
-
-Batch = dict[str, NDArray[Any]]
-"""This host's rows of a batch: `image` uint8 `(b, H, W, 1)`, gray; `width` int32 `(b,)`, how many
-columns of each row are to be read; `label` int32 `(b, max_length)`, classes and then zeros;
-`length` int32 `(b,)`, characters of each label."""
 
 MODES = ("bucket", "fixed", "pad")
 HEIGHTS = (32, 64)
@@ -71,6 +75,8 @@ class InputOptions:
         case_insensitive: as for `crnnjax.charset.named`.
         mode: "bucket", "fixed" or "pad".
         height: of the crops, 32 or 64.
+        threads: that make batches, in each worker.
+        workers: processes that make batches; 0 is this one.
         widths: that batches may have, rising multiples of 4; of "fixed" and "pad" one. None is
             2, 3, 4, 5, 6, 8 and 12 times the height; 100 of "fixed", 600 of "pad". Wider crops
             become narrower.
@@ -78,8 +84,8 @@ class InputOptions:
         empty_labels: whether crops without text are used.
         features: of the network, which say how many time steps a width has.
         turn_above: height over width from which on crops are turned by 90 degrees
-            (`crnnjax.resize.turn_tall`), read and made ones alike; 0 turns none. It must be the
-            recognizer's, too.
+            (`crnnjax.resize.turn_tall`), read and made ones; 0 turns none. It must be that of the
+            recognizer.
         p_reader_pad: of "bucket": share of crops that are padded as EasyOCR's Reader pads a crop
             that it reads alone.
         p_random_pad: of "bucket": share of all crops that are padded further, by as much as there
@@ -100,6 +106,8 @@ class InputOptions:
     case_insensitive: bool | None = None
     mode: str = "bucket"
     height: int = 32
+    threads: int = 2
+    workers: int = 0
     widths: tuple[int, ...] | None = None
     max_length: int = 25
     empty_labels: bool = False
@@ -113,7 +121,7 @@ class InputOptions:
     cache: str | None = None
 
     def __post_init__(self) -> None:
-        for name in ("batch_size", "max_length", "window"):
+        for name in ("max_length", "window"):
             if getattr(self, name) < 1:
                 raise SourceError(f"{name} is {getattr(self, name)}, expected 1 or more")
         if self.mode not in MODES:
@@ -194,45 +202,14 @@ class InputOptions:
                 Where there is `model.features`, it is taken.
 
         Raises:
-            SourceError: what is missing, unknown or out of range; the field is named.
+            OptionsError: what is missing, unknown or has a bad value; the field is named.
         """
-        for name in ("batch_size", "data"):
-            if name not in config:
-                raise SourceError(f"config.{name} is missing")
-        data = _plain(config["data"])
-        if "train" not in data:
-            raise SourceError("config.data.train is missing: the data sets to train on, by name")
-        sources = {}
-        for name, values in data["train"].items():
-            where = f"config.data.train.{name}"
-            values = {key: _plain(value) for key, value in values.items()}
-            values["augment"] = _augmentation(values.get("augment", "none"), f"{where}.augment")
-            sources[name] = fill(SourceOptions, values, where)
-        known = {one.name for one in fields(cls)} - {"batch_size", "train"}
-        for name in set(data) - known - {"train"}:
-            if near := difflib.get_close_matches(name, known - set(data), 1, cutoff=0.8):
-                raise SourceError(f"config.data.{name} is not known: did you mean {near[0]}?")
-        values = {name: _plain(data[name]) for name in known & set(data)}
-        model = _plain(config["model"]) if "model" in config else {}
-        if "features" in model:
+        values = {}
+        if "features" in (model := config.get("model", {})):
             values["features"] = model["features"]
-        values |= {"batch_size": config["batch_size"], "train": sources}
-        options: InputOptions = fill(cls, values, "config.data")
-        return options
-
-
-class Built(NamedTuple):
-    """A batch and what came up while it was made.
-
-    Attributes:
-        batch: the arrays.
-        names: of its rows' crops.
-        drops: crops that could not be read, in the order in which they were met.
-    """
-
-    batch: Batch
-    names: list[str]
-    drops: list[Drop]
+        if train := plain(config.get("data", {})).get("train"):
+            values["train"] = {name: _augmented(one, name) for name, one in train.items()}
+        return input_section(cls, config, **values)
 
 
 class BatchSource:
@@ -246,19 +223,23 @@ class BatchSource:
     """
 
     def __init__(
-        self, options: InputOptions, *, seed: int, rows: slice, workdir: str | Path | None = None
+        self,
+        options: InputOptions,
+        *,
+        seed: int,
+        rows: slice,
+        workdir: str | Path | None = None,
+        sources: Mapping[str, Given] | None = None,
     ) -> None:
-        self.options, self.seed = options, operator.index(seed)
-        start, stop = rows.start or 0, rows.stop
-        if not 0 <= self.seed < 1 << 63:
-            raise SourceError(f"seed is {seed}, expected 0 to 2**63 - 1")
-        if stop is None or rows.step not in (None, 1) or not 0 <= start < stop:
-            raise SourceError(f"rows is {rows}, expected slice(first, after the last)")
-        if stop > options.batch_size:
-            raise SourceError(f"rows is {rows}, beyond config.batch_size: {options.batch_size}")
+        self.options = options
+        self.seed, self.rows = check_share(seed, rows, batch_size=options.batch_size)
         if not options.train:
             raise SourceError("no data set to train on: expected one or more in config.data.train")
-        self.rows = slice(start, stop)
+        sources = sources or {}
+        check_sources(
+            {name: given.crops for name, given in sources.items()},
+            {name: one.kind for name, one in options.train.items()},
+        )
         self._rules = rules = options.rules
         self.charset: Charset = rules.charset
         assert options.widths is not None
@@ -274,6 +255,7 @@ class BatchSource:
                 seed=int(np.random.SeedSequence([self.seed, number]).generate_state(1)[0]),
                 most=options.max_filtered,
                 cache=options.cache,
+                given=sources.get(name),
             )
             for number, (name, one) in enumerate(options.train.items())
         ]
@@ -287,9 +269,7 @@ class BatchSource:
             rules=rules,
             p_reader_pad=options.p_reader_pad,
         )
-        name = "dropped.jsonl" if not start else f"dropped-{start}.jsonl"
-        path = None if workdir is None else Path(workdir) / name
-        self.log = DropLog(path, most=options.max_dropped)
+        self.log = open_log(workdir, self.rows, most=options.max_dropped)
         self._bad: dict[tuple[int, int], Drop] = {}
         for one in self._sets:
             if isinstance(one, RealSet):
@@ -298,8 +278,10 @@ class BatchSource:
                     self.log.counts[reason] += max(0, count - LISTED)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # Files are opened anew in the worker, which writes nothing.
-        return _reopen, (self.options, self.seed, self.rows)
+        # The worker opens the files again, and writes none.
+        sets = [one for one in self._sets if isinstance(one, RealSet) and one.given is not None]
+        given = {one.name: one.given for one in sets}
+        return _reopen, (self.options, self.seed, self.rows, given)
 
     def __getitem__(self, step: int) -> Batch:
         """Returns this host's rows of the batch of a step, and notes what was dropped.
@@ -308,8 +290,7 @@ class BatchSource:
             IndexError: a step that is negative.
             TooManyDropped: more crops were dropped than `max_dropped`.
         """
-        with self.noting():
-            return self.note(self.build(step))
+        return batch_at(self, step)
 
     def width(self, step: int) -> int:
         """Returns how wide the batch of a step is, without making it."""
@@ -328,7 +309,7 @@ class BatchSource:
             "label": np.zeros((count, self.options.max_length), np.int32),
             "length": np.empty(count, np.int32),
         }
-        built = Built(batch, [], [])
+        built = Built(batch, [], [], Counter())
         made = self._cut_pages(step, window, order, bucket)
         first = operator.index(step) * self.options.batch_size
         for row, rank in enumerate(range(self.rows.start, self.rows.stop)):
@@ -339,30 +320,12 @@ class BatchSource:
             batch["width"][row] = width
             batch["label"][row, : len(classes)] = classes
             batch["length"][row] = len(classes)
-            built.names.append(name)
+            built.chosen.append(name)
         return built
-
-    def note(self, built: Built) -> Batch:
-        """Counts and names what was dropped; returns the batch.
-
-        Raises:
-            TooManyDropped: more crops were dropped than `max_dropped`.
-        """
-        self.log.add(built.drops, used=len(built.names))
-        return built.batch
-
-    @contextlib.contextmanager
-    def noting(self) -> Generator[None, None, None]:
-        """Names what an error on the way was about, too."""
-        try:
-            yield
-        except TooManyDropped as error:
-            self.log.note(error.drops)
-            raise
 
     def batch_names(self, step: int) -> list[str]:
         """Returns the names of this host's rows of a batch; makes the batch again to know them."""
-        return self.build(step).names
+        return self.build(step).chosen
 
     def describe(self) -> str:
         """Lines for the start of a run: charset, data sets, what is not used of them, widths."""
@@ -389,15 +352,12 @@ class BatchSource:
         return "\n".join(lines)
 
     def close(self) -> None:
-        """Lets go of the files; the source cannot be used any more."""
+        """Closes the files; the source cannot be used any more."""
         self._sets = []
         self._mix.sets = []
 
     def _window(self, step: int) -> tuple[Window, int]:
-        step = operator.index(step)
-        if not 0 <= step < STEPS:
-            raise IndexError(f"step {step}: expected 0 to {STEPS - 1}")
-        number, at = divmod(step, self._mix.batches)
+        number, at = divmod(check_step(step), self._mix.batches)
         return self._mix.window(number), at
 
     def _cut_pages(
@@ -529,7 +489,12 @@ def _candidates(window: Window, order: NDArray[np.intp], rank: int, bucket: int)
 
 
 def make_batches(
-    config: Mapping[str, Any], *, seed: int, rows: slice, workdir: str | Path | None = None
+    config: Mapping[str, Any],
+    *,
+    seed: int,
+    rows: slice,
+    workdir: str | Path | None = None,
+    sources: Mapping[str, Sequence[Any]] | None = None,
 ) -> BatchSource:
     """Opens the data sets of an experiment.
 
@@ -540,28 +505,36 @@ def make_batches(
         workdir: where `dropped.jsonl` names the crops that are not used (of those that the filters
             leave out the first thousand of each reason); a host whose first row is not 0 writes
             `dropped-ROW.jsonl`. None writes neither.
+        sources: for each data set of kind "python", by name, its crops: `len(source)`, and
+            `source[index]` is an `ocrcore.data.readers.crops.Crop`, whatever the thread and, with
+            worker processes, for a pickled copy. A list will do, and so will a `grain.MapDataset`,
+            which must not be repeated. Labels and sizes of all crops are read at the start.
 
     Raises:
-        SourceError: a setting that cannot be, or a data set of which too little can be used.
+        OptionsError: a setting that cannot be.
+        SourceError: a data set that cannot be used, or of which too little can be.
         CharsetError: a charset that cannot be.
         LabelError: a data set that cannot be read.
     """
-    return BatchSource(InputOptions.from_config(config), seed=seed, rows=rows, workdir=workdir)
+    given = {name: Given(crops) for name, crops in (sources or {}).items()}
+    options = InputOptions.from_config(config)
+    return BatchSource(options, seed=seed, rows=rows, workdir=workdir, sources=given)
 
 
-def _augmentation(value: Any, where: str) -> AugmentOptions:
-    if isinstance(value, str):
-        if value not in PRESETS:
-            raise SourceError(f"{where} is {value!r}, expected one of {', '.join(PRESETS)}")
-        return PRESETS[value]
-    options: AugmentOptions = fill(AugmentOptions, _plain(value), where)
-    return options
+def _augmented(values: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """The fields of a data set, with a preset of the augmentation in place of its name."""
+    augment = values.get("augment", "none")
+    if isinstance(augment, str):
+        if augment not in PRESETS:
+            raise OptionsError(
+                f"config.data.train.{name}.augment is {augment!r}, expected one of "
+                f"{', '.join(PRESETS)}, or a section"
+            )
+        augment = PRESETS[augment]
+    return {**values, "augment": augment}
 
 
-def _plain(value: Any) -> Any:
-    """Turns sections of a ConfigDict into dicts."""
-    return dict(value.items()) if hasattr(value, "items") else value
-
-
-def _reopen(options: InputOptions, seed: int, rows: slice) -> BatchSource:
-    return BatchSource(options, seed=seed, rows=rows)
+def _reopen(
+    options: InputOptions, seed: int, rows: slice, sources: Mapping[str, Given]
+) -> BatchSource:
+    return BatchSource(options, seed=seed, rows=rows, sources=sources)

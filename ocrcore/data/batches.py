@@ -12,11 +12,10 @@ from __future__ import annotations
 
 import operator
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, TypeVar
 
-import numpy as np
 from numpy.typing import NDArray
 
 from ocrcore.data.mixing import Drop, DropLog, SourceError, TooManyDropped
@@ -25,8 +24,6 @@ from ocrcore.options import OptionsError, from_section, plain
 Batch = dict[str, NDArray[Any]]
 STEPS = 1 << 31
 """Batches have no end; Grain wants to know one."""
-MOST_SAMPLES = 1 << 31
-"""Of a data set: more is none, but an endless sequence."""
 T = TypeVar("T")
 
 
@@ -139,48 +136,3 @@ def input_section(kind: type[T], config: Mapping[str, Any], **values: Any) -> T:
         raise OptionsError(f"config.batch_size is {size!r}, expected 1 or more")
     section = {**plain(config["data"]), **values, "batch_size": size}
     return from_section(kind, section, "config.data", others=True)
-
-
-def check_sources(sources: Mapping[str, Sized], kinds: Mapping[str, str]) -> None:
-    """Checks that the data sets given from Python are those that the config asks for.
-
-    Args:
-        sources: by name.
-        kinds: the kind of each data set of `config.data.train`, by name.
-
-    Raises:
-        SourceError: one is missing, one too many, or one has no end.
-    """
-    for name in {**sources, **kinds}:
-        where = f"config.data.train.{name}"
-        if name not in sources:
-            if kinds[name] == "python":
-                raise SourceError(
-                    f"{where} is a data set from Python, but no such is given: pass "
-                    f"sources={{{name!r}: ...}} to the function that trains; the command line "
-                    "cannot"
-                )
-        elif kinds.get(name) != "python":
-            raise SourceError(
-                f"sources has {name!r}, but {where}.kind is {kinds.get(name)!r}: expected 'python'"
-            )
-        elif len(sources[name]) > MOST_SAMPLES:
-            raise SourceError(
-                f"sources[{name!r}] has no end: expected a data set that is neither repeated nor "
-                "shuffled; training does both"
-            )
-
-
-def sample_of(source: Sequence[Any], index: int, kind: type[T], *, name: str) -> T:
-    """Returns a sample of a data set from Python.
-
-    Raises:
-        SourceError: it is something else.
-    """
-    sample = source[index]
-    if not isinstance(sample, kind):
-        raise SourceError(
-            f"sample {index} of {name} is of type {type(sample).__name__}, expected "
-            f"{kind.__module__}.{kind.__name__}"
-        )
-    return sample
