@@ -22,29 +22,26 @@ Host code: no jax.
 
 from __future__ import annotations
 
-import operator
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from crnnjax.augment import PRESETS, augment
 from crnnjax.charset import Charset, named
 from crnnjax.crop_index import LISTED, Rules, steps_of, width_needed
 from crnnjax.resize import easyocr_width, turn_tall
-from crnnjax.sources import ROWS, Given, Mix, RealSet, SourceOptions, Window, open_set, scale
+from crnnjax.sources import ROWS, Given, Mix, Plan, RealSet, SourceOptions, open_set, scale
 from crnnjax.synthetic import Made, PageSet
 from ocrcore.data.batches import (
     Batch,
     Built,
     batch_at,
     check_share,
-    check_step,
     input_section,
     open_log,
 )
@@ -58,7 +55,6 @@ from ocrcore.pages import ByteArray
 MODES = ("bucket", "fixed", "pad")
 HEIGHTS = (32, 64)
 _PER_PAGE = 8  # crops from one synthetic page
-_OTHERS = 100  # crops beside those of its batch that are tried for a row
 # Widths of batches in heights: few, because each is a program of its own.
 _BUCKETS = (2, 3, 4, 5, 6, 8, 12)
 _WIDTHS = {"fixed": 100, "pad": 600}  # of deep-text-recognition-benchmark and EasyOCR's trainer
@@ -294,33 +290,31 @@ class BatchSource:
 
     def width(self, step: int) -> int:
         """Returns how wide the batch of a step is, without making it."""
-        window, at = self._window(step)
-        return int(window.buckets[at])
+        return self._mix.plan(step).bucket
 
     def build(self, step: int) -> Built:
         """Makes the batch of a step and notes nothing, so that threads and workers may do it."""
-        window, at = self._window(step)
-        order, bucket = window.order[at], int(window.buckets[at])
+        plan = self._mix.plan(step)
         count = self.rows.stop - self.rows.start
-        height = self.options.height
         batch: Batch = {
-            "image": np.empty((count, height, bucket, 1), np.uint8),
+            "image": np.empty((count, self.options.height, plan.bucket, 1), np.uint8),
             "width": np.empty(count, np.int32),
             "label": np.zeros((count, self.options.max_length), np.int32),
             "length": np.empty(count, np.int32),
         }
         built = Built(batch, [], [], Counter())
-        made = self._cut_pages(step, window, order, bucket)
-        first = operator.index(step) * self.options.batch_size
+        made = self._cut_pages(plan)
+        first = plan.step * self.options.batch_size
         for row, rank in enumerate(range(self.rows.start, self.rows.stop)):
             rng = np.random.Generator(np.random.Philox(key=[self.seed, first + rank]))
-            done = made.get(rank) or self._row(rng, window, order, rank, bucket, built.drops)
-            image, width, classes, name = self._fit(rng, done, window, order, rank, bucket)
+            crop = made.get(rank) or self._row(rng, plan, rank, built.drops)
+            image, width = self._fit(rng, crop, plan, rank)
+            classes = crop.made.classes
             batch["image"][row, :, :, 0] = image
             batch["width"][row] = width
             batch["label"][row, : len(classes)] = classes
             batch["length"][row] = len(classes)
-            built.chosen.append(name)
+            built.chosen.append(crop.name)
         return built
 
     def batch_names(self, step: int) -> list[str]:
@@ -340,15 +334,7 @@ class BatchSource:
             )
             lines.append(f"{name}: {what}, {share / 10:g} % of the batches")
         if self.options.mode == "bucket":
-            window = self._mix.window(0)
-            found = Counter(window.buckets.tolist())
-            parts = [f"{w}: {found[w] / len(window.buckets):.0%}" for w in sorted(found)]
-            read = window.inner[window.order].sum(axis=1) / self.options.batch_size
-            idle = 1 - float(read.sum() / window.buckets.sum())
-            lines.append(
-                f"widths of the first {len(window.buckets)} batches: {', '.join(parts)}; "
-                f"{idle:.0%} of the columns are padding"
-            )
+            lines.append(self._mix.describe_widths())
         return "\n".join(lines)
 
     def close(self) -> None:
@@ -356,69 +342,54 @@ class BatchSource:
         self._sets = []
         self._mix.sets = []
 
-    def _window(self, step: int) -> tuple[Window, int]:
-        number, at = divmod(check_step(step), self._mix.batches)
-        return self._mix.window(number), at
+    def _kind(self, number: int) -> int | None:
+        """Class of lengths of a synthetic crop; None is any."""
+        return number if self.options.mode == "bucket" else None
 
-    def _cut_pages(
-        self, step: int, window: Window, order: NDArray[np.intp], bucket: int
-    ) -> dict[int, _Crop]:
+    def _cut_pages(self, plan: Plan) -> dict[int, _Crop]:
         """Makes the rows that are cut from synthetic pages: each page once."""
         made: dict[int, _Crop] = {}
+        which, number = plan.window.which[plan.order], plan.window.number[plan.order]
         for one, crops in enumerate(self._sets):
             if not isinstance(crops, PageSet):
                 continue
-            ranks = np.flatnonzero(window.which[order] == one).tolist()
+            ranks = np.flatnonzero(which == one).tolist()
             most = -(-self.options.batch_size // _PER_PAGE)  # pages of a step
             for begin in range(0, len(ranks), _PER_PAGE):
                 mine = ranks[begin : begin + _PER_PAGE]
                 if mine[-1] < self.rows.start or mine[0] >= self.rows.stop:
                     continue
-                page = operator.index(step) * most + begin // _PER_PAGE
+                page = plan.step * most + begin // _PER_PAGE
                 wanted = [
                     (
                         np.random.default_rng([crops.seed, ROWS, page, rank]),
-                        self._kind(window, order, rank),
+                        self._kind(int(number[rank])),
                     )
                     for rank in mine
                 ]
-                for rank, done in zip(mine, crops.draw(page, wanted, bucket), strict=True):
+                for rank, done in zip(mine, crops.draw(page, wanted, plan.bucket), strict=True):
                     name = f"page {page} of {self._names[one]}, seed {crops.seed}"
                     made[rank] = _Crop(one, None, done, name)
         return made
 
-    def _kind(self, window: Window, order: NDArray[np.intp], rank: int) -> int | None:
-        return int(window.number[order[rank]]) if self.options.mode == "bucket" else None
-
-    def _row(
-        self,
-        rng: np.random.Generator,
-        window: Window,
-        order: NDArray[np.intp],
-        rank: int,
-        bucket: int,
-        drops: list[Drop],
-    ) -> _Crop:
-        """Reads or draws a row's crop; for one that cannot be read the next of the batch stands."""
+    def _row(self, rng: np.random.Generator, plan: Plan, rank: int, drops: list[Drop]) -> _Crop:
+        """Reads or draws a row's crop; one that cannot be read is replaced by the next."""
         dropped: list[Drop] = []
-        for position in _candidates(window, order, rank, bucket):
-            one = int(window.which[position])
-            crops, number = self._sets[one], int(window.number[position])
+        for position in plan.candidates(rank):
+            one, number = int(plan.window.which[position]), int(plan.window.number[position])
+            crops, name = self._sets[one], self._names[one]
             if isinstance(crops, PageSet):
                 continue
             if not isinstance(crops, RealSet):
-                kind = number if self.options.mode == "bucket" else None
                 drops.extend(dropped)
-                name = f"a word of {self._names[one]}"
-                return _Crop(one, None, crops.draw(rng, kind, bucket), name)
+                done = crops.draw(rng, self._kind(number), plan.bucket)
+                return _Crop(one, None, done, f"a word of {name}")
             known = self._bad.get((one, number))
             if known is None:
                 try:
                     image = crops.picture(number)
                 except (ImageError, LabelError) as error:
-                    known = Drop(
-                        self._names[one], number, crops.crop_name(number), "picture", str(error)
-                    )
+                    known = Drop(name, number, crops.crop_name(number), "picture", str(error))
                     self._bad[one, number] = known
                 else:
                     drops.extend(dropped)
@@ -433,17 +404,11 @@ class BatchSource:
         )
 
     def _fit(
-        self,
-        rng: np.random.Generator,
-        crop: _Crop,
-        window: Window,
-        order: NDArray[np.intp],
-        rank: int,
-        bucket: int,
-    ) -> tuple[ByteArray, int, NDArray[np.int32], str]:
-        """Scales, augments and pads a crop."""
-        options = self._options[crop.one]
-        image, classes = turn_tall(crop.made.image, self.options.turn_above), crop.made.classes
+        self, rng: np.random.Generator, crop: _Crop, plan: Plan, rank: int
+    ) -> tuple[ByteArray, int]:
+        """Scales, augments and pads a crop; returns it, and how many columns are to be read."""
+        options, bucket = self._options[crop.one], plan.bucket
+        image = turn_tall(crop.made.image, self.options.turn_above)
         height, mode = self.options.height, self.options.mode
         chance = rng.random(4).tolist()
         own = max(1, -(-image.shape[1] * height // image.shape[0]))
@@ -452,23 +417,20 @@ class BatchSource:
         image = augment(rng, image, options.augment)
         width = bucket
         if mode == "bucket":
-            needed: int = width_needed(steps_of(classes), features=self.options.features)
-            width = max(inner, needed)
+            steps = steps_of(crop.made.classes)
+            width = max(inner, width_needed(steps, features=self.options.features))
             if crop.number is None:
                 # What a synthetic crop is padded to does not count when batches are arranged.
                 if chance[1] < self.options.p_reader_pad:
                     width = max(width, easyocr_width(height, inner, height))
             else:
-                width = max(width, int(window.width[order[rank]]))
+                width = max(width, int(plan.window.width[plan.order[rank]]))
             if chance[2] < self.options.p_random_pad:
                 width += int(chance[3] * (bucket - min(width, bucket) + 1))
             width = min(width, bucket)
         if inner < bucket:
-            padded = np.empty((height, bucket), np.uint8)
-            padded[:, :inner] = image
-            padded[:, inner:] = image[:, -1:]
-            image = padded
-        return image, width, classes, crop.name
+            image = np.pad(image, ((0, 0), (0, bucket - inner)), mode="edge")
+        return image, width
 
 
 class _Crop(NamedTuple):
@@ -478,14 +440,6 @@ class _Crop(NamedTuple):
     number: int | None
     made: Made
     name: str
-
-
-def _candidates(window: Window, order: NDArray[np.intp], rank: int, bucket: int) -> Iterator[int]:
-    """Positions for a row: its own, those of its batch after it, and others of the window."""
-    yield from order[rank:].tolist()
-    yield from order[:rank].tolist()
-    others = np.flatnonzero(window.width <= bucket)
-    yield from others[~np.isin(others, order)][:_OTHERS].tolist()
 
 
 def make_batches(

@@ -13,7 +13,8 @@ Host code: no jax.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -28,6 +29,7 @@ from crnnjax.augment import AugmentOptions
 from crnnjax.crop_index import Index, Rules, own_widths, reader_widths, steps_needed, width_needed
 from crnnjax.resize import fixed_crop
 from crnnjax.synthetic import CLASSES, PageSet, WordSet
+from ocrcore.data.batches import check_step
 from ocrcore.data.mixing import BLOCK, SourceError, arranged, shares, shuffled
 from ocrcore.data.python_sets import PythonSet
 from ocrcore.data.readers.crops import Crop
@@ -38,6 +40,7 @@ KINDS = (*labels.KINDS, "words", "pages", "python")
 RESIZES = ("reader", "bicubic", "area", "any")
 # Streams of random numbers of one seed; 1 and 2 are those of `ocrcore.data.mixing`.
 WINDOWS, ROWS = 3, 4
+_OTHERS = 100  # crops of other batches of the window that are tried for a row
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,6 +246,29 @@ class Window:
     buckets: NDArray[np.int64]
 
 
+class Plan(NamedTuple):
+    """What is known of a batch before it is made.
+
+    Attributes:
+        step: of the batch.
+        window: that it is in.
+        order: `(rows,)` positions of its rows in the window.
+        bucket: its width.
+    """
+
+    step: int
+    window: Window
+    order: NDArray[np.intp]
+    bucket: int
+
+    def candidates(self, rank: int) -> Iterator[int]:
+        """Positions for a row: its own, those of its batch after it, and others of the window."""
+        yield from self.order[rank:].tolist()
+        yield from self.order[:rank].tolist()
+        others = np.flatnonzero(self.window.width <= self.bucket)
+        yield from others[~np.isin(others, self.order)][:_OTHERS].tolist()
+
+
 class Mix:
     """The endless sequence of batches, as plans.
 
@@ -277,6 +303,29 @@ class Mix:
         self.rules, self.p_reader_pad = rules, p_reader_pad
         self.shares = shares(ratios)
         self.window = lru_cache(maxsize=4)(self._window)
+
+    def plan(self, step: int) -> Plan:
+        """Says what the batch of a step is made of.
+
+        Raises:
+            IndexError: a step that is negative.
+        """
+        step = check_step(step)
+        number, at = divmod(step, self.batches)
+        window = self.window(number)
+        return Plan(step, window, window.order[at], int(window.buckets[at]))
+
+    def describe_widths(self) -> str:
+        """One line: how wide the first batches are."""
+        window = self.window(0)
+        found = Counter(window.buckets.tolist())
+        parts = [f"{width}: {found[width] / self.batches:.0%}" for width in sorted(found)]
+        read = window.inner[window.order].sum(axis=1) / self.rows
+        idle = 1 - float(read.sum() / window.buckets.sum())
+        return (
+            f"widths of the first {self.batches} batches: {', '.join(parts)}; "
+            f"{idle:.0%} of the columns are padding"
+        )
 
     def _window(self, number: int) -> Window:
         """Arranges the batches of a window."""
