@@ -162,8 +162,8 @@ def _evaluate(config: ConfigDict, workdir: Path, *, sweeping: bool) -> None:
         save_operating_point,
     )
     from craftjax.report import describe_truth
-    from ocrcore.data.mixing import fill
     from ocrcore.data.readers.icdar import LabelError
+    from ocrcore.options import from_section
 
     if sweeping and "sweep" not in config:
         raise ValueError("this config has no sweep section, so that there are no thresholds to try")
@@ -174,7 +174,7 @@ def _evaluate(config: ConfigDict, workdir: Path, *, sweeping: bool) -> None:
         print(f"left out {len(bad)} malformed lines:", *bad, sep="\n  ", file=sys.stderr)
     trained = (workdir / "checkpoints").is_dir()
     weights = _WEIGHTS.value or (not trained and config.get("weights")) or workdir
-    options = fill(DetectorOptions, dict(config.detector), "config.detector")
+    options = from_section(DetectorOptions, config.detector, "config.detector")
     detector = Detector.from_weights(weights, options=options)
     workdir.mkdir(parents=True, exist_ok=True)
     cache = None

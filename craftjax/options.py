@@ -11,6 +11,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from ocrcore.options import from_section
+
 # The largest input of the original's recipe (1280x2240) fits, and half of a 4:3 page on EasyOCR's
 # canvas with a margin; larger inputs are tiled to bound the memory.
 MAX_AREA = 1536 * 1920
@@ -58,12 +60,13 @@ class DetectorOptions:
     def __post_init__(self) -> None:
         for name, known in (("border", ("keep", "crop")), ("pad", ("exact", "bucketed"))):
             if getattr(self, name) not in known:
-                raise ValueError(f"{name}={getattr(self, name)!r}: expected one of {known}")
+                shown = " or ".join(map(repr, known))
+                raise ValueError(f"{name} is {getattr(self, name)!r}, expected {shown}")
         for name in ("canvas_size", "mag_ratio", "max_area"):
             if not getattr(self, name) > 0:
-                raise ValueError(f"{name}={getattr(self, name)!r}: expected a positive number")
+                raise ValueError(f"{name} is {getattr(self, name)!r}, expected a positive number")
         if self.batch_size is not None and self.batch_size < 1:
-            raise ValueError(f"batch_size={self.batch_size}: expected at least 1")
+            raise ValueError(f"batch_size is {self.batch_size}, expected 1 or more, or None")
 
 
 class OperatingPointError(ValueError):
@@ -84,7 +87,7 @@ def operating_point_path(weights: str | Path) -> Path:
 def save_operating_point(
     path: str | Path, options: DetectorOptions, *, measured: Mapping[str, Any]
 ) -> None:
-    """Writes options as JSON, with what they reached for people to read; all or nothing."""
+    """Writes options as JSON, with what was measured with them; all or nothing."""
     path = Path(path)
     text = json.dumps({"options": asdict(options), "measured": dict(measured)}, indent=1)
     part = path.with_name(path.name + ".part")
@@ -99,6 +102,7 @@ def load_operating_point(path: str | Path) -> DetectorOptions:
         OperatingPointError: the file is missing or something else.
     """
     try:
-        return DetectorOptions(**json.loads(Path(path).read_text(encoding="utf-8"))["options"])
+        values = json.loads(Path(path).read_text(encoding="utf-8"))["options"]
+        return from_section(DetectorOptions, values, "options")
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise OperatingPointError(f"{path}: not an operating point: {error}") from error

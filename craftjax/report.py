@@ -16,6 +16,7 @@ from craftjax.evaluate import evaluate_detector, format_points
 from craftjax.options import DetectorOptions, operating_point_path, save_operating_point
 from ocrcore.drawing import MISSED, draw_curves, draw_page, draw_scores
 from ocrcore.images import read_image, write_image
+from ocrcore.options import from_section
 from ocrcore.pages import ByteArray, Page, Sample
 from ocrcore.training.checkpoints import load_variables
 from ocrcore.weights.pth import save_weights
@@ -51,7 +52,8 @@ def write_results(
     variables = load_variables(workdir)
     weights = workdir / "weights.pth"
     save_weights(weights, to_state_dict(variables))
-    options = DetectorOptions(**{**config.detector, **(thresholds or {})})
+    section = {**config.detector, **(thresholds or {})}
+    options = from_section(DetectorOptions, section, "config.detector")
     detector = Detector(variables, options=options)
     point = evaluate_detector(detector, truth, options=options, protocol=config.eval.protocol)
     save_operating_point(operating_point_path(weights), options, measured=point.to_dict())

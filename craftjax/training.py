@@ -27,13 +27,14 @@ from craftjax.audit import audit_sources
 from craftjax.convert import from_state_dict, is_vgg16_bn, with_vgg16_bn
 from craftjax.detector import Detector
 from craftjax.evaluate import read_truth, sweep
-from craftjax.input_pipeline import Batch, BatchSource, make_batches
+from craftjax.input_pipeline import BatchSource, make_batches
 from craftjax.models import CRAFT, count_parameters, init_variables, width_of
 from craftjax.options import DetectorOptions
 from craftjax.report import describe_truth, draw_pages, write_results
 from craftjax.weak.supervision import SupervisionOptions, WeakSupervision
-from ocrcore.data.mixing import fill
+from ocrcore.data.batches import Batch
 from ocrcore.data.prefetch import iterate
+from ocrcore.options import from_section
 from ocrcore.pages import Page, Sample
 from ocrcore.runtime.cache import enable_compile_cache
 from ocrcore.runtime.mesh import describe_devices, host_rows, is_main, make_mesh
@@ -76,9 +77,9 @@ def make_loss(section: Mapping[str, Any]) -> Loss:
 
     Raises:
         TrainError: another version.
-        SourceError: a field that is missing or not known.
+        OptionsError: a field that is missing, unknown or has a bad value.
     """
-    options = asdict(fill(LossOptions, dict(section), "config.loss"))
+    options = asdict(from_section(LossOptions, section, "config.loss"))
     version = options.pop("version")
     known = {2: losses.loss_v2, 3: losses.loss_v3}
     if version not in known:
@@ -281,7 +282,7 @@ def train_and_evaluate(config: ConfigDict, workdir: str | Path) -> dict[str, flo
     mesh = make_mesh()
     rows = host_rows(config.batch_size, mesh)
     model = make_model(config.model)
-    detection = fill(DetectorOptions, dict(config.detector), "config.detector")
+    detection = from_section(DetectorOptions, config.detector, "config.detector")
     options = OptimizerOptions.from_config(config.optimizer)
     optimizer, schedule = make_optimizer(options, steps=config.steps)
     truth, test = _truth(config) if is_main() else ([], [])
@@ -375,7 +376,7 @@ def train_and_evaluate(config: ConfigDict, workdir: str | Path) -> dict[str, flo
             shown=_SHOWN,
             log=log,
         )
-        log(source.summary())
+        log(source.log.summary())
         if ended is None:
             return None
     thresholds = run.get("thresholds", {})

@@ -90,7 +90,7 @@ def _evaluate(config: ConfigDict, workdir: Path) -> None:
     from crnnjax.input_pipeline import InputOptions
     from crnnjax.recognizer import Recognizer, RecognizerOptions
     from crnnjax.report import open_sets
-    from ocrcore.data.mixing import fill
+    from ocrcore.options import from_section
 
     if _CROPS.value:
         path = Path(_CROPS.value)
@@ -101,7 +101,7 @@ def _evaluate(config: ConfigDict, workdir: Path) -> None:
     weights = _WEIGHTS.value or workdir
     recognizer = Recognizer.from_weights(
         weights,
-        options=fill(RecognizerOptions, dict(config.recognizer), "config.recognizer"),
+        options=from_section(RecognizerOptions, config.recognizer, "config.recognizer"),
     )
     folder = results_folder(workdir, _WEIGHTS.value)
     if _CROPS.value:

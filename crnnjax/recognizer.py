@@ -44,6 +44,7 @@ from crnnjax.resize import (
 )
 from crnnjax.time_steps import MIN_WIDTH, time_steps
 from ocrcore.images import as_rgb, read_image
+from ocrcore.options import from_section
 from ocrcore.pages import ByteArray, FloatArray
 from ocrcore.runtime.cache import enable_compile_cache
 from ocrcore.runtime.memory import reuse_freed_memory
@@ -460,7 +461,7 @@ def _read_config(path: Path) -> tuple[int | None, RecognizerOptions | None]:
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
         height = int(config["data"]["height"])
-        return height, RecognizerOptions(**config["recognizer"])
+        return height, from_section(RecognizerOptions, config["recognizer"], "config.recognizer")
     except KeyError:
         return None, None  # of another program
     except (OSError, ValueError, TypeError) as error:

@@ -19,10 +19,11 @@ from crnnjax.input_pipeline import InputOptions
 from crnnjax.metrics import SCORES
 from crnnjax.recognizer import Recognizer, RecognizerOptions
 from crnnjax.synthetic import bounded, word_renderer, writable
-from ocrcore.data.mixing import SourceError, fill
+from ocrcore.data.mixing import SourceError
 from ocrcore.data.readers.crops import Crop
 from ocrcore.drawing import draw_curves
 from ocrcore.images import write_image
+from ocrcore.options import from_section
 from ocrcore.training.checkpoints import load_variables
 from ocrcore.weights.pth import save_weights
 
@@ -137,7 +138,7 @@ def make_recognizer(
         variables,
         charset=charset,
         height=config.data.height,
-        options=fill(RecognizerOptions, dict(config.recognizer), "config.recognizer"),
+        options=from_section(RecognizerOptions, config.recognizer, "config.recognizer"),
         dtype=config.model.dtype,
     )
 

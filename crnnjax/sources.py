@@ -34,6 +34,7 @@ from ocrcore.data.mixing import BLOCK, SourceError, arranged, shares, shuffled
 from ocrcore.data.python_sets import PythonSet
 from ocrcore.data.readers.crops import Crop
 from ocrcore.images import decode_gray, read_bytes
+from ocrcore.options import OptionsError
 from ocrcore.pages import ByteArray
 
 KINDS = (*labels.KINDS, "words", "pages", "python")
@@ -109,10 +110,10 @@ class SourceOptions:
 
 
 class Given(NamedTuple):
-    """Crops from Python, and what is known of them: none or all, so that workers need not look."""
+    """Crops from Python, and what is known of them, so that workers need not read them all."""
 
     crops: Sequence[Any]
-    index: Index | None = None
+    known: Index | None = None
 
 
 class RealSet:
@@ -147,7 +148,7 @@ class RealSet:
         self.options, self.rules, self.name, self.given = options, rules, name, given
         if given is not None:
             self.crops: Sequence[Crop] = PythonSet(given.crops, Crop, name=name)
-            index = given.index or labels.scan(self.crops, task=f"indexing {name}")
+            index = given.known or labels.scan(self.crops, task=f"indexing {name}")
             self.given = Given(given.crops, index)
         else:
             self.crops = labels.open_crops(options.kind, options.path, root=options.root)
@@ -409,6 +410,8 @@ def open_set(
             unit=options.unit,
             jitter=options.jitter,
         )
+    except OptionsError as error:
+        raise OptionsError(f"config.data.train.{name}.{error}") from error
     except SourceError as error:
         raise SourceError(f"config.data.train.{name}: {error}") from error
 

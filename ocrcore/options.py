@@ -42,7 +42,8 @@ def from_section(
     """
     section = plain(section)
     hints = get_type_hints(kind)
-    needed = {one.name: one.default is one.default_factory is MISSING for one in fields(kind)}  # type: ignore[arg-type]
+    assert is_dataclass(kind)
+    needed = {f.name: f.default is f.default_factory is MISSING for f in fields(kind) if f.init}
     values = {}
     for name, value in section.items():
         if name in needed:

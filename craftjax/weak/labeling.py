@@ -11,8 +11,9 @@ scored with it and whichever thread is first.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -22,7 +23,8 @@ from jax.sharding import Mesh
 from craftjax.models import CRAFT
 from craftjax.resize import round_up
 from craftjax.weak.pseudo_labels import PseudoOptions
-from craftjax.weak.word_crops import Job, Submit, Tools, WordLabel, hands
+from craftjax.weak.word_crops import Job, Tools, WordLabel, hands
+from ocrcore.data.processes import Submit, in_order
 from ocrcore.pages import Sample
 from ocrcore.runtime.mesh import batch_sharding, put_batch, replicated
 
@@ -127,7 +129,8 @@ class Labeler:
         ahead = (self.workers or self.threads) * _AHEAD
 
         def jobs(submit: Submit) -> Iterator[Job]:
-            for page, cropped in enumerate(_in_order(submit, Tools.crop, count, ahead)):
+            pages = in_order(partial(submit, Tools.crop), range(count), ahead=ahead)
+            for page, cropped in enumerate(pages):
                 progress()
                 if isinstance(cropped, Exception):
                     errors[page] = cropped
@@ -182,16 +185,3 @@ class Labeler:
             images[row, :rows, :columns] = job.crop.image
         scores: jax.Array = self._apply(teacher, put_batch(images, self._mesh))
         return scores
-
-
-def _in_order(
-    submit: Submit, task: Callable[..., Any], count: int, ahead: int
-) -> Generator[Any, None, None]:
-    """Yields what a task gives for 0, 1 and so on, a few begun before they are asked for."""
-    waiting: deque[Future[Any]] = deque()
-    for index in range(count):
-        waiting.append(submit(task, index))
-        if len(waiting) > ahead:
-            yield waiting.popleft().result()
-    while waiting:
-        yield waiting.popleft().result()

@@ -26,7 +26,7 @@ import jax
 from jax.experimental import multihost_utils
 from tqdm import tqdm
 
-from craftjax.input_pipeline import Batch, BatchSource
+from craftjax.input_pipeline import BatchSource
 from craftjax.models import CRAFT
 from craftjax.sources import ATTEMPTS
 from craftjax.weak.collapse import GuardOptions, judge
@@ -34,8 +34,10 @@ from craftjax.weak.label_set import LabelSet, LabelSetError, join, make
 from craftjax.weak.labeling import Labeled, Labeler
 from craftjax.weak.pseudo_labels import PseudoOptions
 from craftjax.weak.word_crops import UNREADABLE
-from ocrcore.data.mixing import SourceError, fill
+from ocrcore.data.batches import Batch
+from ocrcore.data.mixing import SourceError
 from ocrcore.data.prefetch import iterate
+from ocrcore.options import from_section
 from ocrcore.pages import Sample
 from ocrcore.runtime.mesh import is_main, make_mesh
 from ocrcore.training.checkpoints import RunCheckpoints
@@ -93,22 +95,19 @@ class SupervisionOptions:
         """Reads `config.pseudo`.
 
         Raises:
-            SourceError: an unknown field, with the nearest right one, or an impossible value.
+            OptionsError: an unknown field, or a bad value.
+            SourceError: a package is missing.
         """
         values = dict(section.items())
-        guard = fill(GuardOptions, dict(values.pop("guard", {}).items()), "config.pseudo.guard")
-        own = {one.name for one in fields(cls)} - {"labels", "guard"}
+        own = {one.name for one in fields(cls)} - {"labels"}
         mine = {name: values.pop(name) for name in own & set(values)}
-        labels = fill(PseudoOptions, values, "config.pseudo")
+        labels = from_section(PseudoOptions, values, "config.pseudo")
         if labels.method == "watershed" and find_spec("skimage") is None:
             raise SourceError(
                 "config.pseudo.method is 'watershed', which needs scikit-image: pip install "
                 '"ocrjax[watershed]"'
             )
-        options: SupervisionOptions = fill(
-            cls, {**mine, "guard": guard, "labels": labels}, "config.pseudo"
-        )
-        return options
+        return from_section(cls, {**mine, "labels": labels}, "config.pseudo")
 
 
 @dataclass(frozen=True)

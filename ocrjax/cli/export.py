@@ -12,6 +12,7 @@ from typing import Any, Protocol
 from ocrcore.data.readers.crops import Crop
 from ocrcore.data.readers.icdar import LabelError
 from ocrcore.images import ImageError, find_images, read_image
+from ocrcore.options import from_section
 from ocrcore.pages import ByteArray, Sample
 from ocrcore.weights.named import easyocr_model_folder, find_weights
 from ocrjax.easyocr.install import install
@@ -287,7 +288,7 @@ def _export_detector(
     from ocrjax.easyocr.export_detector import check_detector, write_detector, write_readme
 
     config, _ = _settings(source)
-    options = DetectorOptions(**config.get("detector", {}))
+    options = from_section(DetectorOptions, config.get("detector", {}), "config.detector")
     if operating_point_path(source).is_file():
         options = load_operating_point(operating_point_path(source))
     photos = []

@@ -31,6 +31,7 @@ from ocrcore.data.readers.packed import PackedSamples, decode_packed, encode_pac
 from ocrcore.data.readers.synthtext import synthtext_words
 from ocrcore.data.readers.synthtext_index import IndexedSynthText
 from ocrcore.images import ImageError, image_size, write_image
+from ocrcore.options import OptionsError
 from ocrcore.pages import Character, Page, Word
 from ocrcore.synth.write import write_gt_mat
 
@@ -365,7 +366,7 @@ def test_other_settings_are_refused(tmp_path, synthtext, photos):
         open_with(seed=2)
     with pytest.raises(SourceError, match="preset was 'plain', is 'scene'"):
         open_with(pages={"preset": "scene"})
-    with pytest.raises(SourceError, match="format is 'tar', expected one of raw, packed"):
+    with pytest.raises(OptionsError, match="format is 'tar', expected one of raw, packed"):
         make_batches(config(tmp_path, "tar", **train), seed=1, rows=slice(0, 3))
     with pytest.raises(PackingError, match=r"packed something else here: start was 1, is 0"):
         pack_config(config(tmp_path, photos={**train["photos"], "start": 0}))
@@ -525,7 +526,9 @@ class Dying:
 
 
 def test_a_worker_that_dies_is_noticed(tmp_path):
-    with pytest.raises(PackingError, match=r"fewer than the 2 of --workers\. The same command resumes"):
+    with pytest.raises(
+        PackingError, match=r"fewer than the 2 of --workers\. The same command resumes"
+    ):
         pack(Dying, tmp_path / "out", name="dying", shard=2, workers=2)
     assert not (tmp_path / "out" / "packed-train.json").exists()
 

@@ -10,32 +10,26 @@ import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
 
-from ocrcore.data.mixing import SourceError
+from ocrcore.data.batches import Built
+from ocrcore.data.mixing import DropLog, SourceError
 from ocrcore.data.prefetch import iterate
-
-
-class Built(NamedTuple):
-    batch: dict[str, Any]
 
 
 class Numbers:
     """Batch `step` is the number of the step."""
 
+    def __init__(self):
+        self.log = DropLog(None, most=0.0)
+
     def build(self, step):
-        return Built({"x": np.array([step])})
-
-    def note(self, built):
-        return built.batch
-
-    def noting(self):
-        return contextlib.nullcontext()
+        return Built({"x": np.array([step])}, [], [], Counter())
 
 
 class Deadly(Numbers):
@@ -63,7 +57,7 @@ def main():
     got = set()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda number, frame: got.add(number))
-    threading.Thread(target=interrupt_the_first).start()
+    threading.Thread(target=interrupt_the_first, daemon=True).start()
     batches = iterate(Numbers(), 0, threads=1, workers=2)
     found = [int(batch["x"][0]) for batch in islice(batches, 5)]
     interrupt()

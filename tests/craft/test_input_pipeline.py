@@ -20,6 +20,7 @@ from ocrcore.data.mixing import Drop, DropLog, SourceError, TooManyDropped
 from ocrcore.data.prefetch import iterate
 from ocrcore.data.readers.arrayrecord import encode_record
 from ocrcore.images import write_image
+from ocrcore.options import OptionsError
 from ocrcore.pages import Character, Page, Sample, Word
 from ocrcore.synth.write import encode_image, write_gt_mat
 
@@ -411,11 +412,12 @@ def test_characters_that_cannot_be_drawn_are_told(tmp_path):
     write_photo(folder, "p", flat, chars=chars)
     settings = config(tmp_path, photos={"kind": "icdar", "path": str(folder)})
     source = make_batches(settings, seed=0, rows=slice(0, 4))
-    assert source.summary() == "no sample dropped"
+    assert source.log.summary() == "no sample dropped"
     source[0]
-    assert source.undrawn["flat"] > 0
-    told = f"; characters not drawn, each time that they came up: flat: {source.undrawn['flat']}"
-    assert source.summary().startswith("no sample dropped" + told)
+    flat = source.log.undrawn["flat"]
+    assert flat > 0
+    told = f"; characters not drawn, each time that they came up: flat: {flat}"
+    assert source.log.summary().startswith("no sample dropped" + told)
 
 
 def test_records_and_pages_may_be_empty_on_purpose(tmp_path):
@@ -468,17 +470,19 @@ def test_settings_from_a_config_dict(tmp_path, photos):
     [
         ({"ratoi": 1}, r"config\.data\.train\.photos\.ratoi is not known: did you mean ratio\?"),
         ({"augment": {"rotate": 5}}, r"photos\.augment\.rotate .* did you mean rotation"),
-        ({"augment": {"flip": 2}}, r"photos\.augment: flip is 2, expected 0 to 1"),
-        ({"kind": "coco"}, "kind is 'coco', expected one of synthtext, icdar"),
+        ({"augment": {"flip": 2}}, r"photos\.augment\.flip is 2, expected 0 to 1"),
+        ({"augment": {"flip": "2"}}, r"photos\.augment\.flip is '2', expected float"),
+        ({"kind": "coco"}, r"photos\.kind is 'coco', expected one of synthtext, icdar"),
+        ({"kind": "python", "path": ""}, r"pass .*sources={'photos': \.\.\.}"),
         ({"path": ""}, "path is '' for icdar, expected a folder"),
         ({"ratio": 0}, "ratio is 0, expected a positive number"),
-        ({"start": 9}, r"no sample from start=9 to stop=None: there are 5"),
+        ({"start": 9}, r"photos: no sample from start=9 to stop=None: there are 5"),
         ({"start": 2, "stop": 2}, "expected start < stop"),
     ],
 )
 def test_settings_of_a_data_set_that_cannot_be(tmp_path, photos, change, message):
     train = {"kind": "icdar", "path": str(photos), **change}
-    with pytest.raises(SourceError, match=message):
+    with pytest.raises((OptionsError, SourceError), match=message):
         make_batches(config(tmp_path, photos=train), seed=0, rows=slice(0, 4))
 
 
@@ -491,13 +495,14 @@ def test_other_settings_that_cannot_be(tmp_path, photos):
         ({"train": {}}, "no data set to train on"),
         ({"max_droped": 0.1}, r"max_droped is not known: did you mean max_dropped"),
     ):
-        with pytest.raises(SourceError, match=message):
+        with pytest.raises((OptionsError, SourceError), match=message):
             make_batches({**good, "data": {**good["data"], **change}}, seed=0, rows=slice(0, 4))
     for settings, message in (
         ({"data": good["data"]}, r"config\.batch_size is missing"),
         ({"batch_size": 1, "data": {}}, r"config\.data\.train is missing"),
+        ({**good, "batch_size": 0}, r"config\.batch_size is 0, expected 1 or more"),
     ):
-        with pytest.raises(SourceError, match=message):
+        with pytest.raises(OptionsError, match=message):
             make_batches(settings, seed=0, rows=slice(0, 1))
     with pytest.raises(SourceError, match=r"rows is slice\(0, 5, None\), beyond"):
         make_batches(good, seed=0, rows=slice(0, 5))
@@ -518,7 +523,7 @@ def test_real_pictures(tmp_path, icdar2003):
     }
     source = make_batches(config(tmp_path, 8, photos=train), seed=0, rows=slice(0, 8))
     batches = [source[step] for step in range(3)]
-    assert not source.log.counts and not source.undrawn
+    assert not source.log.counts and not source.log.undrawn
     assert np.mean([batch["region"].max() for batch in batches]) > 0.9
     assert "150 samples" in source.describe()
     samples = [source.mix._samples[0][index] for index in range(0, 150, 10)]

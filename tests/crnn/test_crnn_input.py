@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crnnjax.charset import Charset, CharsetError, writable_characters
+from crnnjax.charset import Charset, writable_characters
 from crnnjax.crop_index import (
     Index,
     Rules,
@@ -35,6 +35,7 @@ from ocrcore.data.prefetch import iterate
 from ocrcore.data.readers.crops import Crop
 from ocrcore.data.readers.icdar import LabelError
 from ocrcore.images import ImageError, decode_gray, decode_image, encoded_size, write_image
+from ocrcore.options import OptionsError
 from ocrcore.synth.write import LmdbWriter, encode_image
 
 DATASETS = Path(__file__).parents[3] / "shared" / "datasets"
@@ -473,7 +474,7 @@ def test_the_index_is_made_once_and_missing_pictures_may_come_later(tmp_path, mo
     found = apply(index, rules(), crops, name="set", start=0, stop=2)
     assert found.counts == {"picture": 1}
     assert "1.png: No such file or directory" in found.drops[0].error
-    monkeypatch.setattr("crnnjax.crop_index._scan", None)  # the cache suffices
+    monkeypatch.setattr("crnnjax.crop_index.scan", None)  # the cache suffices
     write_image(tmp_path / "set" / "1.png", picture(1, 50))
     again = read_index(crops, path, cache=tmp_path / "cache")
     assert again.sizes.tolist() == [[24, 30], [24, 50]]
@@ -681,7 +682,7 @@ def test_empty_labels_on_request(tmp_path):
     ],
 )
 def test_settings_that_cannot_be(tmp_path, data, message):
-    with pytest.raises((SourceError, CharsetError), match=message):
+    with pytest.raises(OptionsError, match=message):
         make_batches(config(tmp_path, 4, {"words": WORDS}, **data), seed=0, rows=slice(0, 4))
 
 
@@ -689,21 +690,22 @@ def test_settings_that_cannot_be(tmp_path, data, message):
     ("source", "message"),
     [
         ({"kind": "jpg"}, "kind is 'jpg', expected one of lmdb, csv, tsv, words, pages"),
-        ({"kind": "words", "path": "x"}, "expected no path"),
+        ({"kind": "words", "path": "x"}, "expected none: these crops have no files"),
         ({"kind": "csv"}, "expected a folder or a file"),
         ({"kind": "words", "ratio": 0}, "ratio is 0"),
         ({"kind": "words", "start": 3}, "its crops never end"),
         ({"kind": "words", "resize": "nearest"}, "resize is 'nearest'"),
         ({"kind": "words", "words": {"height": 48}}, "words.height is 48, expected 32"),
-        ({"kind": "words", "words": {"hight": 48}}, "hight"),
-        ({"kind": "words", "text": {"charset": "日本"}}, r"train\.x: no word of the list"),
+        ({"kind": "words", "words": {"hight": 48}}, r"train\.x\.words\.hight .* mean height"),
+        ({"kind": "words", "text": {"charset": "日本"}}, r"train\.x\.text: no word of the list"),
         ({"kind": "words", "augment": "heavy"}, "augment is 'heavy', expected one of none, light"),
         ({"kind": "words", "augment": {"p_blurr": 1}}, "did you mean p_blur"),
         ({"kind": "pages", "page": {"height": 1}}, r"train\.x: height is 1"),
+        ({"kind": "python"}, r"call the function that trains with sources={'x': \.\.\.}"),
     ],
 )
 def test_data_sets_that_cannot_be(tmp_path, source, message):
-    with pytest.raises(SourceError, match=message):
+    with pytest.raises((OptionsError, SourceError), match=message):
         make_batches(config(tmp_path, 4, {"x": source}), seed=0, rows=slice(0, 4))
 
 
@@ -716,7 +718,7 @@ def test_rows_steps_and_seeds_that_cannot_be(tmp_path):
         make_batches(settings, seed=-1, rows=slice(0, 4))
     with pytest.raises(IndexError, match=r"step -1"):
         make_batches(settings, seed=0, rows=slice(0, 4))[-1]
-    with pytest.raises(SourceError, match=r"config.data.train is missing"):
+    with pytest.raises(OptionsError, match=r"config.data.train is missing"):
         make_batches({"batch_size": 1, "data": {}}, seed=0, rows=slice(0, 1))
     with pytest.raises(SourceError, match="no data set"):
         make_batches(config(tmp_path, 4, {}), seed=0, rows=slice(0, 4))

@@ -34,6 +34,7 @@ from crnnjax.training import (
 from ocrcore.data.mixing import SourceError
 from ocrcore.data.readers.icdar import LabelError
 from ocrcore.images import read_image
+from ocrcore.options import OptionsError
 from ocrcore.runtime.mesh import make_mesh, put_batch
 from ocrcore.training.checkpoints import RunCheckpoints, load_variables
 from ocrcore.training.metrics import NonFiniteError
@@ -274,7 +275,7 @@ def test_fields_that_are_not_known():
     config = tiny_recognizer.get_config()
     config.recognizer.rezise = "bucket"
     variables = init_variables(model_of())
-    with pytest.raises(SourceError, match=r"config\.recognizer\.rezise .* did you mean resize"):
+    with pytest.raises(OptionsError, match=r"config\.recognizer\.rezise .* did you mean resize"):
         make_recognizer(config, variables, named("en36"))
 
 
