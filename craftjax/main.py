@@ -25,6 +25,7 @@ from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 from tqdm import tqdm
 
+from ocrcore.progress import Progress
 from ocrcore.training.flags import parse_flags
 
 _CONFIG = config_flags.DEFINE_config_file(
@@ -132,14 +133,13 @@ def _pack(config: ConfigDict) -> None:
     from craftjax.packing import pack_all
 
     options = InputOptions.from_config(config)
-    with tqdm(unit="sample", disable=None) as shown:
-
-        def progress(name: str, done: int, of: int) -> None:
-            shown.set_description(name, refresh=False)
-            shown.total, shown.n = of, done
-            shown.refresh()
-
-        packed = pack_all(options, seed=config.seed, workers=_WORKERS.value, progress=progress)
+    with Progress("packing", unit="sample") as progress:
+        packed = pack_all(
+            options,
+            seed=config.seed,
+            workers=_WORKERS.value,
+            progress=lambda name, done, of: progress.update(done, of, task=f"packing {name}"),
+        )
     for name, one in packed.items():
         if one is None:
             print(f"{name}: left as it is ({options.train[name].kind})")

@@ -328,7 +328,7 @@ class BatchSource:
             self._names, self._options, self._sets, self._mix.shares, strict=True
         ):
             what = (
-                f"{crops.filtered.summary()} ({one.kind} {one.path})"
+                f"{crops.filtered.summary()} ({f'{one.kind} {one.path}'.rstrip()})"
                 if isinstance(crops, RealSet)
                 else f"endless {one.kind}"
             )

@@ -37,6 +37,7 @@ from ocrcore.data.readers.packed import (
 )
 from ocrcore.images import ImageError
 from ocrcore.pages import Page, PageError
+from ocrcore.progress import shown
 from ocrcore.synth.pages import PageSource
 from ocrcore.synth.write import encode_image, write_bytes
 
@@ -313,7 +314,7 @@ def _digest(source: Source, start: int, stop: int) -> str:
     digest = hashlib.blake2b(digest_size=8)
     known: dict[Path, bytes] = {}  # one file may hold the labels of all pictures
     if source.name(start):  # those that are drawn have no names
-        for index in range(start, stop):
+        for index in shown(range(start, stop), "looking at what is to be packed", unit="sample"):
             digest.update(Path(source.name(index)).name.encode("utf-8", "surrogatepass") + b"\n")
             for path in source.label_files(index):
                 if path not in known:

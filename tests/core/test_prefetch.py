@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections import Counter
+from concurrent.futures import Future
 from itertools import islice
 from pathlib import Path
 
@@ -20,6 +21,7 @@ import pytest
 from ocrcore.data.batches import Built
 from ocrcore.data.mixing import DropLog, SourceError
 from ocrcore.data.prefetch import iterate
+from ocrcore.data.processes import in_order, signals_held
 
 
 class Numbers:
@@ -92,3 +94,23 @@ def test_a_worker_that_is_killed_is_named():
         SourceError, match=r"exit code -9.*fewer than the 2 of config\.data\.workers"
     ):
         list(batches)
+
+
+def test_signals_are_not_held_where_there_is_no_such_thing(monkeypatch):
+    monkeypatch.delattr(signal, "pthread_sigmask")  # as on Windows
+    with signals_held():
+        pass
+
+
+def test_results_come_in_order_and_not_all_at_once():
+    submitted = []
+
+    def submit(number):
+        submitted.append(number)
+        future = Future()
+        future.set_result(number * number)
+        return future
+
+    results = in_order(submit, range(6), ahead=2)
+    assert next(results) == 0 and submitted == [0, 1, 2, 3]
+    assert list(results) == [1, 4, 9, 16, 25]

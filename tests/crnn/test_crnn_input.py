@@ -252,6 +252,57 @@ def test_workers_change_nothing(tmp_path, tsv):
             assert same({key: found[f"{key}{step}"] for key in KEYS}, source[step])
 
 
+def own_crop(number):
+    """A crop of a program's own data set; every fourth is filtered out."""
+    if number % 4 == 3:
+        return None
+    data = encode_image(picture(number, 30 + 7 * number), suffix=".png")
+    return Crop(f"crop {number}", f"word{number}", data)
+
+
+def test_a_data_set_from_python(tmp_path, tsv):
+    import grain
+
+    train = {"own": {"kind": "python", "augment": "strong"}, "real": {"kind": "tsv"}}
+    train["real"]["path"] = str(tsv)
+    settings = config(tmp_path, 4, train, window=4)
+    own = grain.MapDataset.source(range(20)).map(own_crop)
+    options = {"seed": 1, "rows": slice(0, 4), "workdir": tmp_path / "run"}
+    source = make_batches(settings, sources={"own": own}, **options)
+    assert "own: 15 of 20 crops (labels: 5) (python), 50 % of the batches" in source.describe()
+    assert "sample 3 of own: 'None'" in (tmp_path / "run" / "dropped.jsonl").read_text()
+    expected = [source[step] for step in range(7)]
+    names = {name for step in range(7) for name in source.batch_names(step)}
+    assert {"sample 0 of own", str(tsv.parent / "0.png")} < names and "sample 3 of own" not in names
+    # As from files: a list of the same, and resumed in the middle.
+    again = make_batches(settings, sources={"own": [own_crop(n) for n in range(20)]}, **options)
+    batches = iterate(again, 4, threads=2)
+    assert all(same(next(batches), expected[step]) for step in (4, 5, 6))
+    batches.close()
+
+
+class Counted(list):
+    """Says how often a crop was read."""
+
+    read = 0
+
+    def __getitem__(self, index):
+        type(self).read += 1
+        return super().__getitem__(index)
+
+
+def test_workers_do_not_index_a_data_set_from_python(tmp_path):
+    settings = config(tmp_path, 2, {"own": {"kind": "python"}})
+    crops = Counted(own_crop(number) for number in (0, 1, 2, 4))
+    source = make_batches(settings, seed=0, rows=slice(0, 2), sources={"own": crops})
+    expected, before = source[1], Counted.read
+    copied = pickle.loads(pickle.dumps(source))
+    assert Counted.read == before and same(copied[1], expected)
+    assert Counted.read == before + 2
+    with pytest.raises(SourceError, match=r"sample 0 of own is a builtins\.int, expected"):
+        make_batches(settings, seed=0, rows=slice(0, 2), sources={"own": [1]})
+
+
 @pytest.mark.parametrize("mode", ["bucket", "fixed"])
 def test_synthetic_words_are_of_the_charset_and_never_repeat(tmp_path, mode):
     train = {"words": WORDS, "lines": {"kind": "words", "text": {"sources": {"lines": 1.0}}}}
