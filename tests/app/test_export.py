@@ -24,9 +24,9 @@ from crnnjax.resize import easyocr_width, level_crop, pad_crop, scale_crop
 from ocrcore.data.readers.crops import LmdbCrops
 from ocrcore.images import write_image
 from ocrcore.weights.pth import load_pth, save_weights
+from ocrjax.cli import doctor
 from ocrjax.cli.export import _read_crops
 from ocrjax.cli.main import _parse, _run
-from ocrjax.easyocr import doctor
 from ocrjax.easyocr import export_detector as craft_export
 from ocrjax.easyocr import export_recognizer as export
 from ocrjax.easyocr import runner as easyocr_run

@@ -43,6 +43,8 @@ DEVICE_CODE = (
     "ocrcore/runtime/",
     "ocrcore/training/",
     "ocrjax/cli/",
+    "ocrjax/easyocr/doctor.py",
+    "ocrjax/easyocr/doctor_weights.py",
     "ocrjax/easyocr/export_detector.py",
     "ocrjax/easyocr/export_recognizer.py",
 )

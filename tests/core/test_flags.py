@@ -26,7 +26,7 @@ def get_config(kind="box"):
     ("key", "hint"),
     [
         ("detector.canvas_szie", "did you mean config.detector.canvas_size? If not, add it there"),
-        ("optimizer.learning_rate", "did you mean config.optimizer.learning_rate?"),
+        ("optimzer.learning_rate", "did you mean config.optimizer.learning_rate?"),
         ("data.steps", "did you mean config.steps?"),
         ("every", "did you mean config.checkpoint.every or config.eval.every?"),
         # Options that the file leaves out look like nothing in it.

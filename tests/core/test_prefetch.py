@@ -73,7 +73,7 @@ def test_workers_leave_signals_to_their_program_and_end_with_it():
     here = Path(__file__).parent
     process = subprocess.Popen(
         [sys.executable, "-c", "import test_prefetch; test_prefetch.main()"],
-        env={**os.environ, "PYTHONPATH": f"{here}:{here.parent}"},
+        env={**os.environ, "PYTHONPATH": f"{here}:{here.parents[1]}"},
         start_new_session=True,
         stdout=subprocess.PIPE,
         text=True,

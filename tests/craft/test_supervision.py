@@ -472,7 +472,8 @@ def launch(workdir, pages, *flags, die=False):
     """The command; with `die` it is killed in the middle of its second labeling."""
     trap = (
         "import os, signal, sys\n"
-        "from craftjax import main, word_crops\n"
+        "from craftjax import main\n"
+        "from craftjax.weak import word_crops\n"
         "cut = word_crops.Tools.cut\n"
         "def trap(*arguments):\n"
         f"    if os.path.exists({str(workdir / 'pseudo' / '00000000.npz')!r}):\n"
