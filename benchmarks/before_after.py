@@ -30,6 +30,7 @@ from craftjax.evaluate import OperatingPoint, ScoreCache, format_points, read_tr
 from craftjax.options import DetectorOptions
 from ocrcore.data.readers.icdar import read_icdar_folder
 from ocrcore.evaluation.statistics import paired_bootstrap
+from ocrcore.options import from_section
 from ocrcore.pages import Page
 from ocrcore.runtime.tuning import tune_process
 
@@ -42,7 +43,9 @@ class Judge:
 
     def __init__(self, weights: str, config: Any, scores: Path) -> None:
         self.weights, self.config, self.scores = weights, config, scores
-        self.detector = Detector.from_weights(weights, options=DetectorOptions(**config.detector))
+        self.detector = Detector.from_weights(
+            weights, options=from_section(DetectorOptions, config.detector, "config.detector")
+        )
 
     def points(
         self, pages: Sequence[Page], grid: dict[str, Sequence[float]], **changes: Any

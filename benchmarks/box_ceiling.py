@@ -31,6 +31,7 @@ from craftjax.options import DetectorOptions
 from craftjax.targets import draw_targets
 from craftjax.weak.pseudo_labels import visible_graphemes
 from ocrcore.evaluation.matching import evaluate
+from ocrcore.options import from_section
 from ocrcore.pages import Page, Word
 
 MAGNIFICATIONS = (1.0, 1.25, 1.5, 1.75, 2.0)
@@ -97,7 +98,7 @@ def main() -> None:
         pages = read_truth(config[name])
         for mag_ratio in MAGNIFICATIONS:
             config.detector.mag_ratio = mag_ratio
-            row = measure(pages, DetectorOptions(**config.detector))
+            row = measure(pages, from_section(DetectorOptions, config.detector, "config.detector"))
             rows.setdefault(name, []).append(row)
             print(
                 f"{name:12} {row.mag_ratio:5.2f} {row.link_threshold:5.2f} {row.low_text:5.2f} "

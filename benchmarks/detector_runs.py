@@ -13,6 +13,7 @@ from craftjax.detector import Detector, Scores
 from craftjax.evaluate import EvaluationError, ScoreCache, score_pages
 from craftjax.options import DetectorOptions
 from ocrcore.data.readers.icdar import read_icdar_folder
+from ocrcore.options import from_section
 from ocrcore.pages import Page
 
 CONFIGS = Path(__file__).parents[1] / "configs"
@@ -58,7 +59,7 @@ class Ours:
         config = load_config(args.config)
         # The layout is that of the folder, which need not be the config's data set.
         self.truth: list[Page] = read_icdar_folder(args.images, args.gt)
-        self.options = DetectorOptions(**config.detector)
+        self.options = from_section(DetectorOptions, config.detector, "config.detector")
         self.keys: Sequence[str] = args.thresholds.split(",")
         self.detector = Detector.from_weights(args.weights, options=self.options)
         self.cache = ScoreCache(

@@ -27,6 +27,7 @@ from craftjax.evaluate import ScoreCache, evaluate_detector
 from craftjax.options import DetectorOptions
 from ocrcore.data.readers.icdar import read_icdar_folder
 from ocrcore.evaluation.statistics import bootstrap_hmean
+from ocrcore.options import from_section
 from ocrcore.pages import Page
 from ocrcore.runtime.tuning import tune_process
 
@@ -80,7 +81,10 @@ def measure(
 ) -> dict[str, Any]:
     """Evaluates the weights as the row's config and text threshold say."""
     config = load_config(CONFIGS / f"{row.tested_on}.py")
-    options = replace(DetectorOptions(**config.detector), text_threshold=row.text_threshold)
+    options = replace(
+        from_section(DetectorOptions, config.detector, "config.detector"),
+        text_threshold=row.text_threshold,
+    )
     # Where the evaluation command keeps its scores; both thresholds of a data set share them.
     root = scores or Path("exp") / config.name / "scores"
     cache = ScoreCache(root, fingerprint=detector.fingerprint, options=options)

@@ -24,6 +24,7 @@ from detector_runs import CONFIGS, load_config
 from craftjax.detector import Detector, Scores, find_words
 from craftjax.evaluate import ScoreCache, format_points, read_truth, score_pages, sweep
 from craftjax.options import DetectorOptions
+from ocrcore.options import from_section
 from ocrcore.pages import Word
 from ocrcore.runtime.tuning import tune_process
 
@@ -83,7 +84,7 @@ def main() -> None:
     config.data.root = args.root
     if args.mag_ratio:
         config.detector.mag_ratio = args.mag_ratio
-    options = DetectorOptions(**config.detector)
+    options = from_section(DetectorOptions, config.detector, "config.detector")
     pages = read_truth(config[args.pages])[args.first : args.last]
     detector = Detector.from_weights(args.weights, options=options)
     cache = ScoreCache(args.scores, fingerprint=detector.fingerprint, options=options)

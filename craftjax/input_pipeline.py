@@ -1,29 +1,23 @@
 """Batches for the detector: pictures as uint8, and what the network is to answer.
 
-`make_batches` gives a source with random access by step: `source[step]` is a function of the
-config, the seed and the step, whoever computes it. So the state of the input is one integer, any
-number of threads or workers yields the same batches, and a run goes on where it ended on other
-hardware.
+`make_batches` gives a source with random access by step (`ocrcore.data.batches`), and
+`ocrcore.data.prefetch.iterate` makes its batches ahead. A batch has `image` uint8 `(b, H, W, 3)`,
+RGB, and `region`, `affinity` and `confidence` float32 `(b, H / 2, W / 2)`: this host's rows.
 
 Words that do not count ("don't care") have confidence 0, and so have words without characters on a
 page where others have some: they are text, but nobody knows where their characters are. Neither is
 drawn. Words with pseudo labels have the confidence of these. Where words overlap the least counts,
-so that nothing opens what is masked. Pixels of a crop that lie beside the picture have confidence
-0, too, as in the original.
-
-`iterate` computes ahead: see `ocrcore.data.prefetch`.
+so that nothing opens what is masked. Pixels of a crop beside the picture also have confidence 0, as
+in the original.
 
 Host code: no jax.
 """
 
 from __future__ import annotations
 
-import contextlib
-import difflib
-import operator
 from collections import Counter
-from collections.abc import Generator, Mapping
-from dataclasses import dataclass, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -44,14 +38,18 @@ from craftjax.augment import (
 from craftjax.sources import FORMATS, Mix, SourceOptions
 from craftjax.targets import FloatArray, confidence_map, draw_targets
 from craftjax.weak.label_set import LabelSet
-from ocrcore.config import given
-from ocrcore.data.mixing import Drop, DropLog, SourceError, TooManyDropped, fill
-from ocrcore.data.prefetch import STEPS
+from ocrcore.data.batches import (
+    Batch,
+    Built,
+    batch_at,
+    check_share,
+    check_step,
+    input_section,
+    open_log,
+)
+from ocrcore.data.mixing import SourceError
+from ocrcore.options import plain
 from ocrcore.pages import ByteArray, Sample, Word
-
-Batch = dict[str, NDArray[Any]]
-"""This host's rows of a batch: `image` uint8 `(b, H, W, 3)`, RGB; `region`, `affinity` and
-`confidence` float32 `(b, H / 2, W / 2)`."""
 
 _AUGMENTING = 3  # streams 1 and 2 of the seed are those of `ocrcore.data.mixing`
 # What crops and small text bring about; all else that is not drawn is a fault of the labels.
@@ -71,6 +69,8 @@ class InputOptions:
         batch_size: rows of the batch of all hosts.
         train: the data sets, by name.
         size: height and width of the crops, multiples of 32.
+        threads: that make batches, in each worker.
+        workers: processes that make batches; 0 is this one.
         enlarge_region: as for `craftjax.targets.draw_targets`.
         enlarge_affinity: the same.
         max_dropped: the greatest share of samples that may be dropped.
@@ -85,6 +85,8 @@ class InputOptions:
     batch_size: int
     train: Mapping[str, SourceOptions]
     size: tuple[int, int] = (768, 768)
+    threads: int = 2
+    workers: int = 0
     enlarge_region: float = 0.5
     enlarge_affinity: float = 0.5
     max_dropped: float = 0.05
@@ -92,8 +94,6 @@ class InputOptions:
     format: str = "raw"
 
     def __post_init__(self) -> None:
-        if self.batch_size < 1:
-            raise SourceError(f"batch_size is {self.batch_size}, expected 1 or more")
         if len(self.size) != 2 or any(side < 32 or side % 32 for side in self.size):
             raise SourceError(
                 f"size is {self.size}, expected a height and a width in multiples of 32"
@@ -113,46 +113,10 @@ class InputOptions:
                 this class, `size` also as one number. `data` may hold fields of others.
 
         Raises:
-            SourceError: what is missing, unknown or out of range; the field is named.
+            OptionsError: what is missing, unknown or has a bad value; the field is named.
         """
-        for name in ("batch_size", "data"):
-            if name not in config:
-                raise SourceError(f"config.{name} is missing")
-        data = _plain(config["data"])
-        if "train" not in data:
-            raise SourceError("config.data.train is missing: the data sets to train on, by name")
-        sources = {}
-        for name, values in data["train"].items():
-            where = f"config.data.train.{name}"
-            values = given(values)
-            values["augment"] = fill(AugmentOptions, values.get("augment", {}), f"{where}.augment")
-            sources[name] = fill(SourceOptions, values, where)
-        known = {one.name for one in fields(cls)} - {"batch_size", "train"}
-        for name in set(data) - known - {"train"}:
-            if near := difflib.get_close_matches(name, known - set(data), 1, cutoff=0.8):
-                raise SourceError(f"config.data.{name} is not known: did you mean {near[0]}?")
-        values = {name: _plain(data[name]) for name in known & set(data)}
-        size = values.pop("size", (768, 768))
-        size = (size, size) if isinstance(size, int) else tuple(size)
-        values |= {"batch_size": config["batch_size"], "train": sources, "size": size}
-        options: InputOptions = fill(cls, values, "config.data")
-        return options
-
-
-class Built(NamedTuple):
-    """A batch and what came up while it was made.
-
-    Attributes:
-        batch: the arrays.
-        chosen: its rows' samples: data set, and index in it.
-        drops: samples that could not be used, in the order in which they were met.
-        undrawn: characters on the crops without a place on the maps, by reason.
-    """
-
-    batch: Batch
-    chosen: list[tuple[int, int]]
-    drops: list[Drop]
-    undrawn: Counter[str]
+        size = plain(config.get("data", {})).get("size", 768)
+        return input_section(cls, config, size=(size, size) if isinstance(size, int) else size)
 
 
 class BatchSource:
@@ -161,33 +125,33 @@ class BatchSource:
     Attributes:
         options: the settings.
         mix: the samples.
-        log: what was dropped so far.
-        undrawn: characters so far that were not drawn because their quads cannot be, by reason.
+        log: what was dropped so far, and what was not drawn.
     """
 
     def __init__(
-        self, options: InputOptions, *, seed: int, rows: slice, workdir: str | Path | None = None
+        self,
+        options: InputOptions,
+        *,
+        seed: int,
+        rows: slice,
+        workdir: str | Path | None = None,
+        sources: Mapping[str, Sequence[Any]] | None = None,
     ) -> None:
-        self.options, self.seed = options, operator.index(seed)
-        start, stop = rows.start or 0, rows.stop
-        if self.seed < 0:
-            raise SourceError(f"seed is {seed}, expected 0 or more")
-        if stop is None or rows.step not in (None, 1) or not 0 <= start < stop:
-            raise SourceError(f"rows is {rows}, expected slice(first, after the last)")
-        if stop > options.batch_size:
-            raise SourceError(f"rows is {rows}, beyond config.batch_size: {options.batch_size}")
-        self.rows = slice(start, stop)
-        self.workdir = None if workdir is None else Path(workdir)
-        self.mix = Mix(options.train, seed=self.seed, cache=options.cache, form=options.format)
-        name = "dropped.jsonl" if not start else f"dropped-{start}.jsonl"
-        path = None if self.workdir is None else self.workdir / name
-        self.log = DropLog(path, most=options.max_dropped)
-        self.undrawn: Counter[str] = Counter()
+        self.options, self.sources = options, sources or {}
+        self.seed, self.rows = check_share(seed, rows, batch_size=options.batch_size)
+        self.mix = Mix(
+            options.train,
+            seed=self.seed,
+            cache=options.cache,
+            form=options.format,
+            sources=self.sources,
+        )
+        self.log = open_log(workdir, self.rows, most=options.max_dropped)
         self._labels: tuple[str | Path, bool] | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # Files are opened anew in the worker, which writes nothing.
-        return _reopen, (self.options, self.seed, self.rows, self._labels)
+        # The worker opens the files again, and writes none.
+        return _reopen, (self.options, self.seed, self.rows, self.sources, self._labels)
 
     def use_labels(
         self, path: str | Path, *, only: bool = False, labels: LabelSet | None = None
@@ -212,14 +176,11 @@ class BatchSource:
             IndexError: a step that is negative.
             TooManyDropped: more samples were dropped than `max_dropped`.
         """
-        with self.noting():
-            return self.note(self.build(step))
+        return batch_at(self, step)
 
     def build(self, step: int) -> Built:
         """Makes the batch of a step and notes nothing, so that threads and workers may do it."""
-        step = operator.index(step)
-        if not 0 <= step < STEPS:
-            raise IndexError(f"step {step}: expected 0 to {STEPS - 1}")
+        step = check_step(step)
         height, width = self.options.size
         count = self.rows.stop - self.rows.start
         batch: Batch = {"image": np.empty((count, height, width, 3), np.uint8)}
@@ -237,25 +198,6 @@ class BatchSource:
             built.chosen.append((which, index))
             built.drops.extend(drops)
         return built
-
-    def note(self, built: Built) -> Batch:
-        """Counts and names what was dropped; returns the batch.
-
-        Raises:
-            TooManyDropped: more samples were dropped than `max_dropped`.
-        """
-        self.undrawn.update(built.undrawn)
-        self.log.add(built.drops, used=len(built.chosen))
-        return built.batch
-
-    @contextlib.contextmanager
-    def noting(self) -> Generator[None, None, None]:
-        """Names what an error on the way was about, too."""
-        try:
-            yield
-        except TooManyDropped as error:
-            self.log.note(error.drops)
-            raise
 
     def batch_names(self, step: int) -> list[str]:
         """Returns the files of this host's rows of a batch; makes the batch again to know them."""
@@ -276,21 +218,18 @@ class BatchSource:
         lines += [f"{path}: {reason}" for path, reason in self.mix.problems().items()]
         return "\n".join([*lines, self.log.summary()])
 
-    def summary(self) -> str:
-        """One line for the end of a run: what was dropped, and what was not drawn."""
-        line = self.log.summary()
-        if self.undrawn:
-            parts = ", ".join(f"{reason}: {count}" for reason, count in self.undrawn.most_common())
-            line += f"; characters not drawn, each time that they came up: {parts}"
-        return line
-
     def close(self) -> None:
-        """Lets go of the files; the source cannot be used any more."""
+        """Closes the files; the source cannot be used any more."""
         self.mix.close()
 
 
 def make_batches(
-    config: Mapping[str, Any], *, seed: int, rows: slice, workdir: str | Path | None = None
+    config: Mapping[str, Any],
+    *,
+    seed: int,
+    rows: slice,
+    workdir: str | Path | None = None,
+    sources: Mapping[str, Sequence[Any]] | None = None,
 ) -> BatchSource:
     """Opens the data sets of an experiment.
 
@@ -300,12 +239,19 @@ def make_batches(
         rows: which rows of each batch this host needs (`ocrcore.runtime.mesh.host_rows`).
         workdir: where `dropped.jsonl` names the samples that cannot be used; a host whose first row
             is not 0 writes `dropped-ROW.jsonl`. None writes neither.
+        sources: for each data set of kind "python", by name, its samples: `len(source)`, and
+            `source[index]` is an `ocrcore.pages.Sample`, whatever the thread and, with worker
+            processes, for a pickled copy. A list will do, and so will a `grain.MapDataset`, which
+            must not be repeated. Where it is None, it counts as dropped.
 
     Raises:
-        SourceError: a setting that cannot be.
+        OptionsError: a setting that cannot be.
+        SourceError: a data set that cannot be used.
         LabelError: a data set that cannot be read.
     """
-    return BatchSource(InputOptions.from_config(config), seed=seed, rows=rows, workdir=workdir)
+    return BatchSource(
+        InputOptions.from_config(config), seed=seed, rows=rows, workdir=workdir, sources=sources
+    )
 
 
 class Item(NamedTuple):
@@ -392,15 +338,14 @@ def _covers(
     return bool((corners >= -1e-6).all() and (corners <= np.add(border[2], 1e-6)).all())
 
 
-def _plain(value: Any) -> Any:
-    """Turns sections of a ConfigDict into dicts."""
-    return dict(value.items()) if hasattr(value, "items") else value
-
-
 def _reopen(
-    options: InputOptions, seed: int, rows: slice, labels: tuple[str | Path, bool] | None
+    options: InputOptions,
+    seed: int,
+    rows: slice,
+    sources: Mapping[str, Sequence[Any]],
+    labels: tuple[str | Path, bool] | None,
 ) -> BatchSource:
-    source = BatchSource(options, seed=seed, rows=rows)
+    source = BatchSource(options, seed=seed, rows=rows, sources=sources)
     if labels is not None:
         source.use_labels(labels[0], only=labels[1])
     return source

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ocrcore.files import write_json
+from ocrcore.options import from_section
 from ocrcore.training.run_folder import RunFolder
 
 # The largest input of the original's recipe (1280x2240) fits, and half of a 4:3 page on EasyOCR's
@@ -62,12 +63,13 @@ class DetectorOptions:
     def __post_init__(self) -> None:
         for name, known in (("border", ("keep", "crop")), ("pad", ("exact", "bucketed"))):
             if getattr(self, name) not in known:
-                raise ValueError(f"{name}={getattr(self, name)!r}: expected one of {known}")
+                shown = " or ".join(map(repr, known))
+                raise ValueError(f"{name} is {getattr(self, name)!r}, expected {shown}")
         for name in ("canvas_size", "mag_ratio", "max_area"):
             if not getattr(self, name) > 0:
-                raise ValueError(f"{name}={getattr(self, name)!r}: expected a positive number")
+                raise ValueError(f"{name} is {getattr(self, name)!r}, expected a positive number")
         if self.batch_size is not None and self.batch_size < 1:
-            raise ValueError(f"batch_size={self.batch_size}: expected at least 1")
+            raise ValueError(f"batch_size is {self.batch_size}, expected 1 or more, or None")
 
 
 class OperatingPointError(ValueError):
@@ -88,7 +90,7 @@ def operating_point_path(weights: str | Path) -> Path:
 def save_operating_point(
     path: str | Path, options: DetectorOptions, *, measured: Mapping[str, Any]
 ) -> None:
-    """Writes options as JSON, with what they reached for people to read; all or nothing."""
+    """Writes options as JSON, with what was measured with them; all or nothing."""
     write_json(path, {"options": asdict(options), "measured": dict(measured)})
 
 
@@ -99,6 +101,7 @@ def load_operating_point(path: str | Path) -> DetectorOptions:
         OperatingPointError: the file is missing or something else.
     """
     try:
-        return DetectorOptions(**json.loads(Path(path).read_text(encoding="utf-8"))["options"])
+        values = json.loads(Path(path).read_text(encoding="utf-8"))["options"]
+        return from_section(DetectorOptions, values, "options")
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise OperatingPointError(f"{path}: not an operating point: {error}") from error

@@ -15,6 +15,7 @@ from craftjax.options import DetectorOptions, operating_point_path, save_operati
 from ocrcore.drawing import MISSED, draw_page, draw_scores
 from ocrcore.files import write_json
 from ocrcore.images import read_image, write_image
+from ocrcore.options import from_section
 from ocrcore.pages import ByteArray, Page, Sample
 from ocrcore.training.checkpoints import load_variables
 from ocrcore.training.curves import write_curves
@@ -51,7 +52,8 @@ def write_results(
     run = RunFolder(Path(workdir))
     variables = load_variables(run.path)
     save_weights(run.weights, to_state_dict(variables))
-    options = DetectorOptions(**{**config.detector, **(thresholds or {})})
+    section = {**config.detector, **(thresholds or {})}
+    options = from_section(DetectorOptions, section, "config.detector")
     detector = Detector(variables, options=options)
     point = evaluate_detector(detector, truth, options=options, protocol=config.eval.protocol)
     save_operating_point(operating_point_path(run.weights), options, measured=point.to_dict())

@@ -3,7 +3,7 @@
 Every position of the endless sequence of samples is known beforehand: which data set, which of its
 samples. It depends on the seed and on the settings alone, so that any part of the sequence can be
 made by any host, thread or worker. Of each thousand positions every data set has its exact share,
-in random order; each data set is shuffled anew for every pass over it.
+in random order; each data set is shuffled again for every pass over it.
 
 A sample that cannot be used is dropped, and the next of the same data set takes its place.
 
@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,7 @@ from ocrcore.data.mixing import (
     shares,
     shuffled,
 )
+from ocrcore.data.python_sets import PythonSet, check_sources
 from ocrcore.data.readers.arrayrecord import ArrayRecords
 from ocrcore.data.readers.characters import PhotoFolder
 from ocrcore.data.readers.packed import PackedSamples
@@ -41,7 +42,7 @@ from ocrcore.pages import LabelError, PageError, Sample
 from ocrcore.synth.config import preset
 from ocrcore.synth.pages import PageSource
 
-KINDS = ("synthtext", "icdar", "words", "arrayrecord", "pages")
+KINDS = ("synthtext", "icdar", "words", "arrayrecord", "pages", "python")
 FORMATS = ("raw", "packed")
 ATTEMPTS = 100
 """Samples tried for one position."""
@@ -56,20 +57,21 @@ class SourceOptions:
         kind: "synthtext": a folder with `gt.mat`; "icdar": a folder of photos, words and
             characters (`ocrcore.data.readers.characters`); "words": a folder of photos and words
             (`ocrcore.data.readers.words`), whose characters are pseudo labels; "arrayrecord": files
-            that `ocrjax synth` writes; "pages": synthetic pages, made when they are asked for.
-        path: folder or file; not of "pages".
+            that `ocrjax synth` writes; "pages": synthetic pages, made when they are asked for;
+            "python": samples that a program passes to training as `sources`.
+        path: folder or file; not of "pages" and "python".
         ratio: how many samples of this data set there are to those of others.
         start: the first sample that is used.
         stop: the sample before which to stop; None uses all.
         augment: what becomes of its pictures.
         images: of "icdar": folder of the pictures below `path`; empty: "images". Of "words":
             empty looks for it, see `ocrcore.data.readers.words.find_folders`.
-        labels: likewise, folder of the words; empty: "gt".
+        labels: the same for the folder of the words; empty: "gt".
         characters: of "icdar": folder of the characters; empty: there are words only.
         split: of "words": as for `ocrcore.data.readers.words.open_words`; `start` and `stop` count
             in it.
-        holdout: likewise.
-        order: likewise.
+        holdout: of "words": as for `open_words`.
+        order: the same.
         layout: of "icdar" and "words": as for `ocrcore.data.readers.icdar.read_icdar`.
         dont_care: of "icdar" and "words": texts of words that do not count.
         preset: of "pages": "plain", "scene", "web" or "words".
@@ -104,8 +106,8 @@ class SourceOptions:
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
             raise SourceError(f"kind is {self.kind!r}, expected one of {', '.join(KINDS)}")
-        if (self.kind == "pages") == bool(self.path):
-            needs = "no path, the pages are made" if self.path else "a folder or a file"
+        if (self.kind in ("pages", "python")) == bool(self.path):
+            needs = "none: these samples have no files" if self.path else "a folder or a file"
             raise SourceError(f"path is {self.path!r} for {self.kind}, expected {needs}")
         if not 0 < self.ratio < float("inf"):
             raise SourceError(f"ratio is {self.ratio!r}, expected a positive number")
@@ -115,7 +117,7 @@ class SourceOptions:
     @property
     def packed_folder(self) -> Path | None:
         """Where the packed data set is; None where there can be none."""
-        if self.kind == "arrayrecord" or not (self.packed or self.path):
+        if self.kind in ("arrayrecord", "python") or not (self.packed or self.path):
             return None
         return Path(self.packed) if self.packed else Path(self.path) / "packed"
 
@@ -154,10 +156,11 @@ class Mix:
         seed: of the run.
         cache: for what is indexed once; None is the user's cache folder.
         form: one of `FORMATS`: "packed" reads the same samples from packed data sets.
+        sources: the data sets of kind "python", by name.
 
     Raises:
-        SourceError: no data set, one without samples between `start` and `stop`, or one that was
-            packed with other settings.
+        SourceError: no data set, one without samples between `start` and `stop`, one that was
+            packed with other settings, or `sources` that are not those of the options.
         LabelError: a data set that cannot be read.
 
     Attributes:
@@ -174,18 +177,23 @@ class Mix:
         seed: int,
         cache: str | Path | None = None,
         form: str = "raw",
+        sources: Mapping[str, Sequence[Any]] | None = None,
     ) -> None:
         if not options:
             raise SourceError("no data set to train on: expected one or more in config.data.train")
         self.seed = seed
         self.names = list(options)
         self.options = list(options.values())
-        self._samples = [
-            _open_packed(name, one, seed=seed)
-            if form == "packed" and one.packed_folder
-            else open_source(one, seed=seed, cache=cache)
-            for name, one in options.items()
-        ]
+        given = dict(sources or {})
+        check_sources(given, {name: one.kind for name, one in options.items()})
+        self._samples: list[Any] = []
+        for name, one in options.items():
+            if one.kind == "python":
+                self._samples.append(PythonSet(given[name], Sample, name=name))
+            elif form == "packed" and one.packed_folder:
+                self._samples.append(_open_packed(name, one, seed=seed))
+            else:
+                self._samples.append(open_source(one, seed=seed, cache=cache))
         self.lengths = []
         for name, one, samples in zip(self.names, self.options, self._samples, strict=True):
             stop = len(samples) if one.stop is None else min(one.stop, len(samples))
@@ -308,8 +316,8 @@ class Mix:
         return found
 
     def close(self) -> None:
-        """Lets go of the files; no sample can be had any more."""
-        self._samples = []
+        """Closes the files; no sample can be had any more."""
+        self._samples.clear()
 
     def _read(self, which: int, index: int) -> Sample | Drop:
         options = self.options[which]
@@ -330,7 +338,8 @@ class Mix:
         if not any(word.care and word.characters for word in words):
             # A page that is empty on purpose teaches what is no text; one whose words were never
             # taken apart teaches nothing.
-            empty = options.kind in ("pages", "arrayrecord") and not any(w.care for w in words)
+            made = options.kind in ("pages", "arrayrecord", "python")
+            empty = made and not any(w.care for w in words)
             if not empty:
                 name = self.name(which, index)
                 return self._drop(
@@ -361,7 +370,7 @@ def open_source(options: SourceOptions, *, seed: int, cache: str | Path | None =
     """Opens a data set as it lies there: samples by index.
 
     Args:
-        options: of the data set.
+        options: of the data set, whose kind is not "python".
         seed: of the run.
         cache: as for `Mix`.
 

@@ -34,9 +34,9 @@ from craftjax.report import describe_truth, draw_pages, write_results
 from craftjax.weak.options import SupervisionOptions
 from craftjax.weak.supervision import WeakSupervision
 from ocrcore.config import given
-from ocrcore.data.mixing import fill
 from ocrcore.data.prefetch import iterate
 from ocrcore.layers import always
+from ocrcore.options import from_section
 from ocrcore.pages import Page, Sample
 from ocrcore.runtime.mesh import from_main, host_rows, is_main, make_mesh, meet
 from ocrcore.training.checkpoints import Start, initial_start, load_variables
@@ -66,9 +66,9 @@ def make_loss(section: Mapping[str, Any]) -> Loss:
 
     Raises:
         TrainError: another version.
-        SourceError: a field that is missing or not known.
+        OptionsError: a field that is missing, unknown or has a bad value.
     """
-    options = asdict(fill(LossOptions, dict(section), "config.loss"))
+    options = asdict(from_section(LossOptions, section, "config.loss"))
     version = options.pop("version")
     known = {2: losses.loss_v2, 3: losses.loss_v3}
     if version not in known:
@@ -220,7 +220,7 @@ def train(config: ConfigDict, workdir: str | Path) -> dict[str, float] | None:
     mesh = make_mesh()
     rows = host_rows(config.batch_size, mesh)
     model, loss = make_model(config.model), make_loss(config.loss)
-    detection = fill(DetectorOptions, dict(config.detector), "config.detector")
+    detection = from_section(DetectorOptions, config.detector, "config.detector")
     options = OptimizerOptions.from_config(config.optimizer)
     optimizer, schedule = make_optimizer(options, steps=config.steps)
     truth, test = _truth(config) if is_main() else ([], [])
@@ -275,7 +275,7 @@ def train(config: ConfigDict, workdir: str | Path) -> dict[str, float] | None:
             made = iterate(source, run.step, stop_step=stop, threads=threads, workers=workers)
             with closing(made) as batches:
                 run_steps(run, step_of, batches, evaluate, names=source.batch_names, shown=_SHOWN)
-        run.log(source.summary())
+        run.log(source.log.summary())
         if run.stopped:
             return None
     results: dict[str, float] = {}

@@ -21,8 +21,8 @@ from craftjax.options import (
     save_operating_point,
 )
 from craftjax.report import describe_truth
-from ocrcore.data.mixing import fill
 from ocrcore.files import write_json
+from ocrcore.options import from_section
 from ocrcore.pages import LabelError, Page, Sample
 from ocrcore.training.run_folder import RunFolder
 
@@ -66,7 +66,7 @@ def evaluate_run(
         print(f"left out {len(bad)} malformed lines:", *bad, sep="\n  ", file=sys.stderr)
     trained = run.checkpoints.is_dir()
     source = weights or (not trained and config.weights) or run.path
-    options = fill(DetectorOptions, dict(config.detector), "config.detector")
+    options = from_section(DetectorOptions, config.detector, "config.detector")
     points = _score(config, run, Detector.from_weights(source, options=options), truth, sweeping)
     print(f"{source} on {name}, {describe_truth(truth)}; {config.eval.protocol}")
     print(format_points(points[: _SHOWN if sweeping else 1]))

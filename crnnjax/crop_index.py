@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import logging
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -25,14 +24,16 @@ from numpy.typing import NDArray
 from crnnjax.charset import Charset, normalized
 from crnnjax.time_steps import MIN_WIDTH, time_steps
 from ocrcore.data.mixing import Drop
+from ocrcore.data.python_sets import PythonSet
 from ocrcore.data.readers.crops import CSV_NAME, Crop, LmdbCrops, read_labels_csv, read_labels_tsv
 from ocrcore.files import default_cache, new_folder
 from ocrcore.images import ImageError, encoded_size, image_size
 from ocrcore.pages import LabelError
+from ocrcore.progress import shown
 
 KINDS = ("lmdb", "csv", "tsv")
 LISTED = 1000
-"""So many of the crops that a filter leaves out are named, of each reason and data set."""
+"""How many of the crops that a filter leaves out are named, of each reason and data set."""
 MAX_PIXELS = 1 << 26
 """Larger pictures are no crops; they are refused before they are decoded."""
 REASONS = (
@@ -49,7 +50,6 @@ _QUOTE = ord('"')
 _NARROW = 16  # any crop may be padded to this
 _VERSION = 1
 _CHUNK = 1 << 18  # labels filtered at a time
-_log = logging.getLogger(__name__)
 
 
 def kind_of(path: str | Path) -> str:
@@ -66,7 +66,7 @@ def open_crops(kind: str, path: str | Path, *, root: str | Path | None = None) -
     Args:
         kind: "lmdb": as deep-text-recognition-benchmark makes it; "csv": folders with a
             `labels.csv`, as EasyOCR's trainer reads them; "tsv": a file of lines of a path, a tab
-            and a text, as PaddleOCR reads them, too.
+            and a text, as also PaddleOCR reads them.
         path: the folder, or the file of "tsv".
         root: of "tsv": the folder that its paths start from; None is that of the file.
 
@@ -309,6 +309,8 @@ def crop_name(crops: Sequence[Crop], index: int) -> str:
     """Names a crop without reading its picture."""
     if isinstance(crops, LmdbCrops):
         return f"{crops.path}:image-{index + 1:09d}"
+    if isinstance(crops, PythonSet):
+        return crops.name(index)
     return crops[index].name
 
 
@@ -394,8 +396,7 @@ def read_index(
     key = hashlib.sha256("\n".join(state).encode(errors="surrogateescape")).hexdigest()[:16]
     location = folder / f"crops-{key}"
     if not (location / "index.json").is_file():
-        _log.info("%s: indexing %d crops once, to %s", path, len(crops), location)
-        _write(_scan(crops), location, str(path))
+        _write(scan(crops, task=f"indexing {path} once, to {location}"), location, str(path))
     try:
         names = ("points", "ends", "sizes", "states")
         index = Index(*(_mapped(location / f"{name}.npy") for name in names))
@@ -429,15 +430,20 @@ def _look_again(index: Index, crops: Sequence[Crop]) -> Index:
     return Index(index.points, index.ends, sizes, states)
 
 
-def _scan(crops: Sequence[Crop]) -> Index:
-    """Reads all labels, and all pictures' headers."""
+def scan(crops: Sequence[Crop], *, task: str) -> Index:
+    """Reads all labels, and all pictures' headers.
+
+    Args:
+        crops: the data set.
+        task: what this is, for the user who waits.
+    """
     ends = np.zeros(len(crops), np.int64)
     sizes = np.zeros((len(crops), 2), np.int32)
     states = np.zeros(len(crops), np.uint8)
     parts: list[NDArray[Any]] = []
     texts: list[str] = []
     end = 0
-    for number in range(len(crops)):
+    for number in shown(range(len(crops)), task, unit="crop"):
         try:
             crop = crops[number]
         except LabelError:
@@ -454,7 +460,6 @@ def _scan(crops: Sequence[Crop]) -> Index:
         if len(texts) == _CHUNK:
             parts.append(_narrow(texts))
             texts.clear()
-            _log.info("%d of %d crops indexed", number + 1, len(crops))
     parts.append(_narrow(texts))
     return Index(np.concatenate(parts), ends, sizes, states)
 

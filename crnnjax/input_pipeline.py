@@ -1,9 +1,10 @@
 """Batches for the recognizer: crops as uint8, their widths, and their labels as classes.
 
-`make_batches` gives a source with random access by step: `source[step]` is a function of the
-config, the seed and the step, whoever computes it. So the state of the input is one integer, any
-number of threads or workers (`ocrcore.data.prefetch.iterate`) yields the same batches, and a run
-goes on where it ended on other hardware.
+`make_batches` gives a source with random access by step (`ocrcore.data.batches`), and
+`ocrcore.data.prefetch.iterate` makes its batches ahead. A batch has, of this host's rows, `image`
+uint8 `(b, H, W, 1)`, gray; `width` int32 `(b,)`, how many columns of each row are to be read;
+`label` int32 `(b, max_length)`, classes and then zeros; `length` int32 `(b,)`, characters of each
+label.
 
 Three modes say how wide a batch is:
 
@@ -12,7 +13,7 @@ Three modes say how wide a batch is:
 * "fixed": all rows are scaled to one size, as deep-text-recognition-benchmark does.
 * "pad": all rows keep their aspect up to one width and are padded to it, as EasyOCR's trainer does.
 
-A network that reads the padding, too, learns another task than one that does not. `width` says how
+A network that also reads the padding learns another task than one that does not. `width` says how
 much of a row to read: in "bucket" mode the crop, for some crops with padding as a Reader adds it;
 in the other modes all of the row, as the originals do.
 
@@ -21,40 +22,39 @@ Host code: no jax.
 
 from __future__ import annotations
 
-import contextlib
-import difflib
-import operator
 from collections import Counter
-from collections.abc import Generator, Iterator, Mapping
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from crnnjax.augment import PRESETS, AugmentOptions, augment
 from crnnjax.charset import Charset, named
 from crnnjax.crop_index import LISTED, Rules, steps_of, width_needed
 from crnnjax.resize import easyocr_width, turn_tall
-from crnnjax.sources import ROWS, Mix, RealSet, SourceOptions, Window, open_set, scale
+from crnnjax.sources import ROWS, Given, Mix, Plan, RealSet, SourceOptions, open_set, scale
 from crnnjax.synthetic import Made, PageSet
 from ocrcore.config import given
-from ocrcore.data.mixing import Drop, DropLog, SourceError, TooManyDropped, counted, fill
-from ocrcore.data.prefetch import STEPS
+from ocrcore.data.batches import (
+    Batch,
+    Built,
+    batch_at,
+    check_share,
+    input_section,
+    open_log,
+)
+from ocrcore.data.mixing import Drop, SourceError, TooManyDropped, counted
+from ocrcore.data.python_sets import check_sources
 from ocrcore.images import ImageError
+from ocrcore.options import OptionsError, from_section, plain
 from ocrcore.pages import ByteArray, LabelError
-
-Batch = dict[str, NDArray[Any]]
-"""This host's rows of a batch: `image` uint8 `(b, H, W, 1)`, gray; `width` int32 `(b,)`, how many
-columns of each row are to be read; `label` int32 `(b, max_length)`, classes and then zeros;
-`length` int32 `(b,)`, characters of each label."""
 
 MODES = ("bucket", "fixed", "pad")
 HEIGHTS = (32, 64)
 _PER_PAGE = 8  # crops from one synthetic page
-_OTHERS = 100  # crops beside those of its batch that are tried for a row
 # Widths of batches in heights: few, because each is a program of its own.
 _BUCKETS = (2, 3, 4, 5, 6, 8, 12)
 _WIDTHS = {"fixed": 100, "pad": 600}  # of deep-text-recognition-benchmark and EasyOCR's trainer
@@ -71,6 +71,8 @@ class InputOptions:
         case_insensitive: as for `crnnjax.charset.named`.
         mode: "bucket", "fixed" or "pad".
         height: of the crops, 32 or 64.
+        threads: that make batches, in each worker.
+        workers: processes that make batches; 0 is this one.
         widths: that batches may have, rising multiples of 4; of "fixed" and "pad" one. None is
             2, 3, 4, 5, 6, 8 and 12 times the height; 100 of "fixed", 600 of "pad". Wider crops
             become narrower.
@@ -78,8 +80,8 @@ class InputOptions:
         empty_labels: whether crops without text are used.
         features: of the network, which say how many time steps a width has.
         turn_above: height over width from which on crops are turned by 90 degrees
-            (`crnnjax.resize.turn_tall`), read and made ones alike; 0 turns none. It must be the
-            recognizer's, too.
+            (`crnnjax.resize.turn_tall`), read and made ones; 0 turns none. It must be that of the
+            recognizer.
         p_reader_pad: of "bucket": share of crops that are padded as EasyOCR's Reader pads a crop
             that it reads alone.
         p_random_pad: of "bucket": share of all crops that are padded further, by as much as there
@@ -100,6 +102,8 @@ class InputOptions:
     case_insensitive: bool | None = None
     mode: str = "bucket"
     height: int = 32
+    threads: int = 2
+    workers: int = 0
     widths: tuple[int, ...] | None = None
     max_length: int = 25
     empty_labels: bool = False
@@ -113,7 +117,7 @@ class InputOptions:
     cache: str | None = None
 
     def __post_init__(self) -> None:
-        for name in ("batch_size", "max_length", "window"):
+        for name in ("max_length", "window"):
             if getattr(self, name) < 1:
                 raise SourceError(f"{name} is {getattr(self, name)}, expected 1 or more")
         if self.mode not in MODES:
@@ -195,47 +199,14 @@ class InputOptions:
                 Where there is `model.features`, it is taken.
 
         Raises:
-            SourceError: what is missing, unknown or out of range; the field is named.
+            OptionsError: what is missing, unknown or has a bad value; the field is named.
         """
-        for name in ("batch_size", "data"):
-            if name not in config:
-                raise SourceError(f"config.{name} is missing")
-        data = _plain(config["data"])
-        if "train" not in data:
-            raise SourceError("config.data.train is missing: the data sets to train on, by name")
-        sources = {}
-        for name, values in data["train"].items():
-            where = f"config.data.train.{name}"
-            values = given(values)
-            values["augment"] = _augmentation(
-                values.get("augment", "none"), values.pop("augment_changes", {}), f"{where}.augment"
-            )
-            sources[name] = fill(SourceOptions, values, where)
-        known = {one.name for one in fields(cls)} - {"batch_size", "train"}
-        for name in set(data) - known - {"train"}:
-            if near := difflib.get_close_matches(name, known - set(data), 1, cutoff=0.8):
-                raise SourceError(f"config.data.{name} is not known: did you mean {near[0]}?")
-        values = {name: _plain(data[name]) for name in known & set(data)}
-        model = _plain(config["model"]) if "model" in config else {}
-        if "features" in model:
+        values = {}
+        if "features" in (model := config.get("model", {})):
             values["features"] = model["features"]
-        values |= {"batch_size": config["batch_size"], "train": sources}
-        options: InputOptions = fill(cls, values, "config.data")
-        return options
-
-
-class Built(NamedTuple):
-    """A batch and what came up while it was made.
-
-    Attributes:
-        batch: the arrays.
-        names: of its rows' crops.
-        drops: crops that could not be read, in the order in which they were met.
-    """
-
-    batch: Batch
-    names: list[str]
-    drops: list[Drop]
+        if train := plain(config.get("data", {})).get("train"):
+            values["train"] = {name: _augmented(one, name) for name, one in train.items()}
+        return input_section(cls, config, **values)
 
 
 class BatchSource:
@@ -249,19 +220,23 @@ class BatchSource:
     """
 
     def __init__(
-        self, options: InputOptions, *, seed: int, rows: slice, workdir: str | Path | None = None
+        self,
+        options: InputOptions,
+        *,
+        seed: int,
+        rows: slice,
+        workdir: str | Path | None = None,
+        sources: Mapping[str, Given] | None = None,
     ) -> None:
-        self.options, self.seed = options, operator.index(seed)
-        start, stop = rows.start or 0, rows.stop
-        if not 0 <= self.seed < 1 << 63:
-            raise SourceError(f"seed is {seed}, expected 0 to 2**63 - 1")
-        if stop is None or rows.step not in (None, 1) or not 0 <= start < stop:
-            raise SourceError(f"rows is {rows}, expected slice(first, after the last)")
-        if stop > options.batch_size:
-            raise SourceError(f"rows is {rows}, beyond config.batch_size: {options.batch_size}")
+        self.options = options
+        self.seed, self.rows = check_share(seed, rows, batch_size=options.batch_size)
         if not options.train:
             raise SourceError("no data set to train on: expected one or more in config.data.train")
-        self.rows = slice(start, stop)
+        sources = sources or {}
+        check_sources(
+            {name: given.crops for name, given in sources.items()},
+            {name: one.kind for name, one in options.train.items()},
+        )
         self._rules = rules = options.rules
         self.charset: Charset = rules.charset
         assert options.widths is not None
@@ -277,6 +252,7 @@ class BatchSource:
                 seed=int(np.random.SeedSequence([self.seed, number]).generate_state(1)[0]),
                 most=options.max_filtered,
                 cache=options.cache,
+                given=sources.get(name),
             )
             for number, (name, one) in enumerate(options.train.items())
         ]
@@ -290,9 +266,7 @@ class BatchSource:
             rules=rules,
             p_reader_pad=options.p_reader_pad,
         )
-        name = "dropped.jsonl" if not start else f"dropped-{start}.jsonl"
-        path = None if workdir is None else Path(workdir) / name
-        self.log = DropLog(path, most=options.max_dropped)
+        self.log = open_log(workdir, self.rows, most=options.max_dropped)
         self._bad: dict[tuple[int, int], Drop] = {}
         for one in self._sets:
             if isinstance(one, RealSet):
@@ -301,8 +275,10 @@ class BatchSource:
                     self.log.counts[reason] += max(0, count - LISTED)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # Files are opened anew in the worker, which writes nothing.
-        return _reopen, (self.options, self.seed, self.rows)
+        # The worker opens the files again, and writes none.
+        sets = [one for one in self._sets if isinstance(one, RealSet) and one.given is not None]
+        given = {one.name: one.given for one in sets}
+        return _reopen, (self.options, self.seed, self.rows, given)
 
     def __getitem__(self, step: int) -> Batch:
         """Returns this host's rows of the batch of a step, and notes what was dropped.
@@ -311,61 +287,40 @@ class BatchSource:
             IndexError: a step that is negative.
             TooManyDropped: more crops were dropped than `max_dropped`.
         """
-        with self.noting():
-            return self.note(self.build(step))
+        return batch_at(self, step)
 
     def width(self, step: int) -> int:
         """Returns how wide the batch of a step is, without making it."""
-        window, at = self._window(step)
-        return int(window.buckets[at])
+        return self._mix.plan(step).bucket
 
     def build(self, step: int) -> Built:
         """Makes the batch of a step and notes nothing, so that threads and workers may do it."""
-        window, at = self._window(step)
-        order, bucket = window.order[at], int(window.buckets[at])
+        plan = self._mix.plan(step)
         count = self.rows.stop - self.rows.start
-        height = self.options.height
         batch: Batch = {
-            "image": np.empty((count, height, bucket, 1), np.uint8),
+            "image": np.empty((count, self.options.height, plan.bucket, 1), np.uint8),
             "width": np.empty(count, np.int32),
             "label": np.zeros((count, self.options.max_length), np.int32),
             "length": np.empty(count, np.int32),
         }
-        built = Built(batch, [], [])
-        made = self._cut_pages(step, window, order, bucket)
-        first = operator.index(step) * self.options.batch_size
+        built = Built(batch, [], [], Counter())
+        made = self._cut_pages(plan)
+        first = plan.step * self.options.batch_size
         for row, rank in enumerate(range(self.rows.start, self.rows.stop)):
             rng = np.random.Generator(np.random.Philox(key=[self.seed, first + rank]))
-            done = made.get(rank) or self._row(rng, window, order, rank, bucket, built.drops)
-            image, width, classes, name = self._fit(rng, done, window, order, rank, bucket)
+            crop = made.get(rank) or self._row(rng, plan, rank, built.drops)
+            image, width = self._fit(rng, crop, plan, rank)
+            classes = crop.made.classes
             batch["image"][row, :, :, 0] = image
             batch["width"][row] = width
             batch["label"][row, : len(classes)] = classes
             batch["length"][row] = len(classes)
-            built.names.append(name)
+            built.chosen.append(crop.name)
         return built
-
-    def note(self, built: Built) -> Batch:
-        """Counts and names what was dropped; returns the batch.
-
-        Raises:
-            TooManyDropped: more crops were dropped than `max_dropped`.
-        """
-        self.log.add(built.drops, used=len(built.names))
-        return built.batch
-
-    @contextlib.contextmanager
-    def noting(self) -> Generator[None, None, None]:
-        """Names what an error on the way was about, too."""
-        try:
-            yield
-        except TooManyDropped as error:
-            self.log.note(error.drops)
-            raise
 
     def batch_names(self, step: int) -> list[str]:
         """Returns the names of this host's rows of a batch; makes the batch again to know them."""
-        return self.build(step).names
+        return self.build(step).chosen
 
     def describe(self) -> str:
         """Lines for the start of a run: charset, data sets, what is not used of them, widths."""
@@ -374,94 +329,68 @@ class BatchSource:
             self._names, self._options, self._sets, self._mix.shares, strict=True
         ):
             what = (
-                f"{crops.filtered.summary()} ({one.kind} {one.path})"
+                f"{crops.filtered.summary()} ({f'{one.kind} {one.path}'.rstrip()})"
                 if isinstance(crops, RealSet)
                 else f"endless {one.kind}"
             )
             lines.append(f"{name}: {what}, {share / 10:g} % of the batches")
         if self.options.mode == "bucket":
-            window = self._mix.window(0)
-            found = Counter(window.buckets.tolist())
-            parts = [f"{w}: {found[w] / len(window.buckets):.0%}" for w in sorted(found)]
-            read = window.inner[window.order].sum(axis=1) / self.options.batch_size
-            idle = 1 - float(read.sum() / window.buckets.sum())
-            lines.append(
-                f"widths of the first {len(window.buckets)} batches: {', '.join(parts)}; "
-                f"{idle:.0%} of the columns are padding"
-            )
+            lines.append(self._mix.describe_widths())
         return "\n".join(lines)
 
     def close(self) -> None:
-        """Lets go of the files; the source cannot be used any more."""
+        """Closes the files; the source cannot be used any more."""
         self._sets = []
         self._mix.sets = []
 
-    def _window(self, step: int) -> tuple[Window, int]:
-        step = operator.index(step)
-        if not 0 <= step < STEPS:
-            raise IndexError(f"step {step}: expected 0 to {STEPS - 1}")
-        number, at = divmod(step, self._mix.batches)
-        return self._mix.window(number), at
+    def _kind(self, number: int) -> int | None:
+        """Class of lengths of a synthetic crop; None is any."""
+        return number if self.options.mode == "bucket" else None
 
-    def _cut_pages(
-        self, step: int, window: Window, order: NDArray[np.intp], bucket: int
-    ) -> dict[int, _Crop]:
+    def _cut_pages(self, plan: Plan) -> dict[int, _Crop]:
         """Makes the rows that are cut from synthetic pages: each page once."""
         made: dict[int, _Crop] = {}
+        which, number = plan.window.which[plan.order], plan.window.number[plan.order]
         for one, crops in enumerate(self._sets):
             if not isinstance(crops, PageSet):
                 continue
-            ranks = np.flatnonzero(window.which[order] == one).tolist()
+            ranks = np.flatnonzero(which == one).tolist()
             most = -(-self.options.batch_size // _PER_PAGE)  # pages of a step
             for begin in range(0, len(ranks), _PER_PAGE):
                 mine = ranks[begin : begin + _PER_PAGE]
                 if mine[-1] < self.rows.start or mine[0] >= self.rows.stop:
                     continue
-                page = operator.index(step) * most + begin // _PER_PAGE
+                page = plan.step * most + begin // _PER_PAGE
                 wanted = [
                     (
                         np.random.default_rng([crops.seed, ROWS, page, rank]),
-                        self._kind(window, order, rank),
+                        self._kind(int(number[rank])),
                     )
                     for rank in mine
                 ]
-                for rank, done in zip(mine, crops.draw(page, wanted, bucket), strict=True):
+                for rank, done in zip(mine, crops.draw(page, wanted, plan.bucket), strict=True):
                     name = f"page {page} of {self._names[one]}, seed {crops.seed}"
                     made[rank] = _Crop(one, None, done, name)
         return made
 
-    def _kind(self, window: Window, order: NDArray[np.intp], rank: int) -> int | None:
-        return int(window.number[order[rank]]) if self.options.mode == "bucket" else None
-
-    def _row(
-        self,
-        rng: np.random.Generator,
-        window: Window,
-        order: NDArray[np.intp],
-        rank: int,
-        bucket: int,
-        drops: list[Drop],
-    ) -> _Crop:
-        """Reads or draws a row's crop; for one that cannot be read the next of the batch stands."""
+    def _row(self, rng: np.random.Generator, plan: Plan, rank: int, drops: list[Drop]) -> _Crop:
+        """Reads or draws a row's crop; one that cannot be read is replaced by the next."""
         dropped: list[Drop] = []
-        for position in _candidates(window, order, rank, bucket):
-            one = int(window.which[position])
-            crops, number = self._sets[one], int(window.number[position])
+        for position in plan.candidates(rank):
+            one, number = int(plan.window.which[position]), int(plan.window.number[position])
+            crops, name = self._sets[one], self._names[one]
             if isinstance(crops, PageSet):
                 continue
             if not isinstance(crops, RealSet):
-                kind = number if self.options.mode == "bucket" else None
                 drops.extend(dropped)
-                name = f"a word of {self._names[one]}"
-                return _Crop(one, None, crops.draw(rng, kind, bucket), name)
+                done = crops.draw(rng, self._kind(number), plan.bucket)
+                return _Crop(one, None, done, f"a word of {name}")
             known = self._bad.get((one, number))
             if known is None:
                 try:
                     image = crops.picture(number)
                 except (ImageError, LabelError) as error:
-                    known = Drop(
-                        self._names[one], number, crops.crop_name(number), "picture", str(error)
-                    )
+                    known = Drop(name, number, crops.crop_name(number), "picture", str(error))
                     self._bad[one, number] = known
                 else:
                     drops.extend(dropped)
@@ -476,17 +405,11 @@ class BatchSource:
         )
 
     def _fit(
-        self,
-        rng: np.random.Generator,
-        crop: _Crop,
-        window: Window,
-        order: NDArray[np.intp],
-        rank: int,
-        bucket: int,
-    ) -> tuple[ByteArray, int, NDArray[np.int32], str]:
-        """Scales, augments and pads a crop."""
-        options = self._options[crop.one]
-        image, classes = turn_tall(crop.made.image, self.options.turn_above), crop.made.classes
+        self, rng: np.random.Generator, crop: _Crop, plan: Plan, rank: int
+    ) -> tuple[ByteArray, int]:
+        """Scales, augments and pads a crop; returns it, and how many columns are to be read."""
+        options, bucket = self._options[crop.one], plan.bucket
+        image = turn_tall(crop.made.image, self.options.turn_above)
         height, mode = self.options.height, self.options.mode
         chance = rng.random(4).tolist()
         own = max(1, -(-image.shape[1] * height // image.shape[0]))
@@ -495,23 +418,20 @@ class BatchSource:
         image = augment(rng, image, options.augment)
         width = bucket
         if mode == "bucket":
-            needed: int = width_needed(steps_of(classes), features=self.options.features)
-            width = max(inner, needed)
+            steps = steps_of(crop.made.classes)
+            width = max(inner, width_needed(steps, features=self.options.features))
             if crop.number is None:
                 # What a synthetic crop is padded to does not count when batches are arranged.
                 if chance[1] < self.options.p_reader_pad:
                     width = max(width, easyocr_width(height, inner, height))
             else:
-                width = max(width, int(window.width[order[rank]]))
+                width = max(width, int(plan.window.width[plan.order[rank]]))
             if chance[2] < self.options.p_random_pad:
                 width += int(chance[3] * (bucket - min(width, bucket) + 1))
             width = min(width, bucket)
         if inner < bucket:
-            padded = np.empty((height, bucket), np.uint8)
-            padded[:, :inner] = image
-            padded[:, inner:] = image[:, -1:]
-            image = padded
-        return image, width, classes, crop.name
+            image = np.pad(image, ((0, 0), (0, bucket - inner)), mode="edge")
+        return image, width
 
 
 class _Crop(NamedTuple):
@@ -523,16 +443,13 @@ class _Crop(NamedTuple):
     name: str
 
 
-def _candidates(window: Window, order: NDArray[np.intp], rank: int, bucket: int) -> Iterator[int]:
-    """Positions for a row: its own, those of its batch after it, and others of the window."""
-    yield from order[rank:].tolist()
-    yield from order[:rank].tolist()
-    others = np.flatnonzero(window.width <= bucket)
-    yield from others[~np.isin(others, order)][:_OTHERS].tolist()
-
-
 def make_batches(
-    config: Mapping[str, Any], *, seed: int, rows: slice, workdir: str | Path | None = None
+    config: Mapping[str, Any],
+    *,
+    seed: int,
+    rows: slice,
+    workdir: str | Path | None = None,
+    sources: Mapping[str, Sequence[Any]] | None = None,
 ) -> BatchSource:
     """Opens the data sets of an experiment.
 
@@ -543,28 +460,37 @@ def make_batches(
         workdir: where `dropped.jsonl` names the crops that are not used (of those that the filters
             leave out the first thousand of each reason); a host whose first row is not 0 writes
             `dropped-ROW.jsonl`. None writes neither.
+        sources: for each data set of kind "python", by name, its crops: `len(source)`, and
+            `source[index]` is an `ocrcore.data.readers.crops.Crop`, whatever the thread and, with
+            worker processes, for a pickled copy. A list will do, and so will a `grain.MapDataset`,
+            which must not be repeated. Labels and sizes of all crops are read at the start.
 
     Raises:
-        SourceError: a setting that cannot be, or a data set of which too little can be used.
+        OptionsError: a setting that cannot be.
+        SourceError: a data set that cannot be used, or of which too little can be.
         CharsetError: a charset that cannot be.
         LabelError: a data set that cannot be read.
     """
-    return BatchSource(InputOptions.from_config(config), seed=seed, rows=rows, workdir=workdir)
+    given = {name: Given(crops) for name, crops in (sources or {}).items()}
+    options = InputOptions.from_config(config)
+    return BatchSource(options, seed=seed, rows=rows, workdir=workdir, sources=given)
 
 
-def _augmentation(value: Any, changes: Mapping[str, Any], where: str) -> AugmentOptions:
-    if isinstance(value, str):
-        if value not in PRESETS:
-            raise SourceError(f"{where} is {value!r}, expected one of {', '.join(PRESETS)}")
-        value = asdict(PRESETS[value])
-    options: AugmentOptions = fill(AugmentOptions, {**value, **changes}, where)
-    return options
+def _augmented(values: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """The fields of a data set, with a changed preset of the augmentation in place of its name."""
+    values = given(values)
+    augment, changes = values.pop("augment", "none"), values.pop("augment_changes", {})
+    where = f"config.data.train.{name}.augment"
+    if isinstance(augment, str):
+        if augment not in PRESETS:
+            raise OptionsError(
+                f"{where} is {augment!r}, expected one of {', '.join(PRESETS)}, or a section"
+            )
+        augment = asdict(PRESETS[augment])
+    return {**values, "augment": from_section(AugmentOptions, {**augment, **changes}, where)}
 
 
-def _plain(value: Any) -> Any:
-    """Turns sections of a ConfigDict into dicts."""
-    return dict(value.items()) if hasattr(value, "items") else value
-
-
-def _reopen(options: InputOptions, seed: int, rows: slice) -> BatchSource:
-    return BatchSource(options, seed=seed, rows=rows)
+def _reopen(
+    options: InputOptions, seed: int, rows: slice, sources: Mapping[str, Given]
+) -> BatchSource:
+    return BatchSource(options, seed=seed, rows=rows, sources=sources)

@@ -43,6 +43,7 @@ from crnnjax.resize import (
 )
 from crnnjax.time_steps import time_steps
 from ocrcore.images import ImageLike, load_image, one_or_many
+from ocrcore.options import from_section
 from ocrcore.pages import ByteArray, FloatArray
 from ocrcore.runtime.inference import reading_threads, run_batches, stacked
 from ocrcore.training.checkpoints import load_variables
@@ -409,7 +410,8 @@ def read_settings(path: Path) -> tuple[int | None, RecognizerOptions | None]:
     run = RunFolder.of(path)
     config = run.read_config()
     try:
-        return int(config["data"]["height"]), RecognizerOptions(**config["recognizer"])
+        options = from_section(RecognizerOptions, config["recognizer"], "config.recognizer")
+        return int(config["data"]["height"]), options
     except KeyError:
         return None, None  # of another program
     except (ValueError, TypeError) as error:

@@ -20,8 +20,9 @@ from crnnjax.options import RecognizerOptions
 from crnnjax.recognizer import Recognizer
 from crnnjax.synthetic import bounded, word_renderer, writable
 from ocrcore.config import given
-from ocrcore.data.mixing import SourceError, fill
+from ocrcore.data.mixing import SourceError
 from ocrcore.data.readers.crops import Crop
+from ocrcore.options import from_section
 from ocrcore.training.checkpoints import load_variables
 from ocrcore.training.curves import write_curves
 from ocrcore.training.run_folder import RunFolder
@@ -138,7 +139,7 @@ def make_recognizer(
         variables,
         charset=charset,
         height=config.data.height,
-        options=fill(RecognizerOptions, dict(config.recognizer), "config.recognizer"),
+        options=from_section(RecognizerOptions, config.recognizer, "config.recognizer"),
         dtype=config.model.dtype,
     )
 
@@ -174,7 +175,7 @@ def evaluate_run(
         sets = open_sets(config.test, field="config.test", options=options)
     recognizer = Recognizer.from_weights(
         weights or workdir,
-        options=fill(RecognizerOptions, dict(config.recognizer), "config.recognizer"),
+        options=from_section(RecognizerOptions, config.recognizer, "config.recognizer"),
     )
     return evaluate_recognizer(recognizer, sets, weights=weights or workdir, folder=folder)
 

@@ -13,11 +13,12 @@ Host code: no jax.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -28,14 +29,19 @@ from crnnjax.augment import AugmentOptions
 from crnnjax.crop_index import Index, Rules, own_widths, reader_widths, steps_needed, width_needed
 from crnnjax.resize import fixed_crop
 from crnnjax.synthetic import CLASSES, PageSet, WordSet
+from ocrcore.data.batches import check_step
 from ocrcore.data.mixing import BLOCK, SourceError, arranged, shares, shuffled
+from ocrcore.data.python_sets import PythonSet
+from ocrcore.data.readers.crops import Crop
 from ocrcore.images import decode_gray, read_bytes
+from ocrcore.options import OptionsError
 from ocrcore.pages import ByteArray
 
-KINDS = (*labels.KINDS, "words", "pages")
+KINDS = (*labels.KINDS, "words", "pages", "python")
 RESIZES = ("reader", "bicubic", "area", "any")
 # Streams of random numbers of one seed; 1 and 2 are those of `ocrcore.data.mixing`.
 WINDOWS, ROWS = 3, 4
+_OTHERS = 100  # crops of other batches of the window that are tried for a row
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +50,9 @@ class SourceOptions:
 
     Attributes:
         kind: "lmdb", "csv" or "tsv" (`crnnjax.crop_index.open_crops`); "words": synthetic words,
-            made when they are asked for; "pages": the same, cut from synthetic pages.
-        path: folder or file; not of "words" and "pages".
+            made when they are asked for; "pages": the same, cut from synthetic pages; "python":
+            crops that a program passes to training as `sources`.
+        path: folder or file; not of "words", "pages" and "python".
         ratio: how many crops of this data set there are to those of others.
         start: the first crop that is used.
         stop: the crop before which to stop; None uses all.
@@ -84,8 +91,8 @@ class SourceOptions:
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
             raise SourceError(f"kind is {self.kind!r}, expected one of {', '.join(KINDS)}")
-        if self.made == bool(self.path):
-            needs = "no path, its crops are made" if self.path else "a folder or a file"
+        if (self.made or self.kind == "python") == bool(self.path):
+            needs = "none: these crops have no files" if self.path else "a folder or a file"
             raise SourceError(f"path is {self.path!r} for {self.kind}, expected {needs}")
         if self.resize not in RESIZES:
             raise SourceError(f"resize is {self.resize!r}, expected one of {', '.join(RESIZES)}")
@@ -102,6 +109,13 @@ class SourceOptions:
         return self.kind in ("words", "pages")
 
 
+class Given(NamedTuple):
+    """Crops from Python, and what is known of them, so that workers need not read them all."""
+
+    crops: Sequence[Any]
+    known: Index | None = None
+
+
 class RealSet:
     """Crops of files that pass the filters.
 
@@ -111,6 +125,7 @@ class RealSet:
         name: of the data set.
         most: the greatest share of its crops that the filters may leave out.
         cache: for the index.
+        given: of kind "python": the crops, and their index where it is known.
 
     Raises:
         SourceError: too few crops are left; the message counts the others by reason.
@@ -128,10 +143,16 @@ class RealSet:
         name: str,
         most: float,
         cache: str | Path | None,
+        given: Given | None = None,
     ) -> None:
-        self.options, self.rules, self.name = options, rules, name
-        self.crops = labels.open_crops(options.kind, options.path, root=options.root)
-        index = labels.read_index(self.crops, options.path, cache=cache)
+        self.options, self.rules, self.name, self.given = options, rules, name, given
+        if given is not None:
+            self.crops: Sequence[Crop] = PythonSet(given.crops, Crop, name=name)
+            index = given.known or labels.scan(self.crops, task=f"indexing {name}")
+            self.given = Given(given.crops, index)
+        else:
+            self.crops = labels.open_crops(options.kind, options.path, root=options.root)
+            index = labels.read_index(self.crops, options.path, cache=cache)
         self.index: Index = labels.turned(index, rules.turn_above)
         stop = min(options.stop or len(self.crops), len(self.crops))
         if stop <= options.start:
@@ -226,6 +247,29 @@ class Window:
     buckets: NDArray[np.int64]
 
 
+class Plan(NamedTuple):
+    """What is known of a batch before it is made.
+
+    Attributes:
+        step: of the batch.
+        window: that it is in.
+        order: `(rows,)` positions of its rows in the window.
+        bucket: its width.
+    """
+
+    step: int
+    window: Window
+    order: NDArray[np.intp]
+    bucket: int
+
+    def candidates(self, rank: int) -> Iterator[int]:
+        """Positions for a row: its own, those of its batch after it, and others of the window."""
+        yield from self.order[rank:].tolist()
+        yield from self.order[:rank].tolist()
+        others = np.flatnonzero(self.window.width <= self.bucket)
+        yield from others[~np.isin(others, self.order)][:_OTHERS].tolist()
+
+
 class Mix:
     """The endless sequence of batches, as plans.
 
@@ -260,6 +304,29 @@ class Mix:
         self.rules, self.p_reader_pad = rules, p_reader_pad
         self.shares = shares(ratios)
         self.window = lru_cache(maxsize=4)(self._window)
+
+    def plan(self, step: int) -> Plan:
+        """Says what the batch of a step is made of.
+
+        Raises:
+            IndexError: a step that is negative.
+        """
+        step = check_step(step)
+        number, at = divmod(step, self.batches)
+        window = self.window(number)
+        return Plan(step, window, window.order[at], int(window.buckets[at]))
+
+    def describe_widths(self) -> str:
+        """One line: how wide the first batches are."""
+        window = self.window(0)
+        found = Counter(window.buckets.tolist())
+        parts = [f"{width}: {found[width] / self.batches:.0%}" for width in sorted(found)]
+        read = window.inner[window.order].sum(axis=1) / self.rows
+        idle = 1 - float(read.sum() / window.buckets.sum())
+        return (
+            f"widths of the first {self.batches} batches: {', '.join(parts)}; "
+            f"{idle:.0%} of the columns are padding"
+        )
 
     def _window(self, number: int) -> Window:
         """Arranges the batches of a window."""
@@ -326,10 +393,11 @@ def open_set(
     seed: int,
     most: float,
     cache: str | Path | None,
+    given: Given | None = None,
 ) -> Set:
     """Opens a data set; the arguments are those of `RealSet`, `WordSet` and `PageSet`."""
     if not options.made:
-        return RealSet(options, rules, name=name, most=most, cache=cache)
+        return RealSet(options, rules, name=name, most=most, cache=cache, given=given)
     try:
         if options.kind == "words":
             return WordSet(rules, seed=seed, text=options.text, words=options.words)
@@ -342,6 +410,8 @@ def open_set(
             unit=options.unit,
             jitter=options.jitter,
         )
+    except OptionsError as error:
+        raise OptionsError(f"config.data.train.{name}.{error}") from error
     except SourceError as error:
         raise SourceError(f"config.data.train.{name}: {error}") from error
 

@@ -20,6 +20,7 @@ from crnnjax.crop_index import Rules, steps_of
 from crnnjax.resize import as_gray
 from crnnjax.time_steps import time_steps
 from ocrcore.data.mixing import SourceError
+from ocrcore.options import OptionsError, from_section
 from ocrcore.pages import ByteArray
 from ocrcore.synth.config import preset
 from ocrcore.synth.crops import CropSource, PageText
@@ -62,6 +63,7 @@ class WordSet:
         words: fields of `WordConfig`.
 
     Raises:
+        OptionsError: a field that is unknown or has a bad value.
         SourceError: settings that cannot be.
 
     Attributes:
@@ -142,6 +144,7 @@ class PageSet:
         jitter: error of the corners, in shares of the height.
 
     Raises:
+        OptionsError: a field that is unknown or has a bad value.
         SourceError: settings that cannot be.
 
     Attributes:
@@ -171,6 +174,8 @@ class PageSet:
                 jitter=jitter,
                 max_length=rules.max_length,
             )
+        except OptionsError:
+            raise
         except (TextError, ValueError, TypeError) as error:
             raise SourceError(str(error)) from error
         widths = [width for page in range(_PAGES) for width in self._choices(page, rules.width)[1]]
@@ -237,14 +242,12 @@ def word_renderer(
         words: fields of `WordConfig`.
 
     Raises:
+        OptionsError: a field that is unknown or has a bad value.
         SourceError: settings that cannot be.
     """
     widest = 1024 if rules.fixed else max(rules.height, rules.width * 5 // 4)
-    try:
-        values = {"height": rules.height, "max_width": widest, **words}
-        config = WordConfig(**{**values, "text": _text_config(text, rules)})
-    except (TextError, ValueError, TypeError) as error:
-        raise SourceError(str(error)) from error
+    values = {"height": rules.height, "max_width": widest, **words}
+    config = from_section(WordConfig, {**values, "text": _text_config(text, rules)}, "words")
     if config.height != rules.height:
         raise SourceError(
             f"words.height is {config.height}, expected {rules.height}, the network's height: "
@@ -255,12 +258,10 @@ def word_renderer(
 
 def _text_config(values: Mapping[str, Any], rules: Rules) -> TextConfig:
     """Fields of `TextConfig`; charset and greatest length are the rules' where not given."""
-    # Weights are asked for with each word: those of a plain mapping are fast.
-    plain = {name: dict(v.items()) if hasattr(v, "items") else v for name, v in values.items()}
-    given: dict[str, Any] = {"max_length": rules.max_length, **plain}
+    given: dict[str, Any] = {"max_length": rules.max_length, **values}
     if given.get("charset") is None:
         given["charset"] = writable_characters(rules.charset)
-    return TextConfig(**given)
+    return from_section(TextConfig, given, "text")
 
 
 def writable(text: str, rules: Rules, room: int) -> NDArray[np.int32] | None:

@@ -12,7 +12,8 @@ from typing import Any
 
 from craftjax.weak.collapse import GuardOptions
 from craftjax.weak.pseudo_labels import PseudoOptions
-from ocrcore.data.mixing import SourceError, fill
+from ocrcore.data.mixing import SourceError
+from ocrcore.options import from_section
 
 TEACHERS = ("ema", "copy", "fixed")
 
@@ -62,19 +63,16 @@ class SupervisionOptions:
         """Reads `config.pseudo`.
 
         Raises:
-            SourceError: an unknown field, with the nearest right one, or an impossible value.
+            OptionsError: an unknown field, or a bad value.
+            SourceError: a package is missing.
         """
         values = dict(section.items())
-        guard = fill(GuardOptions, dict(values.pop("guard", {}).items()), "config.pseudo.guard")
-        own = {one.name for one in fields(cls)} - {"labels", "guard"}
+        own = {one.name for one in fields(cls)} - {"labels"}
         mine = {name: values.pop(name) for name in own & set(values)}
-        labels = fill(PseudoOptions, values, "config.pseudo")
+        labels = from_section(PseudoOptions, values, "config.pseudo")
         if labels.method == "watershed" and find_spec("skimage") is None:
             raise SourceError(
                 "config.pseudo.method is 'watershed', which needs scikit-image: pip install "
                 '"ocrjax[watershed]"'
             )
-        options: SupervisionOptions = fill(
-            cls, {**mine, "guard": guard, "labels": labels}, "config.pseudo"
-        )
-        return options
+        return from_section(cls, {**mine, "labels": labels}, "config.pseudo")

@@ -8,14 +8,12 @@ Host code: no jax.
 
 from __future__ import annotations
 
-import multiprocessing
-import signal
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from functools import partial
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -31,7 +29,7 @@ from craftjax.weak.pseudo_labels import (
     visible_graphemes,
 )
 from ocrcore.data.mixing import SourceError
-from ocrcore.data.processes import end_with_parent, signals_held
+from ocrcore.data.processes import Submit, one_opencv_thread, worker_pool
 from ocrcore.images import ImageError
 from ocrcore.pages import FloatArray, LabelError, PageError, Sample
 
@@ -127,62 +125,37 @@ class Tools:
                 yield Job(page, index, word.text, _squeezed(crop, self.widest))
 
 
-Submit = Callable[..., Future[Any]]
-"""Takes a method of `Tools` and its arguments."""
-
-
 @contextmanager
 def hands(tools: Tools, *, threads: int, workers: int) -> Iterator[Submit]:
-    """Gives what has work done: by threads of this process or by others, started by spawning.
+    """Threads of this process, or others, that call the methods of `tools`.
 
     Args:
         tools: for the work.
         threads: how many, where there are no workers.
         workers: how many processes; 0 for threads.
 
+    Yields:
+        A function that takes a method of `Tools` and its arguments, and returns the future result.
+
     Raises:
         SourceError: a worker was killed.
     """
-    pool: Executor
     if not workers:
-        with _one_thread_each(), ThreadPoolExecutor(threads) as pool:
+        with one_opencv_thread(), ThreadPoolExecutor(threads) as pool:
             yield lambda task, *arguments: pool.submit(task, tools, *arguments)
         return
-    others = {*multiprocessing.active_children()}
-    pool = ProcessPoolExecutor(
-        workers, multiprocessing.get_context("spawn"), initializer=_start, initargs=(tools,)
-    )
-    try:
-        with signals_held():
-            for _ in range(workers):  # starts them all
-                pool.submit(int)
-        yield lambda task, *arguments: pool.submit(_do, task, *arguments)
-    except BrokenProcessPool as error:
-        # The pool asks the others to end, which they are deaf to, and would wait for ever.
-        for process in {*multiprocessing.active_children()} - others:
-            process.kill()
-        raise SourceError(
-            f"a process that crops and cuts words has ended ({error}). If it was killed, the "
-            f"memory may be too small: take fewer than the {workers} of config.pseudo.workers. The "
-            "same command goes on from the last checkpoint"
-        ) from error
-    finally:
-        pool.shutdown(cancel_futures=True)
+    with worker_pool(
+        partial(_unpickled, tools),
+        workers,
+        work="crops and cuts words",
+        setting="config.pseudo.workers",
+        error=SourceError,
+    ) as submit:
+        yield submit
 
 
-_tools: list[Tools] = []  # of a worker
-
-
-def _start(tools: Tools) -> None:
-    for number in (signal.SIGINT, signal.SIGTERM):  # the parent's to answer
-        signal.signal(number, signal.SIG_IGN)
-    end_with_parent()
-    cv2.setNumThreads(0)
-    _tools[:] = [tools]
-
-
-def _do(task: Callable[..., Any], *arguments: Any) -> Any:
-    return task(_tools[0], *arguments)
+def _unpickled(tools: Tools) -> Tools:
+    return tools
 
 
 def _squeezed(crop: WordCrop, most: int) -> WordCrop:
@@ -191,14 +164,3 @@ def _squeezed(crop: WordCrop, most: int) -> WordCrop:
         return crop
     image = cv2.resize(crop.image, (most, height), interpolation=cv2.INTER_AREA)
     return crop._replace(image=image, to_page=crop.to_page @ np.diag([width / most, 1, 1]))
-
-
-@contextmanager
-def _one_thread_each() -> Iterator[None]:
-    """OpenCV's own threads would fight with ours."""
-    before = cv2.getNumThreads()
-    cv2.setNumThreads(1)
-    try:
-        yield
-    finally:
-        cv2.setNumThreads(before)

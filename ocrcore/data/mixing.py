@@ -1,22 +1,20 @@
 """How data sets are mixed, shuffled and repeated, by position; and what is dropped of them.
 
-What detector and recognizer share of their input. Every position of the endless sequence of samples
-is known beforehand: which data set, and which of its samples. Of each thousand positions every data
-set has its exact share, in random order; each data set is shuffled anew for every pass over it.
+Every position of the endless sequence of samples is known beforehand: which data set, and which of
+its samples. Of each thousand positions every data set has its exact share, in random order; each
+data set is shuffled again for every pass over it.
 
 Host code: no jax.
 """
 
 from __future__ import annotations
 
-import difflib
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,25 +42,6 @@ class TooManyDropped(RuntimeError):
 
     def __str__(self) -> str:
         return str(self.args[0])
-
-
-def fill(kind: type[Any], values: Mapping[str, Any], where: str) -> Any:
-    """Makes a dataclass of a section of the config.
-
-    Raises:
-        SourceError: a name that the dataclass lacks; the nearest right one is named.
-        ValueError: a value that it refuses; the message begins with `where`.
-    """
-    known = [one.name for one in fields(kind)]
-    for name in values:
-        if name not in known:
-            near = difflib.get_close_matches(name, known, 1)
-            hint = f"did you mean {near[0]}?" if near else f"expected {', '.join(known)}"
-            raise SourceError(f"{where}.{name} is not known: {hint}")
-    try:
-        return kind(**values)
-    except (ValueError, TypeError) as error:
-        raise SourceError(f"{where}: {error}") from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,12 +72,14 @@ class DropLog:
         most: the greatest share of samples that may be dropped, in [0, 1].
 
     Attributes:
-        counts: samples by reason, each counted once; those of earlier starts, too.
+        counts: samples by reason, each counted once; those of earlier starts included.
+        undrawn: characters whose quads cannot be drawn, by reason, each time that they came up.
     """
 
     def __init__(self, path: Path | None, *, most: float) -> None:
         self.path, self.most = path, most
         self.counts: Counter[str] = Counter()
+        self.undrawn: Counter[str] = Counter()
         self._known: set[tuple[str, int]] = set()
         self._used = self._events = 0
         if path is not None and path.is_file():
@@ -113,23 +94,25 @@ class DropLog:
                     self._known.add(key)
                     self.counts[reason] += 1
 
-    def add(self, drops: Iterable[Drop], *, used: int) -> None:
+    def add(self, drops: Iterable[Drop], *, used: int, undrawn: Counter[str] | None = None) -> None:
         """Notes what was dropped on the way to some samples.
 
         Args:
             drops: in the order in which they were met; those known already count for the share.
             used: how many samples were found.
+            undrawn: characters of theirs that were not drawn, by reason.
 
         Raises:
             TooManyDropped: the share is exceeded.
         """
         self._used += used
+        self.undrawn.update(undrawn or {})
         self._events += self.note(drops)
         total = self._used + self._events
         if self._events > max(_GRACE, self.most * total):
             raise TooManyDropped(
                 f"{self._events} of {total} samples could not be used, more than the share of "
-                f"{self.most} that config.data.max_dropped allows: {self.summary()}"
+                f"{self.most} that config.data.max_dropped allows: {counted(self.counts)}"
                 + (f"; {self.path} names them" if self.path is not None else "")
             )
 
@@ -152,8 +135,12 @@ class DropLog:
         return events
 
     def summary(self) -> str:
-        """One line: how many samples were dropped, by reason."""
-        return counted(self.counts)
+        """One line: how many samples were dropped, and what was not drawn, by reason."""
+        line = counted(self.counts)
+        if self.undrawn:
+            parts = ", ".join(f"{reason}: {count}" for reason, count in self.undrawn.most_common())
+            line += f"; characters not drawn, each time that they came up: {parts}"
+        return line
 
 
 def counted(counts: Counter[str]) -> str:

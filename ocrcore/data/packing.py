@@ -14,23 +14,19 @@ from __future__ import annotations
 
 import hashlib
 import json
-import multiprocessing
 import os
 import shutil
-import signal
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
+from concurrent.futures import as_completed
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-import cv2
 from array_record.python.array_record_module import ArrayRecordWriter
 
-from ocrcore.data.processes import end_with_parent
+from ocrcore.data.processes import one_opencv_thread, worker_pool
 from ocrcore.data.readers.packed import (
     FORM,
     describe_fault,
@@ -41,6 +37,7 @@ from ocrcore.data.readers.packed import (
 from ocrcore.files import replacing, write_bytes, write_json
 from ocrcore.images import ImageError, encode_image
 from ocrcore.pages import LabelError, Page, PageError
+from ocrcore.progress import shown
 from ocrcore.synth.pages import PageSource
 
 VERSION = "1.0.0"
@@ -201,29 +198,30 @@ class _Task:
     root: Path
     samples: range
 
-    def run(self, source: Source) -> int:
-        """Packs it; returns of how many samples."""
-        faults = []
-        # One record a group: any record is read alone. Pictures do not compress further.
-        with (
-            replacing(self.path) as part,
-            closing(ArrayRecordWriter(str(part), "group_size:1,uncompressed")) as writer,
-        ):
-            for index in self.samples:
-                name = source.name(index)
-                path = _below(self.root, name) if name else ""
-                try:
-                    image, page = source.encoded(index)
-                    record = encode_packed(image, page, path)
-                except (LabelError, ImageError, PageError) as error:
-                    if not name:  # a page that cannot be drawn is no fault of the data
-                        raise
-                    faults.append(describe_fault(index, path, error))
-                else:
-                    writer.write(record)
-        note = {"size": self.path.stat().st_size, "faults": faults}
-        write_json(self.note, {"records": len(self.samples) - len(faults), **note})
-        return len(self.samples)
+
+def _pack_shard(source: Source, task: _Task) -> int:
+    """Packs a shard; returns of how many samples it is."""
+    faults = []
+    # One record a group: any record is read alone. Pictures do not compress further.
+    with (
+        replacing(task.path) as part,
+        closing(ArrayRecordWriter(str(part), "group_size:1,uncompressed")) as writer,
+    ):
+        for index in task.samples:
+            name = source.name(index)
+            path = _below(task.root, name) if name else ""
+            try:
+                image, page = source.encoded(index)
+                record = encode_packed(image, page, path)
+            except (LabelError, ImageError, PageError) as error:
+                if not name:  # a page that cannot be drawn is no fault of the data
+                    raise
+                faults.append(describe_fault(index, path, error))
+            else:
+                writer.write(record)
+    note = {"size": task.path.stat().st_size, "faults": faults}
+    write_json(task.note, {"records": len(task.samples) - len(faults), **note})
+    return len(task.samples)
 
 
 def _pack_all(
@@ -251,44 +249,19 @@ def _results(
     open_source: Callable[[], Source], opened: Source, tasks: list[_Task], workers: int
 ) -> Iterator[Iterator[int]]:
     """Packs shards; yields the numbers of their samples."""
-    threads = cv2.getNumThreads()
     if not workers or len(tasks) < 2:
-        cv2.setNumThreads(0)
-        try:
-            yield (task.run(opened) for task in tasks)
-        finally:
-            cv2.setNumThreads(threads)
+        with one_opencv_thread():
+            yield (_pack_shard(opened, task) for task in tasks)
         return
-    pool = ProcessPoolExecutor(
+    with worker_pool(
+        open_source,
         min(workers, len(tasks)),
-        multiprocessing.get_context("spawn"),  # OpenCV and JAX have threads
-        _start,
-        (open_source,),
-    )
-    try:
-        futures: list[Future[int]] = [pool.submit(_run, task) for task in tasks]
+        work="packs samples",
+        setting="--workers",
+        error=PackingError,
+    ) as submit:
+        futures = [submit(_pack_shard, task) for task in tasks]
         yield (future.result() for future in as_completed(futures))
-    except BrokenProcessPool as error:
-        raise PackingError(
-            "a worker ended without a word: killed, perhaps for want of memory; the same command "
-            "continues, with fewer workers if need be"
-        ) from error
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-_source: list[Source] = []  # of a worker
-
-
-def _start(open_source: Callable[[], Source]) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent is interrupted, and ends us
-    cv2.setNumThreads(0)
-    end_with_parent()
-    _source[:] = [open_source()]
-
-
-def _run(task: _Task) -> int:
-    return task.run(_source[0])
 
 
 def _check(folder: Path, path: Path, job: dict[str, Any]) -> None:
@@ -338,7 +311,7 @@ def _digest(source: Source, start: int, stop: int) -> str:
     digest = hashlib.blake2b(digest_size=8)
     known: dict[Path, bytes] = {}  # one file may hold the labels of all pictures
     if source.name(start):  # those that are drawn have no names
-        for index in range(start, stop):
+        for index in shown(range(start, stop), "looking at what is to be packed", unit="sample"):
             digest.update(Path(source.name(index)).name.encode("utf-8", "surrogatepass") + b"\n")
             for path in source.label_files(index):
                 if path not in known:

@@ -8,21 +8,18 @@ from __future__ import annotations
 
 import hashlib
 import json
-import multiprocessing
-import signal
 import traceback
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
-from itertools import cycle, islice
-from multiprocessing.connection import Connection
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 
+from ocrcore.data.processes import in_order, one_opencv_thread, worker_pool
 from ocrcore.files import write_json
 from ocrcore.images import encode_image
 from ocrcore.pages import Character, Page, Sample, Word
@@ -226,72 +223,27 @@ def _tasks(job: Job, start: int) -> Iterator[range]:
 def _made(maker: Maker, tasks: Iterator[range], workers: int) -> Generator[Made, None, None]:
     """Yields what is made, in the order of the tasks."""
     if workers == 0:
-        threads = cv2.getNumThreads()
-        cv2.setNumThreads(0)
-        try:
+        with one_opencv_thread():
             yield from map(maker.make, tasks)
-        finally:
-            cv2.setNumThreads(threads)
         return
-    # Spawned, not forked: OpenCV and JAX have threads. One pipe a worker and tasks in turn: results
-    # come in order, nothing piles up, and a worker that dies is noticed.
-    context = multiprocessing.get_context("spawn")
-    connections: list[Connection] = []
-    processes = []
-    try:
-        for _ in range(workers):
-            ours, theirs = context.Pipe()
-            process = context.Process(target=_work, args=(theirs, maker.job), daemon=True)
-            process.start()
-            theirs.close()
-            connections.append(ours)
-            processes.append(process)
-        waiting: deque[Connection] = deque()
-        for task, connection in zip(islice(tasks, 2 * workers), cycle(connections), strict=False):
-            connection.send(task)
-            waiting.append(connection)
-        while waiting:
-            connection = waiting.popleft()
-            try:
-                made = connection.recv()
-                if isinstance(made, Exception):
-                    raise made
-                if (following := next(tasks, None)) is not None:
-                    connection.send(following)
-                    waiting.append(connection)
-            except (EOFError, ConnectionError) as error:
-                raise SynthError(
-                    "a worker ended without a word: killed, perhaps for want of memory; the same "
-                    "command continues, with fewer --workers if need be"
-                ) from error
-            yield made
-    finally:
-        for process in processes:
-            process.terminate()
-        for process, connection in zip(processes, connections, strict=True):
-            connection.close()
-            process.join()
+    with worker_pool(
+        partial(Maker, maker.job),
+        workers,
+        work="makes samples",
+        setting="--workers",
+        error=SynthError,
+    ) as submit:
+        yield from in_order(partial(submit, _make), tasks, ahead=2 * workers)
 
 
-def _work(connection: Connection, job: Job) -> None:
-    """Makes what the pipe asks for, until it is closed."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent is interrupted, and ends us
-    cv2.setNumThreads(0)
-    answer: Made | Exception
+def _make(maker: Maker, task: range) -> Made:
+    """Makes the samples of a task in a worker."""
     try:
-        maker: Maker | None = None
-        while True:
-            task = connection.recv()
-            try:
-                maker = maker or Maker(job)
-                answer = maker.make(task)
-            except (TextError, ConfigError, SynthError, OSError) as error:
-                answer = error
-            except Exception:
-                answer = SynthError(f"sample {task}: {traceback.format_exc()}")
-            connection.send(answer)
-    except (EOFError, ConnectionError):
-        pass
+        return maker.make(task)
+    except (TextError, ConfigError, SynthError, OSError):
+        raise
+    except Exception as error:
+        raise SynthError(f"sample {task}: {traceback.format_exc()}") from error
 
 
 def _arguments(job: Job, maker: Maker) -> dict[str, Any]:

@@ -5,11 +5,12 @@ Host code: no jax.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
+
+from ocrcore.options import from_section
 
 _NAMES = ("adam", "adamw", "adadelta", "rmsprop", "sgd")
 _SCHEDULES = ("constant", "step", "cosine")
@@ -140,7 +141,7 @@ class OptimizerOptions:
         ):
             if not good:
                 value = getattr(self, field)
-                raise OptimizerError(f"config.optimizer.{field} is {value!r}, expected {wanted}")
+                raise OptimizerError(f"{field} is {value!r}, expected {wanted}")
 
     def is_frozen(self, path: str) -> bool:
         """Whether a parameter, by its path as in `matches`, stays as it is."""
@@ -151,17 +152,6 @@ class OptimizerOptions:
         """Reads a section of a config, which may leave out fields.
 
         Raises:
-            OptimizerError: an unknown field, with the nearest right one, or an impossible value.
+            OptionsError: an unknown field, or a bad value.
         """
-        known = [field.name for field in fields(cls)]
-        for name in section:
-            if name not in known:
-                near = difflib.get_close_matches(name, known, n=1, cutoff=0) or known
-                raise OptimizerError(
-                    f"config.optimizer.{name} does not exist; did you mean {near[0]}?"
-                )
-        values: dict[str, Any] = {
-            name: tuple(value) if isinstance(value, (list, tuple)) else value
-            for name, value in section.items()
-        }
-        return cls(**values)
+        return from_section(cls, section, "config.optimizer")

@@ -20,6 +20,7 @@ from crnnjax.resize import as_gray, read_gray
 from ocrcore.data.readers.crops import Crop
 from ocrcore.files import write_json
 from ocrcore.images import ImageError, find_images, read_image
+from ocrcore.options import from_section
 from ocrcore.pages import ByteArray, LabelError, Sample
 from ocrcore.training.run_folder import RunFolder
 from ocrcore.weights.named import easyocr_model_folder
@@ -180,7 +181,7 @@ def _export_detector(
     source: Path, folder: Path, variables: Mapping[str, Any], name: str, options: ExportOptions
 ) -> Export:
     config = RunFolder.of(source).read_config()
-    thresholds = DetectorOptions(**config.get("detector", {}))
+    thresholds = from_section(DetectorOptions, config.get("detector", {}), "config.detector")
     if operating_point_path(source).is_file():
         thresholds = load_operating_point(operating_point_path(source))
     photos = []

@@ -7,6 +7,7 @@ import optax
 import pytest
 from ml_collections import ConfigDict
 
+from ocrcore.options import OptionsError
 from ocrcore.training.optimizers import make_optimizer, make_schedule, matches
 from ocrcore.training.options import OptimizerError, OptimizerOptions
 
@@ -199,8 +200,10 @@ def test_options_from_a_config():
     section = ConfigDict({"name": "adamw", "freeze": ["encoder"], "clip_norm": 5.0})
     expected = OptimizerOptions(name="adamw", freeze=("encoder",), clip_norm=5.0)
     assert OptimizerOptions.from_config(section) == expected
-    with pytest.raises(OptimizerError, match=r"config.optimizer.weight_decy .* mean weight_decay"):
+    with pytest.raises(OptionsError, match=r"config.optimizer.weight_decy .* mean weight_decay"):
         OptimizerOptions.from_config({"weight_decy": 1})
+    with pytest.raises(OptionsError, match=r"^config.optimizer.b1 is 2.0, expected 0 or more and"):
+        OptimizerOptions.from_config({"b1": 2.0})
 
 
 @pytest.mark.parametrize(
@@ -226,5 +229,5 @@ def test_options_from_a_config():
 )
 def test_impossible_options_name_their_field(bad):
     field, value = next(iter(bad.items()))
-    with pytest.raises(OptimizerError, match=rf"config.optimizer.{field} is {value!r}, expected"):
+    with pytest.raises(OptimizerError, match=rf"^{field} is {value!r}, expected"):
         OptimizerOptions(**bad)

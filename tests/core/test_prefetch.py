@@ -10,32 +10,28 @@ import subprocess
 import sys
 import threading
 import time
+from collections import Counter
+from concurrent.futures import Future
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
 
-from ocrcore.data.mixing import SourceError
+from ocrcore.data.batches import Built
+from ocrcore.data.mixing import DropLog, SourceError
 from ocrcore.data.prefetch import iterate
-
-
-class Built(NamedTuple):
-    batch: dict[str, Any]
+from ocrcore.data.processes import in_order, signals_held
 
 
 class Numbers:
     """Batch `step` is the number of the step."""
 
+    def __init__(self):
+        self.log = DropLog(None, most=0.0)
+
     def build(self, step):
-        return Built({"x": np.array([step])})
-
-    def note(self, built):
-        return built.batch
-
-    def noting(self):
-        return contextlib.nullcontext()
+        return Built({"x": np.array([step])}, [], [], Counter())
 
 
 class Deadly(Numbers):
@@ -63,7 +59,7 @@ def main():
     got = set()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda number, frame: got.add(number))
-    threading.Thread(target=interrupt_the_first).start()
+    threading.Thread(target=interrupt_the_first, daemon=True).start()
     batches = iterate(Numbers(), 0, threads=1, workers=2)
     found = [int(batch["x"][0]) for batch in islice(batches, 5)]
     interrupt()
@@ -98,3 +94,23 @@ def test_a_worker_that_is_killed_is_named():
         SourceError, match=r"exit code -9.*fewer than the 2 of config\.data\.workers"
     ):
         list(batches)
+
+
+def test_signals_are_not_held_where_there_is_no_such_thing(monkeypatch):
+    monkeypatch.delattr(signal, "pthread_sigmask")  # as on Windows
+    with signals_held():
+        pass
+
+
+def test_results_come_in_order_and_not_all_at_once():
+    submitted = []
+
+    def submit(number):
+        submitted.append(number)
+        future = Future()
+        future.set_result(number * number)
+        return future
+
+    results = in_order(submit, range(6), ahead=2)
+    assert next(results) == 0 and submitted == [0, 1, 2, 3]
+    assert list(results) == [1, 4, 9, 16, 25]

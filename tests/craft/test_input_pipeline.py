@@ -20,6 +20,7 @@ from ocrcore.data.mixing import Drop, DropLog, SourceError, TooManyDropped
 from ocrcore.data.prefetch import iterate
 from ocrcore.data.readers.arrayrecord import encode_record
 from ocrcore.images import encode_image, write_image
+from ocrcore.options import OptionsError
 from ocrcore.pages import Character, Page, Sample, Word
 from ocrcore.synth.write import write_gt_mat
 
@@ -196,6 +197,98 @@ def test_workers_change_nothing_and_end_in_order(tmp_path, synthtext, photos):
     # What the workers dropped is known here.
     here, there = ((tmp_path / name / "dropped.jsonl").read_text() for name in ("here", "run"))
     assert here == there and "bad.json" in here
+
+
+def own_sample(number):
+    """A sample of a program's own data set; every fourth is filtered out."""
+    if number % 4 == 3:
+        return None
+    words = (word("to", 20, 10 + 3 * number), word("be", 70, 60))
+    return Sample(picture(number), Page(96, 128, words))
+
+
+OWN = {"kind": "python", "augment": {"rotation": 20}}
+
+
+@pytest.mark.parametrize("grains", [False, True])
+def test_a_data_set_from_python(tmp_path, photos, grains):
+    import grain
+
+    numbers = grain.MapDataset.source(range(12)).map(lambda number: 2 * number // 2)
+    own = numbers.map(own_sample) if grains else [own_sample(number) for number in range(12)]
+    photo_set = {"kind": "icdar", "path": str(photos)}
+    settings = config(tmp_path, own=OWN, photos=photo_set)
+    settings["data"]["max_dropped"] = 1.0
+    options = {"seed": 1, "rows": slice(0, 4), "sources": {"own": own}}
+    source = make_batches(settings, **options)
+    assert "own: 12 samples (python), 50 % of the batches" in source.describe()
+    expected = [source[step] for step in range(7)]
+    names = {name for step in range(7) for name in source.batch_names(step)}
+    assert names > {f"sample {n} of own" for n in range(12) if n % 4 != 3}
+    assert not any(f"sample {n} of own" in names for n in (3, 7, 11))
+    assert source.log.counts == {"filtered out": 3}
+    # As if the samples came from files, and resumed in the middle.
+    batches = iterate(make_batches(settings, **options), 4, threads=2)
+    assert all(same(next(batches), expected[step]) for step in (4, 5, 6))
+    batches.close()
+
+
+def test_data_sets_from_python_that_cannot_be(tmp_path):
+    import grain
+
+    endless = grain.MapDataset.source([own_sample(0)]).repeat()
+    for train, sources, message in (
+        ({"own": OWN}, {}, r"own is a data set from Python, but none is given"),
+        ({"own": OWN}, {"mine": [1]}, r"sources has 'mine', but config\.data\.train\.mine\.kind"),
+        ({"own": OWN | {"path": "x"}}, {"own": [1]}, "path is 'x' for python, expected none"),
+        ({"own": OWN}, {"own": []}, r"own: no sample from start=0 .* there are 0"),
+        ({"own": OWN}, {"own": endless}, r"sources\['own'\] has no end"),
+    ):
+        with pytest.raises((OptionsError, SourceError), match=message):
+            make_batches(config(tmp_path, **train), seed=0, rows=slice(0, 4), sources=sources)
+    source = make_batches(
+        config(tmp_path, own=OWN), seed=0, rows=slice(0, 4), sources={"own": [{"image": 1}]}
+    )
+    with pytest.raises(SourceError, match=r"sample 0 of own is a builtins\.dict, expected ocrcore"):
+        source[0]
+
+
+OWN_SCRIPT = """
+import json, sys
+from itertools import islice
+import grain
+import numpy as np
+from craftjax.input_pipeline import make_batches
+from ocrcore.data.prefetch import iterate
+from ocrcore.pages import Character, Page, Sample, Word
+
+def own_sample(number):
+    quad = np.array([(20, 20), (40, 20), (40, 40), (20, 40)], np.float32)
+    words = (Word(quad, "a", characters=(Character("a", quad),)),)
+    return Sample(np.full((64, 64, 3), 10 * number, np.uint8), Page(64, 64, words))
+
+if __name__ == "__main__":
+    own = grain.MapDataset.source(range(9)).map(lambda number: own_sample(number))
+    options = {"seed": 1, "rows": slice(0, 4), "sources": {"own": own}}
+    source = make_batches(json.loads(sys.argv[1]), **options)
+    batches = iterate(source, 1, threads=1, workers=2)
+    for step, batch in enumerate(islice(batches, 3), 1):
+        assert all(np.array_equal(array, source[step][key]) for key, array in batch.items()), step
+    batches.close()
+    print("same")
+"""
+
+
+def test_workers_take_a_data_set_from_python(tmp_path):
+    script = tmp_path / "run.py"
+    script.write_text(OWN_SCRIPT)
+    done = subprocess.run(
+        [sys.executable, script, json.dumps(config(tmp_path, own=OWN))],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+    )
+    assert done.stdout == "same\n", done.stderr
 
 
 def test_hosts_share_the_batch(tmp_path, synthtext, photos):
@@ -411,11 +504,12 @@ def test_characters_that_cannot_be_drawn_are_told(tmp_path):
     write_photo(folder, "p", flat, chars=chars)
     settings = config(tmp_path, photos={"kind": "icdar", "path": str(folder)})
     source = make_batches(settings, seed=0, rows=slice(0, 4))
-    assert source.summary() == "no sample dropped"
+    assert source.log.summary() == "no sample dropped"
     source[0]
-    assert source.undrawn["flat"] > 0
-    told = f"; characters not drawn, each time that they came up: flat: {source.undrawn['flat']}"
-    assert source.summary().startswith("no sample dropped" + told)
+    flat = source.log.undrawn["flat"]
+    assert flat > 0
+    told = f"; characters not drawn, each time that they came up: flat: {flat}"
+    assert source.log.summary().startswith("no sample dropped" + told)
 
 
 def test_records_and_pages_may_be_empty_on_purpose(tmp_path):
@@ -468,17 +562,19 @@ def test_settings_from_a_config_dict(tmp_path, photos):
     [
         ({"ratoi": 1}, r"config\.data\.train\.photos\.ratoi is not known: did you mean ratio\?"),
         ({"augment": {"rotate": 5}}, r"photos\.augment\.rotate .* did you mean rotation"),
-        ({"augment": {"flip": 2}}, r"photos\.augment: flip is 2, expected 0 to 1"),
-        ({"kind": "coco"}, "kind is 'coco', expected one of synthtext, icdar"),
+        ({"augment": {"flip": 2}}, r"photos\.augment\.flip is 2, expected 0 to 1"),
+        ({"augment": {"flip": "2"}}, r"photos\.augment\.flip is '2', expected float"),
+        ({"kind": "coco"}, r"photos\.kind is 'coco', expected one of synthtext, icdar"),
+        ({"kind": "python", "path": ""}, r"photos is a data set from Python, but none is given"),
         ({"path": ""}, "path is '' for icdar, expected a folder"),
         ({"ratio": 0}, "ratio is 0, expected a positive number"),
-        ({"start": 9}, r"no sample from start=9 to stop=None: there are 5"),
+        ({"start": 9}, r"photos: no sample from start=9 to stop=None: there are 5"),
         ({"start": 2, "stop": 2}, "expected start < stop"),
     ],
 )
 def test_settings_of_a_data_set_that_cannot_be(tmp_path, photos, change, message):
     train = {"kind": "icdar", "path": str(photos), **change}
-    with pytest.raises(SourceError, match=message):
+    with pytest.raises((OptionsError, SourceError), match=message):
         make_batches(config(tmp_path, photos=train), seed=0, rows=slice(0, 4))
 
 
@@ -491,13 +587,14 @@ def test_other_settings_that_cannot_be(tmp_path, photos):
         ({"train": {}}, "no data set to train on"),
         ({"max_droped": 0.1}, r"max_droped is not known: did you mean max_dropped"),
     ):
-        with pytest.raises(SourceError, match=message):
+        with pytest.raises((OptionsError, SourceError), match=message):
             make_batches({**good, "data": {**good["data"], **change}}, seed=0, rows=slice(0, 4))
     for settings, message in (
         ({"data": good["data"]}, r"config\.batch_size is missing"),
         ({"batch_size": 1, "data": {}}, r"config\.data\.train is missing"),
+        ({**good, "batch_size": 0}, r"config\.batch_size is 0, expected 1 or more"),
     ):
-        with pytest.raises(SourceError, match=message):
+        with pytest.raises(OptionsError, match=message):
             make_batches(settings, seed=0, rows=slice(0, 1))
     with pytest.raises(SourceError, match=r"rows is slice\(0, 5, None\), beyond"):
         make_batches(good, seed=0, rows=slice(0, 5))
@@ -518,7 +615,7 @@ def test_real_pictures(tmp_path, icdar2003):
     }
     source = make_batches(config(tmp_path, 8, photos=train), seed=0, rows=slice(0, 8))
     batches = [source[step] for step in range(3)]
-    assert not source.log.counts and not source.undrawn
+    assert not source.log.counts and not source.log.undrawn
     assert np.mean([batch["region"].max() for batch in batches]) > 0.9
     assert "150 samples" in source.describe()
     samples = [source.mix._samples[0][index] for index in range(0, 150, 10)]

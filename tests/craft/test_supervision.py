@@ -32,6 +32,7 @@ from craftjax.weak.options import SupervisionOptions
 from craftjax.weak.supervision import CollapseError, WeakSupervision
 from ocrcore.data.prefetch import iterate
 from ocrcore.images import write_image
+from ocrcore.options import OptionsError
 from ocrcore.pages import Character, Page, Sample, Word
 from ocrcore.training.optimizers import make_optimizer
 from ocrcore.training.options import OptimizerOptions
@@ -128,7 +129,7 @@ def test_judgments():
             {"guard": {"hmaen": 0.5}},
             r"guard\.hmaen is not known: did you mean hmean",
         ),
-        ({"guard": {"mass": 2}}, r"config\.pseudo\.guard: mass is 2"),
+        ({"guard": {"mass": 2}}, r"config\.pseudo\.guard\.mass is 2"),
         ({"teacher": "student"}, "teacher is 'student', expected one of ema, copy, fixed"),
         ({"evry": 3}, r"config\.pseudo\.evry is not known"),
         ({"method": "magic"}, "method='magic'"),
@@ -137,7 +138,7 @@ def test_judgments():
     ],
 )
 def test_settings_that_cannot_be(section, message):
-    with pytest.raises(SourceError, match=message):
+    with pytest.raises(OptionsError, match=message):
         SupervisionOptions.from_config(section)
 
 

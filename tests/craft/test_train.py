@@ -37,9 +37,9 @@ from craftjax.training import (
     make_model,
     make_train_step,
 )
-from ocrcore.data.mixing import SourceError
 from ocrcore.images import read_image, write_image
 from ocrcore.layers import always
+from ocrcore.options import OptionsError
 from ocrcore.pages import LabelError, Page, Sample
 from ocrcore.runtime.mesh import make_mesh, put_batch
 from ocrcore.training.checkpoints import RunCheckpoints, load_variables
@@ -250,7 +250,7 @@ def test_rematerialization_keeps_less():
 
 def test_fields_that_are_not_known(tmp_path):
     loss = {"version": 3, "neg_rto": 1.0, "n_min_neg": 5}
-    with pytest.raises(SourceError, match=r"config\.loss\.neg_ratio .* did you mean neg_rto"):
+    with pytest.raises(OptionsError, match=r"config\.loss\.neg_ratio .* did you mean neg_rto"):
         make_loss({**loss, "neg_ratio": 1.0})
     config = tiny_detector.get_config().unlock()
     config.model.freeze_bn = True
@@ -258,7 +258,7 @@ def test_fields_that_are_not_known(tmp_path):
         make_model(config.model)
     del config.model.freeze_bn
     config.detector.text_treshold = 0.5
-    with pytest.raises(SourceError, match=r"detector\.text_treshold .* did you mean text_thresh"):
+    with pytest.raises(OptionsError, match=r"detector\.text_treshold .* did you mean text_thresh"):
         training.train(config, tmp_path)
 
 
@@ -384,7 +384,7 @@ def test_a_batch_that_is_not_finite_stops_the_run(tmp_path, monkeypatch):
 def test_a_run_without_progress_ends_early(tmp_path, monkeypatch, capsys):
     def flat(*args, **more):
         source = make_batches(*args, **more)
-        source.undrawn["flat"] += 7
+        source.log.undrawn["flat"] += 7
         return source
 
     monkeypatch.setattr(training, "make_batches", flat)

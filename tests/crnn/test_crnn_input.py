@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crnnjax.charset import Charset, CharsetError, writable_characters
+from crnnjax.charset import Charset, writable_characters
 from crnnjax.crop_index import (
     Index,
     Rules,
@@ -41,6 +41,7 @@ from ocrcore.images import (
     encoded_size,
     write_image,
 )
+from ocrcore.options import OptionsError
 from ocrcore.pages import LabelError
 from ocrcore.synth.write import LmdbWriter
 
@@ -256,6 +257,57 @@ def test_workers_change_nothing(tmp_path, tsv):
     with np.load(tmp_path / "found.npz") as found:
         for step in (1, 2, 3):
             assert same({key: found[f"{key}{step}"] for key in KEYS}, source[step])
+
+
+def own_crop(number):
+    """A crop of a program's own data set; every fourth is filtered out."""
+    if number % 4 == 3:
+        return None
+    data = encode_image(picture(number, 30 + 7 * number), suffix=".png")
+    return Crop(f"crop {number}", f"word{number}", data)
+
+
+def test_a_data_set_from_python(tmp_path, tsv):
+    import grain
+
+    train = {"own": {"kind": "python", "augment": "strong"}, "real": {"kind": "tsv"}}
+    train["real"]["path"] = str(tsv)
+    settings = config(tmp_path, 4, train, window=4)
+    own = grain.MapDataset.source(range(20)).map(own_crop)
+    options = {"seed": 1, "rows": slice(0, 4), "workdir": tmp_path / "run"}
+    source = make_batches(settings, sources={"own": own}, **options)
+    assert "own: 15 of 20 crops (labels: 5) (python), 50 % of the batches" in source.describe()
+    assert "sample 3 of own: 'None'" in (tmp_path / "run" / "dropped.jsonl").read_text()
+    expected = [source[step] for step in range(7)]
+    names = {name for step in range(7) for name in source.batch_names(step)}
+    assert {"sample 0 of own", str(tsv.parent / "0.png")} < names and "sample 3 of own" not in names
+    # As from files: a list of the same, and resumed in the middle.
+    again = make_batches(settings, sources={"own": [own_crop(n) for n in range(20)]}, **options)
+    batches = iterate(again, 4, threads=2)
+    assert all(same(next(batches), expected[step]) for step in (4, 5, 6))
+    batches.close()
+
+
+class Counted(list):
+    """Says how often a crop was read."""
+
+    read = 0
+
+    def __getitem__(self, index):
+        type(self).read += 1
+        return super().__getitem__(index)
+
+
+def test_workers_do_not_index_a_data_set_from_python(tmp_path):
+    settings = config(tmp_path, 2, {"own": {"kind": "python"}})
+    crops = Counted(own_crop(number) for number in (0, 1, 2, 4))
+    source = make_batches(settings, seed=0, rows=slice(0, 2), sources={"own": crops})
+    expected, before = source[1], Counted.read
+    copied = pickle.loads(pickle.dumps(source))
+    assert Counted.read == before and same(copied[1], expected)
+    assert Counted.read == before + 2
+    with pytest.raises(SourceError, match=r"sample 0 of own is a builtins\.int, expected"):
+        make_batches(settings, seed=0, rows=slice(0, 2), sources={"own": [1]})
 
 
 @pytest.mark.parametrize("mode", ["bucket", "fixed"])
@@ -480,7 +532,7 @@ def test_the_index_is_made_once_and_missing_pictures_may_come_later(tmp_path, mo
     found = apply(index, rules(), crops, name="set", start=0, stop=2)
     assert found.counts == {"picture": 1}
     assert "1.png: No such file or directory" in found.drops[0].error
-    monkeypatch.setattr("crnnjax.crop_index._scan", None)  # the cache suffices
+    monkeypatch.setattr("crnnjax.crop_index.scan", None)  # the cache suffices
     write_image(tmp_path / "set" / "1.png", picture(1, 50))
     again = read_index(crops, path, cache=tmp_path / "cache")
     assert again.sizes.tolist() == [[24, 30], [24, 50]]
@@ -688,7 +740,7 @@ def test_empty_labels_on_request(tmp_path):
     ],
 )
 def test_settings_that_cannot_be(tmp_path, data, message):
-    with pytest.raises((SourceError, CharsetError), match=message):
+    with pytest.raises(OptionsError, match=message):
         make_batches(config(tmp_path, 4, {"words": WORDS}, **data), seed=0, rows=slice(0, 4))
 
 
@@ -696,21 +748,22 @@ def test_settings_that_cannot_be(tmp_path, data, message):
     ("source", "message"),
     [
         ({"kind": "jpg"}, "kind is 'jpg', expected one of lmdb, csv, tsv, words, pages"),
-        ({"kind": "words", "path": "x"}, "expected no path"),
+        ({"kind": "words", "path": "x"}, "expected none: these crops have no files"),
         ({"kind": "csv"}, "expected a folder or a file"),
         ({"kind": "words", "ratio": 0}, "ratio is 0"),
         ({"kind": "words", "start": 3}, "its crops never end"),
         ({"kind": "words", "resize": "nearest"}, "resize is 'nearest'"),
         ({"kind": "words", "words": {"height": 48}}, "words.height is 48, expected 32"),
-        ({"kind": "words", "words": {"hight": 48}}, "hight"),
-        ({"kind": "words", "text": {"charset": "日本"}}, r"train\.x: no word of the list"),
+        ({"kind": "words", "words": {"hight": 48}}, r"train\.x\.words\.hight .* mean height"),
+        ({"kind": "words", "text": {"charset": "日本"}}, r"train\.x\.text: no word of the list"),
         ({"kind": "words", "augment": "heavy"}, "augment is 'heavy', expected one of none, light"),
         ({"kind": "words", "augment": {"p_blurr": 1}}, "did you mean p_blur"),
         ({"kind": "pages", "page": {"height": 1}}, r"train\.x: height is 1"),
+        ({"kind": "python"}, r"call the function that trains with sources={'x': \.\.\.}"),
     ],
 )
 def test_data_sets_that_cannot_be(tmp_path, source, message):
-    with pytest.raises(SourceError, match=message):
+    with pytest.raises((OptionsError, SourceError), match=message):
         make_batches(config(tmp_path, 4, {"x": source}), seed=0, rows=slice(0, 4))
 
 
@@ -723,7 +776,7 @@ def test_rows_steps_and_seeds_that_cannot_be(tmp_path):
         make_batches(settings, seed=-1, rows=slice(0, 4))
     with pytest.raises(IndexError, match=r"step -1"):
         make_batches(settings, seed=0, rows=slice(0, 4))[-1]
-    with pytest.raises(SourceError, match=r"config.data.train is missing"):
+    with pytest.raises(OptionsError, match=r"config.data.train is missing"):
         make_batches({"batch_size": 1, "data": {}}, seed=0, rows=slice(0, 1))
     with pytest.raises(SourceError, match="no data set"):
         make_batches(config(tmp_path, 4, {}), seed=0, rows=slice(0, 4))

@@ -28,6 +28,7 @@ from crnnjax.report import make_recognizer, open_sets
 from crnnjax.training import TrainError, begin, make_model, make_train_step, train
 from ocrcore.data.mixing import SourceError
 from ocrcore.images import read_image
+from ocrcore.options import OptionsError
 from ocrcore.pages import LabelError
 from ocrcore.runtime.mesh import make_mesh, put_batch
 from ocrcore.training.checkpoints import RunCheckpoints, load_variables
@@ -279,7 +280,7 @@ def test_fields_that_are_not_known():
     config = tiny_recognizer.get_config().unlock()
     config.recognizer.rezise = "bucket"
     variables = init_variables(model_of())
-    with pytest.raises(SourceError, match=r"config\.recognizer\.rezise .* did you mean resize"):
+    with pytest.raises(OptionsError, match=r"config\.recognizer\.rezise .* did you mean resize"):
         make_recognizer(config, variables, named("en36"))
 
 

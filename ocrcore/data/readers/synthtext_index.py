@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -31,10 +30,10 @@ from ocrcore.data.readers.synthtext import FIELDS, picture_path, synthtext_words
 from ocrcore.files import default_cache, new_folder
 from ocrcore.images import image_size, read_bytes, read_image
 from ocrcore.pages import FloatArray, LabelError, Page, Sample
+from ocrcore.progress import shown
 
 _VERSION = 1
 _QUAD = 4 * 2 * 4  # bytes
-_log = logging.getLogger(__name__)
 
 
 class IndexedSynthText(Sequence[Sample]):
@@ -62,7 +61,6 @@ class IndexedSynthText(Sequence[Sample]):
         key = f"{_VERSION} {path.resolve()} {state.st_size} {state.st_mtime_ns}"
         self.location = self.cache / f"synthtext-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
         if not (self.location / "index.json").is_file():
-            _log.info("%s: indexing it once, to %s", path, self.location)
             write_index(path, self.location)
         self._ends = np.load(self.location / "ends.npy", mmap_mode="r")
         self._faults: dict[str, list[str]] = json.loads((self.location / "faults.json").read_text())
@@ -171,7 +169,8 @@ def write_index(path: Path, index: Path) -> None:
             (part / "characters.bin").open("wb") as character_file,
             (part / "words.bin").open("wb") as word_file,
         ):
-            for number in range(len(names)):
+            task = f"indexing {path} once, to {index}"
+            for number in shown(range(len(names)), task, unit="picture"):
                 text, one, two = b"", b"", b""
                 try:
                     text = _name(names[number])

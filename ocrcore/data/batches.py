@@ -1,0 +1,139 @@
+"""What the sources of batches of both networks have in common.
+
+A source of batches is a function of the config, the seed and the step, whoever computes it: so the
+state of the input is one integer, any number of threads or workers makes the same batches, and a
+run resumes exactly, also on other hardware. The networks' `BatchSource`s have `build(step)`, which
+makes a batch and notes nothing, and a `log`, which hears of the batches in their order.
+
+Host code: no jax.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol, TypeVar
+
+from numpy.typing import NDArray
+
+from ocrcore.config import given
+from ocrcore.data.mixing import Drop, DropLog, SourceError, TooManyDropped
+from ocrcore.options import OptionsError, from_section
+
+Batch = dict[str, NDArray[Any]]
+STEPS = 1 << 31
+"""Batches have no end; Grain wants to know one."""
+T = TypeVar("T")
+
+
+class Built(NamedTuple):
+    """A batch and what came up while it was made.
+
+    Attributes:
+        batch: the arrays.
+        chosen: what each row is made of.
+        drops: samples that could not be used, in the order in which they were met.
+        undrawn: characters without a place on the maps, by reason.
+    """
+
+    batch: Batch
+    chosen: list[Any]
+    drops: list[Drop]
+    undrawn: Counter[str]
+
+
+class Source(Protocol):
+    """Batches by step. With worker processes it is pickled, and opens its files again there."""
+
+    @property
+    def log(self) -> DropLog:
+        """What was dropped so far."""
+
+    def build(self, step: int) -> Built:
+        """Makes the batch of a step and notes nothing: threads and workers do it."""
+
+
+def noted(log: DropLog, made: Iterable[Built]) -> Iterator[Batch]:
+    """Yields batches, and notes what was dropped on the way to them.
+
+    Raises:
+        TooManyDropped: more samples were dropped than the log allows.
+    """
+    try:
+        for built in made:
+            log.add(built.drops, used=len(built.chosen), undrawn=built.undrawn)
+            yield built.batch
+    except TooManyDropped as error:
+        log.note(error.drops)
+        raise
+
+
+def batch_at(source: Source, step: int) -> Batch:
+    """Makes one batch; `ocrcore.data.prefetch.iterate` makes many."""
+    return next(noted(source.log, map(source.build, [step])))
+
+
+def check_step(step: int) -> int:
+    """Returns a step as an int.
+
+    Raises:
+        IndexError: it is negative, or beyond all steps.
+    """
+    step = operator.index(step)
+    if not 0 <= step < STEPS:
+        raise IndexError(f"step {step}: expected 0 to {STEPS - 1}")
+    return step
+
+
+def check_share(seed: int, rows: slice, *, batch_size: int) -> tuple[int, slice]:
+    """Returns the seed as an int, and the rows of each batch that a host makes, with their start.
+
+    Raises:
+        SourceError: a seed or rows that cannot be.
+    """
+    start, stop = rows.start or 0, rows.stop
+    if not 0 <= operator.index(seed) < 1 << 63:
+        raise SourceError(f"seed is {seed}, expected 0 to 2**63 - 1")
+    if stop is None or rows.step not in (None, 1) or not 0 <= start < stop:
+        raise SourceError(f"rows is {rows}, expected slice(first, after the last)")
+    if stop > batch_size:
+        raise SourceError(f"rows is {rows}, beyond config.batch_size: {batch_size}")
+    return operator.index(seed), slice(start, stop)
+
+
+def open_log(workdir: str | Path | None, rows: slice, *, most: float) -> DropLog:
+    """Opens the log of a host: `dropped.jsonl`, or `dropped-ROW.jsonl` of later rows.
+
+    Args:
+        workdir: of the run; None writes no file.
+        rows: of the host.
+        most: the greatest share of samples that may be dropped.
+    """
+    name = f"dropped-{rows.start}.jsonl" if rows.start else "dropped.jsonl"
+    return DropLog(None if workdir is None else Path(workdir) / name, most=most)
+
+
+def input_section(kind: type[T], config: Mapping[str, Any], **values: Any) -> T:
+    """Reads the settings of the input from an experiment's config.
+
+    Args:
+        kind: the dataclass of the settings.
+        config: `batch_size`, and `data` with `train` and other fields of `kind`. `data` may have
+            fields of others.
+        **values: fields of `kind` with other values than in `data`.
+
+    Raises:
+        OptionsError: what is missing, unknown or has a bad value; the message names the field.
+    """
+    for name in ("batch_size", "data"):
+        if name not in config:
+            raise OptionsError(f"config.{name} is missing")
+    if "train" not in config["data"]:
+        raise OptionsError("config.data.train is missing: the data sets to train on, by name")
+    size = config["batch_size"]
+    if not isinstance(size, int) or size < 1:
+        raise OptionsError(f"config.batch_size is {size!r}, expected 1 or more")
+    section = {"train": {}, **given(config["data"]), **values, "batch_size": size}
+    return from_section(kind, section, "config.data", others=True)
