@@ -35,7 +35,7 @@ class Job:
 
     Attributes:
         config: a file of `configs/`; its steps are what is tried first.
-        package: "craftjax" or "crnnjax", whose `train_and_evaluate` trains.
+        package: "craftjax" or "crnnjax", whose `train` trains.
         prepare: copies from a folder of data sets what the job needs into another.
         settings: changes the config for one GPU, with the packed data in a folder.
         weights: to start from unless others are packed; empty for random ones.
