@@ -287,7 +287,7 @@ def toy_settings(config: ConfigDict) -> None:
         pages.page = ConfigDict(page)
     if config.test.kind == "pages":
         config.test.count = 2
-    if "pseudo" in config:
+    if config.pseudo:
         config.data.train.words.stop = 3
         config.eval.pages.update(start=3, stop=5)
         config.test.update(start=3, stop=5)

@@ -327,7 +327,7 @@ def judge(job: Job, config: ConfigDict, workdir: Path) -> dict[str, Any]:
     from craftjax.detector import Detector
     from craftjax.evaluate import read_truth, sweep
     from craftjax.options import DetectorOptions
-    from ocrcore.evaluation.matching import bootstrap_hmean
+    from ocrcore.evaluation.statistics import bootstrap_hmean
 
     options = DetectorOptions(**dict(config.detector))
     own, grid = options, config.sweep
