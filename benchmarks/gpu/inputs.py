@@ -59,8 +59,9 @@ def crop_source(folder: Path, kind: str, *, rows: int, crops: int) -> Any:
 
 
 def _write_lmdb(path: Path, crops: int) -> None:
+    from ocrcore.images import encode_image
     from ocrcore.synth.words import WordConfig, WordRenderer
-    from ocrcore.synth.write import LmdbWriter, encode_image
+    from ocrcore.synth.write import LmdbWriter
 
     drawn = [WordRenderer(WordConfig(height=31), seed=1)[i] for i in range(min(crops, 500))]
     files = [(encode_image(crop.image), crop.text) for crop in drawn]

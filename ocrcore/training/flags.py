@@ -65,7 +65,8 @@ def run_program(main: Callable[[], object], program: str) -> None:
         main: of the program; it asks `experiment` what to do.
         program: its name, for messages.
     """
-    flags.adopt_module_key_flags(sys.modules[__name__])  # in the list of --help
+    for flag in flags.FLAGS.get_key_flags_for_module(__name__):  # for the list of --help
+        flags.FLAGS.register_key_flag_for_module(sys.argv[0], flag)
 
     def guarded(argv: list[str]) -> None:
         from ocrcore.data.mixing import TooManyDropped

@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import pytest
 
 from ocrcore.training.flags import explain_keys
@@ -49,3 +52,9 @@ def test_keys_without_a_value(tmp_path):
     assert explain_keys(line) is None
     line[-1] += "s"
     assert explain_keys(line).endswith("did you mean config.eval.sweep?")
+
+
+def test_help_lists_the_shared_flags():
+    command = [sys.executable, "-m", "crnnjax.main", "--help"]
+    shown = subprocess.run(command, capture_output=True, text=True).stdout
+    assert {"--config:", "--workdir:", "--coordinator:", "--crops:"} <= set(shown.split())
