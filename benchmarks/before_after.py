@@ -29,9 +29,10 @@ from craftjax.detector import Detector
 from craftjax.evaluate import OperatingPoint, ScoreCache, format_points, read_truth, sweep
 from craftjax.options import DetectorOptions
 from ocrcore.data.readers.icdar import read_icdar_folder
-from ocrcore.evaluation.matching import paired_bootstrap
+from ocrcore.evaluation.statistics import paired_bootstrap
 from ocrcore.options import from_section
 from ocrcore.pages import Page
+from ocrcore.runtime.tuning import tune_process
 
 DEFAULTS = (0.7, 0.4, 0.4)
 SHARED = 1 / 3
@@ -108,6 +109,7 @@ def main() -> None:
     parser.add_argument("--scores", type=Path, default=Path("exp/benchmarks/scores"))
     parser.add_argument("--out", type=Path, default=Path("exp/benchmarks/before_after.json"))
     args = parser.parse_args()
+    tune_process()
 
     config = load_config(args.config)
     config.data.root = args.root

@@ -29,7 +29,7 @@ from craftjax.evaluate import read_truth
 from craftjax.input_pipeline import BOX_SHIFT
 from craftjax.options import DetectorOptions
 from craftjax.targets import draw_targets
-from craftjax.weak.pseudo_labels import graphemes
+from craftjax.weak.pseudo_labels import visible_graphemes
 from ocrcore.evaluation.matching import evaluate
 from ocrcore.options import from_section
 from ocrcore.pages import Page, Word
@@ -54,7 +54,7 @@ def cut_evenly(word: Word) -> NDArray[np.float64]:
     """Quads `(n, 4, 2)` of characters of one width, none for words that are no quads."""
     if len(word.outline) != 4 or not word.care:
         return np.zeros((0, 4, 2))
-    count = max(len(graphemes((word.text or "").replace(" ", ""))), 1)
+    count = max(len(visible_graphemes((word.text or "").replace(" ", ""))), 1)
     share = np.linspace(0, 1, count + 1)[:, None]
     a, b, c, d = np.asarray(word.outline, np.float64)
     top, bottom = a + (b - a) * share, d + (c - d) * share

@@ -29,10 +29,11 @@ import numpy as np
 from detector_runs import CONFIGS, load_config
 from ml_collections import ConfigDict
 
-from craftjax.training import train_and_evaluate
+import craftjax
 from craftjax.weak.supervision import CollapseError
 from ocrcore.data.readers.icdar import read_icdar_folder, write_icdar
 from ocrcore.pages import Page
+from ocrcore.runtime.tuning import tune_process
 
 ORIGINAL = {
     "ema": 0.0,
@@ -107,7 +108,7 @@ def train(data: Path, workdir: Path, settings: dict[str, Any]) -> str:
     workdir.mkdir(parents=True)
     with (workdir / "output.txt").open("w", encoding="utf-8") as out, redirect_stdout(out):
         try:
-            train_and_evaluate(config, workdir)
+            craftjax.train(config, workdir)
         except CollapseError as error:
             return f"stopped before the first step: {error}"
     lines = (workdir / "output.txt").read_text(encoding="utf-8").splitlines()
@@ -128,6 +129,7 @@ def main() -> None:
     parser.add_argument("--workdir", type=Path, default=Path("exp/benchmarks/collapse"))
     parser.add_argument("--out", type=Path, default=Path("exp/benchmarks/collapse.json"))
     args = parser.parse_args()
+    tune_process()
 
     common = {
         "steps": args.steps,

@@ -33,8 +33,9 @@ from crnnjax.charset import NAMED, named
 from crnnjax.crop_index import Index, Rules, apply, open_crops, read_index
 from crnnjax.input_pipeline import BatchSource, make_batches
 from ocrcore.data.readers.crops import Crop, import_lmdb
+from ocrcore.images import encode_image
 from ocrcore.synth.words import WordConfig, WordRenderer
-from ocrcore.synth.write import LmdbWriter, encode_image
+from ocrcore.synth.write import LmdbWriter
 
 BATCH = 192
 TURNS = 5

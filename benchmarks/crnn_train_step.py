@@ -47,12 +47,13 @@ def _ours(case: dict[str, int]) -> Callable[[], float]:
 
     from crnnjax.models import CRNN, init_variables
     from crnnjax.training import make_train_step
-    from ocrcore.runtime.memory import reuse_freed_memory
     from ocrcore.runtime.mesh import make_mesh, put_batch
-    from ocrcore.training.optimizers import OptimizerOptions, make_optimizer
+    from ocrcore.runtime.tuning import tune_process
+    from ocrcore.training.optimizers import make_optimizer
+    from ocrcore.training.options import OptimizerOptions
     from ocrcore.training.state import create_state
 
-    reuse_freed_memory(one_arena=True)  # as training does
+    tune_process(one_arena=True)  # as `crnnjax.main` does
     options = OptimizerOptions(name="adadelta", learning_rate=1.0, b2=0.95, eps=1e-8, clip_norm=5.0)
     optimizer, _ = make_optimizer(options, steps=100)
     mesh, model = make_mesh(), CRNN(case["classes"], channels=case["channels"])

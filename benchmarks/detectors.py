@@ -36,9 +36,11 @@ from detector_runs import Ours, add_arguments, at_thresholds
 from peer_detectors import PEERS, read_results
 
 from craftjax.detector import find_words
-from ocrcore.evaluation.matching import Evaluation, bootstrap_hmean, evaluate, paired_bootstrap
+from ocrcore.evaluation.matching import Evaluation, evaluate
+from ocrcore.evaluation.statistics import bootstrap_hmean, paired_bootstrap
 from ocrcore.geometry import outlines, overlaps
 from ocrcore.pages import Page
+from ocrcore.runtime.tuning import tune_process
 
 PROTOCOL = "iou"
 ROUNDS = 3  # of timing: each sees all detectors, so that a busy spell hits more than one
@@ -177,6 +179,7 @@ def main() -> None:
     parser.add_argument("--timed", type=int, default=5, help="pictures to time; 0: none")
     parser.add_argument("--out", type=Path, default=Path("exp/benchmarks/detectors.json"))
     args = parser.parse_args()
+    tune_process()
     pythons = dict(item.split("=", 1) for item in args.python_of)
     peers = {name: sys.maxsize for name in args.peers.split(",") if name}
     if args.easyocr:

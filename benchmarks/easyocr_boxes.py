@@ -20,6 +20,7 @@ from peers import import_easyocr
 
 from craftjax.detector import Detector
 from ocrcore.images import find_images, read_image
+from ocrcore.runtime.tuning import tune_process
 from ocrcore.weights.named import find_weights
 
 
@@ -37,6 +38,7 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=20)
     parser.add_argument("--out", type=Path, default=Path("exp/benchmarks/easyocr_boxes.json"))
     args = parser.parse_args()
+    tune_process()
     import_easyocr()
     from easyocr.detection import get_detector, test_net
 
@@ -48,7 +50,7 @@ def main() -> None:
         begin = time.perf_counter()
         boxes, _ = test_net(2560, 1.0, network, image, 0.7, 0.4, 0.4, False, "cpu")
         middle = time.perf_counter()
-        (page,) = detector.detect(image, pad="exact")
+        page = detector.detect(image, pad="exact")
         end = time.perf_counter()
         theirs = np.array(boxes[0], np.float32).reshape(-1, 4, 2)
         distance = _distance(page.quads, theirs)

@@ -26,9 +26,10 @@ from craftjax.detector import Detector
 from craftjax.evaluate import ScoreCache, evaluate_detector
 from craftjax.options import DetectorOptions
 from ocrcore.data.readers.icdar import read_icdar_folder
-from ocrcore.evaluation.matching import bootstrap_hmean
+from ocrcore.evaluation.statistics import bootstrap_hmean
 from ocrcore.options import from_section
 from ocrcore.pages import Page
+from ocrcore.runtime.tuning import tune_process
 
 HEAD = "| trained on | tested on | text threshold | who | precision | recall | hmean | 95 % |"
 NOT_MEASURED = "not measured"
@@ -125,6 +126,7 @@ def main() -> None:
     )
     parser.add_argument("--out", type=Path, default=Path("exp/benchmarks/guide_table.json"))
     args = parser.parse_args()
+    tune_process()
 
     folders = {"ic13": args.ic13, "ic15": args.ic15}
     try:

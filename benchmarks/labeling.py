@@ -46,11 +46,13 @@ from craftjax.convert import from_state_dict
 from craftjax.models import CRAFT
 from craftjax.training import make_loss, make_train_step
 from craftjax.weak.labeling import Labeler
-from craftjax.weak.pseudo_labels import PseudoOptions, crop_word, graphemes, label_word
+from craftjax.weak.pseudo_labels import PseudoOptions, crop_word, label_word, visible_graphemes
 from ocrcore.data.readers.words import open_words
+from ocrcore.layers import always
 from ocrcore.pages import Sample
 from ocrcore.runtime.mesh import make_mesh, put_batch
-from ocrcore.training.optimizers import OptimizerOptions, make_optimizer
+from ocrcore.training.optimizers import make_optimizer
+from ocrcore.training.options import OptimizerOptions
 from ocrcore.training.state import create_state
 from ocrcore.weights.named import find_weights
 from ocrcore.weights.pth import load_weights
@@ -69,7 +71,7 @@ class Alone:
         count = 0
         for sample in samples:
             for word in sample.page.words:
-                if not (word.care and word.text and graphemes(word.text)):
+                if not (word.care and word.text and visible_graphemes(word.text)):
                     continue
                 crop = crop_word(sample.image, word.quad, text=word.text, options=self.options)
                 if crop is None:
@@ -125,9 +127,8 @@ def step_seconds(model: CRAFT, variables: Any, *, size: int, batch_size: int) ->
     options = OptimizerOptions(learning_rate=1e-4)
     optimizer, _ = make_optimizer(options, steps=2)
     loss = make_loss({"version": 2, "neg_rto": 0.3, "n_min_neg": 5000})
-    step = make_train_step(
-        model, optimizer, mesh=mesh, loss=loss, options=options, freeze_norm=True
-    )
+    model = model.clone(frozen=always)
+    step = make_train_step(model, optimizer, mesh=mesh, loss=loss, options=options)
     state = create_state(variables, optimizer, mesh=mesh)
     maps = np.zeros((batch_size, size // 2, size // 2), np.float32)
     batch = {"image": np.zeros((batch_size, size, size, 3), np.uint8)}

@@ -22,7 +22,8 @@ import shapely
 from peers import version
 from shapely.geometry import Polygon
 
-from ocrcore.evaluation.matching import PROTOCOLS, bootstrap_hmean, evaluate
+from ocrcore.evaluation.matching import PROTOCOLS, evaluate
+from ocrcore.evaluation.statistics import bootstrap_hmean
 
 WORDS = 20
 SIZE = (1280, 720)  # of a picture, in pixels

@@ -26,6 +26,7 @@ from craftjax.evaluate import ScoreCache, format_points, read_truth, score_pages
 from craftjax.options import DetectorOptions
 from ocrcore.options import from_section
 from ocrcore.pages import Word
+from ocrcore.runtime.tuning import tune_process
 
 KINDS = ("joined", "split", "loose", "nothing")
 HEIGHTS = (0, 6, 8, 10, 12, 15, 20, 30, np.inf)
@@ -74,6 +75,7 @@ def main() -> None:
     parser.add_argument("--scores", type=Path, default=Path("exp/benchmarks/scores"))
     parser.add_argument("--out", type=Path, default=Path("exp/benchmarks/missed_words.json"))
     args = parser.parse_args()
+    tune_process()
     given = [args.text, args.link, args.low]
     if None in given and any(one is not None for one in given):
         parser.error("--text, --link and --low go together")

@@ -31,11 +31,11 @@ def _ours(images: np.ndarray) -> Callable[[], np.ndarray]:
 
     from craftjax.convert import from_state_dict
     from craftjax.models import CRAFT
-    from ocrcore.runtime.memory import reuse_freed_memory
+    from ocrcore.runtime.tuning import tune_process
     from ocrcore.weights.named import find_weights
     from ocrcore.weights.pth import load_weights
 
-    reuse_freed_memory()  # as the Detector does
+    tune_process()  # as the commands do
     variables = jax.device_put(from_state_dict(load_weights(find_weights("craft_mlt_25k"))))
     apply = jax.jit(lambda variables, images: CRAFT().apply(variables, images)[0])
     return lambda: np.asarray(apply(variables, images))

@@ -34,7 +34,8 @@ from scipy.optimize import linear_sum_assignment
 from craftjax.boxes import find_boxes, scale_boxes
 from craftjax.detector import Scores
 from craftjax.options import DetectorOptions
-from ocrcore.evaluation.matching import Evaluation, evaluate, paired_bootstrap
+from ocrcore.evaluation.matching import Evaluation, evaluate
+from ocrcore.evaluation.statistics import paired_bootstrap
 
 Floats = NDArray[np.floating[Any]]
 

@@ -31,6 +31,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from ocrcore.files import write_text
+
 Boxes = list[list[list[float]]]
 Run = Callable[[str], Any]
 
@@ -158,11 +160,7 @@ def main() -> None:
         done = {}
     missing = [path for path in paths if path.name not in done]
     # What is kept is written anew, which also drops a line that was cut off.
-    part = args.out.with_name(args.out.name + ".part")
-    with part.open("w", encoding="utf-8") as file:
-        for value in (about, *done.values()):
-            file.write(json.dumps(value) + "\n")
-    part.replace(args.out)
+    write_text(args.out, "".join(json.dumps(value) + "\n" for value in (about, *done.values())))
     if missing:
         run(str(missing[0]))  # the first call allocates and is not timed
     with args.out.open("a", encoding="utf-8") as file:

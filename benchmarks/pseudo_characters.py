@@ -43,6 +43,7 @@ from craftjax.weak.pseudo_labels import (
     label_word,
 )
 from ocrcore.data.readers.characters import PhotoFolder
+from ocrcore.files import replacing
 from ocrcore.images import read_image
 
 TUNED_PHOTOS = 50
@@ -142,10 +143,8 @@ def scored(
 
 def store(path: Path, arrays: dict[str, np.ndarray]) -> None:
     """Writes scores, all or nothing."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part.npz")
-    np.savez(part, **arrays)
-    part.replace(path)
+    with replacing(path) as part, part.open("wb") as file:
+        np.savez(file, **arrays)
 
 
 def spans(quads: np.ndarray, quad: np.ndarray, *, vertical: bool) -> np.ndarray:

@@ -35,6 +35,7 @@ from peers import import_easyocr, version
 
 from crnnjax.metrics import score_texts
 from ocrcore.data.readers.crops import Crop, read_labels_tsv
+from ocrcore.runtime.tuning import tune_process
 from ocrcore.weights.named import find_weights
 
 HEIGHT = 64
@@ -118,9 +119,9 @@ def _agreement(sets: dict[str, list[Crop]], cache: Path) -> dict[str, Any]:
     colors = [crop.image() for crop in crops]
     ours = Recognizer.from_weights("english_g2")
     readings = {
-        "ours": ours.read(files, resize="easyocr"),
-        "ours, RGB": ours.read(colors, resize="easyocr"),
-        "ours, buckets": ours.read(colors, resize="bucket"),
+        "ours": ours.recognize(files, resize="easyocr"),
+        "ours, RGB": ours.recognize(colors, resize="easyocr"),
+        "ours, buckets": ours.recognize(colors, resize="bucket"),
     }
     theirs = np.split(answers["logits"], np.cumsum(answers["steps"])[:-1])
     mine = ours.logits(files, resize="easyocr")
@@ -224,7 +225,7 @@ def _ours(resize: str) -> Callable[[list[np.ndarray]], list[str]]:
     from crnnjax.recognizer import Recognizer
 
     recognizer = Recognizer.from_weights("english_g2")
-    return lambda grays: [item.text for item in recognizer.read(grays, resize=resize)]
+    return lambda grays: [item.text for item in recognizer.recognize(grays, resize=resize)]
 
 
 CONTESTANTS: dict[str, Callable[[], Callable[[list[np.ndarray]], list[str]]]] = {
@@ -284,6 +285,7 @@ def main() -> None:
     parser.add_argument("--worker", help=argparse.SUPPRESS)
     parser.add_argument("--grays", type=Path, help=argparse.SUPPRESS)
     args = parser.parse_args()
+    tune_process()
     warnings.simplefilter("ignore")  # torch's of quantization and of memory that is not pinned
     if args.worker:
         _worker(args.worker, args.grays)

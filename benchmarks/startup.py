@@ -19,10 +19,12 @@ _FIRST_BOX = """
 import time
 begin = time.perf_counter()
 from craftjax.detector import Detector
+from ocrcore.runtime.tuning import tune_process
 imported = time.perf_counter()
+tune_process()
 detector = Detector.from_weights("craft_mlt_25k")
 loaded = time.perf_counter()
-(page,) = detector.detect("docs/example.jpg")
+page = detector.detect("docs/example.jpg")
 print(imported - begin, loaded - begin, time.perf_counter() - begin, len(page.words))
 """
 
@@ -42,7 +44,9 @@ def _resident_mib() -> float:
 def _folder(count: int) -> list[dict[str, float]]:
     """Detects in many small pictures of mixed sizes; one row for each tenth of them."""
     from craftjax.detector import Detector
+    from ocrcore.runtime.tuning import tune_process
 
+    tune_process()
     rng = np.random.default_rng(0)
     sizes = rng.integers(24, 160, (count, 2))
     images = [rng.integers(0, 256, (*size, 3), np.uint8) for size in sizes]

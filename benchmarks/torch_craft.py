@@ -208,3 +208,74 @@ def make_step(
         return float(value.detach())
 
     return step, adam
+
+
+def loss_on_device(
+    labels: Tensor, scores: Tensor, weight: Tensor, neg_rto: float, least: int
+) -> Tensor:
+    """`loss_v3` without a wait for the host: the hardest negatives by a sort of all images at once.
+
+    Args:
+        labels: as for `loss_v3`, and so are the others.
+        scores: the same.
+        weight: the same.
+        neg_rto: the same.
+        least: the same.
+    """
+    rows = len(labels)
+    errors = (F.mse_loss(scores, labels, reduction="none") * weight).reshape(rows, -1)
+    positive = (labels >= 0.1).reshape(rows, -1)
+    p = positive.sum(1).float()
+    n = positive.shape[1] - p
+    few = (p > 0) & (n < neg_rto * p)
+    wanted = torch.where(few, n, torch.clamp(neg_rto * p, min=least).floor())
+    hardest = (errors * ~positive).sort(dim=1, descending=True).values
+    taken = torch.arange(positive.shape[1], device=labels.device) < wanted[:, None]
+    negatives = (hardest * taken).sum(1) / wanted
+    return ((errors * positive).sum(1) / p.clamp(min=1e-12) + negatives).mean()
+
+
+def make_fast_step(
+    network: TorchCRAFT,
+    *,
+    loss: Mapping[str, Any],
+    optimizer: Mapping[str, Any],
+    backend: str | None,
+) -> Callable[[Batch], Tensor]:
+    """A step as fast as PyTorch makes it: bfloat16, compiled, and no wait for the host.
+
+    Args:
+        network: is trained in place; in `torch.channels_last` and on the device already.
+        loss: as for `make_step`.
+        optimizer: likewise; fused on a GPU.
+        backend: of torch.compile; None does not compile.
+
+    Returns:
+        A function of a batch on the device that returns the loss before the update, there.
+    """
+    device = next(network.parameters()).device
+    adam = torch.optim.Adam(network.parameters(), fused=device.type == "cuda", **optimizer)
+    network.train()
+
+    def forward(image: Tensor, region: Tensor, affinity: Tensor, confidence: Tensor) -> Tensor:
+        with torch.autocast(device.type, torch.bfloat16):
+            scores = network(image)
+        found = scores.float()
+        options = loss["neg_rto"], loss["n_min_neg"]
+        parts = (
+            loss_on_device(labels, found[..., index], confidence, *options)
+            for index, labels in enumerate((region, affinity))
+        )
+        return sum(parts, found.new_zeros(()))
+
+    value_of = torch.compile(forward, backend=backend) if backend else forward
+
+    def step(batch: Batch) -> Tensor:
+        names = ("image", "region", "affinity", "confidence")
+        value: Tensor = value_of(*(batch[name] for name in names))
+        adam.zero_grad()
+        value.backward()
+        adam.step()
+        return value.detach()
+
+    return step

@@ -98,3 +98,38 @@ def make_step(network: CRNN) -> Callable[[tuple[torch.Tensor, ...]], float]:
         return float(loss)
 
     return step
+
+
+def make_fast_step(
+    network: CRNN, *, backend: str | None
+) -> Callable[[tuple[torch.Tensor, ...]], torch.Tensor]:
+    """A step as fast as PyTorch makes it: bfloat16, compiled, and no wait for the host.
+
+    Args:
+        network: is trained in place; on the device already.
+        backend: of torch.compile; None does not compile. PyTorch leaves LSTMs as they are.
+
+    Returns:
+        A function of a batch on the device that returns the loss before the update, there.
+    """
+    device = next(network.parameters()).device
+    network.train()
+    optimizer = torch.optim.Adadelta(network.parameters(), lr=1.0, rho=0.95, eps=1e-8)
+    criterion = nn.CTCLoss(zero_infinity=True)
+    logits_of = torch.compile(network, backend=backend) if backend else network
+
+    def step(batch: tuple[torch.Tensor, ...]) -> torch.Tensor:
+        image, label, length = batch
+        with torch.autocast(device.type, torch.bfloat16):
+            logits = logits_of(image)
+        scores = logits.float().log_softmax(2).permute(1, 0, 2)
+        # On the host, where torch wants them: the loss would fetch them from the device.
+        steps = torch.full((len(image),), len(scores), dtype=torch.int64)
+        loss = criterion(scores, label, steps, length)
+        optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(network.parameters(), 5)
+        optimizer.step()
+        return loss.detach()
+
+    return step

@@ -66,14 +66,13 @@ def _ours(
     from craftjax.models import CRAFT, init_variables
     from craftjax.training import make_loss, make_train_step
     from ocrcore import layers
-    from ocrcore.runtime.cache import enable_compile_cache
-    from ocrcore.runtime.memory import reuse_freed_memory
     from ocrcore.runtime.mesh import make_mesh, put_batch
-    from ocrcore.training.optimizers import OptimizerOptions, make_optimizer
+    from ocrcore.runtime.tuning import tune_process
+    from ocrcore.training.optimizers import make_optimizer
+    from ocrcore.training.options import OptimizerOptions
     from ocrcore.training.state import create_state
 
-    enable_compile_cache()
-    reuse_freed_memory()  # both as training does
+    tune_process()  # as `craftjax.main` does
     if derived:
         models.convolve = layers._convolve
     options = OptimizerOptions(name="adam", **ADAM)

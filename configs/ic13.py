@@ -11,40 +11,24 @@ Measured: not measured, the pictures were not at hand.
 
 from ml_collections import ConfigDict
 
+from craftjax.config import detector, pages
+
 
 def get_config() -> ConfigDict:
     """Returns the experiment."""
-    config = ConfigDict()
-    config.name = "ic13"  # results go to exp/<name> unless --workdir says otherwise
-    config.weights = "craft_mlt_25k"  # a name, a file (.pth, .safetensors) or a checkpoint
-
-    # Data; the folders as the competition's archives unpack (data/icdar2013/README.md).
-    config.test = ConfigDict()
-    config.test.kind = "icdar"  # pictures and label files in two folders
-    config.test.root = "data/icdar2013"
-    config.test.images = "Challenge2_Test_Task12_Images"
-    config.test.gt = "Challenge2_Test_Task1_GT"
-    config.test.layout = "box"  # left top right bottom "text", or the same with commas
-    config.test.dont_care = ("###",)  # words with these texts do not count
-
-    # Detector: fields of craftjax.options.DetectorOptions.
-    config.detector = ConfigDict()
-    config.detector.text_threshold = 0.85
-    config.detector.link_threshold = 0.2
-    config.detector.low_text = 0.5
-    config.detector.canvas_size = 960  # longest side of the network's input
-    config.detector.mag_ratio = 1.5
-    config.detector.border = "crop"  # as EasyOCR's trainer; "keep" as its Reader
-    config.detector.pad = "exact"  # no padding beyond multiples of 32
-
-    # Evaluation.
-    config.eval = ConfigDict()
-    config.eval.protocol = "iou"  # one of ocrcore.evaluation.matching.PROTOCOLS
-    config.eval.keep_scores = True  # score maps in workdir/scores: resumes, 2 MB a picture here
-
-    # Thresholds that --mode=sweep tries, in every combination.
-    config.sweep = ConfigDict()
-    config.sweep.text_threshold = (0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9)
-    config.sweep.link_threshold = (0.1, 0.2, 0.3, 0.4, 0.5)
-    config.sweep.low_text = (0.3, 0.35, 0.4, 0.45, 0.5, 0.55)
+    config = detector("ic13", weights="craft_mlt_25k")
+    # The folders as the competition's archives unpack (data/icdar2013/README.md). A line is
+    # left top right bottom "text", or the same with commas.
+    config.test = pages(
+        "icdar",
+        root="data/icdar2013",
+        images="Challenge2_Test_Task12_Images",
+        gt="Challenge2_Test_Task1_GT",
+        layout="box",
+    )
+    config.eval.keep_scores = True  # 2 MB a picture
+    # syn_train.yaml, `test`; the trainer cuts scores at the page's border, and pads no further
+    # than to multiples of 32.
+    config.detector.update(text_threshold=0.85, link_threshold=0.2, low_text=0.5)
+    config.detector.update(canvas_size=960, mag_ratio=1.5, border="crop", pad="exact")
     return config

@@ -17,14 +17,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from craftjax.input_pipeline import InputOptions
 from craftjax.sources import SourceOptions, open_source
-from craftjax.weak.pseudo_labels import graphemes, is_outside, is_vertical, word_size
+from craftjax.weak.pseudo_labels import is_outside, is_vertical, visible_graphemes, word_size
 from ocrcore.data.readers.characters import PhotoFolder
-from ocrcore.data.readers.icdar import LabelError
 from ocrcore.data.readers.words import open_section
 from ocrcore.geometry import quad_faults
 from ocrcore.images import ImageError
-from ocrcore.pages import Page, PageError
+from ocrcore.pages import LabelError, Page, PageError
 
 # Shares of all words (or lines) from which on a fault is called one of the whole data set.
 _MANY, _SOME = 0.2, 0.02
@@ -85,7 +85,7 @@ class Audit:
             f"{self.dropped:,} dropped",
             f"{self.vertical:,} vertical, {self.spaces:,} with spaces, {self.small:,} lower than "
             f"{_SMALL} pixels; median height {self.height:.0f} pixels; longest {self.longest!r} "
-            f"({len(graphemes(self.longest))} characters)",
+            f"({len(visible_graphemes(self.longest))} characters)",
         ]
         if self.faults:
             counted = (f"{number:,} {fault}" for fault, number in self.faults.most_common())
@@ -131,7 +131,7 @@ def audit_words(folder: PhotoFolder, *, start: int = 0, stop: int | None = None)
                 audit.faults[what] += 1
                 if len(audit.examples) < _SHOWN:
                     audit.examples.append(f"{page.path}: word {number}, {word.text!r}: {what}")
-            characters = graphemes(word.text or "")
+            characters = visible_graphemes(word.text or "")
             if not characters:
                 audit.no_text += word.text is None
                 audit.blank += word.text is not None
@@ -147,7 +147,7 @@ def audit_words(folder: PhotoFolder, *, start: int = 0, stop: int | None = None)
             audit.spaces += " " in (word.text or "").strip()
             heights.append(across if vertical else down)
             audit.small += heights[-1] < _SMALL
-            if len(characters) > len(graphemes(audit.longest)):
+            if len(characters) > len(visible_graphemes(audit.longest)):
                 audit.longest = word.text or ""
             if len(characters) > 2 and not fault:
                 shapes[_start(word.quad, across, down)] += 1
@@ -178,6 +178,23 @@ def audit_sources(
             found[name] = audit_words(folder, start=options.start, stop=options.stop)
             log(f"{name}: {found[name]}")
     return found
+
+
+def audit_experiment(config: Mapping[str, Any]) -> bool:
+    """Looks at all word labels of an experiment, and prints what was found: the mode `audit`.
+
+    Returns:
+        Whether nothing is wrong.
+
+    Raises:
+        ValueError: (its subclasses) invalid fields, or no data set of kind "words".
+    """
+    audits = audit_sources(InputOptions.from_config(config).train)
+    if not audits:
+        raise ValueError("this config has no data set of kind 'words' in config.data.train")
+    sections = {"config.eval.pages": config["eval"]["pages"], "config.test": config["test"]}
+    bad = audit_truth({name: section for name, section in sections.items() if section})
+    return not bad and not any(audit.warnings or audit.bad for audit in audits.values())
 
 
 def audit_truth(

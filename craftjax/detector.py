@@ -5,16 +5,16 @@ from __future__ import annotations
 import copy
 import hashlib
 import os
-from collections import defaultdict, deque
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import jax
 import numpy as np
+from jax.typing import DTypeLike
 
 from craftjax.boxes import find_boxes, scale_boxes
 from craftjax.convert import from_state_dict
@@ -22,10 +22,9 @@ from craftjax.models import CRAFT, Variables, width_of
 from craftjax.options import DetectorOptions, load_operating_point, operating_point_path
 from craftjax.resize import Fit, Shape, fit_page, plan_shapes, resize_page
 from craftjax.tiles import plan_tiles, score_tiles
-from ocrcore.images import ImageError, as_rgb, image_size, read_image
+from ocrcore.images import ImageError, ImageLike, as_rgb, image_size, load_image, one_or_many
 from ocrcore.pages import ByteArray, FloatArray, Page, Word
-from ocrcore.runtime.cache import enable_compile_cache
-from ocrcore.runtime.memory import reuse_freed_memory
+from ocrcore.runtime.inference import reading_threads, run_batches, stacked
 from ocrcore.training.checkpoints import load_variables
 from ocrcore.weights.named import find_weights
 from ocrcore.weights.pth import load_weights
@@ -33,7 +32,7 @@ from ocrcore.weights.pth import load_weights
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """What the network says of one page.
+    """Raw score maps of one page.
 
     Attributes:
         maps: `(H, W, 2)` float32, region and affinity scores at half the input's size, with the
@@ -103,7 +102,7 @@ class Detector:
         variables: Variables,
         *,
         options: DetectorOptions | None = None,
-        dtype: Any = np.float32,
+        dtype: DTypeLike = np.float32,
     ) -> None:
         """Puts the weights onto the device.
 
@@ -112,9 +111,6 @@ class Detector:
             options: see `DetectorOptions`.
             dtype: of the computation, float32 or bfloat16.
         """
-        enable_compile_cache()
-        if jax.default_backend() == "cpu":
-            reuse_freed_memory()
         self.options = options or DetectorOptions()
         self._model = CRAFT(width=width_of(variables), dtype=dtype)
         self._variables = _put(variables)
@@ -128,7 +124,7 @@ class Detector:
         name_or_path: str | Path = "craft_mlt_25k",
         *,
         options: DetectorOptions | None = None,
-        dtype: Any = np.float32,
+        dtype: DTypeLike = np.float32,
     ) -> Detector:
         """Loads weights by name (`craft_mlt_25k`), from a file, or from an Orbax checkpoint.
 
@@ -177,7 +173,15 @@ class Detector:
         """Number of input sizes that were compiled for so far."""
         return len(self._programs)
 
-    def detect(self, images: Any, **options: Any) -> list[Page]:
+    @overload
+    def detect(self, images: ImageLike, **options: object) -> Page: ...  # type: ignore[overload-overlap]
+
+    @overload
+    def detect(self, images: Iterable[ImageLike], **options: object) -> list[Page]: ...
+
+    def detect(
+        self, images: ImageLike | Iterable[ImageLike], **options: object
+    ) -> Page | list[Page]:
         """Finds words in pictures.
 
         Args:
@@ -186,37 +190,42 @@ class Detector:
             **options: fields of `DetectorOptions` to change for this call.
 
         Returns:
-            A page per picture, in order, with words in pixels of the picture.
+            A page, or for several pictures a list of pages in order, with words in pixels of the
+            picture.
 
         Raises:
             ImageError: a picture cannot be read. `stream` goes on instead.
+            ValueError: an option out of its range.
         """
-        images = _as_list(images)
-        pages: list[Page | None] = [None] * len(images)
-        for detection in self.stream(images, **options):
-            if detection.error is not None:
+        listed, single = one_or_many(images)
+        pages: dict[int, Page] = {}
+        for detection in self.stream(listed, **options):
+            if detection.page is None:
+                assert detection.error is not None
                 raise detection.error
             pages[detection.index] = detection.page
-        return [page for page in pages if page is not None]
+        return pages[0] if single else [pages[index] for index in range(len(listed))]
 
-    def stream(self, images: Any, **options: Any) -> Iterator[Detection]:
+    def stream(
+        self, images: ImageLike | Iterable[ImageLike], **options: object
+    ) -> Iterator[Detection]:
         """Finds words in pictures, each as soon as it is done (not in order).
 
         A picture that cannot be read comes as a `Detection` with an error. Arguments as for
         `detect`.
         """
-        images = _as_list(images)
-        chosen = replace(self.options, **options)
-        for index, scores in self.score(images, options=chosen):
+        listed, _ = one_or_many(images)
+        chosen = replace(self.options, **dict[str, Any](options))
+        for index, scores in self.score(listed, options=chosen):
             if isinstance(scores, ImageError):
                 yield Detection(index, None, None, scores)
                 continue
-            path = str(images[index]) if isinstance(images[index], str | Path) else None
             words = find_words(scores, chosen)
+            path = _path(listed[index])
             yield Detection(index, Page(scores.height, scores.width, words, path), scores)
 
     def score(
-        self, images: Sequence[Any], *, options: DetectorOptions | None = None
+        self, images: Sequence[ImageLike], *, options: DetectorOptions | None = None
     ) -> Iterator[tuple[int, Scores | ImageError]]:
         """Runs the network over pictures; yields their indices with scores or an error.
 
@@ -233,45 +242,34 @@ class Detector:
             fits[index] = size, fit_of(size, options)
         shapes = self._plan([fit.padded for _, fit in fits.values()], options)
         batches = _batches(dict(zip(fits, shapes, strict=True)), options.batch_size)
-        in_flight: deque[tuple[list[int], Any]] = deque()
 
-        def load(index: int, shape: Shape) -> ByteArray | ImageError:
+        def load(batch: _Batch, index: int) -> ByteArray | ImageError:
             try:
                 size, fit = fits[index]
-                image = _load(images[index])
+                image = load_image(images[index])
                 if image.shape[:2] != size:
                     return ImageError(
-                        f"{_name(images[index])}: its header says {size[1]}x{size[0]} pixels, but "
-                        f"it has {image.shape[1]}x{image.shape[0]}"
+                        f"{_path(images[index]) or 'image'}: its header says {size[1]}x{size[0]} "
+                        f"pixels, but it has {image.shape[1]}x{image.shape[0]}"
                     )
-                return resize_page(image, fit, shape)
+                return resize_page(image, fit, batch.shape)
             except ImageError as error:
                 return error
 
-        def collect() -> Iterator[tuple[int, Scores | ImageError]]:
-            indices, maps = in_flight.popleft()
-            maps = np.asarray(maps)
-            for row, index in enumerate(indices):
-                (height, width), fit = fits[index]
-                yield index, Scores(maps[row], fit, height, width)
+        def program(batch: _Batch, inputs: list[ByteArray | ImageError]) -> Any:
+            good = [value for value in inputs if not isinstance(value, ImageError)]
+            return self._score_batch(good, batch.shape, options) if good else None
 
-        with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-            for shape, indices, inputs in _prefetch(pool, batches, load):
-                for index, value in zip(indices, inputs, strict=True):
+        with reading_threads() as pool:
+            pairs = ((batch, batch.indices) for batch in batches)
+            for batch, inputs, maps in run_batches(pool, pairs, load, program):
+                rows = iter(() if maps is None else maps)
+                for index, value in zip(batch.indices, inputs, strict=True):
                     if isinstance(value, ImageError):
                         yield index, value
-                good = [
-                    (index, value)
-                    for index, value in zip(indices, inputs, strict=True)
-                    if not isinstance(value, ImageError)
-                ]
-                if good:
-                    maps = self._score_batch([value for _, value in good], shape, options)
-                    in_flight.append(([index for index, _ in good], maps))
-                if len(in_flight) > 1:
-                    yield from collect()
-            while in_flight:
-                yield from collect()
+                    else:
+                        (height, width), fit = fits[index]
+                        yield index, Scores(next(rows), fit, height, width)
 
     def _plan(self, wanted: list[Shape], options: DetectorOptions) -> list[Shape]:
         if options.pad == "exact":
@@ -296,9 +294,7 @@ class Detector:
                 for image in inputs
             ]
             return np.stack(one)
-        batch = np.zeros((_batch_size(options.batch_size), *shape, 3), np.uint8)
-        for row, image in enumerate(inputs):
-            batch[row] = image
+        batch = stacked(inputs, _batch_size(options.batch_size))
         scores: jax.Array = self._apply(self._variables, batch)
         return scores
 
@@ -317,52 +313,31 @@ def fit_of(size: Shape, options: DetectorOptions) -> Fit:
     return fit_page(*size, canvas_size=canvas, mag_ratio=options.mag_ratio)
 
 
-def _as_list(images: Any) -> list[Any]:
-    if isinstance(images, str | Path) or hasattr(images, "convert"):
-        return [images]
-    if isinstance(images, np.ndarray) and images.ndim < 4:
-        return [images]
-    return list(images)
+def _path(image: ImageLike) -> str | None:
+    return os.fspath(image) if isinstance(image, str | os.PathLike) else None
 
 
-def _name(image: Any) -> str:
-    return str(image) if isinstance(image, str | Path) else "image"
-
-
-def _load(image: Any) -> ByteArray:
-    return read_image(image) if isinstance(image, str | Path) else as_rgb(image)
-
-
-def _size(image: Any) -> Shape:
-    if isinstance(image, str | Path):
+def _size(image: ImageLike) -> Shape:
+    if isinstance(image, str | os.PathLike):
         return image_size(image)
     if isinstance(image, np.ndarray) and image.ndim in (2, 3):
         return image.shape[:2]  # whether its type and channels are a picture's shows on loading
     return as_rgb(image).shape[:2]
 
 
-def _batches(
-    shapes: Mapping[int, Shape], batch_size: int | None
-) -> Iterator[tuple[Shape, list[int]]]:
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    """Pictures by index, with the height and width of the input that they share."""
+
+    shape: Shape
+    indices: list[int]
+
+
+def _batches(shapes: Mapping[int, Shape], batch_size: int | None) -> Iterator[_Batch]:
     size = _batch_size(batch_size)
     groups: dict[Shape, list[int]] = defaultdict(list)
     for index, shape in shapes.items():
         groups[shape].append(index)
     for shape, indices in groups.items():
         for start in range(0, len(indices), size):
-            yield shape, indices[start : start + size]
-
-
-def _prefetch(
-    pool: ThreadPoolExecutor, batches: Iterable[tuple[Shape, list[int]]], load: Any
-) -> Iterator[tuple[Shape, list[int], list[Any]]]:
-    """Loads batches in threads, two ahead."""
-    waiting: deque[tuple[Shape, list[int], list[Future[Any]]]] = deque()
-    for shape, indices in batches:
-        waiting.append((shape, indices, [pool.submit(load, i, shape) for i in indices]))
-        if len(waiting) > 2:
-            shape, indices, futures = waiting.popleft()
-            yield shape, indices, [future.result() for future in futures]
-    while waiting:
-        shape, indices, futures = waiting.popleft()
-        yield shape, indices, [future.result() for future in futures]
+            yield _Batch(shape, indices[start : start + size])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -15,11 +15,14 @@ from craftjax.boxes import find_boxes, scale_boxes
 from craftjax.detector import Detector, Scores, fit_of
 from craftjax.options import DetectorOptions
 from craftjax.tiles import plan_tiles
-from ocrcore.data.readers.icdar import LabelError, read_icdar_folder
+from ocrcore.config import given
+from ocrcore.data.readers.icdar import read_icdar_folder
 from ocrcore.data.readers.words import open_section
-from ocrcore.evaluation.matching import Evaluation, Interval, bootstrap_hmean, evaluate
+from ocrcore.evaluation.matching import Evaluation, evaluate
+from ocrcore.evaluation.statistics import Interval, bootstrap_hmean
+from ocrcore.files import replacing
 from ocrcore.images import ImageError
-from ocrcore.pages import FloatArray, Page, Sample
+from ocrcore.pages import FloatArray, LabelError, Page, Sample
 from ocrcore.synth.config import preset
 from ocrcore.synth.pages import PageSource
 
@@ -46,6 +49,7 @@ def read_truth(
         EvaluationError: another kind.
         LabelError: files that are missing or malformed.
     """
+    section = given(section)
     if section["kind"] == "icdar":
         pages = read_icdar_folder(
             Path(section["root"]) / section["images"],
@@ -59,7 +63,7 @@ def read_truth(
         folder = open_section(section)
         return [folder.page(index, bad=bad) for index in range(len(folder))]
     if section["kind"] == "pages":
-        config = preset(section["preset"], **section["page"])
+        config = preset(section["preset"], **section.get("page", {}))
         source = PageSource(config, section["seed"], length=section["count"])
         return [source[index] for index in range(section["count"])]
     raise EvaluationError(
@@ -76,7 +80,7 @@ class ScoreCache:
     """
 
     def __init__(self, root: str | Path, *, fingerprint: str, options: DetectorOptions) -> None:
-        self._options = options
+        self._options = _alone(options)
         self.folder = Path(root) / fingerprint[:16]
         self.folder.mkdir(parents=True, exist_ok=True)
 
@@ -100,11 +104,8 @@ class ScoreCache:
 
     def save(self, page: Page, scores: Scores) -> None:
         """Keeps a page's scores."""
-        path = self._path(page)
-        part = path.with_suffix(".part")
-        with part.open("wb") as file:
+        with replacing(self._path(page)) as part, part.open("wb") as file:
             np.save(file, scores.maps)
-        part.replace(path)
 
 
 def score_pages(
@@ -116,6 +117,9 @@ def score_pages(
 ) -> Iterator[tuple[int, Scores | ImageError]]:
     """Yields every page's index with its scores, from the cache where they are there.
 
+    Inputs are padded to multiples of 32 whatever `options.pad` says: what is found in a picture
+    does not depend on the pictures that are scored with it.
+
     Args:
         detector: with its weights.
         truth: pages with paths, or samples; only their pictures are used.
@@ -123,6 +127,7 @@ def score_pages(
         cache: takes the scores that are computed; those of samples are not kept.
     """
     missing = []
+    options = _alone(options)
     for index, page in enumerate(truth):
         scores = cache.load(page) if cache and isinstance(page, Page) else None
         if scores is None:
@@ -130,7 +135,7 @@ def score_pages(
         else:
             yield index, scores
     items = [truth[index] for index in missing]
-    pictures = [item.image if isinstance(item, Sample) else item.path for item in items]
+    pictures = [item.image if isinstance(item, Sample) else str(item.path) for item in items]
     for position, result in detector.score(pictures, options=options):
         index, page = missing[position], items[position]
         if cache is not None and isinstance(page, Page) and isinstance(result, Scores):
@@ -138,14 +143,19 @@ def score_pages(
         yield index, result
 
 
+def _alone(options: DetectorOptions) -> DetectorOptions:
+    """Options by which a picture's input has a size of its own."""
+    return replace(options, pad="exact")
+
+
 @dataclass(frozen=True, slots=True)
 class OperatingPoint:
     """Thresholds with what they reached.
 
     Attributes:
-        text_threshold: see `DetectorOptions`, as the other two.
-        link_threshold: likewise.
-        low_text: likewise.
+        text_threshold: see `DetectorOptions`.
+        link_threshold: see `DetectorOptions`.
+        low_text: see `DetectorOptions`.
         evaluation: of the words that these thresholds give.
     """
 

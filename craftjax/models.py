@@ -23,7 +23,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from ocrcore.layers import BatchNorm, convolve, max_pool
+from ocrcore.layers import BatchNorm, Frozen, add_bias, convolve, max_pool, never
 
 Array = jax.Array
 Variables = Mapping[str, Any]
@@ -129,7 +129,7 @@ class Conv(nn.Module):
         shape = (self.size, self.size, channels, self.features)
         kernel = self.param("kernel", nn.initializers.xavier_uniform(), shape)
         bias = self.param("bias", nn.initializers.zeros, (self.features,))
-        kernel, bias = kernel.astype(self.dtype), bias.astype(self.dtype)
+        kernel = kernel.astype(self.dtype)
         if self.size == 1:
             height, width = inputs[-1].shape[1:3]
             parts, start = [], 0
@@ -137,9 +137,9 @@ class Conv(nn.Module):
                 part = jnp.dot(x.astype(self.dtype), kernel[0, 0, start : start + x.shape[-1]])
                 parts.append(resize_bilinear(part, height, width))
                 start += x.shape[-1]
-            return sum(parts[1:], parts[0]) + bias
+            return add_bias(sum(parts[1:], parts[0]), bias)
         (x,) = inputs
-        return convolve(x.astype(self.dtype), kernel, self.dilation) + bias
+        return add_bias(convolve(x.astype(self.dtype), kernel, self.dilation), bias)
 
 
 class DoubleConv(nn.Module):
@@ -148,14 +148,15 @@ class DoubleConv(nn.Module):
     middle: int
     features: int
     dtype: Any = jnp.float32
+    frozen: Frozen = never
 
     @nn.compact
     def __call__(self, coarse: Array, skip: Array, train: bool) -> Array:
         """Joins the inputs at the size of `skip`."""
         x = Conv(self.middle, 1, dtype=self.dtype, name="conv0")(coarse, skip)
-        x = nn.relu(BatchNorm(dtype=self.dtype, name="bn1")(x, train=train))
+        x = nn.relu(BatchNorm(self.dtype, self.frozen, name="bn1")(x, train=train))
         x = Conv(self.features, 3, dtype=self.dtype, name="conv3")(x)
-        return nn.relu(BatchNorm(dtype=self.dtype, name="bn4")(x, train=train))
+        return nn.relu(BatchNorm(self.dtype, self.frozen, name="bn4")(x, train=train))
 
 
 class Slice(nn.Module):
@@ -163,6 +164,7 @@ class Slice(nn.Module):
 
     layers: tuple[tuple[int, int, tuple[str, ...]], ...]
     dtype: Any = jnp.float32
+    frozen: Frozen = never
 
     @nn.compact
     def __call__(self, x: Array, train: bool) -> Array:
@@ -171,7 +173,7 @@ class Slice(nn.Module):
             for step in before:
                 x = nn.relu(x) if step == "relu" else max_pool(x)
             x = Conv(features, 3, dtype=self.dtype, name=f"conv{index}")(x)
-            x = BatchNorm(dtype=self.dtype, name=f"bn{index + 1}")(x, train=train)
+            x = BatchNorm(self.dtype, self.frozen, name=f"bn{index + 1}")(x, train=train)
         return x
 
 
@@ -195,6 +197,7 @@ class Encoder(nn.Module):
     width: float = 1.0
     dtype: Any = jnp.float32
     remat: bool = False
+    frozen: Frozen = never
 
     @nn.compact
     def __call__(self, x: Array, *, train: bool) -> tuple[Array, ...]:
@@ -202,7 +205,8 @@ class Encoder(nn.Module):
         skips = []
         for name, layers in _ENCODER.items():
             scaled = tuple((i, scale_channels(c, self.width), before) for i, c, before in layers)
-            x = _block(Slice, 2, self.remat)(scaled, dtype=self.dtype, name=name)(x, train)
+            block = _block(Slice, 2, self.remat)
+            x = block(scaled, self.dtype, self.frozen, name=name)(x, train)
             if name != "slice4":
                 x = nn.relu(x)
             skips.append(x)
@@ -235,11 +239,14 @@ class CRAFT(nn.Module):
         dtype: of the computation, float32 or bfloat16; parameters and scores are float32.
         remat: keep only what goes from block to block for the backward pass, and compute the rest
             again: less memory, more time.
+        frozen: which parameters are not trained; frozen BatchNorm keeps its running statistics and
+            normalizes by them.
     """
 
     width: float = 1.0
     dtype: Any = jnp.float32
     remat: bool = False
+    frozen: Frozen = never
 
     @nn.compact
     def __call__(self, images: Array, *, train: bool = False) -> tuple[Array, Array]:
@@ -259,13 +266,13 @@ class CRAFT(nn.Module):
                 f"{MIN_SIZE}"
             )
         x = normalize(images, dtype=self.dtype)
-        encoder = Encoder(self.width, dtype=self.dtype, remat=self.remat, name="basenet")
+        encoder = Encoder(self.width, self.dtype, self.remat, self.frozen, name="basenet")
         skips = encoder(x, train=train)
         y = skips[0]
         for (name, (middle, out)), skip in zip(_DECODER.items(), skips[1:], strict=True):
             middle, out = scale_channels(middle, self.width), scale_channels(out, self.width)
             block = _block(DoubleConv, 3, self.remat)
-            y = block(middle, out, dtype=self.dtype, name=name)(y, skip, train)
+            y = block(middle, out, self.dtype, self.frozen, name=name)(y, skip, train)
         scores = Head(self.width, dtype=self.dtype, name="conv_cls")(y)
         return scores.astype(jnp.float32), y.astype(jnp.float32)
 

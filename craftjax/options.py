@@ -11,7 +11,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from ocrcore.files import write_json
 from ocrcore.options import from_section
+from ocrcore.training.run_folder import RunFolder
 
 # The largest input of the original's recipe (1280x2240) fits, and half of a 4:3 page on EasyOCR's
 # canvas with a margin; larger inputs are tiled to bound the memory.
@@ -34,7 +36,8 @@ class DetectorOptions:
         border: "keep" lets words reach into the black padding, as EasyOCR; "crop" cuts the scores
             at the page's border first, as EasyOCR's trainer does when it evaluates.
         pad: "exact" pads to a multiple of 32, one program per input size; "bucketed" pads further
-            so that at most 12 programs serve any folder.
+            so that at most 12 programs serve any folder. Evaluations are always "exact": what is
+            found in a picture does not depend on the others.
         tile: score pages larger than the canvas in tiles at full size instead of shrinking them.
         max_area: inputs of more pixels are scored in overlapping tiles, to bound the memory.
         tile_margin: pixels that a tile sees beyond its own part. The network sees no farther than
@@ -79,20 +82,16 @@ def operating_point_path(weights: str | Path) -> Path:
     That of a run's folder is the one of the `weights.pth` in it, where there is one.
     """
     path = Path(weights)
-    if (path / "weights.pth").is_file():
-        path /= "weights.pth"
+    if RunFolder(path).weights.is_file():
+        path = RunFolder(path).weights
     return path.with_name(f"{path.name}.operating_point.json")
 
 
 def save_operating_point(
     path: str | Path, options: DetectorOptions, *, measured: Mapping[str, Any]
 ) -> None:
-    """Writes options as JSON, with what was measured with them; all or nothing."""
-    path = Path(path)
-    text = json.dumps({"options": asdict(options), "measured": dict(measured)}, indent=1)
-    part = path.with_name(path.name + ".part")
-    part.write_text(text + "\n", encoding="utf-8")
-    part.replace(path)
+    """Writes options as JSON, with what they reached for people to read; all or nothing."""
+    write_json(path, {"options": asdict(options), "measured": dict(measured)})
 
 
 def load_operating_point(path: str | Path) -> DetectorOptions:

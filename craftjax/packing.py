@@ -6,7 +6,7 @@ Host code: no jax.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from typing import Any
 from craftjax.input_pipeline import InputOptions
 from craftjax.sources import SourceOptions, open_source
 from ocrcore.data.packing import DrawnPages, Packed, PackingError, pack
+from ocrcore.progress import Progress
 from ocrcore.synth.pages import PageSource
 
 
@@ -97,6 +98,36 @@ def pack_all(
                 progress=partial(progress, name),
             )
     return done
+
+
+def pack_experiment(config: Mapping[str, Any], *, workers: int | None = None) -> None:
+    """Packs the data sets of an experiment, and prints what each holds: the mode `pack`.
+
+    Args:
+        config: as `InputOptions.from_config` reads it, and its `seed`.
+        workers: processes; 0: this one; None: one for each CPU, fewer for small sets.
+
+    Raises:
+        ValueError: (its subclasses) as of `pack_all`.
+    """
+    options = InputOptions.from_config(config)
+    with Progress("packing", unit="sample") as progress:
+        packed = pack_all(
+            options,
+            seed=config["seed"],
+            workers=workers,
+            progress=lambda name, done, of: progress.update(done, of, task=f"packing {name}"),
+        )
+    for name, one in packed.items():
+        if one is None:
+            print(f"{name}: left as it is ({options.train[name].kind})")
+            continue
+        faults = "".join(f", {count} left out ({reason})" for reason, count in one.faults.items())
+        print(
+            f"{name}: {sum(one.records):,} samples, {one.size / 1e6:,.1f} MB in {len(one.records)} "
+            f"files{faults}; in {options.train[name].packed_folder}"
+        )
+    print("train on them with --config.data.format=packed")
 
 
 def _opened(options: SourceOptions, seed: int, cache: str | Path | None) -> Any:

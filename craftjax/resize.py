@@ -126,7 +126,7 @@ def _smallest(shape: Shape, options: Sequence[Shape], slack: float) -> Shape | N
 def _merge(counts: Counter[Shape], most: int) -> Counter[Shape]:
     """Merges shapes until `most` are left, always the pair that adds the fewest pixels."""
     multiple = MULTIPLE
-    while len(counts) > max(most, 256):  # so many that nothing is lost by a coarser grid
+    while len(counts) > max(most, 256):  # a coarser grid then loses nothing
         multiple *= 2
         coarse: Counter[Shape] = Counter()
         for (height, width), count in counts.items():

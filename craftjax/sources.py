@@ -34,12 +34,11 @@ from ocrcore.data.mixing import (
 from ocrcore.data.python_sets import PythonSet, check_sources
 from ocrcore.data.readers.arrayrecord import ArrayRecords
 from ocrcore.data.readers.characters import PhotoFolder
-from ocrcore.data.readers.icdar import LabelError
 from ocrcore.data.readers.packed import PackedSamples
 from ocrcore.data.readers.synthtext_index import IndexedSynthText
 from ocrcore.data.readers.words import open_words
 from ocrcore.images import ImageError
-from ocrcore.pages import PageError, Sample
+from ocrcore.pages import LabelError, PageError, Sample
 from ocrcore.synth.config import preset
 from ocrcore.synth.pages import PageSource
 

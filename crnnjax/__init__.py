@@ -1,1 +1,17 @@
-"""crnnjax: the CRNN text recognizer in JAX."""
+"""crnnjax: the CRNN text recognizer in JAX; `crnnjax.train(config, workdir)` trains it."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from crnnjax.training import train
+
+__all__ = ["train"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in __all__:  # jax is loaded by the first use, not by the import
+        return getattr(import_module("crnnjax.training"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -23,9 +23,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+from ocrcore.files import write_json
 
 MAX_CHARACTERS = 100_000
 _MAX_BYTES = 1 << 23
@@ -168,18 +171,17 @@ class Charset:
 
     def save(self, path: str | Path) -> None:
         """Writes the charset as JSON, all or nothing."""
-        path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(path.name + ".part")
-        value = {
+        write_json(path, self.to_dict())
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns the JSON values that `save` writes."""
+        return {
             "name": self.name,
             "characters": "".join(self.characters),
             "case_insensitive": self.case_insensitive,
             "as_is": self.as_is,
             "digest": self.digest,
         }
-        part.write_text(json.dumps(value, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
-        part.replace(path)
 
     @classmethod
     def load(cls, path: str | Path) -> Charset:

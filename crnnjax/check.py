@@ -1,7 +1,7 @@
-"""Looks a run over before it is begun: its labels, its loader, its step, and whether it learns.
+"""Sanity-checks a run before training: its labels, its loader, its step, and whether it learns.
 
-A network that cannot learn one batch by heart will not learn anything: wrong labels, a charset in
-another order or a learning rate beyond reason show in half a minute.
+A network that cannot overfit a single batch will not learn anything: wrong labels, a charset in
+another order or a learning rate that is far too high show in half a minute.
 """
 
 from __future__ import annotations
@@ -24,10 +24,9 @@ from crnnjax.report import describe_sets, open_measured
 from crnnjax.training import make_model, make_train_step
 from ocrcore.data.prefetch import iterate
 from ocrcore.images import write_image
-from ocrcore.runtime.cache import enable_compile_cache
-from ocrcore.runtime.memory import reuse_freed_memory
 from ocrcore.runtime.mesh import host_rows, make_mesh, put_batch
-from ocrcore.training.optimizers import OptimizerOptions, make_optimizer
+from ocrcore.training.optimizers import make_optimizer
+from ocrcore.training.options import OptimizerOptions
 from ocrcore.training.state import create_state
 
 _BATCHES = 6  # of which the loader's speed is taken
@@ -44,9 +43,10 @@ def check_run(
 ) -> dict[str, Any]:
     """Tells how much of the data is used, how fast the run will be, and whether a batch is learned.
 
-    Sixteen words of the first batch are learned from random weights with the run's own optimizer at
-    its highest learning rate, in training mode (frozen parts, too: with random weights they mean
-    nothing).
+    The network overfits sixteen words of the first batch from random weights, with the run's own
+    optimizer at its highest learning rate, in training mode. Frozen parts are trained as well: with
+    random weights they mean nothing. Speeds are those of a run after
+    `ocrcore.runtime.tuning.tune_process(one_arena=True)`, which the command calls.
 
     Args:
         config: an experiment, as those of `configs/`.
@@ -60,11 +60,8 @@ def check_run(
         of the words that are read right at the end; `steps`.
 
     Raises:
-        ValueError: (its subclasses) something of the config or the data cannot be.
+        ValueError: (its subclasses) an invalid config or data.
     """
-    enable_compile_cache()
-    if jax.default_backend() == "cpu":
-        reuse_freed_memory(one_arena=True)  # as training does
     mesh = make_mesh()
     rows = host_rows(config.batch_size, mesh)
     section = {**config.optimizer, "freeze": (), "schedule": "constant", "warmup": 0}
@@ -82,7 +79,7 @@ def check_run(
             log(f"{path}: the first batches, to look at")
         loader = _loader_rate(source, config)
         batch = source[0]
-        model = make_model(config.model, num_classes=source.charset.num_classes, freeze=())
+        model = make_model(config.model, num_classes=source.charset.num_classes)
         # Where the run's own step is the same program, it is compiled now and then in the cache.
         step = make_train_step(model, optimizer, mesh=mesh, options=options, ema_decay=config.ema)
         variables = init_variables(model, seed=config.seed)

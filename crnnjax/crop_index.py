@@ -12,8 +12,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
-import tempfile
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -28,9 +26,9 @@ from crnnjax.time_steps import MIN_WIDTH, time_steps
 from ocrcore.data.mixing import Drop
 from ocrcore.data.python_sets import PythonSet
 from ocrcore.data.readers.crops import CSV_NAME, Crop, LmdbCrops, read_labels_csv, read_labels_tsv
-from ocrcore.data.readers.icdar import LabelError
-from ocrcore.data.readers.synthtext_index import default_cache
+from ocrcore.files import default_cache, new_folder
 from ocrcore.images import ImageError, encoded_size, image_size
+from ocrcore.pages import LabelError
 from ocrcore.progress import shown
 
 KINDS = ("lmdb", "csv", "tsv")
@@ -487,16 +485,7 @@ def _size(crop: Crop) -> tuple[int, int]:
 
 def _write(index: Index, location: Path, source: str) -> None:
     """Writes an index, all or nothing; two processes may do so at the same time."""
-    location.parent.mkdir(parents=True, exist_ok=True)
-    part = Path(tempfile.mkdtemp(prefix=location.name + ".", dir=location.parent))
-    try:
+    with new_folder(location, marker="index.json") as part:
         for name in ("points", "ends", "sizes", "states"):
             np.save(part / f"{name}.npy", getattr(index, name))
         (part / "index.json").write_text(json.dumps({"version": _VERSION, "source": source}))
-        try:
-            part.rename(location)
-        except OSError:
-            if not (location / "index.json").is_file():
-                raise
-    finally:
-        shutil.rmtree(part, ignore_errors=True)

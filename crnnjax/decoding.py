@@ -19,9 +19,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from crnnjax.charset import Charset, normalized
+from crnnjax.options import CONFIDENCES
 from ocrcore.pages import FloatArray
-
-CONFIDENCES = ("easyocr", "dtrb")
 
 MAX_LEXICON_BYTES = 1 << 26
 """Larger files are refused as lexicons."""
@@ -200,7 +199,7 @@ def import_beam_search() -> Any:
         import fast_ctc_decode
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(
-            "beam search needs the package fast-ctc-decode: pip install 'ocrjax[beam]'"
+            "beam search needs the package fast-ctc-decode: pip install 'ocrjax[beam-search]'"
         ) from error
     return fast_ctc_decode
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,9 +14,9 @@ from crnnjax.metrics import TextScores, format_scores, pooled, score_texts
 from crnnjax.recognizer import Reading, Recognizer
 from crnnjax.resize import read_gray
 from ocrcore.data.readers.crops import Crop
-from ocrcore.data.readers.icdar import LabelError
+from ocrcore.files import write_json, write_text
 from ocrcore.images import ImageError, write_image
-from ocrcore.pages import ByteArray
+from ocrcore.pages import ByteArray, LabelError
 
 _CHUNK = 2048  # crops in memory at a time
 _NAMED = 20  # unreadable pictures that a result names
@@ -92,7 +91,7 @@ def read_set(
             unreadable += [item for item in found if isinstance(item, str)]
             fine = [item for item in found if not isinstance(item, str)]
             good += [crop for crop, _ in fine]
-            readings += recognizer.read([image for _, image in fine], **options)
+            readings += recognizer.recognize([image for _, image in fine], **options)
             if report:
                 report(part.stop)
     if not good:
@@ -180,15 +179,13 @@ def evaluate_recognizer(
             )
     if folder is not None:
         folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
         for name, result in results.items():
             stem = "".join(c if c.isalnum() or c in "-_." else "_" for c in name)
             write_readings(folder / f"{stem}_readings.tsv", result)
             chart = draw_worst(result, worst)
             if chart is not None:
                 write_image(folder / f"{stem}_worst.png", chart)
-        text = json.dumps(report, indent=1, ensure_ascii=False) + "\n"
-        (folder / "recognition.json").write_text(text, encoding="utf-8")
+        write_json(folder / "recognition.json", report)
         log(f"written to {folder}: recognition.json, readings and the worst words of each set")
     return report
 
@@ -216,7 +213,7 @@ def write_readings(path: str | Path, result: SetResult) -> None:
     for crop, reading in zip(result.crops, result.readings, strict=True):
         texts = [text.translate(plain) for text in (crop.name, crop.text, reading.text)]
         lines.append("\t".join([*texts, f"{reading.confidence:.4f}"]))
-    Path(path).write_text("\n".join(["path\ttruth\tread\tconfidence", *lines]) + "\n", "utf-8")
+    write_text(path, "\n".join(["path\ttruth\tread\tconfidence", *lines]) + "\n")
 
 
 def draw_worst(result: SetResult, count: int) -> ByteArray | None:

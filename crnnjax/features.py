@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from ocrcore.layers import BatchNorm, convolve, max_pool
+from ocrcore.layers import BatchNorm, Frozen, add_bias, convolve, max_pool, never
 
 Array = jax.Array
 
@@ -51,8 +51,7 @@ class Conv(nn.Module):
             )
         if not self.use_bias:
             return x
-        bias = self.param("bias", nn.initializers.zeros, (self.features,))
-        return x + bias.astype(self.dtype)
+        return add_bias(x, self.param("bias", nn.initializers.zeros, (self.features,)))
 
 
 def _pool_overlapping(x: Array) -> Array:
@@ -68,7 +67,7 @@ class VGG(nn.Module):
     """Seven convolutions, as in CRNN."""
 
     channels: int = 512
-    freeze: tuple[str, ...] = ()
+    frozen: Frozen = never
     dtype: Any = jnp.float32
 
     @nn.compact
@@ -82,7 +81,7 @@ class VGG(nn.Module):
         def norm(index: int, x: Array) -> Array:
             x = Conv(c, dtype=self.dtype, name=f"conv{index}")(x)
             name = f"bn{index + 1}"
-            return BatchNorm(dtype=self.dtype, freeze=self.freeze, name=name)(x, train=train)
+            return BatchNorm(dtype=self.dtype, frozen=self.frozen, name=name)(x, train=train)
 
         # ReLU after pooling gives the same as before, for less.
         x = nn.relu(max_pool(conv(0, c // 8, x)))
@@ -98,7 +97,7 @@ class BasicBlock(nn.Module):
     """A residual block of two convolutions."""
 
     features: int
-    freeze: tuple[str, ...] = ()
+    frozen: Frozen = never
     dtype: Any = jnp.float32
 
     @nn.compact
@@ -107,7 +106,7 @@ class BasicBlock(nn.Module):
 
         def norm(conv: str, bn: str, x: Array, size: int = 3) -> Array:
             x = Conv(self.features, size, dtype=self.dtype, name=conv)(x)
-            return BatchNorm(dtype=self.dtype, freeze=self.freeze, name=bn)(x, train=train)
+            return BatchNorm(dtype=self.dtype, frozen=self.frozen, name=bn)(x, train=train)
 
         y = norm("conv2", "bn2", nn.relu(norm("conv1", "bn1", x)))
         if x.shape[-1] != self.features:
@@ -119,7 +118,7 @@ class ResNet(nn.Module):
     """31 convolutions in residual blocks, as in FAN."""
 
     channels: int = 512
-    freeze: tuple[str, ...] = ()
+    frozen: Frozen = never
     dtype: Any = jnp.float32
 
     @nn.compact
@@ -130,12 +129,12 @@ class ResNet(nn.Module):
         def norm(index: str, features: int, x: Array, size: int = 3) -> Array:
             x = Conv(features, size, dtype=self.dtype, name=f"conv{index}")(x)
             name = f"bn{index}"
-            return BatchNorm(dtype=self.dtype, freeze=self.freeze, name=name)(x, train=train)
+            return BatchNorm(dtype=self.dtype, frozen=self.frozen, name=name)(x, train=train)
 
         def layer(number: int, features: int, blocks: int, x: Array) -> Array:
             for index in range(blocks):
                 block = BasicBlock(
-                    features, self.freeze, dtype=self.dtype, name=f"layer{number}_{index}"
+                    features, self.frozen, dtype=self.dtype, name=f"layer{number}_{index}"
                 )
                 x = block(x, train=train)
             return x
@@ -150,7 +149,7 @@ class ResNet(nn.Module):
         x = layer(4, c, 3, x)
         # torch's stride of (2, 1) and padding of (0, 1).
         x = _StridedConv(c, dtype=self.dtype, name="conv4_1")(x)
-        norm_1 = BatchNorm(dtype=self.dtype, freeze=self.freeze, name="bn4_1")
+        norm_1 = BatchNorm(dtype=self.dtype, frozen=self.frozen, name="bn4_1")
         x = nn.relu(norm_1(x, train=train))
         return nn.relu(norm("4_2", c, x, 2))
 
@@ -179,7 +178,7 @@ class RecurrentConv(nn.Module):
     """A gated recurrent convolution (GRCL): five rounds with shared kernels, own BatchNorms."""
 
     features: int
-    freeze: tuple[str, ...] = ()
+    frozen: Frozen = never
     rounds: int = 5
     dtype: Any = jnp.float32
 
@@ -191,7 +190,7 @@ class RecurrentConv(nn.Module):
             return Conv(self.features, size, dtype=self.dtype, name=name)
 
         def norm(name: str, x: Array) -> Array:
-            return BatchNorm(dtype=self.dtype, freeze=self.freeze, name=name)(x, train=train)
+            return BatchNorm(dtype=self.dtype, frozen=self.frozen, name=name)(x, train=train)
 
         gate_input, input_ = conv("wgf_u", 1)(x), conv("wf_u", 3)(x)
         gate_recurrent, recurrent = conv("wgr_x", 1), conv("wr_x", 3)
@@ -209,7 +208,7 @@ class RCNN(nn.Module):
     """Two convolutions and three recurrent ones, as in GRCNN: the fewest parameters."""
 
     channels: int = 512
-    freeze: tuple[str, ...] = ()
+    frozen: Frozen = never
     dtype: Any = jnp.float32
 
     @nn.compact
@@ -218,7 +217,7 @@ class RCNN(nn.Module):
         c = self.channels
 
         def recurrent(index: int, features: int, x: Array) -> Array:
-            layer = RecurrentConv(features, self.freeze, dtype=self.dtype, name=f"grcl{index}")
+            layer = RecurrentConv(features, self.frozen, dtype=self.dtype, name=f"grcl{index}")
             return layer(x, train=train)
 
         x = nn.relu(max_pool(Conv(c // 8, use_bias=True, dtype=self.dtype, name="conv0")(x)))
@@ -226,7 +225,7 @@ class RCNN(nn.Module):
         x = _pool_overlapping(recurrent(5, c // 4, x))
         x = _pool_overlapping(recurrent(7, c // 2, x))
         x = Conv(c, 2, dtype=self.dtype, name="conv9")(x)
-        norm = BatchNorm(dtype=self.dtype, freeze=self.freeze, name="bn10")
+        norm = BatchNorm(dtype=self.dtype, frozen=self.frozen, name="bn10")
         return nn.relu(norm(x, train=train))
 
 

@@ -24,7 +24,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -37,6 +37,7 @@ from crnnjax.crop_index import LISTED, Rules, steps_of, width_needed
 from crnnjax.resize import easyocr_width, turn_tall
 from crnnjax.sources import ROWS, Given, Mix, Plan, RealSet, SourceOptions, open_set, scale
 from crnnjax.synthetic import Made, PageSet
+from ocrcore.config import given
 from ocrcore.data.batches import (
     Batch,
     Built,
@@ -47,10 +48,9 @@ from ocrcore.data.batches import (
 )
 from ocrcore.data.mixing import Drop, SourceError, TooManyDropped, counted
 from ocrcore.data.python_sets import check_sources
-from ocrcore.data.readers.icdar import LabelError
 from ocrcore.images import ImageError
 from ocrcore.options import OptionsError, plain
-from ocrcore.pages import ByteArray
+from ocrcore.pages import ByteArray, LabelError
 
 MODES = ("bucket", "fixed", "pad")
 HEIGHTS = (32, 64)
@@ -71,8 +71,6 @@ class InputOptions:
         case_insensitive: as for `crnnjax.charset.named`.
         mode: "bucket", "fixed" or "pad".
         height: of the crops, 32 or 64.
-        threads: that make batches, in each worker.
-        workers: processes that make batches; 0 is this one.
         widths: that batches may have, rising multiples of 4; of "fixed" and "pad" one. None is
             2, 3, 4, 5, 6, 8 and 12 times the height; 100 of "fixed", 600 of "pad". Wider crops
             become narrower.
@@ -102,8 +100,6 @@ class InputOptions:
     case_insensitive: bool | None = None
     mode: str = "bucket"
     height: int = 32
-    threads: int = 2
-    workers: int = 0
     widths: tuple[int, ...] | None = None
     max_length: int = 25
     empty_labels: bool = False
@@ -164,7 +160,7 @@ class InputOptions:
         """Refuses ways of reading that would show the network other pictures than training does.
 
         Args:
-            recognizer: fields of `crnnjax.recognizer.RecognizerOptions`.
+            recognizer: fields of `crnnjax.options.RecognizerOptions`.
 
         Raises:
             SourceError: names both fields of the config.
@@ -194,7 +190,8 @@ class InputOptions:
         Args:
             config: `batch_size`, and `data` with `train`: for each data set, by name, fields of
                 `SourceOptions`, `augment` being one of `crnnjax.augment.PRESETS` or fields of
-                `AugmentOptions`; and other fields of this class. `data` may hold fields of others.
+                `AugmentOptions`, `augment_changes` fields that differ from it; and other fields of
+                this class. `data` may hold fields of others.
                 Where there is `model.features`, it is taken.
 
         Raises:
@@ -476,16 +473,17 @@ def make_batches(
 
 
 def _augmented(values: Mapping[str, Any], name: str) -> dict[str, Any]:
-    """The fields of a data set, with a preset of the augmentation in place of its name."""
-    augment = values.get("augment", "none")
+    """The fields of a data set, with the augmentation in place of a preset's name and changes."""
+    values = given(values)
+    augment, changes = values.get("augment", "none"), values.pop("augment_changes", {})
     if isinstance(augment, str):
         if augment not in PRESETS:
             raise OptionsError(
                 f"config.data.train.{name}.augment is {augment!r}, expected one of "
                 f"{', '.join(PRESETS)}, or a section"
             )
-        augment = PRESETS[augment]
-    return {**values, "augment": augment}
+        augment = asdict(PRESETS[augment])
+    return {**values, "augment": {**augment, **changes}}
 
 
 def _reopen(

@@ -43,12 +43,15 @@ def ctc_losses(logits: Array, steps: Array, labels: Array, lengths: Array) -> tu
         `(B,)` float32 losses, never negative, and `(B,)` bool, which targets fit.
     """
     fits = needed_steps(labels, lengths) <= steps
-    losses = optax.ctc_loss(
-        logits.astype(jnp.float32),
-        (jnp.arange(logits.shape[1]) >= steps[:, None]).astype(jnp.float32),
-        labels,
-        (jnp.arange(labels.shape[1]) >= lengths[:, None]).astype(jnp.float32),
-    )
+    # optax picks log-probabilities by products with one-hot rows, for which a device may round them
+    # to fewer bits where it is not told otherwise.
+    with jax.default_matmul_precision("highest"):
+        losses = optax.ctc_loss(
+            logits.astype(jnp.float32),
+            (jnp.arange(logits.shape[1]) >= steps[:, None]).astype(jnp.float32),
+            labels,
+            (jnp.arange(labels.shape[1]) >= lengths[:, None]).astype(jnp.float32),
+        )
     # A sure alignment may be rounded to a little below zero. optax's loss of a target that does not
     # fit is finite, so that no NaN goes through the gradient of `where`.
     return jnp.where(fits, jnp.maximum(losses, 0), 0), fits

@@ -57,17 +57,42 @@ class BiLSTM(nn.Module):
         bias = bias + self.param("hidden_bias", zeros, (2, 4 * n))
         time_first = jnp.swapaxes(x.astype(self.dtype), 0, 1)
         gates = [
-            jnp.dot(
-                time_first, input_kernel[k].astype(self.dtype), preferred_element_type=jnp.float32
-            )
-            + bias[k]
-            for k in range(2)
+            project(time_first, input_kernel[k].astype(self.dtype)) + bias[k] for k in range(2)
         ]
         if steps is not None:
             valid = jnp.arange(x.shape[1])[:, None, None] < steps[None, :, None]
             gates = [jnp.where(valid, one, _CLOSED) for one in gates]
         out = scan_both(gates[0], gates[1], hidden_kernel.astype(self.dtype))
-        return jnp.swapaxes(out, 0, 1).astype(self.dtype)
+        return jnp.swapaxes(out, 0, 1)
+
+
+@jax.custom_vjp
+def project(x: Array, kernel: Array) -> Array:
+    """A matrix product with a float32 result whose gradients are products in the operands' type.
+
+    XLA would derive float32 ones: the gradient of a float32 result is float32, and so would its
+    partner become.
+
+    Args:
+        x: `(T, B, in)`.
+        kernel: `(in, out)` of the same type.
+
+    Returns:
+        `(T, B, out)` float32.
+    """
+    return jnp.dot(x, kernel, preferred_element_type=jnp.float32)
+
+
+def _keep_operands(x: Array, kernel: Array) -> tuple[Array, tuple[Array, Array]]:
+    return project(x, kernel), (x, kernel)
+
+
+def _project_back(operands: tuple[Array, Array], gradient: Array) -> tuple[Array, Array]:
+    back: tuple[Array, Array] = jax.vjp(jnp.dot, *operands)[1](gradient.astype(operands[0].dtype))
+    return back
+
+
+project.defvjp(_keep_operands, _project_back)
 
 
 @jax.custom_vjp
@@ -81,7 +106,7 @@ def scan_both(forward: Array, backward: Array, kernel: Array) -> Array:
         kernel: `(2, n, 4n)`, of the hidden state; its type is that of the products.
 
     Returns:
-        `(T, B, 2n)` float32, hidden states in the order of time.
+        `(T, B, 2n)` of the kernel's type, hidden states in the order of time.
     """
     return _scan_forward(forward, backward, kernel)[0]
 
@@ -92,6 +117,10 @@ def _products(left: Sequence[Array], kernel: Array) -> tuple[Array, Array]:
         for k, x in enumerate(left)
     )
     return one, two
+
+
+def _narrow(values: Sequence[Array], kernel: Array) -> tuple[Array, ...]:
+    return tuple(x.astype(kernel.dtype) for x in values)
 
 
 def _scan_forward(forward: Array, backward: Array, kernel: Array) -> tuple[Array, Any]:
@@ -110,7 +139,8 @@ def _scan_forward(forward: Array, backward: Array, kernel: Array) -> tuple[Array
             new_hidden.append(o * jnp.tanh(cell))
             kept.append(jnp.concatenate([i, f, g, o], axis=-1))
         carry = tuple(new_hidden), tuple(new_cells)
-        return carry, (carry[0], carry[1], tuple(kept))
+        # Beyond this loop, hidden states are only used in the type of the products.
+        return carry, (_narrow(new_hidden, kernel), carry[1], tuple(kept))
 
     start = ((zeros, zeros), (zeros, zeros))
     _, (hidden, cells, kept) = lax.scan(step, start, (forward, backward[::-1]))
@@ -150,23 +180,19 @@ def _scan_backward(residuals: Any, gradient: Array) -> tuple[Array, Array, Array
             )
             new_cells.append(dc * f)
         new_hidden = _products(gate_grads, transposed)
-        return (new_hidden, tuple(new_cells)), tuple(gate_grads)
+        return (new_hidden, tuple(new_cells)), _narrow(gate_grads, kernel)
 
     start = ((zeros, zeros), (zeros, zeros))
     _, gate_grads = lax.scan(step, start, (into, cells, before, kept), reverse=True)
     kernel_grads = []
     for states, grads in zip(hidden, gate_grads, strict=True):
-        last = jnp.concatenate([zeros[None], states[:-1]])
+        last = jnp.concatenate([zeros[None].astype(kernel.dtype), states[:-1]])
         kernel_grads.append(
-            jnp.einsum(
-                "tbn,tbm->nm",
-                last.astype(kernel.dtype),
-                grads.astype(kernel.dtype),
-                preferred_element_type=jnp.float32,
-            )
+            jnp.einsum("tbn,tbm->nm", last, grads, preferred_element_type=jnp.float32)
         )
     kernel_grad = jnp.stack(kernel_grads).astype(kernel.dtype)
-    return gate_grads[0], gate_grads[1][::-1], kernel_grad
+    to_forward, to_backward = (grads.astype(jnp.float32) for grads in gate_grads)
+    return to_forward, to_backward[::-1], kernel_grad
 
 
 scan_both.defvjp(_scan_forward, _scan_backward)

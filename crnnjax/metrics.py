@@ -20,19 +20,17 @@ others.
 
 from __future__ import annotations
 
-import math
 import re
 import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from statistics import NormalDist
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from rapidfuzz.distance import Levenshtein
 
-from ocrcore.evaluation.matching import Interval
+from ocrcore.evaluation.statistics import Interval, ratio_interval, wilson
 
 SCORES = ("accuracy", "alnum_accuracy", "one_minus_ned", "cer")
 """Names of the scores, which are the methods of `TextScores` that compute them."""
@@ -43,58 +41,6 @@ _NOT_ALNUM = re.compile("[^0-9a-z]")
 def fold(text: str) -> str:
     """Lower case, then only 0-9 and a-z."""
     return _NOT_ALNUM.sub("", unicodedata.normalize("NFC", text).lower())
-
-
-def wilson(hits: int, count: int, *, level: float = 0.95) -> Interval:
-    """A share with Wilson's score interval; all of [0, 1] for a count of 0.
-
-    Args:
-        hits: how many.
-        count: of how many.
-        level: of the interval.
-    """
-    if not 0 <= hits <= count:
-        raise ValueError(f"{hits} hits of {count}")
-    if not count:
-        return Interval(0.0, 0.0, 1.0)
-    z = NormalDist().inv_cdf(0.5 + level / 2)
-    share = hits / count
-    scale = 1 + z * z / count
-    middle = (share + z * z / (2 * count)) / scale
-    half = z * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count)) / scale
-    # Exact at the ends, where rounding would leave a trace.
-    low, high = middle - half if hits else 0.0, middle + half if hits < count else 1.0
-    return Interval(share, low, high)
-
-
-def ratio_interval(
-    above: NDArray[np.float64],
-    below: NDArray[np.float64],
-    *,
-    level: float = 0.95,
-    samples: int = 1000,
-    seed: int = 0,
-) -> Interval:
-    """Sum over sum, with a percentile bootstrap interval.
-
-    Args:
-        above: `(N,)`, summed above the line.
-        below: `(N,)`, summed below it; 1 is divided by where that is 0.
-        level: share of the draws inside the interval.
-        samples: how many sets of N are drawn, with replacement.
-        seed: of the draws.
-    """
-    count = len(above)
-    value = float(above.sum() / (below.sum() or 1))
-    if not count:
-        return Interval(value, value, value)
-    rng = np.random.default_rng(seed)
-    draws = np.empty(samples)
-    for sample in range(samples):
-        chosen = rng.integers(0, count, count)
-        draws[sample] = above[chosen].sum() / (below[chosen].sum() or 1)
-    low, high = np.quantile(draws, [0.5 - level / 2, 0.5 + level / 2])
-    return Interval(value, float(low), float(high))
 
 
 @dataclass(frozen=True, slots=True, eq=False)

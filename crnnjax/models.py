@@ -23,7 +23,7 @@ import numpy as np
 from crnnjax.features import FEATURES, Conv
 from crnnjax.lstm import BiLSTM
 from crnnjax.time_steps import MIN_HEIGHT, MIN_WIDTH, time_steps
-from ocrcore.layers import BatchNorm, max_pool
+from ocrcore.layers import BatchNorm, Frozen, add_bias, max_pool, never
 
 __all__ = ["CRNN", "count_parameters", "init_variables", "normalize", "options_of", "time_steps"]
 
@@ -51,8 +51,8 @@ class CRNN(nn.Module):
         sequence: `bilstm`, two of them, or `none`.
         transform: `affine` straightens the picture first (`Affine`), `none` does not.
         dtype: of the computation, float32 or bfloat16; parameters and logits are float32.
-        freeze: patterns of parameters that are not trained; BatchNorm among them keeps its running
-            statistics and normalizes by them.
+        frozen: which parameters are not trained; frozen BatchNorm keeps its running statistics and
+            normalizes by them.
     """
 
     num_classes: int
@@ -62,7 +62,7 @@ class CRNN(nn.Module):
     sequence: str = "bilstm"
     transform: str = "none"
     dtype: Any = jnp.float32
-    freeze: tuple[str, ...] = ()
+    frozen: Frozen = never
 
     @nn.compact
     def __call__(self, images: Array, widths: Array | None = None, *, train: bool = False) -> Array:
@@ -80,9 +80,9 @@ class CRNN(nn.Module):
         self._check(images)
         x = normalize(images, dtype=self.dtype)
         if self.transform == "affine":
-            x = Affine(self.freeze, dtype=self.dtype, name="Transformation")(x, widths, train=train)
+            x = Affine(self.frozen, dtype=self.dtype, name="Transformation")(x, widths, train=train)
         features = FEATURES[self.features]
-        encoder = features(self.channels, self.freeze, self.dtype, name="FeatureExtraction")
+        encoder = features(self.channels, self.frozen, self.dtype, name="FeatureExtraction")
         x = jnp.mean(encoder(x, train=train), axis=1)
         if self.sequence == "bilstm":
             steps = None if widths is None else time_steps(widths, features=self.features)
@@ -124,8 +124,8 @@ class Linear(nn.Module):
         """`(..., C)` to `(..., features)`."""
         shape = (x.shape[-1], self.features)
         kernel = self.param("kernel", nn.initializers.he_normal(), shape).astype(self.dtype)
-        bias = self.param("bias", nn.initializers.zeros, (self.features,)).astype(self.dtype)
-        return jnp.dot(x.astype(self.dtype), kernel) + bias
+        bias = self.param("bias", nn.initializers.zeros, (self.features,))
+        return add_bias(jnp.dot(x.astype(self.dtype), kernel), bias)
 
 
 class Sequence(nn.Module):
@@ -151,7 +151,7 @@ class Affine(nn.Module):
     run from -1 to 1 over the true width, so that padding does not change what is done.
     """
 
-    freeze: tuple[str, ...] = ()
+    frozen: Frozen = never
     dtype: Any = jnp.float32
 
     @nn.compact
@@ -160,7 +160,7 @@ class Affine(nn.Module):
         y = x
         for index, features in enumerate(_LOCALIZATION):
             y = Conv(features, dtype=self.dtype, name=f"conv{index}")(y)
-            norm = BatchNorm(dtype=self.dtype, freeze=self.freeze, name=f"bn{index}")
+            norm = BatchNorm(dtype=self.dtype, frozen=self.frozen, name=f"bn{index}")
             y = nn.relu(norm(max_pool(y), train=train))
         columns = jnp.mean(y.astype(jnp.float32), axis=1)
         b, width = x.shape[0], x.shape[2]
@@ -251,7 +251,7 @@ def count_parameters(variables: Variables) -> int:
 
 
 def options_of(variables: Variables) -> dict[str, Any]:
-    """Arguments of `CRNN` that variables were made with, all but `dtype` and `freeze`."""
+    """Arguments of `CRNN` that variables were made with, all but `dtype` and `frozen`."""
     params = variables["params"]
     features, sequence = params["FeatureExtraction"], params.get("SequenceModeling")
     kinds = {"conv18": "vgg", "conv4_2": "resnet", "conv9": "rcnn"}

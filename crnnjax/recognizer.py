@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import copy
-import json
 import os
-from collections import defaultdict, deque
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, overload
 
 import jax
 import numpy as np
+from jax.typing import DTypeLike
 
 from crnnjax.charset import Charset, named
 from crnnjax.convert import from_state_dict
 from crnnjax.decoding import (
-    CONFIDENCES,
     Greedy,
-    Lexicon,
     as_lexicon,
     confidence,
     greedy,
@@ -29,6 +27,7 @@ from crnnjax.decoding import (
     search,
 )
 from crnnjax.models import CRNN, Variables, options_of
+from crnnjax.options import RecognizerError, RecognizerOptions
 from crnnjax.resize import (
     as_gray,
     bucket_width,
@@ -42,24 +41,18 @@ from crnnjax.resize import (
     scale_crop,
     turn_tall,
 )
-from crnnjax.time_steps import MIN_WIDTH, time_steps
-from ocrcore.images import as_rgb, read_image
+from crnnjax.time_steps import time_steps
+from ocrcore.images import ImageLike, load_image, one_or_many
 from ocrcore.options import from_section
 from ocrcore.pages import ByteArray, FloatArray
-from ocrcore.runtime.cache import enable_compile_cache
-from ocrcore.runtime.memory import reuse_freed_memory
+from ocrcore.runtime.inference import reading_threads, run_batches, stacked
 from ocrcore.training.checkpoints import load_variables
+from ocrcore.training.run_folder import RunFolder
 from ocrcore.weights.named import find_weights
 from ocrcore.weights.pth import load_weights
 
-RESIZES = ("bucket", "easyocr", "fixed")
-DECODERS = ("greedy", "beam", "lexicon")
 # Columns of an input of "bucket", as in training: a hair-thin crop would fill the memory.
 _WIDEST = 8192
-
-
-class RecognizerError(ValueError):
-    """Weights, charset and options that do not go together; the message says what to do."""
 
 
 class Reading(NamedTuple):
@@ -73,67 +66,6 @@ class Reading(NamedTuple):
 
     text: str
     confidence: float
-
-
-@dataclass(frozen=True, slots=True)
-class RecognizerOptions:
-    """How to read.
-
-    Attributes:
-        resize: how crops become inputs. `bucket`: scaled as EasyOCR does, padded to one of a few
-            widths, and the network is told the true one, or its height where that is more; crops
-            of more than 8192 columns become narrower. `easyocr`: all as EasyOCR 1.7.2 does with one
-            crop, the padding that it reads and its second look at dull crops included. `fixed`:
-            every crop to one size, as deep-text-recognition-benchmark.
-        width: of the inputs of `fixed`.
-        turn_above: height over width from which on crops are turned by 90 degrees first
-            (`crnnjax.resize.turn_tall`), as they were in training; 0 turns none. Not of `easyocr`.
-        decoder: `greedy`, `beam` (needs the extra of that name) or `lexicon`.
-        beam_width: how many prefixes survive each step of `beam`.
-        lexicon: of `lexicon`, or its file, a word on each line; every reading is one of the words.
-        confidence: of greedy decoding: `easyocr` or `dtrb`, see `crnnjax.decoding.confidence`.
-        allowlist: characters that alone may be read; empty: all.
-        blocklist: characters that may not be read; an allowlist wins.
-        contrast_threshold: with `easyocr`, crops of a lower confidence are read again with more
-            contrast, and the surer reading counts.
-        contrast: how much contrast they then get.
-        batch_size: crops read at once; None: 16 on a CPU, else 256.
-    """
-
-    resize: str = "bucket"
-    width: int = 100
-    turn_above: float = 0.0
-    decoder: str = "greedy"
-    beam_width: int = 10
-    lexicon: Lexicon | str | Path | None = None
-    confidence: str = "easyocr"
-    allowlist: str = ""
-    blocklist: str = ""
-    contrast_threshold: float = 0.1
-    contrast: float = 0.5
-    batch_size: int | None = None
-
-    def __post_init__(self) -> None:
-        for name, known in (
-            ("resize", RESIZES),
-            ("decoder", DECODERS),
-            ("confidence", CONFIDENCES),
-        ):
-            if getattr(self, name) not in known:
-                raise RecognizerError(
-                    f"{name} is {getattr(self, name)!r}, expected one of {', '.join(known)}"
-                )
-        if (self.decoder == "lexicon") != bool(self.lexicon):
-            raise RecognizerError(
-                "decoder 'lexicon' and a lexicon go together: give a file of words, one on each "
-                "line, as `lexicon`"
-            )
-        if self.width < MIN_WIDTH:
-            raise RecognizerError(f"width is {self.width}, expected at least {MIN_WIDTH}")
-        if self.turn_above and not self.turn_above >= 1:
-            raise RecognizerError(f"turn_above is {self.turn_above}, expected 0, or 1 or more")
-        if self.batch_size is not None and self.batch_size < 1:
-            raise RecognizerError(f"batch_size is {self.batch_size}, expected at least 1")
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +101,7 @@ class Recognizer:
         charset: Charset,
         height: int,
         options: RecognizerOptions | None = None,
-        dtype: Any = np.float32,
+        dtype: DTypeLike = np.float32,
     ) -> None:
         """Puts the weights onto the device.
 
@@ -184,9 +116,6 @@ class Recognizer:
             RecognizerError: a charset of another size than the network's.
             LexiconError: the file of a lexicon cannot be read.
         """
-        enable_compile_cache()
-        if jax.default_backend() == "cpu":
-            reuse_freed_memory()
         self._kind = options_of(variables)
         if self._kind["num_classes"] != charset.num_classes:
             raise RecognizerError(
@@ -219,9 +148,9 @@ class Recognizer:
         charset: Charset | str | None = None,
         height: int | None = None,
         options: RecognizerOptions | None = None,
-        dtype: Any = np.float32,
+        dtype: DTypeLike = np.float32,
     ) -> Recognizer:
-        """Loads weights by name (`english_g2`), from a file, or from a run of ours.
+        """Loads weights by name (`english_g2`), from a file, or from a run.
 
         Args:
             name_or_path: a name, a `.pth` or `.safetensors` file, or the folder of a run or of one
@@ -242,18 +171,13 @@ class Recognizer:
         """
         path, variables, known = read_weights(name_or_path)
         charset = named(charset) if isinstance(charset, str) else charset or known
-        if path.stem == "english_g2":
-            height = height or 64
-            # It was trained with padding that it reads.
-            options = options or RecognizerOptions(resize="easyocr")
-        if file := _beside(path, "config.json"):
-            run_height, run_options = _read_config(file)
-            height, options = height or run_height, options or run_options
+        known_height, known_options = read_settings(path)
+        height, options = height or known_height, options or known_options
         if charset is None or height is None:
             lacking = "charset" if charset is None else "height"
             raise RecognizerError(
-                f"{path}: the {lacking} of these weights is not known, for no run of ours left it "
-                "beside them: pass charset=NAME_OR_FILE (a file with the characters in the order "
+                f"{path}: the {lacking} of these weights is not known, for no run left it beside "
+                "them: pass charset=NAME_OR_FILE (a file with the characters in the order "
                 "of the classes) and height=32 or 64"
             )
         return cls(variables, charset=charset, height=height, options=options, dtype=dtype)
@@ -273,24 +197,35 @@ class Recognizer:
         """Number of sizes of batches that were read so far; each takes a program."""
         return len(self._programs)
 
-    def read(self, images: Sequence[Any], **options: Any) -> list[Reading]:
+    @overload
+    def recognize(self, images: ImageLike, **options: object) -> Reading: ...  # type: ignore[overload-overlap]
+
+    @overload
+    def recognize(self, images: Iterable[ImageLike], **options: object) -> list[Reading]: ...
+
+    def recognize(
+        self, images: ImageLike | Iterable[ImageLike], **options: object
+    ) -> Reading | list[Reading]:
         """Reads crops, each a word or a line.
 
         Args:
-            images: arrays `(H, W, 3)` RGB or `(H, W)` gray of uint8; also paths, Pillow images and
-                whatever `ocrcore.images.as_rgb` takes. With `resize="easyocr"` files are read as
-                gray by OpenCV, as EasyOCR does, which is not the gray of a PNG file's RGB values.
+            images: a crop or several: paths, arrays `(H, W, 3)` RGB or `(H, W)` gray of uint8,
+                Pillow images and whatever `ocrcore.images.as_rgb` takes. With `resize="easyocr"`
+                files are read as gray by OpenCV, as EasyOCR does, which is not the gray of a PNG
+                file's RGB values.
             **options: fields of `RecognizerOptions` to change for this call.
 
         Returns:
-            A reading per crop, in order.
+            A reading, or for several crops a list of readings in order.
 
         Raises:
             ImageError: a crop cannot be read.
+            RecognizerError: an option out of its range.
         """
-        chosen = replace(self.options, **options)
-        with _pool() as pool:
-            crops = _load_all(pool, images, chosen)
+        listed, single = one_or_many(images)
+        chosen = replace(self.options, **dict[str, Any](options))
+        with reading_threads() as pool:
+            crops = _load_all(pool, listed, chosen)
             readings = self._read(pool, self._jobs(crops, chosen), chosen)
             if chosen.resize == "easyocr" and chosen.decoder == "greedy":
                 dull = [
@@ -300,24 +235,26 @@ class Recognizer:
                 for index, second in again.items():
                     if second.confidence >= readings[index].confidence:
                         readings[index] = second
-        return [readings[index] for index in range(len(crops))]
+        return readings[0] if single else [readings[index] for index in range(len(crops))]
 
-    def logits(self, images: Sequence[Any], **options: Any) -> list[FloatArray]:
-        """What the network says of each crop: `(T, num_classes)` float32, without the padding's.
+    def logits(
+        self, images: ImageLike | Iterable[ImageLike], **options: object
+    ) -> list[FloatArray]:
+        """The network's output for each crop: `(T, num_classes)` float32, without the padding's.
 
-        Arguments as for `read`; how it decodes does not matter.
+        Arguments as for `recognize`, but always a list; how it decodes does not matter.
         """
-        chosen = replace(self.options, **options)
+        chosen = replace(self.options, **dict[str, Any](options))
         out: dict[int, FloatArray] = {}
-        with _pool() as pool:
-            jobs = self._jobs(_load_all(pool, images, chosen), chosen)
+        with reading_threads() as pool:
+            jobs = self._jobs(_load_all(pool, one_or_many(images)[0], chosen), chosen)
 
             def score(inputs: Any, widths: Any, steps: Any) -> Any:
                 return self._apply(self._variables, inputs, widths)
 
             for batch, steps, logits in self._run(pool, jobs, chosen, score):
                 for row, job in enumerate(batch):
-                    out[job.index] = np.asarray(logits)[row, : steps[row]]
+                    out[job.index] = logits[row, : steps[row]]
         return [out[index] for index in range(len(out))]
 
     def _jobs(self, crops: Sequence[ByteArray], options: RecognizerOptions) -> list[_Job]:
@@ -405,32 +342,28 @@ class Recognizer:
         jobs: list[_Job],
         options: RecognizerOptions,
         program: Callable[[Any, Any, Any], Any],
-    ) -> Iterator[tuple[list[_Job], np.ndarray, Any]]:
+    ) -> Iterator[tuple[Sequence[_Job], np.ndarray, Any]]:
         """Yields batches with their true time steps and the program's answer, on the host."""
-        in_flight: deque[tuple[list[_Job], np.ndarray, Any]] = deque()
-        for batch, inputs in _prefetch(pool, _batches(jobs, _batch_size(options.batch_size))):
-            rows = len(inputs)
-            true = [job.true for job in batch if job.true is not None]
-            widths = np.full(rows, inputs.shape[2], np.int32)
+
+        def make(batch: _Batch, job: _Job) -> ByteArray:
+            return job.make()
+
+        def run(batch: _Batch, inputs: list[ByteArray]) -> tuple[np.ndarray, Any]:
+            images = stacked(inputs, batch.rows)[..., None]
+            true = [job.true for job in batch.jobs if job.true is not None]
+            widths = np.full(batch.rows, images.shape[2], np.int32)
             widths[: len(true)] = true
             steps = time_steps(widths, features=self._kind["features"])
-            self._programs.add((*inputs.shape[:3], bool(true)))
-            answer = program(inputs, widths if true else None, steps)
-            in_flight.append((batch, steps, answer))
-            if len(in_flight) > 1:
-                yield _collected(*in_flight.popleft())
-        while in_flight:
-            yield _collected(*in_flight.popleft())
+            self._programs.add((*images.shape[:3], bool(true)))
+            return steps, program(images, widths if true else None, steps)
 
-
-def _collected(
-    batch: list[_Job], steps: np.ndarray, answer: Any
-) -> tuple[list[_Job], np.ndarray, Any]:
-    return batch, steps, jax.device_get(answer)
+        batches = ((batch, batch.jobs) for batch in _batches(jobs, _batch_size(options.batch_size)))
+        for batch, _, (steps, answer) in run_batches(pool, batches, make, run):
+            yield batch.jobs, steps, answer
 
 
 def read_weights(name_or_path: str | Path) -> tuple[Path, dict[str, Any], Charset | None]:
-    """Reads weights by name, from a file, or from a run of ours.
+    """Reads weights by name, from a file, or from a run.
 
     Returns:
         Where they are; the variables; and the charset that they were trained with, where the name
@@ -444,53 +377,68 @@ def read_weights(name_or_path: str | Path) -> tuple[Path, dict[str, Any], Charse
     """
     path = find_weights(name_or_path)
     variables = load_variables(path) if path.is_dir() else from_state_dict(load_weights(path))[0]
+    return path, variables, read_charset(path)
+
+
+def read_charset(path: Path) -> Charset | None:
+    """The charset that weights were trained with, where it is known.
+
+    Args:
+        path: of the weights, as `read_weights` returns it.
+
+    Raises:
+        CharsetError: the run's `charset.json` is damaged.
+    """
     if path.stem == "english_g2":
-        return path, variables, named("english_g2")
-    file = _beside(path, "charset.json")
-    return path, variables, Charset.load(file) if file else None
+        return named("english_g2")
+    file = RunFolder.of(path).charset
+    return Charset.load(file) if file.is_file() else None
 
 
-def _beside(path: Path, name: str) -> Path | None:
-    """A file of the run that weights belong to: its folder, or one up to two above a checkpoint."""
-    folders = (path, path.parent, path.parent.parent) if path.is_dir() else (path.parent,)
-    return next((folder / name for folder in folders if (folder / name).is_file()), None)
+def read_settings(path: Path) -> tuple[int | None, RecognizerOptions | None]:
+    """The height of the inputs and the options that weights were trained with, where it is known.
 
+    Args:
+        path: of the weights, as `read_weights` returns it.
 
-def _read_config(path: Path) -> tuple[int | None, RecognizerOptions | None]:
-    """Height and options of a run, where its `config.json` has them."""
+    Raises:
+        RunFolderError: the run's `config.json` is damaged.
+        RecognizerError: it has other fields than a recognizer's.
+    """
+    if path.stem == "english_g2":
+        return 64, RecognizerOptions(resize="easyocr")  # it was trained with padding that it reads
+    run = RunFolder.of(path)
+    config = run.read_config()
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-        height = int(config["data"]["height"])
-        return height, from_section(RecognizerOptions, config["recognizer"], "config.recognizer")
+        options = from_section(RecognizerOptions, config["recognizer"], "config.recognizer")
+        return int(config["data"]["height"]), options
     except KeyError:
         return None, None  # of another program
-    except (OSError, ValueError, TypeError) as error:
-        raise RecognizerError(f"{path}: not the config of a recognizer's run: {error}") from error
+    except (ValueError, TypeError) as error:
+        raise RecognizerError(
+            f"{run.config}: not the config of a recognizer's run: {error}"
+        ) from error
 
 
 def _put(variables: Variables) -> Any:
     return jax.device_put({name: variables.get(name, {}) for name in ("params", "batch_stats")})
 
 
-def _pool() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(min(8, os.cpu_count() or 1))
-
-
-def _load(image: Any, like_easyocr: bool) -> ByteArray:
-    if isinstance(image, str | Path):
-        return read_gray(image) if like_easyocr else read_image(image)
+def _load(image: ImageLike, options: RecognizerOptions) -> ByteArray:
+    like_easyocr = options.resize == "easyocr"
+    if isinstance(image, str | os.PathLike) and like_easyocr:
+        return read_gray(image)
     if isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.ndim == 2 and image.size:
-        return image
-    return as_rgb(image)
+        crop = np.asarray(image, np.uint8)  # gray stays gray
+    else:
+        crop = load_image(image)
+    return crop if like_easyocr else turn_tall(crop, options.turn_above)
 
 
 def _load_all(
-    pool: ThreadPoolExecutor, images: Sequence[Any], options: RecognizerOptions
+    pool: ThreadPoolExecutor, images: Sequence[ImageLike], options: RecognizerOptions
 ) -> list[ByteArray]:
-    if options.resize == "easyocr":
-        return list(pool.map(lambda image: _load(image, True), images))
-    above = options.turn_above
-    return list(pool.map(lambda image: turn_tall(_load(image, False), above), images))
+    return list(pool.map(lambda image: _load(image, options), images))
 
 
 def _later(function: Callable[..., ByteArray], *arguments: Any) -> Callable[[], ByteArray]:
@@ -501,15 +449,22 @@ def _batch_size(batch_size: int | None) -> int:
     return batch_size or (16 if jax.default_backend() == "cpu" else 256)
 
 
-def _batches(jobs: Sequence[_Job], size: int) -> Iterator[tuple[list[_Job], int]]:
-    """Batches of one width, each with the number of rows that its program has."""
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    """Crops of one width, and the number of rows that their program has."""
+
+    jobs: Sequence[_Job]
+    rows: int
+
+
+def _batches(jobs: Sequence[_Job], size: int) -> Iterator[_Batch]:
     groups: dict[int, list[_Job]] = defaultdict(list)
     for job in jobs:
         groups[job.width].append(job)
     for _, group in sorted(groups.items()):
         start = 0
         for count, rows in _split(len(group), size):
-            yield group[start : start + count], rows
+            yield _Batch(group[start : start + count], rows)
             start += count
 
 
@@ -528,24 +483,3 @@ def _split(count: int, size: int) -> Iterator[tuple[int, int]]:
             taken = min(count, rows)
             yield taken, rows
             count -= taken
-
-
-def _prefetch(
-    pool: ThreadPoolExecutor, batches: Iterator[tuple[list[_Job], int]]
-) -> Iterator[tuple[list[_Job], ByteArray]]:
-    """Makes inputs `(rows, height, width, 1)` in threads, two batches ahead."""
-    waiting: deque[tuple[list[_Job], int, list[Future[ByteArray]]]] = deque()
-
-    def stacked() -> tuple[list[_Job], ByteArray]:
-        batch, rows, futures = waiting.popleft()
-        inputs = [future.result() for future in futures]
-        whole = np.zeros((rows, *inputs[0].shape, 1), np.uint8)
-        whole[: len(inputs), :, :, 0] = inputs
-        return batch, whole
-
-    for batch, rows in batches:
-        waiting.append((batch, rows, [pool.submit(job.make) for job in batch]))
-        if len(waiting) > 2:
-            yield stacked()
-    while waiting:
-        yield stacked()

@@ -1,8 +1,7 @@
-"""What a run reads crops of, and what it leaves in its folder for people."""
+"""What a run is measured on, and what it leaves in its folder: weights, scores and curves."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,18 +12,20 @@ from ml_collections import ConfigDict
 
 from crnnjax.charset import Charset
 from crnnjax.convert import to_state_dict
-from crnnjax.crop_index import KINDS, open_crops
-from crnnjax.evaluate import evaluate_recognizer
+from crnnjax.crop_index import KINDS, kind_of, open_crops
+from crnnjax.evaluate import evaluate_recognizer, results_folder
 from crnnjax.input_pipeline import InputOptions
 from crnnjax.metrics import SCORES
-from crnnjax.recognizer import Recognizer, RecognizerOptions
+from crnnjax.options import RecognizerOptions
+from crnnjax.recognizer import Recognizer
 from crnnjax.synthetic import bounded, word_renderer, writable
+from ocrcore.config import given
 from ocrcore.data.mixing import SourceError
 from ocrcore.data.readers.crops import Crop
-from ocrcore.drawing import draw_curves
-from ocrcore.images import write_image
 from ocrcore.options import from_section
 from ocrcore.training.checkpoints import load_variables
+from ocrcore.training.curves import write_curves
+from ocrcore.training.run_folder import RunFolder
 from ocrcore.weights.pth import save_weights
 
 Sets = dict[str, Sequence[Crop]]
@@ -51,7 +52,7 @@ def open_sets(section: Mapping[str, Any], *, field: str, options: InputOptions) 
     sets: Sets = {}
     for name, one in section.items():
         where = f"{field}.{name}"
-        values = dict(one.items())
+        values = given(one)
         made = values.get("kind") == "words"
         known = _FIELDS["words" if made else "read"]
         needed = {"kind", "count"} if made else {"kind", "path"}
@@ -143,6 +144,42 @@ def make_recognizer(
     )
 
 
+def evaluate_run(
+    config: ConfigDict,
+    workdir: str | Path,
+    *,
+    weights: str | None = None,
+    crops: str | None = None,
+) -> dict[str, Any]:
+    """Evaluates a run, or other weights, on labeled crops, and writes the results.
+
+    Args:
+        config: `recognizer` and, without `crops`, `data` and `test`.
+        workdir: of the run; the results of other weights or crops go to folders below.
+        weights: a name, file or run instead of the run's best checkpoint.
+        crops: labeled crops instead of `config.test`: a file, a folder or an LMDB.
+
+    Returns:
+        What `crnnjax.evaluate.evaluate_recognizer` returns.
+
+    Raises:
+        ValueError: (its subclasses) weights or crops that cannot be read.
+    """
+    folder = results_folder(workdir, weights)
+    if crops:
+        path = Path(crops)
+        sets: Sets = {path.stem: open_crops(kind_of(path), path)}
+        folder /= path.stem
+    else:
+        options = InputOptions.from_config(config)
+        sets = open_sets(config.test, field="config.test", options=options)
+    recognizer = Recognizer.from_weights(
+        weights or workdir,
+        options=from_section(RecognizerOptions, config.recognizer, "config.recognizer"),
+    )
+    return evaluate_recognizer(recognizer, sets, weights=weights or workdir, folder=folder)
+
+
 def write_results(
     config: ConfigDict,
     workdir: str | Path,
@@ -151,7 +188,7 @@ def write_results(
     sets: Sets,
     log: Callable[[str], object] = print,
 ) -> dict[str, float]:
-    """Writes a run's results, and says what they are and what to do with them.
+    """Writes a run's results, and logs what they are and what to do with them.
 
     `weights.pth` has the best weights (the moving average) with the names that EasyOCR knows,
     `charset.json` beside it the characters of their classes; `recognition.json` their scores on
@@ -168,30 +205,24 @@ def write_results(
     Returns:
         The scores of all words of `config.test` together.
     """
-    workdir = Path(workdir)
-    variables = load_variables(workdir)
-    weights = workdir / "weights.pth"
-    save_weights(weights, to_state_dict(variables))
-    write_curves(workdir / "curves.png", workdir / "metrics.jsonl")
+    run = RunFolder(Path(workdir))
+    variables = load_variables(run.path)
+    save_weights(run.weights, to_state_dict(variables))
+    write_curves(
+        run.path / "curves.png",
+        run.metrics,
+        losses={"loss": "loss"},
+        scores={
+            "accuracy": "eval/accuracy",
+            "accuracy of 0-9 a-z": "eval/alnum_accuracy",
+            "1-NED": "eval/one_minus_ned",
+            "probe": "eval/probe",
+        },
+    )
     recognizer = make_recognizer(config, variables, charset)
-    report = evaluate_recognizer(recognizer, sets, weights=workdir, folder=workdir, log=log)
+    report = evaluate_recognizer(recognizer, sets, weights=run.path, folder=run.path, log=log)
     log(
         f"written to {workdir}: weights.pth, charset.json, metrics.jsonl, curves.png\n"
         f"for EasyOCR: ocrjax export easyocr {workdir}"
     )
     return {name: float(report["all"][name]["value"]) for name in SCORES}
-
-
-def write_curves(path: str | Path, metrics: str | Path) -> None:
-    """Draws the loss and the scores of a `metrics.jsonl` over the steps."""
-    lines = Path(metrics).read_text(encoding="utf-8").splitlines()
-    rows: list[dict[str, Any]] = [json.loads(line) for line in lines]
-
-    def curve(name: str) -> list[tuple[float, float]]:
-        return [(row["step"], row[name]) for row in rows if row.get(name) is not None]
-
-    scores = ("accuracy", "alnum_accuracy", "one_minus_ned", "probe")
-    curves = {name: points for name in scores if (points := curve(f"eval/{name}"))}
-    write_image(
-        path, np.vstack([draw_curves({"loss": curve("loss")}, log=True), draw_curves(curves)])
-    )

@@ -6,7 +6,7 @@ Needs no device: it runs in threads.
 from __future__ import annotations
 
 import math
-from pathlib import Path
+import os
 
 import cv2
 import numpy as np
@@ -42,7 +42,7 @@ def as_gray(image: ByteArray) -> ByteArray:
     return np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), np.uint8)
 
 
-def read_gray(path: str | Path) -> ByteArray:
+def read_gray(path: str | os.PathLike[str]) -> ByteArray:
     """Reads a picture file as gray by OpenCV, as EasyOCR does with a path.
 
     Of PNG files libpng then makes the gray values, by other weights than `as_gray` and in linear

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import io
+import os
 import struct
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
+from ocrcore.files import write_bytes
 from ocrcore.pages import ByteArray
+
+ImageLike: TypeAlias = str | os.PathLike[str] | NDArray[np.generic] | Image.Image
+"""A picture: a path, an array as `as_rgb` takes it, or a Pillow image."""
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm", ".pgm")
 
@@ -20,7 +27,30 @@ class ImageError(ValueError):
     """A picture that cannot be read; the message names the file."""
 
 
-def read_image(path: str | Path) -> ByteArray:
+def one_or_many(images: ImageLike | Iterable[ImageLike]) -> tuple[list[ImageLike], bool]:
+    """Returns pictures as a list, and whether it was a single one, which is no list.
+
+    A str is a path, never a row of letters; an array of four axes is several pictures.
+    """
+    if isinstance(images, str | os.PathLike | Image.Image):
+        return [images], True
+    if isinstance(images, np.ndarray) and images.ndim < 4:
+        return [images], True
+    return list(images), False
+
+
+def load_image(image: ImageLike) -> ByteArray:
+    """Returns `(H, W, 3)` RGB uint8 of any kind of picture: `read_image` or `as_rgb`.
+
+    Raises:
+        ImageError: not a picture.
+    """
+    if isinstance(image, str | os.PathLike):
+        return read_image(image)
+    return as_rgb(image)
+
+
+def read_image(path: str | os.PathLike[str]) -> ByteArray:
     """Reads a picture file.
 
     The EXIF orientation is applied, 16-bit is scaled to 8-bit, transparency is laid over white, and
@@ -112,7 +142,7 @@ def _jpeg_size(head: bytes) -> tuple[int, int] | None:
     return None
 
 
-def image_size(path: str | Path) -> tuple[int, int]:
+def image_size(path: str | os.PathLike[str]) -> tuple[int, int]:
     """Height and width of the picture that `read_image` would return, from the file's header.
 
     Raises:
@@ -134,7 +164,7 @@ def image_size(path: str | Path) -> tuple[int, int]:
     return height, width
 
 
-def read_bytes(path: str | Path) -> bytes:
+def read_bytes(path: str | os.PathLike[str]) -> bytes:
     """Reads a picture file as it is.
 
     Raises:
@@ -146,7 +176,7 @@ def read_bytes(path: str | Path) -> bytes:
 _ORIENTATION = 0x0112  # EXIF tag; 5 to 8 swap height and width
 
 
-def _read_bytes(path: str | Path, count: int = -1) -> ByteArray:
+def _read_bytes(path: str | os.PathLike[str], count: int = -1) -> ByteArray:
     try:
         return np.fromfile(path, np.uint8, count)
     except OSError as error:
@@ -194,7 +224,7 @@ def _may_have_alpha(data: ByteArray) -> bool:
     return head[:4] in (b"RIFF", b"II*\0", b"MM\0*", b"GIF8")
 
 
-def as_rgb(image: Any) -> ByteArray:
+def as_rgb(image: NDArray[np.generic] | Image.Image) -> ByteArray:
     """Turns a Pillow image or an array of gray, RGB or RGBA values into RGB uint8.
 
     Args:
@@ -207,42 +237,48 @@ def as_rgb(image: Any) -> ByteArray:
     Raises:
         ImageError: a shape or type that is no picture.
     """
-    if isinstance(image, Image.Image):
-        image = ImageOps.exif_transpose(image)
-        if image.mode.startswith("I;16"):
-            image = np.asarray(image).astype(np.uint16)
-        elif image.mode == "I":
-            image = np.clip(np.asarray(image), 0, 65535).astype(np.uint16)
-        elif image.mode in ("LA", "PA") or "transparency" in image.info:
-            image = np.asarray(image.convert("RGBA"))
-        elif image.mode not in ("L", "RGB", "RGBA"):
-            image = np.asarray(image.convert("RGB"))
-    image = np.asarray(image)
-    if image.ndim == 3 and image.shape[2] == 1:
-        image = image[:, :, 0]
-    if image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] not in (3, 4)):
+    values: NDArray[Any] = (
+        _pillow_values(image) if isinstance(image, Image.Image) else np.asarray(image)
+    )
+    if values.ndim == 3 and values.shape[2] == 1:
+        values = values[:, :, 0]
+    if values.ndim not in (2, 3) or (values.ndim == 3 and values.shape[2] not in (3, 4)):
         raise ImageError(
-            f"an image of shape {image.shape}: expected (H, W), (H, W, 1), (H, W, 3) or (H, W, 4)"
+            f"an image of shape {values.shape}: expected (H, W), (H, W, 1), (H, W, 3) or (H, W, 4)"
         )
-    if not image.size:
-        raise ImageError(f"an image of shape {image.shape}: it has no pixels")
-    if image.dtype == np.uint16:
-        image = (image >> 8).astype(np.uint8)
-    elif image.dtype == np.bool_:
-        image = image.astype(np.uint8) * 255
-    elif np.issubdtype(image.dtype, np.floating):
-        if not np.isfinite(image).all() or image.min() < 0 or image.max() > 1:
+    if not values.size:
+        raise ImageError(f"an image of shape {values.shape}: it has no pixels")
+    if values.dtype == np.uint16:
+        values = (values >> 8).astype(np.uint8)
+    elif values.dtype == np.bool_:
+        values = values.astype(np.uint8) * 255
+    elif np.issubdtype(values.dtype, np.floating):
+        if not np.isfinite(values).all() or values.min() < 0 or values.max() > 1:
             raise ImageError("a float image with values outside [0, 1]: scale it, or pass uint8")
-        image = np.rint(image * 255).astype(np.uint8)
-    elif image.dtype != np.uint8:
-        raise ImageError(f"an image of type {image.dtype}: expected uint8, uint16, bool or float")
-    if image.ndim == 2:
-        return cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_GRAY2RGB)
-    if image.shape[2] == 4:
-        alpha = image[:, :, 3:].astype(np.uint16)
-        blend = image[:, :, :3] * alpha + 255 * (255 - alpha)
-        image = ((blend + 127) // 255).astype(np.uint8)
-    return np.ascontiguousarray(image)
+        values = np.rint(values * 255).astype(np.uint8)
+    elif values.dtype != np.uint8:
+        raise ImageError(f"an image of type {values.dtype}: expected uint8, uint16, bool or float")
+    if values.ndim == 2:
+        return cv2.cvtColor(np.ascontiguousarray(values), cv2.COLOR_GRAY2RGB)
+    if values.shape[2] == 4:
+        alpha = values[:, :, 3:].astype(np.uint16)
+        blend = values[:, :, :3] * alpha + 255 * (255 - alpha)
+        values = ((blend + 127) // 255).astype(np.uint8)
+    return np.ascontiguousarray(values)
+
+
+def _pillow_values(image: Image.Image) -> NDArray[Any]:
+    """A Pillow image as an array of one of the kinds that `as_rgb` takes."""
+    image = ImageOps.exif_transpose(image)
+    if image.mode.startswith("I;16"):
+        return np.asarray(image).astype(np.uint16)
+    if image.mode == "I":
+        return np.clip(np.asarray(image), 0, 65535).astype(np.uint16)
+    if image.mode in ("LA", "PA") or "transparency" in image.info:
+        return np.asarray(image.convert("RGBA"))
+    if image.mode not in ("L", "RGB", "RGBA"):
+        return np.asarray(image.convert("RGB"))
+    return np.asarray(image)
 
 
 def find_images(roots: list[str] | list[Path]) -> list[Path]:
@@ -265,13 +301,19 @@ def find_images(roots: list[str] | list[Path]) -> list[Path]:
     return list(found)
 
 
+def encode_image(image: ByteArray, *, suffix: str = ".jpg", quality: int = 95) -> bytes:
+    """Encodes an RGB uint8 picture as a JPEG of this quality, or as a PNG."""
+    options = [cv2.IMWRITE_JPEG_QUALITY, quality] if suffix == ".jpg" else []
+    ok, data = cv2.imencode(suffix, cv2.cvtColor(image, cv2.COLOR_RGB2BGR), options)
+    if not ok:
+        raise ImageError(f"OpenCV cannot encode {suffix} pictures")
+    return bytes(data)
+
+
 def write_image(path: str | Path, image: ByteArray) -> None:
     """Writes an RGB uint8 picture; the suffix names the format, folders are made as needed."""
     path = Path(path)
     ok, data = cv2.imencode(path.suffix, cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
     if not ok:
         raise ImageError(f"{path}: OpenCV cannot write this format")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    data.tofile(part)
-    part.replace(path)
+    write_bytes(path, data.data)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
@@ -9,11 +10,22 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from ocrcore.training.optimizers import matches
+Frozen = Callable[[str], bool]
+"""Whether a parameter, by its path as `encoder/conv0/kernel`, is not trained."""
 
 BATCH_NORM_EPSILON = 1e-5
 BATCH_NORM_MOMENTUM = 0.9  # torch's momentum 0.1
 _PIXELS = 1536  # in a block of a kernel's gradient
+
+
+def never(path: str) -> bool:
+    """`Frozen`: all parameters are trained."""
+    return False
+
+
+def always(path: str) -> bool:
+    """`Frozen`: no parameter is trained."""
+    return True
 
 
 def max_pool(x: jax.Array, *, height: int = 2, width: int = 2) -> jax.Array:
@@ -134,6 +146,35 @@ def _kernel_gradient_by_images(x: jax.Array, gradient: jax.Array) -> jax.Array:
     return total.reshape(3, c, 3, d).transpose(2, 0, 1, 3).astype(x.dtype)
 
 
+@jax.custom_vjp
+def add_bias(x: jax.Array, bias: jax.Array) -> jax.Array:
+    """Adds a bias, whose gradient is summed in float32 whatever the type of `x` is.
+
+    XLA would derive a sum in the type of `x`. In bfloat16 a device that adds in it (CPUs do not)
+    loses all but the first few hundred of a map's pixels.
+
+    Args:
+        x: `(..., C)`.
+        bias: `(C,)`.
+
+    Returns:
+        `(..., C)` of the type of `x`.
+    """
+    return x + bias.astype(x.dtype)
+
+
+def _add_bias(x: jax.Array, bias: jax.Array) -> tuple[jax.Array, jax.Array]:
+    return add_bias(x, bias), bias
+
+
+def _bias_gradients(bias: jax.Array, gradient: jax.Array) -> tuple[jax.Array, jax.Array]:
+    axes = tuple(range(gradient.ndim - 1))
+    return gradient, jnp.sum(gradient, axes, dtype=jnp.float32).astype(bias.dtype)
+
+
+add_bias.defvjp(_add_bias, _bias_gradients)
+
+
 class BatchNorm(nn.Module):
     """Batch normalization over all but the last axis, with torch's running statistics.
 
@@ -142,12 +183,12 @@ class BatchNorm(nn.Module):
 
     Attributes:
         dtype: of the result; statistics are float32.
-        freeze: patterns of parameters that are not trained (`ocrcore.training.optimizers.matches`).
-            A layer whose scale is among them uses its running statistics and keeps them.
+        frozen: which parameters are not trained. A layer whose scale is frozen normalizes by its
+            running statistics and keeps them.
     """
 
     dtype: Any = jnp.float32
-    freeze: tuple[str, ...] = ()
+    frozen: Frozen = never
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
@@ -157,9 +198,9 @@ class BatchNorm(nn.Module):
         bias = self.param("bias", nn.initializers.zeros, (c,))
         running_mean = self.variable("batch_stats", "mean", jnp.zeros, (c,))
         running_var = self.variable("batch_stats", "var", jnp.ones, (c,))
-        path = "/".join((*self.path, "scale"))
-        if train and not any(matches(path, pattern) for pattern in self.freeze):
-            x32 = x.astype(jnp.float32)
+        # One conversion for the statistics and the result: their gradients are added in float32.
+        x32 = x.astype(jnp.float32)
+        if train and not self.frozen("/".join((*self.path, "scale"))):
             axes = tuple(range(x.ndim - 1))
             mean = jnp.mean(x32, axes)
             var = jnp.maximum(jnp.mean(jnp.square(x32), axes) - jnp.square(mean), 0)
@@ -171,4 +212,4 @@ class BatchNorm(nn.Module):
         else:
             mean, var = running_mean.value, running_var.value
         factor = scale * lax.rsqrt(var + BATCH_NORM_EPSILON)
-        return (x * factor + (bias - mean * factor)).astype(self.dtype)
+        return (x32 * factor + (bias - mean * factor)).astype(self.dtype)

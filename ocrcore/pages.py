@@ -2,7 +2,7 @@
 
 These are the currency of the whole project: readers of data sets, the synthetic text, detectors and
 evaluation all speak it. They hold labels only, never network outputs, are immutable and validated,
-and travel as JSON.
+and travel as JSON: fields at their defaults are left out, unknown ones are refused.
 
 Coordinates are in pixels of the picture, x to the right and y down, from the top-left corner. A
 quad is `(4, 2)` float32, clockwise from the top left *in reading direction*: for a word that runs
@@ -13,12 +13,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+from ocrcore.files import write_text
 
 FloatArray = NDArray[np.float32]
 ByteArray = NDArray[np.uint8]
@@ -26,6 +28,33 @@ ByteArray = NDArray[np.uint8]
 
 class PageError(ValueError):
     """A label that cannot be: a wrong shape, a coordinate that is not a number, a wrong type."""
+
+
+class LabelError(ValueError):
+    """A line of a label file that cannot be.
+
+    Attributes:
+        path: of the file.
+        line: its number, from 1; 0 where the whole file is meant.
+        value: what is wrong, as text.
+        expected: what would be right.
+        reason: a few words to count such faults by: "labels", "box count" or "coordinates".
+    """
+
+    def __init__(
+        self, path: str | Path, line: int, value: str, expected: str, *, reason: str = "labels"
+    ) -> None:
+        super().__init__(str(path), line, value, expected)
+        self.reason = reason
+        self.path = str(path)
+        self.line = line
+        self.value = value
+        self.expected = expected
+
+    def __str__(self) -> str:
+        place = f"{self.path}:{self.line}" if self.line else self.path
+        value = self.value if len(self.value) <= 100 else self.value[:100] + "..."
+        return f"{place}: {value!r}: expected {self.expected}"
 
 
 def _points(value: ArrayLike, *, what: str, count: int | None) -> FloatArray:
@@ -72,16 +101,30 @@ class Character(_ByValue):
     Attributes:
         text: the grapheme, one or more code points.
         quad: `(4, 2)` float32, clockwise from the top left in reading direction.
+        confidence: that the text is right, in [0, 1]; None for a label that a person made.
     """
 
     text: str
     quad: FloatArray
+    confidence: float | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.text, str):
             raise PageError(f"a character's text is {self.text!r}, expected a string")
         what = f"the quad of character {self.text!r}"
         object.__setattr__(self, "quad", _points(self.quad, what=what, count=4))
+        if self.confidence is not None:
+            object.__setattr__(self, "confidence", _confidence(self.confidence, "a character"))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns plain JSON values; fields at their defaults are left out."""
+        return _plain(self)
+
+    @classmethod
+    def from_dict(cls, value: Mapping[str, Any]) -> Character:
+        """Inverse of `to_dict`; raises `PageError` on a missing or unknown field."""
+        _check_fields(value, what="a character", required={"text", "quad"}, known=cls)
+        return cls(**value)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -92,10 +135,14 @@ class Word(_ByValue):
         quad: `(4, 2)` float32, clockwise from the top left in reading direction.
         text: the transcription; None where it is not known (a detection, an unlabeled word).
         polygon: `(N, 2)` float32 outline, clockwise, where the word is curved; else None.
-        score: confidence in [0, 1]; None for a label that a person made.
-        care: False for "don't care": neither found nor missed counts.
+        score: of the detection, about in [0, 1]; None for a label that a person made.
+        care: False for "don't care": neither found nor missed counts. Data sets say illegible,
+            ignored or difficult.
         characters: in reading order; empty where they are not known.
-        line: index of the text line that the word belongs to, if known.
+        line: index of the text line on the page that the word belongs to, if known.
+        confidence: that the text is right, in [0, 1]; None for a label that a person made.
+        paragraph: index of the paragraph on the page, if known.
+        language: of the text or its script, as the data set names it (`en`, `Latin`), if known.
     """
 
     quad: FloatArray
@@ -105,6 +152,9 @@ class Word(_ByValue):
     care: bool = True
     characters: tuple[Character, ...] = ()
     line: int | None = None
+    confidence: float | None = None
+    paragraph: int | None = None
+    language: str | None = None
 
     def __post_init__(self) -> None:
         what = "the quad of a word" if self.text is None else f"the quad of word {self.text!r}"
@@ -115,10 +165,14 @@ class Word(_ByValue):
             polygon = _points(self.polygon, what=what.replace("quad", "polygon"), count=None)
             object.__setattr__(self, "polygon", polygon)
         if self.score is not None:
-            score = float(self.score)
-            if not np.isfinite(score):
-                raise PageError(f"the score of a word is {score}, expected a finite number")
-            object.__setattr__(self, "score", score)
+            object.__setattr__(self, "score", _number(self.score, "the score of a word"))
+        if self.confidence is not None:
+            object.__setattr__(self, "confidence", _confidence(self.confidence, "a word"))
+        for name in ("line", "paragraph"):
+            if (index := getattr(self, name)) is not None:
+                object.__setattr__(self, name, _integer(index, f"the {name} of a word", least=0))
+        if self.language is not None and not isinstance(self.language, str):
+            raise PageError(f"a word's language is {self.language!r}, expected a string or None")
         object.__setattr__(self, "care", bool(self.care))
         object.__setattr__(self, "characters", tuple(self.characters))
         for character in self.characters:
@@ -131,33 +185,15 @@ class Word(_ByValue):
         return self.quad if self.polygon is None else self.polygon
 
     def to_dict(self) -> dict[str, Any]:
-        """Returns plain JSON values; what is None or empty is left out."""
-        out: dict[str, Any] = {"quad": self.quad.tolist()}
-        if self.text is not None:
-            out["text"] = self.text
-        if self.polygon is not None:
-            out["polygon"] = self.polygon.tolist()
-        if self.score is not None:
-            out["score"] = self.score
-        if not self.care:
-            out["care"] = False
-        if self.characters:
-            out["characters"] = [{"text": c.text, "quad": c.quad.tolist()} for c in self.characters]
-        if self.line is not None:
-            out["line"] = self.line
-        return out
+        """Returns plain JSON values; fields at their defaults are left out."""
+        return _plain(self)
 
     @classmethod
     def from_dict(cls, value: Mapping[str, Any]) -> Word:
         """Inverse of `to_dict`; raises `PageError` on a missing or unknown field."""
-        _check_fields(value, what="a word", required={"quad"}, known=set(cls.__slots__))
-        characters = []
-        for item in value.get("characters", ()):
-            _check_fields(
-                item, what="a character", required={"text", "quad"}, known={"text", "quad"}
-            )
-            characters.append(Character(text=item["text"], quad=item["quad"]))
-        return cls(**{**value, "characters": tuple(characters)})
+        _check_fields(value, what="a word", required={"quad"}, known=cls)
+        characters = tuple(map(Character.from_dict, value.get("characters", ())))
+        return cls(**{**value, "characters": characters})
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -169,25 +205,39 @@ class Page(_ByValue):
         width: of the picture, in pixels.
         words: in reading order where it is known.
         path: of the picture, if it has one.
+        number: of the page in a file of several (a multi-page TIFF), from 1; None for a file of
+            one.
+        orientation: by how many degrees the text is turned clockwise, in [0, 360); None where it is
+            not known.
     """
 
     height: int
     width: int
     words: tuple[Word, ...] = ()
     path: str | None = None
+    number: int | None = None
+    orientation: float | None = None
 
     def __post_init__(self) -> None:
         for name in ("height", "width"):
-            size = getattr(self, name)
-            if isinstance(size, bool) or not isinstance(size, int | np.integer) or size < 1:
-                raise PageError(f"the {name} of a page is {size!r}, expected a positive integer")
-            object.__setattr__(self, name, int(size))
+            size = _integer(getattr(self, name), f"the {name} of a page", least=1)
+            object.__setattr__(self, name, size)
         object.__setattr__(self, "words", tuple(self.words))
         for word in self.words:
             if not isinstance(word, Word):
                 raise PageError(f"a page's words hold {word!r}, expected Word")
         if self.path is not None:
             object.__setattr__(self, "path", str(self.path))
+        if self.number is not None:
+            number = _integer(self.number, "the number of a page", least=1)
+            object.__setattr__(self, "number", number)
+        if self.orientation is not None:
+            orientation = _number(self.orientation, "the orientation of a page")
+            if not 0 <= orientation < 360:
+                raise PageError(
+                    f"the orientation of a page is {orientation}, expected degrees in [0, 360)"
+                )
+            object.__setattr__(self, "orientation", orientation)
 
     @property
     def quads(self) -> FloatArray:
@@ -201,23 +251,43 @@ class Page(_ByValue):
         """`(N,)` bool: which words count."""
         return np.array([word.care for word in self.words], np.bool_)
 
+    @property
+    def lines(self) -> tuple[tuple[Word, ...], ...]:
+        """Words by line, in the order of the page; a word of no known line is one by itself."""
+        return _lines(self.words)
+
+    @property
+    def paragraphs(self) -> tuple[tuple[tuple[Word, ...], ...], ...]:
+        """Lines by paragraph; words of no known paragraph make one together."""
+        groups: dict[int | None, list[Word]] = {}
+        for word in self.words:
+            groups.setdefault(word.paragraph, []).append(word)
+        return tuple(map(_lines, groups.values()))
+
+    @property
+    def text(self) -> str:
+        """The known texts: a space between words, a line each, an empty line between paragraphs."""
+        paragraphs = [
+            [" ".join(word.text for word in line if word.text) for line in lines]
+            for lines in self.paragraphs
+        ]
+        return "\n\n".join("\n".join(filter(None, lines)) for lines in paragraphs if any(lines))
+
     def with_words(self, words: Sequence[Word]) -> Page:
         """Returns the same page with other words."""
         return replace(self, words=tuple(words))
 
     def to_dict(self) -> dict[str, Any]:
-        """Returns plain JSON values."""
-        out: dict[str, Any] = {"height": self.height, "width": self.width}
-        if self.path is not None:
-            out["path"] = self.path
-        out["words"] = [word.to_dict() for word in self.words]
+        """Returns plain JSON values; fields at their defaults are left out, but not the words."""
+        out = _plain(self)
+        out["words"] = out.pop("words", [])  # last: the longest
         return out
 
     @classmethod
     def from_dict(cls, value: Mapping[str, Any]) -> Page:
         """Inverse of `to_dict`; raises `PageError` on a missing or unknown field."""
-        _check_fields(value, what="a page", required={"height", "width"}, known=set(cls.__slots__))
-        words = tuple(Word.from_dict(word) for word in value.get("words", ()))
+        _check_fields(value, what="a page", required={"height", "width"}, known=cls)
+        words = tuple(map(Word.from_dict, value.get("words", ())))
         return cls(**{**value, "words": words})
 
     def to_json(self) -> str:
@@ -273,17 +343,62 @@ def read_pages(path: str | Path) -> list[Page]:
 
 def write_pages(path: str | Path, pages: Sequence[Page]) -> None:
     """Writes one page a line (JSON Lines, UTF-8), all or nothing."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    part.write_text("".join(page.to_json() + "\n" for page in pages), encoding="utf-8")
-    part.replace(path)
+    write_text(path, "".join(page.to_json() + "\n" for page in pages))
 
 
-def _check_fields(value: Any, *, what: str, required: set[str], known: set[str]) -> None:
+def _lines(words: Sequence[Word]) -> tuple[tuple[Word, ...], ...]:
+    """Groups words by line, in the order of the first word of each."""
+    groups: dict[tuple[str, int], list[Word]] = {}
+    for place, word in enumerate(words):
+        key = ("word", place) if word.line is None else ("line", word.line)
+        groups.setdefault(key, []).append(word)
+    return tuple(map(tuple, groups.values()))
+
+
+def _number(value: Any, what: str) -> float:
+    """Returns a finite number as a float, or raises `PageError`."""
+    try:
+        number = float(value)
+    except (TypeError, ValueError) as error:
+        raise PageError(f"{what} is {value!r}, expected a number") from error
+    if not np.isfinite(number):
+        raise PageError(f"{what} is {number}, expected a finite number")
+    return number
+
+
+def _confidence(value: Any, of: str) -> float:
+    """Returns a number in [0, 1]; rounding may have left it by a hair."""
+    confidence = _number(value, f"the confidence of {of}")
+    if not -1e-3 <= confidence <= 1 + 1e-3:
+        raise PageError(f"the confidence of {of} is {confidence}, expected one in [0, 1]")
+    return min(max(confidence, 0.0), 1.0)
+
+
+def _integer(value: Any, what: str, *, least: int) -> int:
+    """Returns an integer that is large enough, or raises `PageError`."""
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
+        kind = "a positive integer" if least else "0 or a positive integer"
+        raise PageError(f"{what} is {value!r}, expected {kind}")
+    return int(value)
+
+
+def _plain(label: Character | Word | Page) -> dict[str, Any]:
+    """Plain JSON values of the fields that are not at their defaults."""
+    out: dict[str, Any] = {}
+    for field in fields(label):
+        value = getattr(label, field.name)
+        if isinstance(value, np.ndarray):
+            out[field.name] = value.tolist()
+        elif value != field.default:
+            is_list = isinstance(value, tuple)
+            out[field.name] = [item.to_dict() for item in value] if is_list else value
+    return out
+
+
+def _check_fields(value: Any, *, what: str, required: set[str], known: type) -> None:
     if not isinstance(value, Mapping):
         raise PageError(f"{what} is {value!r}, expected an object")
     if missing := required - set(value):
         raise PageError(f"{what} lacks {', '.join(sorted(missing))}")
-    if unknown := set(value) - known:
+    if unknown := set(value) - set(known.__dataclass_fields__):  # type: ignore[attr-defined]
         raise PageError(f"{what} has unknown fields {', '.join(sorted(unknown))}")

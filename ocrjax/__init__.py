@@ -1,1 +1,56 @@
-"""Train text detectors and recognizers in JAX, and read photos with them."""
+"""Train text detectors and recognizers in JAX, and read photos with them.
+
+    from ocrjax import Detector, Recognizer
+
+Names are imported when they are first used: `import ocrjax` alone loads neither jax nor NumPy.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from craftjax.detector import Detector
+    from crnnjax.recognizer import Recognizer
+    from ocrcore.pages import Page, Sample, Word
+
+    __version__: str
+
+__all__ = ["Detector", "Page", "Recognizer", "Sample", "Word", "__version__"]
+
+_HOMES = {
+    "Detector": "craftjax.detector",
+    "Page": "ocrcore.pages",
+    "Recognizer": "crnnjax.recognizer",
+    "Sample": "ocrcore.pages",
+    "Word": "ocrcore.pages",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name == "__version__":
+        value: object = _version()
+    elif name in _HOMES:
+        value = getattr(import_module(_HOMES[name]), name)
+    else:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = value  # found without this function from now on
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
+def _version() -> str:
+    """The installed version; of a checkout that is not installed the one it states."""
+    import tomllib
+    from importlib.metadata import PackageNotFoundError, version
+    from pathlib import Path
+
+    try:
+        return version("ocrjax")
+    except PackageNotFoundError:
+        project = Path(__file__).parents[1] / "pyproject.toml"
+        return str(tomllib.loads(project.read_text(encoding="utf-8"))["project"]["version"])

@@ -24,9 +24,9 @@ class GuardOptions:
 
     Attributes:
         confidence: least mean confidence of new labels, as a share of that of the first ones.
-        mass: least mean region score of the crops, likewise. That it rises is what training is for,
-            where the start weights see words faintly; above .8 a teacher takes all for text, which
-            counts, too. 0 turns off both.
+        mass: least mean region score of the crops, as a share of that of the first ones. It rises
+            with training where the start weights see words faintly; above .8 the teacher takes
+            everything for text, which is a collapse as well. 0 turns off both.
         equal: greatest share of words that are split without the scores.
         hmean: least hmean of an evaluation, as a share of the best one.
 
@@ -64,7 +64,7 @@ def judge(stats: Stats, first: Stats | None, options: GuardOptions) -> list[str]
     if options.mass and stats["mass"] > _ALL_TEXT:
         found.append(
             f"the mean region score of words is {stats['mass']:.3f}: everything is taken for text, "
-            "between the characters, too"
+            "even between the characters"
         )
     if first is None or not first["words"]:
         return found

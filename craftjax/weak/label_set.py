@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ocrcore.files import replacing
 from ocrcore.pages import Character, FloatArray, Page
 
 Ints = NDArray[np.int64]
@@ -117,13 +118,9 @@ class LabelSet:
 
     def save(self, path: str | Path) -> None:
         """Writes one file, all or nothing."""
-        path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(path.name + ".part")
         arrays: dict[str, Any] = {name: np.asarray(getattr(self, name)) for name in _MEMBERS}
-        with part.open("wb") as file:
+        with replacing(path) as part, part.open("wb") as file:
             np.savez_compressed(file, **arrays)
-        part.replace(path)
 
     @classmethod
     def load(cls, path: str | Path) -> LabelSet:

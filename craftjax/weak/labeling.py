@@ -10,10 +10,8 @@ scored with it and whichever thread is first.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future
-from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -24,8 +22,8 @@ from craftjax.models import CRAFT
 from craftjax.resize import round_up
 from craftjax.weak.pseudo_labels import PseudoOptions
 from craftjax.weak.word_crops import Job, Tools, WordLabel, hands
-from ocrcore.data.processes import Submit, in_order
 from ocrcore.pages import Sample
+from ocrcore.runtime.inference import drawn_ahead
 from ocrcore.runtime.mesh import batch_sharding, put_batch, replicated
 
 WIDTHS = (224, 320, 416, 512, 640, 800, 1088, 1600)
@@ -62,7 +60,7 @@ class Labeler:
             fewer. None is 1 on CPU, where more buys nothing, and 64 elsewhere.
         threads: that crop and cut.
         workers: processes that do so in their place; what is read must be picklable then. Each
-            labeling starts them anew, which takes seconds.
+            labeling starts them again, which takes seconds.
 
     Raises:
         ValueError: numbers that cannot be.
@@ -128,9 +126,9 @@ class Labeler:
         marks, errors = [0] * count, dict[int, Exception]()
         ahead = (self.workers or self.threads) * _AHEAD
 
-        def jobs(submit: Submit) -> Iterator[Job]:
-            pages = in_order(partial(submit, Tools.crop), range(count), ahead=ahead)
-            for page, cropped in enumerate(pages):
+        def jobs(pages: Iterable[Future[Any]]) -> Iterator[Job]:
+            for page, future in enumerate(pages):
+                cropped = future.result()
                 progress()
                 if isinstance(cropped, Exception):
                     errors[page] = cropped
@@ -139,24 +137,18 @@ class Labeler:
                     yield from found
 
         words = list[WordLabel]()
-        scoring: deque[tuple[list[Job], jax.Array]] = deque()
-        cutting: deque[Future[list[WordLabel]]] = deque()
-
-        def cut(left: int) -> None:
-            """Hands over scores until so many batches are left before the devices."""
-            while len(scoring) > left:
-                batch, scores = scoring.popleft()
-                cutting.append(submit(Tools.cut, batch, np.asarray(scores)))
-                while len(cutting) > ahead:
-                    words.extend(cutting.popleft().result())
-
         tools = Tools(read, self.options, self._widths[-1])
         with hands(tools, threads=self.threads, workers=self.workers) as submit:
-            for width, batch in self._batches(jobs(submit)):
-                scoring.append((batch, self._score(teacher, width, batch)))
-                cut(_AHEAD - 1)
-            cut(0)
-            for future in cutting:
+            pages = drawn_ahead((submit(Tools.crop, page) for page in range(count)), ahead)
+            scored = (
+                (batch, self._score(teacher, width, batch))
+                for width, batch in self._batches(jobs(pages))
+            )
+            cut = (
+                submit(Tools.cut, batch, np.asarray(scores))
+                for batch, scores in drawn_ahead(scored, _AHEAD - 1)
+            )
+            for future in drawn_ahead(cut, ahead):
                 words.extend(future.result())
         return Labeled(marks, sorted(words, key=lambda one: one[:2]), errors)
 

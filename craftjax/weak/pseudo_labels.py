@@ -33,7 +33,7 @@ from craftjax.boxes import MAP_STRIDE
 from craftjax.weak.character_split import split_word
 from ocrcore.geometry import convex_quads
 from ocrcore.pages import ByteArray, FloatArray
-from ocrcore.synth import glyphs
+from ocrcore.text import graphemes
 
 Floats = NDArray[np.float64]
 
@@ -131,12 +131,12 @@ class PseudoWord(NamedTuple):
     equal: bool
 
 
-def graphemes(text: str) -> list[str]:
+def visible_graphemes(text: str) -> list[str]:
     """Splits text into characters as a reader counts them, without what leaves no ink.
 
     White space and characters without a width (control and format characters) are left out.
     """
-    return [cluster for cluster in glyphs.graphemes(text) if _has_ink(cluster)]
+    return [cluster for cluster in graphemes(text) if _has_ink(cluster)]
 
 
 def crop_word(
@@ -167,7 +167,7 @@ def crop_word(
     if size is None:
         return None
     width, height = size
-    count = 0 if text is None else len(text if options.original else graphemes(text))
+    count = 0 if text is None else len(text if options.original else visible_graphemes(text))
     vertical = is_vertical(width, height, count)
     if vertical:
         width, height = height, width
@@ -248,8 +248,8 @@ def label_word(
         options: see `PseudoOptions`; those of the crop.
 
     Returns:
-        The characters: with "split" as many as `graphemes(text)`, with "watershed" as many as were
-        found.
+        The characters: with "split" as many as `visible_graphemes(text)`, with "watershed" as many
+        as were found.
 
     Raises:
         ValueError: a text without a character, or maps that are not finite or of another size.
@@ -264,7 +264,7 @@ def label_word(
             )
         if not np.isfinite(scores).all():
             raise ValueError(f"the {name} scores of {text!r} are not all finite")
-    if not graphemes(text):
+    if not visible_graphemes(text):
         raise ValueError(f"the text is {text!r}, expected at least one character")
     if options.method == "split":
         cells = _cells(text)
@@ -274,7 +274,7 @@ def label_word(
         boxes = _boxes(MAP_STRIDE * (split.blind if equal else split.edges), cells, height)
     else:
         boxes = find_characters(region, options=options)
-        count = len(text) if options.original else len(graphemes(text))
+        count = len(text) if options.original else len(visible_graphemes(text))
         confidence = count_confidence(count, len(boxes))
         equal = confidence <= options.min_confidence
         if equal:
@@ -353,7 +353,7 @@ def _has_ink(cluster: str) -> bool:
 
 def _cells(text: str) -> list[str]:
     """Graphemes, and spaces between them."""
-    return [c for c in glyphs.graphemes(text.strip()) if c.isspace() or _has_ink(c)]
+    return [c for c in graphemes(text.strip()) if c.isspace() or _has_ink(c)]
 
 
 def _to_rectangle(corners: Floats, width: int, height: int, *, vertical: bool) -> Floats:

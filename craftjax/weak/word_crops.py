@@ -25,14 +25,13 @@ from craftjax.weak.pseudo_labels import (
     PseudoWord,
     WordCrop,
     crop_word,
-    graphemes,
     label_word,
+    visible_graphemes,
 )
 from ocrcore.data.mixing import SourceError
 from ocrcore.data.processes import Submit, one_opencv_thread, worker_pool
-from ocrcore.data.readers.icdar import LabelError
 from ocrcore.images import ImageError
-from ocrcore.pages import FloatArray, PageError, Sample
+from ocrcore.pages import FloatArray, LabelError, PageError, Sample
 
 UNREADABLE = (ImageError, LabelError, PageError)
 """What a page that cannot be used raises."""
@@ -119,7 +118,7 @@ class Tools:
 
     def _crops(self, page: int, sample: Sample) -> Iterator[Job]:
         for index, word in enumerate(sample.page.words):
-            if not word.care or not word.text or not graphemes(word.text):
+            if not word.care or not word.text or not visible_graphemes(word.text):
                 continue
             crop = crop_word(sample.image, word.quad, text=word.text, options=self.options)
             if crop is not None and crop.image.shape[1] >= MAP_STRIDE:

@@ -19,7 +19,7 @@ import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import as_completed
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -27,7 +27,6 @@ from typing import Any, Protocol
 from array_record.python.array_record_module import ArrayRecordWriter
 
 from ocrcore.data.processes import one_opencv_thread, worker_pool
-from ocrcore.data.readers.icdar import LabelError
 from ocrcore.data.readers.packed import (
     FORM,
     describe_fault,
@@ -35,11 +34,11 @@ from ocrcore.data.readers.packed import (
     fault_reason,
     shard_name,
 )
-from ocrcore.images import ImageError
-from ocrcore.pages import Page, PageError
+from ocrcore.files import replacing, write_bytes, write_json
+from ocrcore.images import ImageError, encode_image
+from ocrcore.pages import LabelError, Page, PageError
 from ocrcore.progress import shown
 from ocrcore.synth.pages import PageSource
-from ocrcore.synth.write import encode_image, write_bytes
 
 VERSION = "1.0.0"
 """Of packed sets, as TensorFlow Datasets counts them."""
@@ -171,7 +170,7 @@ def pack(
     _check(folder, target if target.is_file() else notes / "job.json", job)
     if not target.is_file():
         folder.mkdir(parents=True, exist_ok=True)
-        write_bytes(notes / "job.json", _json(job))
+        write_json(notes / "job.json", job)
         tasks = [
             _Task(folder / shard_name(name, split, k, len(ranges)), notes / f"{k}.json", root, one)
             for k, one in enumerate(ranges)
@@ -202,11 +201,12 @@ class _Task:
 
 def _pack_shard(source: Source, task: _Task) -> int:
     """Packs a shard; returns of how many samples it is."""
-    part = task.path.with_name(task.path.name + ".part")
-    # One record a group: any record is read alone. Pictures do not compress further.
-    writer = ArrayRecordWriter(str(part), "group_size:1,uncompressed")
     faults = []
-    try:
+    # One record a group: any record is read alone. Pictures do not compress further.
+    with (
+        replacing(task.path) as part,
+        closing(ArrayRecordWriter(str(part), "group_size:1,uncompressed")) as writer,
+    ):
         for index in task.samples:
             name = source.name(index)
             path = _below(task.root, name) if name else ""
@@ -219,11 +219,8 @@ def _pack_shard(source: Source, task: _Task) -> int:
                 faults.append(describe_fault(index, path, error))
             else:
                 writer.write(record)
-    finally:
-        writer.close()
-    part.replace(task.path)
     note = {"size": task.path.stat().st_size, "faults": faults}
-    write_bytes(task.note, _json({"records": len(task.samples) - len(faults), **note}))
+    write_json(task.note, {"records": len(task.samples) - len(faults), **note})
     return len(task.samples)
 
 
@@ -304,9 +301,9 @@ def _finish(folder: Path, split: str, job: dict[str, Any], notes: list[dict[str,
     for path in sorted(folder.glob("packed-*.json")):
         found = json.loads(path.read_bytes())
         others.append(Packed(**{key: found[key] for key in asdict(done)}))
-    write_bytes(folder / "features.json", _json(FEATURES))
-    write_bytes(folder / "dataset_info.json", _json(dataset_info([*others, done])))
-    write_bytes(folder / f"packed-{split}.json", _json({**job, **asdict(done)}))
+    write_json(folder / "features.json", FEATURES)
+    write_json(folder / "dataset_info.json", dataset_info([*others, done]))
+    write_json(folder / f"packed-{split}.json", {**job, **asdict(done)})
 
 
 def _digest(source: Source, start: int, stop: int) -> str:
@@ -327,10 +324,6 @@ def _digest(source: Source, start: int, stop: int) -> str:
 def _below(root: Path, name: str) -> str:
     path = Path(name)
     return str(path.relative_to(root)) if path.is_relative_to(root) else name
-
-
-def _json(value: Any) -> bytes:
-    return (json.dumps(value, indent=1) + "\n").encode("utf-8")
 
 
 def dataset_info(splits: list[Packed]) -> dict[str, Any]:

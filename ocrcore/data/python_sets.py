@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence, Sized
 from typing import Any, TypeVar
 
 from ocrcore.data.mixing import SourceError
-from ocrcore.data.readers.icdar import LabelError
+from ocrcore.pages import LabelError
 
 _MOST = 1 << 31  # more samples are none, but an endless sequence
 T = TypeVar("T")

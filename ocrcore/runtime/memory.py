@@ -13,14 +13,14 @@ _M_TRIM_THRESHOLD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -4, -8
 def reuse_freed_memory(*, one_arena: bool = False) -> bool:
     """Lets glibc keep freed memory for the next buffer instead of giving it back.
 
-    XLA allocates all buffers of a program anew at each call. glibc maps each large one from the
+    XLA allocates all buffers of a program at each call. glibc maps each large one from the
     kernel and unmaps it afterwards, and clearing those pages again costs a tenth of a forward pass
     of CRAFT (docs/benchmarks.md). The process keeps the most memory that it ever used.
     `OCRJAX_REUSE_MEMORY=off` leaves the allocator alone.
 
     Args:
-        one_arena: let all threads share one arena: those of others than the main thread map their
-            large buffers anew however they are set. This gains as much again, but fragments; with
+        one_arena: let all threads share one arena: the arenas of other threads map their large
+            buffers at each call whatever is set. This gains as much again, but fragments; with
             CRAFT's buffers the peak doubles.
 
     Returns:

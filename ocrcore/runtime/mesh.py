@@ -14,6 +14,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 AXIS = "data"
@@ -91,6 +92,19 @@ def slurm_devices(environ: Mapping[str, str]) -> list[int] | None:
 def is_main() -> bool:
     """Whether this process is the one that prints and writes."""
     return jax.process_index() == 0
+
+
+def meet(place: str) -> None:
+    """Waits for all processes; `place` must be the same in all."""
+    if jax.process_count() > 1:
+        multihost_utils.sync_global_devices(place)
+
+
+def from_main(values: np.ndarray) -> np.ndarray:
+    """The main process's values, in all processes; the others give any of the same shape."""
+    if jax.process_count() == 1:
+        return values
+    return np.asarray(multihost_utils.broadcast_one_to_all(values))
 
 
 def make_mesh(devices: Sequence[jax.Device] | None = None) -> Mesh:

@@ -10,7 +10,8 @@ and are sensible only below 0.1.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field, fields, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from typing import Any
 
 from ocrcore.synth.fonts import Split
@@ -330,16 +331,30 @@ def preset(name: str, **changes: Any) -> SynthConfig:
 
     Args:
         name: "plain", "scene", "web" or "words".
-        **changes: fields of `SynthConfig` with their new values.
+        **changes: fields of `SynthConfig` with their new values; of `style`, `effects` and `text`
+            also a mapping of the fields to change, of a `Chance` also a tuple.
 
     Raises:
         ConfigError: an unknown preset or field, or a value that cannot be.
     """
     if name not in PRESETS:
         raise ConfigError(f"preset {name!r}: expected one of {', '.join(PRESETS)}")
-    known = [f.name for f in fields(SynthConfig)]
+    config: SynthConfig = _changed(PRESETS[name], changes)
+    return config
+
+
+def _changed(config: Any, changes: Mapping[str, Any]) -> Any:
+    known = [f.name for f in fields(config) if f.init]
     if unknown := set(changes) - set(known):
         raise ConfigError(
             f"unknown settings {', '.join(sorted(unknown))}; known are {', '.join(known)}"
         )
-    return replace(PRESETS[name], **changes)
+    values = {}
+    for name, value in changes.items():
+        now = getattr(config, name)
+        if isinstance(now, Chance) and isinstance(value, tuple | list):
+            value = Chance(*value)
+        elif is_dataclass(now) and isinstance(value, Mapping):
+            value = _changed(now, value)
+        values[name] = value
+    return replace(config, **values)

@@ -11,7 +11,6 @@ instead: the matrix `M` for points becomes `T(-.5) @ M @ T(.5)` for `cv2.warpPer
 
 from __future__ import annotations
 
-import unicodedata
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal, NamedTuple
@@ -21,6 +20,7 @@ import numpy as np
 
 from ocrcore.pages import ByteArray, FloatArray
 from ocrcore.synth.fonts import Font, FontError, draw, open_face
+from ocrcore.text import graphemes
 
 CharBox = Literal["word", "tight"]
 
@@ -104,18 +104,6 @@ class _Placed(NamedTuple):
     x: int
     y: int
     cell: tuple[float, float]
-
-
-@lru_cache(maxsize=65536)
-def graphemes(text: str) -> tuple[str, ...]:
-    """Splits NFC text into characters as a reader counts them: a base with its combining marks."""
-    clusters: list[str] = []
-    for point in unicodedata.normalize("NFC", text):
-        if clusters and unicodedata.category(point) in ("Mn", "Mc", "Me"):
-            clusters[-1] += point
-        else:
-            clusters.append(point)
-    return tuple(clusters)
 
 
 @lru_cache(maxsize=65536)

@@ -20,16 +20,18 @@ from typing import Any
 import numpy as np
 
 from ocrcore.data.processes import in_order, one_opencv_thread, worker_pool
+from ocrcore.files import write_json
+from ocrcore.images import encode_image
 from ocrcore.pages import Character, Page, Sample, Word
 from ocrcore.synth.config import ConfigError
 from ocrcore.synth.crops import CropSource
 from ocrcore.synth.fonts import Font
-from ocrcore.synth.glyphs import graphemes
 from ocrcore.synth.job import Job
 from ocrcore.synth.pages import PageSource, SynthError
 from ocrcore.synth.text import TextError
 from ocrcore.synth.words import WordCrop, WordRenderer
-from ocrcore.synth.write import CROP_FORMATS, encode_image, open_writer, write_bytes
+from ocrcore.synth.write import CROP_FORMATS, open_writer
+from ocrcore.text import graphemes
 
 MANIFEST = "synth.json"
 _PAGES_A_TASK, _CROPS_A_TASK = 8, 64
@@ -303,8 +305,7 @@ def _note(folder: Path, arguments: dict[str, Any], summary: Summary) -> None:
         "undrawable": dict(summary.undrawable),
         "problems": summary.problems,
     }
-    text = json.dumps(value, ensure_ascii=False, indent=1) + "\n"
-    write_bytes(folder / MANIFEST, text.encode("utf-8"))
+    write_json(folder / MANIFEST, value)
 
 
 def samples(job: Job, count: int) -> list[Sample]:

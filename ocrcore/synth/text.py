@@ -19,7 +19,7 @@ from types import MappingProxyType
 import numpy as np
 
 from ocrcore.synth.fonts import Font
-from ocrcore.synth.glyphs import graphemes
+from ocrcore.text import graphemes
 
 _WORDS = Path(__file__).parent / "assets" / "words"
 LANGUAGES = ("en", "de", "fr", "es", "pl", "cs", "tr", "vi", "ru", "el", "zh", "ja", "ko")

@@ -15,7 +15,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
-import cv2
 import numpy as np
 import scipy.io
 from array_record.python.array_record_module import ArrayRecordWriter
@@ -23,8 +22,8 @@ from array_record.python.array_record_module import ArrayRecordWriter
 from ocrcore.data.readers.arrayrecord import SUFFIX, encode_record
 from ocrcore.data.readers.crops import CSV_HEADER, CSV_NAME, import_lmdb
 from ocrcore.data.readers.icdar import DONT_CARE, write_icdar
-from ocrcore.images import ImageError
-from ocrcore.pages import ByteArray, Page, Word
+from ocrcore.files import replacing, write_bytes
+from ocrcore.pages import Page, Word
 
 PAGE_FORMATS = ("icdar", "synthtext", "arrayrecord")
 CROP_FORMATS = ("crops-lmdb", "crops-csv")
@@ -81,15 +80,6 @@ def open_writer(
     if kind == "arrayrecord":
         return RecordWriter(folder, count=count, shard=shard)
     raise ValueError(f"format {kind!r}: expected one of {', '.join(FORMATS)}")
-
-
-def encode_image(image: ByteArray, *, suffix: str = ".jpg", quality: int = 95) -> bytes:
-    """Encodes an RGB uint8 picture as a JPEG of this quality, or as a PNG."""
-    options = [cv2.IMWRITE_JPEG_QUALITY, quality] if suffix == ".jpg" else []
-    ok, data = cv2.imencode(suffix, cv2.cvtColor(image, cv2.COLOR_RGB2BGR), options)
-    if not ok:
-        raise ImageError(f"OpenCV cannot encode {suffix} pictures")
-    return bytes(data)
 
 
 class IcdarWriter:
@@ -206,14 +196,10 @@ def write_gt_mat(path: str | Path, pages: Iterator[Page] | list[Page]) -> None:
         "charBB": characters,
         "wordBB": words,
     }
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    with part.open("w+b") as file:
+    with replacing(path) as part, part.open("w+b") as file:
         scipy.io.savemat(file, {name: _cells(cells) for name, cells in values.items()})
         file.seek(0)
         file.write(_MAT_HEADER)  # scipy's holds the date: the same set would differ
-    part.replace(path)
 
 
 def _cells(values: list[Any]) -> np.ndarray:
@@ -404,14 +390,3 @@ def check_text(text: str) -> None:
     """
     if not text or text != text.strip() or "\n" in text or "\r" in text:
         raise ValueError(f"text {text!r}: expected one line without blanks around it, not empty")
-
-
-def write_bytes(path: Path, data: bytes) -> None:
-    """Writes a file, all or nothing; its folder is made as needed."""
-    part = path.with_name(path.name + ".part")
-    try:
-        part.write_bytes(data)
-    except FileNotFoundError:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_bytes(data)
-    part.replace(path)

@@ -2,7 +2,7 @@
 
 A run's checkpoint is a folder named by its step with `variables` (parameters and running
 statistics), `ema` (their average, where there is one), `optimizer` (its state and the step), `run`
-(JSON: whatever else the run needs) and, where it was evaluated, `metrics`.
+(JSON: `ocrcore.training.run.RunMemory`) and, where it was evaluated, `metrics`.
 """
 
 from __future__ import annotations
@@ -19,13 +19,17 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 from flax import serialization
-from jax.experimental import multihost_utils
 from orbax.checkpoint import checkpoint_managers
 
-from ocrcore.runtime.mesh import is_main
+from ocrcore.files import write_text
+from ocrcore.runtime.mesh import is_main, meet
+from ocrcore.training.run_folder import RunFolder
 
 if TYPE_CHECKING:  # for the type alone: optax takes long to import, and detectors read weights here
     from ocrcore.training.state import TrainState
+
+
+_MEETING = "ocrjax checkpoints"
 
 
 class CheckpointError(ValueError):
@@ -57,8 +61,8 @@ def load_variables(folder: str | Path) -> dict[str, Any]:
         CheckpointError: the folder is missing or holds no Orbax checkpoint.
     """
     folder = Path(folder).resolve()
-    if (folder / "checkpoints").is_dir():
-        folder = folder / "checkpoints"
+    if RunFolder(folder).checkpoints.is_dir():
+        folder = RunFolder(folder).checkpoints
     if steps := _finished_steps(folder):
         scores = {step: _score(folder / str(step)) for step in steps}
         folder /= str(max(steps, key=lambda step: (scores[step], step)))
@@ -125,18 +129,31 @@ def choose_start(
     init_from: str | Path | None = None,
     weights: str | Path | None = None,
 ) -> Start:
-    """The restore order, and the only place that knows it; the first that applies wins.
+    """The restore order; the first that applies wins.
 
     1. `resume`: this run's own last finished checkpoint, with optimizer, step and data position.
-    2. `run`: variables of another run, its best checkpoint, with a fresh optimizer from step 0.
-    3. `weights`: variables from a weights file (or a name of one).
-    4. `random`: fresh variables.
+    2. What `initial_start` chooses.
 
     Raises:
         CheckpointError: `init_from` is to be used and is no folder.
     """
     if checkpoints.steps:
         return Start("resume", checkpoints.folder / str(checkpoints.steps[-1]))
+    return initial_start(init_from=init_from, weights=weights)
+
+
+def initial_start(
+    *, init_from: str | Path | None = None, weights: str | Path | None = None
+) -> Start:
+    """What a run without checkpoints starts from; the first that applies wins.
+
+    1. `run`: variables of another run, its best checkpoint, with a fresh optimizer from step 0.
+    2. `weights`: variables from a weights file (or a name of one).
+    3. `random`: fresh variables.
+
+    Raises:
+        CheckpointError: `init_from` is no folder.
+    """
     if init_from:
         if not Path(init_from).is_dir():
             raise CheckpointError(f"config.init_from: {init_from} is not a folder of a run")
@@ -161,7 +178,7 @@ class RunCheckpoints:
 
         Args:
             folder: of the checkpoints, usually `checkpoints` in the run's work folder.
-            keep: how many of the last ones stay. The best one stays besides.
+            keep: how many of the last ones stay, and the best one.
             metric: which of the metrics decides what is best; the higher the better.
         """
         if keep < 1:
@@ -175,7 +192,7 @@ class RunCheckpoints:
                     names = (f"{path.name}.damaged{number or ''}" for number in count())
                     aside = map(path.with_name, names)
                     path.rename(next(one for one in aside if not one.exists()))
-        _meet()  # the others look into the folder only now
+        meet(_MEETING)  # the others look into the folder only now
         policies = checkpoint_managers
         self._manager = ocp.CheckpointManager(
             self.folder,
@@ -263,16 +280,25 @@ class RunCheckpoints:
         self.wait()
         if is_main():
             # The score last: where it is missing, the evaluation is made again.
-            for name, value in (
-                ("run/metadata", dict(run)),
-                ("metrics/metrics", {self.metric: float(metrics[self.metric])}),
+            for path, value in (
+                (self._memory_file(step), dict(run)),
+                (
+                    self.folder / str(step) / "metrics" / "metrics",
+                    {self.metric: float(metrics[self.metric])},
+                ),
             ):
-                path = self.folder / str(step) / name
-                part = path.with_name(f"{path.name}.part")
-                part.write_text(json.dumps(value), encoding="utf-8")
-                part.replace(path)
-        _meet()
+                write_text(path, json.dumps(value))
+        meet(_MEETING)
         self._manager.reload()
+
+    def memory(self, step: int) -> dict[str, Any]:
+        """What `save` or `score` got as `run`."""
+        self.wait()
+        found: dict[str, Any] = json.loads(self._memory_file(step).read_text(encoding="utf-8"))
+        return found
+
+    def _memory_file(self, step: int) -> Path:
+        return self.folder / str(step) / "run" / "metadata"  # Orbax's name for an item of JSON
 
     def restore(
         self, state: TrainState, *, step: int | None = None
@@ -299,16 +325,14 @@ class RunCheckpoints:
             lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), wanted
         )
         items = {name: ocp.args.StandardRestore(tree) for name, tree in target.items()}
-        found = self._manager.restore(
-            step, args=ocp.args.Composite(run=ocp.args.JsonRestore(), **items)
-        )
+        found = self._manager.restore(step, args=ocp.args.Composite(**items))
         dicts = {
             "step": found["optimizer"]["step"],
             "opt_state": found["optimizer"]["opt_state"],
             **found["variables"],
             "ema": found["ema"] if "ema" in wanted else None,
         }
-        return serialization.from_state_dict(state, dicts), dict(found["run"])
+        return serialization.from_state_dict(state, dicts), self.memory(step)
 
     def _check(self, step: int, wanted: Mapping[str, Any]) -> None:
         """Compares shapes before Orbax does, whose messages name neither file nor cause."""
@@ -353,12 +377,6 @@ class RunCheckpoints:
         traceback: TracebackType | None,
     ) -> None:
         self.close()
-
-
-def _meet() -> None:
-    """Waits for all hosts."""
-    if jax.process_count() > 1:
-        multihost_utils.sync_global_devices("ocrjax checkpoints")
 
 
 def _items(state: TrainState) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from ocrcore.files import replacing, write_text
 from ocrcore.runtime.mesh import is_main
 
 Pairs = Mapping[str, tuple[Any, Any]]
@@ -125,7 +126,7 @@ class MetricsWriter:
 
         Args:
             folder: of the run.
-            restored_step: later lines are cut; 0 starts anew.
+            restored_step: later lines are cut; 0 for a new run.
             tensorboard: write `tensorboard/` too (extra `tensorboard`).
 
         Raises:
@@ -137,7 +138,7 @@ class MetricsWriter:
             return
         Path(folder).mkdir(parents=True, exist_ok=True)
         kept = [row for row in self._read() if row["step"] <= restored_step]
-        _replace(self._jsonl, "".join(_line(row) for row in kept))
+        write_text(self._jsonl, "".join(_line(row) for row in kept))
         self._columns = ["step"]
         self._write_table(kept)
         if tensorboard:
@@ -203,22 +204,17 @@ class MetricsWriter:
 
     def _write_table(self, rows: Sequence[Mapping[str, Any]]) -> None:
         self._columns = list(dict.fromkeys(["step", *(name for row in rows for name in row)]))
-        part = self._csv.with_suffix(".part")
-        with part.open("w", encoding="utf-8", newline="") as file:
+        with (
+            replacing(self._csv) as part,
+            part.open("w", encoding="utf-8", newline="") as file,
+        ):
             table = csv.DictWriter(file, self._columns)
             table.writeheader()
             table.writerows(rows)
-        part.replace(self._csv)
 
 
 def _line(row: Mapping[str, Any]) -> str:
     return json.dumps(row, allow_nan=False) + "\n"
-
-
-def _replace(path: Path, text: str) -> None:
-    part = path.with_suffix(".part")
-    part.write_text(text, encoding="utf-8")
-    part.replace(path)
 
 
 class Progress:

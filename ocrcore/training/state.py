@@ -175,7 +175,7 @@ def accumulate_gradients(
 def compile_step(
     step: Callable[[TrainState, Tree], tuple[TrainState, Tree]], mesh: Mesh
 ) -> Callable[[TrainState, Tree], tuple[TrainState, Tree]]:
-    """Compiles a step for a mesh; the state that goes in is used up.
+    """Compiles a step for a mesh; the state that goes in is donated.
 
     Args:
         step: `(state, batch) -> (state, metrics)`, written for the whole batch: a mean over rows

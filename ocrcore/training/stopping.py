@@ -15,12 +15,12 @@ def every(step: int, interval: int | None) -> bool:
 
 @dataclass
 class EarlyStopping:
-    """Stops when a score has not risen for a number of evaluations.
+    """Stops after a number of evaluations without improvement.
 
     On several hosts all must see the same scores.
 
     Attributes:
-        patience: evaluations without a better score that are borne; 0 never stops.
+        patience: evaluations without improvement before stopping; 0 disables early stopping.
         min_delta: how much higher a score must be to count as better.
         best: the highest score, or None.
         best_step: the step that had it.
@@ -44,7 +44,7 @@ class EarlyStopping:
 
     @property
     def should_stop(self) -> bool:
-        """Whether patience is used up."""
+        """Whether there were `patience` evaluations without improvement."""
         return 0 < self.patience <= self.since
 
     def state(self) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import os
 import struct
 import sys
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -21,6 +21,7 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
+from ocrcore.files import replacing
 from ocrcore.weights.pth_pickle import DTYPES, INT_LIMIT, STORAGES, TorchFileError
 from ocrcore.weights.pth_reader import MAX_DEPTH, check_bool, read_tree
 
@@ -112,16 +113,16 @@ def save_pth(path: str | Path, tree: Mapping[Any, Any]) -> None:
             raise TorchFileError(f"cannot save a {type(tree).__name__}, expected a dict")
         writer = _Pickler()
         writer.write(tree, "state", 0)
-
-        def write(part: Path) -> None:
-            with part.open("wb") as file, zipfile.ZipFile(file, "w") as archive:
-                _add_member(archive, file, "data.pkl", b"\x80\x02" + bytes(writer.out) + b".")
-                _add_member(archive, file, "byteorder", b"little")
-                for number, array in enumerate(writer.arrays):
-                    _add_member(archive, file, f"data/{number}", _raw(array))
-                _add_member(archive, file, "version", b"3\n")
-
-        _replace(path, write)
+        with (
+            replacing(path) as part,
+            part.open("wb") as file,
+            zipfile.ZipFile(file, "w") as archive,
+        ):
+            _add_member(archive, file, "data.pkl", b"\x80\x02" + bytes(writer.out) + b".")
+            _add_member(archive, file, "byteorder", b"little")
+            for number, array in enumerate(writer.arrays):
+                _add_member(archive, file, f"data/{number}", _raw(array))
+            _add_member(archive, file, "version", b"3\n")
 
 
 def find_state_dict(tree: Mapping[Any, Any], *, name: str = "checkpoint") -> State:
@@ -197,7 +198,8 @@ def save_safetensors(path: str | Path, state: Mapping[str, Any]) -> None:
                 raise TorchFileError(
                     f"{key!r} is of type {arrays[key].dtype}, which safetensors has not"
                 )
-        _replace(path, lambda part: safetensors.numpy.save_file(arrays, str(part)))
+        with replacing(path) as part:
+            safetensors.numpy.save_file(arrays, str(part))
 
 
 def load_weights(path: str | Path) -> State:
@@ -373,17 +375,6 @@ def _add_member(
     info.extra = struct.pack("<2sH", b"FB", filler) + b"Z" * filler
     with archive.open(info, "w", force_zip64=large) as entry:
         entry.write(data)
-
-
-def _replace(path: Path, write: Callable[[Path], None]) -> None:
-    """Lets `write` make the file beside its place, then renames it; leaves nothing on failure."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    try:
-        write(part)
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def _as_state(value: Any) -> State | None:

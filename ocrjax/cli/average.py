@@ -1,4 +1,4 @@
-"""average weights: fine-tuned ones with those they began from forget less."""
+"""average weights (WiSE-FT): fine-tune with less forgetting."""
 
 from __future__ import annotations
 
@@ -8,9 +8,6 @@ from pathlib import Path
 
 import numpy as np
 
-from ocrcore.weights.named import find_weights
-from ocrcore.weights.pth import load_weights, save_weights
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the command's arguments."""
@@ -18,7 +15,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "sources",
         nargs="+",
         metavar="WEIGHTS",
-        help="two or more: .pth or .safetensors files, names, folders of runs of craftjax",
+        help="two or more: .pth or .safetensors files, names, folders of runs",
     )
     parser.add_argument(
         "--shares", nargs="+", type=float, help="of each in the average; default: equal ones"
@@ -27,15 +24,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Averages, and says how thresholds are found."""
-    states = {source: _load(source) for source in arguments.sources}
-    if len(states) != len(arguments.sources):
+    """Averages, and says how a detector's thresholds are tuned."""
+    from ocrcore.weights.named import find_weights
+    from ocrjax.weights import belongings, read_state, save_state, write_belongings
+
+    found = {source: read_state(source) for source in arguments.sources}
+    if len(found) != len(arguments.sources):
         raise ValueError("the same weights are named twice, expected different ones")
-    average = average_states(states, arguments.shares)
-    save_weights(arguments.out, average)
-    print(f"{arguments.out}: {len(average)} entries from {len(states)} weights")
-    print("a detector's thresholds are others now; they are found and kept beside it by")
-    print(f"  python -m craftjax.main --config=CONFIG --mode=sweep --weights={arguments.out}")
+    average = average_states(
+        {source: state for source, (_, state) in found.items()}, arguments.shares
+    )
+    network, _ = found[arguments.sources[0]]
+    beside = {}
+    if network == "recognizer":
+        beside = belongings(network, find_weights(arguments.sources[0]), Path(arguments.out))
+    save_state(arguments.out, network, average)
+    print(f"{arguments.out}: {len(average)} entries from {len(found)} weights")
+    write_belongings(beside)
+    if network == "detector":
+        print("Re-tune the thresholds of the averaged weights:")
+        print(f"  python -m craftjax.main --config=CONFIG --mode=sweep --weights={arguments.out}")
     return 0
 
 
@@ -83,12 +91,3 @@ def average_states(
         total = sum(w * part.astype(np.float64) for w, part in zip(weights, parts, strict=True))
         out[key] = np.asarray(total).astype(array.dtype)
     return out
-
-
-def _load(source: str) -> Mapping[str, np.ndarray]:
-    if not Path(source).is_dir():
-        return load_weights(find_weights(source))
-    from craftjax.convert import to_state_dict
-    from ocrcore.training.checkpoints import load_variables
-
-    return to_state_dict(load_variables(source))

@@ -1,14 +1,9 @@
-"""convert weights between .pth, .safetensors and Orbax checkpoints."""
+"""convert weights of either network between .pth, .safetensors and Orbax checkpoints."""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
-
-from ocrcore.weights.named import find_weights
-from ocrcore.weights.pth import load_weights, save_weights
-
-_FILES = (".pth", ".pt", ".safetensors")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -22,18 +17,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Converts; the state dict passes unchanged between the two kinds of files."""
-    from craftjax.convert import from_state_dict, to_state_dict
-    from ocrcore.training.checkpoints import load_variables, save_variables
+    """Converts, and takes along what belongs to the weights."""
+    from ocrcore.training.checkpoints import save_variables
+    from ocrjax.weights import FILES, belongings, load_network, save_state, write_belongings
 
-    source, target = Path(arguments.source), Path(arguments.target)
-    if source.is_dir():
-        state = to_state_dict(load_variables(source))
+    weights, target = load_network(arguments.source), Path(arguments.target)
+    beside = belongings(weights.network, weights.path, target)
+    if target.suffix in FILES:
+        save_state(target, weights.network, weights.state)
     else:
-        state = load_weights(find_weights(arguments.source))
-    if target.suffix in _FILES:
-        save_weights(target, state)
-    else:
-        save_variables(target, from_state_dict(state))
-    print(f"{target}: {len(state)} entries from {source}")
+        save_variables(target, weights.variables)
+    print(f"{target}: a {weights.network}, {len(weights.state)} entries from {weights.path}")
+    write_belongings(beside)
     return 0

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from tqdm import tqdm
 
 from ocrcore.drawing import draw_page, draw_scores
+from ocrcore.files import write_text
 from ocrcore.images import find_images, read_image, write_image
 from ocrcore.pages import Page, write_pages
 
@@ -78,7 +79,9 @@ def run(arguments: argparse.Namespace) -> int:
 
     from craftjax.detector import Detector
     from craftjax.options import load_operating_point
+    from ocrcore.runtime.tuning import tune_process
 
+    tune_process()
     point = arguments.operating_point
     detector = Detector.from_weights(
         arguments.weights,
@@ -142,9 +145,4 @@ def _write(path: Path, pages: list[Page]) -> None:
     if path.suffix == ".jsonl":
         write_pages(path, pages)
         return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    part.write_text(
-        "[\n" + ",\n".join(page.to_json() for page in pages) + "\n]\n", encoding="utf-8"
-    )
-    part.replace(path)
+    write_text(path, "[\n" + ",\n".join(page.to_json() for page in pages) + "\n]\n")

@@ -6,16 +6,17 @@ import argparse
 import sys
 from collections.abc import Callable, Sequence
 
-from absl import app, logging
-from absl.flags import argparse_flags
+from absl import logging
 
+from ocrjax import __version__
 from ocrjax.cli import average, convert, detect, doctor, export, synth
 
 _COMMANDS = (detect, convert, average, synth, export, doctor)
 
 
 def _parse(argv: Sequence[str]) -> argparse.Namespace:
-    parser = argparse_flags.ArgumentParser(prog="ocrjax", description=__doc__)
+    parser = argparse.ArgumentParser(prog="ocrjax", description=__doc__)
+    parser.add_argument("--version", action="version", version=f"ocrjax {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for module in _COMMANDS:
         name = module.__name__.rpartition(".")[2]
@@ -23,8 +24,7 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
         command = commands.add_parser(name, help=summary, description=summary)
         module.add_arguments(command)
         command.set_defaults(run=module.run)
-    arguments: argparse.Namespace = parser.parse_args(argv[1:])
-    return arguments
+    return parser.parse_args(argv[1:])
 
 
 def _run(arguments: argparse.Namespace) -> int:
@@ -45,7 +45,7 @@ def _run(arguments: argparse.Namespace) -> int:
 
 def main() -> None:
     """Entry point of the console command."""
-    app.run(_run, flags_parser=_parse)
+    sys.exit(_run(_parse(sys.argv)))
 
 
 if __name__ == "__main__":

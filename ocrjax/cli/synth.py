@@ -9,12 +9,12 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from ocrcore.drawing import contact_sheet
 from ocrcore.images import write_image
 from ocrcore.synth.config import PRESETS, SPLITS
 from ocrcore.synth.job import Job
 from ocrcore.synth.make import Summary, make_set, samples
 from ocrcore.synth.pages import SynthError
-from ocrcore.synth.sheet import contact_sheet
 from ocrcore.synth.write import FORMATS
 
 _MAX_SHEET = 200

@@ -239,7 +239,9 @@ def _examine_characters(
             )
         ]
     plain = node.style is None
-    if not node.value.strip("\n") and (not plain or not value):
+    # A block ends its lines by itself; in quotes a line end is a character.
+    written = node.value.strip("\n") if node.style in ("|", ">") else node.value
+    if not written and (not plain or not value):
         return None, [(f"{where}character_list is empty", f"add {_EXAMPLES['character_list']}")]
     if node.tag != _STRING:
         lost = value if node.tag == _NULL or plain else node.value

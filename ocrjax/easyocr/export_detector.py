@@ -16,15 +16,11 @@ from craftjax.models import width_of
 from craftjax.options import DetectorOptions
 from ocrcore.pages import ByteArray, FloatArray
 from ocrcore.weights.pth import save_weights
-from ocrjax.easyocr.rules import PUBLISHED
+from ocrjax.easyocr.rules import PUBLISHED, ExportError
 from ocrjax.easyocr.runner import run_easyocr
 
 # What a Reader's `readtext` and `detect` take.
 _READTEXT = ("text_threshold", "low_text", "link_threshold", "canvas_size", "mag_ratio")
-
-
-class ExportError(ValueError):
-    """What EasyOCR's CRAFT cannot load; the message says why and what to do."""
 
 
 def write_detector(
@@ -182,7 +178,7 @@ def check_detector(
     result, arrays = run_easyocr(job, [image for _, image in photos], python=python)
     counts, distances = [], []
     for index, (_, image) in enumerate(photos):
-        (page,) = detector.detect(image, **asdict(options))
+        page = detector.detect(image, **asdict(options))
         theirs = arrays[f"boxes{index}"]
         counts.append((len(page.words), len(theirs)))
         distances.append(_distance(page.quads, theirs))

@@ -16,12 +16,13 @@ from crnnjax.charset import Charset
 from crnnjax.convert import to_state_dict
 from crnnjax.metrics import TextScores, score_texts
 from crnnjax.models import options_of
-from crnnjax.recognizer import Recognizer, RecognizerOptions
+from crnnjax.options import RecognizerOptions
+from crnnjax.recognizer import Recognizer
 from crnnjax.resize import as_gray, easyocr_width, level_crop, pad_crop, scale_crop
-from ocrcore.evaluation.matching import Interval
+from ocrcore.evaluation.statistics import Interval
 from ocrcore.pages import ByteArray, FloatArray
 from ocrcore.weights.pth import save_weights
-from ocrjax.easyocr.rules import LANGUAGES, installed_module, name_fault, network_yaml
+from ocrjax.easyocr.rules import LANGUAGES, ExportError, installed_module, name_fault, network_yaml
 from ocrjax.easyocr.runner import run_easyocr
 
 PAGE = 16
@@ -32,12 +33,8 @@ _READER = "EasyOCR, dull crops read again"  # what a Reader does where it rounds
 _MODULE = Path(__file__).with_name("network_module.py")
 
 
-class ExportError(ValueError):
-    """What cannot become a network of EasyOCR; the message says why and what to do."""
-
-
 @dataclass(frozen=True, slots=True)
-class Plugin:
+class NetworkFiles:
     """A network of EasyOCR as files in one folder.
 
     Attributes:
@@ -79,7 +76,7 @@ def check_name(name: str) -> None:
         raise ExportError(f"the name {name!r}: {fault}; choose another (--name NAME)")
 
 
-def write_plugin(
+def write_recognizer(
     folder: str | Path,
     variables: Mapping[str, Any],
     *,
@@ -87,7 +84,7 @@ def write_plugin(
     charset: Charset,
     height: int,
     languages: Sequence[str] = ("en",),
-) -> Plugin:
+) -> NetworkFiles:
     """Writes the files of a network of EasyOCR.
 
     Args:
@@ -116,8 +113,8 @@ def write_plugin(
         )
     if height < 32 or not languages:
         raise ExportError(f"height {height}, languages {list(languages)}: expected 32 and one")
-    plugin = Plugin(name, Path(folder), tuple(languages))
-    save_weights(plugin.weights, to_state_dict(variables))
+    files = NetworkFiles(name, Path(folder), tuple(languages))
+    save_weights(files.weights, to_state_dict(variables))
     params = {
         "input_channel": 1,
         "output_channel": options["channels"],
@@ -126,26 +123,26 @@ def write_plugin(
         "sequence": options["sequence"],
         "transform": options["transform"],
     }
-    settings, module = plugin.network
+    settings, module = files.network
     text = network_yaml(
-        "".join(charset.characters), height=height, languages=plugin.languages, params=params
+        "".join(charset.characters), height=height, languages=files.languages, params=params
     )
     settings.write_text(text, encoding="utf-8", newline="\n")
     module.write_bytes(_MODULE.read_bytes())
-    write_readme(plugin, height=height, checked=None)
-    return plugin
+    write_readme(files, height=height, checked=None)
+    return files
 
 
-def write_readme(plugin: Plugin, *, height: int, checked: str | None) -> None:
-    """Writes `README.txt`: how to use the network, and what `check_plugin` found, if it ran."""
-    name, languages = plugin.name, list(plugin.languages)
+def write_readme(files: NetworkFiles, *, height: int, checked: str | None) -> None:
+    """Writes `README.txt`: how to use the network, and what `check_recognizer` found, if it ran."""
+    name, languages = files.name, list(files.languages)
     warning = ""
     if height != 64:
         warning = f"""
 This network reads pictures {height} pixels high. EasyOCR keeps that number once for all Readers of
 a process, so make no other Reader in the same process: EasyOCR's own networks need 64.
 """
-    (plugin.folder / "README.txt").write_text(
+    (files.folder / "README.txt").write_text(
         f"""{name}: a recognizer for EasyOCR, made by ocrjax.
 
 Put {name}.pth into ~/.EasyOCR/model and {name}.yaml and {name}.py into ~/.EasyOCR/user_network
@@ -315,8 +312,8 @@ class Check:
         return [(way, by_name[way.base]) for way in self.ways if way.base]
 
 
-def check_plugin(
-    plugin: Plugin,
+def check_recognizer(
+    files: NetworkFiles,
     recognizer: Recognizer,
     crops: Sequence[tuple[ByteArray, str]],
     *,
@@ -326,7 +323,7 @@ def check_plugin(
     """Reads crops with the files in a real `easyocr.Reader`, and with ours.
 
     Args:
-        plugin: the files as written.
+        files: the files as written.
         recognizer: ours.
         crops: pictures, RGB or gray, and what stands there.
         python: an interpreter that has EasyOCR; default this one.
@@ -345,10 +342,10 @@ def check_plugin(
     truth = tuple(recognizer.charset.fold(text) for _, text in crops)
     job = {
         "task": "recognize",
-        "name": plugin.name,
-        "languages": list(plugin.languages),
-        "models": str(plugin.folder.resolve()),
-        "networks": str(plugin.folder.resolve()),
+        "name": files.name,
+        "languages": list(files.languages),
+        "models": str(files.folder.resolve()),
+        "networks": str(files.folder.resolve()),
         "max_bytes": MAX_BYTES,
         "page": PAGE,
     }
@@ -356,7 +353,7 @@ def check_plugin(
     theirs = {name: tuple(texts) for name, (texts, _) in result["found"].items()}
 
     def read(ours: Recognizer, **options: Any) -> tuple[str, ...]:
-        return tuple(reading.text for reading in ours.read(grays, **options))
+        return tuple(reading.text for reading in ours.recognize(grays, **options))
 
     itself = f"ours, by itself ({recognizer.options.resize})"
     ours, plain = "ours, as EasyOCR resizes and pads", "EasyOCR, float32"

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Mapping
-from contextlib import suppress
+from contextlib import ExitStack
 from pathlib import Path
+
+from ocrcore.files import replacing
 
 
 class InstallError(ValueError):
@@ -34,15 +35,6 @@ def install(files: Mapping[Path, Path], *, force: bool = False) -> None:
         raise InstallError(
             f"{', '.join(taken)}: there already; --force replaces, --name NAME takes another name"
         )
-    parts: dict[Path, Path] = {}
-    try:
-        for source, target in files.items():
-            target.parent.mkdir(parents=True, exist_ok=True)
-            parts[target] = target.with_name(f"{target.name}.{os.getpid()}.part")
-            shutil.copyfile(source, parts[target])
-        for target, part in parts.items():
-            part.replace(target)
-    finally:
-        for part in parts.values():
-            with suppress(FileNotFoundError):
-                part.unlink()
+    with ExitStack() as stack:  # it leaves in reverse
+        for source, target in reversed(list(files.items())):
+            shutil.copyfile(source, stack.enter_context(replacing(target)))

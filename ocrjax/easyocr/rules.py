@@ -61,6 +61,10 @@ _LOADED |= {"scipy", "shapely", "skimage", "torch", "torchvision", "yaml"}
 _LOADED |= {"test"}
 
 
+class ExportError(ValueError):
+    """A network that cannot be exported as asked; the message says why and what to do."""
+
+
 def network_folder() -> Path:
     """Returns the folder where EasyOCR looks for `NAME.yaml` and `NAME.py`."""
     return easyocr_model_folder().parent / "user_network"

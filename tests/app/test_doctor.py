@@ -7,7 +7,7 @@ import contextlib
 import numpy as np
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ocrcore.weights.pth import save_pth
@@ -419,6 +419,7 @@ def test_quoting_survives_yaml(text):
     assert yaml.load(line, yaml.FullLoader) == {"character_list": text}
 
 
+@example("\n")
 @given(st.text(st.characters(exclude_categories=["Cs"]), min_size=1))
 def test_the_doctor_finds_nothing_in_our_settings(text):
     from ocrjax.easyocr.doctor_yaml import examine_yaml

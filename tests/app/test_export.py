@@ -19,18 +19,18 @@ from craftjax.models import init_variables as craft_variables
 from craftjax.options import DetectorOptions
 from crnnjax.charset import Charset
 from crnnjax.models import CRNN, init_variables
-from crnnjax.recognizer import Recognizer, RecognizerOptions
+from crnnjax.options import RecognizerOptions
+from crnnjax.recognizer import Recognizer
 from crnnjax.resize import easyocr_width, level_crop, pad_crop, scale_crop
 from ocrcore.data.readers.crops import LmdbCrops
 from ocrcore.images import write_image
 from ocrcore.weights.pth import load_pth, save_weights
 from ocrjax.cli import doctor
-from ocrjax.cli.export import _read_crops
 from ocrjax.cli.main import _parse, _run
-from ocrjax.easyocr import export_detector as craft_export
-from ocrjax.easyocr import export_recognizer as export
-from ocrjax.easyocr import runner as easyocr_run
+from ocrjax.easyocr import export_detector, export_recognizer, runner
+from ocrjax.easyocr.export import _read_crops
 from ocrjax.easyocr.install import InstallError, install
+from ocrjax.easyocr.rules import ExportError
 from ocrjax.easyocr.runner import EasyOcrError, run_easyocr
 
 CHARSET = Charset("own", tuple(" +-*\\]^'\"#0a~"))
@@ -56,9 +56,11 @@ def recognizer(variables):
 
 
 @pytest.fixture
-def plugin(tmp_path, variables):
+def files(tmp_path, variables):
     folder = tmp_path / "out"
-    return export.write_plugin(folder, variables, name="plates", charset=CHARSET, height=32)
+    return export_recognizer.write_recognizer(
+        folder, variables, name="plates", charset=CHARSET, height=32
+    )
 
 
 @pytest.fixture(scope="module")
@@ -67,11 +69,11 @@ def crops():
     return [(rng.integers(0, 256, (20, 30 + k), np.uint8), "a0") for k in range(6)]
 
 
-def test_what_is_written(plugin):
-    tree = load_pth(plugin.weights)
+def test_what_is_written(files):
+    tree = load_pth(files.weights)
     assert all(key.startswith("module.") for key in tree)
     assert tree["module.Prediction.weight"].shape == (CHARSET.num_classes, 4)
-    settings, module = plugin.network
+    settings, module = files.network
     assert yaml.load(settings.read_text("utf-8"), yaml.FullLoader) == {
         "imgH": 32,
         "lang_list": ["en"],
@@ -87,13 +89,13 @@ def test_what_is_written(plugin):
     }
     names = {node.name for node in ast.parse(module.read_text()).body if hasattr(node, "name")}
     assert "Model" in names
-    text = (plugin.folder / "README.txt").read_text("utf-8")
+    text = (files.folder / "README.txt").read_text("utf-8")
     assert "easyocr.Reader(['en'], recog_network=\"plates\")" in text
     assert "32 pixels high" in text and "Not checked" in text
 
 
-def test_the_module_needs_torch_alone(plugin):
-    tree = ast.parse(plugin.network[1].read_text())
+def test_the_module_needs_torch_alone(files):
+    tree = ast.parse(files.network[1].read_text())
     names = {
         (node.module or "").partition(".")[0]
         if isinstance(node, ast.ImportFrom)
@@ -104,8 +106,8 @@ def test_the_module_needs_torch_alone(plugin):
     assert names == {"__future__", "typing", "torch"}
 
 
-def test_the_doctor_finds_nothing_wrong(plugin, capsys):
-    assert doctor.run(_parse(["ocrjax", "doctor", str(plugin.folder)])) == 0
+def test_the_doctor_finds_nothing_wrong(files, capsys):
+    assert doctor.run(_parse(["ocrjax", "doctor", str(files.folder)])) == 0
     assert "wrong:" not in capsys.readouterr().out
 
 
@@ -127,20 +129,20 @@ def test_the_doctor_finds_nothing_wrong(plugin, capsys):
     ],
 )
 def test_names_that_cannot_be(name, why):
-    with pytest.raises(export.ExportError, match=why):
-        export.check_name(name)
+    with pytest.raises(ExportError, match=why):
+        export_recognizer.check_name(name)
 
 
 def test_what_cannot_be_exported(tmp_path, variables):
     def write(**changes):
         arguments = {"name": "plates", "charset": CHARSET, "height": 32, **changes}
-        export.write_plugin(tmp_path, variables, **arguments)
+        export_recognizer.write_recognizer(tmp_path, variables, **arguments)
 
-    with pytest.raises(export.ExportError, match="14 classes, but charset 'two' makes 3"):
+    with pytest.raises(ExportError, match="14 classes, but charset 'two' makes 3"):
         write(charset=Charset("two", ("a", "b")))
-    with pytest.raises(export.ExportError, match="no language 'xx'"):
+    with pytest.raises(ExportError, match="no language 'xx'"):
         write(languages=("en", "xx"))
-    with pytest.raises(export.ExportError, match="expected 32 and one"):
+    with pytest.raises(ExportError, match="expected 32 and one"):
         write(height=8)
     assert list(tmp_path.iterdir()) == []
 
@@ -155,7 +157,7 @@ class Reader:
         assert job["name"] == "plates" and Path(job["models"], "plates.pth").is_file()
 
         def read(**options):
-            found = self.recognizer.read(grays, resize="easyocr", **options)
+            found = self.recognizer.recognize(grays, resize="easyocr", **options)
             return [reading.text for reading in found], [0.5] * len(grays)
 
         plain = read(contrast_threshold=0.0)
@@ -184,13 +186,13 @@ class Reader:
         return result, arrays
 
 
-def check(plugin, recognizer, crops, monkeypatch, **faults):
-    monkeypatch.setattr(export, "run_easyocr", Reader(recognizer, **faults))
-    return export.check_plugin(plugin, recognizer, crops)
+def check(files, recognizer, crops, monkeypatch, **faults):
+    monkeypatch.setattr(export_recognizer, "run_easyocr", Reader(recognizer, **faults))
+    return export_recognizer.check_recognizer(files, recognizer, crops)
 
 
-def test_a_good_export(plugin, recognizer, crops, monkeypatch):
-    found = check(plugin, recognizer, crops, monkeypatch)
+def test_a_good_export(files, recognizer, crops, monkeypatch):
+    found = check(files, recognizer, crops, monkeypatch)
     assert found.faults() == []
     assert found.compared == found.same_inputs == 6
     assert found.logits == 0 and found.largest > 1
@@ -202,32 +204,32 @@ def test_a_good_export(plugin, recognizer, crops, monkeypatch):
     assert json.loads(json.dumps(found.to_dict()))["ways"]["EasyOCR, float32"]["same"] == 6
 
 
-def test_another_text_is_refused(plugin, recognizer, crops, monkeypatch):
-    found = check(plugin, recognizer, crops, monkeypatch, text="other")
+def test_another_text_is_refused(files, recognizer, crops, monkeypatch):
+    found = check(files, recognizer, crops, monkeypatch, text="other")
     (fault,) = found.faults()
     assert "differs" in fault and "1 of 6 crops, such as 'other'" in fault
 
 
 @pytest.mark.parametrize("difference", [0.01, np.nan])
-def test_other_logits_are_refused(plugin, recognizer, crops, monkeypatch, difference):
-    found = check(plugin, recognizer, crops, monkeypatch, logit=difference)
+def test_other_logits_are_refused(files, recognizer, crops, monkeypatch, difference):
+    found = check(files, recognizer, crops, monkeypatch, logit=difference)
     assert re.match("logits differ by (0.01|nan), expected at most", found.faults()[0])
 
 
-def test_another_resize_is_refused_and_named(plugin, recognizer, crops, monkeypatch):
-    found = check(plugin, recognizer, crops, monkeypatch, pixel=True)
+def test_another_resize_is_refused_and_named(files, recognizer, crops, monkeypatch):
+    found = check(files, recognizer, crops, monkeypatch, pixel=True)
     (fault,) = found.faults()
     assert "1 of 6 crops come to the network otherwise than ours" in fault
     assert found.same_inputs == 5
 
 
-def test_the_check_reads_as_a_reader_whatever_the_run_does(plugin, variables, crops, monkeypatch):
+def test_the_check_reads_as_a_reader_whatever_the_run_does(files, variables, crops, monkeypatch):
     options = RecognizerOptions(resize="fixed", width=100, allowlist="a")
     other = Recognizer(variables, charset=CHARSET, height=32, options=options)
     monkeypatch.setattr(
-        export, "run_easyocr", Reader(Recognizer(variables, charset=CHARSET, height=32))
+        export_recognizer, "run_easyocr", Reader(Recognizer(variables, charset=CHARSET, height=32))
     )
-    found = export.check_plugin(plugin, other, crops)
+    found = export_recognizer.check_recognizer(files, other, crops)
     assert found.faults() == []
     assert found.ways[0].name == "ours, by itself (fixed)"
     assert set("".join(found.ways[0].texts)) <= {"a"}
@@ -241,28 +243,28 @@ def test_the_check_reads_as_a_reader_whatever_the_run_does(plugin, variables, cr
     ],
 )
 def test_a_network_that_a_reader_reads_worse_is_refused(
-    plugin, variables, recognizer, monkeypatch, options, advice
+    files, variables, recognizer, monkeypatch, options, advice
 ):
     alone = Recognizer(variables, charset=CHARSET, height=32, options=RecognizerOptions(**options))
     rng = np.random.default_rng(1)
     grays = [rng.integers(0, 256, (60, 30), np.uint8) for _ in range(6)]
-    truth = [reading.text for reading in alone.read(grays)]
+    truth = [reading.text for reading in alone.recognize(grays)]
     crops = list(zip(grays, truth, strict=True))  # all right by itself
-    monkeypatch.setattr(export, "run_easyocr", Reader(recognizer))
-    found = export.check_plugin(plugin, alone, crops)
+    monkeypatch.setattr(export_recognizer, "run_easyocr", Reader(recognizer))
+    found = export_recognizer.check_recognizer(files, alone, crops)
     assert found.scores(found.ways[0]).accuracy().value == 1
     (fault,) = found.faults()
     assert re.match(r"a Reader reads 0\.\d+ of the crops right, the run by itself 1\.0", fault)
     assert advice in fault and "--accept-worse" in fault
     assert "WORSE IN A READER: a Reader reads 0." in found.table()
     assert found.to_dict()["worse"] in fault
-    taken = export.check_plugin(plugin, alone, crops, accept_worse=True)
+    taken = export_recognizer.check_recognizer(files, alone, crops, accept_worse=True)
     assert taken.faults() == [] and "WORSE IN A READER" in taken.table()
 
 
-def test_no_crops(plugin, recognizer):
-    with pytest.raises(export.ExportError, match="no crops"):
-        export.check_plugin(plugin, recognizer, [])
+def test_no_crops(files, recognizer):
+    with pytest.raises(ExportError, match="no crops"):
+        export_recognizer.check_recognizer(files, recognizer, [])
 
 
 def run(*arguments):
@@ -307,13 +309,13 @@ def test_the_command_says_what_it_lacks(weights, tmp_path, capsys):
     assert "height=32 or 64" in capsys.readouterr().err
     assert run(*arguments, "--height", 32, "--check") == 2
     assert "--crops PATH" in capsys.readouterr().err
-    (weights.parents[1] / "config.json").write_text('{"eval": 3}')  # of another program
+    (weights.parent / "config.json").write_text('{"eval": 3}')  # of another program
     assert run(*arguments, "--height", 32, "--check", "--languages", "en, de") == 2
     assert "--crops PATH" in capsys.readouterr().err
-    (weights.parents[1] / "config.json").write_text("{broken")
+    (weights.parent / "config.json").write_text("{broken")
     assert run(*arguments, "--height", 32) == 2
     assert "config.json: not the config of a run" in capsys.readouterr().err
-    (weights.parents[1] / "config.json").unlink()
+    (weights.parent / "config.json").unlink()
     assert run(*arguments, "--height", 32, "--check", "--crops", "gone.tsv") == 2
     assert "--crops gone.tsv: no such file" in capsys.readouterr().err
     crops = ("--check", "--crops", tmp_path / "labels.tsv", "--count")
@@ -335,7 +337,7 @@ def test_the_command_says_what_it_lacks(weights, tmp_path, capsys):
 def test_the_command_checks_before_it_installs(
     weights, recognizer, crops, tmp_path, easyocr_folder, monkeypatch, capsys, fault
 ):
-    monkeypatch.setattr(export, "run_easyocr", Reader(recognizer, **fault))
+    monkeypatch.setattr(export_recognizer, "run_easyocr", Reader(recognizer, **fault))
     lines = []
     for index, (gray, text) in enumerate(crops):
         write_image(tmp_path / f"{index}.png", np.stack([gray] * 3, 2))
@@ -364,7 +366,7 @@ def test_the_command_checks_before_it_installs(
         assert status == 0 and (easyocr_folder / "model" / "plates.pth").is_file()
         assert "EasyOCR does the same as ours" in said and "EasyOCR, float32" in readme
         # Files are replaced by --force; a network that reads worse there needs a word of its own.
-        monkeypatch.setattr(export.Check, "loss", lambda check: "it reads worse")
+        monkeypatch.setattr(export_recognizer.Check, "loss", lambda check: "it reads worse")
         assert run(*command, "--force") == 1
         assert "NOT GOOD: it reads worse. " in capsys.readouterr().out
         assert run(*command, "--force", "--accept-worse") == 0
@@ -379,7 +381,7 @@ def test_bad_records_of_a_database_are_left_out(tmp_path, capsys):
         for number, label in enumerate((b"a", b"\xff", b"b"), 1):
             transaction.put(b"image-%09d" % number, data)
             transaction.put(b"label-%09d" % number, label)
-    assert [text for _, text in _read_crops([LmdbCrops(tmp_path)], 3)] == ["a", "b"]
+    assert [text for _, text in _read_crops([LmdbCrops(tmp_path)], 3, print)] == ["a", "b"]
     assert "left out: " in (said := capsys.readouterr().out) and "label-000000002" in said
 
 
@@ -449,7 +451,7 @@ def test_the_job_reaches_the_other_process(tmp_path, monkeypatch):
         "found = [job, os.listdir('.'), os.environ['EASYOCR_MODULE_PATH'] == str(folder)]\n"
         "(folder / 'result.json').write_text(json.dumps(found))\n"
     )
-    monkeypatch.setattr(easyocr_run, "_SCRIPT", script)
+    monkeypatch.setattr(runner, "_SCRIPT", script)
     images = [np.zeros((2, 2), np.uint8), np.ones((3, 3), np.uint8)]
     found, arrays = run_easyocr({"task": "x"}, images)
     assert found == [{"task": "x", "images": 2}, [], True]
@@ -467,7 +469,7 @@ def test_a_narrow_detector_is_refused(tmp_path, capsys):
 @pytest.fixture
 def detector(tmp_path, monkeypatch):
     """A narrow detector in the place of a full one; its file and its photos."""
-    monkeypatch.setattr(craft_export, "width_of", lambda variables: 1)
+    monkeypatch.setattr(export_detector, "width_of", lambda variables: 1)
     narrow = craft_variables(CRAFT(width=0.125))
     narrow["params"]["conv_cls"]["conv8"]["bias"][:] = (0.9, 0)  # it takes all for text
     save_weights(tmp_path / "street.pth", craft_state(narrow))
@@ -480,24 +482,26 @@ def detector(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("shift", [0, 2])
 def test_a_detector(detector, tmp_path, monkeypatch, easyocr_folder, capsys, shift):
-    with pytest.raises(craft_export.ExportError, match="a file of EasyOCR's own"):
-        craft_export.write_detector(tmp_path, {}, name="craft_mlt_25k", options=DetectorOptions())
+    with pytest.raises(ExportError, match="a file of EasyOCR's own"):
+        export_detector.write_detector(
+            tmp_path, {}, name="craft_mlt_25k", options=DetectorOptions()
+        )
     for name in ("../street", "/street", "a\\b", 'the"best', "..", ""):
-        with pytest.raises(craft_export.ExportError, match="without its folder"):
-            craft_export.write_detector(tmp_path, {}, name=name, options=DetectorOptions())
+        with pytest.raises(ExportError, match="without its folder"):
+            export_detector.write_detector(tmp_path, {}, name=name, options=DetectorOptions())
     from craftjax.detector import Detector
 
     def easyocr(job, images, *, python):
         assert job["options"]["text_threshold"] == 0.25 and Path(job["weights"]).is_file()
         ours = Detector.from_weights(detector, options=DetectorOptions(**job["options"]))
         arrays = {
-            f"boxes{index}": ours.detect(image, pad="exact")[0].quads + shift
+            f"boxes{index}": ours.detect(image, pad="exact").quads + shift
             for index, image in enumerate(images)
         }
         assert all(len(boxes) for boxes in arrays.values())
         return {"found": [1, 1], "easyocr": "1.7.2", "torch": "2"}, arrays
 
-    monkeypatch.setattr(craft_export, "run_easyocr", easyocr)
+    monkeypatch.setattr(export_detector, "run_easyocr", easyocr)
     options = DetectorOptions(text_threshold=0.25, low_text=0.2)
     from craftjax.options import operating_point_path, save_operating_point
 

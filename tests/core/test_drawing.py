@@ -1,50 +1,68 @@
+"""Pictures to look at."""
+
 from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from ocrcore.drawing import _round_numbers, draw_curves
-
-
-def colored(image: np.ndarray, color: tuple[int, int, int]) -> np.ndarray:
-    """Where a color is in the plot, below the legend: `(N, 2)` x, y."""
-    found = np.argwhere((image == color).all(2))[:, ::-1]
-    return found[found[:, 1] >= 30]
+from ocrcore.drawing import CHARACTER, FOUND, IGNORED, draw_page, draw_text, fit_cell, grid
+from ocrcore.pages import Character, Page, Word
+from ocrcore.synth.shapes import box
 
 
-def test_curves_go_where_the_points_are():
-    falling = [(0, 100.0), (50, 10.0), (100, 1.0)]
-    image = draw_curves({"falling": falling, "none": []}, log=True, width=600, height=300)
-    assert image.shape == (300, 600, 3)
-    assert image.dtype == np.uint8
-    blue = colored(image, (30, 90, 200))
-    # On a logarithmic axis this is a straight line.
-    fit = np.polyfit(*blue.T, 1)
-    assert fit[0] > 0
-    assert np.abs(np.polyval(fit, blue[:, 0]) - blue[:, 1]).max() < 3
-    bent = colored(draw_curves({"falling": falling}, width=600, height=300), (30, 90, 200))
-    assert np.abs(np.polyval(np.polyfit(*bent.T, 1), bent[:, 0]) - bent[:, 1]).max() > 20
+def places(image, color):
+    """Where a color is, as antialiasing leaves it: `(N, 2)` x, y."""
+    return np.argwhere((np.abs(image.astype(int) - color) < 60).all(2))[:, ::-1]
 
 
-@given(
-    low=st.floats(-1e6, 1e6),
-    size=st.floats(0.1, 1e6),
-)
-def test_axes_have_a_few_round_numbers(low, size):
-    found = _round_numbers(low, low + size)
-    assert 3 <= len(found) <= 9
-    assert all(low - 1e-6 * size <= one <= low + size * (1 + 1e-6) for one in found)
-    step = np.diff(found).min()
-    assert f"{step:.0e}"[0] in "125" and step == pytest.approx(float(f"{step:.0e}"), rel=1e-6)
-    assert _round_numbers(10, 1500) == [200, 400, 600, 800, 1000, 1200, 1400]
+def test_outlines_are_where_the_words_are():
+    image = np.zeros((40, 60, 3), np.uint8)
+    # Corners in the middle of pixels, so that lines are not spread over two.
+    characters = (
+        Character("a", box(10.5, 10.5, 20.5, 30.5)),
+        Character("b", box(20.5, 10.5, 30.5, 30.5)),
+    )
+    words = (
+        Word(box(10.5, 10.5, 30.5, 30.5), "ab", characters=characters),
+        Word(box(40.5, 10.5, 50.5, 30.5), care=False),
+    )
+    page = Page(40, 60, words)
+    drawn = draw_page(image, page)
+    assert not image.any()
+    assert places(drawn, FOUND).max(0).tolist() == [30, 30]
+    assert places(drawn, IGNORED).max(0).tolist() == [50, 30]
+    assert not len(places(drawn, CHARACTER))
+    large = draw_page(image, page, scale=3, characters=True)
+    assert large.shape == (120, 180, 3)
+    assert places(large, FOUND).max(0).tolist() == [91, 91]
+    assert np.median(places(large, CHARACTER)[:, 0]) == 61
 
 
-def test_little_or_nothing_to_draw():
-    assert draw_curves({}).shape == (360, 960, 3)
-    assert len(colored(draw_curves({"one": [(3, 0.5)]}), (30, 90, 200)))
-    empty = draw_curves({"loss": [(1, 0.0), (2, -1.0)]}, log=True)
-    assert not len(colored(empty, (30, 90, 200)))
-    many = draw_curves({str(i): [(0, i), (1, i)] for i in range(7)})
-    assert (many == draw_curves({str(i): [(0, i), (1, i)] for i in range(7)})).all()
+def test_texts_are_drawn_within_their_picture():
+    short, long = (draw_text(text, width=100, height=20) for text in ("abc", "abc" * 20))
+    assert short.shape == long.shape == (20, 100, 3)
+    assert short.min() < 100 and (short[:, 50:] == 255).all() and (long[:, 90:] < 255).any()
+    unknown, code = (draw_text(text, width=100, height=20) for text in ("\U0001f600", "<1F600>"))
+    assert (unknown == code).all()
+    assert (draw_text("", width=100, height=20) < 255).any()
+    red = draw_text("abc", width=100, height=20, color=(255, 0, 0))
+    assert (red[:, :, 0] == 255).all() and (red[:, :, 1] == short[:, :, 1]).all()
+
+
+def test_cells_hold_pictures_of_any_shape():
+    image = np.zeros((10, 40, 3), np.uint8)
+    cell = fit_cell(image, width=20, height=30)
+    assert cell.shape == (30, 20, 3)
+    assert not cell[:5].any() and (cell[5:] == 255).all()
+    assert fit_cell(image[:, :1], width=20, height=5).shape == (5, 20, 3)
+
+
+def test_a_grid_has_rows_as_high_as_their_cells():
+    cells = [np.full((height, 8, 3), height, np.uint8) for height in (3, 5, 4)]
+    sheet = grid(cells, columns=2, gap=1)
+    assert sheet.shape == (5 + 1 + 4, 8 + 1 + 8, 3)
+    assert (sheet[:3, :8] == 3).all() and (sheet[:5, 9:] == 5).all() and (sheet[6:, :8] == 4).all()
+    assert (sheet[3:5, :8] == 255).all() and (sheet[6:, 8:] == 255).all()
+    assert grid(cells[:1], columns=4).shape == (3, 8, 3)
+    with pytest.raises(ValueError, match="without pictures"):
+        grid([], columns=2)

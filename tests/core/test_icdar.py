@@ -8,8 +8,8 @@ from hypothesis.extra import numpy as hnp
 from PIL import Image
 
 from ocrcore.data.readers import icdar
-from ocrcore.data.readers.icdar import LabelError, read_icdar, read_icdar_folder, write_icdar
-from ocrcore.pages import Page, Word
+from ocrcore.data.readers.icdar import read_icdar, read_icdar_folder, write_icdar
+from ocrcore.pages import LabelError, Page, Word
 
 DATASETS = Path(__file__).parents[3] / "shared" / "datasets"
 

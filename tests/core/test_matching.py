@@ -9,14 +9,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from ocrcore.data.readers.icdar import read_icdar_folder
-from ocrcore.evaluation.matching import (
-    PROTOCOLS,
-    bootstrap_hmean,
-    evaluate,
-    evaluate_pages,
-    match,
-    paired_bootstrap,
-)
+from ocrcore.evaluation.matching import PROTOCOLS, evaluate, evaluate_pages, match
+from ocrcore.evaluation.statistics import bootstrap_hmean, paired_bootstrap
 from ocrcore.geometry import (
     box_pairs,
     convex_quads,

@@ -26,13 +26,12 @@ from ocrcore.data.mixing import SourceError
 from ocrcore.data.packing import PackingError, pack
 from ocrcore.data.readers.characters import PhotoFolder
 from ocrcore.data.readers.example import decode_example, encode_example
-from ocrcore.data.readers.icdar import LabelError
 from ocrcore.data.readers.packed import PackedSamples, decode_packed, encode_packed
 from ocrcore.data.readers.synthtext import synthtext_words
 from ocrcore.data.readers.synthtext_index import IndexedSynthText
 from ocrcore.images import ImageError, image_size, write_image
 from ocrcore.options import OptionsError
-from ocrcore.pages import Character, Page, Word
+from ocrcore.pages import Character, LabelError, Page, Word
 from ocrcore.synth.write import write_gt_mat
 
 SHARED = Path(__file__).parents[3] / "shared" / "datasets"
@@ -236,7 +235,7 @@ def test_a_killed_run_goes_on(tmp_path, photos, where, monkeypatch):
     arguments = {"name": "p", "root": photos, "shard": 2}
     pack(opened, tmp_path / "whole", **arguments)
     calls = []
-    write, writer = packing.write_bytes, packing.ArrayRecordWriter
+    write, writer = packing.write_json, packing.ArrayRecordWriter
 
     def killed(original, *args):
         calls.append(args)
@@ -245,13 +244,13 @@ def test_a_killed_run_goes_on(tmp_path, photos, where, monkeypatch):
         return original(*args)
 
     with monkeypatch.context() as patch:
-        patch.setattr(packing, "write_bytes", partial(killed, write))
+        patch.setattr(packing, "write_json", partial(killed, write))
         patch.setattr(packing, "ArrayRecordWriter", partial(killed, writer))
         with pytest.raises(Killed):
             pack(opened, tmp_path / "part", **arguments)
     calls.clear()
     with monkeypatch.context() as patch:
-        patch.setattr(packing, "write_bytes", partial(killed, write))
+        patch.setattr(packing, "write_json", partial(killed, write))
         patch.setattr(packing, "ArrayRecordWriter", lambda *a: calls.append(a) or writer(*a))
         where = -1
         pack(opened, tmp_path / "part", **arguments)

@@ -14,10 +14,9 @@ from ocrcore.data.readers.arrayrecord import (
     decode_sample,
     encode_record,
 )
-from ocrcore.data.readers.icdar import LabelError
-from ocrcore.images import ImageError
-from ocrcore.pages import Character, Page, Word
-from ocrcore.synth.write import RecordWriter, encode_image
+from ocrcore.images import ImageError, encode_image
+from ocrcore.pages import Character, LabelError, Page, Word
+from ocrcore.synth.write import RecordWriter
 
 IMAGE = np.arange(12 * 20 * 3, dtype=np.uint8).reshape(12, 20, 3)
 PNG = encode_image(IMAGE, suffix=".png")

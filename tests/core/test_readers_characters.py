@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ocrcore.data.readers.characters import PhotoFolder, read_characters
-from ocrcore.data.readers.icdar import LabelError, read_icdar_folder
+from ocrcore.data.readers.icdar import read_icdar_folder
 from ocrcore.images import ImageError, write_image
-from ocrcore.pages import Word
+from ocrcore.pages import LabelError, Word
 
 QUAD = np.array([(0, 0), (20, 0), (20, 9), (0, 9)])
 

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ocrcore.data.readers.crops import LmdbCrops, import_lmdb, read_labels_csv, read_labels_tsv
-from ocrcore.data.readers.icdar import LabelError
-from ocrcore.images import write_image
-from ocrcore.synth.write import CsvWriter, LmdbWriter, encode_image
+from ocrcore.images import encode_image, write_image
+from ocrcore.pages import LabelError
+from ocrcore.synth.write import CsvWriter, LmdbWriter
 
 TEXTS = ["plain", "a,b", '"quoted"', 'x "y", z', "0123", "Жé日", "'", "null"]
 IMAGE = np.full((8, 20, 3), 90, np.uint8)

@@ -7,8 +7,8 @@ import scipy.io
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ocrcore.data.readers.icdar import LabelError
 from ocrcore.data.readers.mat import read_cells
+from ocrcore.pages import LabelError
 
 
 def cells(values):

@@ -8,10 +8,9 @@ import scipy.io
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ocrcore.data.readers.icdar import LabelError
 from ocrcore.data.readers.synthtext import SynthText, synthtext_words
 from ocrcore.images import image_size, write_image
-from ocrcore.pages import Character, Page, Word
+from ocrcore.pages import Character, LabelError, Page, Word
 from ocrcore.synth.write import write_gt_mat
 
 SAMPLES = Path(__file__).parents[3] / "shared" / "datasets" / "synthtext_sample"

@@ -6,11 +6,11 @@ import pytest
 import scipy.io
 
 from ocrcore.data.readers import synthtext_index
-from ocrcore.data.readers.icdar import LabelError
 from ocrcore.data.readers.synthtext import SynthText
-from ocrcore.data.readers.synthtext_index import IndexedSynthText, default_cache
+from ocrcore.data.readers.synthtext_index import IndexedSynthText
+from ocrcore.files import default_cache
 from ocrcore.images import ImageError, write_image
-from ocrcore.pages import Character, Page, Word
+from ocrcore.pages import Character, LabelError, Page, Word
 from ocrcore.synth.write import write_gt_mat
 
 

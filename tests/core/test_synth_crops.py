@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from ocrcore.drawing import contact_sheet
 from ocrcore.pages import Character, Page, Sample, Word
 from ocrcore.synth.config import ConfigError, Effects, preset
 from ocrcore.synth.crops import (
@@ -18,7 +19,6 @@ from ocrcore.synth.crops import (
 )
 from ocrcore.synth.pages import PageSource
 from ocrcore.synth.shapes import box
-from ocrcore.synth.sheet import contact_sheet
 
 # Without effects, so that every page has text that counts.
 SMALL = preset("words", height=224, width=224, words=(5, 9), font_size=(14, 30), effects=Effects())
@@ -134,5 +134,5 @@ def test_contact_sheet_has_a_cell_for_every_sample() -> None:
     assert sheet.shape == (2 * 50 - 2, 3 * 66 - 2, 3)  # rows are as high as their cells
     bare = contact_sheet(samples, columns=3, side=64, gap=2, labels=False)
     assert (sheet != bare).any()
-    with pytest.raises(ValueError, match="no samples"):
+    with pytest.raises(ValueError, match="without pictures"):
         contact_sheet([])

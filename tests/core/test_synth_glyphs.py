@@ -7,7 +7,8 @@ from PIL import Image, ImageDraw
 
 from ocrcore.synth import glyphs
 from ocrcore.synth.fonts import FontError, bundled_fonts, open_face
-from ocrcore.synth.glyphs import graphemes, render_run
+from ocrcore.synth.glyphs import render_run
+from ocrcore.text import graphemes
 
 FONTS = bundled_fonts()
 ROBOTO = next(font for font in FONTS if font.path.endswith("Roboto_400Regular.ttf"))

@@ -15,7 +15,7 @@ from ocrcore.data.readers.arrayrecord import ArrayRecords
 from ocrcore.data.readers.crops import LmdbCrops, read_labels_csv
 from ocrcore.data.readers.icdar import read_icdar_folder
 from ocrcore.data.readers.synthtext import SynthText
-from ocrcore.images import read_image
+from ocrcore.images import encode_image, read_image
 from ocrcore.pages import read_pages
 from ocrcore.synth import make
 from ocrcore.synth.config import ConfigError, SynthConfig
@@ -23,7 +23,7 @@ from ocrcore.synth.job import Job, changed
 from ocrcore.synth.make import Maker, make_set
 from ocrcore.synth.pages import SynthError
 from ocrcore.synth.words import WordConfig
-from ocrcore.synth.write import FORMATS, IcdarWriter, encode_image, icdar_page, open_writer
+from ocrcore.synth.write import FORMATS, IcdarWriter, icdar_page, open_writer
 
 SMALL = (("height", "96"), ("width", "96"), ("words", "(1, 4)"), ("font_size", "(12, 16)"))
 ROOT = Path(__file__).parents[2]

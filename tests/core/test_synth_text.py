@@ -8,7 +8,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ocrcore.synth.fonts import bundled_fonts
-from ocrcore.synth.glyphs import graphemes
 from ocrcore.synth.text import (
     DEFAULT_SOURCES,
     LANGUAGES,
@@ -19,6 +18,7 @@ from ocrcore.synth.text import (
     pick_font,
     sample_text,
 )
+from ocrcore.text import graphemes
 
 FONTS = bundled_fonts()
 

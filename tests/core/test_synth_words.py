@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 
 from ocrcore.synth.fonts import bundled_fonts
-from ocrcore.synth.glyphs import graphemes
 from ocrcore.synth.text import TextConfig, TextError
 from ocrcore.synth.words import WordConfig, WordRenderer
+from ocrcore.text import graphemes
 
 # Every chance at 1: each branch is taken.
 EVERYTHING = {

@@ -9,7 +9,6 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -26,12 +25,12 @@ from ocrcore.training.checkpoints import (
     load_variables,
     save_variables,
 )
-from ocrcore.training.loop import run_steps
-from ocrcore.training.metrics import MetricsWriter
-from ocrcore.training.optimizers import OptimizerOptions, make_schedule
+from ocrcore.training.loop import evaluate_start, run_steps
+from ocrcore.training.optimizers import make_optimizer
+from ocrcore.training.options import OptimizerOptions
+from ocrcore.training.run import open_run
 from ocrcore.training.signals import StopSignal
 from ocrcore.training.state import create_state, update_ema
-from ocrcore.training.stopping import EarlyStopping
 
 
 @pytest.fixture(scope="module")
@@ -149,45 +148,36 @@ def test_resumed_equals_uninterrupted_bit_for_bit(tmp_path, mesh, compiled):
 
 def follow(workdir, mesh, compiled, scores, *, steps, stop_at=0):
     """A run with evaluations, of given scores; the step at which it was stopped, or None."""
-    make, step_of = compiled
-    state, stopper, run = make(), EarlyStopping(patience=2), {}
-    with (
-        RunCheckpoints(workdir / "checkpoints", keep=9) as checkpoints,
-        StopSignal(mesh) as stop,
-    ):
-        if checkpoints.steps:
-            state, run = checkpoints.restore(state)
-            stopper.restore(run["stopping"])
-        first = int(state.step)
+    config = ConfigDict(
+        {
+            **{"name": "toy", "steps": steps, "batch_size": toy.ROWS, "log_every": 1},
+            **{"eval": {"every": 2, "patience": 2}, "checkpoint": {"every": 3, "keep": 9}},
+            **{"ema": 0.9, "init_from": "", "init_weights": "", "tensorboard": False},
+        }
+    )
+    optimizer, schedule = make_optimizer(toy.OPTIONS, steps=100)
 
-        def batches():
-            for step in range(first + 1, steps + 1):
-                if step == stop_at:
-                    signal.raise_signal(signal.SIGTERM)
-                yield toy.batch(step)
+    def batches(first):
+        for step in range(first + 1, steps + 1):
+            if step == stop_at:
+                signal.raise_signal(signal.SIGTERM)
+            yield toy.batch(step)
 
-        ended = run_steps(
-            ConfigDict(
-                {
-                    **{"steps": steps, "batch_size": toy.ROWS, "log_every": 1},
-                    **{"eval": {"every": 2}, "checkpoint": {"every": 3}},
-                }
-            ),
-            state,
-            step_of=step_of,
-            batches=batches(),
-            source=SimpleNamespace(),
-            evaluate=lambda step, state: {"hmean": scores[step]},
-            run=run,
-            stopper=stopper,
-            schedule=make_schedule(toy.OPTIONS, steps=100),
-            mesh=mesh,
-            checkpoints=checkpoints,
-            stop=stop,
-            writer=MetricsWriter(workdir, restored_step=first),
-            log=lambda line: None,
-        )
-        return None if ended is None else int(ended.step)
+    def evaluate(run):
+        return {"hmean": scores[run.step]}
+
+    with open_run(
+        config,
+        workdir,
+        lambda start, memory: toy.variables(),
+        optimizer=optimizer,
+        schedule=schedule,
+        mesh=mesh,
+        log=lambda line: None,
+    ) as run:
+        evaluate_start(run, evaluate)
+        run_steps(run, compiled[1], batches(run.step), evaluate, names=lambda step: ())
+        return None if run.stopped else run.step
 
 
 @pytest.mark.parametrize(
@@ -219,6 +209,13 @@ def test_a_stop_delays_an_evaluation(tmp_path, mesh, compiled, steps, stops, sco
     assert kept[0] == kept[1]
     # Nothing is evaluated twice.
     assert follow(broken, mesh, compiled, {}, steps=steps) == last
+
+
+def test_the_memory_of_another_version_is_refused(tmp_path, mesh, compiled):
+    with RunCheckpoints(tmp_path / "checkpoints") as checkpoints:
+        checkpoints.save(1, compiled[0](), run={"position": 1})
+    with pytest.raises(CheckpointError, match=r"not that of a run of this version .*'position'"):
+        follow(tmp_path, mesh, compiled, {}, steps=3)
 
 
 def test_a_save_in_the_background_is_not_touched_by_the_next_steps(tmp_path, mesh, compiled):

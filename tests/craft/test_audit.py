@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from craftjax.audit import audit_sources, audit_words
 from craftjax.sources import SourceOptions, open_source
 from ocrcore.data.readers.characters import PhotoFolder
-from ocrcore.data.readers.icdar import LabelError
 from ocrcore.data.readers.words import find_folders, open_section, open_words
 from ocrcore.images import write_image
+from ocrcore.pages import LabelError
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 GOOD = "10,10,60,10,60,30,10,30,word"

@@ -19,10 +19,10 @@ from craftjax.targets import confidence_map, draw_targets
 from ocrcore.data.mixing import Drop, DropLog, SourceError, TooManyDropped
 from ocrcore.data.prefetch import iterate
 from ocrcore.data.readers.arrayrecord import encode_record
-from ocrcore.images import write_image
+from ocrcore.images import encode_image, write_image
 from ocrcore.options import OptionsError
 from ocrcore.pages import Character, Page, Sample, Word
-from ocrcore.synth.write import encode_image, write_gt_mat
+from ocrcore.synth.write import write_gt_mat
 
 DATASETS = Path(__file__).parents[3] / "shared" / "datasets"
 KEYS = ("image", "region", "affinity", "confidence")

@@ -16,9 +16,8 @@ from craftjax.weak.label_set import LabelSet, LabelSetError, join, make, mark
 from craftjax.weak.labeling import Labeler
 from craftjax.weak.pseudo_labels import PseudoOptions, crop_word, label_word
 from ocrcore.data.mixing import SourceError
-from ocrcore.data.readers.icdar import LabelError
 from ocrcore.images import ImageError
-from ocrcore.pages import Page, Sample, Word
+from ocrcore.pages import LabelError, Page, Sample, Word
 from ocrcore.runtime.mesh import make_mesh
 
 OPTIONS = PseudoOptions(height=32)

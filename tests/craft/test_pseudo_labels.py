@@ -18,9 +18,9 @@ from craftjax.weak.pseudo_labels import (
     crop_word,
     equal_split,
     find_characters,
-    graphemes,
     is_vertical,
     label_word,
+    visible_graphemes,
 )
 
 GOLDEN = np.load(Path(__file__).parents[1] / "golden" / "craft_golden.npz")
@@ -168,12 +168,12 @@ def test_the_original_counts_spaces_and_code_points():
         assert found == [pytest.approx(2 / 3), 1.0]
 
 
-def test_graphemes():
-    assert graphemes(" a\tb\u00a0") == ["a", "b"]
-    assert graphemes("e\u0301f") == ["\u00e9", "f"]
-    assert graphemes("x\u0323\u0302y") == ["x\u0323\u0302", "y"]
-    assert graphemes("a\u200bb\ufeff") == ["a", "b"]  # zero-width space, byte order mark
-    assert graphemes("") == []
+def test_visible_graphemes():
+    assert visible_graphemes(" a\tb\u00a0") == ["a", "b"]
+    assert visible_graphemes("e\u0301f") == ["\u00e9", "f"]
+    assert visible_graphemes("x\u0323\u0302y") == ["x\u0323\u0302", "y"]
+    assert visible_graphemes("a\u200bb\ufeff") == ["a", "b"]  # zero-width space, byte order mark
+    assert visible_graphemes("") == []
 
 
 def upright(quads: np.ndarray) -> np.ndarray:
@@ -283,7 +283,7 @@ def test_characters_are_in_their_word(text, size, degrees, seed, method):
     shape = crop.image.shape[0] // 2, crop.image.shape[1] // 2
     scores = cv2.GaussianBlur(rng.uniform(-0.5, 1.5, shape).astype(np.float32), (0, 0), 4)
     scores = (scores - scores.min()) / np.ptp(scores)
-    if not graphemes(text):
+    if not visible_graphemes(text):
         with pytest.raises(ValueError, match="expected at least one character"):
             label_word(scores, scores, crop=crop, text=text, options=options)
         return
@@ -291,7 +291,7 @@ def test_characters_are_in_their_word(text, size, degrees, seed, method):
     assert word.quads.dtype == np.float32
     assert options.min_confidence <= word.confidence <= 1
     if method == "split":
-        assert len(word.quads) == len(graphemes(text))
+        assert len(word.quads) == len(visible_graphemes(text))
     back = cv2.perspectiveTransform(
         word.quads.reshape(-1, 1, 2).astype(np.float64), np.linalg.inv(crop.to_page)
     ).reshape(-1, 4, 2)

@@ -10,6 +10,8 @@ import signal
 import socket
 import subprocess
 import sys
+from contextlib import nullcontext
+from dataclasses import asdict
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -18,20 +20,24 @@ import pytest
 import tiny_words
 from tiny_words import Darkness, make_page, state_of, weights, write_words
 
-from craftjax import training as train
+from craftjax import training
 from craftjax.input_pipeline import InputOptions, make_batches, make_item
 from craftjax.options import DetectorOptions
 from craftjax.sources import SourceError, SourceOptions
 from craftjax.targets import confidence_map
-from craftjax.training import TrainError, make_loss, train_and_evaluate
+from craftjax.training import TrainError, make_loss, train
 from craftjax.weak.collapse import GuardOptions, judge
 from craftjax.weak.label_set import LabelSet
-from craftjax.weak.supervision import CollapseError, SupervisionOptions, WeakSupervision
+from craftjax.weak.options import SupervisionOptions
+from craftjax.weak.supervision import CollapseError, WeakSupervision
 from ocrcore.data.prefetch import iterate
 from ocrcore.images import write_image
 from ocrcore.options import OptionsError
 from ocrcore.pages import Character, Page, Sample, Word
-from ocrcore.training.optimizers import OptimizerOptions, make_optimizer
+from ocrcore.training.optimizers import make_optimizer
+from ocrcore.training.options import OptimizerOptions
+from ocrcore.training.run import RunMemory
+from ocrcore.training.run_folder import RunFolder
 
 ROOT = Path(__file__).parents[2]
 GOOD = {"words": 100.0, "confidence": 0.9, "equal": 0.1, "mass": 0.4}
@@ -48,24 +54,52 @@ def open_batches(pages, batch_size=2, **more):
     return make_batches(config, seed=0, rows=slice(0, batch_size))
 
 
-def supervise(source, folder, run=None, checkpoints=(), first=0, steps=10_000, **section):
-    """A supervision with a network that is quick to compile, and what it says."""
-    said = []
-    weak = WeakSupervision(
+class Steered(WeakSupervision):
+    """A supervision whose run is at any step, in any state."""
+
+    def begin(self, step):
+        """Does what the train loop does when a period begins; the step at which it ends."""
+        self._run.step = step
+        labels = self.refresh()
+        self._source.use_labels(labels.path, only=labels.only, labels=labels.labels)
+        return labels.stop
+
+    def teach(self, state):
+        self._run.state = state
+
+    def scored(self, step, hmean, *, best):
+        self._run.step = step
+        self.evaluated(hmean, best=best)
+
+
+def supervise(source, folder, memory=None, checkpoints=(), first=0, steps=10_000, **section):
+    """A supervision with a network that is quick to compile, and what it logs."""
+    said, logged = [], []
+    run = SimpleNamespace(
+        config=SimpleNamespace(steps=steps, init_from="", init_weights="start"),
+        folder=RunFolder(folder),
+        step=first,
+        state=state_of(1.0, 1.0),
+        memory=RunMemory() if memory is None else memory,
+        checkpoints=SimpleNamespace(steps=list(checkpoints)),
+        writer=SimpleNamespace(write=lambda *line: logged.append(line), lines=logged),
+        progress=SimpleNamespace(paused=nullcontext),
+        log=said.append,
+        save=lambda: None,
+    )
+    weak = Steered(
         SupervisionOptions.from_config({"height": 32, **section}),
+        run,
         source=source,
         model=Darkness(),
-        folder=folder,
-        start=lambda: weights(0.5),
-        start_name="start",
-        first=first,
-        steps=steps,
-        run={} if run is None else run,
-        checkpoints=SimpleNamespace(steps=list(checkpoints)),
-        log=said.append,
+        start_weights=lambda: weights(0.5),
     )
-    weak.follow(state_of(1.0, 1.0))
     return weak, said
+
+
+def copied(memory):
+    """As a checkpoint gives it back."""
+    return RunMemory(**json.loads(json.dumps(asdict(memory))))
 
 
 def test_judgments():
@@ -109,7 +143,7 @@ def test_settings_that_cannot_be(section, message):
 
 
 def test_what_the_watershed_needs(monkeypatch):
-    monkeypatch.setattr("craftjax.weak.supervision.find_spec", lambda name: None)
+    monkeypatch.setattr("craftjax.weak.options.find_spec", lambda name: None)
     with pytest.raises(SourceError, match=r"needs scikit-image: pip install \"ocrjax\[watershed\]"):
         SupervisionOptions.from_config({"method": "watershed"})
     SupervisionOptions.from_config({"method": "split"})
@@ -119,7 +153,7 @@ def test_a_period_is_a_pass_and_only_its_pages_are_labeled(pages, tmp_path):
     source = open_batches(pages)
     weak, said = supervise(source, tmp_path)
     assert weak.length == 3  # 6 pages, 2 at a time
-    assert weak.prepare(0) == 3
+    assert weak.begin(0) == 3
     labels = LabelSet.load(weak.path(0))
     assert labels.indices("words") == list(range(6)) and labels.stats()["words"] == 12
     assert said[0] == "step 0: pseudo labels of 6 pages are made"
@@ -128,7 +162,7 @@ def test_a_period_is_a_pass_and_only_its_pages_are_labeled(pages, tmp_path):
 
     chunked, _ = supervise(source, tmp_path / "chunk", chunk=4)
     assert chunked.length == 2
-    assert chunked.prepare(2) == 4
+    assert chunked.begin(2) == 4
     drawn = {source.mix.index(*source.mix.pick(position)) for position in range(4, 8)}
     assert LabelSet.load(chunked.path(2)).indices("words") == sorted(drawn)
     for step in (2, 3):
@@ -147,7 +181,7 @@ def test_pages_that_cannot_be_read_are_replaced_as_the_loader_does(tmp_path):
     weak, _ = supervise(source, tmp_path / "run", chunk=12)
     step = 0
     while step < 15:
-        stop = weak.prepare(step)
+        stop = weak.begin(step)
         for one in range(step, stop):
             built = source.build(one)
             assert {drop.reason for drop in built.drops} <= {"picture", "labels"}
@@ -160,9 +194,9 @@ def test_the_teacher(pages, tmp_path):
     def mass(teacher, steps=(0,)):
         folder = tmp_path / teacher
         weak, _ = supervise(source, folder, teacher=teacher, guard={"mass": 0.0})
-        weak.follow(state_of(network=0.9, average=0.8))
+        weak.teach(state_of(network=0.9, average=0.8))
         for step in steps:
-            weak.prepare(step)
+            weak.begin(step)
         return LabelSet.load(weak.path(steps[-1])).stats()["mass"]
 
     average = mass("ema")
@@ -171,8 +205,8 @@ def test_the_teacher(pages, tmp_path):
     assert mass("fixed", (0, 3)) == mass("copy")
     # Of a run that goes on they are read again.
     weak, _ = supervise(source, tmp_path / "again", teacher="fixed")
-    weak.follow(state_of(network=0.9, average=0.8))
-    weak.prepare(3)
+    weak.teach(state_of(network=0.9, average=0.8))
+    weak.begin(3)
     found = LabelSet.load(weak.path(3)).stats()["mass"]
     assert found == pytest.approx(average * 0.5 / 0.8, rel=1e-3)
 
@@ -180,67 +214,64 @@ def test_the_teacher(pages, tmp_path):
 def test_a_teacher_of_constant_output_is_refused_at_the_start(pages, tmp_path):
     for gain in (0.0, 1e9):
         weak, _ = supervise(open_batches(pages), tmp_path, method="watershed")
-        weak.follow(state_of(gain, gain))
+        weak.teach(state_of(gain, gain))
         if gain:
             weak._labeler._apply = lambda teacher, images: np.full(
                 (len(images), images.shape[1] // 2, images.shape[2] // 2, 2), 0.9, np.float32
             )
         with pytest.raises(CollapseError, match=r"are of no use: .* split without the scores"):
-            weak.prepare(0)
+            weak.begin(0)
         assert not weak.path(0).exists()
 
 
 def test_a_teacher_that_collapses_is_not_followed(pages, tmp_path):
-    source, run = open_batches(pages), {}
-    weak, said = supervise(source, tmp_path, run=run, chunk=4, guard={"equal": 0.9})
-    logged = []
-    weak.log = lambda step, values: logged.append((step, values))
-    assert weak.prepare(0) == 2
+    source, memory = open_batches(pages), RunMemory()
+    weak, said = supervise(source, tmp_path, memory, chunk=4, guard={"equal": 0.9})
+    logged = weak._run.writer.lines
+    assert weak.begin(0) == 2
     good = LabelSet.load(weak.path(0))
-    before = dict(run["pseudo"])
-    weak.follow(state_of(0.0, 0.0))
-    assert weak.prepare(2) is None
+    before = copied(memory)
+    weak.teach(state_of(0.0, 0.0))
+    assert weak.begin(2) is None
     assert "COLLAPSE" in said[-1] and "trains on those of step 0" in said[-1]
     assert weak.collapsed and logged[-1] == (2, {"labels/collapsed": 1.0})
     # From now on only pages with good labels are drawn.
     names = {name for step in range(2, 12) for name in source.batch_names(step)}
     assert {int(Path(name).stem[1:]) for name in names} == set(good.indices("words"))
     # A run that goes on from before does the same; one from after makes no labels at all.
-    again, said = supervise(
-        source, tmp_path, run={"pseudo": before}, first=2, chunk=4, guard={"equal": 0.9}
-    )
-    again.follow(state_of(0.0, 0.0))
-    assert again.prepare(2) is None and "COLLAPSE" in said[-1]
-    after, said = supervise(source, tmp_path, run=json.loads(json.dumps(run)), first=3, chunk=4)
-    after.follow(state_of(1.0, 1.0))
-    assert after.prepare(3) is None and not after.labels_after(4)
+    again, said = supervise(source, tmp_path, before, first=2, chunk=4, guard={"equal": 0.9})
+    again.teach(state_of(0.0, 0.0))
+    assert again.begin(2) is None and "COLLAPSE" in said[-1]
+    after, said = supervise(source, tmp_path, copied(memory), first=3, chunk=4)
+    after.teach(state_of(1.0, 1.0))
+    assert after.begin(3) is None
     (line,) = said
-    assert "since step 2 no pseudo labels are made, for a COLLAPSE: 100% of" in line
-    assert f"--config.init_from={tmp_path.parent}" in line
+    assert "since step 2 no pseudo labels are made, because of a COLLAPSE: 100% of" in line
+    assert f"--config.init_from={tmp_path}" in line
 
 
 def test_an_evaluation_that_collapses_goes_back_to_the_best_labels(pages, tmp_path):
     source = open_batches(pages)
     weak, said = supervise(source, tmp_path)
-    weak.evaluated(0, 0.8, best=0.8)
+    weak.scored(0, 0.8, best=0.8)
     for start in (0, 3, 6):
-        weak.prepare(start)
-        weak.evaluated(start + 1, 0.7 + start / 20, best=max(0.8, 0.7 + start / 20))
-    weak.evaluated(8, 0.3, best=1.0)
+        weak.begin(start)
+        weak.scored(start + 1, 0.7 + start / 20, best=max(0.8, 0.7 + start / 20))
+    weak.scored(8, 0.3, best=1.0)
     assert "hmean is 0.3000, after 1.0000 at best" in said[-1]
     assert "from step 9 on" in said[-1]
     used = source._labels
-    assert weak.prepare(8) == 9 and source._labels == used  # a run that goes on in between
-    assert weak.prepare(9) is None
+    assert weak.begin(8) == 9 and source._labels == used  # a run that goes on in between
+    assert weak.begin(9) is None
     assert source._labels == (weak.path(6), True)
 
 
 def test_a_run_that_goes_on_with_longer_periods_has_labels_for_them(pages, tmp_path):
     weak, _ = supervise(open_batches(pages), tmp_path, every=1)
-    weak.prepare(0)
+    weak.begin(0)
     source = open_batches(pages)
-    again, said = supervise(source, tmp_path, run=weak._run, first=1, every=3)
-    assert again.prepare(1) == 3
+    again, said = supervise(source, tmp_path, weak._run.memory, first=1, every=3)
+    assert again.begin(1) == 3
     assert "has not all pages: its pseudo labels are made from the weights of step 1" in said[0]
     assert not [drop for step in range(3) for drop in source.build(step).drops]
 
@@ -248,43 +279,41 @@ def test_a_run_that_goes_on_with_longer_periods_has_labels_for_them(pages, tmp_p
 def test_a_collapse_at_the_end_of_a_period_makes_no_labels(pages, tmp_path):
     source = open_batches(pages)
     weak, _ = supervise(source, tmp_path)
-    weak.prepare(0)
-    weak.evaluated(0, 0.8, best=0.8)
-    weak.follow(state_of(0.0, 0.0))
-    weak.evaluated(3, 0.1, best=0.8)
-    assert weak.prepare(3) is None and not weak.path(3).exists()
+    weak.begin(0)
+    weak.scored(0, 0.8, best=0.8)
+    weak.teach(state_of(0.0, 0.0))
+    weak.scored(3, 0.1, best=0.8)
+    assert weak.begin(3) is None and not weak.path(3).exists()
     assert source._labels == (weak.path(0), True)
 
 
 def test_labels_that_no_checkpoint_needs_are_removed(pages, tmp_path):
     weak, _ = supervise(open_batches(pages), tmp_path, checkpoints=[4, 13])
     for start in range(0, 18, 3):
-        weak.prepare(start)
-    assert sorted(int(path.stem) for path in tmp_path.iterdir()) == [0, 3, 12, 15]
-    other, said = supervise(
-        open_batches(pages), tmp_path, run={"pseudo": weak._run["pseudo"]}, first=16
-    )
+        weak.begin(start)
+    assert sorted(int(path.stem) for path in weak.folder.iterdir()) == [0, 3, 12, 15]
+    other, said = supervise(open_batches(pages), tmp_path, weak._run.memory, first=16)
     weak.path(15).unlink()
-    other.prepare(16)
+    other.begin(16)
     assert "is missing: its pseudo labels are made from the weights of step 16" in said[0]
     # A new run begins without the labels of another.
     supervise(open_batches(pages), tmp_path)
-    assert not list(tmp_path.iterdir())
+    assert not list(weak.folder.iterdir())
 
 
 def test_labels_of_steps_that_are_taken_again_are_made_again(pages, tmp_path):
-    source, run = open_batches(pages), {}
-    weak, _ = supervise(source, tmp_path, run=run)
-    weak.prepare(0)
-    saved = json.loads(json.dumps(run))  # at step 2, say
-    weak.prepare(3)
-    weak.follow(state_of(0.0, 0.0))  # the run went wrong, and its settings are changed
+    source, memory = open_batches(pages), RunMemory()
+    weak, _ = supervise(source, tmp_path, memory)
+    weak.begin(0)
+    saved = copied(memory)  # at step 2, say
+    weak.begin(3)
+    weak.teach(state_of(0.0, 0.0))  # the run went wrong, and its settings are changed
     weak._label(weak._teacher(6), 6, weak._places(6, 9), None).save(weak.path(6))
-    (tmp_path / "00000003.npz.part").write_bytes(b"half written")
-    again, said = supervise(source, tmp_path, run=saved, first=2)
-    assert [path.name for path in tmp_path.iterdir()] == ["00000000.npz"]
+    (weak.folder / "00000003.npz.part").write_bytes(b"half written")
+    again, said = supervise(source, tmp_path, saved, first=2)
+    assert [path.name for path in weak.folder.iterdir()] == ["00000000.npz"]
     for start in (2, 3, 6):
-        again.prepare(start)
+        again.begin(start)
     assert again.collapsed is None and "12 words labeled" in said[-1]
 
 
@@ -292,49 +321,51 @@ def test_labels_of_steps_that_are_taken_again_are_made_again(pages, tmp_path):
 def test_labels_made_otherwise_are_not_gone_on_with(pages, tmp_path, teacher):
     source = open_batches(pages)
     weak, _ = supervise(source, tmp_path, teacher="ema")
-    weak.prepare(0)
-    weak.follow(state_of(network=0.9, average=0.8))
-    weak.prepare(3)
-    old = weak._run["pseudo"]["first"]
-    again, said = supervise(source, tmp_path, run=weak._run, first=4, teacher=teacher)
-    again.follow(state_of(network=0.7, average=0.8))
-    again.prepare(4)
+    weak.begin(0)
+    weak.teach(state_of(network=0.9, average=0.8))
+    weak.begin(3)
+    old = weak._run.memory.pseudo["first"]
+    again, said = supervise(source, tmp_path, weak._run.memory, first=4, teacher=teacher)
+    again.teach(state_of(network=0.7, average=0.8))
+    again.begin(4)
     assert f"was made otherwise (teacher was 'ema', is '{teacher}'" in said[0]
     found = LabelSet.load(again.path(3)).stats()
     assert found["mass"] == pytest.approx(old["mass"] * (0.5 if teacher == "fixed" else 0.7), 1e-3)
-    assert again._run["pseudo"]["first"] == found  # others are no measure
+    assert again._run.memory.pseudo["first"] == found  # others are no measure
     said.clear()
-    again.prepare(5)
+    again.begin(5)
     assert not said
     source = open_batches(pages)
-    other, said = supervise(source, tmp_path, run=again._run, first=5, teacher=teacher, height=64)
-    other.follow(state_of(network=0.7, average=0.8))
-    other.prepare(5)
+    other, said = supervise(
+        source, tmp_path, again._run.memory, first=5, teacher=teacher, height=64
+    )
+    other.teach(state_of(network=0.7, average=0.8))
+    other.begin(5)
     assert "was made otherwise (height was 32, is 64)" in said[0] and len(said) == 3
 
 
 def test_no_page_is_labeled_that_the_run_does_not_draw(pages, tmp_path):
     source = open_batches(pages)
     weak, _ = supervise(source, tmp_path, every=100, steps=2, teacher="fixed")
-    weak.prepare(0)
+    weak.begin(0)
     drawn = {source.mix.index(*source.mix.pick(position)) for position in range(4)}
     assert LabelSet.load(weak.path(0)).indices("words") == sorted(drawn) != list(range(6))
     # A run that is made longer has the others labeled, too, and them alone.
     more, said = supervise(
-        source, tmp_path, run=weak._run, first=2, every=100, steps=9, teacher="fixed"
+        source, tmp_path, weak._run.memory, first=2, every=100, steps=9, teacher="fixed"
     )
-    more.follow(state_of(1.0, 1.0))
-    more.prepare(2)
+    more.teach(state_of(1.0, 1.0))
+    more.begin(2)
     assert said[1] == f"step 2: pseudo labels of {6 - len(drawn)} pages are made"
     assert LabelSet.load(weak.path(0)).indices("words") == list(range(6))
 
 
 def test_a_damaged_file_of_labels_is_made_again(pages, tmp_path):
     weak, said = supervise(open_batches(pages), tmp_path)
-    weak.prepare(0)
+    weak.begin(0)
     good = weak.path(0).read_bytes()
     weak.path(0).write_bytes(good[: len(good) // 2])
-    assert weak.prepare(1) == 3
+    assert weak.begin(1) == 3
     assert "00000000.npz is damaged: its pseudo labels are made from the weights" in said[-3]
     assert weak.path(0).read_bytes() == good
 
@@ -346,12 +377,12 @@ def test_what_there_is_is_saved_before_labels_are_made(pages, tmp_path, monkeypa
     label, seen = WeakSupervision._label, []
 
     def look(self, *arguments):
-        self._checkpoints.wait()
-        seen.append(self._checkpoints.steps)
+        self._run.checkpoints.wait()
+        seen.append(self._run.checkpoints.steps)
         return label(self, *arguments)
 
     monkeypatch.setattr(WeakSupervision, "_label", look)
-    train_and_evaluate(config, tmp_path)
+    train(config, tmp_path)
     assert seen == [[0], [0, 3]]
 
 
@@ -382,7 +413,7 @@ def test_batches_need_labels_and_workers_get_them(pages, tmp_path):
     with pytest.raises(SourceError, match=r"config\.data\.train\.words has words only"):
         source[0]
     weak, _ = supervise(source, tmp_path)
-    weak.prepare(0)
+    weak.begin(0)
     batch, other = source[1], pickle.loads(pickle.dumps(source))[1]
     for name, array in batch.items():
         np.testing.assert_array_equal(array, other[name])
@@ -392,7 +423,7 @@ def test_batches_need_labels_and_workers_get_them(pages, tmp_path):
 def test_batches_end_where_they_are_told_to(pages, tmp_path):
     source = open_batches(pages)
     weak, _ = supervise(source, tmp_path, every=9)
-    weak.prepare(0)
+    weak.begin(0)
     for first, stop in ((0, 2), (1, 8), (4, 4)):
         made = list(iterate(source, first, stop_step=stop, threads=2, ahead=2))
         assert len(made) == stop - first
@@ -463,7 +494,7 @@ def test_pages_without_words_are_background(tmp_path):
     (folder / "gt" / "gt_p2.txt").write_text("")
     source = open_batches(folder, batch_size=3)
     weak, _ = supervise(source, tmp_path / "run")
-    weak.prepare(0)
+    weak.begin(0)
     assert not source.build(0).drops
     assert any(not region.any() for region in source[0]["region"])
 
@@ -480,8 +511,8 @@ def launch(workdir, pages, *flags, die=False):
         "        os.kill(os.getpid(), signal.SIGKILL)\n"
         "    return cut(*arguments)\n"
         "word_crops.Tools.cut = trap\n"
-        "from absl import app\n"
-        "app.run(main.main)\n"
+        "from ocrcore.training.flags import run_program\n"
+        "run_program(main.main, 'craftjax.main')\n"
     )
     return subprocess.run(
         [
@@ -516,7 +547,7 @@ def test_a_run_that_is_killed_while_it_labels_repeats_exactly(pages, tmp_path, m
     assert "start: resume" in done.stdout and "step 3: 12 words labeled" in done.stdout
 
     monkeypatch.setenv("TINY_WORDS", str(pages))
-    train_and_evaluate(tiny_words.get_config(), straight)
+    train(tiny_words.get_config(), straight)
     assert rows(broken) == rows(straight)
     assert [step for step, name, _ in rows(broken) if name == "labels/words"] == [0, 3, 6]
     for one in (straight / "pseudo").glob("*.npz"):
@@ -573,18 +604,19 @@ def test_an_average_that_is_not_kept_cannot_teach(pages, tmp_path, monkeypatch):
     config = tiny_words.get_config()
     config.ema = 0.0
     with pytest.raises(TrainError, match=r"config\.pseudo\.teacher is 'ema', but config\.ema is 0"):
-        train_and_evaluate(config, tmp_path)
+        train(config, tmp_path)
 
 
-@pytest.mark.parametrize(("form", "start"), [("raw", "words: 5 pages"), ("packed", "labels are")])
-def test_packed_labels_are_said_not_to_be_looked_over(pages, tmp_path, monkeypatch, form, start):
+@pytest.mark.parametrize(
+    ("form", "start"), [("raw", "words: 5 pages"), ("packed", "packed labels are not audited")]
+)
+def test_labels_are_audited_unless_packed(pages, tmp_path, monkeypatch, form, start):
     monkeypatch.setenv("TINY_WORDS", str(pages))
-    monkeypatch.setattr(train, "WeakSupervision", lambda *_, **__: None)
+    monkeypatch.setattr(training, "WeakSupervision", lambda *_, **__: None)
     options = InputOptions(1, {"words": SourceOptions("words", str(pages))}, format=form)
     said = []
     source = SimpleNamespace(options=options)
     config = tiny_words.get_config()
-    more = dict.fromkeys(("model", "run", "checkpoints", "first"))
-    train._supervision(config, tmp_path, source, log=said.append, **more)
+    training._supervision(config, SimpleNamespace(log=said.append), source, None)
     (line,) = said
     assert line.startswith(start)

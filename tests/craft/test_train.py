@@ -20,7 +20,8 @@ from ml_collections import ConfigDict
 from processes import finish, launch, wait_for
 from trees import assert_close, assert_same, copies
 
-from craftjax import training as train
+import craftjax
+from craftjax import training
 from craftjax.convert import ConversionError, from_state_dict, to_state_dict, with_vgg16_bn
 from craftjax.detector import Detector, Scores, find_words
 from craftjax.evaluate import evaluate_detector, read_truth
@@ -30,26 +31,27 @@ from craftjax.options import DetectorOptions, load_operating_point, operating_po
 from craftjax.resize import fit_page
 from craftjax.training import (
     TrainError,
+    begin,
     freezes_norm,
     make_loss,
     make_model,
     make_train_step,
-    start_state,
-    train_and_evaluate,
 )
-from ocrcore.data.readers.icdar import LabelError
 from ocrcore.images import read_image, write_image
+from ocrcore.layers import always
 from ocrcore.options import OptionsError
-from ocrcore.pages import Page, Sample
+from ocrcore.pages import LabelError, Page, Sample
 from ocrcore.runtime.mesh import make_mesh, put_batch
 from ocrcore.training.checkpoints import RunCheckpoints, load_variables
 from ocrcore.training.metrics import NonFiniteError
-from ocrcore.training.optimizers import OptimizerOptions, make_optimizer
+from ocrcore.training.optimizers import make_optimizer
+from ocrcore.training.options import OptimizerOptions
+from ocrcore.training.run import open_run
 from ocrcore.training.state import create_state
 from ocrcore.weights.pth import load_weights, save_weights
 
 MODEL = CRAFT(width=0.125)
-begin = partial(launch, "craftjax.main", tiny_detector.__file__)
+command = partial(launch, "craftjax.main", tiny_detector.__file__)
 
 
 @cache
@@ -63,7 +65,15 @@ def mesh_of(devices):
 
 
 @cache
-def step_of(devices=4, freeze=(), remat=False, dtype=jnp.float32, accumulate=1, **more):
+def step_of(
+    devices=4,
+    freeze=(),
+    remat=False,
+    dtype=jnp.float32,
+    accumulate=1,
+    freeze_norm=False,
+    norm_groups=1,
+):
     """A compiled step and a maker of states for it."""
     config = tiny_detector.get_config()
     changes = {"freeze": freeze, "accumulate": accumulate}
@@ -71,13 +81,13 @@ def step_of(devices=4, freeze=(), remat=False, dtype=jnp.float32, accumulate=1, 
     optimizer, _ = make_optimizer(options, steps=config.steps)
     mesh = mesh_of(devices)
     step = make_train_step(
-        CRAFT(0.125, dtype, remat=remat),
+        CRAFT(0.125, dtype, remat, always if freeze_norm else options.is_frozen),
         optimizer,
         mesh=mesh,
         loss=make_loss(config.loss),
         options=options,
         ema_decay=0.9,
-        **more,
+        norm_groups=norm_groups,
     )
     return step, partial(create_state, optimizer=optimizer, mesh=mesh)
 
@@ -119,17 +129,42 @@ def test_a_batch_is_learned():
     assert sum(parts) == pytest.approx(losses[-1], rel=1e-5)
 
 
-def test_frozen_parts_do_not_move():
+@pytest.mark.parametrize(
+    ("options", "still"),
+    [
+        ({}, ("slice1", "slice2")),
+        ({"norm_groups": 4, "remat": True}, ("slice1", "slice2")),
+        ({"freeze_norm": True}, ("slice1", "slice2", "slice3", "slice4")),
+    ],
+)
+def test_frozen_parts_do_not_move(options, still):
+    """Neither their parameters nor the statistics of their BatchNorm."""
     before = init_variables(MODEL)
     before["batch_stats"] = jax.tree.map(lambda x: x + 0.5, before["batch_stats"])
-    step, make = step_of(freeze=("basenet/slice1", "basenet/slice2"), freeze_norm=True)
+    step, make = step_of(freeze=("basenet/slice1", "basenet/slice2"), **options)
     state, _ = step(make(before), put_batch(batches()[0], mesh_of(4)))
-    assert_same(state.batch_stats, before["batch_stats"])
-    for name in ("slice1", "slice2"):
-        assert_same(state.params["basenet"][name], before["params"]["basenet"][name])
-    for name in ("slice3", "slice5"):
-        moved = state.params["basenet"][name], before["params"]["basenet"][name]
-        assert any((a != b).any() for a, b in zip(*map(copies, moved), strict=True))
+
+    def moved(kind, name):
+        after = getattr(state, kind)["basenet"][name]
+        pairs = zip(copies(after), copies(before[kind]["basenet"][name]), strict=True)
+        return any((a != b).any() for a, b in pairs)
+
+    for name in ("slice1", "slice2", "slice3", "slice4"):
+        assert moved("params", name) == (name not in ("slice1", "slice2"))
+        assert moved("batch_stats", name) == (name not in still)
+
+
+def test_frozen_norm_uses_its_statistics():
+    """The first loss is that of a network that normalizes by its running statistics."""
+    before = init_variables(MODEL)
+    before["batch_stats"] = jax.tree.map(lambda x: x + 0.5, before["batch_stats"])
+    losses = []
+    for options in ({"freeze": ("*",)}, {"freeze_norm": True}, {}):
+        step, make = step_of(**options)
+        _, metrics = step(make(before), put_batch(batches()[0], mesh_of(4)))
+        losses.append(float(metrics["loss"][0]))
+    assert losses[0] == pytest.approx(losses[1], rel=1e-6)
+    assert losses[0] != pytest.approx(losses[2], rel=1e-3)
 
 
 def test_norm_of_each_device_and_rematerialization():
@@ -217,16 +252,14 @@ def test_fields_that_are_not_known(tmp_path):
     loss = {"version": 3, "neg_rto": 1.0, "n_min_neg": 5}
     with pytest.raises(OptionsError, match=r"config\.loss\.neg_ratio .* did you mean neg_rto"):
         make_loss({**loss, "neg_ratio": 1.0})
-    with pytest.raises(OptionsError, match=r"config\.loss\.n_min_neg is missing"):
-        make_loss({"version": 3, "neg_rto": 1.0})
-    config = tiny_detector.get_config()
+    config = tiny_detector.get_config().unlock()
     config.model.freeze_bn = True
     with pytest.raises(TrainError, match=r"model\.freeze_bn is not known, expected .*freeze_norm"):
         make_model(config.model)
     del config.model.freeze_bn
     config.detector.text_treshold = 0.5
     with pytest.raises(OptionsError, match=r"detector\.text_treshold .* did you mean text_thresh"):
-        train_and_evaluate(config, tmp_path)
+        training.train(config, tmp_path)
 
 
 def test_when_norm_is_frozen():
@@ -247,29 +280,38 @@ def test_when_norm_is_frozen():
 def start(tmp_path, **changes):
     config = tiny_detector.get_config()
     config.update(changes)
+    return opened(config, tmp_path, devices=1)
+
+
+def opened(config, workdir, devices):
+    """What a run begins with: its state, where it is from, and its memory."""
     options = OptimizerOptions.from_config(config.optimizer)
-    optimizer, _ = make_optimizer(options, steps=1)
-    model = CRAFT(width=config.model.width)
-    with RunCheckpoints(tmp_path / "checkpoints") as checkpoints:
-        return start_state(
-            config, model=model, optimizer=optimizer, mesh=mesh_of(1), checkpoints=checkpoints
-        )
+    optimizer, schedule = make_optimizer(options, steps=config.steps)
+    with open_run(
+        config,
+        workdir,
+        partial(begin, config, CRAFT(width=config.model.width)),
+        optimizer=optimizer,
+        schedule=schedule,
+        mesh=mesh_of(devices),
+    ) as run:
+        return run.state, run.start, run.memory
 
 
 def test_starts(tmp_path):
     variables = init_variables(MODEL, seed=7)
     save_weights(tmp_path / "net.pth", to_state_dict(variables))
-    state, begin, run_ = start(tmp_path, init_weights=str(tmp_path / "net.pth"))
-    assert (begin.kind, run_["fine_tuning"]) == ("weights", True)
+    state, start_, memory = start(tmp_path, init_weights=str(tmp_path / "net.pth"))
+    assert (start_.kind, memory.fine_tuning) == ("weights", True)
     assert_same(state.params, variables["params"])
     assert_same(state.ema, {name: variables[name] for name in ("params", "batch_stats")})
-    state, begin, run_ = start(tmp_path, seed=7)
-    assert (begin.kind, run_["fine_tuning"]) == ("random", False)
+    state, start_, memory = start(tmp_path, seed=7)
+    assert (start_.kind, memory.fine_tuning) == ("random", False)
     assert_same(state.params, variables["params"])
     with RunCheckpoints(tmp_path / "other" / "checkpoints") as checkpoints:
         checkpoints.save(3, state, run={}, metrics={"hmean": 0.5})
-    state, begin, run_ = start(tmp_path, init_from=str(tmp_path / "other"), seed=1)
-    assert (begin.kind, run_["fine_tuning"], int(state.step)) == ("run", True, 0)
+    state, start_, memory = start(tmp_path, init_from=str(tmp_path / "other"), seed=1)
+    assert (start_.kind, memory.fine_tuning, int(state.step)) == ("run", True, 0)
     assert_same(state.params, variables["params"])
     with pytest.raises(
         TrainError, match=r"config.model.width is 0.25, but .*net.pth is of .*0.125"
@@ -291,10 +333,10 @@ def test_start_from_imagenet(tmp_path):
     vgg["features.40.weight"] = np.zeros((512, 512, 3, 3), np.float32)
     vgg["classifier.6.bias"] = np.zeros(1000, np.float32)
     save_weights(tmp_path / "vgg16_bn.pth", vgg)
-    state, begin, run_ = start(
+    state, start_, memory = start(
         tmp_path, init_weights=str(tmp_path / "vgg16_bn.pth"), model={"width": 1.0}, ema=0.0
     )
-    assert (begin.kind, run_["fine_tuning"], state.ema) == ("weights", False, None)
+    assert (start_.kind, memory.fine_tuning, state.ema) == ("weights", False, None)
     got = to_state_dict(state.variables)
     fresh = to_state_dict(init_variables(CRAFT()))
     for name, value in got.items():
@@ -317,7 +359,7 @@ def fresh_variables():
 
 
 def test_a_batch_that_is_not_finite_stops_the_run(tmp_path, monkeypatch):
-    iterate = train.iterate
+    iterate = training.iterate
 
     def poisoned(source, start, **options):
         for step, batch in enumerate(iterate(source, start, **options), start + 1):
@@ -325,10 +367,10 @@ def test_a_batch_that_is_not_finite_stops_the_run(tmp_path, monkeypatch):
                 batch["confidence"][1, 3, 3] = np.nan
             yield batch
 
-    monkeypatch.setattr(train, "iterate", poisoned)
+    monkeypatch.setattr(training, "iterate", poisoned)
     config = tiny_detector.get_config()
     with pytest.raises(NonFiniteError) as error:
-        train_and_evaluate(config, tmp_path)
+        training.train(config, tmp_path)
     message = str(error.value)
     assert message.startswith("step 5: ")
     for index in range(16, 20):
@@ -345,13 +387,13 @@ def test_a_run_without_progress_ends_early(tmp_path, monkeypatch, capsys):
         source.log.undrawn["flat"] += 7
         return source
 
-    monkeypatch.setattr(train, "make_batches", flat)
+    monkeypatch.setattr(training, "make_batches", flat)
     config = tiny_detector.get_config()
     config.steps = 1000
     config.eval.every = 1
     config.eval.patience = 2
     config.detector.text_threshold = config.detector.low_text = 1.0  # nothing is found
-    scores = train_and_evaluate(config, tmp_path)
+    scores = training.train(config, tmp_path)
     assert scores == {"precision": 0.0, "recall": 0.0, "hmean": 0.0}
     rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert [row["step"] for row in rows] == [1, 1, 2, 2, 3, 3]
@@ -359,10 +401,10 @@ def test_a_run_without_progress_ends_early(tmp_path, monkeypatch, capsys):
     out = capsys.readouterr().out
     # Started again it has nothing to do, and says what changed.
     config.ema = 0.8
-    train_and_evaluate(config, tmp_path)
+    training.train(config, tmp_path)
     again = capsys.readouterr().out
     assert "config.ema was 0.9 before, now 0.8" in again
-    ended = "the run has ended, so that nothing is trained; another --workdir begins anew"
+    ended = "run already finished; pass another --workdir to start a new one"
     assert ended in again and ended not in out
     assert "step 4" not in again
     assert "step 3/1000" in out
@@ -378,11 +420,11 @@ def test_the_test_pages_are_read_before_the_first_step(tmp_path):
     labels = {"root": str(tmp_path), "images": "images", "gt": "gt", "layout": "auto"}
     config.test = ConfigDict({"kind": "icdar", **labels, "dont_care": ()})
     with pytest.raises(LabelError, match=r"a\.txt:1"):
-        train_and_evaluate(config, tmp_path / "run")
+        training.train(config, tmp_path / "run")
     config.test.start = 1
     (tmp_path / "gt" / "a.txt").write_text("")
     with pytest.raises(TrainError, match=r"config\.test has no labeled pictures: .*'start': 1"):
-        train_and_evaluate(config, tmp_path / "run")
+        training.train(config, tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
@@ -406,10 +448,10 @@ def test_an_evaluation_may_try_thresholds():
     (box,) = find_words(scores, DetectorOptions(text_threshold=0.4))
     truth = [Sample(np.zeros((32, 64, 3), np.uint8), Page(32, 64, (replace(box, text="a"),)))]
     state = SimpleNamespace(eval_variables={})
-    fixed = train.evaluate_state(state, Faint(), truth)
+    fixed = training.evaluate_state(state, Faint(), truth)
     assert fixed == {"precision": 0, "recall": 0, "hmean": 0}
     grid = {"text_threshold": (0.9, 0.45), "low_text": (0.6, 0.4)}
-    tried = train.evaluate_state(state, Faint(), truth, grid=grid)
+    tried = training.evaluate_state(state, Faint(), truth, grid=grid)
     best = {"text_threshold": 0.45, "low_text": 0.4}
     assert tried == {"precision": 1, "recall": 1, "hmean": 1, **best}
     assert runs == [1, 1]
@@ -421,21 +463,22 @@ def test_the_thresholds_of_the_best_evaluation_stay_with_the_weights(tmp_path):
     config.detector.text_threshold = 1.0  # nothing is found
     config.sweep = ConfigDict({"text_threshold": (0.05, 0.1), "low_text": (0.02, 0.05)})
     config.eval.sweep = True
-    train_and_evaluate(config, tmp_path)
+    config.data.workers = 1
+    craftjax.train(config, tmp_path)  # as a user calls it from Python
     rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     chosen = {name: rows[-1][f"eval/{name}"] for name in config.sweep}
     assert chosen["text_threshold"] in (0.05, 0.1)
     point = load_operating_point(operating_point_path(tmp_path / "weights.pth"))
     assert {name: getattr(point, name) for name in chosen} == chosen
-    del config.sweep
-    with pytest.raises(TrainError, match=r"config\.sweep has no thresholds to try"):
-        train_and_evaluate(config, tmp_path)
+    config.sweep.low_text = ()
+    with pytest.raises(TrainError, match=r"config\.sweep\.low_text is empty"):
+        training.train(config, tmp_path)
 
 
 def test_stopped_and_killed_runs_equal_an_uninterrupted_one(tmp_path):
     """From the command line: SIGTERM, SIGKILL, the end; then what the run has left."""
     broken = tmp_path / "broken"
-    process = begin(broken, "--config.data.workers=1")
+    process = command(broken, "--config.data.workers=1")
     wait_for(process, "step 2/24")
     os.killpg(process.pid, signal.SIGTERM)  # as Slurm does: the worker gets it, too
     code, out, err = finish(process)
@@ -448,28 +491,23 @@ def test_stopped_and_killed_runs_equal_an_uninterrupted_one(tmp_path):
     assert f"step {stopped}/24" in out
     assert out.splitlines()[-1] == "no sample dropped"
 
-    process = begin(broken, "--config.data.workers=1")
+    process = command(broken, "--config.data.workers=1")
     wait_for(process, f"step {stopped + 4}/24")
     process.kill()
     finish(process)
-    code, out, err = finish(begin(broken))
+    code, out, err = finish(command(broken))
     assert code == 0, err
     assert "Traceback" not in err
     assert "start: resume" in out
 
     straight = tmp_path / "straight"
     config = tiny_detector.get_config()
-    train_and_evaluate(config, straight)
+    training.train(config, straight)
     config.steps += 1  # so that both states are read as they are
     states = []
     for workdir in (straight, broken):
-        options = OptimizerOptions.from_config(config.optimizer)
-        optimizer, _ = make_optimizer(options, steps=config.steps)
-        with RunCheckpoints(workdir / "checkpoints") as checkpoints:
-            state, _, kept = start_state(
-                config, model=MODEL, optimizer=optimizer, mesh=mesh_of(4), checkpoints=checkpoints
-            )
-        assert kept["config"]["steps"] == 24
+        state, _, memory = opened(config, workdir, devices=4)
+        assert memory.config["steps"] == 24
         states.append(state)
     assert int(states[0].step) == 24
     assert_same(*states)
@@ -505,7 +543,7 @@ def test_two_processes_equal_one(tmp_path):
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     both = [
-        begin(
+        command(
             tmp_path / "two",
             *("--config.steps=5", f"--coordinator=127.0.0.1:{port}", "--process_count=2"),
             f"--process_id={process}",
@@ -519,7 +557,7 @@ def test_two_processes_equal_one(tmp_path):
     assert "step" not in results[1][1]
     config = tiny_detector.get_config()
     config.steps = 5
-    train_and_evaluate(config, tmp_path / "one")
+    training.train(config, tmp_path / "one")
     rows = [
         [json.loads(line) for line in (tmp_path / name / "metrics.jsonl").read_text().splitlines()]
         for name in ("one", "two")

@@ -23,6 +23,7 @@ from crnnjax.models import (
     time_steps,
 )
 from ocrcore.layers import convolve
+from ocrcore.training.optimizers import OptimizerOptions
 
 NARROW = {"channels": 32, "hidden": 16}
 
@@ -250,7 +251,7 @@ def test_frozen_norms_do_not_move():
     variables, options = golden_network("vgg")
 
     def stats(*freeze):
-        model = CRNN(**options, freeze=freeze)
+        model = CRNN(**options, frozen=OptimizerOptions(freeze=freeze).is_frozen)
         _, new = jax.jit(lambda x: model.apply(variables, x, train=True, mutable=["batch_stats"]))(
             images()
         )

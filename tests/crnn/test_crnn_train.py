@@ -15,7 +15,8 @@ import tiny_recognizer
 from processes import finish, launch, wait_for
 from trees import assert_close, assert_same, copies
 
-from crnnjax import training as train
+import crnnjax
+from crnnjax import training
 from crnnjax.charset import Charset, named
 from crnnjax.charset_transfer import map_classes
 from crnnjax.check import check_run
@@ -24,26 +25,22 @@ from crnnjax.evaluate import read_set
 from crnnjax.input_pipeline import InputOptions, make_batches
 from crnnjax.models import init_variables, shapes_of
 from crnnjax.report import make_recognizer, open_sets
-from crnnjax.training import (
-    TrainError,
-    make_model,
-    make_train_step,
-    start_state,
-    train_and_evaluate,
-)
+from crnnjax.training import TrainError, begin, make_model, make_train_step, train
 from ocrcore.data.mixing import SourceError
-from ocrcore.data.readers.icdar import LabelError
 from ocrcore.images import read_image
 from ocrcore.options import OptionsError
+from ocrcore.pages import LabelError
 from ocrcore.runtime.mesh import make_mesh, put_batch
 from ocrcore.training.checkpoints import RunCheckpoints, load_variables
 from ocrcore.training.metrics import NonFiniteError
-from ocrcore.training.optimizers import OptimizerOptions, make_optimizer
+from ocrcore.training.optimizers import make_optimizer
+from ocrcore.training.options import OptimizerOptions
+from ocrcore.training.run import open_run
 from ocrcore.training.state import create_state
 from ocrcore.weights.pth import load_weights, save_weights
 
 ROOT = Path(__file__).parents[2]
-begin = partial(launch, "crnnjax.main", tiny_recognizer.__file__)
+command = partial(launch, "crnnjax.main", tiny_recognizer.__file__)
 
 
 @cache
@@ -53,7 +50,8 @@ def batches():
 
 @cache
 def model_of(freeze=()):
-    return make_model(tiny_recognizer.get_config().model, num_classes=37, freeze=freeze)
+    frozen = OptimizerOptions(freeze=freeze).is_frozen
+    return make_model(tiny_recognizer.get_config().model, num_classes=37, frozen=frozen)
 
 
 @cache
@@ -122,12 +120,13 @@ def test_frozen_parts_do_not_move():
 
 def test_freezing_all_norms():
     section = {**tiny_recognizer.get_config().model, "freeze_norm": True}
-    assert make_model(section, num_classes=5, freeze=("Prediction",)).freeze == ("Prediction", "*")
+    model = make_model(section, num_classes=5, frozen=lambda path: path.startswith("Prediction"))
+    assert model.frozen("FeatureExtraction/bn12/scale")
 
 
 def test_another_charset_takes_rows_by_character():
     old, new = Charset("old", tuple("abcXé")), Charset("new", tuple("Xb!a"))
-    model = make_model(tiny_recognizer.get_config().model, num_classes=6, freeze=())
+    model = make_model(tiny_recognizer.get_config().model, num_classes=6)
     variables = init_variables(model)
     rng = np.random.default_rng(0)
     head = {"kernel": rng.normal(size=(8, 6)), "bias": rng.normal(size=6)}
@@ -157,32 +156,38 @@ def test_another_charset_takes_rows_by_character():
 def start(tmp_path, charset=None, **changes):
     config = tiny_recognizer.get_config()
     config.update(changes)
-    charset = charset or named("en36")
-    options = OptimizerOptions.from_config(config.optimizer)
-    optimizer, _ = make_optimizer(options, steps=1)
-    model = make_model(config.model, num_classes=charset.num_classes, freeze=())
+    config.eval.metric = "accuracy"
     said = []
-    with RunCheckpoints(tmp_path / "checkpoints", metric="accuracy") as checkpoints:
-        state, begin, run_ = start_state(
-            config,
-            model=model,
-            charset=charset,
-            optimizer=optimizer,
-            mesh=mesh_of(1),
-            checkpoints=checkpoints,
-            log=said.append,
-        )
-        if begin.kind == "random":
-            checkpoints.save(3, state, run=run_, metrics={"accuracy": 0.5})
-    return state, begin, run_, said
+    with opened(config, tmp_path, charset or named("en36"), devices=1, log=said.append) as run:
+        if run.start.kind == "random":
+            run.step = 3
+            run.save({"accuracy": 0.5})
+        return run.state, run.start, run.memory, said
+
+
+def opened(config, workdir, charset, devices, log=print):
+    """A run as training opens it."""
+    options = OptimizerOptions.from_config(config.optimizer)
+    optimizer, schedule = make_optimizer(options, steps=config.steps)
+    model = make_model(config.model, num_classes=charset.num_classes)
+    return open_run(
+        config,
+        workdir,
+        partial(begin, config, model, charset, log=log),
+        optimizer=optimizer,
+        schedule=schedule,
+        mesh=mesh_of(devices),
+        metric=config.eval.metric,
+        log=log,
+    )
 
 
 def test_starts(tmp_path):
     variables = init_variables(model_of(), seed=7)
     weights = str(tmp_path / "net.pth")
     save_weights(weights, to_state_dict(variables))
-    state, begin, run_, said = start(tmp_path / "a", init_weights=weights)
-    assert (begin.kind, run_) == ("weights", {"charset": named("en36").digest})
+    state, start_, memory, said = start(tmp_path / "a", init_weights=weights)
+    assert (start_.kind, memory.charset) == ("weights", named("en36").digest)
     assert len(said) == 1 and "net.pth has no charset.json beside it: taken for 'en36'" in said[0]
     assert_same(state.params, variables["params"])
     # Another charset: by name, by the file that a run leaves, or not known at all.
@@ -202,12 +207,12 @@ def test_starts(tmp_path):
         start(tmp_path / "e", init_weights=weights, model={"channels": 24})
 
     folder = tmp_path / "run"
-    state, begin, *_ = start(folder, seed=7)
-    assert begin.kind == "random"
+    state, start_, *_ = start(folder, seed=7)
+    assert start_.kind == "random"
     assert_same(state.params, variables["params"])
     named("en36").save(folder / "charset.json")
-    state, begin, _, said = start(tmp_path / "f", charset=digits, init_from=str(folder), seed=1)
-    assert (begin.kind, len(said), int(state.step)) == ("run", 1, 0)
+    state, start_, _, said = start(tmp_path / "f", charset=digits, init_from=str(folder), seed=1)
+    assert (start_.kind, len(said), int(state.step)) == ("run", 1, 0)
     with pytest.raises(TrainError, match=r"'digits' .* was trained with another one"):
         start(folder, charset=digits)
     (folder / "charset.json").unlink()
@@ -224,19 +229,19 @@ def test_weight_decay_of_the_configs_suits_any_network(name):
     config.model.update(channels=16, hidden=8)
     for sequence in ("bilstm", "none"):
         config.model.sequence = sequence
-        model = make_model(config.model, num_classes=5, freeze=())
+        model = make_model(config.model, num_classes=5)
         jax.eval_shape(optimizer.init, shapes_of(model)["params"])
 
 
 def test_a_batch_that_is_not_finite_stops_the_run(tmp_path, monkeypatch):
     poisoned = init_variables(model_of())
     poisoned["params"]["Prediction"]["bias"][5] = np.nan
-    monkeypatch.setattr(train, "init_variables", lambda *a, **k: poisoned)
+    monkeypatch.setattr(training, "init_variables", lambda *a, **k: poisoned)
     config = tiny_recognizer.get_config()
     with pytest.raises(
         NonFiniteError, match=r"step 1: .*loss nan.* a word of words.*checkpoint: none"
     ):
-        train_and_evaluate(config, tmp_path)
+        train(config, tmp_path)
 
 
 def test_sets_to_measure_on(tmp_path):
@@ -271,8 +276,8 @@ def test_sets_to_measure_on(tmp_path):
 
 def test_fields_that_are_not_known():
     with pytest.raises(TrainError, match=r"config\.model\.chanels is not known, expected features"):
-        make_model({"chanels": 16}, num_classes=5, freeze=())
-    config = tiny_recognizer.get_config()
+        make_model({"chanels": 16}, num_classes=5)
+    config = tiny_recognizer.get_config().unlock()
     config.recognizer.rezise = "bucket"
     variables = init_variables(model_of())
     with pytest.raises(OptionsError, match=r"config\.recognizer\.rezise .* did you mean resize"):
@@ -283,11 +288,11 @@ def test_what_a_run_ends_with_is_opened_before_it_begins(tmp_path):
     config = tiny_recognizer.get_config()
     config.test = {"lost": {"kind": "tsv", "path": str(tmp_path / "lost.tsv")}}
     with pytest.raises(LabelError, match=r"lost\.tsv"):
-        train_and_evaluate(config, tmp_path / "run")
+        train(config, tmp_path / "run")
     with config.unlocked():
         config.test = {}
     with pytest.raises(SourceError, match=r"config\.test is empty"):
-        train_and_evaluate(config, tmp_path / "run")
+        train(config, tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
@@ -297,7 +302,8 @@ def test_fine_tuning_measures_what_is_forgotten(tmp_path):
     config.steps = 2
     config.init_weights = str(tmp_path / "net.pth")
     config.eval.probe = dict(config.eval.sets)
-    train_and_evaluate(config, tmp_path / "run")
+    config.data.workers = 1
+    crnnjax.train(config, tmp_path / "run")  # as a user calls it from Python
     rows = [
         json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
     ]
@@ -324,7 +330,7 @@ def test_preflight(tmp_path):
 def test_stopped_and_killed_runs_equal_an_uninterrupted_one(tmp_path):
     """From the command line: SIGTERM, SIGKILL, the end; then what the run has left."""
     broken = tmp_path / "broken"
-    process = begin(broken)
+    process = command(broken)
     wait_for(process, "step 1/8")
     process.send_signal(signal.SIGTERM)
     code, out, err = finish(process)
@@ -333,33 +339,23 @@ def test_stopped_and_killed_runs_equal_an_uninterrupted_one(tmp_path):
     stopped = int(line.split()[3].rstrip(","))
     with RunCheckpoints(broken / "checkpoints", metric="one_minus_ned") as checkpoints:
         assert checkpoints.steps[-1] == stopped < 8
-    process = begin(broken)
+    process = command(broken)
     wait_for(process, f"step {stopped + 1}/8")
     process.kill()
     finish(process)
-    code, out, err = finish(begin(broken))
+    code, out, err = finish(command(broken))
     assert code == 0, err
     assert "Traceback" not in err
     assert "start: resume" in out
 
     straight = tmp_path / "straight"
     config = tiny_recognizer.get_config()
-    train_and_evaluate(config, straight)
+    train(config, straight)
     states = []
     for workdir in (straight, broken):
-        options = OptimizerOptions.from_config(config.optimizer)
-        optimizer, _ = make_optimizer(options, steps=config.steps)
-        with RunCheckpoints(workdir / "checkpoints", metric="one_minus_ned") as checkpoints:
-            state, _, kept = start_state(
-                config,
-                model=model_of(),
-                charset=named("en36"),
-                optimizer=optimizer,
-                mesh=mesh_of(4),
-                checkpoints=checkpoints,
-            )
-        assert kept["config"]["steps"] == 8
-        states.append(state)
+        with opened(config, workdir, named("en36"), devices=4) as run:
+            assert run.memory.config["steps"] == 8
+            states.append(run.state)
     assert int(states[0].step) == 8
     assert_same(*states)
     rows = [
@@ -391,7 +387,7 @@ def test_stopped_and_killed_runs_equal_an_uninterrupted_one(tmp_path):
         (tmp_path / f"{index}.png").write_bytes(crops[index].data)
     mine.write_text(f"0.png\t{crops[0].text}\n1.png\t{crops[1].text}\n")
     given = (f"--weights={weights}", f"--crops={mine}")
-    code, out, err = finish(begin(broken, "--mode=evaluate", *given))
+    code, out, err = finish(command(broken, "--mode=evaluate", *given))
     assert code == 0, err
     assert json.loads((broken / "recognition.json").read_text()) == result
     (other,) = broken.glob("evaluate-*/mine/recognition.json")
@@ -400,11 +396,11 @@ def test_stopped_and_killed_runs_equal_an_uninterrupted_one(tmp_path):
 
 
 def test_what_cannot_be_is_said(tmp_path):
-    code, _, err = finish(begin(tmp_path, "--config.modell.channels=1"))
+    code, _, err = finish(command(tmp_path, "--config.modell.channels=1"))
     assert code == 1
     assert err.startswith("crnnjax.main: ")
     assert "did you mean config.model.channels?" in err
     config = tiny_recognizer.get_config()
     config.eval.metric = "loss"
     with pytest.raises(TrainError, match=r"config\.eval\.metric is 'loss', expected one of acc"):
-        train_and_evaluate(config, tmp_path)
+        train(config, tmp_path)

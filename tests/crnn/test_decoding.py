@@ -183,7 +183,7 @@ def test_a_beam_of_no_width():
 
 def test_beam_search_names_the_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "fast_ctc_decode", None)
-    with pytest.raises(ModuleNotFoundError, match=r"ocrjax\[beam\]"):
+    with pytest.raises(ModuleNotFoundError, match=r"ocrjax\[beam-search\]"):
         beam_search(logs_of(np.zeros((2, CLASSES))))
 
 

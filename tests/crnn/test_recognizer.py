@@ -18,13 +18,8 @@ from crnnjax.convert import to_state_dict
 from crnnjax.decoding import Lexicon, LexiconError, text_log_probability
 from crnnjax.evaluate import EvaluationError, evaluate_recognizer, read_set, results_folder
 from crnnjax.models import CRNN, init_variables
-from crnnjax.recognizer import (
-    Reading,
-    Recognizer,
-    RecognizerError,
-    RecognizerOptions,
-    _split,
-)
+from crnnjax.options import RecognizerError, RecognizerOptions
+from crnnjax.recognizer import Reading, Recognizer, _split
 from crnnjax.resize import (
     as_gray,
     bucket_width,
@@ -137,14 +132,14 @@ def test_files_that_are_no_pictures(tmp_path):
 
 @pytest.mark.parametrize("resize", ["bucket", "easyocr", "fixed"])
 def test_what_is_read_does_not_depend_on_the_others(recognizer, crops, resize):
-    together = recognizer.read(crops, resize=resize, batch_size=4)
-    backwards = recognizer.read(crops[::-1], resize=resize, batch_size=4)[::-1]
-    alone = [recognizer.read([crop], resize=resize, batch_size=4)[0] for crop in crops]
+    together = recognizer.recognize(crops, resize=resize, batch_size=4)
+    backwards = recognizer.recognize(crops[::-1], resize=resize, batch_size=4)[::-1]
+    alone = [recognizer.recognize(crop, resize=resize, batch_size=4) for crop in crops]
     for one, two, three in zip(together, backwards, alone, strict=True):
         assert one.text == two.text == three.text
         assert one.confidence == pytest.approx(three.confidence, rel=1e-3)
     assert len({reading.text for reading in together}) > 2
-    assert recognizer.read([], resize=resize) == []
+    assert recognizer.recognize([], resize=resize) == []
 
 
 def test_logits_are_the_networks(recognizer, crops):
@@ -174,17 +169,18 @@ def test_a_hair_thin_crop_does_not_fill_the_memory(recognizer):
 def test_tall_crops_are_turned_on_request_but_not_as_easyocr(recognizer, resize):
     lying = crop(32, 90)
     upright = np.rot90(lying, -1)
-    (wanted,) = recognizer.read([upright if resize == "easyocr" else lying], resize=resize)
-    assert recognizer.read([upright, lying], resize=resize, turn_above=1.5)[0].text == wanted.text
-    assert recognizer.read([lying], resize=resize)[0].text != (
-        recognizer.read([upright], resize=resize)[0].text
+    wanted = recognizer.recognize(upright if resize == "easyocr" else lying, resize=resize)
+    found = recognizer.recognize([upright, lying], resize=resize, turn_above=1.5)
+    assert found[0].text == wanted.text
+    assert recognizer.recognize(lying, resize=resize).text != (
+        recognizer.recognize(upright, resize=resize).text
     )
 
 
 def test_few_programs_for_many_widths():
     recognizer = Recognizer(make_variables(), charset=named("en36"), height=HEIGHT)
     widths = range(20, 190, 3)
-    recognizer.read([crop(32, width) for width in widths], batch_size=4)
+    recognizer.recognize([crop(32, width) for width in widths], batch_size=4)
     # 32, 48, 64, 96, 128 and 192 wide, in batches of 4 and of what is left over, 1.
     assert recognizer.programs <= 12
 
@@ -200,22 +196,22 @@ def test_batches_have_few_sizes_and_few_empty_rows(count, size):
 
 
 def test_an_allowlist_and_a_blocklist(recognizer, crops):
-    free = {c for reading in recognizer.read(crops) for c in reading.text}
+    free = {c for reading in recognizer.recognize(crops) for c in reading.text}
     some = "".join(sorted(free)[::2])
-    allowed = {c for reading in recognizer.read(crops, allowlist=some) for c in reading.text}
+    allowed = {c for reading in recognizer.recognize(crops, allowlist=some) for c in reading.text}
     assert allowed and allowed <= set(some)
-    blocked = {c for reading in recognizer.read(crops, blocklist=some) for c in reading.text}
+    blocked = {c for reading in recognizer.recognize(crops, blocklist=some) for c in reading.text}
     assert blocked and not blocked & set(some)
     with pytest.raises(ValueError, match="nothing could be read"):
-        recognizer.read(crops, allowlist="é")
+        recognizer.recognize(crops, allowlist="é")
 
 
 def test_beam_and_lexicon(recognizer, crops):
     charset = recognizer.charset
-    words = [item.text for item in recognizer.read(crops) if item.text] + ["zebra"]
+    words = [item.text for item in recognizer.recognize(crops) if item.text] + ["zebra"]
     lexicon = Lexicon.from_words(words, charset.characters)
-    beams = recognizer.read(crops, decoder="beam", beam_width=50)
-    matches = recognizer.read(crops, decoder="lexicon", lexicon=lexicon)
+    beams = recognizer.recognize(crops, decoder="beam", beam_width=50)
+    matches = recognizer.recognize(crops, decoder="lexicon", lexicon=lexicon)
     for beam, match, logits in zip(beams, matches, recognizer.logits(crops), strict=True):
         logs = np.asarray(jax.nn.log_softmax(logits))
 
@@ -227,26 +223,27 @@ def test_beam_and_lexicon(recognizer, crops):
         assert match.confidence == pytest.approx(probability(match.text), rel=1e-3)
     assert any(beam.text for beam in beams)
     long = Lexicon.from_words(["a" * 100], charset.characters)
-    assert recognizer.read(crops[:1], decoder="lexicon", lexicon=long) == [Reading("", 0.0)]
+    assert recognizer.recognize(crops[:1], decoder="lexicon", lexicon=long) == [Reading("", 0.0)]
 
 
 def test_a_lexicon_may_be_a_file(recognizer, crops, tmp_path, caplog):
     file = tmp_path / "words.txt"
-    words = [item.text for item in recognizer.read(crops[:2])]
+    words = [item.text for item in recognizer.recognize(crops[:2])]
     assert all(words)
     # As people write them: capitals, a mark of the editor, other line ends, a word in Greek.
     file.write_bytes(("\ufeff" + "\r\n ".join([*map(str.upper, words), "", "λόγος"])).encode())
     options = RecognizerOptions(decoder="lexicon", lexicon=str(file))
     variables = make_variables()
     reader = Recognizer(variables, charset=named("en36"), height=HEIGHT, options=options)
-    found = [item.text for item in reader.read(crops[:3])]
+    found = [item.text for item in reader.recognize(crops[:3])]
     assert found[:2] == words and found[2] in words
     (line,) = caplog.messages
     assert "words.txt: 1 of 3 words have characters outside the charset" in line
-    assert recognizer.read(crops[:2], decoder="lexicon", lexicon=file) == reader.read(crops[:2])
+    given = recognizer.recognize(crops[:2], decoder="lexicon", lexicon=file)
+    assert given == reader.recognize(crops[:2])
     assert len(caplog.messages) == 1  # it was read once
     file.write_text("zebra\n")  # a changed one is read again
-    assert recognizer.read(crops[:1], decoder="lexicon", lexicon=file)[0].text == "zebra"
+    assert recognizer.recognize(crops[:1], decoder="lexicon", lexicon=file)[0].text == "zebra"
     for content, message in (
         (b"\xff", "not UTF-8"),
         ("λόγος".encode(), "none of the 1 words"),
@@ -256,7 +253,7 @@ def test_a_lexicon_may_be_a_file(recognizer, crops, tmp_path, caplog):
         with pytest.raises(LexiconError, match=rf"lexicon .*words\.txt: .*{message}"):
             Recognizer(variables, charset=named("en36"), height=HEIGHT, options=options)
     with pytest.raises(LexiconError, match=r"lexicon gone\.txt: No such file"):
-        recognizer.read(crops[:1], decoder="lexicon", lexicon="gone.txt")
+        recognizer.recognize(crops[:1], decoder="lexicon", lexicon="gone.txt")
 
 
 def test_dull_crops_are_looked_at_twice(recognizer):
@@ -264,8 +261,8 @@ def test_dull_crops_are_looked_at_twice(recognizer):
     dull = [(as_gray(crop(32, 64, seed=seed)) // 8 + 100).astype(np.uint8) for seed in range(6)]
     clear = [raise_contrast(gray, 0.5) for gray in dull]
     options = {"resize": "easyocr", "contrast_threshold": 0.0}
-    first, second = (recognizer.read(part, **options) for part in (dull, clear))
-    both = recognizer.read(dull, resize="easyocr", contrast_threshold=1.1)
+    first, second = (recognizer.recognize(part, **options) for part in (dull, clear))
+    both = recognizer.recognize(dull, resize="easyocr", contrast_threshold=1.1)
     for one, two, found in zip(first, second, both, strict=True):
         best = one if one.confidence > two.confidence else two
         assert found.text == best.text
@@ -292,11 +289,11 @@ def test_options_that_do_not_go_together(recognizer):
 
 
 def test_other_weights_share_the_programs(recognizer, crops):
-    before = [reading.text for reading in recognizer.read(crops)]
+    before = [reading.text for reading in recognizer.recognize(crops)]
     programs = recognizer.programs
     other = recognizer.with_variables(make_variables(seed=1))
-    assert [reading.text for reading in other.read(crops)] != before
-    assert [reading.text for reading in recognizer.read(crops)] == before
+    assert [reading.text for reading in other.recognize(crops)] != before
+    assert [reading.text for reading in recognizer.recognize(crops)] == before
     assert other.programs == programs
 
 
@@ -308,15 +305,15 @@ def test_weights_are_found_with_what_belongs_to_them(recognizer, crops, tmp_path
         Recognizer.from_weights(run / "weights.pth")
     with pytest.raises(RecognizerError, match="the height of these weights is not known"):
         Recognizer.from_weights(run / "weights.pth", charset="en36")
-    expected = recognizer.read(crops[:2])
+    expected = recognizer.recognize(crops[:2])
     explicit = Recognizer.from_weights(run / "weights.pth", charset="en36", height=HEIGHT)
-    assert explicit.read(crops[:2]) == expected
+    assert explicit.recognize(crops[:2]) == expected
     named("en36").save(run / "charset.json")
     config = {"data": {"height": HEIGHT}, "recognizer": {"resize": "fixed", "width": 80}}
     (run / "config.json").write_text(json.dumps(config))
     left = Recognizer.from_weights(run / "weights.pth")
     assert (left.height, left.options.resize, left.options.width) == (HEIGHT, "fixed", 80)
-    assert left.read(crops[:2], resize="bucket") == expected
+    assert left.recognize(crops[:2], resize="bucket") == expected
     (run / "config.json").write_text('{"data": {"height": 32}, "recognizer": {"size": 1}}')
     with pytest.raises(RecognizerError, match=r"config\.json: not the config of a recognizer"):
         Recognizer.from_weights(run / "weights.pth")
@@ -329,7 +326,7 @@ def labeled(recognizer, crops, tmp_path_factory):
     """Crops in files, labeled with what the network reads, but for some."""
     folder = tmp_path_factory.mktemp("crops")
     out = []
-    for index, (image, reading) in enumerate(zip(crops, recognizer.read(crops), strict=True)):
+    for index, (image, reading) in enumerate(zip(crops, recognizer.recognize(crops), strict=True)):
         write_image(folder / f"{index}.png", image)
         out.append(Crop(str(folder / f"{index}.png"), reading.text.upper()))
     out[1] = Crop(out[1].name, "é" + out[1].text)
@@ -416,7 +413,7 @@ def test_reads_what_easyocr_reads():
         for image, (_, turn, *_) in zip(cut, EXAMPLE, strict=True)
     ]
     assert {easyocr_width(*image.shape, 64) for image in turned} <= {128, 192}
-    readings = recognizer.read(turned, batch_size=4)
+    readings = recognizer.recognize(turned, batch_size=4)
     assert [reading.text for reading in readings] == [text for *_, text, _ in EXAMPLE]
     np.testing.assert_allclose(
         [reading.confidence for reading in readings], [sure for *_, sure in EXAMPLE], atol=0.01

@@ -59,8 +59,8 @@ def detections() -> list[dict[str, Any]]:
 
 def first_steps() -> dict[str, list[dict[str, float]]]:
     """The metrics of 20 steps of the quickstart and of a small recognizer, on one device."""
-    from craftjax.training import train_and_evaluate as train_detector
-    from crnnjax.training import train_and_evaluate as train_recognizer
+    import craftjax
+    import crnnjax
 
     detector = runpy.run_path(str(ROOT / "configs/quickstart.py"))["get_config"]()
     detector.steps = 20
@@ -80,8 +80,8 @@ def first_steps() -> dict[str, list[dict[str, float]]]:
     found = {}
     with tempfile.TemporaryDirectory() as folder:
         for name, train, config in (
-            ("detector", train_detector, detector),
-            ("recognizer", train_recognizer, recognizer),
+            ("detector", craftjax.train, detector),
+            ("recognizer", crnnjax.train, recognizer),
         ):
             workdir = Path(folder) / name
             train(config, workdir)

@@ -23,7 +23,7 @@ from ocrcore.data.readers.crops import read_labels_tsv
 from ocrcore.weights.named import find_weights
 from ocrcore.weights.pth import load_weights
 from ocrjax.easyocr.export_detector import check_detector, write_detector
-from ocrjax.easyocr.export_recognizer import check_plugin, write_plugin
+from ocrjax.easyocr.export_recognizer import check_recognizer, write_recognizer
 from ocrjax.easyocr.runner import EasyOcrError
 
 pytestmark = pytest.mark.slow
@@ -74,37 +74,37 @@ def test_every_network_reads_the_same(tmp_path, python, height, options):
     for name in ("kernel", "bias") if model.transform == "affine" else ():
         leaf = variables["params"]["Transformation"][name]
         leaf += rng.normal(0, 0.05, leaf.shape).astype(np.float32)  # not the identity
-    plugin = write_plugin(tmp_path, variables, name="plates", charset=CHARSET, height=height)
+    files = write_recognizer(tmp_path, variables, name="plates", charset=CHARSET, height=height)
     recognizer = Recognizer(variables, charset=CHARSET, height=height)
-    check = check_plugin(plugin, recognizer, crops(20), python=python)
+    check = check_recognizer(files, recognizer, crops(20), python=python)
     print(check.table())
     assert check.faults() == []
     assert check.same_inputs == check.compared == 21
     assert len({text for way in check.ways for text in way.texts}) > 5
     # Other weights under the same settings are noticed.
     other = init_variables(model, seed=4)
-    write_plugin(tmp_path, other, name="plates", charset=CHARSET, height=height)
-    faults = check_plugin(plugin, recognizer, crops(3), python=python).faults()
+    write_recognizer(tmp_path, other, name="plates", charset=CHARSET, height=height)
+    faults = check_recognizer(files, recognizer, crops(3), python=python).faults()
     assert faults and "logits differ" in faults[0]
 
 
 def test_what_the_doctor_finds_easyocr_refuses(tmp_path, python):
     variables = init_variables(CRNN(12, channels=32, hidden=16))
     charset = Charset("digits", tuple("0123456789 "))
-    plugin = write_plugin(tmp_path, variables, name="plates", charset=charset, height=64)
-    settings = plugin.network[0]
+    files = write_recognizer(tmp_path, variables, name="plates", charset=charset, height=64)
+    settings = files.network[0]
     settings.write_text(settings.read_text().replace('"0123456789 "', "0123456789"))
     recognizer = Recognizer(variables, charset=charset, height=64)
     with pytest.raises(EasyOcrError, match="EasyOCR failed"):
-        check_plugin(plugin, recognizer, crops(1), python=python)
+        check_recognizer(files, recognizer, crops(1), python=python)
 
 
 def test_two_lines_of_python(tmp_path, python):
     """A Reader finds the files in its folders, as README.txt has it."""
     variables = init_variables(CRNN(CHARSET.num_classes, channels=32, hidden=16))
-    plugin = write_plugin(tmp_path, variables, name="plates", charset=CHARSET, height=64)
+    files = write_recognizer(tmp_path, variables, name="plates", charset=CHARSET, height=64)
     folder = tmp_path / "EasyOCR"
-    for path, place in ((plugin.weights, "model"), *((p, "user_network") for p in plugin.network)):
+    for path, place in ((files.weights, "model"), *((p, "user_network") for p in files.network)):
         (folder / place).mkdir(parents=True, exist_ok=True)
         shutil.move(path, folder / place)
     cv2.imwrite(str(tmp_path / "word.png"), crops(1)[0][0])
@@ -129,9 +129,9 @@ def test_two_lines_of_python(tmp_path, python):
 
 def test_weights_of_torch_alone(tmp_path, python):
     variables = init_variables(CRNN(CHARSET.num_classes, channels=32, hidden=16))
-    plugin = write_plugin(tmp_path, variables, name="plates", charset=CHARSET, height=64)
+    files = write_recognizer(tmp_path, variables, name="plates", charset=CHARSET, height=64)
     code = (
-        f"import torch; state = torch.load({str(plugin.weights)!r}, weights_only=True)\n"
+        f"import torch; state = torch.load({str(files.weights)!r}, weights_only=True)\n"
         "assert all(key.startswith('module.') for key in state), list(state)\n"
     )
     subprocess.run([python, "-c", code], check=True)
@@ -147,10 +147,10 @@ def test_english_g2_on_real_words(tmp_path, python):
         pytest.skip("the real words are not here")
     variables, _ = from_state_dict(load_weights(find_weights("english_g2")))
     charset = named("english_g2")
-    plugin = write_plugin(tmp_path, variables, name="words", charset=charset, height=64)
+    files = write_recognizer(tmp_path, variables, name="words", charset=charset, height=64)
     recognizer = Recognizer(variables, charset=charset, height=64)
     real = [(crop.image(), crop.text) for crop in read_labels_tsv(labels)[:100]]
-    check = check_plugin(plugin, recognizer, real, python=python)
+    check = check_recognizer(files, recognizer, real, python=python)
     print(check.table())
     assert check.faults() == []
     assert check.scores(check.ways[2]).alnum_accuracy().value > 0.7
@@ -158,10 +158,10 @@ def test_english_g2_on_real_words(tmp_path, python):
     params = (
         "network_params:\n    input_channel: 1\n    output_channel: 256\n    hidden_size: 256\n"
     )
-    settings, module = plugin.network
+    settings, module = files.network
     settings.write_text(settings.read_text("utf-8").partition("network_params")[0] + params)
     module.write_text("from easyocr.model.vgg_model import Model\n")
-    assert check_plugin(plugin, recognizer, real[:20], python=python).faults() == []
+    assert check_recognizer(files, recognizer, real[:20], python=python).faults() == []
 
 
 def test_a_detector_finds_the_same_boxes(tmp_path, python, craft_weights):

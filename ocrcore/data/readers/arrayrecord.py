@@ -23,9 +23,8 @@ from typing import Any
 from array_record.python.array_record_module import ArrayRecordReader
 from PIL import Image
 
-from ocrcore.data.readers.icdar import LabelError
 from ocrcore.images import ImageError, decode_image
-from ocrcore.pages import Page, PageError, Sample
+from ocrcore.pages import LabelError, Page, PageError, Sample
 
 SUFFIX = ".arrayrecord"
 MAGIC = b"OJX1"

@@ -18,16 +18,9 @@ from typing import Any
 
 import numpy as np
 
-from ocrcore.data.readers.icdar import (
-    DONT_CARE,
-    MAX_BYTES,
-    MAX_COORDINATE,
-    LabelError,
-    by_name,
-    read_icdar,
-)
+from ocrcore.data.readers.icdar import DONT_CARE, MAX_BYTES, MAX_COORDINATE, by_name, read_icdar
 from ocrcore.images import SUFFIXES, image_size, read_bytes, read_image
-from ocrcore.pages import Character, Page, Sample, Word
+from ocrcore.pages import Character, LabelError, Page, Sample, Word
 
 _GOLDEN = (5**0.5 - 1) / 2
 

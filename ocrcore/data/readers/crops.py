@@ -23,9 +23,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ocrcore.data.readers.icdar import LabelError
 from ocrcore.images import decode_image, read_image
-from ocrcore.pages import ByteArray
+from ocrcore.pages import ByteArray, LabelError
 
 CSV_NAME = "labels.csv"
 CSV_HEADER = "filename,words"

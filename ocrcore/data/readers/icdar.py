@@ -28,8 +28,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from ocrcore.files import write_text
 from ocrcore.images import SUFFIXES, image_size
-from ocrcore.pages import FloatArray, Page, Word
+from ocrcore.pages import FloatArray, LabelError, Page, Word
 
 LAYOUTS = ("auto", "quad", "box", "polygon")
 DONT_CARE = ("###",)
@@ -47,33 +48,6 @@ _EXPECTED = {
     "box": 'four coordinates and the text: left top right bottom "text"',
     "polygon": "pairs of coordinates, then ,#### and the text: x1,y1,x2,y2,x3,y3,...,####text",
 }
-
-
-class LabelError(ValueError):
-    """A line of a label file that cannot be.
-
-    Attributes:
-        path: of the file.
-        line: its number, from 1; 0 where the whole file is meant.
-        value: what is wrong, as text.
-        expected: what would be right.
-        reason: a few words to count such faults by: "labels", "box count" or "coordinates".
-    """
-
-    def __init__(
-        self, path: str | Path, line: int, value: str, expected: str, *, reason: str = "labels"
-    ) -> None:
-        super().__init__(str(path), line, value, expected)
-        self.reason = reason
-        self.path = str(path)
-        self.line = line
-        self.value = value
-        self.expected = expected
-
-    def __str__(self) -> str:
-        place = f"{self.path}:{self.line}" if self.line else self.path
-        value = self.value if len(self.value) <= 100 else self.value[:100] + "..."
-        return f"{place}: {value!r}: expected {self.expected}"
 
 
 def read_icdar(
@@ -256,10 +230,7 @@ def write_icdar(path: str | Path, page: Page, *, dont_care: str = DONT_CARE[0]) 
             )
         fields = [np.format_float_positional(value, trim="-") for value in word.quad.reshape(-1)]
         lines.append(",".join(fields if text is None else [*fields, text]) + "\n")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    part.write_bytes("".join(lines).encode("utf-8"))
-    part.replace(path)
+    write_text(path, "".join(lines))
 
 
 def by_name(path: Path) -> str:

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ocrcore.data.readers.icdar import LabelError
+from ocrcore.pages import LabelError
 
 _MAX_UNPACKED = 8 << 30
 _MAX_RATIO = 200  # labels compress by less; a file that claims more is meant to fill the memory

@@ -17,7 +17,7 @@ A record has these features; N words have C characters and P corners of outlines
 * `points` `(P, 2)`: the outlines, word after word;
 * `characters/quad` `(C, 4, 2)`, `characters/text`, `characters/word` (index of its word).
 
-Scores are not kept: those are of detections.
+Scores, confidences, paragraphs and languages are not kept: nothing is trained on them.
 """
 
 from __future__ import annotations
@@ -34,9 +34,8 @@ from numpy.typing import NDArray
 
 from ocrcore.data.readers.arrayrecord import RecordFiles
 from ocrcore.data.readers.example import decode_example, encode_example
-from ocrcore.data.readers.icdar import LabelError
 from ocrcore.images import ImageError, decode_image
-from ocrcore.pages import Character, Page, PageError, Sample, Word
+from ocrcore.pages import Character, LabelError, Page, PageError, Sample, Word
 
 FORM = 1
 """Version of what this module describes."""

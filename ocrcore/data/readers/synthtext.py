@@ -16,10 +16,10 @@ from typing import Any
 
 import numpy as np
 
-from ocrcore.data.readers.icdar import MAX_COORDINATE, LabelError
+from ocrcore.data.readers.icdar import MAX_COORDINATE
 from ocrcore.data.readers.mat import read_cells
 from ocrcore.images import image_size
-from ocrcore.pages import Character, FloatArray, Page, Word
+from ocrcore.pages import Character, FloatArray, LabelError, Page, Word
 
 FIELDS = ("imnames", "txt", "charBB", "wordBB")
 

@@ -18,9 +18,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import shutil
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -28,20 +25,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ocrcore.data.readers.icdar import LabelError
 from ocrcore.data.readers.mat import read_cells
 from ocrcore.data.readers.synthtext import FIELDS, picture_path, synthtext_words
+from ocrcore.files import default_cache, new_folder
 from ocrcore.images import image_size, read_bytes, read_image
-from ocrcore.pages import FloatArray, Page, Sample
+from ocrcore.pages import FloatArray, LabelError, Page, Sample
 from ocrcore.progress import shown
 
 _VERSION = 1
 _QUAD = 4 * 2 * 4  # bytes
-
-
-def default_cache() -> Path:
-    """`ocrjax` in the user's cache folder."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ocrjax"
 
 
 class IndexedSynthText(Sequence[Sample]):
@@ -168,9 +160,7 @@ def write_index(path: Path, index: Path) -> None:
     if len({len(cells) for cells in found.values()}) != 1:
         sizes = ", ".join(f"{name}: {len(found[name])}" for name in FIELDS)
         raise LabelError(path, 0, sizes, "equal numbers of pictures")
-    index.parent.mkdir(parents=True, exist_ok=True)
-    part = Path(tempfile.mkdtemp(prefix=index.name + ".", dir=index.parent))
-    try:
+    with new_folder(index, marker="index.json") as part:
         ends = np.zeros((len(names), 3), np.int64)
         faults: dict[int, list[str]] = {}
         end = [0, 0, 0]
@@ -201,13 +191,6 @@ def write_index(path: Path, index: Path) -> None:
         np.save(part / "ends.npy", ends)
         (part / "faults.json").write_text(json.dumps(faults))
         (part / "index.json").write_text(json.dumps({"version": _VERSION, "source": str(path)}))
-        try:
-            part.rename(index)
-        except OSError:
-            if not (index / "index.json").is_file():
-                raise
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
 
 
 def _reopen(folder: Path, cache: Path) -> IndexedSynthText:

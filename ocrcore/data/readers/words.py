@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from ocrcore.data.readers.characters import PhotoFolder
-from ocrcore.data.readers.icdar import DONT_CARE, LabelError
+from ocrcore.data.readers.icdar import DONT_CARE
 from ocrcore.images import SUFFIXES
+from ocrcore.pages import LabelError
 
 SPLITS = ("all", "train", "validation", "test")
 ORDERS = ("name", "spread")

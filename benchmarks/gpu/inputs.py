@@ -1,0 +1,282 @@
+"""What feeds the networks: loaders with many processes, and training on word boxes as a whole."""
+
+from __future__ import annotations
+
+import importlib.util
+import itertools
+import json
+import statistics
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def rate(source: Any, *, rows: int, seconds: float, threads: int, workers: int) -> dict[str, Any]:
+    """Batches for a while: seconds to the first one, then rows a second.
+
+    What was made ahead while the first batch was waited for is taken first, and not counted.
+    """
+    from ocrcore.data.prefetch import iterate
+
+    begun = time.perf_counter()
+    ahead = 2 * max(workers, threads)
+    with closing(iterate(source, 0, threads=threads, workers=workers)) as batches:
+        next(batches)
+        first = time.perf_counter() - begun
+        for _ in itertools.islice(batches, ahead if seconds > 1 else 0):
+            pass
+        begun = time.perf_counter()
+        count, spent = 0, 0.0
+        while spent < seconds:
+            next(batches)
+            count += 1
+            spent = time.perf_counter() - begun
+    return {
+        "threads": threads,
+        "processes": workers,
+        "first_batch_s": round(first, 2),
+        "rows": count * rows,
+        "rows_per_s": count * rows / spent,
+    }
+
+
+def crop_source(folder: Path, kind: str, *, rows: int, crops: int) -> Any:
+    """The recognizer's batches of 32x100: drawn words, or an LMDB that is made here first."""
+    from crnnjax.input_pipeline import make_batches
+
+    train: dict[str, Any] = {"kind": "words"}
+    if kind == "lmdb":
+        train = {"kind": "lmdb", "path": str(folder / "lmdb"), "augment": "light"}
+        if not (folder / "lmdb").exists():
+            _write_lmdb(folder / "lmdb", crops)
+    data = {"charset": "en36", "mode": "fixed", "train": {"set": train}, "cache": str(folder)}
+    return make_batches({"batch_size": rows, "data": data}, seed=0, rows=slice(0, rows))
+
+
+def _write_lmdb(path: Path, crops: int) -> None:
+    from ocrcore.synth.words import WordConfig, WordRenderer
+    from ocrcore.synth.write import LmdbWriter, encode_image
+
+    drawn = [WordRenderer(WordConfig(height=31), seed=1)[i] for i in range(min(crops, 500))]
+    files = [(encode_image(crop.image), crop.text) for crop in drawn]
+    with closing(LmdbWriter(path)) as writer:
+        for index in range(crops):  # the same ones over and over: reading does not know
+            writer.add(index, *files[index % len(files)])
+        writer.commit()
+
+
+def page_source(folder: Path, kind: str, *, rows: int, size: int) -> Any:
+    """The detector's batches: scenes drawn when they are asked for, or pictures that are read."""
+    from craftjax.input_pipeline import make_batches
+
+    train: dict[str, Any] = {"kind": "pages", "preset": "scene"}
+    if kind == "read":
+        from input_pipeline import write_set
+
+        path = folder / "synthtext"
+        if not path.exists():
+            path.mkdir(parents=True)
+            write_set(path, 100)
+        train = {"kind": "synthtext", "path": str(path)}
+    data = {"size": size, "train": {"set": train}, "cache": str(folder)}
+    return make_batches({"batch_size": rows, "data": data}, seed=0, rows=slice(0, rows))
+
+
+def write_pages(folder: Path, *, count: int, height: int, width: int, workers: int) -> None:
+    """Draws photos of a street, so to say, with word boxes in ICDAR 2015's files."""
+    from ocrcore.synth.job import Job
+    from ocrcore.synth.make import make_set
+
+    changes = (("height", str(height)), ("width", str(width)), ("words", "(3, 6)"))
+    small = (("font_size", "(11, 40)"),)
+    job = Job("scene", "icdar", count, changes=changes + small)
+    make_set(job, folder, workers=workers)
+
+
+def weak_supervision(
+    folder: Path, *, toy: bool, steps: int, cores: int, dtype: str
+) -> dict[str, Any]:
+    """Real steps of `configs/ic15.py` through `craftjax.training`, labels included.
+
+    The pages are synthetic and the weights random: neither changes what a step or a label costs,
+    and nothing else is at hand. So the guards against useless labels are off.
+
+    Returns:
+        Rates, and the time of the recipe's 25,000 steps with the arithmetic.
+    """
+    from craftjax.training import train_and_evaluate
+
+    pages = 12 if toy else 100
+    begun = time.perf_counter()
+    root = folder / "photos"
+    shape = (160, 160) if toy else (720, 1280)
+    write_pages(root, count=pages, height=shape[0], width=shape[1], workers=0 if toy else cores)
+    drawn = time.perf_counter() - begun
+    config = _config("ic15")
+    whole, batch = config.steps, config.batch_size
+    config.name, config.steps, config.init_weights = "gpu_weak", steps, ""
+    config.model.dtype, config.model.freeze_norm = dtype, True  # as the real run has it
+    guard = config.pseudo.guard
+    guard.confidence, guard.mass, guard.equal, guard.hmean = 0.0, 0.0, 1.0, 0.0
+    config.data.root = str(root)
+    config.data.threads = config.pseudo.threads = cores
+    config.eval.every, config.eval.keep_scores = 10 * steps, False
+    config.checkpoint.every = 10 * steps
+    config.detector.canvas_size, config.detector.mag_ratio = (64 if toy else 768), 1.0
+    config.log_every, config.overlays = (1 if toy else 5), 1
+    if toy:
+        config.model.width, config.data.size, config.pseudo.height = 0.125, 64, 32
+        config.data.train.words.holdout = 0.17
+    begun = time.perf_counter()
+    _compile_ahead(config, most=2 if toy else None)
+    compiled = time.perf_counter() - begun
+    begun = time.perf_counter()
+    train_and_evaluate(config, folder / "run")
+    seconds = time.perf_counter() - begun
+    lines = (folder / "run" / "metrics.jsonl").read_text().splitlines()
+    log = [json.loads(line) for line in lines]
+    laps = [line["images_per_s"] for line in log if "images_per_s" in line]
+    waits = [line["data_wait"] for line in log if "data_wait" in line]
+    rounds = [line for line in log if "labels/seconds" in line]
+    settled = laps[len(laps) // 5 :]
+    step_s = batch / statistics.harmonic_mean(settled)
+    later = rounds[1:] or rounds  # the first one compiles
+    label_s = statistics.median(line["labels/seconds"] for line in later)
+    made = statistics.median(line["labels/made"] for line in later)
+    labeled = statistics.median(line["labels/pages"] for line in later)
+    per_page = label_s / labeled
+    total = whole * (step_s + batch * per_page)
+    return {
+        "pages_drawn_s": round(drawn, 2),
+        "compiled_ahead_s": round(compiled, 2),
+        "whole_call_s": round(seconds, 2),
+        "steps": steps,
+        "batch": batch,
+        "step_s": step_s,
+        "step_s_median": batch / statistics.median(settled),
+        "data_wait": statistics.median(waits),
+        "label_rounds": len(rounds),
+        "label_round_first_s": rounds[0]["labels/seconds"],
+        "label_round_s": label_s,
+        "words_a_round": made,
+        "words_per_s": made / label_s,
+        "words_per_page": made / labeled,
+        "extrapolated_min": total / 60,
+        "arithmetic": (
+            f"{whole} steps x ({step_s:.4f} s a step + {batch} pages x {per_page:.5f} s for the "
+            f"labels of a page) = {total:.0f} s; a pass labels each of its pages once, so that a "
+            f"step needs the labels of {batch} pages; evaluation and start are not in it"
+        ),
+        "weights": "random: the teacher's speed does not depend on them; its cuts may",
+    }
+
+
+def _compile_ahead(config: Any, *, most: int | None) -> None:
+    """Fills the cache with the run's programs, side by side: one after the other takes minutes."""
+    import jax
+    import numpy as np
+
+    from craftjax.models import init_variables
+    from craftjax.resize import round_up
+    from craftjax.training import make_loss, make_model, make_train_step
+    from craftjax.weak.labeling import Labeler
+    from craftjax.weak.options import SupervisionOptions
+    from ocrcore.runtime.cache import enable_compile_cache
+    from ocrcore.runtime.mesh import make_mesh, put_batch
+    from ocrcore.training.optimizers import make_optimizer
+    from ocrcore.training.options import OptimizerOptions
+    from ocrcore.training.state import create_state
+
+    enable_compile_cache()
+    model, mesh = make_model(config.model), make_mesh()
+    labels = SupervisionOptions.from_config(config.pseudo).labels
+    labeler = Labeler(model, mesh=mesh, options=labels)
+    variables = init_variables(model)
+    options = OptimizerOptions.from_config(config.optimizer)
+    optimizer, _ = make_optimizer(options, steps=config.steps)
+    loss = make_loss(config.loss)
+    step = make_train_step(
+        model,
+        optimizer,
+        mesh=mesh,
+        loss=loss,
+        options=options,
+        ema_decay=config.ema,
+        freeze_norm=True,
+    )
+    state = create_state(variables, optimizer, mesh=mesh)
+    size, rows = config.data.size, config.batch_size
+    maps = np.zeros((rows, size // 2, size // 2), np.float32)
+    batch = {"image": np.zeros((rows, size, size, 3), np.uint8), "region": maps}
+    placed = put_batch({**batch, "affinity": maps, "confidence": maps}, mesh)
+    teacher = {name: variables[name] for name in ("params", "batch_stats")}
+
+    def label(width: int) -> None:
+        shape = (labeler.rows(width), round_up(labels.height), width, 3)
+        images = jax.ShapeDtypeStruct(shape, np.uint8)
+        labeler._apply.lower(teacher, images).compile()
+
+    with ThreadPoolExecutor(1 if most else 6) as pool:
+        made = [pool.submit(lambda: step.lower(state, placed).compile())]
+        made += [pool.submit(label, width) for width in labeler._widths[:most]]
+        for one in made:
+            one.result()
+
+
+def _config(name: str) -> Any:
+    spec = importlib.util.spec_from_file_location(name, ROOT / "configs" / f"{name}.py")
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.get_config()
+
+
+def top_kernels(folder: Path, run: Callable[[], object], *, steps: int) -> list[dict[str, Any]]:
+    """What a profile says of the device's kernels while something runs, the longest first.
+
+    Without a GPU these are the host's operations of XLA.
+
+    Args:
+        folder: takes the profile.
+        run: takes the steps and waits for them.
+        steps: how many, to divide by.
+    """
+    import jax
+    from jax.profiler import ProfileData
+
+    run()
+    with jax.profiler.trace(str(folder)):
+        run()
+    (path,) = folder.rglob("*.xplane.pb")
+    totals: dict[str, list[float]] = {}
+    operations: dict[str, str] = {}
+    planes = list(ProfileData.from_file(str(path)).planes)
+    devices = [plane for plane in planes if plane.name.startswith("/device:GPU")]
+    for plane in devices or planes:
+        lines = list(plane.lines)
+        streams = [line for line in lines if line.name.startswith("Stream")]
+        for line in streams or lines:
+            for event in line.events:
+                stats = dict(event.stats)
+                if not devices and "hlo_op" not in stats:
+                    continue
+                total = totals.setdefault(event.name, [0.0, 0.0])
+                total[0] += event.duration_ns / 1e6
+                total[1] += 1
+                operations[event.name] = str(stats.get("hlo_op", ""))
+    whole = sum(ms for ms, _ in totals.values())
+    return [
+        {
+            "ms_a_step": ms / steps,
+            "share": ms / whole,
+            "calls_a_step": count / steps,
+            "kernel": name,
+            "operation": operations[name],
+        }
+        for name, (ms, count) in sorted(totals.items(), key=lambda item: -item[1][0])
+    ]

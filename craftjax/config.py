@@ -1,0 +1,263 @@
+"""Configs of the detector: `detector`, and parts of one that differ by data set.
+
+    config = detector("mine", steps=2000, optimizer={"learning_rate": 5e-5})
+    config.data.train.photos = source("words", path="photos")
+    config.eval.pages = pages_of(config.data.train.photos, split="validation")
+    config.test = pages_of(config.data.train.photos, split="test")
+
+Every field of a config is a field of a dataclass, which holds its default and says what it means:
+`RunOptions` (ocrcore/training/options.py) and `DetectorRun` at the top; in the sections `model`
+`ModelOptions`, `loss` `LossOptions`, `optimizer` and `checkpoint` `OptimizerOptions` and
+`CheckpointOptions` (ocrcore/training/options.py), `data` `DataOptions` and `InputOptions`
+(craftjax/input_pipeline.py), `data.train.NAME` `SourceOptions` (craftjax/sources.py), its `augment`
+`AugmentOptions` (craftjax/augment.py), `pseudo` `SupervisionOptions` and `PseudoOptions`
+(craftjax/weak), `eval` `EvalOptions`, `eval.pages`, `calibration` and `test` `PagesOptions`,
+`detector` `DetectorOptions` (craftjax/options.py), `sweep` `SweepOptions`.
+
+Host code: no jax.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from craftjax.input_pipeline import InputOptions
+from craftjax.options import DetectorOptions
+from craftjax.sources import SourceOptions
+from craftjax.weak.options import SupervisionOptions
+from craftjax.weak.pseudo_labels import PseudoOptions
+from ocrcore.config import defaults, nothing, section, unchanged
+from ocrcore.synth.config import SynthConfig
+from ocrcore.training.options import CheckpointOptions, OptimizerOptions, RunOptions
+
+
+@dataclass(frozen=True, slots=True)
+class DetectorRun:
+    """What stands at the top of a detector's config, besides `RunOptions`.
+
+    Attributes:
+        weights: what is evaluated where no run has left any: a name, a file (.pth, .safetensors) or
+            a checkpoint; empty: nothing.
+        overlays: pictures of found words at the end of a run.
+    """
+
+    weights: str = ""
+    overlays: int = 16
+
+
+@dataclass(frozen=True, slots=True)
+class ModelOptions:
+    """The section `config.model`.
+
+    Attributes:
+        width: channels, as a share of the original's.
+        dtype: of the computation: "float32", or "bfloat16" on GPUs and TPUs.
+        remat: compute more and keep less for the backward pass.
+        freeze_norm: BatchNorm keeps its running statistics; None: when a trained network sees fewer
+            than 8 images at a time.
+        norm_per_device: BatchNorm takes the statistics of each device's images, not of all.
+    """
+
+    width: float = 1.0
+    dtype: str = "float32"
+    remat: bool = False
+    freeze_norm: bool | None = None
+    norm_per_device: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class LossOptions:
+    """The section `config.loss`: which of `craftjax.losses`, and its options.
+
+    Attributes:
+        version: 3 as the original's for pages with true characters; 2 as its for pseudo labels.
+        neg_rto: hard negative pixels for each positive one.
+        n_min_neg: of 3: at least this many; of 2: this many where there is no positive pixel.
+        count_masked: whether masked pixels, whose error is 0, are among the negative ones that
+            count, as in the original.
+    """
+
+    version: int = 3
+    neg_rto: float = 1.0
+    n_min_neg: int = 1000
+    count_masked: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class DataOptions:
+    """The section `config.data`, in which fields of `InputOptions` stand as well.
+
+    Attributes:
+        root: folder that data sets of the config may refer to.
+        size: height and width of the crops that the network sees; a multiple of 32.
+        threads: that make batches, in each worker.
+        workers: processes that make batches; 0: this one.
+    """
+
+    root: str = ""
+    size: int = 768
+    threads: int = 2
+    workers: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class EvalOptions:
+    """The section `config.eval`, in which `pages` stands as well: what chooses the best weights.
+
+    Attributes:
+        every: updates from one evaluation to the next.
+        patience: evaluations without a better hmean before training stops; 0 disables early
+            stopping.
+        protocol: one of `ocrcore.evaluation.matching.PROTOCOLS`.
+        sweep: evaluate at the best text_threshold and low_text of `config.sweep`. Training moves
+            the height of the scores, so that at fixed thresholds better weights may look worse.
+        keep_scores: `--mode=evaluate` and `--mode=sweep` keep score maps in the run directory, so
+            that they resume.
+    """
+
+    every: int = 1000
+    patience: int = 0
+    protocol: str = "iou"
+    sweep: bool = False
+    keep_scores: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class SweepOptions:
+    """The section `config.sweep`: thresholds to try, in every combination.
+
+    Attributes:
+        text_threshold: see `craftjax.options.DetectorOptions`, as the other two.
+        link_threshold: see there.
+        low_text: see there.
+    """
+
+    text_threshold: tuple[float, ...] = (0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9)
+    link_threshold: tuple[float, ...] = (0.1, 0.2, 0.3, 0.4, 0.5)
+    low_text: tuple[float, ...] = (0.3, 0.35, 0.4, 0.45, 0.5, 0.55)
+
+
+@dataclass(frozen=True, slots=True)
+class PagesOptions:
+    """Labeled pages to evaluate on, read by `craftjax.evaluate.read_truth`.
+
+    Attributes:
+        root: of "icdar" and "words": folder of the data set.
+        images: folder of the pictures in it; of "words": empty looks for it.
+        gt: folder of the label files in it, in the same way.
+        split: of "words": "all", "train", "validation" or "test", as for
+            `ocrcore.data.readers.words.open_words`.
+        holdout: of "words": the share of the pictures that is not trained on.
+        order: of "words": "name" or "spread".
+        layout: of a line of a label file: "quad", "box", "polygon" or "auto".
+        dont_care: words with these texts do not count.
+        start: the first picture that counts.
+        stop: the first that does not any more; None: all count.
+        preset: of "pages": "plain", "scene", "web" or "words".
+        seed: of "pages": other pages.
+        count: of "pages": how many.
+    """
+
+    root: str = ""
+    images: str = ""
+    gt: str = ""
+    split: str = "all"
+    holdout: float = 0.1
+    order: str = "name"
+    layout: str = "auto"
+    dont_care: tuple[str, ...] = ("###",)
+    start: int = 0
+    stop: int | None = None
+    preset: str = "scene"
+    seed: int = 0
+    count: int = 100
+
+
+def detector(name: str, /, **changes: Any) -> ConfigDict:
+    """A detector's config: all fields, with their defaults where they are not changed.
+
+    Args:
+        name: of the experiment; results go to `exp/<name>`.
+        **changes: fields, and sections as dicts of their fields.
+
+    Returns:
+        The config, locked but for the data sets in `data.train`. Sections that an experiment may
+        have or not are None: `pseudo`, `eval.pages`, `calibration` and `test`.
+
+    Raises:
+        KeyError: a field that does not exist; the nearest is named.
+        TypeError: a value of another type than the field's.
+    """
+    inputs = defaults(InputOptions, leave=("batch_size", "train", "size"))
+    fields = {
+        "name": name,
+        **defaults(RunOptions),
+        **defaults(DetectorRun),
+        "model": defaults(ModelOptions),
+        "loss": defaults(LossOptions),
+        "optimizer": defaults(OptimizerOptions),
+        "pseudo": nothing(),
+        "data": {**defaults(DataOptions), **inputs, "train": {}},
+        "eval": {**defaults(EvalOptions), "pages": nothing()},
+        "calibration": nothing(),
+        "test": nothing(),
+        "detector": defaults(DetectorOptions),
+        "sweep": defaults(SweepOptions),
+        "checkpoint": defaults(CheckpointOptions),
+    }
+    return section(fields, changes)
+
+
+def source(kind: str, /, **changes: Any) -> ConfigDict:
+    """A data set to train on, for `config.data.train.NAME`.
+
+    Args:
+        kind: as of `SourceOptions`.
+        **changes: fields of `SourceOptions`; `augment` as a dict of fields of `AugmentOptions`;
+            `page` as a dict of fields of `SynthConfig`, for "pages".
+    """
+    page = {"page": unchanged(SynthConfig)} if kind == "pages" else {}
+    return section({"kind": kind, **defaults(SourceOptions), **page}, changes)
+
+
+def pages(kind: str, /, **changes: Any) -> ConfigDict:
+    """Pages to evaluate on, for `config.eval.pages`, `config.calibration` and `config.test`.
+
+    Args:
+        kind: "icdar": pictures and label files in two named folders; "words": the same in a folder
+            that is searched and divided; "pages": synthetic pages.
+        **changes: fields of `PagesOptions`; `page` as a dict of fields of `SynthConfig`, for
+            "pages".
+    """
+    page = {"page": unchanged(SynthConfig)} if kind == "pages" else {}
+    return section({"kind": kind, **defaults(PagesOptions), **page}, changes)
+
+
+def pages_of(photos: ConfigDict, /, **changes: Any) -> ConfigDict:
+    """Pages to evaluate on, of the folder that a data set to train on has.
+
+    Folders, holdout, order, layout and don't-care texts are those of `photos`, whatever the command
+    line makes of them there.
+
+    Args:
+        photos: of `source`, of kind "icdar" or "words".
+        **changes: as of `pages`.
+    """
+    alike = ("images", "holdout", "order", "layout", "dont_care")
+    names = {"root": "path", "gt": "labels"} | {name: name for name in alike}
+    shared = {ours: photos.get_ref(theirs) for ours, theirs in names.items()}
+    return pages(photos.kind, **{**shared, **changes})
+
+
+def pseudo(**changes: Any) -> ConfigDict:
+    """The section `config.pseudo`: pseudo labels for data sets of kind "words".
+
+    Args:
+        **changes: fields of `SupervisionOptions` and of `PseudoOptions`; `guard` as a dict of
+            fields of `GuardOptions`.
+    """
+    fields = {**defaults(SupervisionOptions, leave=("labels",)), **defaults(PseudoOptions)}
+    return section(fields, changes)

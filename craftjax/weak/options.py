@@ -1,0 +1,78 @@
+"""The section `config.pseudo`: how pseudo labels are made, and when they are not trusted.
+
+Host code: no jax.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from importlib.util import find_spec
+from typing import Any
+
+from craftjax.weak.collapse import GuardOptions
+from craftjax.weak.pseudo_labels import PseudoOptions
+from ocrcore.data.mixing import SourceError
+from ocrcore.options import from_section
+
+TEACHERS = ("ema", "copy", "fixed")
+
+
+@dataclass(frozen=True, slots=True)
+class SupervisionOptions:
+    """The section `config.pseudo`, in which fields of `PseudoOptions` stand as well.
+
+    Attributes:
+        teacher: "ema": the moving average of the network; "copy": the network itself, as the
+            original's; "fixed": the start weights, so that each page is labeled once.
+        every: steps from one labeling to the next; 0 for a pass over the largest word-labeled
+            data set.
+        chunk: most pages that are labeled at once; the period is made shorter for it. 0 for any.
+        batch_size: word crops that a device scores together; None: 1 on CPUs, 64 elsewhere.
+        threads: that crop words and cut scores into characters.
+        workers: processes that do so instead of threads; 0: none.
+        guard: what counts as a collapse.
+        labels: how words are cropped and cut.
+
+    Raises:
+        ValueError: a value out of range.
+    """
+
+    teacher: str = "ema"
+    every: int = 0
+    chunk: int = 0
+    batch_size: int | None = None
+    threads: int = 2
+    workers: int = 0
+    guard: GuardOptions = field(default_factory=GuardOptions)
+    labels: PseudoOptions = field(default_factory=PseudoOptions)
+
+    def __post_init__(self) -> None:
+        if self.teacher not in TEACHERS:
+            raise ValueError(f"teacher is {self.teacher!r}, expected one of {', '.join(TEACHERS)}")
+        for name in ("every", "chunk", "workers"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} is {getattr(self, name)}, expected 0 or more")
+        for name in ("threads", "batch_size"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name} is {value}, expected 1 or more")
+
+    @classmethod
+    def from_config(cls, section: Mapping[str, Any]) -> SupervisionOptions:
+        """Reads `config.pseudo`.
+
+        Raises:
+            OptionsError: an unknown field, or a bad value.
+            SourceError: a package is missing.
+        """
+        values = dict(section.items())
+        own = {one.name for one in fields(cls)} - {"labels"}
+        mine = {name: values.pop(name) for name in own & set(values)}
+        labels = from_section(PseudoOptions, values, "config.pseudo")
+        if labels.method == "watershed" and find_spec("skimage") is None:
+            raise SourceError(
+                "config.pseudo.method is 'watershed', which needs scikit-image: pip install "
+                '"ocrjax[watershed]"'
+            )
+        return from_section(cls, {**mine, "labels": labels}, "config.pseudo")

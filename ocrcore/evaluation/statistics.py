@@ -1,0 +1,165 @@
+"""Confidence intervals of scores: Wilson's (1927), and percentile bootstrap (Efron 1979)."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from statistics import NormalDist
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ocrcore.geometry import Floats
+
+if TYPE_CHECKING:
+    from ocrcore.evaluation.matching import Evaluation
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """A figure with its confidence interval.
+
+    Attributes:
+        value: of everything.
+        low: lower end.
+        high: upper end.
+    """
+
+    value: float
+    low: float
+    high: float
+
+
+def wilson(hits: int, count: int, *, level: float = 0.95) -> Interval:
+    """A share with Wilson's score interval; all of [0, 1] for a count of 0.
+
+    Args:
+        hits: how many.
+        count: of how many.
+        level: of the interval.
+    """
+    if not 0 <= hits <= count:
+        raise ValueError(f"{hits} hits of {count}")
+    if not count:
+        return Interval(0.0, 0.0, 1.0)
+    z = NormalDist().inv_cdf(0.5 + level / 2)
+    share = hits / count
+    scale = 1 + z * z / count
+    middle = (share + z * z / (2 * count)) / scale
+    half = z * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count)) / scale
+    # Exact at the ends, where rounding would leave a trace.
+    low, high = middle - half if hits else 0.0, middle + half if hits < count else 1.0
+    return Interval(share, low, high)
+
+
+def ratio_interval(
+    above: NDArray[np.float64],
+    below: NDArray[np.float64],
+    *,
+    level: float = 0.95,
+    samples: int = 1000,
+    seed: int = 0,
+) -> Interval:
+    """Sum over sum, with a percentile bootstrap interval.
+
+    Args:
+        above: `(N,)`, summed above the line.
+        below: `(N,)`, summed below it; 1 is divided by where that is 0.
+        level: share of the draws inside the interval.
+        samples: how many sets of N are drawn, with replacement.
+        seed: of the draws.
+    """
+    count = len(above)
+    value = float(above.sum() / (below.sum() or 1))
+    if not count:
+        return Interval(value, value, value)
+    rng = np.random.default_rng(seed)
+    draws = np.empty(samples)
+    for sample in range(samples):
+        chosen = rng.integers(0, count, count)
+        draws[sample] = above[chosen].sum() / (below[chosen].sum() or 1)
+    low, high = np.quantile(draws, [0.5 - level / 2, 0.5 + level / 2])
+    return Interval(value, float(low), float(high))
+
+
+def bootstrap_hmean(
+    evaluation: Evaluation, *, samples: int = 10_000, level: float = 0.95, seed: int = 0
+) -> Interval:
+    """Returns the hmean with a percentile bootstrap interval (Efron 1979) over pictures.
+
+    Words of one picture are found or missed together, so pictures are drawn, not words.
+
+    Args:
+        evaluation: at least one picture.
+        samples: how many sets of as many pictures are drawn, with replacement.
+        level: share of them inside the interval.
+        seed: of the draws.
+    """
+    counts = evaluation.counts()
+    hmeans = _resample(counts, samples=samples, seed=seed)
+    return _interval(evaluation.hmean, hmeans, level)
+
+
+def paired_bootstrap(
+    first: Evaluation,
+    second: Evaluation,
+    *,
+    samples: int = 10_000,
+    level: float = 0.95,
+    seed: int = 0,
+) -> Interval:
+    """Returns hmean of the second minus that of the first, with its interval.
+
+    Both are computed on the same drawn pictures, so that what makes a picture hard for both does
+    not widen the interval. A difference whose interval holds 0 may be chance.
+
+    Args:
+        first: of some pictures.
+        second: of the same pictures in the same order, by the same protocol.
+        samples: how many sets of as many pictures are drawn, with replacement.
+        level: share of them inside the interval.
+        seed: of the draws.
+
+    Raises:
+        ValueError: the two are not of the same pictures or not by the same protocol.
+    """
+    if first.protocol != second.protocol:
+        raise ValueError(f"hmeans of {first.protocol} and of {second.protocol} do not compare")
+    a, b = first.counts(), second.counts()
+    if len(a) != len(b) or (a[:, 1] != b[:, 1]).any():
+        raise ValueError(
+            f"evaluations of {len(a)} pictures with {int(a[:, 1].sum())} words and of {len(b)} "
+            f"with {int(b[:, 1].sum())}: expected the same pictures in the same order"
+        )
+    both = _resample(np.concatenate([a, b], axis=1), samples=samples, seed=seed)
+    return _interval(second.hmean - first.hmean, both[:, 1] - both[:, 0], level)
+
+
+def _resample(counts: Floats, *, samples: int, seed: int) -> Floats:
+    """Returns hmeans `(samples, K)` of drawn pictures from counts `(N, 4 K)`."""
+    number = len(counts)
+    if not number or samples < 1:
+        raise ValueError(f"cannot draw {samples} samples of {number} pictures")
+    generator = np.random.default_rng(seed)
+    sums = np.empty((samples, counts.shape[1]))
+    block = max(1, 2_000_000 // number)
+    for begin in range(0, samples, block):
+        rows = min(block, samples - begin)
+        draws = generator.integers(0, number, (rows, number), dtype=np.int32)
+        draws += number * np.arange(rows, dtype=np.int32)[:, None]
+        times = np.bincount(draws.reshape(-1), minlength=rows * number).reshape(rows, number)
+        sums[begin : begin + rows] = times.astype(np.float64) @ counts
+    table = sums.reshape(samples, -1, 4)
+    # 0 / 0 is 0, as for the pictures themselves.
+    recall = table[:, :, 0] / np.maximum(table[:, :, 1], 1)
+    precision = table[:, :, 2] / np.maximum(table[:, :, 3], 1)
+    total = precision + recall
+    return 2 * precision * recall / np.where(total == 0, 1, total)
+
+
+def _interval(value: float, drawn: Floats, level: float) -> Interval:
+    if not 0 < level < 1:
+        raise ValueError(f"level is {level}, expected a share between 0 and 1")
+    low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2])
+    return Interval(value, float(low), float(high))

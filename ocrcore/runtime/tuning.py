@@ -1,0 +1,21 @@
+"""Settings of the whole process that make it faster; commands make them, library calls do not."""
+
+from __future__ import annotations
+
+import jax
+
+from ocrcore.runtime.cache import enable_compile_cache
+from ocrcore.runtime.memory import reuse_freed_memory
+
+
+def tune_process(one_arena: bool = False) -> None:
+    """Keeps compiled programs on disk, and on the CPU freed memory for the next buffer.
+
+    Call it once at the start of a program, after `ocrcore.runtime.mesh.initialize_distributed`.
+
+    Args:
+        one_arena: as for `ocrcore.runtime.memory.reuse_freed_memory`.
+    """
+    enable_compile_cache()
+    if jax.default_backend() == "cpu":
+        reuse_freed_memory(one_arena=one_arena)

@@ -1,0 +1,74 @@
+"""The course of a run as a picture: losses and scores over the steps."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from math import isfinite
+from pathlib import Path
+from typing import Any
+
+from ocrcore.files import replacing
+
+_COLORS = ("#1f5ac8", "#dc6e14", "#28964e", "#963ca0", "#5a5a5a")
+
+
+def write_curves(
+    path: str | Path,
+    metrics: str | Path,
+    *,
+    losses: Mapping[str, str],
+    scores: Mapping[str, str],
+) -> None:
+    """Draws losses (logarithmic) over scores, under the name of the run's folder.
+
+    Values that are missing or not finite are left out, and losses that are not positive; names
+    without a value are left out of the legend.
+
+    Args:
+        path: of the picture, a PNG.
+        metrics: the run's `metrics.jsonl`.
+        losses: columns of it, by the names that the legend shows.
+        scores: columns of it, by the names that the legend shows.
+    """
+    # Imported here: matplotlib takes longer than all the rest, and only the end of a run needs it.
+    # Without pyplot, which would choose a backend for the whole process.
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
+
+    metrics = Path(metrics)
+    lines = metrics.read_text(encoding="utf-8").splitlines()
+    rows: list[dict[str, Any]] = [json.loads(line) for line in lines]
+    figure = Figure(figsize=(9.6, 7.2), dpi=100, layout="constrained")
+    FigureCanvasAgg(figure)
+    figure.suptitle(metrics.absolute().parent.name)
+    above, below = figure.subplots(2, sharex=True)
+    _plot(above, rows, losses, positive=True)
+    above.set_ylabel("loss")
+    if above.lines:
+        above.set_yscale("log")
+        above.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=15))
+        above.yaxis.set_minor_locator(NullLocator())
+        above.yaxis.set_major_formatter("{x:g}")
+    _plot(below, rows, scores, positive=False)
+    below.set_ylabel("score")
+    below.set_xlabel("step")
+    below.xaxis.set_major_locator(MaxNLocator(integer=True))
+    with replacing(path) as part:
+        figure.savefig(part, format="png")
+
+
+def _plot(
+    axes: Any, rows: Sequence[Mapping[str, Any]], names: Mapping[str, str], *, positive: bool
+) -> None:
+    """Draws columns of the metrics; the points of short curves are marked."""
+    for (name, column), color in zip(names.items(), _COLORS, strict=False):
+        points = [(row["step"], row[column]) for row in rows if row.get(column) is not None]
+        points = [(x, y) for x, y in points if isfinite(y) and (y > 0 or not positive)]
+        if points:
+            marker = "o" if len(points) <= 50 else ""
+            axes.plot(*zip(*points, strict=True), label=name, color=color, marker=marker, ms=3)
+    if axes.lines:
+        axes.legend()
+    axes.grid(color="0.9")

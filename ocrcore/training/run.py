@@ -1,0 +1,248 @@
+"""A run of training: where it starts, what it holds open and what it remembers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import optax
+from jax.sharding import Mesh
+from ml_collections import ConfigDict
+
+from ocrcore.runtime.mesh import describe_devices, is_main
+from ocrcore.training.checkpoints import CheckpointError, RunCheckpoints, Start, choose_start
+from ocrcore.training.metrics import Entry, MetricsWriter, Progress
+from ocrcore.training.optimizers import Schedule
+from ocrcore.training.run_folder import RunFolder
+from ocrcore.training.signals import StopSignal
+from ocrcore.training.state import TrainState, create_state
+from ocrcore.training.stopping import EarlyStopping
+
+Tree = Any
+Log = Callable[[str], object]
+
+
+@dataclass
+class RunMemory:
+    """What a run remembers beyond its state; its checkpoints keep it as JSON.
+
+    Attributes:
+        config: the experiment when it was last saved.
+        stopping: of `EarlyStopping.state`.
+        fine_tuning: whether all of a detector's network had been trained before.
+        thresholds: a detector's at its best evaluation, where each evaluation tunes them.
+        pseudo: a detector's pseudo labels (`craftjax.weak.supervision.LabelMemory`).
+        charset: the digest of a recognizer's charset.
+        probe: a recognizer's accuracy on `config.eval.probe` at its first evaluation.
+    """
+
+    config: dict[str, Any] = field(default_factory=dict)
+    stopping: dict[str, Any] = field(default_factory=dict)
+    fine_tuning: bool = False
+    thresholds: dict[str, float] = field(default_factory=dict)
+    pseudo: dict[str, Any] = field(default_factory=dict)
+    charset: str = ""
+    probe: float | None = None
+
+
+Begin = Callable[[Start, RunMemory], Tree]
+"""Gives the variables of a start, and notes in the memory of a new run what it must know later.
+Of a run that is resumed it gets the memory, and gives any variables of the same shapes."""
+
+
+@dataclass
+class Run:
+    """A run that is open; see `open_run`.
+
+    Attributes:
+        config: the experiment.
+        folder: of the run.
+        mesh: of `ocrcore.runtime.mesh.make_mesh`.
+        start: what the state was taken from.
+        memory: what its checkpoints keep beyond the state.
+        checkpoints: open.
+        stopper: counts evaluations without improvement.
+        stop: requests to stop, caught.
+        schedule: of the learning rate, for the log.
+        writer: of the metrics.
+        progress: the clock.
+        log: called with each human-readable message.
+        state: after `step` updates; a step takes the buffers of the one before (donated).
+        step: updates made so far.
+        stopped: whether a signal has ended it.
+        entries: metrics since the last line of the log.
+        compiled: shapes of the batches that a step was compiled for.
+    """
+
+    config: ConfigDict
+    folder: RunFolder
+    mesh: Mesh
+    start: Start
+    memory: RunMemory
+    checkpoints: RunCheckpoints
+    stopper: EarlyStopping
+    stop: StopSignal
+    schedule: Schedule
+    writer: MetricsWriter
+    progress: Progress
+    log: Log
+    state: TrainState
+    step: int
+    stopped: bool = False
+    entries: list[Entry] = field(default_factory=list)
+    compiled: set[Any] = field(default_factory=set)
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether there are steps left to take."""
+        return not self.stopped and self.step < self.config.steps and not self.stopper.should_stop
+
+    def announce(self, *lines: str) -> None:
+        """Writes `config.json`, and logs what is run, where it starts and lines of the network."""
+        if is_main():
+            save_config(self.config, self.folder, self.log)
+        done = f"{self.step} of {self.config.steps} steps done"
+        self.log(
+            f"{self.config.name}: {describe_devices(self.mesh)}; results in {self.folder.path}"
+        )
+        self.log(f"start: {self.start.kind} {self.start.source or ''}, {done}")
+        if not self.unfinished:
+            self.log("run already finished; pass another --workdir to start a new one")
+        for line in lines:
+            self.log(line)
+
+    def save(self, scores: Mapping[str, float] | None = None) -> None:
+        """Saves the state, or only the scores where the state is saved already."""
+        self.memory.config = json.loads(as_json(self.config))
+        self.memory.stopping = self.stopper.state()
+        memory = asdict(self.memory)  # a copy: it is written in the background
+        if scores is not None and self.step in self.checkpoints.steps:
+            self.checkpoints.score(self.step, run=memory, metrics=scores)
+        else:
+            self.checkpoints.save(self.step, self.state, run=memory, metrics=scores)
+
+
+@contextmanager
+def open_run(
+    config: ConfigDict,
+    workdir: str | Path,
+    begin: Begin,
+    *,
+    optimizer: optax.GradientTransformation,
+    schedule: Schedule,
+    mesh: Mesh,
+    metric: str = "hmean",
+    log: Log | None = None,
+) -> Iterator[Run]:
+    """Opens a run: a new one, or where its last checkpoint is.
+
+    From here on, SIGTERM and SIGINT stop the run after a step. On several hosts all open it with
+    the same folder.
+
+    Args:
+        config: its `steps`, `batch_size`, `ema`, `init_from`, `init_weights`, `checkpoint.keep`,
+            `eval.patience` and `tensorboard`.
+        workdir: the run directory; made if it is missing.
+        begin: gives the variables of a start.
+        optimizer: of `ocrcore.training.optimizers.make_optimizer`.
+        schedule: of the same.
+        mesh: of `ocrcore.runtime.mesh.make_mesh`.
+        metric: of the evaluation; decides what is best, and when to stop early.
+        log: called with each human-readable message; None prints in the main process.
+
+    Yields:
+        The run; `run.state` is on the devices.
+
+    Raises:
+        CheckpointError: a checkpoint does not fit, or `config.init_from` is no run.
+        MetricsError: `metrics.jsonl` is damaged.
+    """
+    folder = RunFolder(Path(workdir))
+    with (
+        RunCheckpoints(
+            folder.checkpoints, keep=config.checkpoint.keep, metric=metric
+        ) as checkpoints,
+        StopSignal(mesh) as stop,
+    ):
+        start = choose_start(
+            checkpoints, init_from=config.init_from or None, weights=config.init_weights or None
+        )
+        resumed = start.kind == "resume"
+        memory = _remembered(checkpoints) if resumed else RunMemory()
+        state = create_state(begin(start, memory), optimizer, mesh=mesh, ema=config.ema > 0)
+        if resumed:
+            state, _ = checkpoints.restore(state)
+        step = int(state.step)
+        stopper = EarlyStopping(config.eval.patience)
+        if memory.stopping:
+            stopper.restore(memory.stopping)
+        progress = Progress(
+            steps=config.steps, first=step, batch_size=config.batch_size, devices=mesh.size
+        )
+        writer = MetricsWriter(folder.path, restored_step=step, tensorboard=config.tensorboard)
+        with closing(writer):
+            yield Run(
+                config=config,
+                folder=folder,
+                mesh=mesh,
+                start=start,
+                memory=memory,
+                checkpoints=checkpoints,
+                stopper=stopper,
+                stop=stop,
+                schedule=schedule,
+                writer=writer,
+                progress=progress,
+                log=log or make_log(),
+                state=state,
+                step=step,
+            )
+
+
+def make_log() -> Log:
+    """Prints each line at once in the main process; nothing in the others."""
+    return partial(print, flush=True) if is_main() else lambda line: None
+
+
+def _remembered(checkpoints: RunCheckpoints) -> RunMemory:
+    step = checkpoints.steps[-1]
+    try:
+        return RunMemory(**checkpoints.memory(step))
+    except TypeError as error:
+        raise CheckpointError(
+            f"{checkpoints.folder / str(step)}: its memory is not that of a run of this version "
+            f"({error}); go on with the version that saved it, or start a new run from it with "
+            "config.init_from and another --workdir"
+        ) from error
+
+
+def as_json(config: ConfigDict) -> str:
+    """The experiment with the changes of the command line."""
+    text: str = config.to_json_best_effort(indent=1)
+    return text + "\n"
+
+
+def save_config(config: ConfigDict, folder: RunFolder, log: Log = print) -> None:
+    """Writes `config.json`, and logs the fields that differ from the run's earlier start."""
+    path = folder.config
+    if path.is_file():
+        old, new = (_flat(json.loads(text)) for text in (path.read_text("utf-8"), as_json(config)))
+        for name in sorted(old.keys() | new.keys()):
+            if old.get(name) != new.get(name):
+                log(f"config.{name} was {old.get(name)!r} before, now {new.get(name)!r}")
+    folder.path.mkdir(parents=True, exist_ok=True)
+    part = path.with_suffix(".part")
+    part.write_text(as_json(config), encoding="utf-8")
+    part.replace(path)
+
+
+def _flat(tree: Any, prefix: str = "") -> dict[str, Any]:
+    if not isinstance(tree, dict):
+        return {prefix: tree}
+    dot = "." * bool(prefix)
+    return {k: v for name, sub in tree.items() for k, v in _flat(sub, prefix + dot + name).items()}

@@ -1,0 +1,97 @@
+"""The folder of a run: the names of its files, and which run weights belong to.
+
+Host code: no jax.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+
+class RunFolderError(ValueError):
+    """A run's `config.json` that cannot be read; the message names it."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunFolder:
+    """The files of a run; any of them may be missing.
+
+    Attributes:
+        path: the run directory (`--workdir`).
+    """
+
+    path: Path
+
+    @classmethod
+    def of(cls, weights: str | Path) -> RunFolder:
+        """The run that weights belong to.
+
+        Args:
+            weights: a file in the run's folder, the folder itself, its `checkpoints` or one of
+                these.
+
+        Returns:
+            Its folder; that of the weights where they belong to no run.
+        """
+        path = Path(weights)
+        if not path.is_dir():
+            return cls(path.parent)
+        for folder in (path, *path.resolve().parents[:2]):
+            run = cls(folder)
+            if run.config.is_file() or run.charset.is_file() or run.checkpoints.is_dir():
+                return run
+        return cls(path)
+
+    @property
+    def config(self) -> Path:
+        """The experiment, with the changes of the command line."""
+        return self.path / "config.json"
+
+    @property
+    def charset(self) -> Path:
+        """A recognizer's characters."""
+        return self.path / "charset.json"
+
+    @property
+    def checkpoints(self) -> Path:
+        """The folder of the checkpoints."""
+        return self.path / "checkpoints"
+
+    @property
+    def metrics(self) -> Path:
+        """Losses and scores by step."""
+        return self.path / "metrics.jsonl"
+
+    @property
+    def pseudo_labels(self) -> Path:
+        """The folder of a detector's pseudo labels."""
+        return self.path / "pseudo"
+
+    @property
+    def weights(self) -> Path:
+        """The best weights; there once the run has finished."""
+        return self.path / "weights.pth"
+
+    @property
+    def operating_point(self) -> Path:
+        """The thresholds of the last sweep."""
+        return self.path / "operating_point.json"
+
+    def read_config(self) -> dict[str, Any]:
+        """The values of `config`; empty where there is none, or one of another program.
+
+        Raises:
+            RunFolderError: the file is damaged.
+        """
+        if not self.config.is_file():
+            return {}
+        try:
+            config = json.loads(self.config.read_text(encoding="utf-8"))
+        except (OSError, ValueError, RecursionError) as error:
+            raise RunFolderError(f"{self.config}: not the config of a run: {error}") from error
+        # Many programs leave a file of this name.
+        ours = isinstance(config, dict) and isinstance(config.get("data"), dict)
+        return config if ours else {}

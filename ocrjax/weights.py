@@ -1,0 +1,169 @@
+"""Weights of either network: which one they are of, and the files that belong to them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+
+from craftjax import convert as craft
+from craftjax.options import load_operating_point, operating_point_path
+from crnnjax import convert as crnn
+from crnnjax.charset import Charset
+from crnnjax.recognizer import read_charset, read_settings
+from ocrcore.files import write_json
+from ocrcore.training.checkpoints import load_variables
+from ocrcore.weights.named import find_weights
+from ocrcore.weights.pth import load_weights, save_weights
+
+Network = Literal["detector", "recognizer"]
+State = Mapping[str, np.ndarray]
+FILES = (".pth", ".pt", ".safetensors")
+"""Suffixes of files of weights; anything else is the folder of a checkpoint."""
+_LAYERS: dict[Network, set[str]] = {
+    "detector": {"basenet", "upconv1", "conv_cls"},
+    # The last two are other projects' names; the converter says so.
+    "recognizer": {"FeatureExtraction", "SequenceModeling", "Prediction", "cnn", "rnn"},
+}
+
+
+class WeightsError(ValueError):
+    """Weights of neither network, or a place that is taken; the message names the file."""
+
+
+class NetworkWeights(NamedTuple):
+    """Weights with the network that they are of.
+
+    Attributes:
+        network: `detector` (CRAFT) or `recognizer` (CRNN with CTC).
+        path: where they are.
+        variables: for Flax.
+        state: the same as a PyTorch state dict with bare names; of a file its very entries.
+    """
+
+    network: Network
+    path: Path
+    variables: dict[str, Any]
+    state: State
+
+
+def network_of(layers: Iterable[str]) -> Network | None:
+    """The network that has layers (or entries, `layer.weight`) of these names; None for others."""
+    heads = {name.partition(".")[0] for name in layers}
+    return next((network for network, own in _LAYERS.items() if own & heads), None)
+
+
+def read_state(name_or_path: str | Path) -> tuple[Network | None, State]:
+    """Reads a state dict: of any network from a file, of a detector or recognizer from a folder.
+
+    Raises:
+        WeightsError: a folder with a checkpoint of another network.
+        WeightsNotFoundError, TorchFileError, CheckpointError: it cannot be read.
+    """
+    path = find_weights(name_or_path)
+    if path.is_dir():
+        loaded = load_network(path)
+        return loaded.network, loaded.state
+    state = load_weights(path)
+    return network_of(state), state
+
+
+def load_network(name_or_path: str | Path) -> NetworkWeights:
+    """Loads the weights of a detector or a recognizer, whichever it is.
+
+    Args:
+        name_or_path: a name, a `.pth` or `.safetensors` file, or the folder of a run or of a
+            checkpoint.
+
+    Raises:
+        WeightsError: another network; says which it may be.
+        WeightsNotFoundError, TorchFileError, CheckpointError: it cannot be read.
+    """
+    path = find_weights(name_or_path)
+    if path.is_dir():
+        variables = load_variables(path)
+        layers = variables.get("params", variables)
+        network = network_of(layers)
+        if network is None:
+            raise WeightsError(
+                f"{path}: a checkpoint of neither a detector (CRAFT) nor a recognizer (CRNN with "
+                f"CTC): its layers are {', '.join(sorted(layers)[:5])}"
+            )
+        if network == "recognizer":
+            return NetworkWeights(
+                network, path, variables, crnn.to_state_dict(variables, prefix="")
+            )
+        return NetworkWeights(network, path, variables, craft.to_state_dict(variables))
+    state = load_weights(path)
+    try:
+        if network_of(state) == "recognizer":
+            return NetworkWeights("recognizer", path, crnn.from_state_dict(state)[0], state)
+        return NetworkWeights("detector", path, craft.from_state_dict(state), state)
+    except (craft.ConversionError, crnn.ConversionError) as error:
+        raise WeightsError(
+            f"{path}: {error}\n  known are detectors (CRAFT) and recognizers (CRNN with CTC)"
+        ) from error
+
+
+def save_state(path: str | Path, network: Network | None, state: State) -> None:
+    """Writes a `.pth` or `.safetensors` file with the names that EasyOCR expects."""
+    if network == "recognizer":
+        state = {crnn.PREFIX + name: array for name, array in state.items()}
+    save_weights(path, state)
+
+
+def belongings(network: Network | None, weights: Path, target: Path) -> dict[Path, Any]:
+    """What weights need beside them: files of the target by their path, with their JSON values.
+
+    Of a recognizer `charset.json` and `config.json` (height and options), of a detector its
+    operating point, as far as they are known. What is there already and says the same is left out.
+
+    Args:
+        network: of the weights.
+        weights: where they are.
+        target: the file or the folder (of a checkpoint) that takes them.
+
+    Raises:
+        WeightsError: another network's files are there.
+    """
+    if network == "detector":
+        point = operating_point_path(weights)
+        if not point.is_file():
+            return {}
+        load_operating_point(point)
+        return {operating_point_path(target): json.loads(point.read_text(encoding="utf-8"))}
+    found: dict[Path, Any] = {}
+    if network is None:
+        return found
+    folder = target.parent if target.suffix in FILES else target
+    charset, (height, options) = read_charset(weights), read_settings(weights)
+    if charset is not None:
+        path = folder / "charset.json"
+        if not path.is_file():
+            found[path] = charset.to_dict()
+        elif Charset.load(path).digest != charset.digest:
+            raise WeightsError(
+                f"{path}: there already, with other characters than those of {weights}; name a "
+                "target in another folder"
+            )
+    if height is not None and options is not None:
+        path = folder / "config.json"
+        if not path.is_file():
+            found[path] = {"data": {"height": height}, "recognizer": asdict(options)}
+        elif read_settings(target) != (height, options):
+            raise WeightsError(
+                f"{path}: there already, of another network than {weights}; name a target in "
+                "another folder"
+            )
+    return found
+
+
+def write_belongings(files: Mapping[Path, Any]) -> None:
+    """Writes what `belongings` found, and says so."""
+    for path, value in files.items():
+        write_json(path, value)
+        print(f"written: {path}")
