@@ -20,10 +20,9 @@ _MODE = flags.DEFINE_enum(
     "mode",
     None,
     ["train", "evaluate", "sweep", "pack", "audit"],
-    "train or resume (default where config.data.train has data sets and no --images is given); "
-    "evaluate at config.detector's thresholds; sweep: try those of config.sweep on "
-    "config.calibration, else config.eval.pages, else the test, and keep the best; pack "
-    "config.data.train; audit: look for faults of word labels.",
+    "train or resume (default with config.data.train and no --images); evaluate at the thresholds "
+    "of config.detector; sweep: try those of config.sweep on config.calibration, else eval.pages, "
+    "else the test, and keep the best; pack config.data.train; audit: find faults of word labels.",
 )
 _WEIGHTS = flags.DEFINE_string("weights", None, "To evaluate instead of the run's best.")
 _IMAGES = flags.DEFINE_string("images", None, "Pictures, instead of config.test.images.")

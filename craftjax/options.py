@@ -90,7 +90,7 @@ def operating_point_path(weights: str | Path) -> Path:
 def save_operating_point(
     path: str | Path, options: DetectorOptions, *, measured: Mapping[str, Any]
 ) -> None:
-    """Writes options as JSON, with what they reached for people to read; all or nothing."""
+    """Writes options as JSON, with what was measured with them; all or nothing."""
     write_json(path, {"options": asdict(options), "measured": dict(measured)})
 
 

@@ -58,12 +58,7 @@ def write_results(
     point = evaluate_detector(detector, truth, options=options, protocol=config.eval.protocol)
     save_operating_point(operating_point_path(run.weights), options, measured=point.to_dict())
     write_json(run.path / "result.json", {**point.to_dict(), "pages": describe_truth(truth)})
-    write_curves(
-        run.path / "loss.png",
-        run.metrics,
-        losses={"loss": "loss", "positive": "positive_loss", "negative": "negative_loss"},
-        scores={name: f"eval/{name}" for name in ("hmean", "precision", "recall")},
-    )
+    draw_curves(run.path / "loss.png", run.metrics)
     for index, picture in enumerate(draw_pages(detector, truth[: config.overlays])):
         write_image(run.path / "overlays" / f"page_{index:03}.png", picture)
     log(f"best weights on {describe_truth(truth)}; {config.eval.protocol}")
@@ -104,3 +99,13 @@ def draw_pages(detector: Detector, truth: Sequence[Page | Sample]) -> Iterator[B
         drawn = draw_page(draw_page(image, page, color=MISSED), detection.page)
         maps = detection.scores.valid("crop")
         yield np.hstack([drawn, draw_scores(image, maps)])
+
+
+def draw_curves(path: str | Path, metrics: str | Path) -> None:
+    """Draws losses and scores of a run's `metrics.jsonl` over the steps."""
+    write_curves(
+        path,
+        metrics,
+        losses={"loss": "loss", "positive": "positive_loss", "negative": "negative_loss"},
+        scores={name: f"eval/{name}" for name in ("hmean", "precision", "recall")},
+    )

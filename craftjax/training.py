@@ -194,7 +194,12 @@ def freezes_norm(config: ConfigDict, *, fine_tuning: bool, devices: int) -> bool
     return fine_tuning and config.batch_size // parts < _FEW_IMAGES
 
 
-def train(config: ConfigDict, workdir: str | Path) -> dict[str, float] | None:
+def train(
+    config: ConfigDict,
+    workdir: str | Path,
+    *,
+    sources: Mapping[str, Sequence[Any]] | None = None,
+) -> dict[str, float] | None:
     """Trains, evaluates on the way, and leaves the results in a folder.
 
     A run goes on where its last checkpoint is; on several hosts all call this with the same folder.
@@ -205,6 +210,7 @@ def train(config: ConfigDict, workdir: str | Path) -> dict[str, float] | None:
         config: an experiment, as those of `configs/`.
         workdir: takes `config.json`, `checkpoints/`, `metrics.jsonl` and, at the end, what
             `craftjax.report.write_results` writes.
+        sources: the samples of each data set of kind "python", by name: see `make_batches`.
 
     Returns:
         The scores of the best weights (on the main process, else nothing); None where the run was
@@ -227,7 +233,9 @@ def train(config: ConfigDict, workdir: str | Path) -> dict[str, float] | None:
     grid = _grid(config)
     begins = partial(begin, config, model)
     with (
-        closing(make_batches(config, seed=config.seed, rows=rows, workdir=workdir)) as source,
+        closing(
+            make_batches(config, seed=config.seed, rows=rows, workdir=workdir, sources=sources)
+        ) as source,
         open_run(config, workdir, begins, optimizer=optimizer, schedule=schedule, mesh=mesh) as run,
     ):
         freeze_norm = freezes_norm(config, fine_tuning=run.memory.fine_tuning, devices=mesh.size)

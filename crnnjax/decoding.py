@@ -5,12 +5,8 @@ Class 0 is CTC's blank everywhere. Steps that come after an input's end count fo
 
 from __future__ import annotations
 
-import logging
 import math
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
-from functools import lru_cache
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -18,20 +14,12 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from crnnjax.charset import Charset, normalized
+from crnnjax.charset import Charset
+from crnnjax.lexicon import Lexicon, Scored
 from crnnjax.options import CONFIDENCES
 from ocrcore.pages import FloatArray
 
-MAX_LEXICON_BYTES = 1 << 26
-"""Larger files are refused as lexicons."""
 _NEVER = -1e30  # log of 0 that stays finite under arithmetic
-
-
-_log = logging.getLogger(__name__)
-
-
-class LexiconError(ValueError):
-    """A file that is no lexicon for a charset; the message says why."""
 
 
 class Greedy(NamedTuple):
@@ -151,18 +139,6 @@ def ignored_classes(
     return np.array([False, *closed])
 
 
-class Scored(NamedTuple):
-    """A text as classes, with its probability.
-
-    Attributes:
-        indices: the classes, without blanks.
-        log_probability: of this text, summed over all its alignments.
-    """
-
-    indices: tuple[int, ...]
-    log_probability: float
-
-
 def text_log_probability(logs: FloatArray, indices: Sequence[int]) -> float:
     """Log of the probability of a text: CTC's forward sum over all its alignments (Graves 2006).
 
@@ -245,150 +221,6 @@ _PLANE = 0x10000  # Unicode has room for a million classes from here
 def _collapse(path: NDArray[np.intp]) -> tuple[int, ...]:
     kept = (path != 0) & (path != np.concatenate([[0], path[:-1]]))
     return tuple(path[kept].tolist())
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Lexicon:
-    """Words as a tree of their beginnings, to find the most probable of them exactly.
-
-    Attributes:
-        words: those that can be read, in the order given, each once.
-        dropped: words with a character that the charset lacks, and the empty one.
-    """
-
-    words: tuple[str, ...]
-    dropped: tuple[str, ...]
-    _classes: tuple[tuple[int, ...], ...]
-    _symbol: NDArray[np.intp]
-    _parent: NDArray[np.intp]
-    _depth_end: NDArray[np.intp]
-    _end: NDArray[np.intp]
-
-    @classmethod
-    def from_words(cls, words: Collection[str], characters: Sequence[str]) -> Lexicon:
-        """Builds the tree.
-
-        Args:
-            words: any number, as the charset writes them (`Charset.fold`, where it is not case-
-                sensitive); they are brought to NFC. 100,000 take about a second.
-            characters: of the charset in the order of the classes, without the blank.
-
-        Raises:
-            ValueError: no word can be read.
-        """
-        index = {character: place for place, character in enumerate(characters, 1)}
-        unique = list(dict.fromkeys(map(normalized, words)))
-        usable = [word for word in unique if word and all(c in index for c in word)]
-        if not usable:
-            raise ValueError(
-                f"none of the {len(unique)} words of the lexicon is made of the charset's "
-                f"characters {''.join(characters)!r}"
-            )
-        classes = [tuple(index[character] for character in word) for word in usable]
-        # Nodes by depth, so that a parent comes before its children and the first t steps touch
-        # the first nodes only.
-        place: dict[tuple[int, ...], int] = {(): 0}
-        symbol, parent, depth_end = [0], [0], [1]
-        for depth in range(1, max(map(len, classes)) + 1):
-            for item in classes:
-                if len(item) >= depth and (prefix := item[:depth]) not in place:
-                    place[prefix] = len(symbol)
-                    symbol.append(item[depth - 1])
-                    parent.append(place[item[: depth - 1]])
-            depth_end.append(len(symbol))
-        gone = set(unique).difference(usable)
-        return cls(
-            words=tuple(usable),
-            dropped=tuple(word for word in unique if word in gone),
-            _classes=tuple(classes),
-            _symbol=np.array(symbol),
-            _parent=np.array(parent),
-            _depth_end=np.array(depth_end),
-            _end=np.array([place[item] for item in classes]),
-        )
-
-    def log_probabilities(self, logs: FloatArray) -> NDArray[np.float64]:
-        """Log of the probability of every word, `(words,)`; -inf where it does not fit.
-
-        The forward sums of CTC, shared by all words with the same beginning.
-
-        Args:
-            logs: `(T, C)` log-probabilities of one input's steps.
-        """
-        nodes = len(self._symbol)
-        blank, inked = np.full(nodes, -np.inf), np.full(nodes, -np.inf)
-        blank[0] = 0.0
-        twin = self._symbol == self._symbol[self._parent]
-        twin[0] = True
-        for step, row in enumerate(logs.astype(np.float64)):
-            reached = int(self._depth_end[min(step + 1, len(self._depth_end) - 1)])
-            parent, at = self._parent[:reached], slice(0, reached)
-            come = blank[parent]
-            apart = ~twin[at]
-            come[apart] = np.logaddexp(come[apart], inked[parent[apart]])
-            come[0] = -np.inf  # nothing comes before the empty beginning
-            blank_now = np.logaddexp(blank[at], inked[at]) + row[0]
-            inked[at] = np.logaddexp(inked[at], come) + row[self._symbol[at]]
-            blank[at] = blank_now
-            inked[0] = -np.inf
-        return np.asarray(np.logaddexp(blank, inked)[self._end])
-
-    def search(self, logs: FloatArray) -> tuple[str, Scored] | None:
-        """The most probable word; None if not one fits into the steps.
-
-        Args:
-            logs: `(T, C)` log-probabilities of one input's steps.
-        """
-        scores = self.log_probabilities(logs)
-        best = int(scores.argmax())
-        if scores[best] == -np.inf:
-            return None
-        return self.words[best], Scored(self._classes[best], float(scores[best]))
-
-
-def as_lexicon(lexicon: Lexicon | str | Path | None, charset: Charset) -> Lexicon | None:
-    """Reads a lexicon if it is a file: of words, one on each line, in UTF-8.
-
-    The last few are kept as long as their files do not change.
-
-    Args:
-        lexicon: one, which is returned; the path of one; or none, which an empty path is, too.
-        charset: of the recognizer; the words become as it writes them.
-
-    Raises:
-        LexiconError: no such file, another kind of file, or none of its words can be read.
-    """
-    if isinstance(lexicon, Lexicon):
-        return lexicon
-    if not lexicon:
-        return None
-    path = Path(lexicon)
-    try:
-        stat = path.stat()
-        return _read_lexicon(path, charset, stat.st_size, stat.st_mtime_ns)
-    except OSError as error:
-        raise LexiconError(f"lexicon {path}: {error.strerror or error}") from error
-    except UnicodeDecodeError as error:
-        raise LexiconError(f"lexicon {path}: not UTF-8: {error}") from error
-    except ValueError as error:
-        raise LexiconError(f"lexicon {path}: {error}") from error
-
-
-@lru_cache(4)
-def _read_lexicon(path: Path, charset: Charset, size: int, mtime_ns: int) -> Lexicon:
-    if size > MAX_LEXICON_BYTES:
-        raise ValueError(f"{size} bytes, expected words and at most {MAX_LEXICON_BYTES}")
-    lines = path.read_text(encoding="utf-8-sig").splitlines()
-    words = [charset.fold(line.strip()) for line in lines if line.strip()]
-    lexicon = Lexicon.from_words(words, charset.characters)
-    if lexicon.dropped:
-        _log.warning(
-            "lexicon %s: %d of %d words have characters outside the charset and are left out, such "
-            "as %r",
-            *(path, len(lexicon.dropped), len(lexicon.dropped) + len(lexicon.words)),
-            lexicon.dropped[0],
-        )
-    return lexicon
 
 
 def search(

@@ -31,7 +31,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from crnnjax.augment import PRESETS, augment
+from crnnjax.augment import PRESETS, AugmentOptions, augment
 from crnnjax.charset import Charset, named
 from crnnjax.crop_index import LISTED, Rules, steps_of, width_needed
 from crnnjax.resize import easyocr_width, turn_tall
@@ -49,7 +49,7 @@ from ocrcore.data.batches import (
 from ocrcore.data.mixing import Drop, SourceError, TooManyDropped, counted
 from ocrcore.data.python_sets import check_sources
 from ocrcore.images import ImageError
-from ocrcore.options import OptionsError, plain
+from ocrcore.options import OptionsError, from_section, plain
 from ocrcore.pages import ByteArray, LabelError
 
 MODES = ("bucket", "fixed", "pad")
@@ -473,17 +473,17 @@ def make_batches(
 
 
 def _augmented(values: Mapping[str, Any], name: str) -> dict[str, Any]:
-    """The fields of a data set, with the augmentation in place of a preset's name and changes."""
+    """The fields of a data set, with a changed preset of the augmentation in place of its name."""
     values = given(values)
-    augment, changes = values.get("augment", "none"), values.pop("augment_changes", {})
+    augment, changes = values.pop("augment", "none"), values.pop("augment_changes", {})
+    where = f"config.data.train.{name}.augment"
     if isinstance(augment, str):
         if augment not in PRESETS:
             raise OptionsError(
-                f"config.data.train.{name}.augment is {augment!r}, expected one of "
-                f"{', '.join(PRESETS)}, or a section"
+                f"{where} is {augment!r}, expected one of {', '.join(PRESETS)}, or a section"
             )
         augment = asdict(PRESETS[augment])
-    return {**values, "augment": {**augment, **changes}}
+    return {**values, "augment": from_section(AugmentOptions, {**augment, **changes}, where)}
 
 
 def _reopen(

@@ -7,12 +7,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from crnnjax.lexicon import Lexicon
 from crnnjax.time_steps import MIN_WIDTH
-
-if TYPE_CHECKING:
-    from crnnjax.decoding import Lexicon
 
 RESIZES = ("bucket", "easyocr", "fixed")
 DECODERS = ("greedy", "beam", "lexicon")

@@ -17,15 +17,8 @@ from jax.typing import DTypeLike
 
 from crnnjax.charset import Charset, named
 from crnnjax.convert import from_state_dict
-from crnnjax.decoding import (
-    Greedy,
-    as_lexicon,
-    confidence,
-    greedy,
-    ignored_classes,
-    log_probabilities,
-    search,
-)
+from crnnjax.decoding import Greedy, confidence, greedy, ignored_classes, log_probabilities, search
+from crnnjax.lexicon import as_lexicon
 from crnnjax.models import CRNN, Variables, options_of
 from crnnjax.options import RecognizerError, RecognizerOptions
 from crnnjax.resize import (

@@ -208,9 +208,21 @@ def write_results(
     run = RunFolder(Path(workdir))
     variables = load_variables(run.path)
     save_weights(run.weights, to_state_dict(variables))
+    draw_curves(run.path / "curves.png", run.metrics)
+    recognizer = make_recognizer(config, variables, charset)
+    report = evaluate_recognizer(recognizer, sets, weights=run.path, folder=run.path, log=log)
+    log(
+        f"written to {workdir}: weights.pth, charset.json, metrics.jsonl, curves.png\n"
+        f"for EasyOCR: ocrjax export easyocr {workdir}"
+    )
+    return {name: float(report["all"][name]["value"]) for name in SCORES}
+
+
+def draw_curves(path: str | Path, metrics: str | Path) -> None:
+    """Draws the loss and the scores of a run's `metrics.jsonl` over the steps."""
     write_curves(
-        run.path / "curves.png",
-        run.metrics,
+        path,
+        metrics,
         losses={"loss": "loss"},
         scores={
             "accuracy": "eval/accuracy",
@@ -219,10 +231,3 @@ def write_results(
             "probe": "eval/probe",
         },
     )
-    recognizer = make_recognizer(config, variables, charset)
-    report = evaluate_recognizer(recognizer, sets, weights=run.path, folder=run.path, log=log)
-    log(
-        f"written to {workdir}: weights.pth, charset.json, metrics.jsonl, curves.png\n"
-        f"for EasyOCR: ocrjax export easyocr {workdir}"
-    )
-    return {name: float(report["all"][name]["value"]) for name in SCORES}

@@ -7,7 +7,7 @@ in `crnnjax.report`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -184,7 +184,12 @@ def _check_network(variables: Tree, model: CRNN, start: Start) -> None:
             )
 
 
-def train(config: ConfigDict, workdir: str | Path) -> dict[str, float] | None:
+def train(
+    config: ConfigDict,
+    workdir: str | Path,
+    *,
+    sources: Mapping[str, Sequence[Any]] | None = None,
+) -> dict[str, float] | None:
     """Trains, evaluates on the way, and leaves the results in a folder.
 
     A run goes on where its last checkpoint is; on several hosts all call this with the same folder.
@@ -196,6 +201,7 @@ def train(config: ConfigDict, workdir: str | Path) -> dict[str, float] | None:
         config: an experiment, as those of `configs/`.
         workdir: takes `config.json`, `charset.json`, `checkpoints/`, `metrics.jsonl` and, at the
             end, what `crnnjax.report.write_results` writes.
+        sources: the samples of each data set of kind "python", by name: see `make_batches`.
 
     Returns:
         The scores of the best weights (on the main process, else nothing); None where the run was
@@ -220,7 +226,9 @@ def train(config: ConfigDict, workdir: str | Path) -> dict[str, float] | None:
     model = make_model(config.model, num_classes=charset.num_classes, frozen=options.is_frozen)
     begins = partial(begin, config, model, charset, log=log)
     with (
-        closing(make_batches(config, seed=config.seed, rows=rows, workdir=workdir)) as source,
+        closing(
+            make_batches(config, seed=config.seed, rows=rows, workdir=workdir, sources=sources)
+        ) as source,
         open_run(
             config,
             workdir,

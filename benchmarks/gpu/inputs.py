@@ -109,7 +109,7 @@ def weak_supervision(
     Returns:
         Rates, and the time of the recipe's 25,000 steps with the arithmetic.
     """
-    from craftjax.training import train_and_evaluate
+    import craftjax
 
     pages = 12 if toy else 100
     begun = time.perf_counter()
@@ -136,7 +136,7 @@ def weak_supervision(
     _compile_ahead(config, most=2 if toy else None)
     compiled = time.perf_counter() - begun
     begun = time.perf_counter()
-    train_and_evaluate(config, folder / "run")
+    craftjax.train(config, folder / "run")
     seconds = time.perf_counter() - begun
     lines = (folder / "run" / "metrics.jsonl").read_text().splitlines()
     log = [json.loads(line) for line in lines]
@@ -186,13 +186,14 @@ def _compile_ahead(config: Any, *, most: int | None) -> None:
     from craftjax.training import make_loss, make_model, make_train_step
     from craftjax.weak.labeling import Labeler
     from craftjax.weak.options import SupervisionOptions
-    from ocrcore.runtime.cache import enable_compile_cache
+    from ocrcore.layers import always
     from ocrcore.runtime.mesh import make_mesh, put_batch
+    from ocrcore.runtime.tuning import tune_process
     from ocrcore.training.optimizers import make_optimizer
     from ocrcore.training.options import OptimizerOptions
     from ocrcore.training.state import create_state
 
-    enable_compile_cache()
+    tune_process()
     model, mesh = make_model(config.model), make_mesh()
     labels = SupervisionOptions.from_config(config.pseudo).labels
     labeler = Labeler(model, mesh=mesh, options=labels)
@@ -201,13 +202,12 @@ def _compile_ahead(config: Any, *, most: int | None) -> None:
     optimizer, _ = make_optimizer(options, steps=config.steps)
     loss = make_loss(config.loss)
     step = make_train_step(
-        model,
+        model.clone(frozen=always),
         optimizer,
         mesh=mesh,
         loss=loss,
         options=options,
         ema_decay=config.ema,
-        freeze_norm=True,
     )
     state = create_state(variables, optimizer, mesh=mesh)
     size, rows = config.data.size, config.batch_size

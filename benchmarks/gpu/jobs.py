@@ -35,7 +35,7 @@ class Job:
 
     Attributes:
         config: a file of `configs/`; its steps are what is tried first.
-        package: "craftjax" or "crnnjax", whose `train_and_evaluate` trains.
+        package: "craftjax" or "crnnjax", whose `train` trains.
         prepare: copies from a folder of data sets what the job needs into another.
         settings: changes the config for one GPU, with the packed data in a folder.
         weights: to start from unless others are packed; empty for random ones.
@@ -287,7 +287,7 @@ def toy_settings(config: ConfigDict) -> None:
         pages.page = ConfigDict(page)
     if config.test.kind == "pages":
         config.test.count = 2
-    if "pseudo" in config:
+    if config.pseudo:
         config.data.train.words.stop = 3
         config.eval.pages.update(start=3, stop=5)
         config.test.update(start=3, stop=5)

@@ -5,7 +5,7 @@
     python benchmarks/gpu/train.py --job weak --join OUT/weights-*.safetensors --out weights.pth
 
 The first call packs what the second one needs. The second trains by the product's own
-`train_and_evaluate` with a config of `configs/`. After half a minute it knows its speed: where the
+`train` with a config of `configs/`. After half a minute it knows its speed: where the
 updates that fit into the budget are far from those of the config, it stops, and goes on from its
 checkpoint with as many as fit, so that the cosine ends with the time. About each minute `--out`
 gets the newest weights (float16 safetensors in files of less than 16 MiB), `metrics.jsonl`,
@@ -19,6 +19,7 @@ from __future__ import annotations
 import argparse
 import ast
 import hashlib
+import importlib
 import json
 import os
 import shutil
@@ -40,6 +41,8 @@ import numpy as np
 from jobs import JOBS, Job, as_half, load, pack, toy_settings, unpack, write_toy
 from kit import Kit
 from ml_collections import ConfigDict
+
+from ocrcore.runtime.tuning import tune_process
 
 LARGEST = 15 << 20  # bytes of a file of weights
 FILES = 4  # of weights, at most
@@ -95,7 +98,7 @@ class Training:
             with self._signals():
                 watcher.start()
                 try:
-                    results = train_and_evaluate(self.job)(self.config, self.workdir)
+                    results = product(self.job).train(self.config, self.workdir)
                 finally:
                     done.set()
                     watcher.join()
@@ -226,13 +229,9 @@ def newest(workdir: Path) -> Path | None:
     return max(finished, key=lambda path: int(path.name), default=None)
 
 
-def train_and_evaluate(job: Job) -> Any:
-    """The product's training."""
-    if job.package == "crnnjax":
-        from crnnjax.training import train_and_evaluate as run
-    else:
-        from craftjax.training import train_and_evaluate as run  # type: ignore[assignment]
-    return run
+def product(job: Job) -> Any:
+    """The product's package."""
+    return importlib.import_module(job.package)
 
 
 def to_state_dict(job: Job, variables: Any) -> dict[str, np.ndarray]:
@@ -246,11 +245,8 @@ def to_state_dict(job: Job, variables: Any) -> dict[str, np.ndarray]:
 
 def draw_curves(job: Job, out: Path) -> None:
     """Draws `curves.png` of `metrics.jsonl`."""
-    if job.package == "crnnjax":
-        from crnnjax.report import write_curves
-    else:
-        from craftjax.report import write_curves
-    write_curves(out / "curves.png", out / "metrics.jsonl")
+    report = importlib.import_module(f"{job.package}.report")
+    report.draw_curves(out / "curves.png", out / "metrics.jsonl")
 
 
 def write_weights(out: Path, state: dict[str, np.ndarray], *, largest: int = LARGEST) -> Any:
@@ -331,7 +327,7 @@ def judge(job: Job, config: ConfigDict, workdir: Path) -> dict[str, Any]:
     from craftjax.detector import Detector
     from craftjax.evaluate import read_truth, sweep
     from craftjax.options import DetectorOptions
-    from ocrcore.evaluation.matching import bootstrap_hmean
+    from ocrcore.evaluation.statistics import bootstrap_hmean
     from ocrcore.options import from_section
 
     options = from_section(DetectorOptions, config.detector, "config.detector")
@@ -427,6 +423,7 @@ def train(job: Job, args: argparse.Namespace, began: float) -> None:
     """Runs a job, its rows in the order of their value."""
     args.out.mkdir(parents=True, exist_ok=True)
     kit = Kit(args.out / "train.json", budget_s=args.budget, start=began)
+    tune_process(one_arena=job.package == "crnnjax")  # as the package's own command
     with tempfile.TemporaryDirectory() as scratch:
         folder, archive = Path(scratch), args.data
         if args.toy:

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from ocrcore.config import given
 from ocrcore.data.mixing import Drop, DropLog, SourceError, TooManyDropped
-from ocrcore.options import OptionsError, from_section, plain
+from ocrcore.options import OptionsError, from_section
 
 Batch = dict[str, NDArray[Any]]
 STEPS = 1 << 31
@@ -135,7 +135,5 @@ def input_section(kind: type[T], config: Mapping[str, Any], **values: Any) -> T:
     size = config["batch_size"]
     if not isinstance(size, int) or size < 1:
         raise OptionsError(f"config.batch_size is {size!r}, expected 1 or more")
-    data = plain(config["data"])
-    train = {name: given(one) for name, one in data["train"].items()}
-    section = {**data, "train": train, **values, "batch_size": size}
+    section = {"train": {}, **given(config["data"]), **values, "batch_size": size}
     return from_section(kind, section, "config.data", others=True)

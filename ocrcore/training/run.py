@@ -14,6 +14,7 @@ import optax
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
+from ocrcore.files import write_text
 from ocrcore.runtime.mesh import describe_devices, is_main
 from ocrcore.training.checkpoints import CheckpointError, RunCheckpoints, Start, choose_start
 from ocrcore.training.metrics import Entry, MetricsWriter, Progress
@@ -235,10 +236,7 @@ def save_config(config: ConfigDict, folder: RunFolder, log: Log = print) -> None
         for name in sorted(old.keys() | new.keys()):
             if old.get(name) != new.get(name):
                 log(f"config.{name} was {old.get(name)!r} before, now {new.get(name)!r}")
-    folder.path.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part")
-    part.write_text(as_json(config), encoding="utf-8")
-    part.replace(path)
+    write_text(path, as_json(config))
 
 
 def _flat(tree: Any, prefix: str = "") -> dict[str, Any]:

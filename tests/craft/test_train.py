@@ -22,6 +22,7 @@ from trees import assert_close, assert_same, copies
 
 import craftjax
 from craftjax import training
+from craftjax.config import source
 from craftjax.convert import ConversionError, from_state_dict, to_state_dict, with_vgg16_bn
 from craftjax.detector import Detector, Scores, find_words
 from craftjax.evaluate import evaluate_detector, read_truth
@@ -37,6 +38,7 @@ from craftjax.training import (
     make_model,
     make_train_step,
 )
+from ocrcore.data.mixing import SourceError
 from ocrcore.images import read_image, write_image
 from ocrcore.layers import always
 from ocrcore.options import OptionsError
@@ -426,6 +428,19 @@ def test_the_test_pages_are_read_before_the_first_step(tmp_path):
     with pytest.raises(TrainError, match=r"config\.test has no labeled pictures: .*'start': 1"):
         training.train(config, tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_training_on_samples_of_a_python_program(tmp_path):
+    config = tiny_detector.get_config()
+    config.steps = 2
+    samples = read_truth(config.eval.pages)
+    del config.data.train.pages
+    config.data.train.mine = source("python")
+    scores = craftjax.train(config, tmp_path, sources={"mine": samples})
+    assert set(scores) == {"precision", "recall", "hmean"}
+    assert (tmp_path / "weights.pth").is_file()
+    with pytest.raises(SourceError, match="mine is a data set from Python, but none is given"):
+        craftjax.train(config, tmp_path / "other")
 
 
 def test_an_evaluation_may_try_thresholds():

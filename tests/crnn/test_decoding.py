@@ -17,7 +17,6 @@ from hypothesis.extra.numpy import arrays
 from crnnjax.charset import named
 from crnnjax.decoding import (
     Greedy,
-    Lexicon,
     beam_search,
     confidence,
     greedy,
@@ -25,6 +24,7 @@ from crnnjax.decoding import (
     log_probabilities,
     text_log_probability,
 )
+from crnnjax.lexicon import Lexicon
 
 STEPS, CLASSES = 5, 4
 EN36 = named("en36")

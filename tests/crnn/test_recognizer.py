@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 
 from crnnjax.charset import named
 from crnnjax.convert import to_state_dict
-from crnnjax.decoding import Lexicon, LexiconError, text_log_probability
+from crnnjax.decoding import text_log_probability
 from crnnjax.evaluate import EvaluationError, evaluate_recognizer, read_set, results_folder
+from crnnjax.lexicon import Lexicon, LexiconError
 from crnnjax.models import CRNN, init_variables
 from crnnjax.options import RecognizerError, RecognizerOptions
 from crnnjax.recognizer import Reading, Recognizer, _split
