@@ -69,8 +69,6 @@ class InputOptions:
         batch_size: rows of the batch of all hosts.
         train: the data sets, by name.
         size: height and width of the crops, multiples of 32.
-        threads: that make batches, in each worker.
-        workers: processes that make batches; 0 is this one.
         enlarge_region: as for `craftjax.targets.draw_targets`.
         enlarge_affinity: the same.
         max_dropped: the greatest share of samples that may be dropped.
@@ -85,8 +83,6 @@ class InputOptions:
     batch_size: int
     train: Mapping[str, SourceOptions]
     size: tuple[int, int] = (768, 768)
-    threads: int = 2
-    workers: int = 0
     enlarge_region: float = 0.5
     enlarge_affinity: float = 0.5
     max_dropped: float = 0.05

@@ -11,11 +11,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from craftjax.input_pipeline import InputOptions
 from craftjax.sources import SourceOptions, open_source
 from ocrcore.data.packing import DrawnPages, Packed, PackingError, pack
+from ocrcore.progress import Progress
 from ocrcore.synth.pages import PageSource
 
 
@@ -112,14 +111,13 @@ def pack_experiment(config: Mapping[str, Any], *, workers: int | None = None) ->
         ValueError: (its subclasses) as of `pack_all`.
     """
     options = InputOptions.from_config(config)
-    with tqdm(unit="sample", disable=None) as shown:
-
-        def progress(name: str, done: int, of: int) -> None:
-            shown.set_description(name, refresh=False)
-            shown.total, shown.n = of, done
-            shown.refresh()
-
-        packed = pack_all(options, seed=config["seed"], workers=workers, progress=progress)
+    with Progress("packing", unit="sample") as progress:
+        packed = pack_all(
+            options,
+            seed=config["seed"],
+            workers=workers,
+            progress=lambda name, done, of: progress.update(done, of, task=f"packing {name}"),
+        )
     for name, one in packed.items():
         if one is None:
             print(f"{name}: left as it is ({options.train[name].kind})")

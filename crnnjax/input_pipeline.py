@@ -71,8 +71,6 @@ class InputOptions:
         case_insensitive: as for `crnnjax.charset.named`.
         mode: "bucket", "fixed" or "pad".
         height: of the crops, 32 or 64.
-        threads: that make batches, in each worker.
-        workers: processes that make batches; 0 is this one.
         widths: that batches may have, rising multiples of 4; of "fixed" and "pad" one. None is
             2, 3, 4, 5, 6, 8 and 12 times the height; 100 of "fixed", 600 of "pad". Wider crops
             become narrower.
@@ -102,8 +100,6 @@ class InputOptions:
     case_insensitive: bool | None = None
     mode: str = "bucket"
     height: int = 32
-    threads: int = 2
-    workers: int = 0
     widths: tuple[int, ...] | None = None
     max_length: int = 25
     empty_labels: bool = False

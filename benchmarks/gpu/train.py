@@ -328,8 +328,9 @@ def judge(job: Job, config: ConfigDict, workdir: Path) -> dict[str, Any]:
     from craftjax.evaluate import read_truth, sweep
     from craftjax.options import DetectorOptions
     from ocrcore.evaluation.statistics import bootstrap_hmean
+    from ocrcore.options import from_section
 
-    options = DetectorOptions(**dict(config.detector))
+    options = from_section(DetectorOptions, config.detector, "config.detector")
     own, grid = options, config.sweep
     points = sweep(
         Detector(variables, options=options),
