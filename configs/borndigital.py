@@ -4,7 +4,7 @@ Command: python -m craftjax.main --config=configs/borndigital.py --config.data.r
     (the training set of ICDAR 2013's challenge 1, born-digital images: images/ and gt/. Of its 410
     pictures 240 train, 60 choose the checkpoint and 110 test, each part from all over the folder)
     Before and after, with thresholds tuned on the 300 by the same procedure:
-    python benchmarks/before_after.py --root DIR --after exp/borndigital
+    python benchmarks/lab/before_after.py --root DIR --after exp/borndigital
 Source: our own. Text is small here (11 pixels at the median). Pictures are read at their own size,
     as EasyOCR's Reader does unless told otherwise, and crops show them at about that size: text
     that is drawn for 11 pixels looks different from large text made small. Three in four pictures

@@ -6,7 +6,7 @@ costs
 * what the teacher's scores in it differ from those of a character of its width: the region score
   is a Gaussian in the middle of the cell, the affinity score one on the edge to each neighbor;
 * how much its width differs from that of its letter: an "i" is narrower than an "m". The widths are
-  measured on the bundled fonts (`python benchmarks/character_widths.py`);
+  measured on the bundled fonts (`python benchmarks/lab/character_widths.py`);
 
 and a cut costs the ink it goes through. The outer edges are those of the word, but a margin without
 ink is left out.
@@ -37,7 +37,7 @@ from ocrcore.pages import ByteArray, FloatArray
 Floats = NDArray[np.float64]
 
 # Characters of about the same width; width over the mean of letters and digits; deviation of its
-# logarithm. Printed by benchmarks/character_widths.py.
+# logarithm. Printed by benchmarks/lab/character_widths.py.
 _WIDTHS = (
     ("',", 0.42, 0.37),
     (" !.:;ij|", 0.50, 0.32),

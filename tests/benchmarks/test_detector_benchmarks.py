@@ -22,12 +22,13 @@ from ocrcore.pages import Page, Word
 from ocrcore.weights.pth import save_weights
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
-sys.path.insert(0, str(BENCHMARKS))
+sys.path[:0] = [str(BENCHMARKS), str(BENCHMARKS / "lab")]
 detectors, guide_table, peer_boxes, peer_detectors = (
     importlib.import_module(name)
     for name in ("detectors", "guide_table", "peer_boxes", "peer_detectors")
 )
-sys.path.remove(str(BENCHMARKS))
+for folder in (BENCHMARKS, BENCHMARKS / "lab"):
+    sys.path.remove(str(folder))
 
 OPTIONS = DetectorOptions(
     text_threshold=0.75, link_threshold=0.2, low_text=0.5, border="crop", pad="exact"

@@ -1,6 +1,6 @@
 """How wide characters are: the table of `craftjax.weak.character_split`, from the bundled fonts.
 
-    python benchmarks/character_widths.py
+    python benchmarks/lab/character_widths.py
 
 A character's width is its advance over the mean advance of the font's ASCII letters and digits; of
 the fonts the geometric mean is taken, and the deviation of the logarithm. Characters of about the

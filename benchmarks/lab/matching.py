@@ -1,6 +1,6 @@
 """Scoring of found words: `ocrcore.evaluation.matching` against a loop over shapely pairs.
 
-    python benchmarks/matching.py
+    python benchmarks/lab/matching.py
 
 Draws pictures of 20 true and 20 found words, a tenth of the true ones "don't care", and scores them
 by the protocol `iou`. The loop is built like the evaluation of EasyOCR's CRAFT trainer, which makes
@@ -12,10 +12,13 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 from statistics import median
+
+sys.path.insert(0, str(Path(__file__).parents[1]))  # modules shared with benchmarks/
 
 import numpy as np
 import shapely

@@ -4,7 +4,7 @@ The whole network at full width with one layer exchanged at a time: pooling by `
 upsampling by `jax.image.resize`, and the decoder's first convolution after a real concatenation.
 Rounds alternate; medians of CPU and wall seconds, and the ratio to ours.
 
-Command: python benchmarks/layers.py --size 384 --rounds 5
+Command: python benchmarks/lab/layers.py --size 384 --rounds 5
 """
 
 from __future__ import annotations

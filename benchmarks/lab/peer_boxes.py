@@ -1,6 +1,6 @@
 r"""Our boxes against given ones of the original, photo by photo, with the cause of each difference.
 
-    python benchmarks/peer_boxes.py --boxes FILE --set NAME --images DIR --gt DIR \
+    python benchmarks/lab/peer_boxes.py --boxes FILE --set NAME --images DIR --gt DIR \
         --config configs/ic13.py
 
 FILE is JSON: `{NAME: {"images": {STEM: {"0.75/0.2/0.5": [four corners, ...]}}, "scores": {...}}}`,
@@ -20,11 +20,14 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
 from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parents[1]))  # modules shared with benchmarks/
 
 import numpy as np
 from detector_runs import Ours, add_arguments, at_thresholds

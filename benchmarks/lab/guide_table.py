@@ -1,6 +1,6 @@
 r"""EasyOCR's table of CRAFT results beside ours, under the configs of its two rows.
 
-    python benchmarks/guide_table.py --ic13 DIR --ic15 DIR --weights craft_mlt_25k
+    python benchmarks/lab/guide_table.py --ic13 DIR --ic15 DIR --weights craft_mlt_25k
 
 DIR holds pictures and labels as the competition's archives unpack, or in `images/` and `gt/`. A row
 without a folder is "not measured".
@@ -19,6 +19,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parents[1]))  # modules shared with benchmarks/
 
 from detector_runs import CONFIGS, load_config
 

@@ -6,17 +6,20 @@ best of a few thresholds. What is missing then no training can bring: words that
 half the resolution, boxes that grow too large, and components of less than 10 pixels, which the
 rules drop. No network.
 
-Command: python benchmarks/box_ceiling.py --root DIR [--config configs/borndigital.py]
+Command: python benchmarks/lab/box_ceiling.py --root DIR [--config configs/borndigital.py]
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from itertools import product
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))  # modules shared with benchmarks/
 
 import numpy as np
 from detector_runs import CONFIGS, load_config

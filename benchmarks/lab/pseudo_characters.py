@@ -1,6 +1,6 @@
 """Characters from word boxes: the original's pseudo labels beside ours, on photos with characters.
 
-    python benchmarks/pseudo_characters.py --icdar2003 DIR --iiit5k DIR
+    python benchmarks/lab/pseudo_characters.py --icdar2003 DIR --iiit5k DIR
 
 The folders are ICDAR 2003 (`images`, `gt`, `chars`) and IIIT5K (`chars_train.json`, pictures of one
 word, of which every fourth is taken; the word's quad is the whole picture). Words and quads are

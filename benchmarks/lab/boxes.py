@@ -1,6 +1,6 @@
 """Boxes from maps: `craftjax.boxes` against EasyOCR's `craft_utils`, in the same run.
 
-    python benchmarks/boxes.py
+    python benchmarks/lab/boxes.py
 
 Draws maps of 1120 x 1120 pixels with words, straight and slightly turned, every tenth one curved;
 checks that both find the same boxes and polygons; and times them in turn, on one OpenCV thread.
@@ -12,10 +12,13 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import sys
 import time
 from pathlib import Path
 from statistics import median
 from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parents[1]))  # modules shared with benchmarks/
 
 import cv2
 import numpy as np

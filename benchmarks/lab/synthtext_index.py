@@ -1,6 +1,6 @@
 """Starting with all of SynthText: how long it takes, and how much memory.
 
-    python benchmarks/synthtext_index.py
+    python benchmarks/lab/synthtext_index.py
 
 Makes up a `gt.mat` of a tenth of SynthText's 858,750 pictures (with `--share 0.1`; the labels are
 as many to a picture as SynthText has on average: 8.5 words, 5 characters each), uncompressed and

@@ -11,7 +11,7 @@ true labels. Contestants, from the same weights with the same crops, schedule an
 
 Both are this project's code with other settings: EasyOCR's own trainer needs GPUs.
 
-Command: python benchmarks/collapse.py --root DIR [--shares 0 0.3 1] [--steps 120]
+Command: python benchmarks/lab/collapse.py --root DIR [--shares 0 0.3 1] [--steps 120]
     (a folder with images/ and gt/, as configs/borndigital.py has it)
 """
 
@@ -20,10 +20,13 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
+import sys
 from contextlib import redirect_stdout
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parents[1]))  # modules shared with benchmarks/
 
 import numpy as np
 from detector_runs import CONFIGS, load_config

@@ -1,6 +1,6 @@
 """The sum of the k largest errors, three ways, and the losses that need it.
 
-    python benchmarks/losses.py
+    python benchmarks/lab/losses.py
 
 `search` is `craftjax.losses.sum_of_largest`; `sort` and `top_k` order all values, since k is known
 only on the device, and add up the first k. Forward and gradient, compiled, on errors of two maps

@@ -1,6 +1,6 @@
 """Packing a data set, and reading samples from it packed and as files.
 
-    python benchmarks/packing.py
+    python benchmarks/lab/packing.py
 
 Makes up a SynthText folder (labels as many to a picture as SynthText has on average; JPEG files of
 600 x 450 pixels), packs it with 0 and 2 workers (their start included), and reads samples in random

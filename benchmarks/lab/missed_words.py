@@ -3,7 +3,7 @@
 joined: the box that covers most of the word covers other words, too. split: several boxes lie in
 it. loose: there is a box, but it fits too badly. nothing: no box covers a tenth of it.
 
-Command: python benchmarks/missed_words.py --root DIR --weights exp/borndigital
+Command: python benchmarks/lab/missed_words.py --root DIR --weights exp/borndigital
     [--pages calibration --first 0 --last 240] [--mag_ratio 1] [--text .7 --link .3 --low .45]
     (without --text, --link and --low at the best of the config's sweep on these pages)
 """
@@ -12,10 +12,13 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))  # modules shared with benchmarks/
 
 import numpy as np
 import shapely

@@ -3,15 +3,18 @@
 A picture that chooses or tests is alike to one that is trained on if their gray values correlate by
 more than .9 when both are made 24x24 pixels.
 
-Command: python benchmarks/splits.py --root DIR
+Command: python benchmarks/lab/splits.py --root DIR
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import sys
 from collections import Counter
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))  # modules shared with benchmarks/
 
 import cv2
 import numpy as np

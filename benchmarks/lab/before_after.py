@@ -9,7 +9,7 @@ thresholds and at EasyOCR's defaults (.7 / .4 / .4).
 
 Score maps are kept in `--scores`, so that a second call needs no network.
 
-Command: python benchmarks/before_after.py --root DIR --after exp/borndigital
+Command: python benchmarks/lab/before_after.py --root DIR --after exp/borndigital
     [--forgetting IMAGES GT] [--mag_ratio 1.75]
 """
 
@@ -17,10 +17,13 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parents[1]))  # modules shared with benchmarks/
 
 from detector_runs import CONFIGS, load_config
 from tqdm import tqdm

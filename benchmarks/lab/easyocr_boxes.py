@@ -4,7 +4,7 @@ Both use the weights `craft_mlt_25k`, canvas 2560, magnification 1, thresholds .
 keep the scores over the black padding. EasyOCR's boxes are taken from its detector, before it joins
 words to lines. Prints each photo's number of boxes and the largest distance between them.
 
-Command: python benchmarks/easyocr_boxes.py --images DIR --count 20
+Command: python benchmarks/lab/easyocr_boxes.py --images DIR --count 20
 """
 
 from __future__ import annotations
@@ -12,8 +12,11 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
+import sys
 import time
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))  # modules shared with benchmarks/
 
 import numpy as np
 from peers import import_easyocr

@@ -5,7 +5,7 @@ machine: rounds go A B C A B C. Medians, ratios to ours and peak memory are prin
 JSON. Needs the weights, and EasyOCR for the comparison (`pip install easyocr`); tcmalloc is
 Debian's libtcmalloc-minimal4.
 
-Command: python benchmarks/network.py --sizes 768 1280 --rounds 7
+Command: python benchmarks/lab/network.py --sizes 768 1280 --rounds 7
 """
 
 from __future__ import annotations
@@ -14,9 +14,12 @@ import argparse
 import json
 import os
 import platform
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parents[1]))  # modules shared with benchmarks/
 
 import numpy as np
 from contest import HEAD, Answer, find_tcmalloc, race, serve
