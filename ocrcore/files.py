@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -85,6 +87,22 @@ def write_json(path: str | Path, value: Any) -> None:
     """
     text = json.dumps(value, ensure_ascii=False, indent=1) + "\n"
     write_bytes(path, text.encode("utf-8", "backslashreplace"))
+
+
+def check_regular(path: str | os.PathLike[str]) -> int:
+    """Returns the size of a regular file in bytes; a pipe or a device may never end.
+
+    Raises:
+        OSError: there is no such file, or it is a folder, a pipe, a socket or a device.
+    """
+    found = Path(path).stat()
+    if stat.S_ISDIR(found.st_mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), os.fspath(path))
+    if not stat.S_ISREG(found.st_mode):
+        raise OSError(
+            errno.EINVAL, "not a regular file (a pipe, socket or device)", os.fspath(path)
+        )
+    return found.st_size
 
 
 def default_cache() -> Path:

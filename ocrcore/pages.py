@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ocrcore.files import write_text
+from ocrcore.files import check_regular, write_text
 
 FloatArray = NDArray[np.float32]
 ByteArray = NDArray[np.uint8]
@@ -331,6 +331,7 @@ def read_pages(path: str | Path) -> list[Page]:
         PageError: names the file and the line.
     """
     pages = []
+    check_regular(path)
     with Path(path).open(encoding="utf-8") as lines:
         for number, line in enumerate(lines, 1):
             if line.strip():
