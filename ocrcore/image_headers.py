@@ -6,6 +6,7 @@ file has; no decoder is asked.
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Iterator
 
@@ -20,6 +21,7 @@ SIGNATURES = {
     b"\xff\x4f\xff\x51": "jp2",
 }
 _MAX_PAGES = 1 << 16
+_PNM = re.compile(rb"P[1-6]\s+(?:#[^\n]*\n\s*)*([0-9]{1,9})\s+(?:#[^\n]*\n\s*)*([0-9]{1,9})\s")
 
 
 def kind_of(data: bytes) -> str:
@@ -27,6 +29,8 @@ def kind_of(data: bytes) -> str:
     for start, kind in SIGNATURES.items():
         if data.startswith(start):
             return kind
+    if _PNM.match(data[:512]):
+        return "pnm"
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         return "webp"
     if data[4:8] == b"ftyp" and data[8:12] in (b"avif", b"avis", b"mif1"):
@@ -124,6 +128,11 @@ def _webp(data: bytes) -> tuple[int, int] | None:
     return None
 
 
+def _pnm(data: bytes) -> tuple[int, int] | None:
+    found = _PNM.match(data[:512])
+    return (int(found[2]), int(found[1])) if found else None
+
+
 def _tiff(data: bytes) -> tuple[int, int] | None:
     return next(map(_page_size, _directories(data)), None)
 
@@ -181,6 +190,7 @@ _SIZES = {
     "gif": _gif,
     "bmp": _bmp,
     "webp": _webp,
+    "pnm": _pnm,
     "tiff": _tiff,
     "jp2": _jp2,
     "avif": _avif,

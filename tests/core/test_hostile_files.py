@@ -150,17 +150,16 @@ HUGE = {
     "bmp": b"BM" + bytes(12) + struct.pack("<IiiHHI", 40, 30000, -30000, 1, 24, 0) + bytes(20),
     "webp": b"RIFF" + bytes(4) + b"WEBPVP8X" + bytes(8) + (29999).to_bytes(3, "little") * 2,
     "jp2": b"\xff\x4f\xff\x51" + bytes(4) + struct.pack(">IIII", 30000, 30000, 0, 0) + bytes(40),
-    "pgm": b"P5 30000 30000 255\n" + bytes(100),
+    "pgm": b"P5\n# made by hand\n30000 30000 255\n" + bytes(100),
 }
 
 
-@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
 @pytest.mark.parametrize("suffix", HUGE)
 def test_huge_pictures_are_refused_by_their_headers(tmp_path, suffix):
     path = tmp_path / f"huge.{suffix}"
     path.write_bytes(HUGE[suffix])
     for read in (read_image, image_size, check_image):
-        with pytest.raises(ImageError, match=r"huge\.\w+: .*(30000x30000 pixels|900000000 pix)"):
+        with pytest.raises(ImageError, match=r"huge\.\w+: .*30000x30000 pixels by its header"):
             read(path)
 
 
