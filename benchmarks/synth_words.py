@@ -90,7 +90,7 @@ def microseconds(call: Callable[[str], object], paths: list[str]) -> float | Non
 def drawing() -> list[dict[str, object]]:
     """One row per library and kind of font file."""
     rows: list[dict[str, object]] = []
-    fonts = {font.path: font for font in bundled_fonts()}
+    fonts = {font.path: font for font in bundled_fonts() if font.covers(WORD)}
     for suffix in (".ttf", ".woff2"):
         paths = [path for path in fonts if path.endswith(suffix)]
 

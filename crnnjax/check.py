@@ -7,6 +7,7 @@ another order or a learning rate that is far too high show in half a minute.
 from __future__ import annotations
 
 import time
+import unicodedata
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -70,6 +71,11 @@ def check_run(
     with closing(make_batches(config, seed=config.seed, rows=rows, workdir=workdir)) as source:
         source.options.check_reading(config.recognizer)
         log(source.describe())
+        if any(unicodedata.bidirectional(c) in ("R", "AL") for c in source.charset.characters):
+            log(
+                "the charset has letters that are written right to left: labels are taken as they "
+                "are, in logical order (the first letter first); do not reverse them"
+            )
         names = ("evaluation", "probe", "test")
         for name, sets in zip(names, open_measured(config, source.options), strict=True):
             log(f"{name}: {describe_sets(sets)}")

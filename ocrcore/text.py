@@ -5,6 +5,11 @@ from __future__ import annotations
 import unicodedata
 from functools import lru_cache
 
+_SHAPED = (
+    *("DEVANAGARI", "BENGALI", "GURMUKHI", "GUJARATI", "ORIYA", "TAMIL", "TELUGU", "KANNADA"),
+    *("MALAYALAM", "SINHALA", "TIBETAN", "MYANMAR", "KHMER", "MONGOLIAN", "BALINESE", "JAVANESE"),
+)
+
 
 @lru_cache(maxsize=65536)
 def graphemes(text: str) -> tuple[str, ...]:
@@ -16,3 +21,17 @@ def graphemes(text: str) -> tuple[str, ...]:
         else:
             clusters.append(point)
     return tuple(clusters)
+
+
+def needs_shaping(character: str) -> bool:
+    """Whether a character is of a script that is written right to left, or whose letters join.
+
+    Glyphs in the order of the text, one for each grapheme, would be wrong there: Arabic, Hebrew,
+    Syriac and others by their bidirectional class (Unicode 16, section 23.2), the scripts of India
+    and their relatives by name.
+    """
+    if character.isascii():
+        return False
+    if unicodedata.bidirectional(character) in ("R", "AL", "AN"):
+        return True
+    return unicodedata.name(character, "").startswith(_SHAPED)

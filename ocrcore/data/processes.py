@@ -16,6 +16,7 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from multiprocessing import resource_tracker
+from multiprocessing.context import SpawnContext, SpawnProcess
 from typing import Any, TypeVar
 
 import cv2
@@ -23,6 +24,19 @@ import cv2
 Submit = Callable[..., Future[Any]]
 """Takes a function and its arguments, but for the first, and has it called."""
 T = TypeVar("T")
+
+
+class _Worker(SpawnProcess):
+    """A worker is deaf to SIGTERM, by which the pool ends all where one was killed, and waits."""
+
+    def terminate(self) -> None:
+        self.kill()
+
+
+class _Spawn(SpawnContext):
+    """Workers are spawned, not forked: OpenCV and JAX have threads."""
+
+    Process = _Worker
 
 
 @contextmanager
@@ -48,16 +62,13 @@ def worker_pool(
         `task(tools, *arguments)` called by a worker, and returns the future result.
     """
     others = {*multiprocessing.active_children()}
-    pool = ProcessPoolExecutor(
-        workers, multiprocessing.get_context("spawn"), _start, (open_tools,)
-    )  # spawned, not forked: OpenCV and JAX have threads
+    pool = ProcessPoolExecutor(workers, _Spawn(), _start, (open_tools,))
     try:
         with signals_held():
             for _ in range(workers):  # starts them all
                 pool.submit(int)
         yield lambda task, *arguments: pool.submit(_do, task, *arguments)
     except BaseException as reason:
-        # They are deaf to the signal by which the pool asks them to end.
         for process in {*multiprocessing.active_children()} - others:
             process.kill()
         if isinstance(reason, BrokenProcessPool):

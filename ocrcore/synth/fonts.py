@@ -15,8 +15,11 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
+import cv2
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont, features
+
+from ocrcore.text import needs_shaping
 
 Split = Literal["train", "validation", "test"]
 
@@ -40,6 +43,8 @@ _NO_CHARACTER = "\U0010ffff"
 # Chosen so that of the bundled families six fall into "validation" and six into "test", with
 # Cyrillic and Greek in both. Changing it would move families between splits.
 _SPLIT_SALT = b"115"
+_TWO_FORMS = "abdeghnqrt"  # letters whose capitals are no larger copies of them
+_SAME_SHAPE = 0.8
 _BLANK = np.zeros((0, 0), np.uint8)
 _BLANK.flags.writeable = False
 _HAS_RAQM = bool(features.check("raqm"))
@@ -74,7 +79,9 @@ class Font:
         """Returns the characters of `text` that the font cannot draw; white space is never one.
 
         A character is drawn if its glyph is neither blank nor the font's "missing" glyph, which is
-        what FreeType draws for a code point that the font's cmap lacks.
+        what FreeType draws for a code point that the font's cmap lacks. Small letters of a font
+        that draws capitals for them are missing: a label in small letters would contradict the
+        picture. So are characters of scripts that are not drawn (`ocrcore.text.needs_shaping`).
 
         Raises:
             FontError: the file cannot be opened.
@@ -153,6 +160,8 @@ def _draws(font: Font, character: str) -> bool:
         return True
     if unicodedata.category(character) in ("Cc", "Cn", "Cs", "Co", "Zl", "Zp"):
         return False
+    if needs_shaping(character) or (character.islower() and draws_capitals(font)):
+        return False
     face = open_face(font, _PROBE_SIZE, shaped=False)
     try:
         left, top, ink = draw(face, character)
@@ -161,12 +170,36 @@ def _draws(font: Font, character: str) -> bool:
         return False
 
 
+@lru_cache(maxsize=4096)
+def draws_capitals(font: Font) -> bool:
+    """Whether a font has capitals, of any size, in place of small letters.
+
+    Compares the glyphs of letters whose two forms differ, scaled to one size: of the bundled fonts
+    the medians of their correlations are .94 to 1 for five, and at most .52 for the others.
+
+    Raises:
+        FontError: the file cannot be opened.
+    """
+    face, found = open_face(font, 2 * _PROBE_SIZE, shaped=False), []
+    for letter in _TWO_FORMS:
+        small, capital = (draw(face, one)[2] for one in (letter, letter.upper()))
+        if not small.size or not capital.size:
+            return False
+        scaled = [
+            cv2.resize(ink, (48, 48), interpolation=cv2.INTER_AREA).ravel()
+            for ink in (small, capital)
+        ]
+        found.append(np.corrcoef(*scaled)[0, 1])
+    return bool(np.median(found) > _SAME_SHAPE)
+
+
 @lru_cache(maxsize=1)
 def bundled_fonts() -> tuple[Font, ...]:
     """Returns the fonts that come with the package, in order of their file names.
 
-    `ocrcore/synth/assets/fonts/README.md` lists them. All draw ASCII letters, digits and nearly all
-    punctuation; the `.ttf` files also Latin with accents, Cyrillic and Greek as listed there.
+    `ocrcore/synth/assets/fonts/README.md` lists them. All draw digits, ASCII letters (five of
+    them capitals only) and nearly all punctuation; the `.ttf` files also Latin with accents,
+    Cyrillic and Greek as listed there.
     """
     fonts, problems = find_fonts([Path(__file__).parent / "assets" / "fonts"])
     if problems or not fonts:

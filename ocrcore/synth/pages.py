@@ -27,7 +27,7 @@ from ocrcore.synth.geometry import mapped, warp
 from ocrcore.synth.glyphs import MAX_SIZE, MIN_SIZE, Run, render_run
 from ocrcore.synth.ink import Item, Look, blend, loose_item, sign_item
 from ocrcore.synth.shapes import box, distractor, paint, window
-from ocrcore.synth.text import drawable_charset, pick_font, sample_text
+from ocrcore.synth.text import drawable_charset, font_remedy, pick_font, sample_text
 from ocrcore.synth.textures import Color, Rng, random_color
 
 _TEXT_TRIES = 20  # texts that are drawn in search of one that some font covers
@@ -242,8 +242,8 @@ class PageSource:
             if font is not None:
                 return text, font
         raise SynthError(
-            f"no font draws any of {_TEXT_TRIES} texts, the last one {text!r}: give fonts of that "
-            f"script, or another charset; characters that no font has: {dict(self.undrawable)}"
+            f"no font draws any of {_TEXT_TRIES} texts, the last one {text!r}: "
+            f"{font_remedy(self.undrawable)}; characters that no font has: {dict(self.undrawable)}"
         )
 
     def _size(self, rng: Rng, letters: int) -> float:

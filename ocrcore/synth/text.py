@@ -19,7 +19,7 @@ from types import MappingProxyType
 import numpy as np
 
 from ocrcore.synth.fonts import Font
-from ocrcore.text import graphemes
+from ocrcore.text import graphemes, needs_shaping
 
 _WORDS = Path(__file__).parent / "assets" / "words"
 LANGUAGES = ("en", "de", "fr", "es", "pl", "cs", "tr", "vi", "ru", "el", "zh", "ja", "ko")
@@ -223,9 +223,19 @@ def drawable_charset(charset: Iterable[str], fonts: Sequence[Font]) -> tuple[str
         shown = "".join(characters[:40]) + ("..." if len(characters) > 40 else "")
         raise TextError(
             f"none of {len(fonts)} fonts draws any character of the charset {shown!r}: "
-            "give fonts of that script"
+            f"{font_remedy(characters)}"
         )
     return "".join(drawn), "".join(c for c in characters if c not in set(drawn))
+
+
+def font_remedy(characters: Iterable[str]) -> str:
+    """What to do about characters that no font draws."""
+    if any(map(needs_shaping, characters)):
+        return (
+            "scripts that are written right to left or whose letters join are not drawn "
+            "(docs/synthetic_text.md); take other texts"
+        )
+    return "give fonts of that script, or other texts"
 
 
 def _edges(what: str, weights: Mapping[str, float], known: set[str]) -> tuple[float, ...]:

@@ -19,7 +19,7 @@ import numpy as np
 from ocrcore.pages import ByteArray, FloatArray
 from ocrcore.synth.fonts import Font, FontError, bundled_fonts
 from ocrcore.synth.glyphs import render_run
-from ocrcore.synth.text import TextConfig, TextError, pick_font, sample_text
+from ocrcore.synth.text import TextConfig, TextError, font_remedy, pick_font, sample_text
 
 _MAX_TRIES = 100
 # Weights of red, green and blue in luminance (ITU-R BT.601).
@@ -212,8 +212,8 @@ class WordRenderer(Sequence[WordCrop]):
         raise TextError(
             f"none of {_MAX_TRIES} texts could be drawn: {wide} were wider than "
             f"{self.config.max_width} pixels, for the others no font has the characters "
-            f"{''.join(c for c, _ in refused.most_common(40))!r}: give fonts of that script, or "
-            "shorter texts"
+            f"{''.join(c for c, _ in refused.most_common(40))!r}: give shorter texts; "
+            f"{font_remedy(refused)}"
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -14,13 +15,15 @@ import optax
 from ocrcore.training.options import OptimizerError, OptimizerOptions, matches
 
 Schedule = Callable[[Any], Any]
+_log = logging.getLogger(__name__)
 
 
 def make_schedule(options: OptimizerOptions, *, steps: int) -> Schedule:
     """The learning rate as a function of the updates made before, so that a resumed run has it too.
 
     Args:
-        options: of the optimizer.
+        options: of the optimizer. A warmup that the run cannot hold becomes a tenth of it, with a
+            warning in the log.
         steps: updates of the whole run; `cosine` ends there.
 
     Returns:
@@ -28,9 +31,12 @@ def make_schedule(options: OptimizerOptions, *, steps: int) -> Schedule:
         else by NumPy.
     """
     peak, warmup = options.learning_rate, options.warmup
-    if options.schedule == "cosine" and steps <= warmup:
-        raise OptimizerError(
-            f"config.optimizer.warmup is {warmup}, expected less than the run's {steps} updates"
+    if steps < warmup or (options.schedule == "cosine" and steps == warmup):
+        # A run cut short to try something would otherwise never reach its learning rate.
+        warmup = steps // 10
+        _log.warning(
+            "config.optimizer.warmup is %d, but the run has %d updates: it warms up over %d",
+            *(options.warmup, steps, warmup),
         )
 
     def schedule(count: Any) -> Any:

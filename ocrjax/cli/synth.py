@@ -15,6 +15,7 @@ from ocrcore.synth.config import PRESETS, SPLITS
 from ocrcore.synth.job import Job
 from ocrcore.synth.make import Summary, make_set, samples
 from ocrcore.synth.pages import SynthError
+from ocrcore.synth.text import font_remedy
 from ocrcore.synth.write import FORMATS
 
 _MAX_SHEET = 200
@@ -165,6 +166,7 @@ def _report(summary: Summary) -> None:
             "texts given up because no font has a character, how often: "
             + shown
             + (f" and {more} more" if more else "")
+            + f"; {font_remedy(summary.undrawable)}"
         )
     if summary.problems:
         print(f"{len(summary.problems)} fonts and pictures that cannot be used:")

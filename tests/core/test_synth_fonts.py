@@ -1,8 +1,9 @@
 import pickle
 import struct
-from collections import defaultdict
+from collections import Counter, defaultdict
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from ocrcore.synth import fonts as module
@@ -10,11 +11,14 @@ from ocrcore.synth.fonts import (
     Font,
     FontError,
     bundled_fonts,
+    draws_capitals,
     find_fonts,
     parse_name,
     select,
     split_of,
 )
+from ocrcore.synth.text import TextError, drawable_charset, pick_font
+from ocrcore.text import needs_shaping
 
 FONTS = bundled_fonts()
 FOLDER = Path(module.__file__).parent / "assets" / "fonts"
@@ -43,11 +47,32 @@ def test_every_split_has_several_bundled_families_and_scripts(split):
 
 
 def test_every_bundled_font_draws_letters_and_digits():
-    letters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.,:-"
+    small, others = "abcdefghijklmnopqrstuvwxyz", "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.,:-"
     for font in FONTS:
-        assert font.covers(letters), font
-        assert font.covers("a b\t")
-        assert font.missing("a\u2fff漢\x07\u200b") == {"\u2fff", "漢", "\x07", "\u200b"}
+        assert font.covers(others), font
+        assert font.missing(small) == (set(small) if draws_capitals(font) else set()), font
+        assert font.covers("A B\t")
+        assert font.missing("A\u2fff漢\x07\u200b") == {"\u2fff", "漢", "\x07", "\u200b"}
+
+
+def test_fonts_without_small_letters_are_told_by_their_glyphs():
+    without = {
+        Path(font.path).name.partition("-latin")[0] for font in FONTS if draws_capitals(font)
+    }
+    assert without == {"bangers", "bebas-neue", "cinzel", "permanent-marker"}
+    (bangers,) = (font for font in FONTS if "bangers" in font.path)
+    assert bangers.missing("Größe 5") == set("röße")
+    assert bangers.covers("GROSSE 5")
+
+
+@pytest.mark.parametrize("text", ["سلام", "שלום", "नमस्ते", "ܫܠܡܐ"])
+def test_scripts_that_need_shaping_are_refused_and_counted(text):
+    assert all(font.missing(text) for font in FONTS)
+    refused = Counter()
+    assert pick_font(np.random.default_rng(0), text, FONTS, refused) is None
+    assert set(refused) <= set(text) and any(map(needs_shaping, refused))
+    with pytest.raises(TextError, match="written right to left or whose letters join"):
+        drawable_charset(text, FONTS)
 
 
 def test_a_family_stays_in_one_split_and_splits_never_change():
