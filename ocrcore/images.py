@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import os
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +35,7 @@ PIXELS_VARIABLE = "OCRJAX_MAX_PIXELS"
 """Of the environment: another bound, for all processes of a run."""
 EXIF_VARIABLE = "OCRJAX_EXIF"
 """Of the environment: "ignore" reads pictures as they are stored, not turned as EXIF says."""
+_TEXT_SUFFIXES = (".txt", ".json", ".csv", ".tsv", ".xml", ".md", ".mat", ".yaml")
 _LARGE = 1 << 22  # pixels; the decoding of larger pictures is bounded together
 
 
@@ -440,13 +441,53 @@ def find_images(roots: list[str] | list[Path]) -> list[Path]:
         if root.is_dir():
             inside = sorted(p for p in root.rglob("*") if p.suffix.lower() in SUFFIXES)
             if not inside:
-                raise ImageError(f"{root}: no pictures in this folder ({', '.join(SUFFIXES)})")
+                others = left_out(root, deep=True)
+                there = f"; these are not read: {name_files(others)}" if others else ""
+                raise ImageError(
+                    f"{root}: no pictures in this folder ({', '.join(SUFFIXES)}){there}"
+                )
             found.update(dict.fromkeys(inside))
         elif root.exists():
             found[root] = None
         else:
             raise ImageError(f"{root}: no such file or folder")
     return list(found)
+
+
+def left_out(folder: str | Path, *, deep: bool = False) -> list[Path]:
+    """Files of a folder that look like pictures, and are none of those that are read.
+
+    Args:
+        folder: of the pictures.
+        deep: folders inside it are read as well; else pictures in these are named.
+
+    Returns:
+        Pictures by their suffix or their first bytes, in order.
+    """
+    found = []
+    for path in sorted(Path(folder).rglob("*")):
+        if path.is_file():
+            suffix = path.suffix.lower()
+            if suffix in SUFFIXES:
+                if not deep and path.parent != Path(folder):
+                    found.append(path)
+            elif suffix in PICTURE_SUFFIXES or (suffix not in _TEXT_SUFFIXES and _is_picture(path)):
+                found.append(path)
+    return found
+
+
+def _is_picture(path: Path) -> bool:
+    """Whether a file begins as a picture does."""
+    try:
+        return kind_of(_read_bytes(path, 32).tobytes()) not in ("", "bmp", "pnm")
+    except ImageError:
+        return False
+
+
+def name_files(paths: Sequence[Path], *, most: int = 3) -> str:
+    """The first of some files and how many more there are, for a message."""
+    more = f" and {len(paths) - most:,} more" if len(paths) > most else ""
+    return ", ".join(map(str, paths[:most])) + more
 
 
 def encode_image(image: ByteArray, *, suffix: str = ".jpg", quality: int = 95) -> bytes:
