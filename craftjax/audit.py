@@ -21,14 +21,20 @@ from craftjax.input_pipeline import InputOptions
 from craftjax.sources import SourceOptions, open_source
 from craftjax.weak.pseudo_labels import is_outside, is_vertical, visible_graphemes, word_size
 from ocrcore.data.readers.characters import PhotoFolder
+from ocrcore.data.readers.unused import (
+    broken_photos,
+    describe_turned,
+    turned_pictures,
+    unused_files,
+)
 from ocrcore.data.readers.words import open_section
 from ocrcore.geometry import quad_faults
-from ocrcore.images import ImageError
+from ocrcore.images import EXIF_VARIABLE, ImageError, is_turned
 from ocrcore.pages import LabelError, Page, PageError
 
 # Shares of all words (or lines) from which on a fault is called one of the whole data set.
 _MANY, _SOME = 0.2, 0.02
-_MOSTLY = 0.9
+_MOSTLY, _HALF = 0.9, 0.5
 _SMALL = 8  # pixels; lower words have characters of two or three pixels of the maps
 _SHOWN = 5  # lines shown of what is malformed
 
@@ -54,7 +60,9 @@ class Audit:
         height: median height of usable words, in pixels.
         faults: quads by what is wrong with them.
         examples: the first of these: file, word and fault.
-        bad: malformed lines, pictures and label files.
+        bad: malformed lines, broken pictures and label files.
+        turned: pictures that EXIF turns.
+        notes: what of the folder is not used.
         warnings: what makes training fail, and what to do.
     """
 
@@ -75,6 +83,8 @@ class Audit:
     faults: Counter[str] = field(default_factory=Counter)
     examples: list[str] = field(default_factory=list)
     bad: list[Exception] = field(default_factory=list)
+    turned: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
     def __str__(self) -> str:
@@ -92,7 +102,11 @@ class Audit:
             lines.append(f"quads: {', '.join(counted)}")
             lines += [f"  {example}" for example in self.examples]
         lines += _shown(self.bad)
-        return "\n".join([*lines, *(f"WARNING: {warning}" for warning in self.warnings)])
+        if self.turned:
+            lines.append(describe_turned(self.turned, self.pages))
+        return "\n".join(
+            [*lines, *self.notes, *(f"WARNING: {warning}" for warning in self.warnings)]
+        )
 
 
 def _shown(bad: Sequence[Exception]) -> list[str]:
@@ -104,7 +118,7 @@ def _shown(bad: Sequence[Exception]) -> list[str]:
 
 
 def audit_words(folder: PhotoFolder, *, start: int = 0, stop: int | None = None) -> Audit:
-    """Reads all labels of a folder; of the pictures only the headers.
+    """Reads all labels of a folder, and decodes all its pictures once.
 
     Words that do not count, and words without a text, are masked in training: how many characters
     they have is not known.
@@ -117,9 +131,12 @@ def audit_words(folder: PhotoFolder, *, start: int = 0, stop: int | None = None)
     audit = Audit()
     heights: list[int] = []
     shapes: Counter[str] = Counter()
+    audit.notes = unused_files(folder)
     for page in _pages(folder, start, stop, audit.bad):
         audit.pages += 1
         audit.empty += not page.words
+        turned = bool(page.path) and is_turned(page.path or "")
+        audit.turned += [page.path or ""] * turned
         faults = quad_faults(page.quads)
         for number, (word, fault) in enumerate(zip(page.words, faults, strict=True), 1):
             audit.words += 1
@@ -149,6 +166,11 @@ def audit_words(folder: PhotoFolder, *, start: int = 0, stop: int | None = None)
             audit.small += heights[-1] < _SMALL
             if len(characters) > len(visible_graphemes(audit.longest)):
                 audit.longest = word.text or ""
+            if len(characters) > 2:
+                wide, high = np.ptp(word.quad, axis=0).tolist()
+                where = "turned picture" if turned else "other picture"
+                shapes[where] += 1
+                shapes[f"tall in {where}"] += high > 1.5 * wide
             if len(characters) > 2 and not fault:
                 shapes[_start(word.quad, across, down)] += 1
     audit.height = float(np.median(heights)) if heights else 0.0
@@ -229,7 +251,10 @@ def audit_truth(
         words = [word for page in _pages(folder, 0, None, bad) for word in page.words]
         care = sum(word.care for word in words)
         text = f"{len(pictures):,} pictures of {folder.images}, {care:,} of {len(words):,} words"
-        log("\n".join([f"{name}: {text} count", *_shown(bad)]))
+        lines = [f"{name}: {text} count", *_shown(bad), *unused_files(folder)]
+        if turned := turned_pictures(folder):
+            lines.append(describe_turned(turned, len(folder)))
+        log("\n".join(lines))
         found += bad
     return found
 
@@ -238,11 +263,16 @@ def _pages(
     folder: PhotoFolder, start: int, stop: int | None, bad: list[Exception]
 ) -> Iterator[Page]:
     lines: list[LabelError] = []
-    for index in range(start, min(len(folder), len(folder) if stop is None else stop)):
+    stop = min(len(folder), len(folder) if stop is None else stop)
+    broken = broken_photos(folder, start, stop)
+    for index in range(start, stop):
+        if error := broken.get(folder.name(index)):
+            bad.append(error)
+            continue
         try:
             yield folder.page(index, bad=lines)
-        except (LabelError, ImageError, PageError) as error:
-            bad.append(error)
+        except (LabelError, ImageError, PageError) as fault:
+            bad.append(fault)
     bad.extend(lines)
 
 
@@ -308,7 +338,15 @@ def _warnings(audit: Audit, shapes: Counter[str], folder: PhotoFolder) -> list[s
             "cannot be made. Expected: top left, top right, bottom right, bottom left in reading "
             "direction"
         )
-    seen = max(shapes.total(), 1)
+    of = max(shapes["turned picture"], 1)
+    tall, others = shapes["tall in turned picture"], shapes["tall in other picture"]
+    if tall > _HALF * of and others <= _HALF * shapes["other picture"]:
+        warnings.append(
+            f"{tall:,} of {of:,} words in pictures turned by EXIF are taller than wide: their "
+            "labels seem to be of the stored pixels. Label the turned pictures, or read the "
+            f"stored pixels everywhere by {EXIF_VARIABLE}=ignore in the environment"
+        )
+    seen = max(sum(shapes[kind] for kind in ("turned", "upside down", "right")), 1)
     for kind, what in (
         ("turned", "lie on their side: the first corner does not seem to be the top left one"),
         ("upside down", "stand on their head: the first corner seems to be the bottom right one"),

@@ -16,7 +16,9 @@ from craftjax.detector import Detector, Scores, fit_of
 from craftjax.options import DetectorOptions
 from craftjax.tiles import plan_tiles
 from ocrcore.config import given
+from ocrcore.data.readers.characters import PhotoFolder
 from ocrcore.data.readers.icdar import read_icdar_folder
+from ocrcore.data.readers.unused import describe_turned, turned_pictures, unused_files
 from ocrcore.data.readers.words import open_section
 from ocrcore.evaluation.matching import Evaluation, evaluate
 from ocrcore.evaluation.statistics import Interval, bootstrap_hmean
@@ -69,6 +71,20 @@ def read_truth(
     raise EvaluationError(
         f"kind of labeled pages is {section['kind']!r}, expected icdar, words or pages"
     )
+
+
+def truth_notes(section: Mapping[str, Any]) -> list[str]:
+    """Says which files of the labeled pages of a section are not used, and which EXIF turns."""
+    section = given(section)
+    if section["kind"] == "icdar":
+        root = Path(section["root"])
+        folder = PhotoFolder(root / section["images"], root / section["gt"], None)
+    elif section["kind"] == "words":
+        folder = open_section(section)
+    else:
+        return []
+    turned = turned_pictures(folder)
+    return [*unused_files(folder), *([describe_turned(turned, len(folder))] if turned else [])]
 
 
 class ScoreCache:

@@ -14,6 +14,8 @@ from typing import Any
 from craftjax.input_pipeline import InputOptions
 from craftjax.sources import SourceOptions, open_source
 from ocrcore.data.packing import DrawnPages, Packed, PackingError, pack
+from ocrcore.data.readers.characters import PhotoFolder
+from ocrcore.data.readers.unused import unused_files
 from ocrcore.progress import Progress
 from ocrcore.synth.pages import PageSource
 
@@ -127,6 +129,10 @@ def pack_experiment(config: Mapping[str, Any], *, workers: int | None = None) ->
             f"{name}: {sum(one.records):,} samples, {one.size / 1e6:,.1f} MB in {len(one.records)} "
             f"files{faults}; in {options.train[name].packed_folder}"
         )
+        opened = open_source(options.train[name], seed=config["seed"], cache=options.cache)
+        if isinstance(opened, PhotoFolder):
+            for note in unused_files(opened):
+                print(f"{name}: {note}")
     print("train on them with --config.data.format=packed")
 
 

@@ -36,6 +36,7 @@ from ocrcore.data.readers.arrayrecord import ArrayRecords
 from ocrcore.data.readers.characters import PhotoFolder
 from ocrcore.data.readers.packed import PackedSamples
 from ocrcore.data.readers.synthtext_index import IndexedSynthText
+from ocrcore.data.readers.unused import unused_files
 from ocrcore.data.readers.words import open_words
 from ocrcore.images import ImageError
 from ocrcore.pages import LabelError, PageError, Sample
@@ -305,7 +306,8 @@ class Mix:
     def problems(self) -> dict[str, str]:
         """What cannot be used and is known beforehand: path to reason.
 
-        Fonts and backgrounds of synthetic pages, and samples of packed data sets.
+        Fonts and backgrounds of synthetic pages, samples of packed data sets, and files of photo
+        folders.
         """
         found: dict[str, str] = {}
         for samples in self._samples:
@@ -313,6 +315,8 @@ class Mix:
                 found |= samples.problems
             elif isinstance(samples, PackedSamples) and samples.faults:
                 found[str(samples.folder)] = f"{counted(samples.faults)} when it was packed"
+            elif isinstance(samples, PhotoFolder) and (unused := unused_files(samples)):
+                found[str(samples.images)] = "; ".join(unused)
         return found
 
     def close(self) -> None:

@@ -13,7 +13,14 @@ from tqdm import tqdm
 
 from craftjax.config import pages
 from craftjax.detector import Detector
-from craftjax.evaluate import OperatingPoint, ScoreCache, format_points, read_truth, sweep
+from craftjax.evaluate import (
+    OperatingPoint,
+    ScoreCache,
+    format_points,
+    read_truth,
+    sweep,
+    truth_notes,
+)
 from craftjax.options import (
     DetectorOptions,
     load_operating_point,
@@ -62,6 +69,7 @@ def evaluate_run(
     name, section = _pages(config, images, gt, sweeping=sweeping)
     bad: list[LabelError] = []
     truth = read_truth(section, bad=bad if skip_bad else None)
+    notes = truth_notes(section)
     if bad:
         print(f"left out {len(bad)} malformed lines:", *bad, sep="\n  ", file=sys.stderr)
     trained = run.checkpoints.is_dir()
@@ -80,7 +88,7 @@ def evaluate_run(
     }
     out = run.path / ("sweep.json" if sweeping else "evaluate.json")
     write_json(out, report)
-    print(f"written: {out}")
+    print(f"written: {out}", *notes, sep="\n")
     if sweeping:
         _keep_thresholds(run, Path(source), best, options)
     else:

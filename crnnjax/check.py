@@ -23,7 +23,9 @@ from crnnjax.input_pipeline import make_batches
 from crnnjax.models import init_variables, time_steps
 from crnnjax.report import describe_sets, open_measured
 from crnnjax.training import make_model, make_train_step
+from ocrcore.data.mixing import SourceError
 from ocrcore.data.prefetch import iterate
+from ocrcore.data.readers.unused import broken_pictures
 from ocrcore.images import write_image
 from ocrcore.runtime.mesh import host_rows, make_mesh, put_batch
 from ocrcore.training.optimizers import make_optimizer
@@ -33,6 +35,7 @@ from ocrcore.training.state import create_state
 _BATCHES = 6  # of which the loader's speed is taken
 _TIMED = 3  # steps of which the network's is
 _WORDS = 16  # that are learned
+_SHOWN = 5  # broken pictures that are named
 
 
 def check_run(
@@ -83,6 +86,7 @@ def check_run(
             path = Path(workdir) / "batches.png"
             write_image(path, draw_batches(source, range(4)))
             log(f"{path}: the first batches, to look at")
+        _decode_all(source, float(config.data.max_dropped), log)
         loader = _loader_rate(source, config)
         batch = source[0]
         model = make_model(config.model, num_classes=source.charset.num_classes)
@@ -149,6 +153,26 @@ def check_run(
         "read": right,
         "steps": len(losses),
     }
+
+
+def _decode_all(source: Any, most: float, log: Callable[[str], object]) -> None:
+    """Decodes every crop that training may take, and names broken ones.
+
+    Raises:
+        SourceError: a greater share is broken than training may drop.
+    """
+    for real in source.real_sets():
+        numbers = real.filtered.kept.tolist()
+        start = time.perf_counter()
+        broken = broken_pictures(numbers, real.check, task=f"decoding the crops of {real.name}")
+        first = "".join(f"\n  {error}" for _, error in broken[:_SHOWN])
+        text = f"{len(broken):,} of {len(numbers):,} crops are broken pictures{first}"
+        if len(broken) > most * len(numbers):
+            raise SourceError(
+                f"config.data.train.{real.name}: {text}\nmore than config.data.max_dropped, "
+                f"{most:g}: repair them or take their lines out"
+            )
+        log(f"{real.name}: {text} (all were decoded in {time.perf_counter() - start:.1f} s)")
 
 
 def _loader_rate(source: Any, config: ConfigDict) -> float:

@@ -334,6 +334,10 @@ class BatchSource:
             lines.append(self._mix.describe_widths())
         return "\n".join(lines)
 
+    def real_sets(self) -> list[RealSet]:
+        """Returns the data sets of labeled crops."""
+        return [one for one in self._sets if isinstance(one, RealSet)]
+
     def close(self) -> None:
         """Closes the files; the source cannot be used any more."""
         self._sets = []

@@ -33,7 +33,7 @@ from ocrcore.data.batches import check_step
 from ocrcore.data.mixing import BLOCK, SourceError, arranged, shares, shuffled
 from ocrcore.data.python_sets import PythonSet
 from ocrcore.data.readers.crops import Crop
-from ocrcore.images import decode_gray, read_bytes
+from ocrcore.images import check_image, decode_gray, read_bytes
 from ocrcore.options import OptionsError
 from ocrcore.pages import ByteArray
 
@@ -199,6 +199,16 @@ class RealSet:
         crop = self.crops[number]
         data = read_bytes(crop.name) if crop.data is None else crop.data
         return decode_gray(data, name=crop.name)
+
+    def check(self, number: int) -> None:
+        """Decodes a crop to see whether it is whole.
+
+        Raises:
+            ImageError: it is not.
+            LabelError: a damaged LMDB.
+        """
+        crop = self.crops[number]
+        check_image(crop.name if crop.data is None else crop.data, name=crop.name)
 
     def widths(self, numbers: NDArray[Any]) -> NDArray[np.int64]:
         """Widths of crops at the network's height, as wide as it takes them at most."""

@@ -179,6 +179,12 @@ def pack(
         _finish(folder, split, job, [json.loads(task.note.read_bytes()) for task in tasks])
     shutil.rmtree(notes, ignore_errors=True)
     done = json.loads(target.read_bytes())
+    if not sum(done["records"]):
+        first = (folder / f"faults-{split}.jsonl").read_text(encoding="utf-8").partition("\n")[0]
+        raise PackingError(
+            f"{folder}: not one of {end - start:,} samples could be packed; the first fault: "
+            f"{first}. Mend them, delete this folder, and pack again"
+        )
     return Packed(name, split, tuple(done["records"]), done["size"], done["faults"])
 
 

@@ -208,6 +208,16 @@ def test_workers_write_the_same_bytes(tmp_path, synthtext):
     ]
 
 
+def test_nothing_packed_is_an_error(tmp_path):
+    for number in range(2):
+        write_image(tmp_path / "images" / f"p{number}.png", picture())
+    (tmp_path / "gt").mkdir()
+    settings = config(tmp_path, photos={"kind": "words", "path": str(tmp_path), "holdout": 0.0})
+    for _ in range(2):  # also where it was packed before
+        with pytest.raises(PackingError, match=r"not one of 2 samples .*p0\.png.*pack again"):
+            pack_config(settings)
+
+
 def test_few_files_take_few_workers(tmp_path, synthtext, monkeypatch):
     def pool(opened, workers, **options):
         raise Killed(workers)

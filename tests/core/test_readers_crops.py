@@ -174,3 +174,17 @@ def test_any_bytes_are_labels_or_a_named_error(tmp_path_factory, content):
         assert str(path) in str(error)
     else:
         assert all(crop.text == crop.text.strip() for crop in crops)
+
+
+def test_what_is_not_used_beside_a_csv_is_said(tmp_path, caplog):
+    for name in ("a.png", "b.png", "more/c.png"):
+        write_image(tmp_path / name, IMAGE)
+    (tmp_path / "labels.csv").write_text("filename,words\na.png,one\n")
+    (tmp_path / "more" / "labels.csv").write_text("filename,words\nc.png,two\n")
+    assert [crop.text for crop in read_labels_csv(tmp_path)] == ["one"]
+    nested, pictures = caplog.messages
+    assert "not used, because labels.csv is there" in nested and "more/labels.csv" in nested
+    assert pictures.startswith("1 pictures beside") and pictures.endswith("b.png")
+    caplog.clear()
+    assert [crop.text for crop in read_labels_csv(tmp_path / "more")] == ["two"]
+    assert not caplog.messages

@@ -10,12 +10,15 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
-from craftjax.audit import audit_sources, audit_words
+from craftjax.audit import audit_sources, audit_truth, audit_words
+from craftjax.evaluate import truth_notes
 from craftjax.sources import SourceOptions, open_source
 from ocrcore.data.readers.characters import PhotoFolder
+from ocrcore.data.readers.unused import unused_files
 from ocrcore.data.readers.words import find_folders, open_section, open_words
-from ocrcore.images import write_image
+from ocrcore.images import encode_image, write_image
 from ocrcore.pages import LabelError
 
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -52,6 +55,74 @@ def test_sound_labels(tmp_path):
     assert found.height == 20
     assert found.warnings == [] and found.bad == []
     assert "8 to train on with 35 characters, 1 don't care" in str(found)
+
+
+def test_broken_pictures_are_found_before_training(tmp_path):
+    write(tmp_path, *[GOOD] * 6)
+    for number, suffix in enumerate((".png", ".jpg", ".jpg")):
+        path = tmp_path / "images" / f"p{number}.png"
+        picture = np.random.default_rng(0).integers(0, 256, (80, 120, 3), np.uint8)
+        data = encode_image(picture, suffix=suffix)
+        path.write_bytes(data[: len(data) * 2 // 3] if number < 2 else data)
+    found = audit_words(PhotoFolder(tmp_path / "images", tmp_path / "gt", None))
+    assert (found.pages, found.usable) == (4, 4)
+    assert [Path(str(error).partition(":")[0]).name for error in found.bad] == ["p0.png", "p1.png"]
+    assert found.warnings == ["2 lines or files cannot be read; see above"]
+    section = {"kind": "words", "root": str(tmp_path), "split": "all", "holdout": 0.1}
+    said = []
+    bad = audit_truth({"test": section | {"layout": "auto", "dont_care": ["###"]}}, log=said.append)
+    assert len(bad) == 2 and "p1.png: not a picture that OpenCV reads" in said[0]
+
+
+@pytest.mark.parametrize("right", [True, False])
+def test_pictures_turned_by_exif_are_said(tmp_path, right, monkeypatch):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    for number in range(3):
+        write_image(tmp_path / "images" / f"p{number}.jpg", np.zeros((1, 1, 3), np.uint8))
+        Image.new("RGB", (120, 80)).save(tmp_path / "images" / f"p{number}.jpg", exif=exif)
+        (tmp_path / "gt").mkdir(exist_ok=True)
+        level, tall = "5,10,65,10,65,30,5,30,word", "10,5,30,5,30,65,10,65,word"
+        (tmp_path / "gt" / f"gt_p{number}.txt").write_text(level if right else tall)
+    folder = PhotoFolder(tmp_path / "images", tmp_path / "gt", None)
+    found = audit_words(folder)
+    assert "3 of 3 pictures are turned by EXIF" in str(found) and "p0.jpg" in str(found)
+    assert ("seem to be of the stored pixels" in str(found)) != right
+    assert folder[0].page.height == 120
+    monkeypatch.setenv("OCRJAX_EXIF", "ignore")
+    assert folder[0].page.height == 80 == folder.page(0).height
+    assert "EXIF" not in str(audit_words(folder))
+
+
+def test_what_is_not_used_is_said(tmp_path):
+    write(tmp_path, GOOD, GOOD)
+    folder = PhotoFolder(tmp_path / "images", tmp_path / "gt", None)
+    assert audit_words(folder).notes == [] == unused_files(folder)
+    write_image(tmp_path / "images" / "more" / "p5.png", np.zeros((8, 8, 3), np.uint8))
+    (tmp_path / "images" / "p6.heic").write_bytes(b"0")
+    (tmp_path / "gt" / "gt_p9.txt").write_text(GOOD)
+    pages = [Image.new("L", (120, 80))] * 3
+    pages[0].save(tmp_path / "images" / "p7.tif", save_all=True, append_images=pages[1:])
+    (tmp_path / "gt" / "gt_p7.txt").write_text(GOOD)
+    found = audit_words(PhotoFolder(tmp_path / "images", tmp_path / "gt", None))
+    first, second, third = found.notes
+    assert first.startswith("2 pictures of") and "p5.png" in first and "p6.heic" in first
+    assert second.startswith("1 files have more than one page") and "p7.tif" in second
+    assert third.startswith("1 label files of") and "gt_p9.txt" in third
+    assert all(note in str(found) for note in found.notes)
+    section = {"kind": "icdar", "root": str(tmp_path), "images": "images", "gt": "gt"}
+    assert truth_notes(section | {"layout": "auto", "dont_care": ["###"]}) == found.notes
+
+
+def test_two_pictures_or_two_label_files_of_one_name(tmp_path):
+    write(tmp_path, GOOD, GOOD)
+    (tmp_path / "gt" / "p1.txt").write_text(GOOD)
+    folder = PhotoFolder(tmp_path / "images", tmp_path / "gt", None)
+    with pytest.raises(LabelError, match=r"p1\.txt.*one label file.*gt_p1\.txt is another"):
+        folder[1]
+    (tmp_path / "images" / "p0.jpg").write_bytes((tmp_path / "images" / "p0.png").read_bytes())
+    with pytest.raises(LabelError, match=r"one picture of this name.*p0\.jpg is another"):
+        PhotoFolder(tmp_path / "images", tmp_path / "gt", None)
 
 
 def test_do_not_care_and_texts(tmp_path):

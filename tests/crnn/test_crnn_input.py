@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crnnjax.charset import Charset, writable_characters
+from crnnjax.check import _decode_all
 from crnnjax.crop_index import (
     Index,
     Rules,
@@ -559,6 +560,25 @@ def test_labels_beside_a_database_are_read_anew(tmp_path):
         path.write_text(f"filename,words\n0.png,{text}\n")
         index = read_index(open_crops("csv", tmp_path), tmp_path, cache=tmp_path / "cache")
         assert index.text(0) == text
+
+
+def test_check_decodes_every_crop(tmp_path):
+    folder = tmp_path / "real"
+    lines = ["filename,words"]
+    folder.mkdir()
+    for number in range(6):
+        data = encode_image(picture(number, 60), suffix=".jpg")
+        (folder / f"{number}.jpg").write_bytes(data[: len(data) // 2] if number > 3 else data)
+        lines.append(f"{number}.jpg,word")
+    (folder / "labels.csv").write_text("\n".join(lines))
+    train = {"set": {"kind": "csv", "path": str(folder)}}
+    source = make_batches(config(tmp_path, 2, train), seed=0, rows=slice(0, 2))
+    assert "6 of 6 crops" in source.describe()  # by their headers
+    said = []
+    _decode_all(source, 0.5, said.append)
+    assert "set: 2 of 6 crops are broken pictures" in said[0] and "4.jpg: not a" in said[0]
+    with pytest.raises(SourceError, match=r"(?s)set: 2 of 6 crops.*4\.jpg.*max_dropped, 0\.01"):
+        _decode_all(source, 0.01, said.append)
 
 
 def test_an_lmdb_with_bad_records(tmp_path):

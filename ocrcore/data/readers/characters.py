@@ -101,6 +101,12 @@ class PhotoFolder(Sequence[Sample]):
         self._names = [path.name for path in sorted(pictures, key=by_name)]
         if not self._names:
             raise LabelError(self.images, 0, "no picture", f"pictures ({', '.join(SUFFIXES)})")
+        stems: dict[str, str] = {}
+        for name in self._names:
+            if (other := stems.setdefault(Path(name).stem, name)) != name:
+                raise LabelError(
+                    self.images / name, 0, name, f"one picture of this name; {other} is another"
+                )
 
     def __len__(self) -> int:
         return len(self._names)
@@ -188,9 +194,14 @@ class PhotoFolder(Sequence[Sample]):
             raise IndexError(f"photo {index} of {len(self)}")
         path = self.images / self._names[index]
         found = [self.labels / f"{prefix}{path.stem}.txt" for prefix in ("gt_", "")]
-        label = next((one for one in found if one.is_file()), None)
-        if label is None:
+        there = [one for one in found if one.is_file()]
+        if not there:
             raise LabelError(path, 0, path.name, f"{found[0].name} in {self.labels}")
+        label = there[0]
+        if len(there) > 1:
+            raise LabelError(
+                there[1], 0, there[1].name, f"one label file of {path.name}; {label} is another"
+            )
         words = read_icdar(label, layout=self.layout, dont_care=self.dont_care, bad=bad)
         if self.characters is not None:
             words = read_characters(self.characters / f"{path.stem}.json", words)

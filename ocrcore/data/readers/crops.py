@@ -14,6 +14,7 @@ Blanks around a text are not part of it.
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import struct
@@ -25,8 +26,10 @@ from pathlib import Path
 from typing import Any
 
 from ocrcore.files import check_regular
-from ocrcore.images import decode_image, read_image
+from ocrcore.images import SUFFIXES, decode_image, name_files, read_image
 from ocrcore.pages import ByteArray, LabelError
+
+_log = logging.getLogger(__name__)
 
 CSV_NAME = "labels.csv"
 CSV_HEADER = "filename,words"
@@ -80,9 +83,13 @@ def read_labels_csv(folder: str | Path) -> list[Crop]:
     files = [folder / CSV_NAME]
     if not files[0].is_file():
         files = sorted(path for path in folder.rglob(CSV_NAME) if path.is_file())
+    elif others := [path for path in sorted(folder.glob(f"*/{CSV_NAME}")) if path.is_file()]:
+        _log.warning(
+            "%s: not used, because %s is there: %s", folder, files[0].name, name_files(others)
+        )
     if not files:
         raise LabelError(folder, 0, str(folder), f"a folder with a {CSV_NAME} in it or below")
-    crops = []
+    crops: list[Crop] = []
     for path in files:
         lines = _lines(path)
         number, header = next(lines, (1, ""))
@@ -91,7 +98,26 @@ def read_labels_csv(folder: str | Path) -> list[Crop]:
         for number, line in lines:
             name, comma, text = line.partition(",")
             crops.append(_crop(path, number, line, name, comma, text))
+    _warn_of_others(files, crops)
     return crops
+
+
+def _warn_of_others(files: list[Path], crops: list[Crop]) -> None:
+    """Names pictures beside the label files that no line of these names."""
+    used = {os.path.normpath(crop.name) for crop in crops}
+    others = [
+        entry.path
+        for path in files
+        for entry in os.scandir(path.parent)
+        if entry.name.lower().endswith(SUFFIXES) and os.path.normpath(entry.path) not in used
+    ]
+    if others:
+        _log.warning(
+            "%s pictures beside %s are in no line of it and are not used: %s",
+            f"{len(others):,}",
+            name_files(files, most=1),
+            name_files(list(map(Path, sorted(others)))),
+        )
 
 
 def read_labels_tsv(path: str | Path, *, root: str | Path | None = None) -> list[Crop]:

@@ -1,0 +1,121 @@
+"""What a data set holds that is not used, and which of its pictures are broken or turned.
+
+Files that are passed over without a word look like files that were read. Commands that read a
+folder end with these lines. Host code: no jax.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TypeVar
+
+from ocrcore.data.readers.characters import PhotoFolder
+from ocrcore.images import (
+    EXIF_VARIABLE,
+    SUFFIXES,
+    ImageError,
+    check_image,
+    is_turned,
+    left_out,
+    name_files,
+    page_count,
+)
+from ocrcore.progress import Progress
+
+_THREADS = 4  # decoding releases the interpreter's lock
+_CHUNK = 256
+_LABELS = (".txt",)
+T = TypeVar("T")
+
+
+def unused_files(folder: PhotoFolder) -> list[str]:
+    """Says which pictures, pages and label files of a folder are not used, a line a kind."""
+    notes = []
+    if others := left_out(folder.images):
+        notes.append(
+            f"{len(others):,} pictures of {folder.images} are not used, because of their suffix "
+            f"or because they lie in folders inside it: {name_files(others)}"
+        )
+    names = [Path(folder.name(index)) for index in range(len(folder))]
+    tiffs = [path for path in names if path.suffix.lower() in (".tif", ".tiff")]
+    if several := [path for path in tiffs if page_count(path) > 1]:
+        notes.append(
+            f"{len(several):,} files have more than one page, and only the first is used: "
+            f"{name_files(several)}"
+        )
+    # Of the whole folder: those of other splits are used elsewhere.
+    stems = {path.stem for path in folder.images.iterdir() if path.suffix.lower() in SUFFIXES}
+    lonely = [
+        path
+        for path in sorted(folder.labels.iterdir())
+        if path.suffix.lower() in _LABELS
+        and path.stem not in stems
+        and path.stem.removeprefix("gt_") not in stems
+    ]
+    if lonely:
+        notes.append(
+            f"{len(lonely):,} label files of {folder.labels} have no picture and are not used: "
+            f"{name_files(lonely)}"
+        )
+    return notes
+
+
+def turned_pictures(folder: PhotoFolder) -> list[str]:
+    """Paths of the pictures that EXIF turns; labels must be of the turned picture."""
+    names = [folder.name(index) for index in range(len(folder))]
+    return [name for name in names if is_turned(name)]
+
+
+def describe_turned(turned: Sequence[str], count: int) -> str:
+    """One line on pictures that EXIF turns."""
+    return (
+        f"{len(turned):,} of {count:,} pictures are turned by EXIF "
+        f"({name_files(list(map(Path, turned)))}): labels must be of the turned picture, as "
+        f"viewers show it ({EXIF_VARIABLE}=ignore in the environment reads the stored pixels, for "
+        "labels of tools that do not turn)"
+    )
+
+
+def broken_pictures(
+    items: Iterable[T], look: Callable[[T], None], *, task: str
+) -> list[tuple[T, ValueError]]:
+    """Decodes every picture of a data set once, in threads.
+
+    Args:
+        items: to look at.
+        look: raises an ImageError, or a LabelError, for what is broken; see
+            `ocrcore.images.check_image`.
+        task: what this is, for the user who waits.
+
+    Returns:
+        What is broken, with its error.
+    """
+
+    def tried(item: T) -> tuple[T, ValueError] | None:
+        try:
+            look(item)
+        except ValueError as error:
+            return item, error
+        return None
+
+    found = []
+    listed = list(items)
+    with (
+        Progress(task, unit="picture", total=len(listed)) as progress,
+        ThreadPoolExecutor(_THREADS) as pool,
+    ):
+        # Not all at once: a task waiting for each of millions of pictures takes gigabytes.
+        for first in range(0, len(listed), _CHUNK):
+            part = listed[first : first + _CHUNK]
+            found += [one for one in pool.map(tried, part) if one is not None]
+            progress.update(first + len(part))
+    return found
+
+
+def broken_photos(folder: PhotoFolder, start: int, stop: int) -> dict[str, ImageError]:
+    """Decodes the pictures of a folder once; returns the errors of broken ones by path."""
+    names = [folder.name(index) for index in range(start, stop)]
+    found = broken_pictures(names, check_image, task=f"decoding the pictures of {folder.images}")
+    return {name: ImageError(str(error)) for name, error in found}
