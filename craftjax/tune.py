@@ -13,7 +13,14 @@ from tqdm import tqdm
 
 from craftjax.config import pages
 from craftjax.detector import Detector
-from craftjax.evaluate import OperatingPoint, ScoreCache, format_points, read_truth, sweep
+from craftjax.evaluate import (
+    OperatingPoint,
+    ScoreCache,
+    check_words,
+    format_points,
+    read_truth,
+    sweep,
+)
 from craftjax.options import (
     DetectorOptions,
     load_operating_point,
@@ -64,6 +71,7 @@ def evaluate_run(
     truth = read_truth(section, bad=bad if skip_bad else None)
     if bad:
         print(f"left out {len(bad)} malformed lines:", *bad, sep="\n  ", file=sys.stderr)
+    check_words(truth, name)
     trained = run.checkpoints.is_dir()
     source = weights or (not trained and config.weights) or run.path
     options = from_section(DetectorOptions, config.detector, "config.detector")

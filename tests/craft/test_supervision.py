@@ -69,7 +69,7 @@ class Steered(WeakSupervision):
 
     def scored(self, step, hmean, *, best):
         self._run.step = step
-        self.evaluated(hmean, best=best)
+        self.evaluated(hmean, best=None if hmean >= best else best)
 
 
 def supervise(source, folder, memory=None, checkpoints=(), first=0, steps=10_000, **section):
