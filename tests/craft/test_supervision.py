@@ -448,7 +448,7 @@ def test_recipes(name):
     _, rate = make_optimizer(OptimizerOptions.from_config(config.optimizer), steps=config.steps)
     words = data.train["words"]
     assert words.dont_care == ("###",)
-    assert config.data.workers == 0  # they start anew after each labeling
+    assert config.data.workers == 0  # they start over after each labeling
     for section in (config.eval.pages, config.test):
         assert section.root == config.data.root == words.path
         assert section.holdout == (words.holdout if section.split != "all" else 0)
