@@ -22,7 +22,15 @@ from craftjax.models import CRAFT, Variables, width_of
 from craftjax.options import DetectorOptions, load_operating_point, operating_point_path
 from craftjax.resize import Fit, Shape, fit_page, plan_shapes, resize_page
 from craftjax.tiles import plan_tiles, score_tiles
-from ocrcore.images import ImageError, ImageLike, as_rgb, image_size, load_image, one_or_many
+from ocrcore.images import (
+    ImageError,
+    ImageLike,
+    PageOfFile,
+    as_rgb,
+    image_size,
+    load_image,
+    one_or_many,
+)
 from ocrcore.pages import ByteArray, FloatArray, Page, Word
 from ocrcore.runtime.inference import reading_threads, run_batches, stacked
 from ocrcore.training.checkpoints import load_variables
@@ -221,8 +229,10 @@ class Detector:
                 yield Detection(index, None, None, scores)
                 continue
             words = find_words(scores, chosen)
-            path = _path(listed[index])
-            yield Detection(index, Page(scores.height, scores.width, words, path), scores)
+            image = listed[index]
+            number = image.number if isinstance(image, PageOfFile) else None
+            page = Page(scores.height, scores.width, words, _path(image), number)
+            yield Detection(index, page, scores)
 
     def score(
         self, images: Sequence[ImageLike], *, options: DetectorOptions | None = None

@@ -151,6 +151,7 @@ class Filtered:
         outside: characters outside the charset: in how many labels each is, of those left out.
         drops: the first `LISTED` crops that were left out, of each reason.
         quoted: how many labels stand between double quotes; in EasyOCR's csv these mean nothing.
+        note: what else of the data set is not used.
     """
 
     kept: NDArray[np.int32]
@@ -158,6 +159,7 @@ class Filtered:
     outside: Counter[str] = field(default_factory=Counter)
     drops: list[Drop] = field(default_factory=list)
     quoted: int = 0
+    note: str = ""
 
     def summary(self) -> str:
         """One line: how many crops are used, how many are not and why."""
@@ -172,7 +174,7 @@ class Filtered:
             text += f"; characters outside the charset: {shown}{more}"
         if self.quoted:
             text += f"; {self.quoted:,} labels are between double quotes, which belong to them"
-        return text
+        return f"{text}; {self.note}" if self.note else text
 
 
 def steps_needed(classes: NDArray[Any], ends: NDArray[Any]) -> NDArray[np.int64]:
@@ -256,7 +258,7 @@ def apply(
         start: the first crop that may be used.
         stop: the crop before which to stop.
     """
-    found = Filtered(np.zeros(0, np.int32))
+    found = Filtered(np.zeros(0, np.int32), note=str(getattr(crops, "note", "")))
     kept = []
     listed: Counter[str] = Counter()
     for first in range(start, stop, _CHUNK):

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crnnjax.charset import Charset, normalized
+from ocrcore.files import check_regular
 from ocrcore.pages import FloatArray
 
 MAX_LEXICON_BYTES = 1 << 26
@@ -157,6 +158,7 @@ def as_lexicon(lexicon: Lexicon | str | Path | None, charset: Charset) -> Lexico
         return None
     path = Path(lexicon)
     try:
+        check_regular(path)
         stat = path.stat()
         return _read_lexicon(path, charset, stat.st_size, stat.st_mtime_ns)
     except OSError as error:

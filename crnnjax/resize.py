@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from ocrcore.images import ImageError, read_bytes
+from ocrcore.images import ImageError, decoding, read_bytes
 from ocrcore.pages import ByteArray
 
 
@@ -55,12 +55,10 @@ def read_gray(path: str | os.PathLike[str]) -> ByteArray:
         ImageError: the file is missing or no picture.
     """
     data = np.frombuffer(read_bytes(path), np.uint8)
-    try:
-        gray = cv2.imdecode(data, cv2.IMREAD_GRAYSCALE) if data.size else None
-    except cv2.error as error:
-        raise ImageError(f"{path}: OpenCV cannot decode it: {error.err}") from error
-    if gray is None:
-        raise ImageError(f"{path}: not a picture that OpenCV reads, or truncated")
+    with decoding(data, name=str(path)):
+        gray = cv2.imdecode(data, cv2.IMREAD_GRAYSCALE)
+        if gray is None:
+            raise ImageError(f"{path}: not a picture that OpenCV reads, or truncated")
     return np.asarray(gray, np.uint8)
 
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import json
 import os
 import shutil
+import stat
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -74,8 +78,8 @@ def write_bytes(path: str | Path, data: bytes | memoryview) -> None:
 
 
 def write_text(path: str | Path, text: str) -> None:
-    """Writes a text as UTF-8, all or nothing; line ends stay as they are."""
-    write_bytes(path, text.encode("utf-8"))
+    """Writes a text as UTF-8, all or nothing; line ends stay, lone surrogates are escaped."""
+    write_bytes(path, text.encode("utf-8", "backslashreplace"))
 
 
 def write_json(path: str | Path, value: Any) -> None:
@@ -83,8 +87,39 @@ def write_json(path: str | Path, value: Any) -> None:
 
     Names of files that are not UTF-8 have surrogates.
     """
-    text = json.dumps(value, ensure_ascii=False, indent=1) + "\n"
-    write_bytes(path, text.encode("utf-8", "backslashreplace"))
+    write_text(path, json.dumps(value, ensure_ascii=False, indent=1) + "\n")
+
+
+def json_line(value: Any) -> str:
+    """Returns JSON in one line that can be written as UTF-8: lone surrogates are escaped.
+
+    `json.loads` gives them back: the path of a file whose name is not UTF-8 still opens it.
+    """
+    text = json.dumps(value, ensure_ascii=False)
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def allow_any_name() -> None:
+    """Lets this process print what its terminal cannot show, as escapes, instead of ending."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def check_regular(path: str | os.PathLike[str]) -> int:
+    """Returns the size of a regular file in bytes; a pipe or a device may never end.
+
+    Raises:
+        OSError: there is no such file, or it is a folder, a pipe, a socket or a device.
+    """
+    found = Path(path).stat()
+    if stat.S_ISDIR(found.st_mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), os.fspath(path))
+    if not stat.S_ISREG(found.st_mode):
+        raise OSError(
+            errno.EINVAL, "not a regular file (a pipe, socket or device)", os.fspath(path)
+        )
+    return found.st_size
 
 
 def default_cache() -> Path:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import io
 import os
-import struct
-from collections.abc import Iterable
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -14,17 +16,50 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from ocrcore.files import write_bytes
+from ocrcore.files import check_regular, write_bytes
+from ocrcore.image_headers import header_size, kind_of, page_sizes, png_chunks, png_fault
 from ocrcore.pages import ByteArray
 
 ImageLike: TypeAlias = str | os.PathLike[str] | NDArray[np.generic] | Image.Image
 """A picture: a path, an array as `as_rgb` takes it, or a Pillow image."""
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm", ".pgm")
+SUFFIXES = (
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif"),
+    *(".ppm", ".pgm", ".jp2", ".avif"),
+)
+PICTURE_SUFFIXES = (".heic", ".heif", ".jxl", ".pdf", ".psd", ".svg", ".tga", ".ico", ".dng")
+"""Of files that hold pictures, and that nothing here reads: they are named, not passed over."""
+MAX_PIXELS = 178_956_970
+"""Pictures with more pixels are refused before they are decoded: Pillow's bound."""
+PIXELS_VARIABLE = "OCRJAX_MAX_PIXELS"
+"""Of the environment: another bound, for all processes of a run."""
+EXIF_VARIABLE = "OCRJAX_EXIF"
+"""Of the environment: "ignore" reads pictures as they are stored, not turned as EXIF says."""
+_TEXT_SUFFIXES = (".txt", ".json", ".csv", ".tsv", ".xml", ".md", ".mat", ".yaml")
+_LARGE = 1 << 22  # pixels; the decoding of larger pictures is bounded together
 
 
 class ImageError(ValueError):
     """A picture that cannot be read; the message names the file."""
+
+
+@dataclass(frozen=True, slots=True)
+class PageOfFile(os.PathLike[str]):
+    """A page of a file of several, a multi-page TIFF; `load_image` and `image_size` take it.
+
+    Attributes:
+        path: of the file.
+        number: of the page, from 1.
+    """
+
+    path: str
+    number: int
+
+    def __fspath__(self) -> str:
+        return self.path
+
+    def __str__(self) -> str:
+        return f"{self.path} (page {self.number})"
 
 
 def one_or_many(images: ImageLike | Iterable[ImageLike]) -> tuple[list[ImageLike], bool]:
@@ -45,6 +80,8 @@ def load_image(image: ImageLike) -> ByteArray:
     Raises:
         ImageError: not a picture.
     """
+    if isinstance(image, PageOfFile):
+        return decode_image(_read_bytes(image), name=str(image), page=image.number)
     if isinstance(image, str | os.PathLike):
         return read_image(image)
     return as_rgb(image)
@@ -60,29 +97,26 @@ def read_image(path: str | os.PathLike[str]) -> ByteArray:
         `(H, W, 3)` uint8, RGB.
 
     Raises:
-        ImageError: the file is missing, empty or not a picture.
+        ImageError: the file is missing, no regular file, empty, not a picture, or has more pixels
+            than allowed (`OCRJAX_MAX_PIXELS` in the environment, else `MAX_PIXELS`).
     """
     return decode_image(_read_bytes(path), name=str(path))
 
 
-def decode_image(data: ByteArray | bytes, *, name: str = "image") -> ByteArray:
-    """Decodes the bytes of a picture file, as `read_image` does."""
+def decode_image(data: ByteArray | bytes, *, name: str = "image", page: int = 1) -> ByteArray:
+    """Decodes the bytes of a picture file, as `read_image` does; of a TIFF this page, from 1."""
     data = np.frombuffer(data, np.uint8)
-    if not data.size:
-        raise ImageError(f"{name}: the file is empty")
-    try:
-        # Orientation is left to us: which formats OpenCV applies it to differs between versions.
-        image = cv2.imdecode(data, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+    with decoding(data, name=name, page=page):
+        # Orientation is left to us: to which formats OpenCV applies it differs between versions.
+        image = _decoded(data, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION, page)
         if image is not None and _may_have_alpha(data):
-            raw = cv2.imdecode(data, cv2.IMREAD_UNCHANGED)
+            raw = _decoded(data, cv2.IMREAD_UNCHANGED, page)
             if raw is not None and raw.ndim == 3 and raw.shape[2] == 4:
                 return _turn(as_rgb(cv2.cvtColor(raw, cv2.COLOR_BGRA2RGBA)), _orientation(data))
-    except cv2.error as error:
-        raise ImageError(f"{name}: OpenCV cannot decode it: {error.err}") from error
-    if image is None:
-        kinds = ", ".join(SUFFIXES)
-        raise ImageError(f"{name}: not a picture that OpenCV reads ({kinds}), or truncated")
-    return _turn(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), _orientation(data))
+        if image is None:
+            kinds = ", ".join(SUFFIXES)
+            raise ImageError(f"{name}: not a picture that OpenCV reads ({kinds}), or truncated")
+        return _turn(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), _orientation(data))
 
 
 def decode_gray(data: ByteArray | bytes, *, name: str = "image") -> ByteArray:
@@ -100,68 +134,172 @@ def decode_gray(data: ByteArray | bytes, *, name: str = "image") -> ByteArray:
     data = np.frombuffer(data, np.uint8)
     if data[:3].tobytes() != b"\xff\xd8\xff":
         return np.asarray(cv2.cvtColor(decode_image(data, name=name), cv2.COLOR_RGB2GRAY), np.uint8)
-    try:
+    with decoding(data, name=name):
         image = cv2.imdecode(data, cv2.IMREAD_GRAYSCALE | cv2.IMREAD_IGNORE_ORIENTATION)
+        if image is None:
+            raise ImageError(f"{name}: not a JPEG that OpenCV reads, or truncated")
+        return _turn(image, _orientation(data))
+
+
+def check_image(image: str | os.PathLike[str] | bytes, *, name: str = "") -> None:
+    """Decodes a picture file to see whether it is whole; of a JPEG only an eighth of the size.
+
+    Args:
+        image: a path, or the bytes of a picture file.
+        name: for the error, with bytes.
+
+    Raises:
+        ImageError: missing, truncated, too large or not a picture.
+    """
+    data = np.frombuffer(image, np.uint8) if isinstance(image, bytes) else _read_bytes(image)
+    name = name or ("image" if isinstance(image, bytes) else str(image))
+    with decoding(data, name=name):
+        jpeg = data[:3].tobytes() == b"\xff\xd8\xff"
+        flags = cv2.IMREAD_REDUCED_GRAYSCALE_8 if jpeg else cv2.IMREAD_GRAYSCALE
+        if cv2.imdecode(data, flags) is None:
+            raise ImageError(f"{name}: not a picture that OpenCV reads, or truncated")
+
+
+@contextmanager
+def decoding(data: ByteArray, *, name: str, page: int = 1) -> Iterator[None]:
+    """Checks what a file claims, waits for others that decode large pictures, names errors."""
+    if not data.size:
+        raise ImageError(f"{name}: the file is empty")
+    head = data[:65536].tobytes()
+    size = header_size(head) if kind_of(head) == "jpeg" else None  # without a copy of the file
+    height, width = _checked(size, name) if size else _stored_size(data.tobytes(), name, page)
+    try:
+        with _Room(height * width):
+            yield
     except cv2.error as error:
         raise ImageError(f"{name}: OpenCV cannot decode it: {error.err}") from error
-    if image is None:
-        raise ImageError(f"{name}: not a JPEG that OpenCV reads, or truncated")
-    return _turn(image, _orientation(data))
+
+
+def _decoded(data: ByteArray, flags: int, page: int) -> Any:
+    if page == 1:
+        return cv2.imdecode(data, flags)
+    ok, images = cv2.imdecodemulti(data, flags, range=(page - 1, page))
+    return images[0] if ok and images else None
+
+
+class _Room:
+    """Bounds the pixels of all large pictures that threads of this process decode at a time."""
+
+    _condition = threading.Condition()
+    _used = 0
+
+    def __init__(self, pixels: int) -> None:
+        self._pixels = pixels if pixels > _LARGE else 0
+
+    def __enter__(self) -> None:
+        if self._pixels:
+            with _Room._condition:
+                # One alone may always begin: it is within the bound of one picture.
+                _Room._condition.wait_for(
+                    lambda: not _Room._used or _Room._used + self._pixels <= max_pixels()
+                )
+                _Room._used += self._pixels
+
+    def __exit__(self, *error: object) -> None:
+        if self._pixels:
+            with _Room._condition:
+                _Room._used -= self._pixels
+                _Room._condition.notify_all()
+
+
+def max_pixels() -> int:
+    """Most pixels of a picture: `OCRJAX_MAX_PIXELS` in the environment, else `MAX_PIXELS`.
+
+    Raises:
+        ImageError: the variable is no positive number.
+    """
+    value = os.environ.get(PIXELS_VARIABLE, "")
+    if value and not (value.isascii() and value.isdigit() and int(value) > 0):
+        raise ImageError(f"{PIXELS_VARIABLE} is {value!r}: expected a number of pixels")
+    return int(value) if value else MAX_PIXELS
 
 
 def encoded_size(data: ByteArray | bytes, *, name: str = "image") -> tuple[int, int]:
     """Height and width of the picture that `decode_image` would return, from its header.
 
     Raises:
-        ImageError: not a picture.
+        ImageError: not a picture, or one with too many pixels.
     """
     data = np.frombuffer(data, np.uint8)
-    turned = _orientation(data) >= 5
-    if size := _jpeg_size(data[:65536].tobytes()):
-        return size[::-1] if turned else size
-    try:
-        with Image.open(io.BytesIO(data.tobytes())) as image:
-            width, height = image.size
-    except (OSError, ValueError, SyntaxError, TypeError, Image.DecompressionBombError):
-        # OpenCV reads a few kinds that Pillow does not.
-        height, width = decode_image(data, name=name).shape[:2]
-        return height, width
-    return (width, height) if turned else (height, width)
-
-
-def _jpeg_size(head: bytes) -> tuple[int, int] | None:
-    """Height and width in the frame header of a JPEG, ten times as fast as by Pillow, or None."""
-    at = 2
-    while head[:3] == b"\xff\xd8\xff" and at + 9 < len(head) and head[at] == 0xFF:
-        kind = head[at + 1]
-        if 0xC0 <= kind <= 0xCF and kind not in (0xC4, 0xC8, 0xCC):
-            height, width = struct.unpack_from(">HH", head, at + 5)
-            # A height of 0 stands behind the picture.
-            return (height, width) if height and width else None
-        at += 2 + struct.unpack_from(">H", head, at + 2)[0]
-    return None
+    size = header_size(data[:65536].tobytes())
+    size = _checked(size, name) if size else _stored_size(data.tobytes(), name)
+    return size[::-1] if _orientation(data) >= 5 else size
 
 
 def image_size(path: str | os.PathLike[str]) -> tuple[int, int]:
-    """Height and width of the picture that `read_image` would return, from the file's header.
+    """Height and width of the picture that `load_image` would return, from the file's header.
 
     Raises:
-        ImageError: the file is missing, empty or not a picture.
+        ImageError: the file is missing, no regular file, empty, not a picture, or has too many
+            pixels.
     """
+    if isinstance(path, PageOfFile):
+        return _stored_size(_read_bytes(path).tobytes(), str(path), path.number)
+    head = _read_bytes(path, 65536)
+    size = header_size(head.tobytes()) if kind_of(head[:16].tobytes()) != "tiff" else None
+    if size is None:
+        return encoded_size(_read_bytes(path), name=str(path))
+    turned = _may_be_turned(head) and _orientation(_read_bytes(path)) >= 5
+    return _checked(size[::-1] if turned else size, str(path))
+
+
+def page_count(path: str | os.PathLike[str]) -> int:
+    """How many pages a file has: those of a TIFF; 1 for all others, and for what cannot be read."""
     try:
-        with Image.open(path) as image:
-            width, height = image.size
-            turned = _may_be_turned(_read_bytes(path, 65536)) and _exif_orientation(image) >= 5
-    except OSError as error:
-        if error.errno is not None:
-            raise ImageError(f"{path}: {error.strerror}") from error
-    except (ValueError, SyntaxError, TypeError, Image.DecompressionBombError):
-        pass
-    else:
-        return (width, height) if turned else (height, width)
-    # OpenCV reads a few kinds that Pillow does not.
-    height, width = read_image(path).shape[:2]
-    return height, width
+        head = _read_bytes(path, 16).tobytes()
+        return len(page_sizes(_read_bytes(path).tobytes())) if kind_of(head) == "tiff" else 1
+    except ImageError:
+        return 1
+
+
+def is_turned(path: str | os.PathLike[str]) -> bool:
+    """Whether EXIF turns a picture by 90 degrees or more; False for what cannot be read."""
+    try:
+        head = _read_bytes(path, 65536)
+        return _may_be_turned(head) and _orientation(_read_bytes(path)) in (3, 4, 5, 6, 7, 8)
+    except ImageError:
+        return False
+
+
+def _stored_size(data: bytes, name: str, page: int = 1) -> tuple[int, int]:
+    """Height and width of the stored pixels of a whole file, checked against the bound."""
+    if not data:
+        raise ImageError(f"{name}: the file is empty")
+    if fault := png_fault(data):
+        raise ImageError(f"{name}: {fault}")
+    if page > 1:
+        sizes = page_sizes(data)
+        if page > len(sizes):
+            raise ImageError(f"{name}: the file has {len(sizes)} pages")
+        return _checked(sizes[page - 1], name)
+    if size := header_size(data):
+        return _checked(size, name)
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            return _checked(image.size[::-1], name)
+    except Image.DecompressionBombError as error:
+        raise ImageError(f"{name}: {error}") from error
+    except (OSError, ValueError, SyntaxError, TypeError) as error:
+        if isinstance(error, ImageError):
+            raise
+        kinds = ", ".join(SUFFIXES)
+        raise ImageError(
+            f"{name}: not a picture that OpenCV reads ({kinds}), or truncated"
+        ) from error
+
+
+def _checked(size: tuple[int, int], name: str) -> tuple[int, int]:
+    if size[0] * size[1] > (bound := max_pixels()):
+        raise ImageError(
+            f"{name}: {size[1]}x{size[0]} pixels by its header: expected at most {bound:,} pixels "
+            f"({PIXELS_VARIABLE}=NUMBER in the environment sets another bound)"
+        )
+    return size
 
 
 def read_bytes(path: str | os.PathLike[str]) -> bytes:
@@ -178,6 +316,7 @@ _ORIENTATION = 0x0112  # EXIF tag; 5 to 8 swap height and width
 
 def _read_bytes(path: str | os.PathLike[str], count: int = -1) -> ByteArray:
     try:
+        check_regular(path)
         return np.fromfile(path, np.uint8, count)
     except OSError as error:
         raise ImageError(f"{path}: {error.strerror or error}") from error
@@ -186,24 +325,34 @@ def _read_bytes(path: str | os.PathLike[str], count: int = -1) -> ByteArray:
 def _orientation(data: ByteArray) -> int:
     if not _may_be_turned(data[:65536]):
         return 1
+    whole = data.tobytes()
+    exif = Image.Exif()
     try:
-        with Image.open(io.BytesIO(data.tobytes())) as image:
-            return _exif_orientation(image)
+        if kind_of(whole) == "png" and b"Raw profile type" not in whole[:65536]:
+            # Pillow would decode a whole PNG to see whether an orientation follows the pixels.
+            for name, start, length in png_chunks(whole):
+                if name == b"eXIf":
+                    exif.load(b"Exif\0\0" + whole[start : start + length])
+        else:
+            with Image.open(io.BytesIO(whole)) as image:
+                exif = image.getexif()
+        return int(exif.get(_ORIENTATION, 1))
     except (OSError, ValueError, SyntaxError, TypeError, Image.DecompressionBombError):
         return 1
 
 
-def _exif_orientation(image: Image.Image) -> int:
-    return int(image.getexif().get(_ORIENTATION, 1))
-
-
 def _may_be_turned(head: ByteArray) -> bool:
     """Whether to look for an orientation; `head` is the file's first 64 KiB."""
+    if os.environ.get(EXIF_VARIABLE) == "ignore":
+        return False
     start = head[:4].tobytes()
     if start in (b"II*\0", b"MM\0*"):
         return False  # Pillow and OpenCV turn a TIFF by themselves
     # WebP keeps its EXIF block at the end, the others near the start.
-    return start == b"RIFF" or b"exif" in head.tobytes().lower()
+    text = head.tobytes()
+    # An AVIF says in boxes of its own how it is turned; Pillow gives them as an orientation.
+    in_boxes = text[4:8] == b"ftyp" and (b"irot" in text or b"imir" in text)
+    return start == b"RIFF" or in_boxes or b"exif" in text.lower()
 
 
 def _turn(image: ByteArray, orientation: int) -> ByteArray:
@@ -292,13 +441,53 @@ def find_images(roots: list[str] | list[Path]) -> list[Path]:
         if root.is_dir():
             inside = sorted(p for p in root.rglob("*") if p.suffix.lower() in SUFFIXES)
             if not inside:
-                raise ImageError(f"{root}: no pictures in this folder ({', '.join(SUFFIXES)})")
+                others = left_out(root, deep=True)
+                there = f"; these are not read: {name_files(others)}" if others else ""
+                raise ImageError(
+                    f"{root}: no pictures in this folder ({', '.join(SUFFIXES)}){there}"
+                )
             found.update(dict.fromkeys(inside))
         elif root.exists():
             found[root] = None
         else:
             raise ImageError(f"{root}: no such file or folder")
     return list(found)
+
+
+def left_out(folder: str | Path, *, deep: bool = False) -> list[Path]:
+    """Files of a folder that look like pictures, and are none of those that are read.
+
+    Args:
+        folder: of the pictures.
+        deep: folders inside it are read as well; else pictures in these are named.
+
+    Returns:
+        Pictures by their suffix or their first bytes, in order.
+    """
+    found = []
+    for path in sorted(Path(folder).rglob("*")):
+        if path.is_file():
+            suffix = path.suffix.lower()
+            if suffix in SUFFIXES:
+                if not deep and path.parent != Path(folder):
+                    found.append(path)
+            elif suffix in PICTURE_SUFFIXES or (suffix not in _TEXT_SUFFIXES and _is_picture(path)):
+                found.append(path)
+    return found
+
+
+def _is_picture(path: Path) -> bool:
+    """Whether a file begins as a picture does."""
+    try:
+        return kind_of(_read_bytes(path, 32).tobytes()) not in ("", "bmp", "pnm")
+    except ImageError:
+        return False
+
+
+def name_files(paths: Sequence[Path], *, most: int = 3) -> str:
+    """The first of some files and how many more there are, for a message."""
+    more = f" and {len(paths) - most:,} more" if len(paths) > most else ""
+    return ", ".join(map(str, paths[:most])) + more
 
 
 def encode_image(image: ByteArray, *, suffix: str = ".jpg", quality: int = 95) -> bytes:

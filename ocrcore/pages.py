@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ocrcore.files import write_text
+from ocrcore.files import check_regular, json_line, write_text
 
 FloatArray = NDArray[np.float32]
 ByteArray = NDArray[np.uint8]
@@ -292,7 +292,7 @@ class Page(_ByValue):
 
     def to_json(self) -> str:
         """Returns one line of JSON."""
-        return json.dumps(self.to_dict(), ensure_ascii=False)
+        return json_line(self.to_dict())
 
     @classmethod
     def from_json(cls, text: str) -> Page:
@@ -331,6 +331,7 @@ def read_pages(path: str | Path) -> list[Page]:
         PageError: names the file and the line.
     """
     pages = []
+    check_regular(path)
     with Path(path).open(encoding="utf-8") as lines:
         for number, line in enumerate(lines, 1):
             if line.strip():

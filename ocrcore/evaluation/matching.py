@@ -19,7 +19,6 @@ undefined is 0.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -31,6 +30,7 @@ import shapely
 from numpy.typing import ArrayLike
 
 from ocrcore.evaluation.deteval import match_boxes
+from ocrcore.files import json_line
 from ocrcore.geometry import Bools, Floats, Ints, Outlines, box_pairs, outlines, overlaps
 from ocrcore.pages import Page
 
@@ -164,7 +164,7 @@ class Evaluation:
 
     def to_json(self) -> str:
         """Returns one line of JSON."""
-        return json.dumps(self.to_dict(), ensure_ascii=False)
+        return json_line(self.to_dict())
 
 
 def match(

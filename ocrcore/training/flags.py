@@ -16,6 +16,8 @@ from typing import Any
 from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
+from ocrcore.files import allow_any_name
+
 _CONFIG = config_flags.DEFINE_config_file(
     "config", None, "The experiment: a file of configs/.", lock_config=True
 )
@@ -65,6 +67,7 @@ def run_program(main: Callable[[], object], program: str) -> None:
         main: of the program; it asks `experiment` what to do.
         program: its name, for messages.
     """
+    allow_any_name()
     for flag in flags.FLAGS.get_key_flags_for_module(__name__):  # for the list of --help
         flags.FLAGS.register_key_flag_for_module(sys.argv[0], flag)
 

@@ -171,7 +171,13 @@ def load_safetensors(path: str | Path) -> State:
             dtype = _SAFETENSORS_DTYPES.get(item["dtype"])
             if dtype is None:
                 raise TorchFileError(f"{key!a} is of type {item['dtype']}, which NumPy has not")
-            state[key] = np.frombuffer(item["data"], DTYPES[dtype]).reshape(item["shape"])
+            try:
+                state[key] = np.frombuffer(item["data"], DTYPES[dtype]).reshape(item["shape"])
+            except (ValueError, OverflowError) as error:
+                shape = f"{item['shape'][:8]}{' ...' if len(item['shape']) > 8 else ''}"
+                raise TorchFileError(
+                    f"{key!a} has the shape {shape}, which NumPy cannot hold: {error}"
+                ) from error
             if dtype == "bool":
                 check_bool(state[key])
         return state

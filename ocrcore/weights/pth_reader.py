@@ -287,7 +287,7 @@ class _Builder:
             value = Tensor(value, value.dtype, 0, (count,), (1,))
         storage, dtype = value.storage, value.dtype
         if 0 in value.shape:
-            return np.empty(value.shape, dtype)
+            return _array_of(value, None)
         self._left -= math.prod(value.shape) * dtype.itemsize
         if self._left < 0:
             raise TorchFileError(
@@ -296,14 +296,39 @@ class _Builder:
             )
         if storage.key not in self._data:
             self._data[storage.key] = self._read(storage.key)
-        # NumPy checks again that the view lies inside the buffer.
-        array = np.ndarray(
-            value.shape,
-            dtype,
-            buffer=self._data[storage.key][storage.start : storage.start + storage.nbytes],
-            offset=value.offset * dtype.itemsize,
-            strides=[step * dtype.itemsize for step in value.strides],
+        array = _array_of(
+            value, self._data[storage.key][storage.start : storage.start + storage.nbytes]
         )
         if dtype == np.bool_:
             check_bool(array)
         return array
+
+
+def _array_of(value: Tensor, buffer: np.ndarray | None) -> np.ndarray:
+    """A tensor as a view of its storage; new where it has no elements."""
+    size = value.dtype.itemsize
+    try:
+        if buffer is None:
+            return np.empty(value.shape, value.dtype)
+        # NumPy checks again that the view lies inside the buffer.
+        return np.ndarray(
+            value.shape,
+            value.dtype,
+            buffer=buffer,
+            offset=value.offset * size,
+            # The stride of an axis of one element is never taken; it may be any number.
+            strides=[
+                (step if side > 1 or step < 1 << 32 else 1) * size
+                for side, step in zip(value.shape, value.strides, strict=True)
+            ],
+        )
+    except (ValueError, OverflowError) as error:
+        raise TorchFileError(
+            f"a tensor of shape {_shown(value.shape)} and strides {_shown(value.strides)} that "
+            f"NumPy cannot hold: {error}"
+        ) from error
+
+
+def _shown(numbers: tuple[int, ...]) -> str:
+    """The first of many numbers."""
+    return f"{str(numbers[:8])[:-1]}, ...)" if len(numbers) > 8 else str(numbers)

@@ -12,7 +12,15 @@ from tqdm import tqdm
 
 from ocrcore.drawing import draw_page, draw_scores
 from ocrcore.files import write_text
-from ocrcore.images import find_images, read_image, write_image
+from ocrcore.images import (
+    PageOfFile,
+    find_images,
+    left_out,
+    load_image,
+    name_files,
+    page_count,
+    write_image,
+)
 from ocrcore.pages import Page, write_pages
 
 _OPTIONS = (
@@ -28,6 +36,7 @@ _OPTIONS = (
 
 if TYPE_CHECKING:
     from craftjax.detector import Detection
+    from craftjax.options import DetectorOptions
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -73,7 +82,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Detects; returns 1 if a picture could not be read."""
     if arguments.heatmaps and not arguments.overlay:
         raise ValueError("--heatmaps needs --overlay DIR, where they are written")
-    paths = find_images(arguments.images)
+    paths = [page for path in find_images(arguments.images) for page in _pages_of(path)]
 
     import jax.numpy as jnp
 
@@ -105,6 +114,8 @@ def run(arguments: argparse.Namespace) -> int:
                 continue
             pages[detection.index] = detection.page
             line = f"{path}: {len(detection.page.words)} words"
+            if shrunk := _shrunk(detection.page, detector.options):
+                line += f"; {shrunk}"
             if path in overlays:
                 _draw(path, detection, overlays[path], heatmaps=arguments.heatmaps)
                 line += f", drawn in {overlays[path]}"
@@ -114,24 +125,52 @@ def run(arguments: argparse.Namespace) -> int:
         _write(Path(arguments.json), found)
     words = sum(len(page.words) for page in found)
     print(f"{words} words on {len(found)} pages; {failed} of {len(paths)} could not be read")
+    for root in filter(Path.is_dir, map(Path, arguments.images)):
+        if others := left_out(root, deep=True):
+            print(
+                f"not read in {root}: {len(others)} files that are pictures by another suffix: "
+                f"{name_files(others)}",
+                file=sys.stderr,
+            )
     return 1 if failed else 0
 
 
-def _draw(path: Path, detection: Detection, out: Path, *, heatmaps: bool) -> None:
+def _shrunk(page: Page, options: DetectorOptions) -> str:
+    """What to say of a page so large that its words become too small; empty of others."""
+    longest = max(page.height, page.width) * options.mag_ratio
+    if options.tile or longest <= 2 * options.canvas_size:
+        return ""
+    return (
+        f"{page.width}x{page.height} pixels were shrunk to "
+        f"{options.canvas_size / longest:.0%} (canvas {options.canvas_size}): small words are "
+        "lost; --tile scores it at full size"
+    )
+
+
+def _pages_of(path: Path) -> list[Path | PageOfFile]:
+    """A file by its pages: a TIFF may have several."""
+    count = page_count(path)
+    return [PageOfFile(str(path), n) for n in range(1, count + 1)] if count > 1 else [path]
+
+
+def _draw(path: Path | PageOfFile, detection: Detection, out: Path, *, heatmaps: bool) -> None:
     assert detection.page is not None
-    image = read_image(path)
+    image = load_image(path)
     write_image(out, draw_page(image, detection.page))
     if heatmaps and detection.scores is not None:
         maps = detection.scores.valid("crop")
         write_image(out.with_name(out.stem + "_scores.png"), draw_scores(image, maps))
 
 
-def _overlay_paths(paths: list[Path], folder: Path) -> dict[Path, Path]:
+def _overlay_paths(paths: list[Path | PageOfFile], folder: Path) -> dict[Path | PageOfFile, Path]:
     """One PNG a picture, named after it; its folder goes into the name where that is not enough."""
-    out: dict[Path, Path] = {}
+    out: dict[Path | PageOfFile, Path] = {}
     used: set[str] = set()
     for path in paths:
-        name, parents = path.stem, list(path.resolve().parent.parts)
+        file = Path(path)
+        name, parents = file.stem, list(file.resolve().parent.parts)
+        if isinstance(path, PageOfFile):
+            name += f"_page{path.number}"
         while name in used and parents:
             name = f"{parents.pop()}_{name}"
         while name in used:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 
 from absl import logging
 
+from ocrcore.files import allow_any_name
 from ocrjax import __version__
 from ocrjax.cli import average, convert, detect, doctor, export, synth
 
@@ -45,6 +46,7 @@ def _run(arguments: argparse.Namespace) -> int:
 
 def main() -> None:
     """Entry point of the console command."""
+    allow_any_name()
     sys.exit(_run(_parse(sys.argv)))
 
 

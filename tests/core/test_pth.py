@@ -599,6 +599,34 @@ def test_hostile_tensors(tmp_path, offset, shape, strides, match):
         refuse(make(tmp_path / "a.pth", body, {"0": SIX}), match)
 
 
+@pytest.mark.parametrize(
+    ("shape", "strides"),
+    [((1, 6), (1 << 61, 1)), ((1,), (1 << 61,)), ((6,), (1,))],
+)
+def test_the_stride_of_an_axis_of_one_element_may_be_any(tmp_path, shape, strides):
+    body = dict_of(a=tensor(storage(count=6), 0, shape, strides))
+    zip_file(tmp_path / "a.pth", body, {"0": np.arange(6, dtype="<f4").tobytes()})
+    found = load_pth(tmp_path / "a.pth")["a"]
+    np.testing.assert_array_equal(found, np.arange(found.size).reshape(shape))
+
+
+@pytest.mark.parametrize("shape", [(0, 1 << 62), (1 << 62, 0), (0, *[1 << 30] * 4), (0,) * 65])
+def test_shapes_that_numpy_cannot_hold(tmp_path, shape):
+    body = dict_of(a=tensor(storage(count=0), 0, shape, (1,) * len(shape)))
+    zip_file(tmp_path / "a.pth", body, {"0": b""})
+    refuse(tmp_path / "a.pth", "shape|dimensions")
+
+
+@pytest.mark.parametrize("shape", [[0, 1 << 62], [1] * 65, [1 << 62, 0]])
+def test_safetensors_of_shapes_that_numpy_cannot_hold(tmp_path, shape):
+    size = 0 if 0 in shape else 4
+    head = json.dumps({"a": {"dtype": "F32", "shape": shape, "data_offsets": [0, size]}}).encode()
+    path = tmp_path / "a.safetensors"
+    path.write_bytes(len(head).to_bytes(8, "little") + head + bytes(size))
+    with pytest.raises(TorchFileError, match=r"a\.safetensors: 'a' has the shape"):
+        load_safetensors(path)
+
+
 def test_max_bytes(tmp_path):
     body = dict_of(a=tensor(storage(), 0, (10**6, 6), (0, 1)))
     path = zip_file(tmp_path / "a.pth", body, {"0": SIX})

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from ocrcore.data.readers.icdar import DONT_CARE, MAX_BYTES, MAX_COORDINATE, by_name, read_icdar
+from ocrcore.files import check_regular
 from ocrcore.images import SUFFIXES, image_size, read_bytes, read_image
 from ocrcore.pages import Character, LabelError, Page, Sample, Word
 
@@ -41,10 +42,8 @@ def read_characters(path: str | Path, words: Sequence[Word]) -> list[Word]:
     """
     path = Path(path)
     try:
-        if path.stat().st_size > MAX_BYTES:
-            raise LabelError(
-                path, 0, f"{path.stat().st_size} bytes", f"a label file of at most {MAX_BYTES}"
-            )
+        if (size := check_regular(path)) > MAX_BYTES:
+            raise LabelError(path, 0, f"{size} bytes", f"a label file of at most {MAX_BYTES}")
         entries = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise LabelError(path, 0, str(error.strerror), "a file of characters") from error

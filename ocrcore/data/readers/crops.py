@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import os
 import re
+import struct
 import threading
 import weakref
 from collections.abc import Iterator, Sequence
@@ -23,6 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ocrcore.files import check_regular
 from ocrcore.images import decode_image, read_image
 from ocrcore.pages import ByteArray, LabelError
 
@@ -77,7 +79,7 @@ def read_labels_csv(folder: str | Path) -> list[Crop]:
     folder = Path(folder)
     files = [folder / CSV_NAME]
     if not files[0].is_file():
-        files = sorted(folder.rglob(CSV_NAME))
+        files = sorted(path for path in folder.rglob(CSV_NAME) if path.is_file())
     if not files:
         raise LabelError(folder, 0, str(folder), f"a folder with a {CSV_NAME} in it or below")
     crops = []
@@ -139,7 +141,11 @@ class LmdbCrops(Sequence[Crop]):
 
     Raises:
         ModuleNotFoundError: the package lmdb is not installed.
-        LabelError: no such database, or one without a sensible `num-samples`.
+        LabelError: no such database, one that is shorter than it says, or one without a sensible
+            `num-samples`.
+
+    Attributes:
+        note: what is left out of use, for the user; empty where nothing is.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -159,6 +165,12 @@ class LmdbCrops(Sequence[Crop]):
                 0,
                 f"num-samples: {self._count}",
                 f"not more than there are records, {records}: the copy broke off?",
+            )
+        self.note = ""
+        if self._get([f"image-{self._count + 1:09d}".encode()])[0] is not None:
+            self.note = (
+                f"num-samples says {self._count:,}, but there are more crops behind: they are not "
+                f"used ({records:,} records; write num-samples again to use them)"
             )
 
     def __len__(self) -> int:
@@ -211,6 +223,7 @@ def _environment(lmdb: Any, path: Path) -> Any:
     """Opens a database once for all of this process, as LMDB demands."""
     if not (path / "data.mdb").is_file():
         raise LabelError(path, 0, str(path), "a folder with a data.mdb")
+    _check_length(path / "data.mdb")
     key = (os.getpid(), str(path.resolve()))
     with _LOCK:
         environment = _OPEN.get(key)
@@ -219,6 +232,31 @@ def _environment(lmdb: Any, path: Path) -> Any:
                 str(path), readonly=True, lock=False, readahead=False, max_readers=32
             )
     return environment
+
+
+def _check_length(path: Path) -> None:
+    """Compares the length of an LMDB with its header: reading behind its end kills the process.
+
+    Two headers take turns; the one of the later transaction counts (`MDB_meta` in LMDB's mdb.c).
+    """
+    size = check_regular(path)
+    with path.open("rb") as file:
+        head = file.read(160)
+        if len(head) < 160 or head[16:20] != b"\xde\xc0\xef\xbe":
+            raise LabelError(path, 0, f"{size} bytes, {head[16:20]!r}", "an undamaged LMDB")
+        (page,) = struct.unpack_from("<I", head, 40)
+        file.seek(page)
+        second = file.read(160)
+    if page < 256 or page & (page - 1) or len(second) < 160:
+        raise LabelError(path, 0, f"{size} bytes", "an LMDB with two headers: the copy broke off?")
+    _, last = max(struct.unpack_from("<QQ", one, 136)[::-1] for one in (head, second))
+    if size < (last + 1) * page:
+        raise LabelError(
+            path,
+            0,
+            f"{size:,} bytes",
+            f"{(last + 1) * page:,} bytes as its header says: the copy broke off? Copy it again",
+        )
 
 
 def _crop(
@@ -241,7 +279,7 @@ def _crop(
 
 def _lines(path: Path) -> Iterator[tuple[int, str]]:
     """Yields the lines that are not blank, with their numbers."""
-    size = path.stat().st_size
+    size = check_regular(path)
     if size > MAX_FILE_BYTES:
         raise LabelError(path, 0, f"{size} bytes", f"a label file of at most {MAX_FILE_BYTES}")
     with path.open("rb") as file:

@@ -28,7 +28,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from ocrcore.files import write_text
+from ocrcore.files import check_regular, write_text
 from ocrcore.images import SUFFIXES, image_size
 from ocrcore.pages import FloatArray, LabelError, Page, Word
 
@@ -244,7 +244,7 @@ def by_name(path: Path) -> str:
 
 def _lines(path: Path) -> Iterator[tuple[int, str]]:
     """Yields the lines that are not blank, with their numbers."""
-    size = path.stat().st_size
+    size = check_regular(path)
     if size > MAX_BYTES:
         raise LabelError(path, 0, f"{size} bytes", f"a label file of at most {MAX_BYTES} bytes")
     # Bytes that are not UTF-8 become lone surrogates: the line that holds them is the bad one.

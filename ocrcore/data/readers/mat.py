@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ocrcore.files import check_regular
 from ocrcore.pages import LabelError
 
 _MAX_UNPACKED = 8 << 30
@@ -150,6 +151,7 @@ def read_cells(path: str | Path, names: Sequence[str]) -> dict[str, Cells]:
         FileNotFoundError: there is no such file.
     """
     path = Path(path)
+    check_regular(path)
     with path.open("rb") as file:
         head = file.read(128)
         order = {b"IM": "<", b"MI": ">"}.get(head[126:128])

@@ -59,7 +59,10 @@ class IndexedSynthText(Sequence[Sample]):
         except OSError:
             raise LabelError(self.folder, 0, "no gt.mat in it", "a SynthText folder") from None
         key = f"{_VERSION} {path.resolve()} {state.st_size} {state.st_mtime_ns}"
-        self.location = self.cache / f"synthtext-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
+        self.location = (
+            self.cache
+            / f"synthtext-{hashlib.sha256(key.encode(errors='surrogatepass')).hexdigest()[:16]}"
+        )
         if not (self.location / "index.json").is_file():
             write_index(path, self.location)
         self._ends = np.load(self.location / "ends.npy", mmap_mode="r")
