@@ -6,7 +6,7 @@ The same crops (synthetic words as JPEG files, heights of 24 to 64 pixels) lie i
 deep-text-recognition-benchmark makes it, and in files with a list. Batches of 192 are made in one
 thread, and their CPU time is taken: on a machine with other work that is steadier than a clock.
 
-The peer is the loop of that benchmark's loader, written anew from a description of it: a
+The peer is the loop of that benchmark's loader, rewritten from a description of it: a
 transaction for each record, Pillow to decode, to gray, to 32x100 (bicubic), to float in -1..1, and
 a batch stacked of these. It makes no augmentation. It and ours take turns; the ratio is of medians.
 """

@@ -2,7 +2,7 @@
 
     python benchmarks/input_pipeline.py
 
-The loop is that of EasyOCR's SynthText loader, written anew from a description of it: read the
+The loop is that of EasyOCR's SynthText loader, rewritten from a description of it: read the
 picture, draw both maps at its resolution character by character, cut the same random square out of
 picture and maps and resample them (bicubic, the mask to the nearest), change the colors in four
 steps in random order, halve the maps, normalize the picture. As there, Pillow crops and changes

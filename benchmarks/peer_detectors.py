@@ -159,7 +159,7 @@ def main() -> None:
     if before != about:
         done = {}
     missing = [path for path in paths if path.name not in done]
-    # What is kept is written anew, which also drops a line that was cut off.
+    # What is kept is rewritten, which also drops a line that was cut off.
     write_text(args.out, "".join(json.dumps(value) + "\n" for value in (about, *done.values())))
     if missing:
         run(str(missing[0]))  # the first call allocates and is not timed

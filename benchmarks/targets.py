@@ -2,7 +2,7 @@
 
     python benchmarks/targets.py
 
-The loop is EasyOCR's, written anew from a description of it: for each character enlarge the box
+The loop is EasyOCR's, rewritten from a description of it: for each character enlarge the box
 with scalar arithmetic, warp the 200 x 200 patch into it at the picture's own resolution and take
 the maximum; the same for each affinity; then halve both maps. (The original also resamples them
 once or twice for augmentation; that is not counted.) Ours draws at half the resolution at once.

@@ -141,7 +141,7 @@ def make_network(state: Mapping[str, np.ndarray], *, width: float = 1.0) -> Torc
 
 
 def make_batch(batch: Mapping[str, np.ndarray]) -> dict[str, Tensor]:
-    """A batch of ours for `make_step`: the images normalized and with channels first."""
+    """One of our batches for `make_step`: the images normalized and with channels first."""
     normal = (batch["image"].astype(np.float32) / 255 - np.float32(MEAN)) / np.float32(STD)
     arrays = {**batch, "image": np.ascontiguousarray(normal.transpose(0, 3, 1, 2))}
     return {name: torch.from_numpy(array) for name, array in arrays.items()}
@@ -247,7 +247,7 @@ def make_fast_step(
     Args:
         network: is trained in place; in `torch.channels_last` and on the device already.
         loss: as for `make_step`.
-        optimizer: likewise; fused on a GPU.
+        optimizer: arguments of torch.optim.Adam; fused on a GPU.
         backend: of torch.compile; None does not compile.
 
     Returns:

@@ -74,7 +74,7 @@ def make_network(state: Mapping[str, np.ndarray]) -> CRNN:
 
 
 def make_batch(batch: Mapping[str, np.ndarray]) -> tuple[torch.Tensor, ...]:
-    """Tensors of a batch of ours; pictures are normalized, which is not timed."""
+    """Tensors of one of our batches; pictures are normalized, which is not timed."""
     image = (batch["image"].astype(np.float32) / 255 - 0.5) / 0.5
     tensor = torch.from_numpy(np.ascontiguousarray(image.transpose(0, 3, 1, 2)))
     return tensor, torch.from_numpy(batch["label"]), torch.from_numpy(batch["length"])

@@ -36,7 +36,7 @@ from ocrcore.training.options import CheckpointOptions, OptimizerOptions, RunOpt
 
 @dataclass(frozen=True, slots=True)
 class DetectorRun:
-    """What stands at the top of a detector's config, besides `RunOptions`.
+    """Top-level fields of a detector's config beyond `RunOptions`.
 
     Attributes:
         weights: what is evaluated where no run has left any: a name, a file (.pth, .safetensors) or

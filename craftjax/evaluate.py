@@ -87,6 +87,25 @@ def truth_notes(section: Mapping[str, Any]) -> list[str]:
     return [*unused_files(folder), *([describe_turned(turned, len(folder))] if turned else [])]
 
 
+def check_words(truth: Sequence[Page | Sample], name: str) -> None:
+    """Refuses labeled pages on which nothing can be right or wrong.
+
+    Args:
+        truth: the pages.
+        name: of them, for the message.
+
+    Raises:
+        EvaluationError: no word counts.
+    """
+    pages = [item.page if isinstance(item, Sample) else item for item in truth]
+    if not any(page.care.any() for page in pages):
+        raise EvaluationError(
+            f"{name}: 0 of {sum(len(page.words) for page in pages)} words on {len(pages)} pages "
+            "count, so there is nothing to judge by: they are don't care ('###'), or the label "
+            "files are empty. Label some words, or name or hold out other pages"
+        )
+
+
 class ScoreCache:
     """Score maps on disk, so that an evaluation resumes and a sweep needs no second forward pass.
 

@@ -425,7 +425,7 @@ def _open_packed(name: str, options: SourceOptions, *, seed: int) -> PackedSampl
         lines = ", ".join(f"{k} was {packed.get(k)!r}, is {content[k]!r}" for k in differ)
         raise SourceError(
             f"{where}: {folder} was packed with other settings: {lines}; give those, or pack it "
-            f"anew (--mode=pack) to another {where}.packed"
+            f"again (--mode=pack) to another {where}.packed"
         )
     stop = "the end" if options.stop is None else options.stop
     enough = samples.complete or (options.stop is not None and options.stop <= len(samples))
@@ -433,6 +433,6 @@ def _open_packed(name: str, options: SourceOptions, *, seed: int) -> PackedSampl
         raise SourceError(
             f"{where}: samples from {options.start} to {stop} are asked for, but those from "
             f"{samples.start} to {len(samples)} are packed in {folder}: set start and stop, or "
-            f"pack it anew (--mode=pack) to another {where}.packed"
+            f"pack it again (--mode=pack) to another {where}.packed"
         )
     return samples

@@ -83,7 +83,7 @@ class PackedBuilder(FileReaderBuilder):
                     filename_template=self._get_filename_template(split),
                 )
             )
-        # What says that a split is complete goes first: if we are killed here, it is packed anew.
+        # What says that a split is complete goes first: if we are killed here, it is packed again.
         for path in sorted(part.iterdir(), key=lambda path: not path.name.startswith("packed-")):
             path.replace(target / path.name)
         part.rmdir()

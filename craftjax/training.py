@@ -26,7 +26,7 @@ from craftjax.audit import audit_sources
 from craftjax.config import LossOptions
 from craftjax.convert import from_state_dict, is_vgg16_bn, with_vgg16_bn
 from craftjax.detector import Detector
-from craftjax.evaluate import read_truth, sweep
+from craftjax.evaluate import check_words, read_truth, sweep
 from craftjax.input_pipeline import BatchSource, make_batches
 from craftjax.models import CRAFT, count_parameters, init_variables, width_of
 from craftjax.options import DetectorOptions
@@ -261,11 +261,10 @@ def train(
             scores = evaluate_state(
                 run.state, detector, truth, protocol=config.eval.protocol, grid=grid
             )
-            best = max(scores["hmean"], run.stopper.best or 0)
-            if scores["hmean"] >= best:  # of equal ones the last is kept
+            if better := run.stopper.is_better(scores["hmean"]):
                 run.memory.thresholds = {name: scores[name] for name in grid}
             if supervision is not None:
-                supervision.evaluated(scores["hmean"], best=best)
+                supervision.evaluated(scores["hmean"], best=None if better else run.stopper.best)
             if config.tensorboard and is_main():
                 current = detector.with_variables(jax.device_get(run.state.eval_variables))
                 pictures = draw_pages(current, truth[: config.overlays])
@@ -286,6 +285,7 @@ def train(
         run.log(source.log.summary())
         if run.stopped:
             return None
+        run.conclude(describe_truth(truth))
     results: dict[str, float] = {}
     if is_main():
         results = write_results(config, workdir, test, run.log, thresholds=run.memory.thresholds)
@@ -335,6 +335,7 @@ def _truth(config: ConfigDict) -> list[Sequence[Page | Sample]]:
         found.append(read_truth(section))
         if not found[-1]:
             raise TrainError(f"{field} has no labeled pictures: {given(section)}")
+        check_words(found[-1], field)
     return found
 
 

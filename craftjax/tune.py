@@ -16,6 +16,7 @@ from craftjax.detector import Detector
 from craftjax.evaluate import (
     OperatingPoint,
     ScoreCache,
+    check_words,
     format_points,
     read_truth,
     sweep,
@@ -72,6 +73,7 @@ def evaluate_run(
     notes = truth_notes(section)
     if bad:
         print(f"left out {len(bad)} malformed lines:", *bad, sep="\n  ", file=sys.stderr)
+    check_words(truth, name)
     trained = run.checkpoints.is_dir()
     source = weights or (not trained and config.weights) or run.path
     options = from_section(DetectorOptions, config.detector, "config.detector")

@@ -67,7 +67,7 @@ STREET_WORDS: dict[str, dict[str, Any]] = {
 
 @dataclass(frozen=True, slots=True)
 class RecognizerRun:
-    """What stands at the top of a recognizer's config, besides `RunOptions`.
+    """Top-level fields of a recognizer's config beyond `RunOptions`.
 
     Attributes:
         init_charset: of the first weights, where it is not known.

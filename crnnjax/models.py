@@ -146,7 +146,7 @@ class Sequence(nn.Module):
 class Affine(nn.Module):
     """A spatial transformer (Jaderberg et al., 2015) with an affine map, the identity at the start.
 
-    A small network looks at the picture and gives six numbers; the picture is sampled anew at the
+    A small network looks at the picture and gives six numbers; the picture is sampled again at the
     places that they map each pixel to, bilinearly, with its border continued beyond it. Coordinates
     run from -1 to 1 over the true width, so that padding does not change what is done.
     """

@@ -270,6 +270,7 @@ def train(
         if run.stopped:
             return None
         log(source.log.summary())
+        run.conclude(describe_sets(sets))
     results: dict[str, float] = {}
     if is_main():
         results = write_results(config, workdir, charset=charset, sets=test, log=log)

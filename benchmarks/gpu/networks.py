@@ -54,7 +54,7 @@ class Case:
 
     @property
     def name(self) -> str:
-        """For people."""
+        """One line for the log."""
         return f"{self.network} {self.height}x{self.width}, batch {self.rows}"
 
     def batch(self) -> dict[str, np.ndarray]:
@@ -112,7 +112,7 @@ class Built(NamedTuple):
     """A compiled step.
 
     Attributes:
-        run: takes so many steps and returns their seconds.
+        run: takes a number of steps and returns their seconds.
         about: seconds of compiling, memory, arithmetic, and the loss after the first call of `run`.
         text: the compiled program.
     """

@@ -70,7 +70,7 @@ SHOWN = (
 
 
 def break_labels(root: Path, target: Path, *, train: int, share: float, scale: float) -> int:
-    """Makes the data set anew, some of its first pictures with corners times `scale`.
+    """Makes the data set again, some of its first pictures with corners times `scale`.
 
     Args:
         root: folder with images/ and gt/.

@@ -4,7 +4,7 @@
 
 Draws pictures of 20 true and 20 found words, a tenth of the true ones "don't care", and scores them
 by the protocol `iou`. The loop is built like the evaluation of EasyOCR's CRAFT trainer, which makes
-its polygons anew for every pair and every operation. It scores the first `--loop` pictures, and so
+its polygons again for every pair and every operation. It scores the first `--loop` pictures, and so
 does ours for the ratio; ours scores all of them too. Both must agree on every pair.
 """
 

@@ -89,7 +89,7 @@ class LabelSet:
             raise LabelSetError(
                 f"{page.path}: its {len(page.words)} words are not those of page {index} of "
                 f"{source} when pseudo labels were made: remove the run's folder `pseudo` to have "
-                "them made anew"
+                "them made again"
             )
         words = list(page.words)
         first, start = self._ends

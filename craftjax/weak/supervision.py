@@ -201,15 +201,15 @@ class WeakSupervision:
         self._prune(start)
         return PeriodLabels(path, stop, labels=labels)
 
-    def evaluated(self, hmean: float, *, best: float) -> None:
+    def evaluated(self, hmean: float, *, best: float | None) -> None:
         """Notes an evaluation of the run's present step; one far below the best ends the labeling.
 
         Args:
             hmean: of this evaluation.
-            best: the highest so far, this one included.
+            best: the highest before, where this one is not better; else None.
         """
         memory = self._memory
-        if hmean >= best:
+        if best is None:
             self._remember(best=memory.used)
         elif memory.collapsed is None and hmean < self.options.guard.hmean * best:
             reason = (

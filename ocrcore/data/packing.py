@@ -4,7 +4,7 @@
 they are on disk, byte for byte. Every process packs whole shards; a shard gets its name when it is
 complete and counts once it is noted, so that a killed run loses no more than the shards it was at.
 
-TensorFlow Datasets packs one example after the other in one process and starts anew when it is
+TensorFlow Datasets packs one example after the other in one process and starts over when it is
 killed; here its format is written without it. `python -m craftjax.main --mode=pack` packs what an
 experiment trains on, because its config already says everything about its data sets; the builders
 in `data/` call the same function.

@@ -352,7 +352,7 @@ class _PageLines:
         size = 0
         if done:
             if not path.exists():
-                raise ValueError(f"{path}: gone, but {done} samples were written: start anew")
+                raise ValueError(f"{path}: gone, but {done} samples were written: start over")
             with path.open("rb") as file:
                 found = 0
                 for line in file:
@@ -361,7 +361,7 @@ class _PageLines:
                     if found == done:
                         break
             if found < done:
-                raise ValueError(f"{path}: has {found} lines, expected {done}: start anew")
+                raise ValueError(f"{path}: has {found} lines, expected {done}: start over")
         if path.exists():  # lines that were written, but not noted as such
             os.truncate(path, size)
 

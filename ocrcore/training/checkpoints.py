@@ -64,8 +64,8 @@ def load_variables(folder: str | Path) -> dict[str, Any]:
     if RunFolder(folder).checkpoints.is_dir():
         folder = RunFolder(folder).checkpoints
     if steps := _finished_steps(folder):
-        scores = {step: _score(folder / str(step)) for step in steps}
-        folder /= str(max(steps, key=lambda step: (scores[step], step)))
+        ranks = {step: _rank_of(folder / str(step), step) for step in steps}
+        folder /= str(max(steps, key=ranks.__getitem__))
     if not is_checkpoint(folder):
         raise CheckpointError(f"{folder}: not an Orbax checkpoint (no _CHECKPOINT_METADATA in it)")
     for item in ("ema", "variables"):
@@ -98,17 +98,24 @@ def _finished_steps(folder: Path) -> list[int]:
 
 
 def _score(step: Path) -> float:
+    return _rank_of(step, 0)[0]
+
+
+def _rank_of(folder: Path, step: int) -> tuple[float, int]:
     try:
-        metrics = json.loads((step / "metrics" / "metrics").read_text())
+        return _rank(json.loads((folder / "metrics" / "metrics").read_text()))
     except FileNotFoundError:
-        return -np.inf
-    return _rank(metrics)
+        return -np.inf, step
 
 
-def _rank(metrics: Mapping[str, float | None]) -> float:
-    """Orders checkpoints by their only metric; those that were not evaluated come first."""
-    (score,) = metrics.values()
-    return -np.inf if score is None else float(score)
+def _rank(metrics: Mapping[str, float | None]) -> tuple[float, int]:
+    """Orders checkpoints: the best is the first with the highest score, as in `EarlyStopping`.
+
+    Of those that were not evaluated the last one is best.
+    """
+    step = int(metrics["step"] or 0)
+    (score,) = (value for name, value in metrics.items() if name != "step")
+    return (-np.inf, step) if score is None else (float(score), -step)
 
 
 class Start(NamedTuple):
@@ -260,9 +267,12 @@ class RunCheckpoints:
             self._manager.save(
                 step,
                 args=ocp.args.Composite(run=ocp.args.JsonSave(dict(run)), **items),
-                metrics={self.metric: None if metrics is None else float(metrics[self.metric])},
+                metrics=self._score_of(step, metrics),
             )
         )
+
+    def _score_of(self, step: int, metrics: Mapping[str, float] | None) -> dict[str, float | None]:
+        return {self.metric: None if metrics is None else float(metrics[self.metric]), "step": step}
 
     def scored(self, step: int) -> bool:
         """Whether a checkpoint was saved with an evaluation."""
@@ -284,7 +294,7 @@ class RunCheckpoints:
                 (self._memory_file(step), dict(run)),
                 (
                     self.folder / str(step) / "metrics" / "metrics",
-                    {self.metric: float(metrics[self.metric])},
+                    self._score_of(step, metrics),
                 ),
             ):
                 write_text(path, json.dumps(value))

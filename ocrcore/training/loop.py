@@ -168,7 +168,10 @@ def _is_due(run: Run) -> bool:
 def _evaluate_and_save(run: Run, evaluate: Evaluate) -> None:
     with run.progress.paused():
         scores = evaluate(run)
-    better = run.stopper.update(run.step, scores[run.checkpoints.metric])
+    score = scores[run.checkpoints.metric]
+    better = run.stopper.update(run.step, score)
+    if run.step == 0:
+        run.memory.start_score = score
     run.writer.write(run.step, {f"eval/{name}": value for name, value in scores.items()})
     text = "  ".join(f"{name} {value:.4f}" for name, value in scores.items())
     run.log(f"step {run.step}: {text}{'  (best so far)' if better else ''}")

@@ -40,6 +40,7 @@ class RunMemory:
         pseudo: a detector's pseudo labels (`craftjax.weak.supervision.LabelMemory`).
         charset: the digest of a recognizer's charset.
         probe: a recognizer's accuracy on `config.eval.probe` at its first evaluation.
+        start_score: what the start weights reached, where they were evaluated.
     """
 
     config: dict[str, Any] = field(default_factory=dict)
@@ -49,6 +50,7 @@ class RunMemory:
     pseudo: dict[str, Any] = field(default_factory=dict)
     charset: str = ""
     probe: float | None = None
+    start_score: float | None = None
 
 
 Begin = Callable[[Start, RunMemory], Tree]
@@ -116,6 +118,31 @@ class Run:
             self.log("run already finished; pass another --workdir to start a new one")
         for line in lines:
             self.log(line)
+
+    def conclude(self, measured_on: str) -> None:
+        """Logs which step is kept, its score and that of the start weights.
+
+        Args:
+            measured_on: what the evaluations on the way rest on, for the log.
+        """
+        metric, kept, start = self.checkpoints.metric, self.stopper, self.memory.start_score
+        if self.stopper.should_stop:
+            self.log(
+                f"stopped early at step {self.step}: {kept.since} evaluations without improvement "
+                "(config.eval.patience)"
+            )
+        if kept.best is None or kept.best_step is None:
+            return
+        if kept.best_step == 0:
+            self.log(
+                f"not better than the start weights: these are kept ({metric} {kept.best:.4f} on "
+                f"{measured_on})"
+            )
+        else:
+            before = "" if start is None else f", start weights {start:.4f}"
+            self.log(
+                f"kept: step {kept.best_step}, {metric} {kept.best:.4f}{before}; on {measured_on}"
+            )
 
     def save(self, scores: Mapping[str, float] | None = None) -> None:
         """Saves the state, or only the scores where the state is saved already."""

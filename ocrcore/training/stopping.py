@@ -33,9 +33,15 @@ class EarlyStopping:
     best_step: int | None = None
     since: int = 0
 
+    def is_better(self, score: float) -> bool:
+        """Whether a score would be the best so far: an equal one is not, NaN never is."""
+        if math.isnan(score):
+            return False
+        return self.best is None or score > self.best + self.min_delta
+
     def update(self, step: int, score: float) -> bool:
-        """Notes an evaluation; whether it is the best so far. NaN never is."""
-        better = not math.isnan(score) and (self.best is None or score > self.best + self.min_delta)
+        """Notes an evaluation; whether it is the best so far."""
+        better = self.is_better(score)
         if better:
             self.best, self.best_step, self.since = float(score), step, 0
         else:

@@ -29,7 +29,7 @@ def examine_module(
     except SyntaxError as error:
         return [(f"line {error.lineno}: Python cannot read it: {error.msg}", "mend that line")]
     except (ValueError, RecursionError, MemoryError) as error:
-        return [(f"Python cannot read it: {error}", "write the file anew")]
+        return [(f"Python cannot read it: {error}", "write the file again")]
     faults = list(_imports(tree, path))
     classes = {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)}
     if model := classes.get("Model"):

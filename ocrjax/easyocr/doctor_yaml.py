@@ -64,7 +64,7 @@ def examine_yaml(path: Path, *, rows: int | None) -> tuple[Settings, list[Fault]
     except yaml.MarkedYAMLError as error:
         return settings, [_explain(error, text)]
     except (yaml.YAMLError, RecursionError, ValueError, OverflowError) as error:
-        return settings, [(f"YAML cannot read it: {str(error)[:300]}", "write the file anew")]
+        return settings, [(f"YAML cannot read it: {str(error)[:300]}", "write the file again")]
     if not isinstance(root, yaml.MappingNode):
         return settings, [
             (

@@ -183,7 +183,7 @@ class ResNet(nn.Module):
 
 
 class Affine(nn.Module):
-    """Looks at the picture and samples it anew, straightened by six numbers."""
+    """Looks at the picture and samples it again, straightened by six numbers."""
 
     def __init__(self, channels_in: int) -> None:
         super().__init__()

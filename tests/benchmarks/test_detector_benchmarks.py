@@ -145,7 +145,7 @@ def test_a_peer_goes_on_where_it_stopped(tmp_path, monkeypatch):
     _, found = go(["a.png", "b.png", "c.png"])
     assert set(found) == {"a.png", "b.png", "c.png"}
     assert set(seen) == {"c.png"}
-    go(["a.png"], distribution="scipy")  # another version: all anew
+    go(["a.png"], distribution="scipy")  # another version: all again
     assert set(seen) == {"a.png"}
 
 

@@ -37,3 +37,10 @@ def test_state_survives_json():
     assert two == one
     two.update(3, 0.1)
     assert two.should_stop
+
+
+def test_an_equal_score_is_not_better():
+    stopper = EarlyStopping(2)
+    assert stopper.update(1, 0.5) and not stopper.is_better(0.5)
+    assert not stopper.update(2, 0.5) and not stopper.is_better(float("nan"))
+    assert (stopper.best_step, stopper.since) == (1, 1)

@@ -202,7 +202,7 @@ def test_a_stop_delays_an_evaluation(tmp_path, mesh, compiled, steps, stops, sco
             best = checkpoints.best_step
         for step in scored:
             file = workdir / "checkpoints" / str(step) / "metrics" / "metrics"
-            assert json.loads(file.read_text()) == {"hmean": scores[step]}
+            assert json.loads(file.read_text()) == {"hmean": scores[step], "step": step}
         names = ("step", "loss", "learning_rate", "eval/hmean")
         rows = [[row.get(name) for name in names] for row in logged(workdir)]
         kept.append((scored, best, run, rows))
@@ -274,10 +274,10 @@ def test_the_last_ones_and_the_best_stay(tmp_path, mesh, compiled):
         assert not checkpoints.save(6, state, run={})
         with pytest.raises(CheckpointError, match=r"config.checkpoint.metric is 'hmean'.*recall"):
             checkpoints.save(7, state, run={}, metrics={"recall": 1.0})
-    # A new process knows it from the disk, and goes on in the same way.
+    # A new process knows it from the disk, and goes on in the same way. Equal is not better.
     with RunCheckpoints(tmp_path / "checkpoints", keep=2) as checkpoints:
         assert (checkpoints.steps, checkpoints.best_step) == ([2, 5, 6], 2)
-        checkpoints.save(7, state, run={}, metrics={"hmean": 0.4})
+        checkpoints.save(7, state, run={}, metrics={"hmean": 0.9})
         checkpoints.wait()
         assert checkpoints.steps == [2, 6, 7]
         # The best one's average, for a detector.

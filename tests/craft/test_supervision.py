@@ -69,7 +69,7 @@ class Steered(WeakSupervision):
 
     def scored(self, step, hmean, *, best):
         self._run.step = step
-        self.evaluated(hmean, best=best)
+        self.evaluated(hmean, best=None if hmean >= best else best)
 
 
 def supervise(source, folder, memory=None, checkpoints=(), first=0, steps=10_000, **section):
@@ -448,7 +448,7 @@ def test_recipes(name):
     _, rate = make_optimizer(OptimizerOptions.from_config(config.optimizer), steps=config.steps)
     words = data.train["words"]
     assert words.dont_care == ("###",)
-    assert config.data.workers == 0  # they start anew after each labeling
+    assert config.data.workers == 0  # they start over after each labeling
     for section in (config.eval.pages, config.test):
         assert section.root == config.data.root == words.path
         assert section.holdout == (words.holdout if section.split != "all" else 0)

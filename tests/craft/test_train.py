@@ -410,6 +410,10 @@ def test_a_run_without_progress_ends_early(tmp_path, monkeypatch, capsys):
     assert ended in again and ended not in out
     assert "step 4" not in again
     assert "step 3/1000" in out
+    assert "stopped early at step 3: 2 evaluations without improvement" in out
+    assert "kept: step 1, hmean 0.0000; on 2 pages with " in out
+    with RunCheckpoints(tmp_path / "checkpoints") as checkpoints:
+        assert checkpoints.best_step == 1  # the log and the files agree
     assert "no sample dropped; characters not drawn, each time that they came up: flat: 7" in out
 
 
@@ -426,6 +430,11 @@ def test_the_test_pages_are_read_before_the_first_step(tmp_path):
     config.test.start = 1
     (tmp_path / "gt" / "a.txt").write_text("")
     with pytest.raises(TrainError, match=r"config\.test has no labeled pictures: .*'start': 1"):
+        training.train(config, tmp_path / "run")
+    config.test.start = 0
+    config.test.dont_care = ("###",)
+    (tmp_path / "gt" / "a.txt").write_text("0,0,4,0,4,4,0,4,###\n")
+    with pytest.raises(ValueError, match=r"config\.test: 0 of 1 words on 1 pages count, so there"):
         training.train(config, tmp_path / "run")
     assert not (tmp_path / "run").exists()
 

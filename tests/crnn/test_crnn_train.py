@@ -315,7 +315,7 @@ def test_fine_tuning_measures_what_is_forgotten(tmp_path):
     assert found == [(0, 0, 0), (2, 0, 0)]
 
 
-def test_preflight(tmp_path):
+def test_check(tmp_path):
     config = tiny_recognizer.get_config()
     said = []
     found = check_run(config, tmp_path, seconds=1.0, log=said.append)

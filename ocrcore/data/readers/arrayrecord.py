@@ -89,7 +89,7 @@ def decode_sample(record: bytes, *, name: str = "record") -> Sample:
 class RecordFiles:
     """The records of several ArrayRecord files, by index.
 
-    It can be pickled (files are opened anew), and read from threads.
+    It can be pickled (files are opened again), and read from threads.
 
     Args:
         paths: of the files, in their order.
@@ -158,7 +158,7 @@ class RecordFiles:
 class ArrayRecords(Sequence[Sample]):
     """The samples of one or several ArrayRecord files, by index.
 
-    A source as Grain takes it: it can be pickled (files are opened anew), and read from threads.
+    A source as Grain takes it: it can be pickled (files are opened again), and read from threads.
 
     Args:
         paths: files, in their order, and folders, whose `*.arrayrecord` files count by name.

@@ -160,7 +160,7 @@ def import_lmdb() -> Any:
 class LmdbCrops(Sequence[Crop]):
     """The crops of an LMDB in the layout of deep-text-recognition-benchmark, by index from 0.
 
-    It can be pickled (the file is opened anew in each process), and read from threads.
+    It can be pickled (the file is opened again in each process), and read from threads.
 
     Args:
         path: the folder with `data.mdb`.

@@ -168,7 +168,7 @@ class PackedSamples(Sequence[Sample]):
         try:
             found = json.loads(path.read_text(encoding="utf-8"))
             if found["form"] != FORM:
-                raise LabelError(path, 0, f"form {found['form']}", f"form {FORM}: pack it anew")
+                raise LabelError(path, 0, f"form {found['form']}", f"form {FORM}: pack it again")
             self.source: dict[str, Any] = dict(found["source"])
             self.start, self._stop = int(found["start"]), int(found["stop"])
             self.complete = bool(found["complete"])

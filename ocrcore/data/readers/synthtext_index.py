@@ -2,7 +2,7 @@
 
 The first start reads all of `gt.mat` once and writes what training needs of it, uncompressed, to a
 folder of the cache; later ones only map that into memory. The folder is named by path, size and
-time of `gt.mat`, so that a changed file is indexed anew. It holds
+time of `gt.mat`, so that a changed file is indexed again. It holds
 
 * `text.bin`: for each picture its path and its texts, UTF-8, joined by NUL;
 * `characters.bin`, `words.bin`: all quads, `(4, 2)` float32 each;
@@ -73,7 +73,7 @@ class IndexedSynthText(Sequence[Sample]):
         last = self._ends[-1].tolist() if len(self._ends) else [0, 0, 0]
         if last != [len(self._text), len(characters) // _QUAD, len(words) // _QUAD]:
             raise LabelError(
-                self.location, 0, f"ends at {last}", "a whole index; delete it, it is made anew"
+                self.location, 0, f"ends at {last}", "a whole index; delete it, it is made again"
             )
         self._characters = characters.view(np.float32).reshape(-1, 4, 2)
         self._words = words.view(np.float32).reshape(-1, 4, 2)
