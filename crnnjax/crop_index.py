@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -27,7 +28,7 @@ from ocrcore.data.mixing import Drop
 from ocrcore.data.python_sets import PythonSet
 from ocrcore.data.readers.crops import CSV_NAME, Crop, LmdbCrops, read_labels_csv, read_labels_tsv
 from ocrcore.files import default_cache, new_folder
-from ocrcore.images import ImageError, encoded_size, image_size
+from ocrcore.images import EXIF_VARIABLE, ImageError, encoded_size, image_size
 from ocrcore.pages import LabelError
 from ocrcore.progress import shown
 
@@ -395,6 +396,8 @@ def read_index(
     for file in _files(Path(path)):
         found = file.stat()
         state += [str(file.resolve()), str(found.st_size), str(found.st_mtime_ns)]
+    if os.environ.get(EXIF_VARIABLE):  # other sizes
+        state.append(os.environ[EXIF_VARIABLE])
     key = hashlib.sha256("\n".join(state).encode(errors="surrogateescape")).hexdigest()[:16]
     location = folder / f"crops-{key}"
     if not (location / "index.json").is_file():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -339,3 +340,25 @@ def test_layouts_of_folders(tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(LabelError, match=r"images \+ gt"):
         open_words(tmp_path / "empty")
+
+
+def test_names_that_are_not_utf8_are_printed(tmp_path):
+    write(tmp_path, *[GOOD] * 3)
+    for folder, start, suffix in (("images", "", ".png"), ("gt", "gt_", ".txt")):
+        (tmp_path / folder / f"{start}p1{suffix}").rename(
+            tmp_path / folder / os.fsdecode(start.encode() + b"\xb7\xa2" + suffix.encode())
+        )
+    label = tmp_path / "gt" / os.fsdecode(b"gt_\xb7\xa2.txt")
+    label.write_text("no coordinates")
+    config = f"--config={CONFIGS / 'custom.py'}"
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "craftjax.main", config, "--mode=audit"),
+            f"--config.data.root={tmp_path}",
+        ],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONIOENCODING": "ascii:strict"},
+    )
+    assert done.returncode == 1 and "Traceback" not in done.stderr, done.stderr
+    assert "gt_\\udcb7\\udca2.txt:1" in done.stdout
