@@ -79,6 +79,7 @@ class DropLog:
     def __init__(self, path: Path | None, *, most: float) -> None:
         self.path, self.most = path, most
         self.counts: Counter[str] = Counter()
+        self.first = ""  # what is wrong with the first that was noted
         self.undrawn: Counter[str] = Counter()
         self._known: set[tuple[str, int]] = set()
         self._used = self._events = 0
@@ -113,6 +114,7 @@ class DropLog:
             raise TooManyDropped(
                 f"{self._events} of {total} samples could not be used, more than the share of "
                 f"{self.most} that config.data.max_dropped allows: {counted(self.counts)}"
+                + (f"; the first: {self.first}" if self.first else "")
                 + (f"; {self.path} names them" if self.path is not None else "")
             )
 
@@ -127,6 +129,7 @@ class DropLog:
                 continue
             self._known.add(key)
             self.counts[drop.reason] += 1
+            self.first = self.first or drop.error
             fresh.append(json.dumps(asdict(drop), ensure_ascii=False) + "\n")
         if fresh and self.path is not None:
             self.path.parent.mkdir(parents=True, exist_ok=True)
