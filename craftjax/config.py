@@ -27,8 +27,7 @@ from ml_collections import ConfigDict
 from craftjax.input_pipeline import InputOptions
 from craftjax.options import DetectorOptions
 from craftjax.sources import SourceOptions
-from craftjax.weak.options import SupervisionOptions
-from craftjax.weak.pseudo_labels import PseudoOptions
+from craftjax.weak.options import PseudoOptions, SupervisionOptions
 from ocrcore.config import defaults, nothing, section, unchanged
 from ocrcore.synth.config import SynthConfig
 from ocrcore.training.options import CheckpointOptions, OptimizerOptions, RunOptions
