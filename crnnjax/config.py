@@ -82,11 +82,12 @@ class ModelOptions:
     """The section `config.model`: `crnnjax.models.CRNN`.
 
     Attributes:
-        features: "vgg", "resnet" or "rcnn".
+        features: "vgg", "resnet", "rcnn" or "lcnetv4".
         channels: of the last features.
-        hidden: of the LSTM, each direction.
-        sequence: "bilstm" or "none".
+        hidden: of the LSTM, each direction; of LightSVTR.
+        sequence: "bilstm", "lightsvtr" (after lcnetv4 alone) or "none".
         transform: "none" or "affine".
+        batch_norm: False for lcnetv4 as it is published, with BatchNorm folded into biases.
         dtype: of the computation: "float32", or "bfloat16" on GPUs and TPUs.
         freeze_norm: BatchNorm keeps its running statistics.
     """
@@ -96,6 +97,7 @@ class ModelOptions:
     hidden: int = 256
     sequence: str = "bilstm"
     transform: str = "none"
+    batch_norm: bool = True
     dtype: str = "float32"
     freeze_norm: bool = False
 

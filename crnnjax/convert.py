@@ -2,8 +2,8 @@
 
 The names on the torch side are those of deep-text-recognition-benchmark and of EasyOCR's two
 generations: `FeatureExtraction.ConvNet.0.weight`, `SequenceModeling.0.rnn.weight_ih_l0`,
-`Prediction.weight`; their files put `module.` before each, and EasyOCR expects it. Our affine
-transformer has names of the same kind, which no other program knows.
+`Prediction.weight`; their files put `module.` before each, and EasyOCR expects it. The affine
+transformer, LCNetV4 and LightSVTR have names of the same kind, which no other program knows.
 """
 
 from __future__ import annotations
@@ -113,6 +113,8 @@ def guess_options(state: Mapping[str, np.ndarray]) -> dict[str, Any]:
     Raises:
         ConversionError: it has no layers by which to tell; says what it may be.
     """
+    if "FeatureExtraction.stem1.weight" in state:
+        return _guess_lcnet(state)
     convolutions = "FeatureExtraction.ConvNet."
     kinds = {"18.weight": "vgg", "conv4_2.weight": "resnet", "9.weight": "rcnn"}
     last = next((name for name in kinds if convolutions + name in state), None)
@@ -141,6 +143,31 @@ def guess_options(state: Mapping[str, np.ndarray]) -> dict[str, Any]:
         "hidden": int(np.shape(linear)[0]) if linear is not None else 256,
         "sequence": "bilstm" if sequence else "none",
         "transform": "affine" if "Transformation.weight" in state else "none",
+        "batch_norm": True,
+    }
+
+
+def _guess_lcnet(state: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    """As `guess_options`, of LCNetV4."""
+    last = "FeatureExtraction.block12_project.weight"
+    sequence = state.get("SequenceModeling.skip.weight")
+    if (
+        np.ndim(state.get("Prediction.weight", 0)) != 2
+        or np.ndim(state.get(last, 0)) != 4
+        or np.shape(state[last])[0] < 32
+        or (sequence is not None and np.ndim(sequence) != 4)
+    ):
+        raise ConversionError(
+            f"this is not the state dict of a recognizer with CTC: {_guess(state)}"
+        )
+    return {
+        "num_classes": int(np.shape(state["Prediction.weight"])[0]),
+        "features": "lcnetv4",
+        "channels": int(np.shape(state[last])[0]),
+        "hidden": int(np.shape(sequence)[0]) if sequence is not None else 120,
+        "sequence": "lightsvtr" if sequence is not None else "none",
+        "transform": "affine" if "Transformation.weight" in state else "none",
+        "batch_norm": "FeatureExtraction.stem1.bn.weight" in state,
     }
 
 
@@ -149,7 +176,7 @@ def torch_names(path: tuple[str, ...], *, features: str) -> tuple[str, ...]:
 
     Args:
         path: without the collection.
-        features: `vgg`, `resnet` or `rcnn`, whose layers have names of their own.
+        features: the kind of features; layers of each have names of their own.
 
     Returns:
         One name; for the LSTM's, whose first axis is the direction, that of each direction.
@@ -158,7 +185,9 @@ def torch_names(path: tuple[str, ...], *, features: str) -> tuple[str, ...]:
     if leaf in _PACKED:
         name = f"{stage}.{modules[0][-1]}.rnn.{_PACKED[leaf]}"
         return name, f"{name}_reverse"
-    if stage == "SequenceModeling":
+    if features == "lcnetv4":
+        pass
+    elif stage == "SequenceModeling":
         modules = [modules[0][-1], "linear"]
     elif stage == "FeatureExtraction":
         modules = ["ConvNet", *_convolution_names(modules, features)]

@@ -39,6 +39,7 @@ from crnnjax.crop_index import LISTED, Rules, steps_of, width_needed
 from crnnjax.resize import easyocr_width, turn_tall
 from crnnjax.sources import Given, RealSet, SourceOptions, open_set, scale
 from crnnjax.synthetic import Made, PageSet
+from crnnjax.time_steps import FEATURE_KINDS
 from ocrcore.config_sections import given
 from ocrcore.data.batches import (
     Batch,
@@ -55,7 +56,7 @@ from ocrcore.options import OptionsError, from_section, plain
 from ocrcore.pages import ByteArray, LabelError
 
 MODES = ("bucket", "fixed", "pad")
-HEIGHTS = (32, 64)
+HEIGHTS = (32, 48, 64)
 _PER_PAGE = 8  # crops from one synthetic page
 # Widths of batches in heights: few, because each is a program of its own.
 _BUCKETS = (2, 3, 4, 5, 6, 8, 12)
@@ -72,7 +73,7 @@ class InputOptions:
         charset: a name or a file, as for `crnnjax.charset.named`.
         case_insensitive: as for `crnnjax.charset.named`.
         mode: "bucket", "fixed" or "pad".
-        height: of the crops, 32 or 64.
+        height: of the crops: 32, 48 or 64.
         widths: that batches may have, rising multiples of 4; of "fixed" and "pad" one. None is
             2, 3, 4, 5, 6, 8 and 12 times the height; 100 of "fixed", 600 of "pad". Wider crops
             become narrower.
@@ -121,9 +122,13 @@ class InputOptions:
         if self.mode not in MODES:
             raise SourceError(f"mode is {self.mode!r}, expected one of {', '.join(MODES)}")
         if self.height not in HEIGHTS:
-            raise SourceError(f"height is {self.height}, expected 32 or 64")
-        if self.features not in ("vgg", "resnet", "rcnn"):
-            raise SourceError(f"features is {self.features!r}, expected vgg, resnet or rcnn")
+            raise SourceError(
+                f"height is {self.height}, expected one of {', '.join(map(str, HEIGHTS))}"
+            )
+        if self.features not in FEATURE_KINDS:
+            raise SourceError(
+                f"features is {self.features!r}, expected one of {', '.join(FEATURE_KINDS)}"
+            )
         for name in ("p_reader_pad", "p_random_pad", "max_dropped", "max_filtered"):
             if not 0 <= getattr(self, name) <= 1:
                 raise SourceError(f"{name} is {getattr(self, name)}, expected a share from 0 to 1")

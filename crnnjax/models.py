@@ -1,9 +1,10 @@
-"""The recognizer: features of a picture's columns, a bidirectional LSTM over them, classes for CTC.
+"""The recognizer: features of a picture's columns, a sequence model over them, classes for CTC.
 
 Functional Flax (linen), NHWC. Layer for layer the networks that deep-text-recognition-benchmark and
 EasyOCR train with CTC, with the names of their stages, so that weights go both ways
 (`crnnjax.convert`): CRNN of Shi et al. (2015) is `CRNN(37)`, EasyOCR's generation 2
-`CRNN(97, channels=256)`, its generation 1 `CRNN(168, "resnet", hidden=512)`.
+`CRNN(97, channels=256)`, its generation 1 `CRNN(168, "resnet", hidden=512)`. PP-OCRv6's small
+recognizer is `CRNN(18710, "lcnetv4", 384, 120, "lightsvtr", batch_norm=False)`.
 
 A picture may be padded on the right to stand in a batch. With its true width the network ignores
 what the padding would tell the LSTM, as training with input lengths needs; without, it reads all
@@ -21,9 +22,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from crnnjax.features import FEATURES, Conv
+from crnnjax.lcnet import LCNetV4
+from crnnjax.lightsvtr import HEADS, LightSVTR
 from crnnjax.lstm import BiLSTM
-from crnnjax.time_steps import MIN_HEIGHT, MIN_WIDTH, time_steps
-from ocrcore.layers import BatchNorm, Frozen, add_bias, max_pool, never
+from crnnjax.time_steps import FEATURE_KINDS, MIN_HEIGHT, MIN_WIDTH, time_steps
+from ocrcore.layers import BatchNorm, Frozen, Linear, max_pool, never
 
 __all__ = ["CRNN", "count_parameters", "init_variables", "normalize", "options_of", "time_steps"]
 
@@ -44,12 +47,14 @@ class CRNN(nn.Module):
 
     Attributes:
         num_classes: characters and the blank, which is class 0.
-        features: `vgg`, `resnet` or `rcnn`.
+        features: `vgg`, `resnet`, `rcnn` or `lcnetv4`.
         channels: of the last features: 512 in the papers and EasyOCR's generation 1, 256 in its
-            generation 2.
-        hidden: of the LSTM, each direction.
-        sequence: `bilstm`, two of them, or `none`.
+            generation 2, 384 in PP-OCRv6's small recognizer.
+        hidden: of the LSTM, each direction; of LightSVTR, a multiple of 8, 120 in PP-OCRv6's.
+        sequence: `bilstm`, two of them; `lightsvtr`, after lcnetv4 alone; or `none`.
         transform: `affine` straightens the picture first (`Affine`), `none` does not.
+        batch_norm: lcnetv4 alone: whether convolutions have BatchNorm, to be trained from random
+            weights, or a bias into which it is folded, as in published weights.
         dtype: of the computation, float32 or bfloat16; parameters and logits are float32.
         frozen: which parameters are not trained; frozen BatchNorm keeps its running statistics and
             normalizes by them.
@@ -61,6 +66,7 @@ class CRNN(nn.Module):
     hidden: int = 256
     sequence: str = "bilstm"
     transform: str = "none"
+    batch_norm: bool = True
     dtype: Any = jnp.float32
     frozen: Frozen = never
 
@@ -81,19 +87,26 @@ class CRNN(nn.Module):
         x = normalize(images, dtype=self.dtype)
         if self.transform == "affine":
             x = Affine(self.frozen, dtype=self.dtype, name="Transformation")(x, widths, train=train)
-        features = FEATURES[self.features]
-        encoder = features(self.channels, self.frozen, self.dtype, name="FeatureExtraction")
-        x = jnp.mean(encoder(x, train=train), axis=1)
+        shared = {"frozen": self.frozen, "dtype": self.dtype}
+        steps = None if widths is None else time_steps(widths, features=self.features)
+        if self.features == "lcnetv4":  # its means are over the true width
+            shared["batch_norm"] = self.batch_norm
+            x = LCNetV4(self.channels, **shared, name="FeatureExtraction")(x, widths, train=train)
+        else:
+            encoder = FEATURES[self.features](self.channels, **shared, name="FeatureExtraction")
+            x = encoder(x, train=train)
+        x = jnp.mean(x, axis=1)
         if self.sequence == "bilstm":
-            steps = None if widths is None else time_steps(widths, features=self.features)
             x = Sequence(self.hidden, dtype=self.dtype, name="SequenceModeling")(x, steps)
+        elif self.sequence == "lightsvtr":
+            x = LightSVTR(self.hidden, **shared, name="SequenceModeling")(x, steps, train=train)
         # Classes in float32: the loss takes differences of their logarithms.
         return Linear(self.num_classes, name="Prediction")(x.astype(jnp.float32))
 
     def _check(self, images: Array) -> None:
         for name, known in (
-            ("features", tuple(FEATURES)),
-            ("sequence", ("bilstm", "none")),
+            ("features", FEATURE_KINDS),
+            ("sequence", ("bilstm", "none", "lightsvtr")),
             ("transform", ("affine", "none")),
         ):
             if getattr(self, name) not in known:
@@ -101,6 +114,17 @@ class CRNN(nn.Module):
                     f"config.model.{name} is {getattr(self, name)!r}, expected one of "
                     f"{', '.join(known)}"
                 )
+        compact = self.features == "lcnetv4"
+        if not compact and (self.sequence == "lightsvtr" or not self.batch_norm):
+            raise ValueError(
+                f"config.model.features is {self.features!r}, expected lcnetv4 with sequence "
+                "'lightsvtr' and with batch_norm=False"
+            )
+        if self.sequence == "lightsvtr" and self.hidden % HEADS:
+            raise ValueError(
+                f"config.model.hidden is {self.hidden}, expected a multiple of {HEADS} with "
+                "sequence 'lightsvtr'"
+            )
         if (
             images.ndim != 4
             or images.shape[-1] != 1
@@ -111,21 +135,6 @@ class CRNN(nn.Module):
                 f"images of shape {images.shape}: expected (B, H, W, 1) with H at least "
                 f"{MIN_HEIGHT} and W at least {MIN_WIDTH}"
             )
-
-
-class Linear(nn.Module):
-    """A matrix product with bias."""
-
-    features: int
-    dtype: Any = jnp.float32
-
-    @nn.compact
-    def __call__(self, x: Array) -> Array:
-        """`(..., C)` to `(..., features)`."""
-        shape = (x.shape[-1], self.features)
-        kernel = self.param("kernel", nn.initializers.he_normal(), shape).astype(self.dtype)
-        bias = self.param("bias", nn.initializers.zeros, (self.features,))
-        return add_bias(jnp.dot(x.astype(self.dtype), kernel), bias)
 
 
 class Sequence(nn.Module):
@@ -253,7 +262,17 @@ def count_parameters(variables: Variables) -> int:
 def options_of(variables: Variables) -> dict[str, Any]:
     """Arguments of `CRNN` that variables were made with, all but `dtype` and `frozen`."""
     params = variables["params"]
-    features, sequence = params["FeatureExtraction"], params.get("SequenceModeling")
+    features, sequence = params["FeatureExtraction"], params.get("SequenceModeling", {})
+    if "stem1" in features:
+        return {
+            "num_classes": params["Prediction"]["kernel"].shape[-1],
+            "features": "lcnetv4",
+            "channels": features["block12_project"]["kernel"].shape[-1],
+            "hidden": sequence["skip"]["kernel"].shape[-1] if sequence else 120,
+            "sequence": "lightsvtr" if sequence else "none",
+            "transform": "affine" if "Transformation" in params else "none",
+            "batch_norm": "bn" in features["stem1"],
+        }
     kinds = {"conv18": "vgg", "conv4_2": "resnet", "conv9": "rcnn"}
     (last,) = kinds.keys() & features.keys()
     return {
@@ -263,4 +282,5 @@ def options_of(variables: Variables) -> dict[str, Any]:
         "hidden": sequence["linear0"]["kernel"].shape[-1] if sequence else 256,
         "sequence": "bilstm" if sequence else "none",
         "transform": "affine" if "Transformation" in params else "none",
+        "batch_norm": True,
     }

@@ -15,7 +15,9 @@ import jax
 import numpy as np
 from jax.typing import DTypeLike
 
+from crnnjax import ppocr
 from crnnjax.charset import Charset, named
+from crnnjax.charset_transfer import map_classes
 from crnnjax.convert import from_state_dict
 from crnnjax.decoding import Greedy, confidence, greedy, ignored_classes, log_probabilities, search
 from crnnjax.lexicon import as_lexicon
@@ -101,7 +103,7 @@ class Recognizer:
         Args:
             variables: of `crnnjax.models.CRNN`; which one is read off them.
             charset: the characters of its classes, in order.
-            height: of the inputs that it was trained with: 32 or 64.
+            height: of the inputs that it was trained with: 32, 48 or 64.
             options: see `RecognizerOptions`.
             dtype: of the computation, float32 or bfloat16.
 
@@ -143,16 +145,17 @@ class Recognizer:
         options: RecognizerOptions | None = None,
         dtype: DTypeLike = np.float32,
     ) -> Recognizer:
-        """Loads weights by name (`english_g2`), from a file, or from a run.
+        """Loads weights by name (`english_g2`, `ppocrv6_small`), from a file, or from a run.
 
         Args:
-            name_or_path: a name, a `.pth` or `.safetensors` file, or the folder of a run or of one
-                of its checkpoints.
+            name_or_path: a name, a `.pth` or `.safetensors` file, the `.onnx` file of PP-OCRv6's
+                small recognizer, or the folder of a run or of one of its checkpoints.
             charset: one, or its name; None: by the name of the weights, or the `charset.json` that
-                the run left.
-            height: of the network's input; None: EasyOCR's 64 by the name of the weights, or what
-                the run's `config.json` says.
-            options: see `RecognizerOptions`; None: `resize="easyocr"` for `english_g2`, of a run
+                the run left. Where another charset is known for the weights, the classes of this
+                one are taken from it, character by character.
+            height: of the network's input; None: by the name of the weights, or what the run's
+                `config.json` says.
+            options: see `RecognizerOptions`; None: `resize="easyocr"` for weights by name, of a run
                 those of its config.
             dtype: of the computation, float32 or bfloat16.
 
@@ -162,18 +165,14 @@ class Recognizer:
             ConversionError: the file holds another network.
             RecognizerError: charset or height cannot be told from the weights, or do not fit them.
         """
-        path, variables, known = read_weights(name_or_path)
-        charset = named(charset) if isinstance(charset, str) else charset or known
-        known_height, known_options = read_settings(path)
-        height, options = height or known_height, options or known_options
-        if charset is None or height is None:
-            lacking = "charset" if charset is None else "height"
-            raise RecognizerError(
-                f"{path}: the {lacking} of these weights is not known, for no run left it beside "
-                "them: pass charset=NAME_OR_FILE (a file with the characters in the order "
-                "of the classes) and height=32 or 64"
-            )
-        return cls(variables, charset=charset, height=height, options=options, dtype=dtype)
+        loaded = load_recognizer(name_or_path, charset=charset, height=height)
+        return cls(
+            loaded.variables,
+            charset=loaded.charset,
+            height=loaded.height,
+            options=options or loaded.options,
+            dtype=dtype,
+        )
 
     def with_variables(self, variables: Variables) -> Recognizer:
         """The same recognizer with other weights of the same network; shares compiled programs."""
@@ -355,6 +354,55 @@ class Recognizer:
             yield batch.jobs, steps, answer
 
 
+class Loaded(NamedTuple):
+    """A recognizer's weights and all that it takes to read with them.
+
+    Attributes:
+        path: where the weights are.
+        variables: of `crnnjax.models.CRNN`, NumPy arrays.
+        charset: of its classes.
+        height: of its inputs.
+        options: how it is to read, as far as the weights tell.
+    """
+
+    path: Path
+    variables: dict[str, Any]
+    charset: Charset
+    height: int
+    options: RecognizerOptions | None
+
+
+def load_recognizer(
+    name_or_path: str | Path,
+    *,
+    charset: Charset | str | None = None,
+    height: int | None = None,
+) -> Loaded:
+    """Loads a recognizer's weights; arguments and errors as of `Recognizer.from_weights`."""
+    path, variables, known = read_weights(name_or_path)
+    charset = named(charset) if isinstance(charset, str) else charset or known
+    known_height, options = read_settings(path)
+    height = height or known_height
+    if charset is None or height is None:
+        lacking = "charset" if charset is None else "height"
+        raise RecognizerError(
+            f"{path}: the {lacking} of these weights is not known, for no run left it beside "
+            "them: pass charset=NAME_OR_FILE (a file with the characters in the order "
+            "of the classes) and height=32, 48 or 64"
+        )
+    if known is not None and charset.digest != known.digest:
+        mapped = map_classes(variables, old=known, new=charset)
+        if mapped.new:
+            shown = "".join(mapped.new[:40]) + ("..." if len(mapped.new) > 40 else "")
+            raise RecognizerError(
+                f"{path}: these weights cannot read {len(mapped.new)} characters of charset "
+                f"{charset.name!r}: {shown!r}. Take them out of the charset, or train with it: "
+                "config.init_weights takes over the rows of the others"
+            )
+        variables = mapped.variables
+    return Loaded(path, variables, charset, height, options)
+
+
 def read_weights(name_or_path: str | Path) -> tuple[Path, dict[str, Any], Charset | None]:
     """Reads weights by name, from a file, or from a run.
 
@@ -364,11 +412,13 @@ def read_weights(name_or_path: str | Path) -> tuple[Path, dict[str, Any], Charse
 
     Raises:
         WeightsNotFoundError: says where it looked and how to get them.
-        TorchFileError: the file is damaged, or not weights at all.
+        TorchFileError, OnnxFileError: the file is damaged, or not weights at all.
         ConversionError: the file holds another network.
         CharsetError: the run's `charset.json` is damaged.
     """
     path = find_weights(name_or_path)
+    if path.suffix == ".onnx":
+        return path, *ppocr.load_ppocr(path)
     variables = load_variables(path) if path.is_dir() else from_state_dict(load_weights(path))[0]
     return path, variables, read_charset(path)
 
@@ -384,6 +434,8 @@ def read_charset(path: Path) -> Charset | None:
     """
     if path.stem == "english_g2":
         return named("english_g2")
+    if path.suffix == ".onnx":
+        return ppocr.load_ppocr(path)[1]
     file = RunFolder.of(path).charset
     return Charset.load(file) if file.is_file() else None
 
@@ -400,6 +452,8 @@ def read_settings(path: Path) -> tuple[int | None, RecognizerOptions | None]:
     """
     if path.stem == "english_g2":
         return 64, RecognizerOptions(resize="easyocr")  # it was trained with padding that it reads
+    if path.suffix == ".onnx":
+        return ppocr.HEIGHT, RecognizerOptions(resize="easyocr")
     run = RunFolder.of(path)
     config = run.read_config()
     try:

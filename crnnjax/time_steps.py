@@ -10,17 +10,18 @@ MIN_WIDTH = 8
 # Time steps beyond a quarter of the width, by the kind of features: their last layers have kernels
 # two wide, without padding in VGG, between two paddings by one in the others.
 _BEYOND = {"vgg": -1, "resnet": 1, "rcnn": 1}
+FEATURE_KINDS = (*_BEYOND, "lcnetv4")
 
 
 def time_steps(width: Any, *, features: str) -> Any:
-    """Time steps that the network gives for a picture: `W // 2 // 2 - 1`, or `+ 1`.
+    """Time steps that the network gives for a picture: `W // 4 - 1` or `+ 1`, about `W / 8`.
 
     Of a picture that is padded, these are the first time steps, which hold its text: the input
     length of its CTC loss.
 
     Args:
         width: of the picture in pixels; a number or an array, also of jax.
-        features: `vgg`, `resnet` or `rcnn`.
+        features: `vgg`, `resnet`, `rcnn` or `lcnetv4`.
 
     Returns:
         As many numbers, at least 1.
@@ -28,5 +29,6 @@ def time_steps(width: Any, *, features: str) -> Any:
     Raises:
         KeyError: features of another name.
     """
-    steps = width // 4 + _BEYOND[features]
+    # Twice half of the columns, rounded up, then pairs of them.
+    steps = (width + 3) // 8 if features == "lcnetv4" else width // 4 + _BEYOND[features]
     return max(steps, 1) if isinstance(steps, int) else steps.clip(1)

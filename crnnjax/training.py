@@ -62,7 +62,10 @@ def make_model(section: Mapping[str, Any], *, num_classes: int, frozen: Frozen =
         TrainError: a field that is not known.
     """
     options = dict(section)
-    known = ("features", "channels", "hidden", "sequence", "transform", "dtype", "freeze_norm")
+    known = (
+        *("features", "channels", "hidden", "sequence", "transform", "batch_norm"),
+        *("dtype", "freeze_norm"),
+    )
     for name in options:
         if name not in known:
             raise TrainError(f"config.model.{name} is not known, expected {', '.join(known)}")
@@ -174,7 +177,7 @@ def _load_start(
 
 def _check_network(variables: Tree, model: CRNN, start: Start) -> None:
     there = options_of(variables)
-    for name in ("features", "channels", "sequence", "hidden", "transform"):
+    for name in ("features", "channels", "sequence", "hidden", "transform", "batch_norm"):
         if name == "hidden" and model.sequence == "none":
             continue
         if there[name] != getattr(model, name):

@@ -213,3 +213,18 @@ class BatchNorm(nn.Module):
             mean, var = running_mean.value, running_var.value
         factor = scale * lax.rsqrt(var + BATCH_NORM_EPSILON)
         return (x32 * factor + (bias - mean * factor)).astype(self.dtype)
+
+
+class Linear(nn.Module):
+    """A matrix product with bias."""
+
+    features: int
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """`(..., C)` to `(..., features)`."""
+        shape = (x.shape[-1], self.features)
+        kernel = self.param("kernel", nn.initializers.he_normal(), shape).astype(self.dtype)
+        bias = self.param("bias", nn.initializers.zeros, (self.features,))
+        return add_bias(jnp.dot(x.astype(self.dtype), kernel), bias)

@@ -14,7 +14,8 @@ from craftjax import convert as craft
 from craftjax.options import load_operating_point, operating_point_path
 from crnnjax import convert as crnn
 from crnnjax.charset import Charset
-from crnnjax.recognizer import read_charset, read_settings
+from crnnjax.ppocr import load_ppocr
+from crnnjax.recognizer import load_recognizer, read_charset, read_settings
 from ocrcore.files import write_json
 from ocrcore.training.checkpoints import load_variables
 from ocrcore.weights.named import find_weights
@@ -76,8 +77,8 @@ def load_network(name_or_path: str | Path) -> NetworkWeights:
     """Loads the weights of a detector or a recognizer, whichever it is.
 
     Args:
-        name_or_path: a name, a `.pth` or `.safetensors` file, or the folder of a run or of a
-            checkpoint.
+        name_or_path: a name, a `.pth` or `.safetensors` file, the `.onnx` file of PP-OCRv6's
+            small recognizer, or the folder of a run or of a checkpoint.
 
     Raises:
         WeightsError: another network; says which it may be.
@@ -98,6 +99,11 @@ def load_network(name_or_path: str | Path) -> NetworkWeights:
                 network, path, variables, crnn.to_state_dict(variables, prefix="")
             )
         return NetworkWeights(network, path, variables, craft.to_state_dict(variables))
+    if path.suffix == ".onnx":
+        variables = load_ppocr(path)[0]
+        return NetworkWeights(
+            "recognizer", path, variables, crnn.to_state_dict(variables, prefix="")
+        )
     state = load_weights(path)
     try:
         if network_of(state) == "recognizer":
@@ -109,6 +115,21 @@ def load_network(name_or_path: str | Path) -> NetworkWeights:
         ) from error
 
 
+def with_charset(weights: NetworkWeights, name: str) -> tuple[NetworkWeights, Charset]:
+    """Gives a recognizer another charset, character by character, without training.
+
+    Raises:
+        WeightsError: a detector.
+        RecognizerError: the weights cannot read a character of the charset, or theirs is unknown.
+        CharsetError: no such charset.
+    """
+    if weights.network != "recognizer":
+        raise WeightsError(f"{weights.path}: a {weights.network} has no charset (--charset {name})")
+    loaded = load_recognizer(weights.path, charset=name)
+    state = crnn.to_state_dict(loaded.variables, prefix="")
+    return weights._replace(variables=loaded.variables, state=state), loaded.charset
+
+
 def save_state(path: str | Path, network: Network | None, state: State) -> None:
     """Writes a `.pth` or `.safetensors` file with the names that EasyOCR expects."""
     if network == "recognizer":
@@ -116,7 +137,9 @@ def save_state(path: str | Path, network: Network | None, state: State) -> None:
     save_weights(path, state)
 
 
-def belongings(network: Network | None, weights: Path, target: Path) -> dict[Path, Any]:
+def belongings(
+    network: Network | None, weights: Path, target: Path, *, charset: Charset | None = None
+) -> dict[Path, Any]:
     """What weights need beside them: files of the target by their path, with their JSON values.
 
     Of a recognizer `charset.json` and `config.json` (height and options), of a detector its
@@ -126,6 +149,7 @@ def belongings(network: Network | None, weights: Path, target: Path) -> dict[Pat
         network: of the weights.
         weights: where they are.
         target: the file or the folder (of a checkpoint) that takes them.
+        charset: of a recognizer that was given another one; None: that of the weights.
 
     Raises:
         WeightsError: another network's files are there.
@@ -140,7 +164,7 @@ def belongings(network: Network | None, weights: Path, target: Path) -> dict[Pat
     if network is None:
         return found
     folder = target.parent if target.suffix in FILES else target
-    charset, (height, options) = read_charset(weights), read_settings(weights)
+    charset, (height, options) = charset or read_charset(weights), read_settings(weights)
     if charset is not None:
         path = folder / "charset.json"
         if not path.is_file():

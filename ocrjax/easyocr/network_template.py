@@ -222,6 +222,95 @@ class BidirectionalLSTM(nn.Module):
         return self.linear(self.rnn(x)[0])
 
 
+class LCNetV4(nn.Module):
+    """The features of PP-OCRv6's small recognizer: both sides by four, then rows by four."""
+
+    def __init__(self, channels_in: int, channels: int) -> None:
+        super().__init__()
+        stem, quarter, half = channels // 8, channels // 4, channels // 2
+        self.stem1 = nn.Conv2d(channels_in, stem, 3, stride=2, padding=1)
+        self.stem2a = nn.Conv2d(stem, stem // 2, 2)
+        self.stem2b = nn.Conv2d(stem // 2, stem, 2)
+        self.stem3 = nn.Conv2d(2 * stem, stem, 3, stride=2, padding=1)
+        self.stem4 = nn.Conv2d(stem, quarter, 1)
+        widths = [quarter] * 4 + [half] * 7 + [channels] * 3
+        self.excited, self.blocks = (0, 4, 6, 8, 11), len(widths) - 1
+        for index in range(self.blocks):
+            before, after = widths[index : index + 2]
+            rows = 1 if before == after else 2
+            self.add_module(
+                f"block{index}_depthwise",
+                nn.Conv2d(before, before, 3, stride=(rows, 1), padding=1, groups=before),
+            )
+            if index in self.excited:
+                self.add_module(f"block{index}_squeeze", nn.Conv2d(before, before // 4, 1))
+                self.add_module(f"block{index}_excite", nn.Conv2d(before // 4, before, 1))
+            self.add_module(f"block{index}_expand", nn.Conv2d(before, 2 * before, 1))
+            self.add_module(f"block{index}_project", nn.Conv2d(2 * before, after, 1))
+
+    def forward(self, x: Any) -> Any:
+        """`(B, C, H, W)` to `(B, channels, 1, T)`; T is an eighth of the width."""
+        x = F.relu(self.stem1(x))
+        x = F.pad(x, (0, 1, 0, 1))
+        y = F.relu(self.stem2b(F.pad(F.relu(self.stem2a(x)), (0, 1, 0, 1))))
+        x = torch.cat([F.max_pool2d(x, 2, stride=1), y], 1)
+        x = F.relu(self.stem4(F.relu(self.stem3(x))))
+        for index in range(self.blocks):
+            x = getattr(self, f"block{index}_depthwise")(x)
+            if index in self.excited:
+                y = F.relu(getattr(self, f"block{index}_squeeze")(x.mean((2, 3), keepdim=True)))
+                x = x * F.hardsigmoid(getattr(self, f"block{index}_excite")(y))
+            y = getattr(self, f"block{index}_expand")(x)
+            y = getattr(self, f"block{index}_project")(F.gelu(y))
+            x = x + y if x.shape == y.shape else y
+        return F.avg_pool2d(x.mean(2, keepdim=True), (1, 2))
+
+
+class Transformer(nn.Module):
+    """Attention among all columns and a layer of two products, both with a norm before them."""
+
+    def __init__(self, size: int, heads: int = 8) -> None:
+        super().__init__()
+        self.heads = heads
+        self.norm1 = nn.LayerNorm(size)
+        self.qkv = nn.Linear(size, 3 * size)
+        self.out = nn.Linear(size, size)
+        self.norm2 = nn.LayerNorm(size)
+        self.mlp1 = nn.Linear(size, 2 * size)
+        self.mlp2 = nn.Linear(2 * size, size)
+
+    def forward(self, x: Any) -> Any:
+        """`(B, T, size)` to the same."""
+        b, t, size = x.shape
+        parts = self.qkv(self.norm1(x)).reshape(b, t, 3, self.heads, size // self.heads)
+        query, key, value = parts.permute(2, 0, 3, 1, 4)
+        scores = torch.matmul(query * (size // self.heads) ** -0.5, key.transpose(-1, -2))
+        y = torch.matmul(scores.softmax(-1), value).transpose(1, 2).reshape(b, t, size)
+        x = x + self.out(y)
+        return x + self.mlp2(F.silu(self.mlp1(self.norm2(x))))
+
+
+class LightSVTR(nn.Module):
+    """A convolution along the columns, two transformer blocks, beside both a shortcut."""
+
+    def __init__(self, size: int, hidden: int) -> None:
+        super().__init__()
+        self.skip = nn.Conv2d(size, hidden, 1)
+        self.reduce = nn.Conv2d(size, hidden, 1)
+        self.local = nn.Conv2d(hidden, hidden, (1, 7), padding=(0, 3), groups=hidden)
+        self.block0 = Transformer(hidden)
+        self.block1 = Transformer(hidden)
+        self.norm = nn.LayerNorm(hidden, eps=1e-6)
+
+    def forward(self, x: Any) -> Any:
+        """`(B, T, size)` to `(B, T, hidden)`."""
+        x = x.permute(0, 2, 1)[:, :, None]
+        skip, x = F.silu(self.skip(x)), F.silu(self.reduce(x))
+        x = (x + F.silu(self.local(x)))[:, :, 0].permute(0, 2, 1)
+        x = self.norm(self.block1(self.block0(x)))
+        return x + skip[:, :, 0].permute(0, 2, 1)
+
+
 class Model(nn.Module):
     """What EasyOCR makes and calls."""
 
@@ -237,15 +326,17 @@ class Model(nn.Module):
     ) -> None:
         super().__init__()
         self.Transformation = Affine(input_channel) if transform == "affine" else None
-        encoders: dict[str, Any] = {"vgg": VGG, "resnet": ResNet, "rcnn": RCNN}
+        encoders: dict[str, Any] = {"vgg": VGG, "resnet": ResNet, "rcnn": RCNN, "lcnetv4": LCNetV4}
         self.FeatureExtraction = encoders[features](input_channel, output_channel)
-        self.SequenceModeling = None
+        self.SequenceModeling: Any = None
         if sequence == "bilstm":
             self.SequenceModeling = nn.Sequential(
                 BidirectionalLSTM(output_channel, hidden_size),
                 BidirectionalLSTM(hidden_size, hidden_size),
             )
-        classified = hidden_size if sequence == "bilstm" else output_channel
+        elif sequence == "lightsvtr":
+            self.SequenceModeling = LightSVTR(output_channel, hidden_size)
+        classified = output_channel if sequence == "none" else hidden_size
         self.Prediction = nn.Linear(classified, num_class)
 
     def forward(self, input: Any, text: Any = None) -> Any:

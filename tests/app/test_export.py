@@ -306,7 +306,7 @@ def test_files_of_others_stay(weights, tmp_path, capsys, name):
 def test_the_command_says_what_it_lacks(weights, tmp_path, capsys):
     arguments = (weights, "--name", "plates", "--out", tmp_path / "out")
     assert run(*arguments) == 2
-    assert "height=32 or 64" in capsys.readouterr().err
+    assert "height=32, 48 or 64" in capsys.readouterr().err
     assert run(*arguments, "--height", 32, "--check") == 2
     assert "--crops PATH" in capsys.readouterr().err
     (weights.parent / "config.json").write_text('{"eval": 3}')  # of another program

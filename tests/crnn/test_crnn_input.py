@@ -747,7 +747,7 @@ def test_empty_labels_on_request(tmp_path):
     ("data", "message"),
     [
         ({"mode": "wide"}, "mode is 'wide', expected one of bucket, fixed, pad"),
-        ({"height": 48}, "height is 48, expected 32 or 64"),
+        ({"height": 40}, "height is 40, expected one of 32, 48, 64"),
         ({"widths": (64, 32)}, "rising multiples of 4"),
         ({"widths": (30,)}, "rising multiples of 4"),
         ({"widths": (64, 128), "mode": "fixed"}, "expected one for mode fixed"),

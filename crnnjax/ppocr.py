@@ -1,0 +1,127 @@
+"""PP-OCRv6's small recognizer: its ONNX file as variables of `crnnjax.models.CRNN`, its charset.
+
+The published file (Apache-2.0, of PaddleOCR's authors) is what the PyPI package `rapidocr` holds.
+It reads pictures 48 pixels high. Its first convolution takes three channels; crops are gray, which
+makes three equal ones, so that the sum of the three kernels does the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from flax.traverse_util import flatten_dict, unflatten_dict
+
+from crnnjax.charset import Charset, CharsetError
+from crnnjax.convert import ConversionError
+from crnnjax.lcnet import BLOCKS
+from crnnjax.lightsvtr import DEPTH
+from crnnjax.models import CRNN, shapes_of
+from ocrcore.layers import BATCH_NORM_EPSILON
+from ocrcore.weights.onnx_file import load_onnx
+
+HEIGHT = 48
+"""Of the pictures that it reads."""
+NAME = "ppocrv6_small"
+
+
+def load_ppocr(path: str | Path) -> tuple[dict[str, Any], Charset]:
+    """Reads the ONNX file of PP-OCRv6's small recognizer.
+
+    Returns:
+        `{"params": ..., "batch_stats": {}}` of float32 NumPy arrays, with one class for each
+        character; and the charset.
+
+    Raises:
+        OnnxFileError: the file cannot be read.
+        ConversionError: another network; says where the first difference is.
+        ImportError: the package `onnx` is missing.
+    """
+    arrays, metadata = load_onnx(path)
+    if "character" not in metadata:
+        raise ConversionError(
+            f"{path}: not a recognizer of PP-OCR: its metadata have no 'character'; known is "
+            "PP-OCRv6_rec_small.onnx"
+        )
+    try:
+        # The space is the last class; the file leaves it out.
+        charset = Charset(NAME, (*metadata["character"].split("\n"), " "), as_is=True)
+    except CharsetError as error:
+        raise ConversionError(f"{path}: {error}") from error
+    try:
+        # Scalars are constants of the graph, such as the scale of the attention.
+        weights = [(name, array) for name, array in arrays.items() if array.size > 1]
+        return _variables(weights, charset.num_classes), charset
+    except ConversionError as error:
+        raise ConversionError(f"{path}: not PP-OCRv6's small recognizer: {error}") from error
+
+
+def _variables(arrays: list[tuple[str, np.ndarray]], classes: int) -> dict[str, Any]:
+    model = CRNN(classes, "lcnetv4", 384, 120, "lightsvtr", batch_norm=False)
+    shapes = flatten_dict(shapes_of(model)["params"])
+    left = iter(arrays)
+
+    def take(shape: tuple[int, ...], what: str) -> np.ndarray:
+        name, array = next(left, ("nothing", np.zeros(0)))
+        if array.size != np.prod(shape, dtype=int) or array.shape[:1] not in (shape[:1], (1,)):
+            raise ConversionError(f"{name} has shape {list(array.shape)}, expected {what}")
+        return array.reshape(shape)
+
+    found: dict[tuple[str, ...], np.ndarray] = {}
+    for path, kind in _order():
+        where = "/".join(path)
+        if kind == "norm":
+            found[(*path, "scale")] = take(shapes[(*path, "scale")].shape, where)
+            found[(*path, "bias")] = take(shapes[(*path, "bias")].shape, where)
+            continue
+        shape = shapes[(*path, "kernel")].shape
+        if kind == "linear":
+            found[(*path, "kernel")] = take(shape, where)
+            found[(*path, "bias")] = take(shape[-1:], where)
+            continue
+        height, width, inputs, outputs = shape
+        if path[-1] == "stem1":
+            inputs = 3
+        kernel = take((outputs, inputs, height, width), where).transpose(2, 3, 1, 0)
+        if path[-1] == "stem1":
+            kernel = kernel.sum(2, keepdims=True)
+        if kind == "conv":
+            bias = take((outputs,), where)
+        else:
+            scale, shift, mean, variance = (take((outputs,), where) for _ in range(4))
+            factor = scale / np.sqrt(variance + np.float32(BATCH_NORM_EPSILON))
+            kernel, bias = kernel * factor, shift - mean * factor
+        found[(*path, "kernel")], found[(*path, "bias")] = kernel, bias
+    if (more := next(left, None)) is not None:
+        raise ConversionError(f"{more[0]} is left over")
+    if found.keys() != shapes.keys():
+        raise ConversionError("layers are missing")
+    params = unflatten_dict({path: np.ascontiguousarray(value) for path, value in found.items()})
+    return {"params": params, "batch_stats": {}}
+
+
+def _order() -> Iterator[tuple[tuple[str, ...], str]]:
+    """Layers in the order of the graph, and what each has: a bias, BatchNorm, ..."""
+    for name in ("stem1", "stem2a", "stem2b", "stem3", "stem4"):
+        yield ("FeatureExtraction", name), "conv"
+    for index, block in enumerate(BLOCKS):
+        parts = ("depthwise", *(("squeeze", "excite") if block.excite else ()), "expand", "project")
+        for part in parts:
+            yield ("FeatureExtraction", f"block{index}_{part}"), "conv"
+    for name in ("skip", "reduce", "local"):
+        yield ("SequenceModeling", name), "folded"
+    for index in range(DEPTH):
+        block_path = ("SequenceModeling", f"block{index}")
+        for name, kind in (
+            ("norm1", "norm"),
+            ("qkv", "linear"),
+            ("out", "linear"),
+            ("norm2", "norm"),
+            ("mlp1", "linear"),
+            ("mlp2", "linear"),
+        ):
+            yield (*block_path, name), kind
+    yield ("SequenceModeling", "norm"), "norm"
+    yield ("Prediction",), "linear"

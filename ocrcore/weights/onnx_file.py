@@ -1,0 +1,87 @@
+"""Arrays and metadata of an ONNX file, read without running anything of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+_MAX_BYTES = 1 << 30
+_MAX_METADATA = 1 << 24  # characters of all values together
+
+
+class OnnxFileError(ValueError):
+    """A file that is no ONNX model, or a damaged one; the message names it."""
+
+
+class OnnxFile(NamedTuple):
+    """What an ONNX file holds.
+
+    Attributes:
+        arrays: float32 weights of at least one axis in the order in which the graph uses them
+            first, by their name in the file.
+        metadata: what the file says of itself.
+    """
+
+    arrays: dict[str, np.ndarray]
+    metadata: dict[str, str]
+
+
+def load_onnx(path: str | Path) -> OnnxFile:
+    """Reads the weights of an ONNX file in the order of its graph.
+
+    Nothing is run, and no other file is opened: weights beside the file are refused.
+
+    Raises:
+        OnnxFileError: no such file, a damaged one, one of more than 1 GiB, or one whose weights are
+            in other files.
+        ImportError: the package `onnx` is missing; names the extra.
+    """
+    path = Path(path)
+    try:
+        import onnx
+        from google.protobuf.message import DecodeError
+        from onnx import numpy_helper
+    except ImportError as error:
+        raise ImportError(
+            f'{path}: reading ONNX files needs the package onnx: pip install "ocrjax[weights]"'
+        ) from error
+    try:
+        size = path.stat().st_size
+        if size > _MAX_BYTES:
+            raise OnnxFileError(f"{path}: {size:,} bytes, expected at most {_MAX_BYTES:,}")
+        model = onnx.load_model_from_string(path.read_bytes())
+    except OSError as error:
+        raise OnnxFileError(f"{path}: {error.strerror or error}") from error
+    except (DecodeError, ValueError) as error:
+        if isinstance(error, OnnxFileError):
+            raise
+        raise OnnxFileError(f"{path}: not an ONNX file, or a damaged one: {error}") from error
+    if not model.graph.node:
+        raise OnnxFileError(f"{path}: not an ONNX model: its graph has no nodes")
+
+    tensors: dict[str, Any] = {one.name: one for one in model.graph.initializer}
+    for node in model.graph.node:
+        if node.op_type == "Constant" and len(node.output) == 1:
+            tensors.update((node.output[0], one.t) for one in node.attribute if one.name == "value")
+    arrays: dict[str, np.ndarray] = {}
+    for node in model.graph.node:
+        for name in node.input:
+            tensor = tensors.get(name)
+            if tensor is None or name in arrays or tensor.data_type != onnx.TensorProto.FLOAT:
+                continue
+            if not len(tensor.dims):
+                continue
+            if tensor.external_data or tensor.data_location == onnx.TensorProto.EXTERNAL:
+                raise OnnxFileError(
+                    f"{path}: the weights {name!r} are in another file, expected one file with all"
+                )
+            try:
+                arrays[name] = np.array(numpy_helper.to_array(tensor), np.float32)
+            except (ValueError, TypeError) as error:
+                raise OnnxFileError(f"{path}: weights {name!r} are damaged: {error}") from error
+    metadata = {one.key: one.value for one in model.metadata_props}
+    if sum(map(len, metadata.values())) > _MAX_METADATA:
+        raise OnnxFileError(f"{path}: more than {_MAX_METADATA:,} characters of metadata")
+    return OnnxFile(arrays, metadata)
