@@ -231,11 +231,12 @@ def normalized(text: str) -> str:
     return unicodedata.normalize("NFC", text)
 
 
-# `en94` is what deep-text-recognition-benchmark's `--sensitive` reads. The others are the charsets
-# of EasyOCR's models of those names (`easyocr/config.py`).
+# `en94` is what deep-text-recognition-benchmark's `--sensitive` reads, `en95` has the space as well.
+# Those with `_g` are the charsets of EasyOCR's models of those names (`easyocr/config.py`).
 NAMED: dict[str, str] = {
     "en36": string.digits + string.ascii_lowercase,
     "en94": string.digits + string.ascii_letters + _PUNCTUATION,
+    "en95": string.digits + string.ascii_letters + _PUNCTUATION + " ",
     "english_g2": string.digits
     + _PUNCTUATION
     + " €"
