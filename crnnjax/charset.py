@@ -231,7 +231,7 @@ def normalized(text: str) -> str:
     return unicodedata.normalize("NFC", text)
 
 
-# `en94` is what deep-text-recognition-benchmark's `--sensitive` reads, `en95` has the space as well.
+# `en94` is what deep-text-recognition-benchmark's `--sensitive` reads, `en95` has a space as well.
 # Those with `_g` are the charsets of EasyOCR's models of those names (`easyocr/config.py`).
 NAMED: dict[str, str] = {
     "en36": string.digits + string.ascii_lowercase,

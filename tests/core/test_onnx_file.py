@@ -1,0 +1,97 @@
+"""Arrays and metadata of ONNX files."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from ocrcore.weights.onnx_file import OnnxFileError, load_onnx
+
+onnx = pytest.importorskip("onnx")
+
+
+def model(**changes):
+    """A graph that uses `b` before `a`, with a constant and a scalar."""
+    from onnx import helper, numpy_helper
+
+    tensors = [
+        numpy_helper.from_array(np.arange(6, dtype=np.float32).reshape(2, 3), "a"),
+        numpy_helper.from_array(np.ones(4, np.float32), "b"),
+        numpy_helper.from_array(np.array(2.0, np.float32), "scalar"),
+        numpy_helper.from_array(np.arange(3), "whole"),
+        numpy_helper.from_array(np.ones(2, np.float32), "unused"),
+    ]
+    constant = numpy_helper.from_array(np.full(5, 7, np.float32))
+    nodes = [
+        helper.make_node("Constant", [], ["c"], value=constant),
+        helper.make_node("Mul", ["b", "scalar"], ["x"]),
+        helper.make_node("Add", ["a", "b"], ["y"]),
+        helper.make_node("Add", ["c", "whole"], ["z"]),
+    ]
+    made = helper.make_model(helper.make_graph(nodes, "g", [], [], initializer=tensors))
+    helper.set_model_props(made, {"character": "a\nb"})
+    return made
+
+
+def test_arrays_come_in_the_order_of_their_use(tmp_path):
+    path = tmp_path / "m.onnx"
+    path.write_bytes(model().SerializeToString())
+    found = load_onnx(path)
+    assert [(name, array.shape) for name, array in found.arrays.items()] == [
+        ("b", (4,)),
+        ("a", (2, 3)),
+        ("c", (5,)),
+    ]
+    assert np.array_equal(found.arrays["a"], np.arange(6).reshape(2, 3))
+    assert found.metadata == {"character": "a\nb"}
+
+
+def test_weights_in_other_files_are_refused(tmp_path):
+    made = model()
+    tensor = made.graph.initializer[0]
+    tensor.ClearField("raw_data")
+    tensor.data_location = onnx.TensorProto.EXTERNAL
+    entry = tensor.external_data.add()
+    entry.key, entry.value = "location", "/etc/passwd"
+    path = tmp_path / "m.onnx"
+    path.write_bytes(made.SerializeToString())
+    with pytest.raises(OnnxFileError, match="'a' are in another file"):
+        load_onnx(path)
+
+
+def test_every_cut_and_flipped_byte_gives_arrays_or_one_error(tmp_path):
+    data = model().SerializeToString()
+    path = tmp_path / "m.onnx"
+    rng = np.random.default_rng(0)
+    refused = 0
+    for trial in range(300):
+        damaged = bytearray(data[: rng.integers(len(data))] if trial % 2 else data)
+        for _ in range(rng.integers(1, 4)):
+            if damaged:
+                damaged[rng.integers(len(damaged))] = rng.integers(256)
+        path.write_bytes(damaged)
+        try:
+            load_onnx(path)
+        except OnnxFileError as error:
+            assert str(path) in str(error)
+            refused += 1
+    assert refused > 100
+
+
+@pytest.mark.parametrize(("content", "words"), [(b"", "no nodes"), (b"\xff" * 64, "damaged")])
+def test_other_files_are_named(tmp_path, content, words):
+    path = tmp_path / "m.onnx"
+    path.write_bytes(content)
+    with pytest.raises(OnnxFileError, match=words):
+        load_onnx(path)
+    with pytest.raises(OnnxFileError, match="No such file"):
+        load_onnx(tmp_path / "absent.onnx")
+
+
+def test_huge_shapes_are_refused(tmp_path):
+    made = model()
+    made.graph.initializer[0].dims[0] = 2**62
+    path = tmp_path / "m.onnx"
+    path.write_bytes(made.SerializeToString())
+    with pytest.raises(OnnxFileError, match="'a' are damaged"):
+        load_onnx(path)
