@@ -11,6 +11,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from crnnjax.charset import Charset
+from crnnjax.config import CropsOptions, WordsOptions, check
 from crnnjax.convert import to_state_dict
 from crnnjax.crop_index import KINDS, kind_of, open_crops
 from crnnjax.evaluate import evaluate_recognizer, results_folder
@@ -47,6 +48,7 @@ def open_sets(section: Mapping[str, Any], *, field: str, options: InputOptions) 
 
     Raises:
         SourceError: a set without crops, or fields that are missing or unknown.
+        OptionsError: a bad value.
         LabelError: a data set that cannot be read.
     """
     sets: Sets = {}
@@ -60,6 +62,7 @@ def open_sets(section: Mapping[str, Any], *, field: str, options: InputOptions) 
             raise SourceError(f"{where}.{min(unknown)}: expected one of {', '.join(sorted(known))}")
         if missing := needed - values.keys():
             raise SourceError(f"{where}.{min(missing)} is missing")
+        from_section(WordsOptions if made else CropsOptions, values, where, others=True)
         if made:
             sets[name] = _made_words(values, options)
             continue
@@ -165,6 +168,7 @@ def evaluate_run(
     Raises:
         ValueError: (its subclasses) weights or crops that cannot be read.
     """
+    check(config)
     folder = results_folder(workdir, weights)
     if crops:
         path = Path(crops)

@@ -8,10 +8,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from math import inf
 from typing import Any
 
-from ocrcore.options import from_section
+from ocrcore.options import expect, from_section
 
+DTYPES = ("float32", "bfloat16")
+"""Types that a network can be computed in."""
 _NAMES = ("adam", "adamw", "adadelta", "rmsprop", "sgd")
 _SCHEDULES = ("constant", "step", "cosine")
 
@@ -27,7 +30,7 @@ class RunOptions:
         init_from: folder of a run whose weights are the first ones; empty: none.
         init_weights: or a name or file of weights; empty: random ones.
         ema: decay of the moving average of the weights, which is evaluated and saved; 0 for none.
-        log_every: updates from one line of the log to the next.
+        log_every: updates from one line of the log to the next; 0: only the last one has a line.
         tensorboard: also write TensorBoard's files; needs the extra `tensorboard`.
     """
 
@@ -40,19 +43,44 @@ class RunOptions:
     log_every: int = 50
     tensorboard: bool = False
 
+    def __post_init__(self) -> None:
+        expect(
+            self,
+            (0 <= self.seed < 1 << 63, "seed", "0 to 2**63 - 1"),
+            (1 <= self.steps < 1 << 31, "steps", "1 or more updates, less than 2**31"),
+            (1 <= self.batch_size <= 1 << 16, "batch_size", "1 to 65,536 samples"),
+            (0 <= self.ema < 1, "ema", "0 for none, or a decay of less than 1"),
+            (self.log_every >= 0, "log_every", "0 or more updates"),
+        )
+
+
+def loading(threads: int, workers: int) -> tuple[tuple[bool, str, str], ...]:
+    """What is expected of the threads and processes that make batches, for `expect`."""
+    return (
+        (1 <= threads <= 1024, "threads", "1 to 1024 threads"),
+        (0 <= workers <= 1024, "workers", "0 (this process) to 1024 processes"),
+    )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckpointOptions:
     """The section `config.checkpoint`.
 
     Attributes:
-        every: updates from one saved state to the next: what a crash can cost. Evaluations are
-            saved as well.
+        every: updates from one saved state to the next: what a crash can cost; 0 for none.
+            Evaluations are saved as well.
         keep: how many of the last ones are kept; the best one is kept as well.
     """
 
     every: int = 1000
     keep: int = 3
+
+    def __post_init__(self) -> None:
+        expect(
+            self,
+            (self.every >= 0, "every", "0 or more updates"),
+            (self.keep >= 1, "keep", "1 or more"),
+        )
 
 
 def matches(path: str, pattern: str) -> bool:
@@ -118,14 +146,15 @@ class OptimizerOptions:
     freeze: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        for good, field, wanted in (
+        expect(
+            self,
             (self.name in _NAMES, "name", f"one of {', '.join(_NAMES)}"),
             (self.schedule in _SCHEDULES, "schedule", f"one of {', '.join(_SCHEDULES)}"),
-            (self.learning_rate > 0, "learning_rate", "more than 0"),
-            (self.weight_decay >= 0, "weight_decay", "0 or more"),
+            (0 < self.learning_rate < inf, "learning_rate", "more than 0"),
+            (0 <= self.weight_decay < inf, "weight_decay", "0 or more"),
             (0 <= self.b1 < 1, "b1", "0 or more and less than 1"),
             (self.b2 is None or 0 <= self.b2 < 1, "b2", "0 or more and less than 1, or None"),
-            (self.eps is None or self.eps > 0, "eps", "more than 0, or None"),
+            (self.eps is None or 0 < self.eps < inf, "eps", "more than 0, or None"),
             (0 <= self.momentum < 1, "momentum", "0 or more and less than 1"),
             (not self.nesterov or self.momentum > 0, "nesterov", "False without momentum"),
             (self.warmup >= 0, "warmup", "0 or more updates"),
@@ -138,10 +167,8 @@ class OptimizerOptions:
             (0 <= self.final <= 1, "final", "a share from 0 to 1"),
             (self.clip_norm is None or self.clip_norm > 0, "clip_norm", "more than 0, or None"),
             (self.accumulate >= 1, "accumulate", "1 or more parts"),
-        ):
-            if not good:
-                value = getattr(self, field)
-                raise OptimizerError(f"{field} is {value!r}, expected {wanted}")
+            error=OptimizerError,
+        )
 
     def is_frozen(self, path: str) -> bool:
         """Whether a parameter, by its path as in `matches`, stays as it is."""
