@@ -31,12 +31,12 @@ from craftjax.input_pipeline import InputOptions
 from craftjax.options import DetectorOptions
 from craftjax.sources import SourceOptions
 from craftjax.weak.options import PseudoOptions, SupervisionOptions
-from ocrcore.config_sections import defaults, nothing, section, unchanged
+from ocrcore.config_sections import defaults, given, nothing, section, unchanged
 from ocrcore.data.readers.icdar import LAYOUTS
 from ocrcore.data.readers.words import ORDERS, SPLITS
 from ocrcore.evaluation.matching import PROTOCOLS
 from ocrcore.options import check_sections, expect
-from ocrcore.synth.config import PRESETS, SynthConfig
+from ocrcore.synth.config import PRESETS, SynthConfig, check_preset
 from ocrcore.training.optimizer_options import OptimizerOptions
 from ocrcore.training.run_options import DTYPES, CheckpointOptions, RunOptions, loading
 
@@ -276,7 +276,8 @@ def check(config: Mapping[str, Any]) -> None:
         config: of `detector`; sections that are missing are not looked at.
 
     Raises:
-        OptionsError: names the field, its value, and what is expected.
+        OptionsError: names the field, its value, and what is expected; of synthetic pages
+            `ConfigError` does.
     """
     check_sections(
         config,
@@ -296,6 +297,13 @@ def check(config: Mapping[str, Any]) -> None:
             "checkpoint": (CheckpointOptions,),
         },
     )
+    for place, one in (
+        ("eval.pages", config.get("eval", {}).get("pages")),
+        ("calibration", config.get("calibration")),
+        ("test", config.get("test")),
+    ):
+        if one and one["kind"] == "pages":
+            check_preset(one["preset"], given(one).get("page", {}), f"config.{place}.page")
 
 
 def source(kind: str, /, **changes: Any) -> ConfigDict:

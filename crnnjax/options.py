@@ -82,7 +82,7 @@ class RecognizerOptions:
             (MIN_WIDTH <= self.width <= 8192, "width", f"{MIN_WIDTH} to 8192 pixels"),
             (not self.turn_above or 1 <= self.turn_above < inf, "turn_above", "0, or 1 or more"),
             (1 <= self.beam_width <= 1 << 16, "beam_width", "1 to 65,536"),
-            (0 <= self.contrast_threshold <= 1, "contrast_threshold", "0 to 1"),
+            (0 <= self.contrast_threshold < inf, "contrast_threshold", "0 or more"),
             (0 <= self.contrast <= 1, "contrast", "0 to 1"),
             (batch_size, "batch_size", "1 to 65,536, or None"),
             error=RecognizerError,

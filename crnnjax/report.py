@@ -23,7 +23,7 @@ from crnnjax.synthetic import bounded, word_renderer, writable
 from ocrcore.config_sections import given
 from ocrcore.data.mixing import SourceError
 from ocrcore.data.readers.crops import Crop
-from ocrcore.options import from_section
+from ocrcore.options import OptionsError, from_section
 from ocrcore.training.checkpoints import load_variables
 from ocrcore.training.curves import write_curves
 from ocrcore.training.run_folder import RunFolder
@@ -64,7 +64,10 @@ def open_sets(section: Mapping[str, Any], *, field: str, options: InputOptions) 
             raise SourceError(f"{where}.{min(missing)} is missing")
         from_section(WordsOptions if made else CropsOptions, values, where, others=True)
         if made:
-            sets[name] = _made_words(values, options)
+            try:
+                sets[name] = _made_words(values, options)
+            except OptionsError as error:
+                raise OptionsError(f"{where}.{error}") from error
             continue
         if values["kind"] not in KINDS:
             raise SourceError(

@@ -86,6 +86,8 @@ class SourceOptions:
             raise SourceError(f"resize is {self.resize!r}, expected one of {', '.join(RESIZES)}")
         if not 0 < self.ratio < float("inf"):
             raise SourceError(f"ratio is {self.ratio!r}, expected a positive number")
+        if not 0 <= self.jitter <= 0.5:
+            raise SourceError(f"jitter is {self.jitter!r}, expected 0 to 0.5 heights")
         if self.start < 0 or (self.stop is not None and self.stop <= self.start):
             raise SourceError(f"start is {self.start}, stop is {self.stop}: expected start < stop")
         if self.made and (self.start or self.stop is not None):

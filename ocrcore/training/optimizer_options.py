@@ -93,9 +93,9 @@ class OptimizerOptions:
             (not self.nesterov or self.momentum > 0, "nesterov", "False without momentum"),
             (self.warmup >= 0, "warmup", "0 or more updates"),
             (
-                self.schedule != "step" or self.decay_every > 0,
+                self.decay_every >= (self.schedule == "step"),
                 "decay_every",
-                "1 or more updates with schedule 'step'",
+                "0 or more updates, 1 or more with schedule 'step'",
             ),
             (0 < self.gamma <= 1, "gamma", "more than 0, at most 1"),
             (0 <= self.final <= 1, "final", "a share from 0 to 1"),
