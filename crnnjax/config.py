@@ -172,12 +172,14 @@ class CropsOptions:
     Attributes:
         path: folder or file.
         root: of "tsv": folder that its paths start from; None is that of the file.
+        outside: of "csv" and "tsv": whether paths may lead out of that folder.
         start: the first crop that counts.
         stop: the first that does not any more; None: all count.
     """
 
     path: str = ""
     root: str | None = None
+    outside: bool = False
     start: int = 0
     stop: int | None = None
 

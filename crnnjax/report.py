@@ -32,7 +32,7 @@ from ocrcore.weights.pth import save_weights
 Sets = dict[str, Sequence[Crop]]
 _FIELDS = {
     "words": {"kind", "count", "seed", "text", "words"},
-    "read": {"kind", "path", "root", "start", "stop"},
+    "read": {"kind", "path", "root", "outside", "start", "stop"},
 }
 
 
@@ -73,7 +73,12 @@ def open_sets(section: Mapping[str, Any], *, field: str, options: InputOptions) 
             raise SourceError(
                 f"{where}.kind is {values['kind']!r}, expected words or one of {', '.join(KINDS)}"
             )
-        crops = open_crops(values["kind"], values["path"], root=values.get("root"))
+        crops = open_crops(
+            values["kind"],
+            values["path"],
+            root=values.get("root"),
+            outside=values.get("outside", False),
+        )
         start, stop = values.get("start") or 0, values.get("stop")
         chosen = range(len(crops))[start:stop]
         if not chosen:
