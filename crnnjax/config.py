@@ -173,8 +173,8 @@ class CropsOptions:
         path: folder or file.
         root: of "tsv": folder that its paths start from; None is that of the file.
         outside: of "csv" and "tsv": whether paths may lead out of that folder.
-        start: the first crop that counts.
-        stop: the first that does not any more; None: all count.
+        start: index of the first crop that is read.
+        stop: index after the last one, as in a slice; None reads all.
     """
 
     path: str = ""
@@ -197,7 +197,7 @@ class WordsOptions:
 
     Attributes:
         count: how many.
-        seed: other words.
+        seed: of the words; another seed gives other words.
     """
 
     count: int = 500

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +32,8 @@ from ocrcore.weights.pth import save_weights
 
 Sets = dict[str, Sequence[Crop]]
 _FIELDS = {
-    "words": {"kind", "count", "seed", "text", "words"},
-    "read": {"kind", "path", "root", "outside", "start", "stop"},
+    "words": {one.name for one in fields(WordsOptions)} | {"kind", "text", "words"},
+    "read": {one.name for one in fields(CropsOptions)} | {"kind"},
 }
 
 
