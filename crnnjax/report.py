@@ -19,7 +19,7 @@ from crnnjax.metrics import SCORES
 from crnnjax.options import RecognizerOptions
 from crnnjax.recognizer import Recognizer
 from crnnjax.synthetic import bounded, word_renderer, writable
-from ocrcore.config import given
+from ocrcore.config_sections import given
 from ocrcore.data.mixing import SourceError
 from ocrcore.data.readers.crops import Crop
 from ocrcore.options import from_section

@@ -11,10 +11,10 @@ import numpy as np
 
 from ocrcore.pages import ByteArray, Character, FloatArray, Sample, Word
 from ocrcore.synth.config import ConfigError, SynthConfig
-from ocrcore.synth.geometry import warp
 from ocrcore.synth.pages import PageSource
 from ocrcore.synth.shapes import box
 from ocrcore.synth.textures import Rng
+from ocrcore.synth.warps import warp
 
 KerasLine = list[tuple[FloatArray, str]]
 _EMPTY_PAGES = 20  # pages in a row without a usable word before it is an error

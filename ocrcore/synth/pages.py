@@ -23,12 +23,12 @@ from ocrcore.synth import backgrounds, layout
 from ocrcore.synth.config import Chance, Style, SynthConfig
 from ocrcore.synth.effects import draw, photograph
 from ocrcore.synth.fonts import Font, bundled_fonts, find_fonts, select
-from ocrcore.synth.geometry import mapped, warp
 from ocrcore.synth.glyphs import MAX_SIZE, MIN_SIZE, Run, render_run
 from ocrcore.synth.ink import Item, Look, blend, loose_item, sign_item
 from ocrcore.synth.shapes import box, distractor, paint, window
 from ocrcore.synth.text import drawable_charset, font_remedy, pick_font, sample_text
 from ocrcore.synth.textures import Color, Rng, random_color
+from ocrcore.synth.warps import mapped, warp
 
 _TEXT_TRIES = 20  # texts that are drawn in search of one that some font covers
 _BAD_PICTURES = 8  # pictures in a row that may fail before it is an error
