@@ -332,6 +332,8 @@ class BatchSource:
                 else f"endless {one.kind}"
             )
             lines.append(f"{name}: {what}, {share / 10:g} % of the batches")
+            if isinstance(crops, RealSet) and crops.divided:
+                lines.append(f"{name}: {crops.divided}")
         if self.options.mode == "bucket":
             lines.append(self._planner.describe_widths())
         return "\n".join(lines)

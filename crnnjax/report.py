@@ -12,12 +12,13 @@ from ml_collections import ConfigDict
 
 from crnnjax.charset import Charset
 from crnnjax.convert import to_state_dict
-from crnnjax.crop_index import KINDS, kind_of, open_crops
+from crnnjax.crop_index import KINDS, kind_of, open_crops, read_index
 from crnnjax.evaluate import evaluate_recognizer, results_folder
 from crnnjax.input_pipeline import InputOptions
 from crnnjax.metrics import SCORES
 from crnnjax.options import RecognizerOptions
 from crnnjax.recognizer import Recognizer
+from crnnjax.split import SplitOptions, choose
 from crnnjax.synthetic import bounded, word_renderer, writable
 from ocrcore.config_sections import given
 from ocrcore.data.mixing import SourceError
@@ -31,7 +32,7 @@ from ocrcore.weights.pth import save_weights
 Sets = dict[str, Sequence[Crop]]
 _FIELDS = {
     "words": {"kind", "count", "seed", "text", "words"},
-    "read": {"kind", "path", "root", "start", "stop"},
+    "read": {"kind", "path", "root", "split", "start", "stop"},
 }
 
 
@@ -39,11 +40,11 @@ def open_sets(section: Mapping[str, Any], *, field: str, options: InputOptions) 
     """Opens the labeled crops that a run is measured on.
 
     Args:
-        section: for each set, by name: `kind` ("lmdb", "csv" or "tsv"), `path` and perhaps `root`,
-            `start` and `stop` as of `crnnjax.sources.SourceOptions`; or `kind` "words" with
-            `count`, `seed` and perhaps `text` and `words` for synthetic ones.
+        section: for each set, by name: `kind` ("auto", "lmdb", "csv" or "tsv"), `path` and perhaps
+            `root`, `split`, `start` and `stop` as of `crnnjax.sources.SourceOptions`; or `kind`
+            "words" with `count`, `seed` and perhaps `text` and `words` for synthetic ones.
         field: its name in the config, for messages.
-        options: charset, height and longest labels, for synthetic words.
+        options: charset, height and longest labels, for synthetic words; the cache.
 
     Raises:
         SourceError: a set without crops, or fields that are missing or unknown.
@@ -69,7 +70,16 @@ def open_sets(section: Mapping[str, Any], *, field: str, options: InputOptions) 
             )
         crops = open_crops(values["kind"], values["path"], root=values.get("root"))
         start, stop = values.get("start") or 0, values.get("stop")
-        chosen = range(len(crops))[start:stop]
+        numbers: Sequence[int] = range(len(crops))
+        split = from_section(SplitOptions, values.get("split", {}), f"{where}.split")
+        if split.part:
+            index = read_index(crops, values["path"], cache=options.cache)
+            try:
+                part = choose(crops, values["path"], index, split, cache=options.cache)
+            except SourceError as error:
+                raise SourceError(f"{where}.split: {error}") from error
+            numbers = part.numbers.tolist()
+        chosen = [one for one in numbers if start <= one < (stop or len(crops))]
         if not chosen:
             raise SourceError(
                 f"{where}: no crop from start={start} to stop={stop}: there are {len(crops)}"
@@ -102,7 +112,7 @@ def open_measured(config: ConfigDict, options: InputOptions) -> tuple[Sets, Sets
 
 
 class _Part(Sequence[Crop]):
-    def __init__(self, crops: Sequence[Crop], chosen: range) -> None:
+    def __init__(self, crops: Sequence[Crop], chosen: Sequence[int]) -> None:
         self._crops, self._chosen = crops, chosen
 
     def __len__(self) -> int:

@@ -313,6 +313,13 @@ def test_fine_tuning_measures_what_is_forgotten(tmp_path):
         if "eval/probe" in row
     ]
     assert found == [(0, 0, 0), (2, 0, 0)]
+    # A check before it tells of the same weights, and begins with them.
+    said = []
+    checked = check_run(config, seconds=0.0, log=said.append)
+    (loss,) = (row["loss"] for row in rows if row["step"] == 1 and "loss" in row)
+    assert checked["loss"][0] == pytest.approx(loss, rel=1e-4)
+    assert checked["start"][0] > 0 and checked["start"][1] == 0
+    assert any(line.startswith(f"start weights {tmp_path / 'net.pth'}: loss ") for line in said)
 
 
 def test_check(tmp_path):
@@ -325,6 +332,7 @@ def test_check(tmp_path):
     assert "endless words" in said[0]
     assert any(line.startswith("loader: ") for line in said)
     assert "4 words over and over" in "".join(said)
+    assert found["start"] is None and "start weights" not in "".join(said)
 
 
 def test_stopped_and_killed_runs_equal_an_uninterrupted_one(tmp_path):

@@ -9,6 +9,9 @@ Three layouts, each random access to `Crop`:
   mean nothing, so that a text may hold commas and quotes, but no line ends.
 * `labels.tsv`: a path, a tab and the text on each line; no header.
 
+With a first line `filename,photo,words` (tabs instead of commas in `labels.tsv`) each line also
+names the photo that the crop was cut from, before the text.
+
 Blanks around a text are not part of it.
 """
 
@@ -33,6 +36,8 @@ _log = logging.getLogger(__name__)
 
 CSV_NAME = "labels.csv"
 CSV_HEADER = "filename,words"
+PHOTO_HEADER = "filename,photo,words"
+"""Of files that name the photo of each crop; with tabs in a `labels.tsv`."""
 MAX_TEXT_BYTES = 1 << 16
 """Longer texts are taken for a fault of the file."""
 MAX_FILE_BYTES = 4 << 30
@@ -50,11 +55,13 @@ class Crop:
         name: the path of the picture; of a record in an LMDB, the path of that and its key.
         text: what stands there.
         data: the bytes of the picture file, where they are not in a file of their own.
+        photo: that it was cut from, where the labels say so; else empty.
     """
 
     name: str
     text: str
     data: bytes | None = None
+    photo: str = ""
 
     def image(self) -> ByteArray:
         """Decodes the picture, `(H, W, 3)` uint8, RGB.
@@ -93,11 +100,10 @@ def read_labels_csv(folder: str | Path) -> list[Crop]:
     for path in files:
         lines = _lines(path)
         number, header = next(lines, (1, ""))
-        if header != CSV_HEADER:
-            raise LabelError(path, number, header, f"the header {CSV_HEADER}")
-        for number, line in lines:
-            name, comma, text = line.partition(",")
-            crops.append(_crop(path, number, line, name, comma, text))
+        if header not in (CSV_HEADER, PHOTO_HEADER):
+            raise LabelError(path, number, header, f"the header {CSV_HEADER} or {PHOTO_HEADER}")
+        photos = header == PHOTO_HEADER
+        crops += [_crop(path, number, line, ",", photos=photos) for number, line in lines]
     _warn_of_others(files, crops)
     return crops
 
@@ -135,10 +141,13 @@ def read_labels_tsv(path: str | Path, *, root: str | Path | None = None) -> list
         LabelError: a line without tab or path.
         OSError: the file cannot be read.
     """
-    crops = []
+    crops: list[Crop] = []
+    photos = False
     for number, line in _lines(Path(path)):
-        name, tab, text = line.partition("\t")
-        crops.append(_crop(Path(path), number, line, name, tab, text, root=root))
+        if not crops and line == PHOTO_HEADER.replace(",", "\t"):
+            photos = True
+        else:
+            crops.append(_crop(Path(path), number, line, "\t", photos=photos, root=root))
     return crops
 
 
@@ -289,18 +298,24 @@ def _crop(
     path: Path,
     number: int,
     line: str,
-    name: str,
-    comma: str,
-    text: str,
+    separator: str,
     *,
+    photos: bool,
     root: str | Path | None = None,
 ) -> Crop:
-    if not name or not comma:
-        raise LabelError(path, number, line, "a file name, a comma (csv) or tab, and a text")
+    """Reads one line, of three fields where `photos` says so, else of two."""
+    name, found, text = line.partition(separator)
+    photo = ""
+    if photos:
+        photo, found, text = text.partition(separator)
+    if not name or not found or (photos and not photo):
+        first = "a file name, a comma (csv) or tab,"
+        rest = " its photo, the same again," if photos else ""
+        raise LabelError(path, number, line, f"{first}{rest} and a text")
     if "\0" in name:
         raise LabelError(path, number, line, "a file name without a zero byte")
     folder = path.parent if root is None else Path(root)
-    return Crop(name=str(folder / name), text=text.strip())
+    return Crop(name=str(folder / name), text=text.strip(), photo=photo)
 
 
 def _lines(path: Path) -> Iterator[tuple[int, str]]:
