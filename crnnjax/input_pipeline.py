@@ -39,6 +39,7 @@ from crnnjax.crop_index import LISTED, Rules, steps_of, width_needed
 from crnnjax.resize import easyocr_width, turn_tall
 from crnnjax.sources import Given, RealSet, SourceOptions, open_set, scale
 from crnnjax.synthetic import Made, PageSet
+from crnnjax.time_steps import MIN_HEIGHT
 from ocrcore.config_sections import given
 from ocrcore.data.batches import (
     Batch,
@@ -55,7 +56,6 @@ from ocrcore.options import OptionsError, from_section, plain
 from ocrcore.pages import ByteArray, LabelError
 
 MODES = ("bucket", "fixed", "pad")
-HEIGHTS = (32, 64)
 _PER_PAGE = 8  # crops from one synthetic page
 # Widths of batches in heights: few, because each is a program of its own.
 _BUCKETS = (2, 3, 4, 5, 6, 8, 12)
@@ -72,10 +72,11 @@ class InputOptions:
         charset: a name or a file, as for `crnnjax.charset.named`.
         case_insensitive: as for `crnnjax.charset.named`.
         mode: "bucket", "fixed" or "pad".
-        height: of the crops, 32 or 64.
+        height: of the crops, 31 or more: 64 for EasyOCR, 32 as deep-text-recognition-benchmark has
+            it, 31 as keras-ocr.
         widths: that batches may have, rising multiples of 4; of "fixed" and "pad" one. None is
-            2, 3, 4, 5, 6, 8 and 12 times the height; 100 of "fixed", 600 of "pad". Wider crops
-            become narrower.
+            2, 3, 4, 5, 6, 8 and 12 times the height, rounded up; 100 of "fixed", 600 of "pad".
+            Wider crops become narrower.
         max_length: most characters of a label.
         empty_labels: whether crops without text are used.
         features: of the network, which say how many time steps a width has.
@@ -120,8 +121,11 @@ class InputOptions:
                 raise SourceError(f"{name} is {getattr(self, name)}, expected 1 or more")
         if self.mode not in MODES:
             raise SourceError(f"mode is {self.mode!r}, expected one of {', '.join(MODES)}")
-        if self.height not in HEIGHTS:
-            raise SourceError(f"height is {self.height}, expected 32 or 64")
+        if self.height < MIN_HEIGHT:
+            raise SourceError(
+                f"height is {self.height}, expected {MIN_HEIGHT} or more: the network halves it "
+                "four times"
+            )
         if self.features not in ("vgg", "resnet", "rcnn"):
             raise SourceError(f"features is {self.features!r}, expected vgg, resnet or rcnn")
         for name in ("p_reader_pad", "p_random_pad", "max_dropped", "max_filtered"):
@@ -133,7 +137,7 @@ class InputOptions:
         if self.widths is not None:
             widths = tuple(self.widths)
         elif self.mode == "bucket":
-            widths = tuple(times * self.height for times in _BUCKETS)
+            widths = tuple(-(-times * self.height // 4) * 4 for times in _BUCKETS)
         object.__setattr__(self, "widths", widths)
         rising = all(low < high for low, high in pairwise(widths))
         if not widths or not rising or any(w < 8 or w % 4 or w > 8192 for w in widths):

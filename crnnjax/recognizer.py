@@ -101,7 +101,7 @@ class Recognizer:
         Args:
             variables: of `crnnjax.models.CRNN`; which one is read off them.
             charset: the characters of its classes, in order.
-            height: of the inputs that it was trained with: 32 or 64.
+            height: of the inputs that it was trained with, mostly 32 or 64; 31 or more.
             options: see `RecognizerOptions`.
             dtype: of the computation, float32 or bfloat16.
 

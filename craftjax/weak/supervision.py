@@ -181,6 +181,12 @@ class WeakSupervision:
         if memory.origin != labels.origin:  # figures of another method say nothing about these
             memory = replace(memory, first=None, origin=labels.origin)
         stats = labels.stats()
+        if not stats["words"]:  # that says nothing of the teacher
+            what = "with words that count" if labels.pages.size else "with words"
+            self._run.log(
+                f"step {step}: no page {what} is drawn until step {stop}: no pseudo labels"
+            )
+            return PeriodLabels(path, stop, labels=labels)
         reasons = label_collapse(stats, memory.first, self.options.guard)
         if memory.collapsed is not None:  # by an evaluation; this period began before
             return PeriodLabels(path, stop, labels=labels)
@@ -211,8 +217,10 @@ class WeakSupervision:
         memory = self._memory
         if best is None:
             self._remember(best=memory.used)
-        elif memory.collapsed is None and (
-            reasons := hmean_collapse(hmean, best, self.options.guard)
+        elif (
+            memory.collapsed is None
+            and memory.first is not None  # else no labels were trained on
+            and (reasons := hmean_collapse(hmean, best, self.options.guard))
         ):
             # The present labels serve until their period ends, as their batches may be made
             # already. Where it ends with this step, those of the next one are not made yet.

@@ -19,6 +19,7 @@ from crnnjax.models import options_of
 from crnnjax.options import RecognizerOptions
 from crnnjax.recognizer import Recognizer
 from crnnjax.resize import as_gray, easyocr_width, level_crop, pad_crop, scale_crop
+from crnnjax.time_steps import MIN_HEIGHT
 from ocrcore.evaluation.statistics import Interval
 from ocrcore.pages import ByteArray, FloatArray
 from ocrcore.weights.pth import save_weights
@@ -112,8 +113,10 @@ def write_recognizer(
             f"EasyOCR has no language {unknown[0]!r}; it has {', '.join(sorted(LANGUAGES))}. The "
             "language only has to be one of these: read are the characters of the charset"
         )
-    if height < 32 or not languages:
-        raise ExportError(f"height {height}, languages {list(languages)}: expected 32 and one")
+    if height < MIN_HEIGHT or not languages:
+        raise ExportError(
+            f"height {height}, languages {list(languages)}: expected {MIN_HEIGHT} or more, and one"
+        )
     files = NetworkFiles(name, Path(folder), tuple(languages))
     save_weights(files.weights, to_state_dict(variables))
     params = {

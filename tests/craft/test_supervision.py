@@ -225,6 +225,32 @@ def test_a_teacher_of_constant_output_is_refused_at_the_start(pages, tmp_path):
         assert not weak.path(0).exists()
 
 
+def test_a_period_of_synthetic_pages_alone_is_no_collapse(pages, tmp_path):
+    """Chance may draw no page with words, at the start or later; a blind teacher still shows."""
+    words = {"kind": "words", "path": str(pages), "holdout": 0.0}
+    train = {"words": words, "pages": {"kind": "pages", "preset": "plain"}}
+    config = {"batch_size": 1, "data": {"size": 64, "train": train}}
+    source, memory = make_batches(config, seed=0, rows=slice(0, 1)), RunMemory()
+    empty = next(step for step in range(50) if not source.mix.word_places(step, step + 1))
+    weak, said = supervise(source, tmp_path, memory, every=1)
+    weak.teach(state_of(0.0, 0.0))  # is not asked
+    assert weak.begin(empty) == empty + 1
+    assert said[-1].endswith(
+        f"no page with words is drawn until step {empty + 1}: no pseudo labels"
+    )
+    weak.scored(empty, 0.1, best=0.9)
+    assert weak.collapsed is None and memory.pseudo["first"] is None
+    source[empty]
+    seen = next(step for step in range(empty + 1, 60) if source.mix.word_places(step, step + 1))
+    weak.teach(state_of(1.0, 1.0))
+    weak.begin(seen)
+    assert memory.pseudo["first"]["words"] > 0
+    later = next(step for step in range(seen + 1, 90) if not source.mix.word_places(step, step + 1))
+    weak.begin(later)
+    assert weak.collapsed is None and memory.pseudo["used"] == seen
+    assert weak.path(seen).exists()
+
+
 def test_a_teacher_that_collapses_is_not_followed(pages, tmp_path):
     source, memory = open_batches(pages), RunMemory()
     weak, said = supervise(source, tmp_path, memory, chunk=4, guard={"equal": 0.9})
