@@ -19,6 +19,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from crnnjax.charset import Charset
+from crnnjax.config import check
 from crnnjax.decoding import greedy
 from crnnjax.drawing import draw_batches
 from crnnjax.input_pipeline import make_batches
@@ -73,6 +74,7 @@ def check_run(
     Raises:
         ValueError: (its subclasses) an invalid config, data or weights.
     """
+    check(config)
     mesh = make_mesh()
     rows = host_rows(config.batch_size, mesh)
     start = initial_start(init_from=config.init_from or None, weights=config.init_weights or None)

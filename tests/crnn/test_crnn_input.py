@@ -759,7 +759,7 @@ def test_empty_labels_on_request(tmp_path):
     ("data", "message"),
     [
         ({"mode": "wide"}, "mode is 'wide', expected one of bucket, fixed, pad"),
-        ({"height": 30}, "height is 30, expected 31 or more"),
+        ({"height": 30}, "height is 30, expected 31 to 512 pixels"),
         ({"widths": (64, 32)}, "rising multiples of 4"),
         ({"widths": (30,)}, "rising multiples of 4"),
         ({"widths": (64, 128), "mode": "fixed"}, "expected one for mode fixed"),
