@@ -1,13 +1,14 @@
 """Your own crops of words or lines with their texts: copy this file and change it.
 
-Command: python -m crnnjax.main --config=configs/custom_recognizer.py --config.data.labels=PATH \
-    --mode=check
-    python -m crnnjax.main --config=configs/custom_recognizer.py --config.data.labels=PATH
+Command: python -m crnnjax.main --config=configs/custom_recognizer.py --config.data.labels=PATH
     PATH is a file with a path, a tab and a text on each line, a folder with labels.csv (or folders
-    that have one each), or an LMDB. docs/train_recognizer.md says all steps.
+    that have one each), or an LMDB. With --mode=check first; docs/train_recognizer.md says all
+    steps.
 Source: our own, after configs/crnn_easyocr.py. For some hundreds to some ten thousands of crops.
 Expected: nothing known.
-Measured: not measured.
+Measured: on 201 words of IIIT5K's training set, of photos that are not trained on, after
+    --config.steps=100 --config.optimizer.warmup=10: word accuracy .900 (.851 to .935), before .771
+    (.708 to .824).
 """
 
 from ml_collections import ConfigDict

@@ -2,9 +2,10 @@
 
 Examples:
     python -m crnnjax.main --config=configs/crnn_synth.py
-    python -m crnnjax.main --config=configs/crnn_rec_train.py --config.data.labels=FILE
+    python -m crnnjax.main --config=configs/custom_recognizer.py --config.data.labels=PATH
     python -m crnnjax.main --config=configs/crnn_synth.py --mode=evaluate --crops=FILE
-    python -m crnnjax.main --config=configs/crnn_rec_train.py --mode=check
+    python -m crnnjax.main --config=configs/custom_recognizer.py --config.data.labels=PATH \
+        --mode=check
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ _MODE = flags.DEFINE_enum(
     ["train", "evaluate", "check"],
     "train: train, or resume a run, and evaluate. evaluate: read the crops of config.test, or "
     "those of --crops. "
-    "check: look at the data, measure loader and step, and overfit a single batch.",
+    "check: look at the data, measure loader and step, and overfit a single batch from the start "
+    "weights.",
 )
 _WEIGHTS = flags.DEFINE_string(
     "weights",

@@ -63,7 +63,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--photos",
         metavar="PATH",
-        help="to check with: a picture or a folder (default: those that the run is judged on)",
+        nargs="+",
+        default=(),
+        help="to check with: pictures and folders (default: those that the run is judged on)",
     )
 
 
@@ -92,7 +94,7 @@ def run(arguments: argparse.Namespace) -> int:
         python=arguments.easyocr_python,
         count=arguments.count,
         crops=arguments.crops,
-        photos=arguments.photos,
+        photos=tuple(arguments.photos),
         accept_worse=arguments.accept_worse,
     )
     export = export_network(source, folder, name=name, options=options)

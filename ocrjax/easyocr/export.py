@@ -26,6 +26,7 @@ from ocrcore.training.run_folder import RunFolder
 from ocrcore.weights.named import easyocr_model_folder
 from ocrjax.easyocr import export_detector, export_recognizer
 from ocrjax.easyocr.rules import ExportError, network_folder
+from ocrjax.easyocr.runner import check_import
 from ocrjax.weights import load_network
 
 
@@ -42,7 +43,7 @@ class ExportOptions:
         count: most samples to check with; None for 200 crops or 20 photos.
         crops: of a recognizer, to check with: a labels.tsv, a folder with a labels.csv, or an LMDB;
             None for those that the run is judged on.
-        photos: of a detector, to check with: a picture or a folder; None as for `crops`.
+        photos: of a detector, to check with: pictures and folders; none as for `crops`.
         accept_worse: a Reader may read worse than the run does by itself.
     """
 
@@ -53,7 +54,7 @@ class ExportOptions:
     python: str | None = None
     count: int | None = None
     crops: str | None = None
-    photos: str | None = None
+    photos: tuple[str, ...] = ()
     accept_worse: bool = False
 
 
@@ -149,6 +150,7 @@ def _export_recognizer(
     if options.check:
         sets = _crop_sets(options.crops, RunFolder.of(source))
         crops = _read_crops(sets, 200 if options.count is None else options.count, log)
+        check_import(options.python)
     files = export_recognizer.write_recognizer(
         folder,
         variables,
@@ -188,6 +190,7 @@ def _export_detector(
     if options.check:
         count = 20 if options.count is None else options.count
         photos = _photos(options.photos, config, source, count)
+        check_import(options.python)
     weights = export_detector.write_detector(folder, variables, name=name, options=thresholds)
     return Export(
         folder,
@@ -236,11 +239,11 @@ def _read_crops(
 
 
 def _photos(
-    path: str | None, config: Mapping[str, Any], source: Path, count: int
+    paths: Sequence[str], config: Mapping[str, Any], source: Path, count: int
 ) -> list[tuple[str, ByteArray]]:
     """Photos by name, evenly from all there are."""
-    if path is not None:
-        files = find_images([path])
+    if paths:
+        files = find_images(list(paths))
         return [(files[at].name, read_image(files[at])) for at in _spread(len(files), count)]
     if not config.get("test"):
         raise ExportError(f"{source}: name photos to check with (--photos PATH)")

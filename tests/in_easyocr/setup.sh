@@ -37,7 +37,7 @@ for _name in ("nms", "qnms"):
 END
 
 # The proof: a plain import, and a Reader that reads, with the weights of the package above.
-"$python" - <<'END'
+"$python" -W ignore - <<'END'
 from pathlib import Path
 
 import cv2
