@@ -6,39 +6,81 @@ import errno
 import io
 import json
 import os
+import platform
 import shutil
 import stat
 import sys
 import tempfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
+
+_LONG_NAME = 230  # bytes; 255 is the most that file systems take
 
 
 @contextmanager
 def replacing(path: str | Path) -> Iterator[Path]:
     """Yields a path to write to, and renames it to `path` at the end of the block.
 
-    Readers see the old file or the new one, never half of one. An exception removes the part and
-    leaves the old file. A process that is killed leaves the part, which the next call overwrites.
-    The data is not synced: a power failure may lose it.
+    Readers see the old file or the new one, never half of one; of two processes that write it the
+    last one wins. An exception removes the part and leaves the old file. A process that is killed
+    leaves the part; the first call of a later process for that folder removes it. The data is not
+    synced: a power failure may lose it.
 
     Args:
         path: of the file; its folder is made as needed.
 
     Yields:
-        `NAME.part` beside it.
+        `NAME.PROCESS.part` beside it.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
+    _remove_parts_of_killed(path.parent)
+    name = path.name
+    if len(os.fsencode(name)) > _LONG_NAME:  # the part's name must not be too long for the disk
+        name = f"{name[:50]}-{zlib.crc32(os.fsencode(name)):08x}"
+    part = path.with_name(f"{name}.{_realm()}-{os.getpid()}.part")
     try:
         yield part
         part.replace(path)
     except BaseException:
         part.unlink(missing_ok=True)
         raise
+
+
+@cache
+def _realm() -> str:
+    """Names what the numbers of processes belong to: this host, and the container on it."""
+    try:
+        namespace = str(Path("/proc/self/ns/pid").readlink())
+    except OSError:  # no Linux
+        namespace = ""
+    return f"{zlib.crc32(f'{platform.node()} {namespace}'.encode()):08x}"
+
+
+@cache
+def _remove_parts_of_killed(folder: Path) -> None:
+    """Removes parts of processes of this host that are no more; looks into a folder only once."""
+    for path in folder.glob(f"*.{_realm()}-*.part"):
+        number = path.name.removesuffix(".part").rpartition("-")[2]
+        if number.isdecimal() and not is_running(int(number)):
+            path.unlink(missing_ok=True)
+
+
+def is_running(process: int) -> bool:
+    """Whether this host has a process of a number; always yes on Windows, which cannot be asked."""
+    if os.name != "posix":
+        return True
+    try:
+        os.kill(process, 0)
+    except PermissionError:  # of another user
+        return True
+    except (ProcessLookupError, OverflowError):
+        return False
+    return True
 
 
 @contextmanager
