@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from pathlib import Path
 
 from ocrcore.files import write_text
@@ -36,11 +36,12 @@ def has_checksums(folder: str | Path) -> bool:
     return (Path(folder) / NAME).is_file()
 
 
-def find_damage(folder: str | Path) -> str | None:
+def find_damage(folder: str | Path, *, only: Container[str] | None = None) -> str | None:
     """Compares the files of a checkpoint with their checksums.
 
     Args:
         folder: of the checkpoint.
+        only: names of the files to look at; None: all.
 
     Returns:
         The first file that is not as it was written, and what is wrong with it; None where there is
@@ -55,6 +56,8 @@ def find_damage(folder: str | Path) -> str | None:
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         return f"{NAME} is not a list of checksums ({error})"
     for name, (size, crc) in expected.items():
+        if only is not None and name not in only:
+            continue
         try:
             found = _sum(folder / name)
         except FileNotFoundError:

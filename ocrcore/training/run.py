@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -16,7 +16,9 @@ from ml_collections import ConfigDict
 
 from ocrcore.files import write_text
 from ocrcore.runtime.mesh import describe_devices, is_main
-from ocrcore.training.checkpoints import CheckpointError, RunCheckpoints, Start, choose_start
+from ocrcore.training.checkpoints import RunCheckpoints, Start, choose_start
+from ocrcore.training.damage import CheckpointError
+from ocrcore.training.lock import run_lock
 from ocrcore.training.metrics import Entry, MetricsWriter, Progress
 from ocrcore.training.optimizers import Schedule
 from ocrcore.training.run_folder import RunFolder
@@ -187,13 +189,15 @@ def open_run(
         The run; `run.state` is on the devices.
 
     Raises:
-        CheckpointError: a checkpoint does not fit, or `config.init_from` is no run.
+        RunLockError: another process trains in the folder.
+        CheckpointError: a checkpoint does not fit, none is whole, or `config.init_from` is no run.
         MetricsError: `metrics.jsonl` is damaged.
     """
-    folder = RunFolder(Path(workdir))
+    folder, log = RunFolder(Path(workdir)), log or make_log()
     with (
+        run_lock(folder.path, log=log) if is_main() else nullcontext(),
         RunCheckpoints(
-            folder.checkpoints, keep=config.checkpoint.keep, metric=metric
+            folder.checkpoints, keep=config.checkpoint.keep, metric=metric, log=log
         ) as checkpoints,
         StopSignal(mesh) as stop,
     ):
@@ -209,6 +213,7 @@ def open_run(
         stopper = EarlyStopping(config.eval.patience)
         if memory.stopping:
             stopper.restore(memory.stopping)
+            _forget_lost_best(stopper, memory, checkpoints, log)
         progress = Progress(
             steps=config.steps, first=step, batch_size=config.batch_size, devices=mesh.size
         )
@@ -226,7 +231,7 @@ def open_run(
                 schedule=schedule,
                 writer=writer,
                 progress=progress,
-                log=log or make_log(),
+                log=log,
                 state=state,
                 step=step,
             )
@@ -247,6 +252,26 @@ def _remembered(checkpoints: RunCheckpoints) -> RunMemory:
             f"({error}); go on with the version that saved it, or start a new run from it with "
             "config.init_from and another --workdir"
         ) from error
+
+
+def _forget_lost_best(
+    stopper: EarlyStopping, memory: RunMemory, checkpoints: RunCheckpoints, log: Log
+) -> None:
+    """Takes the best of the checkpoints that there are for the best, where that was damaged."""
+    if stopper.best_step is None or stopper.best_step in checkpoints.steps:
+        return
+    best, score = checkpoints.best_step, checkpoints.best_score
+    log(
+        f"the best checkpoint, of step {stopper.best_step}, is lost; "
+        + (
+            f"the best one is that of step {best} now"
+            if best is not None
+            else "no other was evaluated"
+        )
+    )
+    stopper.best_step, stopper.best = best, score
+    if best is not None:
+        memory.thresholds = RunMemory(**checkpoints.memory(best)).thresholds
 
 
 def as_json(config: ConfigDict) -> str:

@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import jax
@@ -19,13 +20,15 @@ from trees import assert_same, copies
 
 from ocrcore.runtime.mesh import make_mesh, put_batch
 from ocrcore.training.checkpoints import (
-    CheckpointError,
     RunCheckpoints,
     choose_start,
     load_variables,
     save_variables,
 )
+from ocrcore.training.damage import CheckpointError
+from ocrcore.training.lock import RunLockError, run_lock
 from ocrcore.training.loop import evaluate_start, run_steps
+from ocrcore.training.metrics import NonFiniteError
 from ocrcore.training.optimizer_options import OptimizerOptions
 from ocrcore.training.optimizers import make_optimizer
 from ocrcore.training.run import open_run
@@ -146,8 +149,8 @@ def test_resumed_equals_uninterrupted_bit_for_bit(tmp_path, mesh, compiled):
     assert [row["step"] for row in rows[1]] == [3, 4, 6, 8]
 
 
-def follow(workdir, mesh, compiled, scores, *, steps, stop_at=0):
-    """A run with evaluations, of given scores; the step at which it was stopped, or None."""
+def follow(workdir, mesh, compiled, scores, *, steps, stop_at=0, log=lambda line: None):
+    """A run with evaluations, of given scores; the step at which it ended, None if stopped."""
     config = ConfigDict(
         {
             **{"name": "toy", "steps": steps, "batch_size": toy.ROWS, "log_every": 1},
@@ -173,10 +176,10 @@ def follow(workdir, mesh, compiled, scores, *, steps, stop_at=0):
         optimizer=optimizer,
         schedule=schedule,
         mesh=mesh,
-        log=lambda line: None,
+        log=log,
     ) as run:
         evaluate_start(run, evaluate)
-        run_steps(run, compiled[1], batches(run.step), evaluate, names=lambda step: ())
+        run_steps(run, compiled[1], batches(run.step), evaluate, names=lambda step: [f"of {step}"])
         return None if run.stopped else run.step
 
 
@@ -209,6 +212,78 @@ def test_a_stop_delays_an_evaluation(tmp_path, mesh, compiled, steps, stops, sco
     assert kept[0] == kept[1]
     # Nothing is evaluated twice.
     assert follow(broken, mesh, compiled, {}, steps=steps) == last
+
+
+def last_state(workdir, compiled):
+    with RunCheckpoints(workdir / "checkpoints", keep=9) as checkpoints:
+        return copies(checkpoints.restore(compiled[0]())[0]), checkpoints.best_step
+
+
+def test_a_run_goes_on_from_the_newest_whole_checkpoint(tmp_path, mesh, compiled):
+    """State, memory and metrics are of the same step, and the run ends as any other."""
+    scores = {2: 0.5, 4: 0.9, 6: 0.7, 7: 0.8}
+    straight, broken = tmp_path / "straight", tmp_path / "broken"
+    follow(straight, mesh, compiled, scores, steps=7)
+    assert follow(broken, mesh, compiled, scores, steps=7, stop_at=6) is None
+    path = broken / "checkpoints" / "6" / "optimizer" / "manifest.ocdbt"
+    path.write_bytes(path.read_bytes()[:-9])
+    said = []
+    assert follow(broken, mesh, compiled, scores, steps=7, log=said.append) == 7
+    assert "6 is damaged: optimizer/manifest.ocdbt has " in said[0]
+    assert said[0].endswith("it is now 6.damaged; the run goes on from step 4")
+    rows = [
+        [(row["step"], row.get("loss"), row.get("eval/hmean")) for row in logged(run)]
+        for run in (straight, broken)
+    ]
+    assert rows[0] == rows[1]
+    assert_same(*(last_state(run, compiled)[0] for run in (straight, broken)))
+
+
+def test_a_lost_best_checkpoint_is_forgotten(tmp_path, mesh, compiled):
+    follow(tmp_path, mesh, compiled, {2: 0.5, 4: 0.9, 5: 0.1}, steps=5)
+    path = tmp_path / "checkpoints" / "4" / "metrics" / "metrics"
+    path.write_bytes(path.read_bytes().replace(b"9", b"0"))
+    said = []
+    assert follow(tmp_path, mesh, compiled, {6: 0.6}, steps=6, log=said.append) == 6
+    assert "4 is damaged: metrics/metrics was altered: its checksum is " in said[0]
+    assert said[1] == (
+        "the best checkpoint, of step 4, is lost; the best one is that of step 2 now"
+    )
+    assert said[-1].endswith("step 6: hmean 0.6000  (best so far)")
+    assert last_state(tmp_path, compiled)[1] == 6
+
+
+def test_a_state_that_is_not_finite_is_not_saved(tmp_path, mesh, compiled):
+    """The loss of a step is that of the weights before it."""
+    make, step = compiled
+
+    def explodes(state, batch):
+        state, metrics = step(state, batch)
+        if int(state.step) == 4:
+            state = state.replace(ema=jax.tree.map(lambda leaf: leaf * np.inf, state.ema))
+        return state, metrics
+
+    expected = (
+        rf"step 4: NaN or infinite after the update: ema/.* and 4 more arrays\. The batch: of 3\. "
+        rf"Last good checkpoint: {tmp_path}/checkpoints/3\. Try a lower"
+    )
+    with pytest.raises(NonFiniteError, match=expected):
+        follow(tmp_path, mesh, (make, explodes), {2: 0.5}, steps=6)
+    with RunCheckpoints(tmp_path / "checkpoints") as checkpoints:
+        assert checkpoints.steps == [2, 3]
+
+
+def test_the_folder_of_a_run_is_for_one_process(tmp_path, mesh, compiled, monkeypatch):
+    monkeypatch.setattr("ocrcore.training.run.run_lock", partial(run_lock, patience=0))
+    follow(tmp_path, mesh, compiled, {2: 0.5, 3: 0.6}, steps=3)
+    before = (tmp_path / "metrics.jsonl").read_bytes()
+    with (
+        run_lock(tmp_path),
+        pytest.raises(RunLockError, match=f"{tmp_path} is in use by process {os.getpid()} on "),
+    ):
+        follow(tmp_path, mesh, compiled, {}, steps=9)
+    assert (tmp_path / "metrics.jsonl").read_bytes() == before
+    assert not (tmp_path / "run.lock").exists()
 
 
 def test_the_memory_of_another_version_is_refused(tmp_path, mesh, compiled):
