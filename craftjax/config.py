@@ -156,7 +156,7 @@ class PagesOptions:
         layout: of a line of a label file: "quad", "box", "polygon" or "auto".
         dont_care: words with these texts do not count.
         start: the first picture that counts.
-        stop: the first that does not any more; None: all count.
+        stop: index after the last one, as in a slice; None reads all.
         preset: of "pages": "plain", "scene", "web" or "words".
         seed: of "pages": other pages.
         count: of "pages": how many.

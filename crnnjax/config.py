@@ -143,8 +143,8 @@ class CropsOptions:
     Attributes:
         path: folder or file.
         root: of "tsv": folder that its paths start from; None is that of the file.
-        start: the first crop that counts.
-        stop: the first that does not any more; None: all count.
+        start: index of the first crop that is read.
+        stop: index after the last one, as in a slice; None reads all.
     """
 
     path: str = ""
@@ -159,7 +159,7 @@ class WordsOptions:
 
     Attributes:
         count: how many.
-        seed: other words.
+        seed: of the words; another seed gives other words.
     """
 
     count: int = 500

@@ -198,7 +198,7 @@ def steps_needed(classes: NDArray[Any], ends: NDArray[Any]) -> NDArray[np.int64]
 
 
 def width_needed(steps: Any, *, features: str) -> Any:
-    """Least width of a picture that has so many time steps; a number or an array."""
+    """Least width of a picture that has `steps` time steps; a number or an array."""
     widths = 4 * (steps - time_steps(1024, features=features) + 256)
     return max(widths, MIN_WIDTH) if isinstance(widths, int) else np.maximum(widths, MIN_WIDTH)
 

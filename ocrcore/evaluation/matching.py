@@ -180,7 +180,7 @@ def match(
     Args:
         truth: the true words: `(N, 4, 2)`, or N polygons `(P, 2)`.
         care: `(N,)`; False where a true word does not count.
-        found: the found words, likewise.
+        found: the found words, in the same form.
         protocol: one of `PROTOCOLS`.
         **options: thresholds of the protocol, as for `evaluate`.
     """

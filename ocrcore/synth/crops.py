@@ -141,7 +141,7 @@ class CropSource:
         width: of the crops; None: as wide as each text.
         margin: pixels around the text, within the size.
         jitter: error of the quads' corners in shares of their height, as of a detector's boxes.
-        max_length: texts are cut after so many characters.
+        max_length: texts are cut to this many characters.
         per_page: crops from one page.
         length: how many crops `len` tells.
 

@@ -235,7 +235,7 @@ class PageSource:
         return render_run(text, font, size, **options)  # type: ignore[arg-type]
 
     def _text(self, rng: Rng, *, words: int) -> tuple[str, Font]:
-        """A text of at most so many words, and a font that draws it."""
+        """A text of at most `words` words, and a font that draws it."""
         for _ in range(_TEXT_TRIES):
             text = " ".join(sample_text(rng, self.config.text).split()[:words])
             font = pick_font(rng, text, self.fonts, self.undrawable)
@@ -247,7 +247,7 @@ class PageSource:
         )
 
     def _size(self, rng: Rng, letters: int) -> float:
-        """An em size, small ones oftener, not larger than lets so many letters fit in a line."""
+        """An em size: small ones more often, never too large for the letters to fit in a line."""
         low, high = self.config.font_size
         fits = 0.9 * (self.config.width - 2 * self.config.margin) / (0.6 * max(1, letters))
         high = max(low, min(high, fits, 0.5 * self.config.height))
