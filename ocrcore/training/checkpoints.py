@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -23,7 +22,7 @@ from orbax.checkpoint import checkpoint_managers
 
 from ocrcore.files import write_text
 from ocrcore.runtime.mesh import is_main, meet
-from ocrcore.training.checksums import find_damage, write_checksums
+from ocrcore.training.checksums import files_changing, find_damage, write_checksums
 from ocrcore.training.damage import (
     ARRAYS,
     CheckpointError,
@@ -291,8 +290,7 @@ class RunCheckpoints:
             False when that step is there already.
 
         Raises:
-            CheckpointError: the metrics lack the one that decides; this checkpoint, or the one
-                before, could not be written.
+            CheckpointError: the metrics lack the one that decides.
         """
         if step in self._manager.all_steps():
             return False
@@ -308,14 +306,13 @@ class RunCheckpoints:
         }
         self.wait()
         self._saving = step
-        with self._writing():
-            return bool(
-                self._manager.save(
-                    step,
-                    args=ocp.args.Composite(run=ocp.args.JsonSave(dict(run)), **items),
-                    metrics=self._metrics_item(step, metrics),
-                )
+        return bool(
+            self._manager.save(
+                step,
+                args=ocp.args.Composite(run=ocp.args.JsonSave(dict(run)), **items),
+                metrics=self._metrics_item(step, metrics),
             )
+        )
 
     def _metrics_item(
         self, step: int, metrics: Mapping[str, float] | None
@@ -340,13 +337,10 @@ class RunCheckpoints:
         self.wait()
         if is_main():
             folder = self.folder / str(step)
-            with self._writing():
-                # A process that is killed on the way leaves files without checksums, not others.
-                write_checksums(folder, without=(_MEMORY, _METRICS))
+            with files_changing(folder, (_MEMORY, _METRICS)):
                 write_text(folder / _MEMORY, json.dumps(dict(run)))
                 # The score last: where it is missing, the evaluation is made again.
                 write_text(folder / _METRICS, json.dumps(self._metrics_item(step, metrics)))
-                write_checksums(folder)
         meet(_MEETING)
         self._manager.reload()
 
@@ -417,34 +411,12 @@ class RunCheckpoints:
             )
 
     def wait(self) -> None:
-        """Returns when all that was begun is written.
-
-        Raises:
-            CheckpointError: it could not be written.
-        """
-        with self._writing():
-            self._manager.wait_until_finished()
+        """Returns when all that was begun is written."""
+        self._manager.wait_until_finished()
 
     def close(self) -> None:
-        """Waits, then lets go of the folder.
-
-        Raises:
-            CheckpointError: what was begun could not be written.
-        """
-        with self._writing():
-            self._manager.close()
-
-    @contextmanager
-    def _writing(self) -> Iterator[None]:
-        """Says what it means that Orbax fails, whose errors are the system's and others."""
-        try:
-            yield
-        except Exception as error:
-            raise CheckpointError(
-                f"{self.folder / str(self._saving)} could not be written: {error}. Checkpoints "
-                "before it are whole: once the cause is gone, the same command goes on from the "
-                "last one"
-            ) from error
+        """Waits, then lets go of the folder."""
+        self._manager.close()
 
     def __enter__(self) -> RunCheckpoints:
         return self

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Container, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from ocrcore.files import write_text
@@ -18,17 +19,35 @@ _LAST = ("_CHECKPOINT_METADATA", "commit_success.txt")
 _CHUNK = 1 << 20
 
 
-def write_checksums(folder: str | Path, *, without: Iterable[str] = ()) -> None:
-    """Writes `checksums.json` into a folder: size and CRC-32 of each file in it and below.
+def write_checksums(folder: str | Path) -> None:
+    """Writes `checksums.json` into a folder: size and CRC-32 of each file in it and below."""
+    folder = Path(folder)
+    left_out = {NAME, *_LAST}
+    _write(folder, {name: _sum(path) for name, path in _files(folder) if name not in left_out})
+
+
+@contextmanager
+def files_changing(folder: str | Path, names: Sequence[str]) -> Iterator[None]:
+    """Around what writes some files of a checkpoint again; the others keep their checksums.
+
+    A process that is killed on the way leaves these files without checksums, not with wrong ones.
 
     Args:
-        folder: of a checkpoint.
-        without: files that have none, as they are about to change.
+        folder: of the checkpoint; where it has no checksums, it gets none.
+        names: of the files.
+
+    Raises:
+        OSError, ValueError, KeyError: the checksums cannot be read.
     """
     folder = Path(folder)
-    left_out = {NAME, *_LAST, *without}
-    found = {name: _sum(path) for name, path in _files(folder) if name not in left_out}
-    write_text(folder / NAME, json.dumps({"crc32": found}, indent=0) + "\n")
+    if not has_checksums(folder):
+        yield
+        return
+    known = json.loads((folder / NAME).read_text(encoding="utf-8"))["crc32"]
+    others = {name: found for name, found in known.items() if name not in names}
+    _write(folder, others)
+    yield
+    _write(folder, {**others, **{name: _sum(folder / name) for name in names}})
 
 
 def has_checksums(folder: str | Path) -> bool:
@@ -81,6 +100,10 @@ def _find_bad_json(folder: Path) -> str | None:
         except (OSError, ValueError, RecursionError) as error:
             return f"{name} is not JSON ({error})"
     return None
+
+
+def _write(folder: Path, found: Mapping[str, Sequence[int]]) -> None:
+    write_text(folder / NAME, json.dumps({"crc32": found}, indent=0) + "\n")
 
 
 def _files(folder: Path) -> Iterator[tuple[str, Path]]:

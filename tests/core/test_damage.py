@@ -17,6 +17,7 @@ import craftjax.models
 import craftjax.training
 import crnnjax.models
 import crnnjax.training
+from ocrcore.files import write_text
 from ocrcore.runtime.mesh import make_mesh
 from ocrcore.training.checkpoints import RunCheckpoints, load_variables, save_variables
 from ocrcore.training.checksums import NAME, has_checksums
@@ -211,22 +212,17 @@ def test_killed_while_an_evaluation_is_noted(run, tmp_path, monkeypatch, calls):
     """Whatever is written last, the checkpoint is whole."""
     left = [calls]
 
-    def count(kind):
-        def write(*arguments, **options):
-            if not left[0]:
-                raise KeyboardInterrupt
-            left[0] -= 1
-            return kind(*arguments, **options)
-
-        return write
-
-    from ocrcore.training import checkpoints as module
+    def write(path, text):
+        if not left[0]:
+            raise KeyboardInterrupt
+        left[0] -= 1
+        write_text(path, text)
 
     with RunCheckpoints(tmp_path) as checkpoints:
         checkpoints.save(1, run[1], run={"at": 1})
         checkpoints.wait()
-        monkeypatch.setattr(module, "write_text", count(module.write_text))
-        monkeypatch.setattr(module, "write_checksums", count(module.write_checksums))
+        for module in ("checkpoints", "checksums"):
+            monkeypatch.setattr(f"ocrcore.training.{module}.write_text", write)
         with pytest.raises(KeyboardInterrupt):
             checkpoints.add_evaluation(1, run={"at": 2}, metrics={"hmean": 0.5})
         monkeypatch.undo()
