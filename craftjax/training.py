@@ -254,6 +254,7 @@ def train(
             f"evaluation: {describe_truth(truth)}",
             f"test: {describe_truth(test)}",
         )
+        run.note_data(source.mix.places())
         supervision = _supervision(config, run, source, model)
         detector = Detector(jax.device_get(run.state.eval_variables), options=detection)
 

@@ -249,6 +249,7 @@ def train(
             source.describe(),
             f"evaluation: {describe_sets(sets)}; probe: {describe_sets(probe)}",
         )
+        run.note_data(source.places())
         reader = make_recognizer(config, jax.device_get(run.state.eval_variables), charset)
 
         def evaluate(run: Run) -> dict[str, float]:

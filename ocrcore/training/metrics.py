@@ -150,7 +150,10 @@ class MetricsWriter:
         if not is_main():
             return
         Path(folder).mkdir(parents=True, exist_ok=True)
-        kept = [row for row in self._read() if row["step"] <= restored_step]
+        # Two processes in one folder, which earlier versions let in, wrote lines twice.
+        rows = {(row["step"], *row): row for row in self._read()}
+        kept = [row for row in rows.values() if row["step"] <= restored_step]
+        kept.sort(key=lambda row: row["step"])
         write_text(self._jsonl, "".join(_line(row) for row in kept))
         self._columns = ["step"]
         self._write_table(kept)

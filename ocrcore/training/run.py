@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
 from functools import partial
@@ -14,6 +14,7 @@ import optax
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
+from ocrcore.data.fingerprint import note_data
 from ocrcore.files import write_text
 from ocrcore.runtime.mesh import describe_devices, is_main
 from ocrcore.training.checkpoints import RunCheckpoints, Start, choose_start
@@ -22,7 +23,7 @@ from ocrcore.training.early_stopping import EarlyStopping
 from ocrcore.training.lock import run_lock
 from ocrcore.training.metrics import Entry, MetricsWriter, Progress
 from ocrcore.training.optimizers import Schedule
-from ocrcore.training.run_folder import RunFolder
+from ocrcore.training.run_folder import RunFolder, RunFolderError
 from ocrcore.training.signals import StopSignal
 from ocrcore.training.state import TrainState, create_state
 
@@ -120,6 +121,16 @@ class Run:
             self.log("run already finished; pass another --workdir to start a new one")
         for line in lines:
             self.log(line)
+
+    def note_data(self, sets: Mapping[str, Iterable[Path]]) -> None:
+        """Notes what the data is like, and of a run that is resumed logs what has changed of it.
+
+        Args:
+            sets: as for `ocrcore.data.fingerprint.note_data`.
+        """
+        if is_main() and self.unfinished:
+            resumed = self.start.kind == "resume"
+            note_data(self.folder.data, sets, self.log if resumed else None)
 
     def conclude(self, measured_on: str) -> None:
         """Logs which step is kept, its score and that of the start weights.
@@ -284,11 +295,21 @@ def save_config(config: ConfigDict, folder: RunFolder, log: Log = print) -> None
     """Writes `config.json`, and logs the fields that differ from the run's earlier start."""
     path = folder.config
     if path.is_file():
-        old, new = (_flat(json.loads(text)) for text in (path.read_text("utf-8"), as_json(config)))
+        old, new = _flat(_read_config(path)), _flat(json.loads(as_json(config)))
         for name in sorted(old.keys() | new.keys()):
             if old.get(name) != new.get(name):
                 log(f"config.{name} was {old.get(name)!r} before, now {new.get(name)!r}")
     write_text(path, as_json(config))
+
+
+def _read_config(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise RunFolderError(
+            f"{path}: damaged, expected JSON: {error}. It only says what this run was started with "
+            "last: remove it, and the same command goes on"
+        ) from error
 
 
 def _flat(tree: Any, prefix: str = "") -> dict[str, Any]:

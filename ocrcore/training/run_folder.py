@@ -66,6 +66,11 @@ class RunFolder:
         return self.path / "metrics.jsonl"
 
     @property
+    def data(self) -> Path:
+        """What the files of the data were like when the run was last started."""
+        return self.path / "data.json"
+
+    @property
     def pseudo_labels(self) -> Path:
         """The folder of a detector's pseudo labels."""
         return self.path / "pseudo"

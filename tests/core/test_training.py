@@ -32,6 +32,7 @@ from ocrcore.training.metrics import NonFiniteError
 from ocrcore.training.optimizer_options import OptimizerOptions
 from ocrcore.training.optimizers import make_optimizer
 from ocrcore.training.run import open_run
+from ocrcore.training.run_folder import RunFolderError
 from ocrcore.training.signals import StopSignal
 from ocrcore.training.state import create_state, update_ema
 
@@ -149,7 +150,7 @@ def test_resumed_equals_uninterrupted_bit_for_bit(tmp_path, mesh, compiled):
     assert [row["step"] for row in rows[1]] == [3, 4, 6, 8]
 
 
-def follow(workdir, mesh, compiled, scores, *, steps, stop_at=0, log=lambda line: None):
+def follow(workdir, mesh, compiled, scores, *, steps, stop_at=0, log=lambda line: None, data=None):
     """A run with evaluations, of given scores; the step at which it ended, None if stopped."""
     config = ConfigDict(
         {
@@ -178,6 +179,8 @@ def follow(workdir, mesh, compiled, scores, *, steps, stop_at=0, log=lambda line
         mesh=mesh,
         log=log,
     ) as run:
+        run.note_data({"toy": [data]} if data else {})
+        run.announce()
         evaluate_start(run, evaluate)
         run_steps(run, compiled[1], batches(run.step), evaluate, names=lambda step: [f"of {step}"])
         return None if run.stopped else run.step
@@ -271,6 +274,38 @@ def test_a_state_that_is_not_finite_is_not_saved(tmp_path, mesh, compiled):
         follow(tmp_path, mesh, (make, explodes), {2: 0.5}, steps=6)
     with RunCheckpoints(tmp_path / "checkpoints") as checkpoints:
         assert checkpoints.steps == [2, 3]
+
+
+def test_a_run_says_what_changed_of_its_data(tmp_path, mesh, compiled):
+    data, said, scores = tmp_path / "labels.txt", [], {2: 0.5}
+    for text, stop_at in (("a", 2), ("b", 3), ("b", 4)):
+        data.write_text(text)
+        said.append([])
+        options = {"steps": 9, "stop_at": stop_at, "log": said[-1].append, "data": data}
+        assert follow(tmp_path / "run", mesh, compiled, scores, **options) is None
+    warned = [[line for line in lines if "WARNING" in line] for lines in said]
+    assert [len(lines) for lines in warned] == [0, 1, 0]
+    assert "config.data.train.toy is not as it was" in warned[1][0]
+    assert "labels.txt was changed" in warned[1][0]
+
+
+def test_a_damaged_config_is_named(tmp_path, mesh, compiled):
+    follow(tmp_path, mesh, compiled, {}, steps=9, stop_at=1)
+    for text in (b'{"steps": ', b"\xff", b"[" * 100_000):
+        (tmp_path / "config.json").write_bytes(text)
+        with pytest.raises(RunFolderError, match=r"config.json: damaged, expected JSON: .* remove"):
+            follow(tmp_path, mesh, compiled, {}, steps=9, stop_at=1)
+    (tmp_path / "config.json").unlink()
+    assert follow(tmp_path, mesh, compiled, {2: 0.5}, steps=9, stop_at=2) is None
+
+
+def test_lines_that_two_processes_wrote_become_one(tmp_path, mesh, compiled):
+    follow(tmp_path, mesh, compiled, {2: 0.5, 3: 0.6}, steps=3)
+    before = logged(tmp_path)
+    lines = (tmp_path / "metrics.jsonl").read_text().splitlines(keepends=True)
+    (tmp_path / "metrics.jsonl").write_text("".join(lines + lines[:4]))
+    follow(tmp_path, mesh, compiled, {}, steps=3)
+    assert logged(tmp_path) == before
 
 
 def test_the_folder_of_a_run_is_for_one_process(tmp_path, mesh, compiled, monkeypatch):
