@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -297,6 +298,43 @@ def test_a_damaged_config_is_named(tmp_path, mesh, compiled):
             follow(tmp_path, mesh, compiled, {}, steps=9, stop_at=1)
     (tmp_path / "config.json").unlink()
     assert follow(tmp_path, mesh, compiled, {2: 0.5}, steps=9, stop_at=2) is None
+
+
+def test_a_full_disk_at_ten_moments(tmp_path, mesh, compiled, monkeypatch):
+    """The run ends with the system's error, and the same command ends it as any other."""
+    scores, left = {2: 0.5, 4: 0.9}, [0]
+
+    def full(kind):
+        def write(path, *arguments, **options):
+            if tmp_path in path.parents and (kind is not opened or {"a", "w"} & {*str(arguments)}):
+                left[0] -= 1
+                if not left[0]:
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            return kind(path, *arguments, **options)
+
+        return write
+
+    opened = Path.open
+    for name in ("open", "write_bytes", "replace"):
+        monkeypatch.setattr(Path, name, full(getattr(Path, name)))
+    straight = tmp_path / "straight"
+    follow(straight, mesh, compiled, scores, steps=4)
+    total = -left[0]
+    assert total > 20
+    for number in range(10):
+        left[0], workdir = 1 + number * total // 10, tmp_path / str(number)
+        with pytest.raises(OSError, match="No space left"):
+            follow(workdir, mesh, compiled, scores, steps=4)
+        left[0] = 0
+        follow(workdir, mesh, compiled, scores, steps=4)
+        names = ("step", "loss", "eval/hmean")
+        rows = [
+            [[row.get(name) for name in names] for row in logged(run)]
+            for run in (straight, workdir)
+        ]
+        assert rows[0] == rows[1]
+        assert last_state(workdir, compiled)[1] == 4
+        assert not list(workdir.glob("**/*.part"))
 
 
 def test_lines_that_two_processes_wrote_become_one(tmp_path, mesh, compiled):
