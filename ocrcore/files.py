@@ -13,7 +13,7 @@ import sys
 import tempfile
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -66,11 +66,12 @@ def _remove_parts_of_killed(folder: Path) -> None:
     """Removes parts of processes of this host that are no more; looks into a folder only once."""
     for path in folder.glob(f"*.{_realm()}-*.part"):
         number = path.name.removesuffix(".part").rpartition("-")[2]
-        if number.isdecimal() and not is_running(int(number)):
-            path.unlink(missing_ok=True)
+        if number.isdecimal() and not _is_running(int(number)):
+            with suppress(OSError):  # another user's
+                path.unlink(missing_ok=True)
 
 
-def is_running(process: int) -> bool:
+def _is_running(process: int) -> bool:
     """Whether this host has a process of a number; always yes on Windows, which cannot be asked."""
     if os.name != "posix":
         return True

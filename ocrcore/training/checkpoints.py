@@ -71,7 +71,8 @@ def load_variables(folder: str | Path) -> dict[str, Any]:
     folder = Path(folder).resolve()
     if RunFolder(folder).checkpoints.is_dir():
         folder = RunFolder(folder).checkpoints
-    if steps := [step for step in numbered(folder) if is_checkpoint(folder / str(step))]:
+    steps = numbered(folder)
+    if any(is_checkpoint(folder / str(step)) for step in steps):
         folder = _best_whole(folder, steps)
     elif not is_checkpoint(folder):
         raise CheckpointError(f"{folder}: not an Orbax checkpoint (no _CHECKPOINT_METADATA in it)")

@@ -11,7 +11,7 @@ import platform
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 
@@ -55,7 +55,8 @@ def run_lock(
         os.pwrite(file, json.dumps(mine).encode(), 0)
         yield
     finally:
-        path.unlink(missing_ok=True)  # while it is locked, so that it is nobody else's
+        with suppress(OSError):
+            path.unlink()  # while it is locked, so that it is nobody else's
         os.close(file)
 
 

@@ -167,6 +167,13 @@ def test_weights_are_taken_from_whole_checkpoints_only(run, tmp_path, capsys):
             load_variables(folder / "20")
 
 
+def test_the_best_checkpoint_without_its_metadata(run, tmp_path, capsys):
+    folder = copy_of(run, tmp_path / "run")
+    (folder / "20" / "_CHECKPOINT_METADATA").unlink()
+    load_variables(folder)
+    assert "20 is damaged: _CHECKPOINT_METADATA is missing; step 30" in capsys.readouterr().err
+
+
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # of Orbax
 def test_checkpoints_of_earlier_versions_are_read_instead(run, tmp_path):
     """They have no checksums."""
