@@ -554,6 +554,8 @@ def test_two_processes_equal_one_and_stop_together(tmp_path, mesh, compiled):
     with RunCheckpoints(tmp_path / "checkpoints") as checkpoints:
         last = checkpoints.steps[-1]
     assert 4 < last < 1000
+    sums = (tmp_path / "checkpoints" / str(last) / "checksums.json").read_text()
+    assert "process_0" in sums and "process_1" in sums  # written when both had written their parts
     make, step = compiled
     expected, _ = run(make(), step, mesh, range(1, last + 1))
     with np.load(tmp_path / "final.npz") as file:
