@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import errno
-import io
 import json
 import os
 import shutil
 import stat
-import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +19,9 @@ def replacing(path: str | Path) -> Iterator[Path]:
     """Yields a path to write to, and renames it to `path` at the end of the block.
 
     Readers see the old file or the new one, never half of one. An exception removes the part and
-    leaves the old file. A process that is killed leaves the part, which the next call overwrites.
-    The data is not synced: a power failure may lose it.
+    leaves the old file; one of the system's that names no file (a full disk) gets the name of this
+    one. A process that is killed leaves the part, which the next call overwrites. The data is not
+    synced: a power failure may lose it.
 
     Args:
         path: of the file; its folder is made as needed.
@@ -36,8 +35,11 @@ def replacing(path: str | Path) -> Iterator[Path]:
     try:
         yield part
         part.replace(path)
-    except BaseException:
-        part.unlink(missing_ok=True)
+    except BaseException as error:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.errno is not None and error.filename is None:
+            error.filename = os.fspath(path)
         raise
 
 
@@ -99,13 +101,6 @@ def json_line(value: Any) -> str:
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
-def allow_any_name() -> None:
-    """Lets this process print what its terminal cannot show, as escapes, instead of ending."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
-
-
 def check_regular(path: str | os.PathLike[str]) -> int:
     """Returns the size of a regular file in bytes; a pipe or a device may never end.
 
@@ -122,6 +117,35 @@ def check_regular(path: str | os.PathLike[str]) -> int:
     return found.st_size
 
 
+def expanded(path: str | os.PathLike[str]) -> Path:
+    """Returns a path with `~` as the user's home; as it is where nobody knows that.
+
+    A container may run as a user without a name: then `Path.expanduser` and `Path.home` raise.
+    """
+    return Path(os.path.expanduser(path))  # noqa: PTH111
+
+
+def user_cache() -> Path | None:
+    """The user's cache folder; None for a user without a home."""
+    if base := os.environ.get("XDG_CACHE_HOME"):
+        return Path(base)
+    home = expanded("~")
+    return home / ".cache" if home.is_absolute() else None
+
+
 def default_cache() -> Path:
-    """`ocrjax` in the user's cache folder."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ocrjax"
+    """`ocrjax` in the user's cache folder, or one below that of temporary files.
+
+    The latter where there is no home, or none to write in, as for `docker run --user`.
+    """
+    cache = user_cache()
+    if cache is not None and os.access(existing(cache / "ocrjax"), os.W_OK):
+        return cache / "ocrjax"
+    user = f"-{os.getuid()}" if hasattr(os, "getuid") else ""
+    return Path(tempfile.gettempdir()) / f"ocrjax{user}"
+
+
+def existing(path: str | os.PathLike[str]) -> Path:
+    """The path itself, or the first of the folders above it that is there."""
+    path = Path(path).absolute()
+    return next(one for one in (path, *path.parents) if os.path.lexists(one))

@@ -21,6 +21,10 @@ from typing import Any, TypeVar
 
 import cv2
 
+STOP_SIGNALS = tuple(
+    getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGHUP") if hasattr(signal, name)
+)
+"""Requests to end, which a terminal or a cluster sends to all processes of a group at once."""
 Submit = Callable[..., Future[Any]]
 """Takes a function and its arguments, but for the first, and has it called."""
 T = TypeVar("T")
@@ -128,16 +132,16 @@ def end_with_parent() -> None:
 
 @contextmanager
 def signals_held() -> Iterator[None]:
-    """Workers that are started in here are deaf to Ctrl-C and SIGTERM from their imports on.
+    """Workers that are started in here are deaf to `STOP_SIGNALS` from their imports on.
 
-    Both go to all processes of a group (Slurm's does), but the program answers them: the work that
+    These go to all processes of a group (Slurm's does), but the program answers them: the work that
     it is at needs its workers. They inherit what is blocked. Windows has no such thing.
     """
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
     resource_tracker.ensure_running()  # a worker that had to start it would unblock them
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
     try:
         yield
     finally:
@@ -148,7 +152,7 @@ _tools: list[Any] = []  # of a worker: how to open them, and then the tools
 
 
 def _start(open_tools: Callable[[], Any]) -> None:
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in STOP_SIGNALS:
         signal.signal(number, signal.SIG_IGN)
     end_with_parent()
     cv2.setNumThreads(0)

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict, dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -169,8 +168,8 @@ def open_run(
 ) -> Iterator[Run]:
     """Opens a run: a new one, or where its last checkpoint is.
 
-    From here on, SIGTERM and SIGINT stop the run after a step. On several hosts all open it with
-    the same folder.
+    From here on, SIGTERM, SIGINT and SIGHUP stop the run after a step. On several hosts all open it
+    with the same folder.
 
     Args:
         config: its `steps`, `batch_size`, `ema`, `init_from`, `init_weights`, `checkpoint.keep`,
@@ -233,8 +232,17 @@ def open_run(
 
 
 def make_log() -> Log:
-    """Prints each line at once in the main process; nothing in the others."""
-    return partial(print, flush=True) if is_main() else lambda line: None
+    """Prints each line at once in the main process; nothing in the others.
+
+    A run goes on where nobody reads its output any more: its terminal was closed, or `tee` has
+    ended. What it measures is in `metrics.jsonl`.
+    """
+
+    def log(line: object) -> None:
+        with suppress(OSError):
+            print(line, flush=True)
+
+    return log if is_main() else lambda line: None
 
 
 def _remembered(checkpoints: RunCheckpoints) -> RunMemory:
