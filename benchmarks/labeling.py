@@ -54,8 +54,8 @@ from ocrcore.layers import always
 from ocrcore.pages import Sample
 from ocrcore.runtime.mesh import make_mesh, put_batch
 from ocrcore.text import visible_graphemes
+from ocrcore.training.optimizer_options import OptimizerOptions
 from ocrcore.training.optimizers import make_optimizer
-from ocrcore.training.options import OptimizerOptions
 from ocrcore.training.state import create_state
 from ocrcore.weights.named import find_weights
 from ocrcore.weights.pth import load_weights

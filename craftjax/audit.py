@@ -21,7 +21,7 @@ from craftjax.input_pipeline import InputOptions
 from craftjax.sources import SourceOptions, open_source
 from craftjax.weak.word_crops import is_outside, is_vertical, word_size
 from ocrcore.data.readers.characters import PhotoFolder
-from ocrcore.data.readers.unused import (
+from ocrcore.data.readers.skipped_files import (
     broken_photos,
     describe_turned,
     turned_pictures,

@@ -18,8 +18,8 @@ from jax.sharding import Mesh
 from ocrcore.runtime.mesh import host_rows, initialize_distributed, make_mesh, put_batch
 from ocrcore.training.checkpoints import RunCheckpoints
 from ocrcore.training.metrics import Deferred, MetricsWriter, mean
+from ocrcore.training.optimizer_options import OptimizerOptions
 from ocrcore.training.optimizers import make_optimizer
-from ocrcore.training.options import OptimizerOptions
 from ocrcore.training.signals import StopSignal
 from ocrcore.training.state import (
     TrainState,

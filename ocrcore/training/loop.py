@@ -16,8 +16,8 @@ from jax.sharding import Mesh
 from ocrcore.runtime.mesh import put_batch
 from ocrcore.training.checkpoints import RunCheckpoints
 from ocrcore.training.metrics import Deferred, Entry, NonFiniteError, check_finite, mean
+from ocrcore.training.optimizer_options import OptimizerOptions
 from ocrcore.training.optimizers import select
-from ocrcore.training.options import OptimizerOptions
 from ocrcore.training.run import Run
 from ocrcore.training.state import (
     TrainState,
@@ -98,7 +98,7 @@ def evaluate_start(run: Run, evaluate: Evaluate, *, measure: bool = False) -> No
     if run.step == 0:
         due = measure and run.stopper.best is None
     else:
-        due = _is_due(run) and not run.checkpoints.scored(run.step)
+        due = _is_due(run) and not run.checkpoints.has_evaluation(run.step)
     if due:
         _evaluate_and_save(run, evaluate)
     run.progress.lap(run.step)  # the time until here is no training

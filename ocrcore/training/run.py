@@ -149,7 +149,7 @@ class Run:
         self.memory.stopping = self.stopper.state()
         memory = asdict(self.memory)  # a copy: it is written in the background
         if scores is not None and self.step in self.checkpoints.steps:
-            self.checkpoints.score(self.step, run=memory, metrics=scores)
+            self.checkpoints.add_evaluation(self.step, run=memory, metrics=scores)
         else:
             self.checkpoints.save(self.step, self.state, run=memory, metrics=scores)
 

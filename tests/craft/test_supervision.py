@@ -34,8 +34,8 @@ from ocrcore.data.prefetch import iterate
 from ocrcore.images import write_image
 from ocrcore.options import OptionsError
 from ocrcore.pages import Character, Page, Sample, Word
+from ocrcore.training.optimizer_options import OptimizerOptions
 from ocrcore.training.optimizers import make_optimizer
-from ocrcore.training.options import OptimizerOptions
 from ocrcore.training.run import RunMemory
 from ocrcore.training.run_folder import RunFolder
 
