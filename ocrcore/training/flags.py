@@ -18,6 +18,7 @@ from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
 from ocrcore.command import run_command
+from ocrcore.training.full_disk import silence_orbax
 
 _CONFIG = config_flags.DEFINE_config_file(
     "config", None, "The experiment: a file of configs/.", lock_config=True
@@ -77,6 +78,7 @@ def run_program(main: Callable[[], object], program: str) -> None:
         if len(argv) > 1:
             raise app.UsageError(f"unexpected arguments: {' '.join(argv[1:])}")
         logging.set_verbosity(logging.WARNING)
+        silence_orbax()
         try:
             main()
         except (ValueError, FloatingPointError, TooManyDropped) as error:
@@ -89,7 +91,6 @@ def run_program(main: Callable[[], object], program: str) -> None:
 
     def work() -> int:
         app.run(guarded, flags_parser=partial(parse_flags, program=program))
-        return 0
 
     safe = "Checkpoints that are there are whole: the same command goes on from the last one"
     sys.exit(run_command(program, work, failed=1, safe=safe))

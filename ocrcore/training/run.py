@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import jax
 import optax
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
@@ -16,6 +17,7 @@ from ml_collections import ConfigDict
 from ocrcore.files import write_text
 from ocrcore.runtime.mesh import describe_devices, is_main
 from ocrcore.training.checkpoints import CheckpointError, RunCheckpoints, Start, choose_start
+from ocrcore.training.full_disk import check_space, disk_errors
 from ocrcore.training.metrics import Entry, MetricsWriter, Progress
 from ocrcore.training.optimizers import Schedule
 from ocrcore.training.run_folder import RunFolder
@@ -151,6 +153,8 @@ class Run:
         if scores is not None and self.step in self.checkpoints.steps:
             self.checkpoints.add_evaluation(self.step, run=memory, metrics=scores)
         else:
+            needed = sum(leaf.nbytes for leaf in jax.tree.leaves(self.state))
+            check_space(self.checkpoints.folder, needed)
             self.checkpoints.save(self.step, self.state, run=memory, metrics=scores)
 
 
@@ -188,9 +192,11 @@ def open_run(
     Raises:
         CheckpointError: a checkpoint does not fit, or `config.init_from` is no run.
         MetricsError: `metrics.jsonl` is damaged.
+        OSError: the disk is full, or cannot be written.
     """
     folder = RunFolder(Path(workdir))
     with (
+        disk_errors(folder.path),
         RunCheckpoints(
             folder.checkpoints, keep=config.checkpoint.keep, metric=metric
         ) as checkpoints,

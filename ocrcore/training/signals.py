@@ -76,7 +76,9 @@ class StopSignal:
         name = signal.Signals(number).name
         # print() is not safe here: the signal may have come in the middle of another print().
         with suppress(OSError):  # after SIGHUP there may be nobody to write to
-            os.write(2, f"\n{name}: stopping after this step; Ctrl-C again stops at once\n".encode())
+            os.write(
+                2, f"\n{name}: stopping after this step; Ctrl-C again stops at once\n".encode()
+            )
 
     def reached(self, step: int) -> bool:
         """Whether to stop now; the same answer on all hosts, which must all ask after each step.

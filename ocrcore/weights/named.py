@@ -28,6 +28,8 @@ class NamedWeights:
     what: str
 
 
+WEIGHTS_SUFFIXES = (".pth", ".pt", ".safetensors")
+"""Of files of weights; anything else is the folder of a checkpoint."""
 KNOWN_WEIGHTS: dict[str, NamedWeights] = {
     "craft_mlt_25k": NamedWeights(
         "craft_mlt_25k.pth",

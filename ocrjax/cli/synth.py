@@ -5,20 +5,23 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from tqdm import tqdm
 
 from ocrcore.drawing import contact_sheet
 from ocrcore.images import write_image
+from ocrcore.outputs import OutputError, check_outputs, check_suffix
 from ocrcore.synth.config import PRESETS, SPLITS
 from ocrcore.synth.job import Job
-from ocrcore.synth.make import Summary, make_set, samples
+from ocrcore.synth.make import MANIFEST, Summary, make_set, samples
 from ocrcore.synth.pages import SynthError
 from ocrcore.synth.text import font_remedy
 from ocrcore.synth.write import FORMATS
 
 _MAX_SHEET = 200
+_SHEETS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 _SHOWN = 20  # problems that are named one by one
 
 
@@ -27,6 +30,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--preset", choices=tuple(PRESETS), default="scene")
     parser.add_argument("--out", metavar="DIR", help="write a data set here")
     parser.add_argument("--sheet", metavar="FILE", help="write a contact sheet here instead")
+    parser.add_argument(
+        "--force", action="store_true", help="replace the sheet that is there; never a set"
+    )
     parser.add_argument(
         "--count", type=int, help="how many pages or crops; for a sheet 12 if not given"
     )
@@ -122,12 +128,26 @@ def run(arguments: argparse.Namespace) -> int:
         quality=arguments.quality,
         shard=arguments.shard,
     )
+    inputs = [*job.fonts, *job.backgrounds, *filter(None, [job.words])]
+    if arguments.sheet:
+        check_suffix(arguments.sheet, _SHEETS, option="--sheet")
+        check_outputs([arguments.sheet], inputs=inputs, force=arguments.force)
+    else:
+        _check_folder(Path(arguments.out), inputs)
     try:
         if arguments.sheet:
             return _sheet(job, Path(arguments.sheet))
         return _set(job, Path(arguments.out), arguments.workers)
     except (SynthError, ModuleNotFoundError, OSError) as error:
         raise ValueError(str(error)) from error
+
+
+def _check_folder(out: Path, inputs: Sequence[str]) -> None:
+    """Refuses a set inside what it is made of: the next start would read its pictures."""
+    for source in map(Path, inputs):
+        if out.resolve().is_relative_to(source.resolve()):
+            raise OutputError(f"--out {out}: lies in {source}, which is read: name another folder")
+    check_outputs([out / MANIFEST], force=True)  # whose set is there, `make_set` knows
 
 
 def _set(job: Job, out: Path, workers: int) -> int:
