@@ -26,7 +26,7 @@ from typing import Any, Protocol
 
 from array_record.python.array_record_module import ArrayRecordWriter
 
-from ocrcore.data.processes import one_opencv_thread, worker_pool
+from ocrcore.data.processes import bounded_workers, one_opencv_thread, worker_pool
 from ocrcore.data.readers.packed import (
     FORM,
     describe_fault,
@@ -261,7 +261,7 @@ def _results(
         return
     with worker_pool(
         open_source,
-        min(workers, len(tasks)),
+        bounded_workers(min(workers, len(tasks)), setting="--workers"),
         work="packs samples",
         setting="--workers",
         error=PackingError,

@@ -9,6 +9,7 @@ import itertools
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -28,6 +29,7 @@ STOP_SIGNALS = tuple(
 Submit = Callable[..., Future[Any]]
 """Takes a function and its arguments, but for the first, and has it called."""
 T = TypeVar("T")
+_EACH_CPU = 4  # processes; more of them take memory, and no less time
 
 
 class _Worker(SpawnProcess):
@@ -41,6 +43,25 @@ class _Spawn(SpawnContext):
     """Workers are spawned, not forked: OpenCV and JAX have threads."""
 
     Process = _Worker
+
+
+def bounded_workers(workers: int, *, setting: str) -> int:
+    """Returns how many processes to start: no more than the machine has a use for, and says so.
+
+    Args:
+        workers: how many were asked for.
+        setting: the option that did, for the message.
+    """
+    cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    most = _EACH_CPU * cpus
+    if workers <= most:
+        return workers
+    print(
+        f"{setting} is {workers:,}: {most} processes are started, {_EACH_CPU} for each of {cpus} "
+        "CPUs; more would only take memory",
+        file=sys.stderr,
+    )
+    return most
 
 
 @contextmanager
