@@ -67,6 +67,7 @@ def evaluate_run(
         ValueError: (its subclasses) invalid fields, weights or labels.
     """
     run = RunFolder(Path(workdir))
+    run.check_place()
     name, section = _pages(config, images, gt, sweeping=sweeping)
     bad: list[LabelError] = []
     truth = read_truth(section, bad=bad if skip_bad else None)

@@ -212,6 +212,7 @@ def train(
             checkpoint.
         ValueError: (its subclasses) an invalid config, data or weights.
     """
+    RunFolder(Path(workdir)).check_place(trains=True)
     mesh, log = make_mesh(), make_log()
     rows = host_rows(config.batch_size, mesh)
     options = OptimizerOptions.from_config(config.optimizer)

@@ -69,6 +69,24 @@ def check_outputs(
         _check_writable(folder, path)
 
 
+def check_apart(
+    folder: str | os.PathLike[str], inputs: Iterable[str | os.PathLike[str]], *, option: str
+) -> None:
+    """Checks that a folder of results is none of the folders that are read, nor inside of one.
+
+    The next start would read the results.
+
+    Raises:
+        OutputError: it is.
+    """
+    for source in map(Path, inputs):
+        if Path(folder).resolve().is_relative_to(source.resolve()):
+            raise OutputError(
+                f"{option} {os.fspath(folder)}: lies in {source}, which is read: name another "
+                "folder"
+            )
+
+
 def check_suffix(path: str | os.PathLike[str], expected: Sequence[str], *, option: str) -> None:
     """Checks that the name of an output ends as one of its formats does.
 

@@ -21,7 +21,7 @@ from ocrcore.images import (
     page_count,
     write_image,
 )
-from ocrcore.outputs import check_outputs, check_suffix
+from ocrcore.outputs import check_apart, check_outputs, check_suffix
 from ocrcore.pages import Page, write_pages
 from ocrcore.weights.named import find_weights
 
@@ -147,6 +147,9 @@ def _check_outputs(
     weights = find_weights(arguments.weights)
     inputs = [*pictures, weights, *filter(None, [arguments.operating_point])]
     force, drawn = arguments.force, overlays
+    if arguments.overlay:
+        folders = filter(Path.is_dir, map(Path, arguments.images))
+        check_apart(arguments.overlay, folders, option="--overlay")
     if arguments.heatmaps:
         drawn = [*drawn, *map(_scores_path, overlays)]
     other = "--force replaces, --overlay DIR takes another folder"

@@ -6,20 +6,18 @@ import argparse
 import sys
 from collections.abc import Callable, Sequence
 
-from absl import logging
-
 from ocrcore.command import run_command
 from ocrjax import __version__
-from ocrjax.cli import average, convert, detect, doctor, export, synth
-
-_COMMANDS = (detect, convert, average, synth, export, doctor)
 
 
 def _parse(argv: Sequence[str]) -> argparse.Namespace:
+    # In here Ctrl-C while they load, which takes a second or two, is one line.
+    from ocrjax.cli import average, convert, detect, doctor, export, synth
+
     parser = argparse.ArgumentParser(prog="ocrjax", description=__doc__)
     parser.add_argument("--version", action="version", version=f"ocrjax {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for module in _COMMANDS:
+    for module in (detect, convert, average, synth, export, doctor):
         name = module.__name__.rpartition(".")[2]
         summary = (module.__doc__ or "").partition("\n")[0]
         command = commands.add_parser(name, help=summary, description=summary)
@@ -29,6 +27,8 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
 
 
 def _run(arguments: argparse.Namespace) -> int:
+    from absl import logging
+
     logging.set_verbosity(logging.WARNING)
     program = f"ocrjax {arguments.command}"
     run: Callable[[argparse.Namespace], int] = arguments.run

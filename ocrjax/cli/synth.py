@@ -5,14 +5,13 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Sequence
 from pathlib import Path
 
 from tqdm import tqdm
 
 from ocrcore.drawing import contact_sheet
 from ocrcore.images import write_image
-from ocrcore.outputs import OutputError, check_outputs, check_suffix
+from ocrcore.outputs import check_apart, check_outputs, check_suffix
 from ocrcore.synth.config import PRESETS, SPLITS
 from ocrcore.synth.job import Job
 from ocrcore.synth.make import MANIFEST, Summary, make_set, samples
@@ -133,21 +132,15 @@ def run(arguments: argparse.Namespace) -> int:
         check_suffix(arguments.sheet, _SHEETS, option="--sheet")
         check_outputs([arguments.sheet], inputs=inputs, force=arguments.force)
     else:
-        _check_folder(Path(arguments.out), inputs)
+        check_apart(arguments.out, inputs, option="--out")
+        # Whose set is there, `make_set` knows.
+        check_outputs([Path(arguments.out, MANIFEST)], force=True)
     try:
         if arguments.sheet:
             return _sheet(job, Path(arguments.sheet))
         return _set(job, Path(arguments.out), arguments.workers)
     except (SynthError, ModuleNotFoundError, OSError) as error:
         raise ValueError(str(error)) from error
-
-
-def _check_folder(out: Path, inputs: Sequence[str]) -> None:
-    """Refuses a set inside what it is made of: the next start would read its pictures."""
-    for source in map(Path, inputs):
-        if out.resolve().is_relative_to(source.resolve()):
-            raise OutputError(f"--out {out}: lies in {source}, which is read: name another folder")
-    check_outputs([out / MANIFEST], force=True)  # whose set is there, `make_set` knows
 
 
 def _set(job: Job, out: Path, workers: int) -> int:
