@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -26,6 +27,7 @@ from ocrcore.training.checkpoints import (
     save_variables,
 )
 from ocrcore.training.loop import evaluate_start, run_steps
+from ocrcore.training.metrics import MetricsWriter
 from ocrcore.training.optimizer_options import OptimizerOptions
 from ocrcore.training.optimizers import make_optimizer
 from ocrcore.training.run import open_run
@@ -209,6 +211,48 @@ def test_a_stop_delays_an_evaluation(tmp_path, mesh, compiled, steps, stops, sco
     assert kept[0] == kept[1]
     # Nothing is evaluated twice.
     assert follow(broken, mesh, compiled, {}, steps=steps) == last
+
+
+def test_a_full_disk_at_ten_moments_loses_nothing(tmp_path, mesh, compiled, monkeypatch):
+    """At each line of the metrics (half of it is written) and at each checkpoint."""
+    scores = {2: 0.1, 4: 0.2, 6: 0.3}
+    write, moments = MetricsWriter.write, []
+
+    def follow_to(workdir, *, full_at=None):
+        def reach(moment):
+            moments.append(moment)
+            if len(moments) - 1 == full_at:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+        def half(writer, step, values):
+            with (workdir / "metrics.jsonl").open("a") as file:
+                file.write('{"step": ')
+                file.flush()
+                reach(f"metrics of step {step}")
+                file.truncate(file.tell() - len('{"step": '))
+            write(writer, step, values)
+
+        moments.clear()
+        monkeypatch.setattr(MetricsWriter, "write", half)
+        monkeypatch.setattr("ocrcore.training.run.check_space", lambda *_: reach("checkpoint"))
+        return follow(workdir, mesh, compiled, scores, steps=6)
+
+    assert follow_to(tmp_path / "straight") == 6
+    count = len(moments)
+    assert count >= 10
+    for moment in range(count):
+        workdir = tmp_path / str(moment)
+        with pytest.raises(OSError, match=f"No space left on device: '{workdir}"):
+            follow_to(workdir, full_at=moment)
+        assert follow_to(workdir) == 6
+        last = RunCheckpoints(tmp_path / "straight" / "checkpoints", keep=9)
+        with last, RunCheckpoints(workdir / "checkpoints", keep=9) as checkpoints:
+            found, _ = checkpoints.restore(compiled[0]())
+            assert_same(copies(found), copies(last.restore(compiled[0]())[0]))
+            assert checkpoints.best_step == last.best_step == 6
+        assert [row["step"] for row in logged(workdir)] == [
+            row["step"] for row in logged(tmp_path / "straight")
+        ]
 
 
 def test_the_memory_of_another_version_is_refused(tmp_path, mesh, compiled):
