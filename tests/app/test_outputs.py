@@ -10,7 +10,7 @@ import tempfile
 
 import numpy as np
 import pytest
-from ml_collections import ConfigDict
+import tiny_recognizer
 from PIL import Image
 
 from crnnjax.report import evaluate_run
@@ -187,7 +187,7 @@ def test_crops_are_not_evaluated_into_their_folder(tmp_path):
     (tmp_path / "words").mkdir()
     (tmp_path / "words" / "labels.csv").write_text("filename,words\n")
     with pytest.raises(OutputError, match="words, which is read"):
-        evaluate_run(ConfigDict(), tmp_path, crops=str(tmp_path / "words"))
+        evaluate_run(tiny_recognizer.get_config(), tmp_path, crops=str(tmp_path / "words"))
     assert len(list(tmp_path.rglob("*"))) == 2
 
 
