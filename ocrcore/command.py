@@ -63,7 +63,7 @@ def explain(error: OSError, safe: str = "") -> str:
     if error.filename is None or error.strerror is None:
         text = str(error)  # ours, or one that names no file
     else:
-        text = f"{os.fsdecode(error.filename)}: {error.strerror}"
+        text = f"{error.filename}: {error.strerror}"
         if error.errno in _FULL:
             text += free_space(error.filename)
     return f"{text}. {safe}" if safe and error.errno in (*_FULL, *_BROKEN) else text

@@ -5,6 +5,7 @@ Commands ask before they load anything: no work is lost to a place that cannot b
 
 from __future__ import annotations
 
+import errno
 import os
 import tempfile
 from collections.abc import Iterable, Sequence
@@ -47,6 +48,7 @@ def check_outputs(
     for path in map(Path, outputs):
         folders.setdefault(path.parent, path)
         if not os.path.lexists(path):
+            _check_name(path)
             continue
         if (source := read.get(_key(path) or (-1, -1))) is not None:
             raise OutputError(
@@ -97,6 +99,15 @@ def check_suffix(path: str | os.PathLike[str], expected: Sequence[str], *, optio
         raise OutputError(
             f"{option} {os.fspath(path)}: expected a name that ends in {', '.join(expected)}"
         )
+
+
+def _check_name(path: Path) -> None:
+    """Refuses what no file can be called; it is first written beside its place, as NAME.part."""
+    try:
+        path.with_name(path.name + ".part").lstat()
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            raise OutputError(f"{path}: cannot be written: {error.strerror}") from error
 
 
 def _check_writable(folder: Path, output: Path) -> None:

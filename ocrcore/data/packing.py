@@ -162,7 +162,8 @@ def pack(
     target, notes = folder / f"packed-{split}.json", folder / f"packing-{split}"
     if not (target.is_file() or notes.is_dir()):
         # What describes the set is shared by its splits.
-        shared = () if any(folder.glob("pack*-*")) else ("features.json", "dataset_info.json")
+        others = [*folder.glob("packed-*.json"), *folder.glob("packing-*")]
+        shared = () if others else ("features.json", "dataset_info.json")
         new = [*files, folder / f"faults-{split}.jsonl", *(folder / one for one in shared)]
         check_outputs(new, remedy="nothing is packed there: give another folder")
     job = {

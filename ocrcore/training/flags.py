@@ -92,7 +92,7 @@ def run_program(main: Callable[[], object], program: str) -> None:
     def work() -> int:
         app.run(guarded, flags_parser=partial(parse_flags, program=program))
 
-    safe = "Checkpoints that are there are whole: the same command goes on from the last one"
+    safe = "What was finished before is whole: the same command goes on from there"
     sys.exit(run_command(program, work, failed=1, safe=safe))
 
 

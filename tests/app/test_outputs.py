@@ -69,6 +69,8 @@ NEVER = [
     ("convert w.pth new.onnx", "new.onnx: expected a name that ends in .pth"),
     ("average w.pth v.pth --out new", "new: expected a name that ends in .pth"),
     ("average w.pth v.pth --out new.png", "new.png: expected a name that ends in .pth"),
+    (f"detect in --weights w.pth --json {'n' * 247}.json", "File name too long"),
+    (f"convert w.pth {'n' * 300}.pth", "File name too long"),
     ("synth --sheet new.json", "--sheet new.json: expected a name that ends in .png"),
     ("detect in --weights w.pth --json w.pth/new.json", "w.pth is a file, expected a folder"),
     ("detect in --weights w.pth --overlay w.pth/new", "w.pth is a file, expected a folder"),
