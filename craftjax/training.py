@@ -44,6 +44,7 @@ from ocrcore.training.loop import Step, evaluate_start, make_step, run_steps
 from ocrcore.training.optimizer_options import OptimizerOptions
 from ocrcore.training.optimizers import make_optimizer
 from ocrcore.training.run import Run, RunMemory, open_run
+from ocrcore.training.run_folder import RunFolder
 from ocrcore.training.state import TrainState
 from ocrcore.weights.named import find_weights
 from ocrcore.weights.pth import load_weights
@@ -217,6 +218,7 @@ def train(
     if not config.data.train:
         raise TrainError("config.data.train has no data set, so there is nothing to train on")
     check(config)
+    RunFolder(Path(workdir)).check_place(trains=True)
     mesh = make_mesh()
     rows = host_rows(config.batch_size, mesh)
     model, loss = make_model(config.model), make_loss(config.loss)

@@ -68,6 +68,7 @@ def evaluate_run(
     """
     check(config)
     run = RunFolder(Path(workdir))
+    run.check_place()
     name, section = _pages(config, images, gt, sweeping=sweeping)
     bad: list[LabelError] = []
     truth = read_truth(section, bad=bad if skip_bad else None)

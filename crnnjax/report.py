@@ -25,6 +25,7 @@ from ocrcore.config_sections import given
 from ocrcore.data.mixing import SourceError
 from ocrcore.data.readers.crops import Crop
 from ocrcore.options import OptionsError, from_section
+from ocrcore.outputs import check_apart
 from ocrcore.training.checkpoints import load_variables
 from ocrcore.training.curves import write_curves
 from ocrcore.training.run_folder import RunFolder
@@ -179,8 +180,10 @@ def evaluate_run(
     """
     check(config)
     folder = results_folder(workdir, weights)
+    RunFolder(folder).check_place()
     if crops:
         path = Path(crops)
+        check_apart(folder / path.stem, [path], option="--workdir")
         sets: Sets = {path.stem: open_crops(kind_of(path), path)}
         folder /= path.stem
     else:

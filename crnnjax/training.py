@@ -210,6 +210,7 @@ def train(
         ValueError: (its subclasses) an invalid config, data or weights.
     """
     check(config)
+    RunFolder(Path(workdir)).check_place(trains=True)
     mesh, log = make_mesh(), make_log()
     rows = host_rows(config.batch_size, mesh)
     options = OptimizerOptions.from_config(config.optimizer)

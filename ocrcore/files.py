@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import errno
-import io
 import json
 import os
 import platform
 import shutil
 import stat
-import sys
 import tempfile
 import zlib
 from collections.abc import Iterator
@@ -26,8 +24,9 @@ def replacing(path: str | Path) -> Iterator[Path]:
     """Yields a path to write to, and renames it to `path` at the end of the block.
 
     Readers see the old file or the new one, never half of one; of two processes that write it the
-    last one wins. An exception removes the part and leaves the old file. A process that is killed
-    leaves the part; the first call of a later process for that folder removes it. The data is not
+    last one wins. An exception removes the part and leaves the old file; one of the system's that
+    names no file (a full disk) gets the name of this one. A process that is killed leaves the part;
+    the first call of a later process for that folder removes it. The data is not
     synced: a power failure may lose it.
 
     Args:
@@ -46,8 +45,11 @@ def replacing(path: str | Path) -> Iterator[Path]:
     try:
         yield part
         part.replace(path)
-    except BaseException:
-        part.unlink(missing_ok=True)
+    except BaseException as error:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.errno is not None and error.filename is None:
+            error.filename = os.fspath(path)
         raise
 
 
@@ -142,13 +144,6 @@ def json_line(value: Any) -> str:
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
-def allow_any_name() -> None:
-    """Lets this process print what its terminal cannot show, as escapes, instead of ending."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
-
-
 def check_regular(path: str | os.PathLike[str]) -> int:
     """Returns the size of a regular file in bytes; a pipe or a device may never end.
 
@@ -165,6 +160,22 @@ def check_regular(path: str | os.PathLike[str]) -> int:
     return found.st_size
 
 
+def expanded(path: str | os.PathLike[str]) -> Path:
+    """Returns a path with `~` as the user's home; as it is where nobody knows that.
+
+    A container may run as a user without a name: then `Path.expanduser` and `Path.home` raise.
+    """
+    return Path(os.path.expanduser(path))  # noqa: PTH111
+
+
+def user_cache() -> Path | None:
+    """The user's cache folder; None for a user without a home."""
+    if base := os.environ.get("XDG_CACHE_HOME"):
+        return Path(base)
+    home = expanded("~")
+    return home / ".cache" if home.is_absolute() else None
+
+
 def stays_below(folder: str | Path, name: str) -> bool:
     """Whether a path from a label file, joined to a folder, leads to something below that folder.
 
@@ -179,5 +190,18 @@ def stays_below(folder: str | Path, name: str) -> bool:
 
 
 def default_cache() -> Path:
-    """`ocrjax` in the user's cache folder."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ocrjax"
+    """`ocrjax` in the user's cache folder, or one below that of temporary files.
+
+    The latter where there is no home, or none to write in, as for `docker run --user`.
+    """
+    cache = user_cache()
+    if cache is not None and os.access(existing(cache / "ocrjax"), os.W_OK):
+        return cache / "ocrjax"
+    user = f"-{os.getuid()}" if hasattr(os, "getuid") else ""
+    return Path(tempfile.gettempdir()) / f"ocrjax{user}"
+
+
+def existing(path: str | os.PathLike[str]) -> Path:
+    """The path itself, or the first of the folders above it that is there."""
+    path = Path(path).absolute()
+    return next(one for one in (path, *path.parents) if os.path.lexists(one))

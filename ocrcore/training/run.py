@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import closing, contextmanager, nullcontext
+from contextlib import closing, contextmanager, nullcontext, suppress
 from dataclasses import asdict, dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
+import jax
 import optax
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
@@ -20,6 +20,7 @@ from ocrcore.runtime.mesh import describe_devices, is_main
 from ocrcore.training.checkpoints import RunCheckpoints, Start, choose_start
 from ocrcore.training.damage import CheckpointError
 from ocrcore.training.early_stopping import EarlyStopping
+from ocrcore.training.full_disk import check_space, disk_errors
 from ocrcore.training.lock import run_lock
 from ocrcore.training.metrics import Entry, MetricsWriter, Progress
 from ocrcore.training.optimizers import Schedule
@@ -165,6 +166,8 @@ class Run:
         if scores is not None and self.step in self.checkpoints.steps:
             self.checkpoints.add_evaluation(self.step, run=memory, metrics=scores)
         else:
+            needed = sum(leaf.nbytes for leaf in jax.tree.leaves(self.state))
+            check_space(self.checkpoints.folder, needed)
             self.checkpoints.save(self.step, self.state, run=memory, metrics=scores)
 
 
@@ -182,8 +185,8 @@ def open_run(
 ) -> Iterator[Run]:
     """Opens a run: a new one, or where its last checkpoint is.
 
-    From here on, SIGTERM and SIGINT stop the run after a step. On several hosts all open it with
-    the same folder.
+    From here on, SIGTERM, SIGINT and SIGHUP stop the run after a step. On several hosts all open it
+    with the same folder.
 
     Args:
         config: its `steps`, `batch_size`, `ema`, `init_from`, `init_weights`, `checkpoint.keep`,
@@ -203,9 +206,11 @@ def open_run(
         RunLockError: another process trains in the folder.
         CheckpointError: a checkpoint does not fit, none is whole, or `config.init_from` is no run.
         MetricsError: `metrics.jsonl` is damaged.
+        OSError: the disk is full, or cannot be written.
     """
     folder, log = RunFolder(Path(workdir)), log or make_log()
     with (
+        disk_errors(folder.path),
         run_lock(folder.path, log=log) if is_main() else nullcontext(),
         RunCheckpoints(
             folder.checkpoints, keep=config.checkpoint.keep, metric=metric, log=log
@@ -249,8 +254,17 @@ def open_run(
 
 
 def make_log() -> Log:
-    """Prints each line at once in the main process; nothing in the others."""
-    return partial(print, flush=True) if is_main() else lambda line: None
+    """Prints each line at once in the main process; nothing in the others.
+
+    A run goes on where nobody reads its output any more: its terminal was closed, or `tee` has
+    ended. What it measures is in `metrics.jsonl`.
+    """
+
+    def log(line: object) -> None:
+        with suppress(OSError):
+            print(line, flush=True)
+
+    return log if is_main() else lambda line: None
 
 
 def _remembered(checkpoints: RunCheckpoints) -> RunMemory:
