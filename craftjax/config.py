@@ -153,7 +153,7 @@ class PagesOptions:
             `ocrcore.data.readers.words.open_words`.
         holdout: of "words": the share of the pictures that is not trained on.
         order: of "words": "name" or "spread".
-        layout: of a line of a label file: "quad", "box", "polygon" or "auto".
+        layout: of a line of a label file: one of `ocrcore.data.readers.label_lines.LAYOUTS`.
         dont_care: words with these texts do not count.
         start: the first picture that counts.
         stop: index after the last one, as in a slice; None reads all.

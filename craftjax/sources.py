@@ -34,6 +34,7 @@ from ocrcore.data.mixing import (
 from ocrcore.data.python_sets import PythonSet, check_sources
 from ocrcore.data.readers.arrayrecord import ArrayRecords
 from ocrcore.data.readers.characters import PhotoFolder
+from ocrcore.data.readers.layouts import named_layout
 from ocrcore.data.readers.packed import PackedSamples
 from ocrcore.data.readers.skipped_files import unused_files
 from ocrcore.data.readers.synthtext_index import IndexedSynthText
@@ -73,7 +74,7 @@ class SourceOptions:
             in it.
         holdout: of "words": as for `open_words`.
         order: the same.
-        layout: of "icdar" and "words": as for `ocrcore.data.readers.icdar.read_icdar`.
+        layout: of "icdar" and "words": one of `ocrcore.data.readers.label_lines.LAYOUTS`.
         dont_care: of "icdar" and "words": texts of words that do not count.
         preset: of "pages": "plain", "scene", "web" or "words".
         page: of "pages": fields of `ocrcore.synth.config.SynthConfig` with other values.
@@ -114,6 +115,10 @@ class SourceOptions:
             raise SourceError(f"ratio is {self.ratio!r}, expected a positive number")
         if self.start < 0 or (self.stop is not None and self.stop <= self.start):
             raise SourceError(f"start is {self.start}, stop is {self.stop}: expected start < stop")
+        try:
+            named_layout(self.layout)
+        except ValueError as error:
+            raise SourceError(str(error)) from error
 
     @property
     def packed_folder(self) -> Path | None:
@@ -195,6 +200,8 @@ class Mix:
                 self._samples.append(_open_packed(name, one, seed=seed))
             else:
                 self._samples.append(open_source(one, seed=seed, cache=cache))
+            if isinstance(self._samples[-1], PhotoFolder):
+                _ = self._samples[-1].layout  # an error now, not for every sample
         self.lengths = []
         for name, one, samples in zip(self.names, self.options, self._samples, strict=True):
             stop = len(samples) if one.stop is None else min(one.stop, len(samples))

@@ -112,7 +112,8 @@ def test_what_is_not_used_is_said(tmp_path):
     assert third.startswith("1 label files of") and "gt_p9.txt" in third
     assert all(note in str(found) for note in found.notes)
     section = {"kind": "icdar", "root": str(tmp_path), "images": "images", "gt": "gt"}
-    assert truth_notes(section | {"layout": "auto", "dont_care": ["###"]}) == found.notes
+    read, *notes = truth_notes(section | {"layout": "auto", "dont_care": ["###"]})
+    assert read.startswith("labels read as quad: x1,y1,") and notes == found.notes
 
 
 def test_two_pictures_or_two_label_files_of_one_name(tmp_path):
@@ -214,7 +215,9 @@ def test_only_what_is_trained_on_is_looked_at(tmp_path, capsys):
     found = audit_sources(sources)
     assert list(found) == ["mine"]
     assert (found["mine"].pages, found["mine"].bad) == (8, [])
-    assert capsys.readouterr().out.startswith("mine: 8 pages")
+    first, second = capsys.readouterr().out.splitlines()[:2]
+    assert first.startswith("mine: labels read as quad: x1,y1,x2,y2,x3,y3,x4,y4,text")
+    assert second.startswith("8 pages")
     sources = {"mine": SourceOptions("words", str(tmp_path), split="all", start=8)}
     assert len(audit_sources(sources)["mine"].bad) == 1
 
@@ -229,12 +232,12 @@ def test_from_the_command_line(tmp_path):
     good, bad = write(tmp_path / "good", *[GOOD] * 3), write(tmp_path / "bad", *["1,2,3"] * 3)
     done = run_audit("custom.py", f"--config.data.root={good}")
     assert (done.returncode, "2 to train on" in done.stdout) == (0, True), done.stderr
-    judged = f"config.eval.pages: 1 pictures of {good / 'images'}, 1 of 1 words count\n"
+    judged = f"\n1 pictures of {good / 'images'}, 1 of 1 words count\n"
     assert done.stdout.endswith(judged + "config.test: the same pictures as config.eval.pages\n")
     write(good / "test", GOOD, "1,2,3")  # training would refuse to begin
     done = run_audit("custom.py", f"--config.data.root={good}")
     assert (done.returncode, done.stderr) == (1, "")
-    assert f"config.test: 2 pictures of {good / 'test' / 'images'}, 1 of 1 words" in done.stdout
+    assert f"\n2 pictures of {good / 'test' / 'images'}, 1 of 1 words" in done.stdout
     assert "1 lines or files that cannot be read:\n  " in done.stdout
     done = run_audit("custom.py", f"--config.data.root={bad}")
     assert (done.returncode, done.stderr) == (1, "")
