@@ -25,7 +25,6 @@ from ocrcore.training.state import (
     apply_gradients,
     compile_step,
 )
-from ocrcore.training.stopping import every
 
 Tree = Any
 Step = Callable[[TrainState, Tree], tuple[TrainState, Tree]]
@@ -35,6 +34,11 @@ Names = Callable[[int], Sequence[str]]
 
 # Steps in flight while the host goes on; more would only fill the memory with batches.
 _AHEAD = 2
+
+
+def every(step: int, interval: int | None) -> bool:
+    """Whether `step` updates are a multiple of `interval`; never before the first, never for 0."""
+    return bool(interval and step > 0 and step % interval == 0)
 
 
 def make_step(

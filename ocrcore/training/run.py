@@ -17,12 +17,12 @@ from ml_collections import ConfigDict
 from ocrcore.files import write_text
 from ocrcore.runtime.mesh import describe_devices, is_main
 from ocrcore.training.checkpoints import CheckpointError, RunCheckpoints, Start, choose_start
+from ocrcore.training.early_stopping import EarlyStopping
 from ocrcore.training.metrics import Entry, MetricsWriter, Progress
 from ocrcore.training.optimizers import Schedule
 from ocrcore.training.run_folder import RunFolder
 from ocrcore.training.signals import StopSignal
 from ocrcore.training.state import TrainState, create_state
-from ocrcore.training.stopping import EarlyStopping
 
 Tree = Any
 Log = Callable[[str], object]
