@@ -58,6 +58,7 @@ _CURVED = re.compile(
 _ESCAPE = re.compile(r"\\(x[0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|U000[0-9a-fA-F]{5}|['\"\\])")
 MARK = "####"
 _QUOTES = "\"'"
+_FILL = 0.15  # least share of the rectangle around it that an outline covers
 _NEED = {"box": 4, "quad": 8}
 EXPECTED = {
     "quad": "eight coordinates and the text: x1,y1,x2,y2,x3,y3,x4,y4,text",
@@ -90,7 +91,9 @@ class Layout:
             "polygon" or "curve" (Total-Text's lists); "each": a quad or a polygon, as it fits.
         blanks: the same of lines with blanks between the numbers.
         extra: what stands before the text: "", "script" or "flag"; "difficulty": a flag alone.
-        quoted: one pair of quotes around the text is taken off. Of boxes it always is.
+        quoted: one pair of quotes around the text is taken off.
+        box_quotes: the same of boxes.
+        texts: most polygons have one.
         marked: `####` at the beginning of the text is taken off.
         points: how many a polygon has; None: as many as there are pairs of numbers.
         found: whether the lines told it, not a config.
@@ -101,6 +104,8 @@ class Layout:
     blanks: str = "quad"
     extra: str = ""
     quoted: bool = False
+    box_quotes: bool = True
+    texts: bool = False
     marked: bool = False
     points: int | None = None
     found: bool = False
@@ -161,42 +166,60 @@ def scan(text: str) -> LabelLine:
     return line
 
 
-def judge(line: LabelLine) -> str:
-    """Whether numbers behind the eighth are "points", a "text", "either" or "neither".
+def outline_count(line: LabelLine) -> int:
+    """How many of ten and more numbers are coordinates: more than 8 of a polygon; 0: not clear.
 
     The points of an outline are near each other, and the outline does not cross itself. The first
-    four points of a longer outline are seldom a quad; those of a quad are.
+    four points of a longer outline are seldom a quad; those of a quad are. So 12,5 behind a quad is
+    a text, and three more points behind four are a polygon.
     """
-    count = len(line.numbers) - len(line.numbers) % 2
-    if any(re.match(r"[+-]?0[0-9]", number) for number in line.numbers[8:count]):
-        return "text"  # 1,000
-    points = line.values(count)
-    quad = quad_faults(points[:4])[0] in (None, "anticlockwise")
-    if not (_near(points, 4, len(points) / 4 + 1) and _is_outline(points)):
-        return "text" if quad else "neither"
-    if not quad or len(points) > 5:  # texts of four numbers that happen to fit are not met with
-        return "points"
-    return "either"
+    there = _even(line)
+    if _text_behind(line) and (line.rest(there) or "").startswith(MARK):
+        return there
+    found = _longest_outline(line)
+    quad = quad_faults(line.values(8))[0] in (None, "anticlockwise")
+    if not found:
+        return 8 if quad else 0
+    if found < there and _text_behind(line):
+        return 0
+    # Texts of four numbers that happen to fit are not met with.
+    return found if not quad or found > 10 else 0
 
 
-def _near(points: FloatArray, first: int, reach: float) -> bool:
-    """Whether all points lie within so many sizes of the first ones from these."""
-    low, high = points[:first].min(axis=0), points[:first].max(axis=0)
-    far = reach * (high - low).max()
-    return bool(((points >= low - far) & (points <= high + far)).all())
+def _even(line: LabelLine) -> int:
+    return len(line.numbers) - len(line.numbers) % 2
 
 
-def _closed(points: FloatArray) -> bool:
-    """Whether a polygon is an outline, and its last point no text of two numbers."""
-    return _is_outline(points) and _near(points, max(3, len(points) - 1), 1.0)
+def _text_behind(line: LabelLine) -> bool:
+    """Whether something that is no number follows the last pair of numbers."""
+    rest = line.rest(_even(line))
+    return (bool(rest) and len(line.numbers) % 2 == 0) or line.ends[-1] >= 0
+
+
+def _longest_outline(line: LabelLine) -> int:
+    """How many numbers the longest outline has; 0 where there is none of ten or more."""
+    most = _even(line)
+    for place in range(8, most):
+        if re.match(r"[+-]?0[0-9]", line.numbers[place]):  # 1,000 is a text
+            most = place - place % 2
+            break
+    points = line.values(most)
+    return next((n for n in range(most, 8, -2) if _is_outline(points[: n // 2])), 0)
 
 
 def _is_outline(points: FloatArray) -> bool:
-    """Whether a polygon has an area and does not cross itself."""
+    """Whether points are those of one polygon, and the last is no text of two numbers."""
     if not (np.abs(points) <= MAX_COORDINATE).all():
         return False
+    low, high = np.minimum.accumulate(points), np.maximum.accumulate(points)
+    reach = 3 * (high - low).max(axis=1, keepdims=True)
+    reach[-2] /= 3
+    near = (points[4:] >= (low - reach)[3:-1]) & (points[4:] <= (high + reach)[3:-1])
     shape = shapely.Polygon(points.astype(np.float64))
-    return bool(shape.is_valid and shape.area > 0)
+    if not near.all() or not shape.is_valid:
+        return False
+    wide, high_ = cv2.minAreaRect(points)[1]
+    return bool(shape.area > _FILL * wide * high_ > 0)
 
 
 def form_of(line: LabelLine, layout: Layout) -> str:
@@ -206,17 +229,20 @@ def form_of(line: LabelLine, layout: Layout) -> str:
         return form
     if len(line.numbers) < 10:
         return "quad"
-    marked = len(line.numbers) % 2 == 0 and (line.rest(len(line.numbers)) or "").startswith(MARK)
-    return "polygon" if marked else {"text": "quad", "points": "polygon"}.get(judge(line), "")
+    return {0: "", 8: "quad"}.get(outline_count(line), "polygon")
 
 
 def coordinate_count(line: LabelLine, layout: Layout) -> int:
     """How many numbers of a line should be coordinates."""
     form = form_of(line, layout)
-    if form == "polygon":
-        there = len(line.numbers)
-        return 2 * layout.points if layout.points else max(6, there - there % 2)
-    return _NEED.get(form, 8)
+    if form != "polygon":
+        return _NEED.get(form, 8)
+    there = _even(line)
+    if layout.points:
+        return 2 * layout.points
+    if there < 10 or _text_behind(line):
+        return max(6, there)
+    return _longest_outline(line) or there
 
 
 def is_quoted(text: str) -> bool:
@@ -241,7 +267,7 @@ def read_line(text: str, layout: Layout, *, dont_care: Sequence[str]) -> Word:
         LineError: the line is no word.
     """
     if CURVE.match(text):
-        return _read_curve(text, dont_care)
+        return _read_curve(text, layout, dont_care)
     line = scan(text)
     form = form_of(line, layout)
     if not form:
@@ -253,12 +279,8 @@ def read_line(text: str, layout: Layout, *, dont_care: Sequence[str]) -> Word:
     count, rest = _coordinates(line, form, layout)
     box = form == "box"
     corners = _checked(line, count, box=box)
-    if form == "polygon" and rest is None and not layout.points and not _closed(corners):
-        raise LineError(
-            text,
-            "an outline that does not cross itself and the text: are the last numbers the text? "
-            "layout=polygon:N says how many points there are",
-        )
+    if form == "polygon" and not layout.points and not _text_behind(line):
+        _check_outline(text, corners, lacks_text=layout.texts and rest is None)
     care, language = True, None
     if layout.extra and form == "quad":
         head, comma, tail = (rest or "").partition(line.separator)
@@ -273,20 +295,37 @@ def read_line(text: str, layout: Layout, *, dont_care: Sequence[str]) -> Word:
         rest = None if layout.extra == "difficulty" else tail.strip()
     if rest is not None and (layout.marked or count > 8):
         rest = rest.removeprefix(MARK)
-    if rest and (layout.quoted or box):
+    if rest and (layout.box_quotes if box else layout.quoted):
         rest = _unquote(rest, _QUOTES if layout.quoted else '"')
-    return _word(corners, rest, care, dont_care, language)
+    return _word(corners, rest, care, language, layout, dont_care)
+
+
+def _check_outline(text: str, corners: FloatArray, *, lacks_text: bool) -> None:
+    """Refuses a polygon whose last numbers may be its text, or that is only the begin of one."""
+    if len(corners) > 4:
+        fits = _is_outline(corners)
+    else:
+        fits = len(corners) < 4 or quad_faults(corners)[0] in (None, "anticlockwise")
+    if not fits or (lacks_text and len(corners) > 4):
+        raise LineError(
+            text,
+            "an outline and its text: are the last numbers the text? layout=polygon:N says how "
+            "many points there are",
+        )
 
 
 def _word(
     corners: FloatArray,
     text: str | None,
     care: bool,
+    language: str | None,
+    layout: Layout,
     dont_care: Sequence[str],
-    language: str | None = None,
 ) -> Word:
-    if text is not None and (text in dont_care or (text and _unquote(text) in dont_care)):
+    if text is not None and text in dont_care:
         care = False
+    if text and layout.found and _unquote(text) in dont_care:
+        care = False  # nobody labels "###" between quotes as a text
     text = text if care else None
     if len(corners) == 4:
         return Word(corners, text, care=care, language=language)
@@ -325,7 +364,7 @@ def _checked(line: LabelLine, count: int, *, box: bool) -> FloatArray:
     return np.array([(left, top), (right, top), (right, bottom), (left, bottom)], np.float32)
 
 
-def _read_curve(text: str, dont_care: Sequence[str]) -> Word:
+def _read_curve(text: str, layout: Layout, dont_care: Sequence[str]) -> Word:
     found = _CURVED.fullmatch(text)
     if not found:
         raise LineError(text, EXPECTED["curve"])
@@ -344,7 +383,7 @@ def _read_curve(text: str, dont_care: Sequence[str]) -> Word:
     content = None if found[5] is None else _ESCAPE.sub(_unescaped, found[5]).strip()
     # Total-Text writes # for what nobody can read, as the text or as the orientation.
     care = found[3] != "#" and content != "#"
-    return _word(np.array(rows, np.float32).T, content, care, dont_care)
+    return _word(np.array(rows, np.float32).T, content, care, None, layout, dont_care)
 
 
 def _unescaped(found: re.Match[str]) -> str:

@@ -24,7 +24,7 @@ from ocrcore.data.readers.label_lines import (
     coordinate_count,
     form_of,
     is_quoted,
-    judge,
+    outline_count,
     scan,
 )
 
@@ -82,12 +82,11 @@ def find_layout(lines: Iterable[str]) -> Layout:
     _refuse_others(blanks)
     form = _form(commas or blanks)
     layout = Layout("quad", form, _form(blanks) if blanks else form, found=True)
-    texts = [
-        (line, rest)
-        for line in scanned
-        if len(line.numbers) >= (count := coordinate_count(line, layout))
-        and (rest := line.rest(count)) is not None
-    ]
+    counted = [(line, coordinate_count(line, layout)) for line in scanned]
+    rests = [(line, n, line.rest(n)) for line, n in counted if len(line.numbers) >= n]
+    texts = [(line, rest) for line, _, rest in rests if rest is not None]
+    polygons = [rest is not None for _, n, rest in rests if n > 8]
+    layout = replace(layout, texts=sum(polygons) > _HALF * len(polygons))
     marked = [rest for _, rest in texts if rest.startswith(MARK)]
     if len(marked) >= _HALF * len(texts) and any(rest != MARK for rest in marked):
         layout = replace(layout, marked=True)
@@ -99,7 +98,7 @@ def find_layout(lines: Iterable[str]) -> Layout:
     elif not extra:
         _refuse_columns(texts)
     if extra != "difficulty":
-        layout = replace(layout, quoted=_quoted(texts, layout))
+        layout = _with_quotes(texts, layout)
     return replace(layout, name=_name(layout))
 
 
@@ -140,13 +139,13 @@ def _form(lines: Sequence[LabelLine]) -> str:
         return "box"
     if quads and all(len(line.numbers) > 8 and line.numbers[8] in ("0", "1") for line in quads):
         return "quad"  # flags
-    long = [judge(line) for line in quads if len(line.numbers) >= 10]
-    points = long.count("points")
-    if points and points >= _HALF * len(quads) and not {"text", "neither"} & set(long):
+    long = [outline_count(line) for line in quads if len(line.numbers) >= 10]
+    points = sum(count > 8 for count in long)
+    if points and points >= _HALF * len(quads) and 8 not in long:
         return "polygon"
     if points:
         return "each"
-    sure = len(long) < len(quads) or set(long) <= {"text"}
+    sure = len(long) < len(quads) or set(long) <= {8}
     return "quad" if sure else "each"
 
 
@@ -207,31 +206,31 @@ def _refuse_columns(texts: Sequence[tuple[LabelLine, str]]) -> None:
             )
 
 
-def _quoted(texts: Sequence[tuple[LabelLine, str]], layout: Layout) -> bool:
+def _with_quotes(texts: Sequence[tuple[LabelLine, str]], layout: Layout) -> Layout:
     """Tells whether quotes around the texts belong to the layout."""
     there = [(line, rest) for line, rest in texts if rest]
-    wrapped = [(line, rest) for line, rest in there if is_quoted(rest)]
-    # Of boxes double ones are taken off anyway.
-    outside = [rest for line, rest in wrapped if form_of(line, layout) != "box" or rest[0] != '"']
-    if not outside:
-        return False
-    if len(wrapped) == len(there) and len({rest[0] for _, rest in wrapped}) == 1:
-        if len(wrapped) >= _QUOTED or layout.extra:
-            return True
+    wrapped = [rest for _, rest in there if is_quoted(rest)]
+    boxes = all(form_of(line, layout) == "box" for line, _ in there)
+    if not wrapped:
+        return layout
+    if len(wrapped) == len(there) and len({rest[0] for rest in wrapped}) == 1:
+        double = wrapped[0][0] == '"'
+        if len(wrapped) >= _QUOTED or layout.extra == "flag" or (boxes and double):
+            return replace(layout, quoted=True)
         raise LineError(
-            f"all {len(wrapped)} texts stand between quotes ({wrapped[0][1]})",
+            f"all {len(wrapped)} texts stand between quotes ({wrapped[0]})",
             "more lines to tell by, or a choice: layout=quoted takes the quotes off; layout=quad "
             "takes them for a part of the text",
         )
     needy = [rest for line, rest in there if line.separator in rest or '""' in rest]
-    if needy and [rest for _, rest in wrapped] == needy:
+    if needy and wrapped == needy:
         raise LineError(
             f"{len(wrapped):,} of {len(there):,} texts stand between quotes, those with a "
-            f"separator in them ({wrapped[0][1]})",
+            f"separator in them ({wrapped[0]})",
             "a choice: layout=quoted takes the quotes off, as programs for tables write them; "
             "layout=quad takes them for a part of the text",
         )
-    return False
+    return replace(layout, box_quotes=False)
 
 
 def joined_lines(lines: Iterable[tuple[int, str]]) -> Iterator[tuple[int, str]]:
