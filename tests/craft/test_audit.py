@@ -385,7 +385,11 @@ def test_the_slip_in_the_guide_of_easyocr(tmp_path):
     place(tmp_path, "ch4_test_images", TRAINING[1], "b")
     assert names(open_words(tmp_path, split="test", holdout=0.5)) == ["b.png"]
     lonely, note = audit_words(open_words(tmp_path, split="train", holdout=0.5)).notes
-    assert lonely.startswith("3 label files of") and note.startswith("1 folders of") and note.endswith("ch4_test_images")
+    assert (
+        lonely.startswith("3 label files of")
+        and note.startswith("1 folders of")
+        and note.endswith("ch4_test_images")
+    )
 
 
 @pytest.mark.parametrize(
