@@ -132,12 +132,14 @@ class LabelLine:
         separator: ",", a tab, or " " for blanks.
         numbers: as they are written.
         ends: where what follows each number begins, behind the separator; -1: the line ends there.
+        outline: what `outline_count` found, once it was asked.
     """
 
     text: str
     separator: str
     numbers: list[str]
     ends: list[int]
+    outline: int | None = None
 
     def rest(self, count: int) -> str | None:
         """What follows so many numbers; None where nothing does, no separator either."""
@@ -173,17 +175,24 @@ def outline_count(line: LabelLine) -> int:
     four points of a longer outline are seldom a quad; those of a quad are. So 12,5 behind a quad is
     a text, and three more points behind four are a polygon.
     """
+    if line.outline is None:
+        line.outline = _outline_count(line)
+    return line.outline
+
+
+def _outline_count(line: LabelLine) -> int:
     there = _even(line)
     if _text_behind(line) and (line.rest(there) or "").startswith(MARK):
         return there
     found = _longest_outline(line)
+    if found and found < there and _text_behind(line):
+        return 0
+    if found > 10:
+        return found  # texts of four numbers that happen to fit are not met with
     quad = quad_faults(line.values(8))[0] in (None, "anticlockwise")
     if not found:
         return 8 if quad else 0
-    if found < there and _text_behind(line):
-        return 0
-    # Texts of four numbers that happen to fit are not met with.
-    return found if not quad or found > 10 else 0
+    return 0 if quad else found
 
 
 def _even(line: LabelLine) -> int:
