@@ -443,7 +443,7 @@ def test_the_layout_is_named_first_or_refused(tmp_path, capsys):
     section |= {"dont_care": ["###"], "layout": "auto"}
     assert len(audit_truth({"test": section}, log=lambda text: None)) == 1
     assert audit_truth({"test": section | {"layout": "td500"}}, log=lambda text: None) == []
-    with pytest.raises(SourceError, match="unknown layout 'yolo', expected one of auto, quad, box"):
+    with pytest.raises(SourceError, match="layout is 'yolo', expected one of auto, quad, box"):
         SourceOptions("words", options.path, layout="yolo")
 
 

@@ -47,20 +47,28 @@ _NAMED = {
 }
 
 
+LAYOUT_NAMES = f"{', '.join(LAYOUTS)}, polygon:N"
+"""For messages."""
+
+
+def is_layout(name: str) -> bool:
+    """Whether `named_layout` knows a name."""
+    base, _, count = name.partition(":")
+    points = base == "polygon" and count.isascii() and count.isdecimal() and 2 < int(count) < 1000
+    return name in LAYOUTS or points
+
+
 def named_layout(name: str) -> Layout | None:
     """The layout that a config names; None for "auto".
 
     Raises:
         ValueError: there is none of this name.
     """
+    if not is_layout(name):
+        raise ValueError(f"unknown layout {name!r}, expected one of {LAYOUT_NAMES}")
     base, colon, count = name.partition(":")
-    if base == "polygon" and colon and count.isdecimal() and int(count) > 2:
-        return replace(_NAMED["polygon"], points=int(count))
-    if name not in LAYOUTS:
-        raise ValueError(
-            f"unknown layout {name!r}, expected one of {', '.join(LAYOUTS)} (or polygon:N)"
-        )
-    return _NAMED.get(name)
+    layout = _NAMED.get(base)
+    return replace(layout, points=int(count)) if layout and colon else layout
 
 
 def find_layout(lines: Iterable[str]) -> Layout:

@@ -6,6 +6,7 @@ for training, for choosing a checkpoint, or for the test.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
@@ -60,7 +61,7 @@ _TEST = (
     ("test/images", "test/labels"),
     ("test/images", "test"),
 )
-_DEPTH = 2  # of folders that are looked into for labeled pictures that are not used
+_DEPTH = 2  # of folders that are looked into
 
 
 def find_folders(root: str | Path, *, test: bool = False) -> tuple[Path, Path] | None:
@@ -77,15 +78,17 @@ def find_folders(root: str | Path, *, test: bool = False) -> tuple[Path, Path] |
         LabelError: nothing to train on.
     """
     root = Path(root)
+    known = _folders(root)
     for images, labels in _TEST if test else _TRAIN:
-        pictures, files = _folder(root, images), _folder(root, labels)
+        pictures, files = known.get(images.lower()), known.get(labels.lower())
         if pictures is None or files is None or not (stems := file_stems(pictures, SUFFIXES)):
             continue
-        if images.startswith(labels) or (images, labels) in _BESIDE:
-            if images != labels and not stems & _label_stems(files):
+        beside = labels == "." or images.startswith(f"{labels}/")
+        if beside and images != labels:
+            if not stems & _label_stems(files):
                 continue
         elif test and labels == _TRAINING[1]:
-            trained = _folder(root, _TRAINING[0])
+            trained = known.get(_TRAINING[0])
             other = file_stems(trained, SUFFIXES) if trained else set()
             # img_1 of the test would get the labels of img_1 of the training set.
             if stems & other or not stems <= _label_stems(files):
@@ -93,13 +96,13 @@ def find_folders(root: str | Path, *, test: bool = False) -> tuple[Path, Path] |
         return pictures, files
     if test:
         return None
-    known = ", ".join(f"{images} + {labels}" for images, labels in (_TRAINING, *_OWN, *_BESIDE))
+    named = ", ".join(f"{images} + {labels}" for images, labels in (_TRAINING, *_OWN, *_BESIDE))
     raise LabelError(
         root,
         0,
         str(root),
         "a folder with pictures and label files, in it or in folders of it named as ICDAR's, or "
-        f"{known}; or name yours as `images` and `labels`",
+        f"{named}; or name yours as `images` and `labels`",
     )
 
 
@@ -110,13 +113,7 @@ def unused_folders(root: str | Path, used: Collection[Path]) -> list[Path]:
         root: of the data set; folders in it and in these are looked into.
         used: those that are.
     """
-    places = [Path(root)]
-    for depth in range(_DEPTH):
-        level = [path for path in places if len(path.relative_to(root).parts) == depth]
-        for path in level:
-            with os.scandir(path) as entries:
-                names = sorted(e.name for e in entries if e.is_dir() and e.name[0] != ".")
-            places += [path / name for name in names]
+    places = list(_folders(Path(root)).values())
     pictures = {path: file_stems(path, SUFFIXES) for path in places}
     labels = {path: _label_stems(path) for path in places}
     everything = set().union(*pictures.values()), set().union(*labels.values())
@@ -135,28 +132,26 @@ def _trained(root: Path) -> tuple[Path, ...]:
         return ()
 
 
-def _folder(root: Path, name: str) -> Path | None:
-    """A folder by its name, in capitals or not; None where there is none."""
-    path = root / name
-    if path.is_dir():
-        return path
-    path = root
-    for part in Path(name).parts:
-        if not path.is_dir():
-            return None
-        found = [one for one in path.iterdir() if one.name.lower() == part.lower() and one.is_dir()]
-        if len(found) != 1:
-            return None
-        path = found[0]
-    return path
+def _folders(root: Path) -> dict[str, Path]:
+    """A folder and those in it, `_DEPTH` deep, by their paths below it in small letters."""
+    found = {".": root} if root.is_dir() else {}
+    level = list(found.values())
+    for _ in range(_DEPTH):
+        inside = []
+        for path in level:
+            with contextlib.suppress(OSError), os.scandir(path) as entries:  # lost+found
+                inside += [path / e.name for e in entries if e.name[0] != "." and e.is_dir()]
+        # Of names that differ in capitals alone the last of these counts, which has small letters.
+        found |= {path.relative_to(root).as_posix().lower(): path for path in sorted(inside)}
+        level = inside
+    return found
 
 
 def file_stems(folder: Path, suffixes: tuple[str, ...]) -> set[str]:
-    """Names of the files with one of these suffixes, without it; none where there is no folder."""
-    if not folder.is_dir():
-        return set()
-    with os.scandir(folder) as entries:
-        paths = [Path(entry.name) for entry in entries if entry.is_file()]
+    """Names of the files with one of these suffixes, without it; none where no folder is read."""
+    paths: list[Path] = []
+    with contextlib.suppress(OSError), os.scandir(folder) as entries:
+        paths += [Path(entry.name) for entry in entries if entry.is_file()]
     return {path.stem for path in paths if path.suffix.lower() in suffixes}
 
 
