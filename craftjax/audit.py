@@ -46,6 +46,7 @@ class Audit:
     """What was found; see `audit_words`.
 
     Attributes:
+        layout: how the lines of the label files are written.
         pages: pictures with labels that can be read.
         empty: those among them without words.
         words: all words, those included that do not count.
@@ -68,6 +69,7 @@ class Audit:
         warnings: what makes training fail, and what to do.
     """
 
+    layout: str = "quad"
     pages: int = 0
     empty: int = 0
     words: int = 0
@@ -91,6 +93,7 @@ class Audit:
 
     def __str__(self) -> str:
         lines = [
+            f"labels read as {self.layout}",
             f"{self.pages:,} pages ({self.empty:,} without words), {self.words:,} words: "
             f"{self.usable:,} to train on with {self.characters:,} characters, "
             f"{self.dont_care:,} don't care, {self.no_text + self.blank:,} without text, "
@@ -134,6 +137,13 @@ def audit_words(folder: PhotoFolder, *, start: int = 0, stop: int | None = None)
     heights: list[int] = []
     shapes: Counter[str] = Counter()
     audit.notes = unused_files(folder)
+    try:
+        audit.layout = str(folder.layout)
+    except LabelError as unclear:
+        audit.layout = "nothing: their layout is not clear"
+        audit.bad.append(unclear)
+        audit.warnings.append("nothing can be trained on before the layout is named; see above")
+        return audit
     for page in _pages(folder, start, stop, audit.bad):
         audit.pages += 1
         audit.empty += not page.words
@@ -241,6 +251,7 @@ def audit_truth(
     """
     found: list[Exception] = []
     seen: dict[tuple[str, ...], str] = {}
+    said: set[str] = set()
     for name, section in sections.items():
         if section["kind"] != "words":
             continue
@@ -251,10 +262,19 @@ def audit_truth(
             continue
         seen[pictures] = name
         bad: list[Exception] = []
+        try:
+            layout = str(folder.layout)
+        except LabelError as fault:
+            log(f"{name}: {fault}")
+            found.append(fault)
+            continue
         words = [word for page in _pages(folder, 0, None, bad) for word in page.words]
         care = sum(word.care for word in words)
         text = f"{len(pictures):,} pictures of {folder.images}, {care:,} of {len(words):,} words"
-        lines = [f"{name}: {text} count", *_shown(bad), *unused_files(folder)]
+        lines = [f"{name}: labels read as {layout}", f"{text} count"]
+        notes = unused_files(folder)
+        lines += [*_shown(bad), *(note for note in notes if note not in said)]
+        said.update(notes)
         if turned := turned_pictures(folder):
             lines.append(describe_turned(turned, len(folder)))
         log("\n".join(lines))
