@@ -219,6 +219,7 @@ def train(
     inputs = InputOptions.from_config(config)
     inputs.check_reading(config.recognizer)
     sets, probe, test = open_measured(config, inputs) if is_main() else ({}, {}, {})
+    words = int(from_main(np.array(sum(map(len, sets.values())))))
     charset = inputs.rules.charset
     model = make_model(config.model, num_classes=charset.num_classes, frozen=options.is_frozen)
     begins = partial(begin, config, model, charset, log=log)
@@ -237,6 +238,7 @@ def train(
             log=log,
         ) as run,
     ):
+        run.stopper.words = words
         if is_main():
             charset.save(run.folder.charset)
         frozen = f", frozen: {' '.join(options.freeze)}" if options.freeze else ""

@@ -128,9 +128,12 @@ def _read_rank(folder: Path, step: int) -> tuple[float, int]:
 def _rank(metrics: Mapping[str, float | None]) -> tuple[float, int]:
     """Orders checkpoints: the best is the first with the highest score, as in `EarlyStopping`.
 
-    Of those that were not evaluated the last one is best.
+    Of those that were not evaluated the last one is best. Scores of few words do not order: the
+    last one that `EarlyStopping` keeps is best.
     """
     step = int(metrics["step"] or 0)
+    if (kept := metrics.get("kept")) is not None:
+        return kept - 2, step
     (score,) = (value for name, value in metrics.items() if name != "step")
     return (-np.inf, step) if score is None else (float(score), -step)
 
@@ -285,7 +288,8 @@ class RunCheckpoints:
             state: of the run.
             run: what else to keep, as JSON (tuples come back as lists): the config, the data's
                 position, metrics so far.
-            metrics: of this step's evaluation.
+            metrics: of this step's evaluation; `kept` among them, 1 or 0, where its scores are of
+                too few words to choose by.
 
         Returns:
             False when that step is there already.
@@ -318,7 +322,9 @@ class RunCheckpoints:
     def _metrics_item(
         self, step: int, metrics: Mapping[str, float] | None
     ) -> dict[str, float | None]:
-        return {self.metric: None if metrics is None else float(metrics[self.metric]), "step": step}
+        score = None if metrics is None else float(metrics[self.metric])
+        kept = {"kept": metrics["kept"]} if metrics and "kept" in metrics else {}
+        return {self.metric: score, "step": step, **kept}
 
     def has_evaluation(self, step: int) -> bool:
         """Whether a checkpoint was saved with an evaluation."""

@@ -43,6 +43,13 @@ def experiment() -> tuple[ConfigDict, Path]:
     return config, Path(_WORKDIR.value or f"exp/{config.name}")
 
 
+def overrides(section: str) -> list[str]:
+    """Fields of a section of the config that the command line sets, as --config.SECTION.FIELD."""
+    prefix = f"{section}."
+    changed = config_flags.get_override_values(flags.FLAGS["config"])
+    return [name.removeprefix(prefix) for name in changed if name.startswith(prefix)]
+
+
 def start_devices(*, join: bool = False, one_arena: bool = False) -> None:
     """Makes jax ready; nothing else may touch it before.
 

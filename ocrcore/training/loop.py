@@ -189,7 +189,8 @@ def _evaluate_and_save(run: Run, evaluate: Evaluate) -> None:
         run.memory.start_score = score
     run.writer.write(run.step, {f"eval/{name}": value for name, value in scores.items()})
     text = "  ".join(f"{name} {value:.4f}" for name, value in scores.items())
-    run.log(f"step {run.step}: {text}{'  (best so far)' if better else ''}")
+    best = "  (best so far)" if better and not run.stopper.few else ""
+    run.log(f"step {run.step}: {text}{best}")
     run.save(scores)
 
 

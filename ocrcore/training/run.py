@@ -19,7 +19,7 @@ from ocrcore.files import write_text
 from ocrcore.runtime.mesh import describe_devices, is_main
 from ocrcore.training.checkpoints import RunCheckpoints, Start, choose_start
 from ocrcore.training.damage import CheckpointError
-from ocrcore.training.early_stopping import EarlyStopping
+from ocrcore.training.early_stopping import FEW_WORDS, EarlyStopping
 from ocrcore.training.full_disk import check_space, disk_errors
 from ocrcore.training.lock import run_lock
 from ocrcore.training.metrics import Entry, MetricsWriter, Progress
@@ -122,6 +122,12 @@ class Run:
             self.log("run already finished; pass another --workdir to start a new one")
         for line in lines:
             self.log(line)
+        if self.stopper.few:
+            self.log(
+                f"evaluations rest on {self.stopper.words:,} words, fewer than {FEW_WORDS}: the "
+                "start weights are only left for scores that are better by more than chance, and "
+                "config.eval.patience stops nothing"
+            )
 
     def note_data(self, sets: Mapping[str, Iterable[Path]]) -> None:
         """Notes what the data is like, and of a run that is resumed logs what has changed of it.
@@ -148,9 +154,16 @@ class Run:
         if kept.best is None or kept.best_step is None:
             return
         if kept.best_step == 0:
+            chance = " by more than chance" * kept.few
             self.log(
-                f"not better than the start weights: these are kept ({metric} {kept.best:.4f} on "
-                f"{measured_on})"
+                f"not better than the start weights{chance}: these are kept ({metric} "
+                f"{kept.best:.4f} on {measured_on}); those of the last step are in "
+                f"{self.checkpoints.folder / str(self.step)}"
+            )
+        elif kept.few:
+            self.log(
+                f"kept: step {kept.best_step}, the latest whose {metric} is not below the best "
+                f"({kept.best:.4f}) by more than chance; on {measured_on}"
             )
         else:
             before = "" if start is None else f", start weights {start:.4f}"
@@ -163,6 +176,8 @@ class Run:
         self.memory.config = json.loads(as_json(self.config))
         self.memory.stopping = self.stopper.state()
         memory = asdict(self.memory)  # a copy: it is written in the background
+        if scores is not None and self.stopper.few:
+            scores = {**scores, "kept": float(self.stopper.best_step == self.step)}
         if scores is not None and self.step in self.checkpoints.steps:
             self.checkpoints.add_evaluation(self.step, run=memory, metrics=scores)
         else:

@@ -93,20 +93,17 @@ def run(arguments: argparse.Namespace) -> int:
     import jax.numpy as jnp
 
     from craftjax.detector import Detector
-    from craftjax.options import load_operating_point
+    from craftjax.options import describe_options
     from ocrcore.runtime.tuning import tune_process
 
     tune_process()
-    point = arguments.operating_point
+    options, origin = _read_options(arguments)
     detector = Detector.from_weights(
         arguments.weights,
-        options=load_operating_point(point) if point else None,
+        options=options,
         dtype=jnp.bfloat16 if arguments.bfloat16 else jnp.float32,
     )
-    changes = {name: getattr(arguments, name) for name in _OPTIONS}
-    detector.options = replace(
-        detector.options, **{name: value for name, value in changes.items() if value is not None}
-    )
+    print(describe_options(options, origin))
     pages: dict[int, Page] = {}
     failed = 0
     with tqdm(total=len(paths), unit="page", disable=None) as progress:
@@ -161,6 +158,24 @@ def _check_outputs(
 
 def _scores_path(overlay: Path) -> Path:
     return overlay.with_name(overlay.stem + "_scores.png")
+
+
+def _read_options(arguments: argparse.Namespace) -> tuple[DetectorOptions, str]:
+    """The options, and where they come from."""
+    from craftjax.options import DetectorOptions, load_operating_point, options_of
+    from ocrcore.weights.named import find_weights
+
+    if point := arguments.operating_point:
+        options, origin = load_operating_point(point), point
+    else:
+        weights = find_weights(arguments.weights)
+        options, origin = options_of(weights, DetectorOptions(), "EasyOCR's")
+    changes = {name: getattr(arguments, name) for name in _OPTIONS}
+    changes = {name: value for name, value in changes.items() if value is not None}
+    if changes:
+        given = (f"--{name.replace('_', '-')}" for name in changes)
+        origin += f"; {', '.join(given)} of the command line"
+    return replace(options, **changes), origin
 
 
 def _shrunk(page: Page, options: DetectorOptions) -> str:

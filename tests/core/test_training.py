@@ -151,7 +151,18 @@ def test_resumed_equals_uninterrupted_bit_for_bit(tmp_path, mesh, compiled):
     assert [row["step"] for row in rows[1]] == [3, 4, 6, 8]
 
 
-def follow(workdir, mesh, compiled, scores, *, steps, stop_at=0, log=lambda line: None, data=None):
+def follow(
+    workdir,
+    mesh,
+    compiled,
+    scores,
+    *,
+    steps,
+    stop_at=0,
+    words=300,
+    log=lambda line: None,
+    data=None,
+):
     """A run with evaluations, of given scores; the step at which it ended, None if stopped."""
     config = ConfigDict(
         {
@@ -181,10 +192,43 @@ def follow(workdir, mesh, compiled, scores, *, steps, stop_at=0, log=lambda line
         log=log,
     ) as run:
         run.note_data({"toy": [data]} if data else {})
+        run.stopper.words = words
         run.announce()
-        evaluate_start(run, evaluate)
+        evaluate_start(run, evaluate, measure=words < 300)
         run_steps(run, compiled[1], batches(run.step), evaluate, names=lambda step: [f"of {step}"])
+        if not run.stopped:
+            run.conclude("2 pages")
         return None if run.stopped else run.step
+
+
+@pytest.mark.parametrize(
+    ("scores", "best"),
+    [({0: 0.6, 2: 0.7, 4: 0.8, 5: 0.7}, 0), ({0: 0.0, 2: 0.9, 4: 0.8, 5: 0.0}, 4)],
+)
+def test_few_words_keep_what_was_there(tmp_path, mesh, compiled, scores, best):
+    """The checkpoints, the weights and the log agree, also where the run was stopped."""
+    said = []
+    more = {"steps": 5, "words": 6, "log": said.append}
+    assert follow(tmp_path, mesh, compiled, scores, stop_at=4, **more) is None
+    assert follow(tmp_path, mesh, compiled, scores, **more) == 5
+    with RunCheckpoints(tmp_path / "checkpoints", keep=9) as checkpoints:
+        assert checkpoints.best_step == best
+        assert [checkpoints.has_evaluation(step) for step in (0, 2, 4, 5)] == [True] * 4
+        expected, _ = checkpoints.restore(compiled[0](), step=best)
+    assert_same(load_variables(tmp_path), copies(expected.eval_variables))
+    assert not any("best so far" in line for line in said)
+    assert "evaluations rest on 6 words, fewer than 300: the start weights are only left" in said[2]
+    if best:
+        assert said[-1] == (
+            "kept: step 4, the latest whose hmean is not below the best (0.9000) by more than "
+            "chance; on 2 pages"
+        )
+    else:
+        assert said[-1] == (
+            "not better than the start weights by more than chance: these are kept (hmean 0.6000 "
+            f"on 2 pages); those of the last step are in {tmp_path}/checkpoints/5"
+        )
+    assert [row["step"] for row in logged(tmp_path) if "eval/hmean" in row] == [0, 2, 4, 5]
 
 
 @pytest.mark.parametrize(
