@@ -36,6 +36,7 @@ from ocrcore.training.checkpoints import initial_start
 from ocrcore.training.optimizer_options import OptimizerOptions
 from ocrcore.training.optimizers import make_optimizer
 from ocrcore.training.run import RunMemory
+from ocrcore.training.run_folder import RunFolder
 from ocrcore.training.state import create_state
 
 _BATCHES = 6  # of which the loader's speed is taken
@@ -75,6 +76,8 @@ def check_run(
         ValueError: (its subclasses) an invalid config, data or weights.
     """
     check(config)
+    if workdir is not None:
+        RunFolder(Path(workdir)).check_place()
     mesh = make_mesh()
     rows = host_rows(config.batch_size, mesh)
     start = initial_start(init_from=config.init_from or None, weights=config.init_weights or None)

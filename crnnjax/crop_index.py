@@ -422,7 +422,7 @@ def read_index(
 def data_set_key(crops: Sequence[Crop], path: str | Path) -> str:
     """Names a state of a data set; the arguments are those of `read_index`."""
     state = [str(_VERSION), str(len(crops)), crop_name(crops, 0) if len(crops) else ""]
-    for file in _files(Path(path)):
+    for file in label_files(path):
         found = file.stat()
         state += [str(file.resolve()), str(found.st_size), str(found.st_mtime_ns)]
     if os.environ.get(EXIF_VARIABLE):  # other sizes
@@ -435,7 +435,9 @@ def _mapped(path: Path) -> NDArray[Any]:
     return np.load(path, mmap_mode="r" if path.stat().st_size > 128 else None, allow_pickle=False)
 
 
-def _files(path: Path) -> list[Path]:
+def label_files(path: str | Path) -> list[Path]:
+    """The files with the labels of a data set: itself, its `data.mdb`, or its `labels.csv`."""
+    path = Path(path)
     if path.is_file():
         return [path]
     inside = [path / "data.mdb", path / CSV_NAME]
