@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from craftjax.config import check
 from craftjax.input_pipeline import InputOptions
+from craftjax.options import too_few
 from craftjax.sources import SourceOptions, open_source
 from craftjax.weak.word_crops import is_outside, is_vertical, word_size
 from ocrcore.data.readers.characters import PhotoFolder
@@ -268,13 +269,17 @@ def audit_truth(
             log(f"{name}: {fault}")
             found.append(fault)
             continue
-        words = [word for page in _pages(folder, 0, None, bad) for word in page.words]
+        pages = [*_pages(folder, 0, None, bad)]
+        words = [word for page in pages for word in page.words]
         care = sum(word.care for word in words)
         text = f"{len(pictures):,} pictures of {folder.images}, {care:,} of {len(words):,} words"
         lines = [f"{name}: labels read as {layout}", f"{text} count"]
         notes = unused_files(folder)
         lines += [*_shown(bad), *(note for note in notes if note not in said)]
         said.update(notes)
+        judging = sum(any(word.care for word in page.words) for page in pages)
+        if name != "config.test" and (few := too_few(care, judging)):  # the test chooses nothing
+            lines.append(few)
         if turned := turned_pictures(folder):
             lines.append(describe_turned(turned, len(folder)))
         log("\n".join(lines))

@@ -139,10 +139,11 @@ class EvalOptions:
     Attributes:
         every: updates from one evaluation to the next; 0: only after the last one.
         patience: evaluations without a better hmean before training stops; 0 disables early
-            stopping.
+            stopping. With fewer than 300 words in `pages` nothing stops.
         protocol: one of `ocrcore.evaluation.matching.PROTOCOLS`.
-        sweep: evaluate at the best text_threshold and low_text of `config.sweep`. Training moves
-            the height of the scores, so that at fixed thresholds better weights may look worse.
+        sweep: try text_threshold and low_text of `config.sweep`, and take what is better by more
+            than chance (`craftjax.evaluate.choose_point`). Training moves the height of the scores,
+            so that at fixed thresholds better weights may look worse.
         keep_scores: `--mode=evaluate` and `--mode=sweep` keep score maps in the run directory, so
             that they resume.
     """

@@ -334,6 +334,20 @@ class Mix:
                 found[str(samples.images)] = "; ".join(unused)
         return found
 
+    def places(self) -> dict[str, list[Path]]:
+        """Files and folders of the data sets that have some, for `ocrcore.data.fingerprint`."""
+        found: dict[str, list[Path]] = {}
+        for name, one, samples in zip(self.names, self.options, self._samples, strict=True):
+            if isinstance(samples, PackedSamples):
+                found[name] = [samples.folder]
+            elif isinstance(samples, PhotoFolder):
+                folders = (samples.images, samples.labels, samples.characters)
+                found[name] = [folder for folder in folders if folder is not None]
+            elif one.path:
+                path = Path(one.path)
+                found[name] = [path / "gt.mat" if one.kind == "synthtext" else path]
+        return found
+
     def close(self) -> None:
         """Closes the files; no sample can be had any more."""
         self._samples.clear()

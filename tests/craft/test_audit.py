@@ -234,7 +234,11 @@ def test_from_the_command_line(tmp_path):
     done = run_audit("custom.py", f"--config.data.root={good}")
     assert (done.returncode, "2 to train on" in done.stdout) == (0, True), done.stderr
     judged = f"\n1 pictures of {good / 'images'}, 1 of 1 words count\n"
-    assert done.stdout.endswith(judged + "config.test: the same pictures as config.eval.pages\n")
+    assert (
+        f"{judged}1 words on 1 pictures are too few to choose thresholds by (fewer than 50"
+        in done.stdout
+    )
+    assert done.stdout.endswith("config.test: the same pictures as config.eval.pages\n")
     write(good / "test", GOOD, "1,2,3")  # training would refuse to begin
     done = run_audit("custom.py", f"--config.data.root={good}")
     assert (done.returncode, done.stderr) == (1, "")
