@@ -22,6 +22,7 @@ from ocrcore.images import (
     write_image,
 )
 from ocrcore.pages import Page, write_pages
+from ocrjax.cli.arguments import refuse_idle
 
 _OPTIONS = (
     "text_threshold",
@@ -82,6 +83,8 @@ def run(arguments: argparse.Namespace) -> int:
     """Detects; returns 1 if a picture could not be read."""
     if arguments.heatmaps and not arguments.overlay:
         raise ValueError("--heatmaps needs --overlay DIR, where they are written")
+    if arguments.tile:
+        refuse_idle({"--canvas-size": arguments.canvas_size}, "with --tile: tiles have full size")
     paths = [page for path in find_images(arguments.images) for page in _pages_of(path)]
 
     import jax.numpy as jnp

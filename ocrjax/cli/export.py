@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from ocrcore.weights.named import find_weights
+from ocrjax.cli.arguments import refuse_idle
 from ocrjax.easyocr.install import install
 from ocrjax.easyocr.rules import ExportError
 
@@ -72,6 +73,10 @@ def run(arguments: argparse.Namespace) -> int:
     from ocrcore.runtime.tuning import tune_process
     from ocrjax.easyocr.export import ExportOptions, export_network, verdict
 
+    if not arguments.check:
+        names = ("crops", "photos", "count", "accept_worse", "easyocr_python")
+        given = {f"--{name.replace('_', '-')}": getattr(arguments, name) for name in names}
+        refuse_idle(given, "without --check")
     tune_process()
     source = find_weights(arguments.source)
     name = arguments.name or source.resolve().stem
