@@ -14,15 +14,16 @@ import sys
 
 from absl import flags
 
-from ocrcore.training.flags import experiment, refuse_idle, run_program, start_devices
+from ocrcore.training.flags import experiment, overrides, refuse_idle, run_program, start_devices
 
 _MODE = flags.DEFINE_enum(
     "mode",
     None,
     ["train", "evaluate", "sweep", "pack", "audit"],
-    "train or resume (default with config.data.train and no --images); evaluate at the thresholds "
-    "of config.detector; sweep: try those of config.sweep on config.calibration, else eval.pages, "
-    "else the test, and keep the best; pack config.data.train; audit: find faults of word labels.",
+    "train or resume (default with config.data.train and no --images); evaluate as "
+    "`ocrjax detect` reads; sweep: try those of config.sweep on config.calibration, else "
+    "eval.pages, else the test, and keep the best if they are better by more than chance; pack "
+    "config.data.train; audit: find faults of word labels.",
 )
 _WEIGHTS = flags.DEFINE_string("weights", None, "To evaluate instead of the run's best.")
 _IMAGES = flags.DEFINE_string("images", None, "Pictures, instead of config.test.images.")
@@ -54,8 +55,14 @@ def main() -> None:
         start_devices()
         from craftjax.tune import evaluate_run
 
-        given = _WEIGHTS.value, _IMAGES.value, _GT.value
-        evaluate_run(config, workdir, *given, skip_bad=_SKIP_BAD.value, sweeping=mode == "sweep")
+        evaluate_run(
+            config,
+            workdir,
+            *(_WEIGHTS.value, _IMAGES.value, _GT.value),
+            skip_bad=_SKIP_BAD.value,
+            sweeping=mode == "sweep",
+            overrides=overrides("detector"),
+        )
 
 
 if __name__ == "__main__":

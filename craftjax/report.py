@@ -30,6 +30,7 @@ def write_results(
     log: Callable[[str], object] = print,
     *,
     thresholds: Mapping[str, float] | None = None,
+    chosen: str = "config.detector",
 ) -> dict[str, float]:
     """Writes a run's results, and logs what they are and what to do with them.
 
@@ -45,6 +46,7 @@ def write_results(
         log: called with each human-readable message.
         thresholds: of `config.detector` that the best weights were chosen at, where they are not
             those of the config.
+        chosen: how the thresholds were chosen.
 
     Returns:
         `precision`, `recall` and `hmean` on the pages of `config.test`.
@@ -56,12 +58,13 @@ def write_results(
     options = from_section(DetectorOptions, section, "config.detector")
     detector = Detector(variables, options=options)
     point = evaluate_detector(detector, truth, options=options, protocol=config.eval.protocol)
-    save_operating_point(operating_point_path(run.weights), options, measured=point.to_dict())
+    beside = operating_point_path(run.weights)
+    save_operating_point(beside, options, measured=point.to_dict(), chosen=chosen)
     write_json(run.path / "result.json", {**point.to_dict(), "pages": describe_truth(truth)})
     draw_curves(run.path / "loss.png", run.metrics)
     for index, picture in enumerate(draw_pages(detector, truth[: config.overlays])):
         write_image(run.path / "overlays" / f"page_{index:03}.png", picture)
-    log(f"best weights on {describe_truth(truth)}; {config.eval.protocol}")
+    log(f"weights.pth on {describe_truth(truth)}; {config.eval.protocol}; thresholds: {chosen}")
     log(format_points([point]))
     log(
         f"written to {workdir}: weights.pth, result.json, metrics.jsonl, loss.png, overlays/\n"

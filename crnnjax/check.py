@@ -31,6 +31,7 @@ from ocrcore.images import write_image
 from ocrcore.runtime.mesh import host_rows, make_mesh, put_batch
 from ocrcore.training.optimizer_options import OptimizerOptions
 from ocrcore.training.optimizers import make_optimizer
+from ocrcore.training.run_folder import RunFolder
 from ocrcore.training.state import create_state
 
 _BATCHES = 6  # of which the loader's speed is taken
@@ -68,6 +69,8 @@ def check_run(
         ValueError: (its subclasses) an invalid config or data.
     """
     check(config)
+    if workdir is not None:
+        RunFolder(Path(workdir)).check_place()
     mesh = make_mesh()
     rows = host_rows(config.batch_size, mesh)
     constant = {"schedule": "constant", "warmup": 0, "final": 0.0, "gamma": 1.0, "decay_every": 0}

@@ -147,7 +147,7 @@ class EvalOptions:
     Attributes:
         every: updates from one evaluation to the next; 0: only after the last one.
         patience: evaluations without a better score before training stops; 0 disables early
-            stopping.
+            stopping. With fewer than 300 words in `sets` nothing stops.
         metric: the score that says which checkpoint is best: "accuracy", "alnum_accuracy" or
             "one_minus_ned".
     """

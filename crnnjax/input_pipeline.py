@@ -279,6 +279,11 @@ class BatchSource:
         given = {one.name: one.given for one in sets}
         return _reopen, (self.options, self.seed, self.rows, given)
 
+    def places(self) -> dict[str, list[Path]]:
+        """Files and folders of the data sets that have some, for `ocrcore.data.fingerprint`."""
+        real = [one for one in self._sets if isinstance(one, RealSet)]
+        return {one.name: places for one in real if (places := one.places())}
+
     def __getitem__(self, step: int) -> Batch:
         """Returns this host's rows of the batch of a step, and notes what was dropped.
 

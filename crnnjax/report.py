@@ -24,7 +24,10 @@ from crnnjax.synthetic import bounded, word_renderer, writable
 from ocrcore.config_sections import given
 from ocrcore.data.mixing import SourceError
 from ocrcore.data.readers.crops import Crop
+from ocrcore.images import ImageError
 from ocrcore.options import OptionsError, from_section
+from ocrcore.outputs import check_apart
+from ocrcore.pages import LabelError
 from ocrcore.training.checkpoints import load_variables
 from ocrcore.training.curves import write_curves
 from ocrcore.training.run_folder import RunFolder
@@ -99,7 +102,7 @@ def open_measured(config: ConfigDict, options: InputOptions) -> tuple[Sets, Sets
         `config.eval.sets`, `config.eval.probe` and `config.test`; only the probe may be empty.
 
     Raises:
-        SourceError: as `open_sets`; or no set at all.
+        SourceError: as `open_sets`; or no set at all, or one without a crop to judge by.
         LabelError: a data set that cannot be read.
     """
     found = []
@@ -111,8 +114,46 @@ def open_measured(config: ConfigDict, options: InputOptions) -> tuple[Sets, Sets
         found.append(open_sets(section, field=field, options=options))
         if not found[-1] and field != "config.eval.probe":
             raise SourceError(f"{field} is empty: expected one set of labeled crops or more")
+        for name, crops in found[-1].items():
+            check_crops(crops, f"{field}.{name}", options.rules.charset)
     sets, probe, test = found
     return sets, probe, test
+
+
+def check_crops(crops: Sequence[Crop], name: str, charset: Charset) -> None:
+    """Refuses labeled crops of which none can be read right.
+
+    Looks no further than the first that can.
+
+    Args:
+        crops: the set.
+        name: of it, for the message.
+        charset: of the network.
+
+    Raises:
+        SourceError: every picture is broken, every text empty or outside of the charset.
+    """
+    faults: dict[str, list[str]] = {}
+    for index in range(len(crops)):
+        try:
+            crop = crops[index]
+            missing = charset.missing(crop.text)
+            if not crop.text:
+                faults.setdefault("have no text", []).append(crop.name)
+            elif missing:
+                faults.setdefault(f"have characters outside the charset {charset.name}", []).append(
+                    f"{crop.name}: {crop.text!r}"
+                )
+            else:
+                crop.image()
+                return
+        except (ImageError, LabelError) as error:
+            faults.setdefault("cannot be read", []).append(str(error))
+    told = (f"{len(found):,} {what}, the first: {found[0]}" for what, found in faults.items())
+    raise SourceError(
+        f"{name}: none of {len(crops):,} crops can be read right, so there is nothing to judge by: "
+        f"{'; '.join(told)}. Mend them, name other crops, or another config.data.charset"
+    )
 
 
 class _Part(Sequence[Crop]):
@@ -181,8 +222,10 @@ def evaluate_run(
     """
     check(config)
     folder = results_folder(workdir, weights)
+    RunFolder(folder).check_place()
     if crops:
         path = Path(crops)
+        check_apart(folder / path.stem, [path], option="--workdir")
         sets: Sets = {path.stem: open_crops(kind_of(path), path)}
         folder /= path.stem
     else:

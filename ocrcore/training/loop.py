@@ -15,7 +15,15 @@ from jax.sharding import Mesh
 
 from ocrcore.runtime.mesh import put_batch
 from ocrcore.training.checkpoints import RunCheckpoints
-from ocrcore.training.metrics import Deferred, Entry, NonFiniteError, check_finite, mean
+from ocrcore.training.damage import non_finite
+from ocrcore.training.metrics import (
+    Deferred,
+    Entry,
+    NonFiniteError,
+    check_finite,
+    mean,
+    non_finite_error,
+)
 from ocrcore.training.optimizer_options import OptimizerOptions
 from ocrcore.training.optimizers import select
 from ocrcore.training.run import Run
@@ -129,8 +137,8 @@ def run_steps(
         shown: metrics in the lines of the log.
 
     Raises:
-        NonFiniteError: the loss is NaN or infinite; names the step, the batch and the last
-            checkpoint.
+        NonFiniteError: the loss is NaN or infinite, or the state is after an update, of which no
+            checkpoint is made; names the step, the batch and the last checkpoint.
     """
     config, deferred = run.config, Deferred()
     # On CPU, programs that wait for other processes take the threads that others need to go on.
@@ -155,11 +163,14 @@ def run_steps(
         saving = last or evaluating or every(run.step, config.checkpoint.every)
         new = deferred.flush() if saving else deferred.take(lag=_AHEAD)
         _log_entries(run, new, names, shown, last=last)
+        if saving:
+            check_state(run, names)
         if evaluating:
             _evaluate_and_save(run, evaluate)
         elif saving:
             run.save()
     _log_entries(run, deferred.flush(), names, shown)
+    check_state(run, names)  # what comes between two calls may save it
     if run.stopped:
         run.log(f"stopped after step {run.step}, which is saved; the same command resumes the run")
 
@@ -178,7 +189,8 @@ def _evaluate_and_save(run: Run, evaluate: Evaluate) -> None:
         run.memory.start_score = score
     run.writer.write(run.step, {f"eval/{name}": value for name, value in scores.items()})
     text = "  ".join(f"{name} {value:.4f}" for name, value in scores.items())
-    run.log(f"step {run.step}: {text}{'  (best so far)' if better else ''}")
+    best = "  (best so far)" if better and not run.stopper.few else ""
+    run.log(f"step {run.step}: {text}{best}")
     run.save(scores)
 
 
@@ -205,11 +217,26 @@ def check_entries(entries: Sequence[Entry], names: Names, checkpoints: RunCheckp
     Raises:
         NonFiniteError: names the step, the batch and the last checkpoint.
     """
-    steps = checkpoints.steps
-    last = checkpoints.folder / str(steps[-1]) if steps else None
+    last = checkpoints.last
     try:
         check_finite(entries, last_checkpoint=last)
     except NonFiniteError as error:
         (entry,) = (entry for entry in entries if entry.step == error.step)
         named = entry._replace(names=tuple(names(entry.step - 1)))
         check_finite([named], last_checkpoint=last)
+
+
+def check_state(run: Run, names: Names) -> None:
+    """Stops the run where its state is not finite: the loss shows it only a step later.
+
+    Raises:
+        NonFiniteError: names the step, the arrays, the batch and the last checkpoint.
+    """
+    if bad := non_finite(run.state):
+        more = f" and {len(bad) - 3} more arrays" if len(bad) > 3 else ""
+        raise non_finite_error(
+            f"NaN or infinite after the update: {', '.join(bad[:3])}{more}",
+            run.step,
+            names(run.step - 1),
+            last_checkpoint=run.checkpoints.last,
+        )

@@ -101,14 +101,27 @@ def check_finite(entries: Sequence[Entry], *, last_checkpoint: Path | str | None
         bad = [name for name, pair in entry.values.items() if not np.isfinite(pair).all()]
         if bad:
             values = ", ".join(f"{name} {entry.values[name][0]}" for name in bad)
-            samples = ", ".join(entry.names) or "(not named)"
-            raise NonFiniteError(
-                f"step {entry.step}: {values}. The batch: {samples}. "
-                f"Last good checkpoint: {last_checkpoint or 'none'}. Try a lower "
-                "config.optimizer.learning_rate, config.optimizer.clip_norm, or float32",
-                step=entry.step,
-                names=entry.names,
-            )
+            raise non_finite_error(values, entry.step, entry.names, last_checkpoint=last_checkpoint)
+
+
+def non_finite_error(
+    what: str, step: int, names: Sequence[str], *, last_checkpoint: Path | str | None
+) -> NonFiniteError:
+    """The error that says what is not finite, and what to do.
+
+    Args:
+        what: is NaN or infinite.
+        step: updates made with it.
+        names: of the batch's samples that this host loaded.
+        last_checkpoint: what can be gone back to.
+    """
+    return NonFiniteError(
+        f"step {step}: {what}. The batch: {', '.join(names) or '(not named)'}. "
+        f"Last good checkpoint: {last_checkpoint or 'none'}. Try a lower "
+        "config.optimizer.learning_rate, config.optimizer.clip_norm, or float32",
+        step=step,
+        names=tuple(names),
+    )
 
 
 class MetricsWriter:
@@ -137,7 +150,10 @@ class MetricsWriter:
         if not is_main():
             return
         Path(folder).mkdir(parents=True, exist_ok=True)
-        kept = [row for row in self._read() if row["step"] <= restored_step]
+        # Two processes in one folder, which earlier versions let in, wrote lines twice.
+        rows = {(row["step"], *row): row for row in self._read()}
+        kept = [row for row in rows.values() if row["step"] <= restored_step]
+        kept.sort(key=lambda row: row["step"])
         write_text(self._jsonl, "".join(_line(row) for row in kept))
         self._columns = ["step"]
         self._write_table(kept)

@@ -21,7 +21,9 @@ from ocrcore.images import (
     page_count,
     write_image,
 )
+from ocrcore.outputs import check_apart, check_outputs, check_suffix
 from ocrcore.pages import Page, write_pages
+from ocrcore.weights.named import find_weights
 from ocrjax.cli.arguments import refuse_idle
 
 _OPTIONS = (
@@ -50,6 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--json", metavar="FILE", help="write the pages; .jsonl gives one a line")
     parser.add_argument("--overlay", metavar="DIR", help="draw the words over the pictures")
+    parser.add_argument("--force", action="store_true", help="replace files that are there")
     parser.add_argument("--heatmaps", action="store_true", help="draw the scores too, into DIR")
     parser.add_argument(
         "--operating-point",
@@ -85,26 +88,25 @@ def run(arguments: argparse.Namespace) -> int:
         raise ValueError("--heatmaps needs --overlay DIR, where they are written")
     if arguments.tile:
         refuse_idle({"--canvas-size": arguments.canvas_size}, "with --tile: tiles have full size")
-    paths = [page for path in find_images(arguments.images) for page in _pages_of(path)]
+    files = find_images(arguments.images)
+    paths = [page for path in files for page in _pages_of(path)]
+    overlays = _overlay_paths(paths, Path(arguments.overlay)) if arguments.overlay else {}
+    _check_outputs(arguments, files, list(overlays.values()))
 
     import jax.numpy as jnp
 
     from craftjax.detector import Detector
-    from craftjax.options import load_operating_point
+    from craftjax.options import describe_options
     from ocrcore.runtime.tuning import tune_process
 
     tune_process()
-    point = arguments.operating_point
+    options, origin = _read_options(arguments)
     detector = Detector.from_weights(
         arguments.weights,
-        options=load_operating_point(point) if point else None,
+        options=options,
         dtype=jnp.bfloat16 if arguments.bfloat16 else jnp.float32,
     )
-    changes = {name: getattr(arguments, name) for name in _OPTIONS}
-    detector.options = replace(
-        detector.options, **{name: value for name, value in changes.items() if value is not None}
-    )
-    overlays = _overlay_paths(paths, Path(arguments.overlay)) if arguments.overlay else {}
+    print(describe_options(options, origin))
     pages: dict[int, Page] = {}
     failed = 0
     with tqdm(total=len(paths), unit="page", disable=None) as progress:
@@ -138,6 +140,47 @@ def run(arguments: argparse.Namespace) -> int:
     return 1 if failed else 0
 
 
+def _check_outputs(
+    arguments: argparse.Namespace, pictures: list[Path], overlays: list[Path]
+) -> None:
+    """Before the work: what will be written is none of the pictures, and has a place."""
+    weights = find_weights(arguments.weights)
+    inputs = [*pictures, weights, *filter(None, [arguments.operating_point])]
+    force, drawn = arguments.force, overlays
+    if arguments.overlay:
+        folders = filter(Path.is_dir, map(Path, arguments.images))
+        check_apart(arguments.overlay, folders, option="--overlay")
+    if arguments.heatmaps:
+        drawn = [*drawn, *map(_scores_path, overlays)]
+    other = "--force replaces, --overlay DIR takes another folder"
+    check_outputs(drawn, inputs=inputs, force=force, remedy=other)
+    if arguments.json:
+        check_suffix(arguments.json, (".json", ".jsonl"), option="--json")
+        check_outputs([arguments.json], inputs=inputs, force=force)
+
+
+def _scores_path(overlay: Path) -> Path:
+    return overlay.with_name(overlay.stem + "_scores.png")
+
+
+def _read_options(arguments: argparse.Namespace) -> tuple[DetectorOptions, str]:
+    """The options, and where they come from."""
+    from craftjax.options import DetectorOptions, load_operating_point, options_of
+    from ocrcore.weights.named import find_weights
+
+    if point := arguments.operating_point:
+        options, origin = load_operating_point(point), point
+    else:
+        weights = find_weights(arguments.weights)
+        options, origin = options_of(weights, DetectorOptions(), "EasyOCR's")
+    changes = {name: getattr(arguments, name) for name in _OPTIONS}
+    changes = {name: value for name, value in changes.items() if value is not None}
+    if changes:
+        given = (f"--{name.replace('_', '-')}" for name in changes)
+        origin += f"; {', '.join(given)} of the command line"
+    return replace(options, **changes), origin
+
+
 def _shrunk(page: Page, options: DetectorOptions) -> str:
     """What to say of a page so large that its words become too small; empty of others."""
     longest = max(page.height, page.width) * options.mag_ratio
@@ -162,7 +205,7 @@ def _draw(path: Path | PageOfFile, detection: Detection, out: Path, *, heatmaps:
     write_image(out, draw_page(image, detection.page))
     if heatmaps and detection.scores is not None:
         maps = detection.scores.valid("crop")
-        write_image(out.with_name(out.stem + "_scores.png"), draw_scores(image, maps))
+        write_image(_scores_path(out), draw_scores(image, maps))
 
 
 def _overlay_paths(paths: list[Path | PageOfFile], folder: Path) -> dict[Path | PageOfFile, Path]:
@@ -174,17 +217,18 @@ def _overlay_paths(paths: list[Path | PageOfFile], folder: Path) -> dict[Path | 
         name, parents = file.stem, list(file.resolve().parent.parts)
         if isinstance(path, PageOfFile):
             name += f"_page{path.number}"
-        while name in used and parents:
+        # Nor may it be the name of another one's heat maps.
+        while used & {name, f"{name}_scores"} and parents:
             name = f"{parents.pop()}_{name}"
-        while name in used:
+        while used & {name, f"{name}_scores"}:
             name += "_"
-        used.add(name)
+        used |= {name, f"{name}_scores"}
         out[path] = folder / f"{name}.png"
     return out
 
 
 def _write(path: Path, pages: list[Page]) -> None:
-    if path.suffix == ".jsonl":
+    if path.suffix.lower() == ".jsonl":
         write_pages(path, pages)
         return
     write_text(path, "[\n" + ",\n".join(page.to_json() for page in pages) + "\n]\n")

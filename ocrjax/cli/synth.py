@@ -11,15 +11,17 @@ from tqdm import tqdm
 
 from ocrcore.drawing import contact_sheet
 from ocrcore.images import write_image
+from ocrcore.outputs import check_apart, check_outputs, check_suffix
 from ocrcore.synth.config import PRESETS, SPLITS
 from ocrcore.synth.job import Job
-from ocrcore.synth.make import Summary, make_set, samples
+from ocrcore.synth.make import MANIFEST, Summary, make_set, samples
 from ocrcore.synth.pages import SynthError
 from ocrcore.synth.text import font_remedy
 from ocrcore.synth.write import FORMATS
 from ocrjax.cli.arguments import refuse_idle
 
 _MAX_SHEET = 200
+_SHEETS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 _SHOWN = 20  # problems that are named one by one
 
 
@@ -28,6 +30,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--preset", choices=tuple(PRESETS), default="scene")
     parser.add_argument("--out", metavar="DIR", help="write a data set here")
     parser.add_argument("--sheet", metavar="FILE", help="write a contact sheet here instead")
+    parser.add_argument(
+        "--force", action="store_true", help="replace the sheet that is there; never a set"
+    )
     parser.add_argument(
         "--count", type=int, help="how many pages or crops; for a sheet 12 if not given"
     )
@@ -122,6 +127,14 @@ def run(arguments: argparse.Namespace) -> int:
         refuse_idle({"--crop-height": arguments.crop_height}, "on pages")
     if note := job.unused_texts():
         print(note, file=sys.stderr)
+    inputs = [*job.fonts, *job.backgrounds, *filter(None, [job.words])]
+    if arguments.sheet:
+        check_suffix(arguments.sheet, _SHEETS, option="--sheet")
+        check_outputs([arguments.sheet], inputs=inputs, force=arguments.force)
+    else:
+        check_apart(arguments.out, inputs, option="--out")
+        # Whose set is there, `make_set` knows.
+        check_outputs([Path(arguments.out, MANIFEST)], force=True)
     try:
         if arguments.sheet:
             return _sheet(job, Path(arguments.sheet))

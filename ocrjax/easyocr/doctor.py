@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from ocrcore.files import expanded
 from ocrcore.weights.named import KNOWN_WEIGHTS, easyocr_model_folder
 from ocrjax.easyocr.doctor_python import examine_module
 from ocrjax.easyocr.doctor_weights import Weights, examine_weights
@@ -79,7 +80,7 @@ def collect(arguments: list[str]) -> tuple[dict[str, dict[str, Path]], list[Find
     networks: dict[str, dict[str, Path]] = {}
     findings = []
     for argument in arguments:
-        path = Path(argument).expanduser()
+        path = expanded(argument)
         if path.is_dir():
             files = [
                 file

@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 
 from craftjax.detector import Detector
 from craftjax.evaluate import read_truth
-from craftjax.options import DetectorOptions, load_operating_point, operating_point_path
+from craftjax.options import DetectorOptions, describe_options, options_of
 from crnnjax.crop_index import open_crops
 from crnnjax.input_pipeline import InputOptions
 from crnnjax.recognizer import Recognizer
@@ -139,7 +139,7 @@ def export_network(
             flag = f"--{field.replace('_', '-')}"
             raise ExportError(f"{flag} has no effect: {source} is a {network}")
     if network == "detector":
-        return _export_detector(source, folder, variables, name, options)
+        return _export_detector(source, folder, variables, name, options, log)
     return _export_recognizer(source, folder, variables, name, options, log)
 
 
@@ -186,12 +186,18 @@ def _export_recognizer(
 
 
 def _export_detector(
-    source: Path, folder: Path, variables: Mapping[str, Any], name: str, options: ExportOptions
+    source: Path,
+    folder: Path,
+    variables: Mapping[str, Any],
+    name: str,
+    options: ExportOptions,
+    log: Callable[[str], object],
 ) -> Export:
     config = RunFolder.of(source).read_config()
-    thresholds = from_section(DetectorOptions, config.get("detector", {}), "config.detector")
-    if operating_point_path(source).is_file():
-        thresholds = load_operating_point(operating_point_path(source))
+    own = from_section(DetectorOptions, config.get("detector", {}), "config.detector")
+    where = str(RunFolder.of(source).config) if config else "EasyOCR's"
+    thresholds, where = options_of(source, own, where)
+    log(describe_options(thresholds, where))
     photos = []
     if options.check:
         count = 20 if options.count is None else options.count

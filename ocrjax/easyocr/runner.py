@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from ocrcore.files import expanded
 from ocrcore.pages import ByteArray
 
 _SCRIPT = Path(__file__).with_name("run_in_easyocr.py")
@@ -78,7 +79,7 @@ def _interpreter(python: str | Path | None) -> str:
     """A path from here, since the process works in another folder; a bare name is for PATH."""
     name = str(python or sys.executable)
     # Not resolved: the interpreter of an environment is a link, and its place says which.
-    return name if Path(name).name == name else str(Path(name).expanduser().absolute())
+    return name if Path(name).name == name else str(expanded(name).absolute())
 
 
 def _explain(python: str, said: str) -> str:

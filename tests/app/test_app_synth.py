@@ -43,7 +43,8 @@ def test_what_could_not_be_used_is_printed(tmp_path, capsys):
 def test_texts_of_a_file_are_used_or_said_to_be_left_out(tmp_path, capsys):
     words = tmp_path / "words.txt"
     words.write_text(f"alpha\n{'x' * 30}\n\n", encoding="utf-8")
-    argv = ["--preset", "words", "--words", words, "--count", 2, "--sheet", tmp_path / "a.png"]
+    argv = ["--preset", "words", "--words", words, "--count", 2]
+    argv += ["--force", "--sheet", tmp_path / "a.png"]
     assert run(*argv) == 0
     said = capsys.readouterr().err
     assert said == f"1 of 2 texts of {words} left out (1 longer than 25 characters)\n"

@@ -510,12 +510,15 @@ def test_a_detector(detector, tmp_path, monkeypatch, easyocr_folder, capsys, shi
     options = DetectorOptions(text_threshold=0.25, low_text=0.2)
     from craftjax.options import operating_point_path, save_operating_point
 
-    save_operating_point(operating_point_path(detector), options, measured={})
+    beside = operating_point_path(detector)
+    save_operating_point(beside, options, measured={}, chosen="config.detector")
     out = tmp_path / "out"
     arguments = (detector, "--out", out, "--check", "--install", "--photos", tmp_path / "photos")
     status = run(*arguments)
     said, errors = capsys.readouterr()
     assert not errors
+    assert "text_threshold=0.25 link_threshold=0.4 low_text=0.2 canvas_size=" in said
+    assert f"mag_ratio=1: {beside} (config.detector)" in said
     assert all(not key.startswith("module.") for key in load_pth(out / "street.pth"))
     readme = (out / "README.txt").read_text("utf-8")
     assert "get_detector(" in readme and "text_threshold=0.25" in readme

@@ -609,7 +609,8 @@ def test_an_average_that_is_not_kept_cannot_teach(pages, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("form", "start"), [("raw", "words: 5 pages"), ("packed", "packed labels are not audited")]
+    ("form", "start"),
+    [("raw", "words: labels read as quad"), ("packed", "packed labels are not audited")],
 )
 def test_labels_are_audited_unless_packed(pages, tmp_path, monkeypatch, form, start):
     monkeypatch.setenv("TINY_WORDS", str(pages))

@@ -189,6 +189,14 @@ def test_random_padding_stays_within_the_batch(tmp_path, tsv):
     assert len(set(more)) > 10
 
 
+def test_the_files_that_a_run_watches(tmp_path, tsv, monkeypatch):
+    settings = mixed(tmp_path, tsv)
+    source = make_batches(settings, seed=0, rows=slice(0, 6))
+    assert source.places() == {"real": [tsv, tsv.parent]}
+    monkeypatch.setattr("crnnjax.sources._LOOKED_AT", 19)
+    assert source.places() == {"real": [tsv]}
+
+
 def test_a_batch_depends_on_seed_and_step_alone(tmp_path, tsv):
     settings = mixed(tmp_path, tsv)
     source = make_batches(settings, seed=1, rows=slice(0, 6))
