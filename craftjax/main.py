@@ -14,7 +14,7 @@ import sys
 
 from absl import flags
 
-from ocrcore.training.flags import experiment, overrides, run_program, start_devices
+from ocrcore.training.flags import experiment, overrides, refuse_idle, run_program, start_devices
 
 _MODE = flags.DEFINE_enum(
     "mode",
@@ -29,6 +29,7 @@ _WEIGHTS = flags.DEFINE_string("weights", None, "To evaluate instead of the run'
 _IMAGES = flags.DEFINE_string("images", None, "Pictures, instead of config.test.images.")
 _GT = flags.DEFINE_string("gt", None, "Label files, instead of config.test.gt.")
 _SKIP_BAD = flags.DEFINE_bool("skip_bad", False, "Leave out malformed lines and list them.")
+_JUDGING = ("weights", "images", "gt", "skip_bad")
 _WORKERS = flags.DEFINE_integer("workers", None, "Processes that pack; 0: this one.")
 
 
@@ -36,6 +37,7 @@ def main() -> None:
     """Runs one mode."""
     config, workdir = experiment()
     mode = _MODE.value or ("train" if config.data.train and not _IMAGES.value else "evaluate")
+    refuse_idle(mode, {**dict.fromkeys(_JUDGING, ("evaluate", "sweep")), "workers": ("pack",)})
     if mode == "train":
         start_devices(join=True)
         from craftjax.training import train

@@ -73,8 +73,8 @@ def check_run(
         RunFolder(Path(workdir)).check_place()
     mesh = make_mesh()
     rows = host_rows(config.batch_size, mesh)
-    section = {**config.optimizer, "freeze": (), "schedule": "constant", "warmup": 0}
-    options = OptimizerOptions.from_config(section)
+    constant = {"schedule": "constant", "warmup": 0, "final": 0.0, "gamma": 1.0, "decay_every": 0}
+    options = OptimizerOptions.from_config({**config.optimizer, "freeze": (), **constant})
     optimizer, _ = make_optimizer(options, steps=config.steps)
     with closing(make_batches(config, seed=config.seed, rows=rows, workdir=workdir)) as source:
         source.options.check_reading(config.recognizer)

@@ -67,6 +67,8 @@ def open_sets(section: Mapping[str, Any], *, field: str, options: InputOptions) 
         if missing := needed - values.keys():
             raise SourceError(f"{where}.{min(missing)} is missing")
         from_section(WordsOptions if made else CropsOptions, values, where, others=True)
+        if values.get("root") and values["kind"] != "tsv":
+            raise SourceError(f"{where}.root is {values['root']!r}, expected None: it is of tsv")
         if made:
             try:
                 sets[name] = _made_words(values, options)

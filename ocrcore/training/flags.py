@@ -9,7 +9,7 @@ import ast
 import difflib
 import runpy
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -41,6 +41,23 @@ def experiment() -> tuple[ConfigDict, Path]:
     """The experiment and the run directory of the command line."""
     config = _CONFIG.value
     return config, Path(_WORKDIR.value or f"exp/{config.name}")
+
+
+def refuse_idle(mode: str, modes: Mapping[str, Sequence[str]]) -> None:
+    """Refuses flags of the command line that have no effect in a mode.
+
+    Args:
+        mode: of the program.
+        modes: in which each flag has one, by the flag's name.
+
+    Raises:
+        ValueError: such a flag was given.
+    """
+    for name, used in modes.items():
+        if flags.FLAGS[name].present and mode not in used:
+            raise ValueError(
+                f"--{name} has no effect in --mode={mode}, only in {' and '.join(used)}"
+            )
 
 
 def overrides(section: str) -> list[str]:

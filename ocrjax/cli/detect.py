@@ -24,6 +24,7 @@ from ocrcore.images import (
 from ocrcore.outputs import check_apart, check_outputs, check_suffix
 from ocrcore.pages import Page, write_pages
 from ocrcore.weights.named import find_weights
+from ocrjax.cli.arguments import refuse_idle
 
 _OPTIONS = (
     "text_threshold",
@@ -85,6 +86,8 @@ def run(arguments: argparse.Namespace) -> int:
     """Detects; returns 1 if a picture could not be read."""
     if arguments.heatmaps and not arguments.overlay:
         raise ValueError("--heatmaps needs --overlay DIR, where they are written")
+    if arguments.tile:
+        refuse_idle({"--canvas-size": arguments.canvas_size}, "with --tile: tiles have full size")
     files = find_images(arguments.images)
     paths = [page for path in files for page in _pages_of(path)]
     overlays = _overlay_paths(paths, Path(arguments.overlay)) if arguments.overlay else {}

@@ -344,6 +344,15 @@ def test_capitals_are_drawn_where_they_are_read_as_small_letters():
     assert writable_characters(Charset("x", ("a", "ß"))) == "aß"
 
 
+def test_texts_of_a_file_that_are_left_out_are_said(tmp_path):
+    (tmp_path / "texts.txt").write_text("alpha\nan alphabet\n\u0416\n", encoding="utf-8")
+    file = {"sources": {"file": 1.0}, "file": str(tmp_path / "texts.txt"), "max_length": 6}
+    train = {"w": {"kind": "words", "text": file}}
+    source = make_batches(config(tmp_path, train=train), seed=0, rows=slice(0, 4))
+    assert "endless words; 2 of 3 texts of " in (said := source.describe())
+    assert "(1 longer than 6 characters, 1 with characters outside the charset)" in said
+
+
 def test_pages_give_words_and_lines_of_like_width(tmp_path):
     train = {"pages": PAGES, "lines": {**PAGES, "unit": "line"}}
     settings = config(tmp_path, 12, train, charset="english_g2", window=4)
