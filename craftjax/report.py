@@ -17,6 +17,7 @@ from ocrcore.files import write_json
 from ocrcore.images import read_image, write_image
 from ocrcore.options import from_section
 from ocrcore.pages import ByteArray, Page, Sample
+from ocrcore.progress import Progress
 from ocrcore.training.checkpoints import load_variables
 from ocrcore.training.curves import write_curves
 from ocrcore.training.run_folder import RunFolder
@@ -55,7 +56,14 @@ def write_results(
     section = {**config.detector, **(thresholds or {})}
     options = from_section(DetectorOptions, section, "config.detector")
     detector = Detector(variables, options=options)
-    point = evaluate_detector(detector, truth, options=options, protocol=config.eval.protocol)
+    with Progress("testing the best weights", unit="page", total=len(truth)) as progress:
+        point = evaluate_detector(
+            detector,
+            truth,
+            options=options,
+            protocol=config.eval.protocol,
+            report=progress.update,
+        )
     save_operating_point(operating_point_path(run.weights), options, measured=point.to_dict())
     write_json(run.path / "result.json", {**point.to_dict(), "pages": describe_truth(truth)})
     draw_curves(run.path / "loss.png", run.metrics)

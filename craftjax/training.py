@@ -38,6 +38,7 @@ from ocrcore.data.prefetch import iterate
 from ocrcore.layers import always
 from ocrcore.options import from_section
 from ocrcore.pages import Page, Sample
+from ocrcore.progress import Progress
 from ocrcore.runtime.mesh import from_main, host_rows, is_main, make_mesh, meet
 from ocrcore.training.checkpoints import Start, initial_start, load_variables
 from ocrcore.training.loop import Step, evaluate_start, make_step, run_steps
@@ -384,15 +385,17 @@ def evaluate_state(
     names = ("precision", "recall", "hmean", *grid)
     scores = np.zeros(len(names))
     if is_main():
-        point, *_ = sweep(
-            detector.with_variables(jax.device_get(state.eval_variables)),
-            truth,
-            options=options,
-            text_thresholds=grid.get("text_threshold", (options.text_threshold,)),
-            link_thresholds=(options.link_threshold,),
-            low_texts=grid.get("low_text", (options.low_text,)),
-            protocol=protocol,
-        )
+        with Progress("evaluating", unit="page", total=len(truth)) as progress:
+            point, *_ = sweep(
+                detector.with_variables(jax.device_get(state.eval_variables)),
+                truth,
+                options=options,
+                text_thresholds=grid.get("text_threshold", (options.text_threshold,)),
+                link_thresholds=(options.link_threshold,),
+                low_texts=grid.get("low_text", (options.low_text,)),
+                protocol=protocol,
+                report=progress.update,
+            )
         found = point.to_dict()
         scores = np.array([found[name] for name in names])
     return dict(zip(names, from_main(scores).tolist(), strict=True))

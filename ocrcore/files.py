@@ -100,10 +100,13 @@ def json_line(value: Any) -> str:
 
 
 def allow_any_name() -> None:
-    """Lets this process print what its terminal cannot show, as escapes, instead of ending."""
+    """Lets this process print what its terminal cannot show, as escapes, instead of ending.
+
+    Lines appear at once, also in a file or a pipe.
+    """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
+            stream.reconfigure(errors="backslashreplace", line_buffering=True)
 
 
 def check_regular(path: str | os.PathLike[str]) -> int:

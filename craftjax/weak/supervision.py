@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
-from tqdm import tqdm
 
 from craftjax.input_pipeline import BatchSource
 from craftjax.models import CRAFT
@@ -33,6 +32,7 @@ from craftjax.weak.options import SupervisionOptions
 from craftjax.weak.word_crops import UNREADABLE
 from ocrcore.data.mixing import SourceError
 from ocrcore.pages import Sample
+from ocrcore.progress import Progress
 from ocrcore.runtime.mesh import is_main, make_mesh, meet
 from ocrcore.training.run import Run
 
@@ -313,8 +313,11 @@ class WeakSupervision:
             fresh = sorted({*page_of.values()} - asked)
             asked |= {*fresh}
             if fresh:
-                self._run.log(f"step {step}: pseudo labels of {len(fresh):,} pages are made")
-                with tqdm(total=len(fresh), unit="page", disable=None) as progress:
+                self._run.log(
+                    f"step {step}: making pseudo labels of {len(fresh):,} pages: the network takes "
+                    "their words apart into characters, which may last minutes"
+                )
+                with Progress("making pseudo labels", unit="page", total=len(fresh)) as progress:
                     read = partial(_read, self._source, fresh)
                     labeled = self._labeler.label(teacher, len(fresh), read, progress.update)
                 unreadable |= {fresh[place] for place in labeled.errors}

@@ -17,6 +17,7 @@ from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
 from ocrcore.files import allow_any_name
+from ocrcore.progress import mute
 
 _CONFIG = config_flags.DEFINE_config_file(
     "config", None, "The experiment: a file of configs/.", lock_config=True
@@ -48,7 +49,7 @@ def start_devices(*, join: bool = False, one_arena: bool = False) -> None:
         join: joins the processes of the command line or of Slurm.
         one_arena: as for `ocrcore.runtime.tuning.tune_process`.
     """
-    from ocrcore.runtime.mesh import initialize_distributed
+    from ocrcore.runtime.mesh import initialize_distributed, is_main
     from ocrcore.runtime.tuning import tune_process
 
     if join:
@@ -58,6 +59,8 @@ def start_devices(*, join: bool = False, one_arena: bool = False) -> None:
             process_id=_PROCESS_ID.value,
         )
     tune_process(one_arena)
+    if join and not is_main():
+        mute()
 
 
 def run_program(main: Callable[[], object], program: str) -> None:

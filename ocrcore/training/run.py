@@ -6,7 +6,6 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from ocrcore.files import write_text
+from ocrcore.progress import said
 from ocrcore.runtime.mesh import describe_devices, is_main
 from ocrcore.training.checkpoints import CheckpointError, RunCheckpoints, Start, choose_start
 from ocrcore.training.metrics import Entry, MetricsWriter, Progress
@@ -234,7 +234,12 @@ def open_run(
 
 def make_log() -> Log:
     """Prints each line at once in the main process; nothing in the others."""
-    return partial(print, flush=True) if is_main() else lambda line: None
+
+    def log(line: str) -> None:
+        print(line, flush=True)
+        said()
+
+    return log if is_main() else lambda line: None
 
 
 def _remembered(checkpoints: RunCheckpoints) -> RunMemory:

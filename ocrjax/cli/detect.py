@@ -8,8 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tqdm import tqdm
-
 from ocrcore.drawing import draw_page, draw_scores
 from ocrcore.files import write_text
 from ocrcore.images import (
@@ -22,6 +20,7 @@ from ocrcore.images import (
     write_image,
 )
 from ocrcore.pages import Page, write_pages
+from ocrcore.progress import Progress
 
 _OPTIONS = (
     "text_threshold",
@@ -104,10 +103,10 @@ def run(arguments: argparse.Namespace) -> int:
     overlays = _overlay_paths(paths, Path(arguments.overlay)) if arguments.overlay else {}
     pages: dict[int, Page] = {}
     failed = 0
-    with tqdm(total=len(paths), unit="page", disable=None) as progress:
-        for detection in detector.stream(paths):
+    with Progress("finding words", unit="page", total=len(paths)) as progress:
+        for done, detection in enumerate(detector.stream(paths), 1):
             path = paths[detection.index]
-            progress.update()
+            progress.update(done)
             if detection.page is None:
                 failed += 1
                 progress.write(f"skipped {detection.error}", file=sys.stderr)
@@ -119,7 +118,7 @@ def run(arguments: argparse.Namespace) -> int:
             if path in overlays:
                 _draw(path, detection, overlays[path], heatmaps=arguments.heatmaps)
                 line += f", drawn in {overlays[path]}"
-            progress.write(line, file=sys.stdout)
+            progress.write(line)
     found = [pages[index] for index in sorted(pages)]
     if arguments.json:
         _write(Path(arguments.json), found)
