@@ -30,7 +30,7 @@ import numpy as np
 from PIL import Image
 
 from crnnjax.charset import NAMED, named
-from crnnjax.crop_index import Index, Rules, apply, open_crops, read_index
+from crnnjax.crop_index import Index, Rules, filter_crops, open_crops, read_index
 from crnnjax.input_pipeline import BatchSource, make_batches
 from ocrcore.data.readers.crops import Crop, import_lmdb
 from ocrcore.images import encode_image
@@ -123,7 +123,9 @@ def start_up(folder: Path) -> dict[str, float]:
     begun = time.process_time()
     index = read_index(crops, path, cache=folder / "other cache")
     scanned = time.process_time()
-    apply(index, Rules(named("english_g2"), 32, 384), crops, name="set", start=0, stop=len(crops))
+    filter_crops(
+        index, Rules(named("english_g2"), 32, 384), crops, name="set", start=0, stop=len(crops)
+    )
     ended = time.process_time()
     return {
         "index_us": (scanned - begun) / len(crops) * 1e6,
@@ -142,7 +144,7 @@ def many(count: int = 14_400_000) -> dict[str, float]:
     crops = [Crop("name", "text", b"")] * count
     begun = time.process_time()
     rules = Rules(named("english_g2"), 32, 384)
-    apply(index, rules, crops, name="set", start=0, stop=count)
+    filter_crops(index, rules, crops, name="set", start=0, stop=count)
     return {"labels": count, "filter_s": time.process_time() - begun}
 
 

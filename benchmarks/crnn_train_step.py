@@ -49,8 +49,8 @@ def _ours(case: dict[str, int]) -> Callable[[], float]:
     from crnnjax.training import make_train_step
     from ocrcore.runtime.mesh import make_mesh, put_batch
     from ocrcore.runtime.tuning import tune_process
+    from ocrcore.training.optimizer_options import OptimizerOptions
     from ocrcore.training.optimizers import make_optimizer
-    from ocrcore.training.options import OptimizerOptions
     from ocrcore.training.state import create_state
 
     tune_process(one_arena=True)  # as `crnnjax.main` does

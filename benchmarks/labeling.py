@@ -46,13 +46,16 @@ from craftjax.convert import from_state_dict
 from craftjax.models import CRAFT
 from craftjax.training import make_loss, make_train_step
 from craftjax.weak.labeling import Labeler
-from craftjax.weak.pseudo_labels import PseudoOptions, crop_word, label_word, visible_graphemes
+from craftjax.weak.options import PseudoOptions
+from craftjax.weak.pseudo_labels import label_word
+from craftjax.weak.word_crops import crop_word
 from ocrcore.data.readers.words import open_words
 from ocrcore.layers import always
 from ocrcore.pages import Sample
 from ocrcore.runtime.mesh import make_mesh, put_batch
+from ocrcore.text import visible_graphemes
+from ocrcore.training.optimizer_options import OptimizerOptions
 from ocrcore.training.optimizers import make_optimizer
-from ocrcore.training.options import OptimizerOptions
 from ocrcore.training.state import create_state
 from ocrcore.weights.named import find_weights
 from ocrcore.weights.pth import load_weights

@@ -68,8 +68,8 @@ def _ours(
     from ocrcore import layers
     from ocrcore.runtime.mesh import make_mesh, put_batch
     from ocrcore.runtime.tuning import tune_process
+    from ocrcore.training.optimizer_options import OptimizerOptions
     from ocrcore.training.optimizers import make_optimizer
-    from ocrcore.training.options import OptimizerOptions
     from ocrcore.training.state import create_state
 
     tune_process()  # as `craftjax.main` does

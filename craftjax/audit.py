@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 
 from craftjax.input_pipeline import InputOptions
 from craftjax.sources import SourceOptions, open_source
-from craftjax.weak.pseudo_labels import is_outside, is_vertical, visible_graphemes, word_size
+from craftjax.weak.word_crops import is_outside, is_vertical, word_size
 from ocrcore.data.readers.characters import PhotoFolder
-from ocrcore.data.readers.unused import (
+from ocrcore.data.readers.skipped_files import (
     broken_photos,
     describe_turned,
     turned_pictures,
@@ -32,6 +32,7 @@ from ocrcore.geometry import quad_faults
 from ocrcore.images import EXIF_VARIABLE, ImageError, is_turned
 from ocrcore.pages import LabelError, Page, PageError
 from ocrcore.progress import shown
+from ocrcore.text import visible_graphemes
 
 # Shares of all words (or lines) from which on a fault is called one of the whole data set.
 _MANY, _SOME = 0.2, 0.02

@@ -6,13 +6,14 @@
     config.test = pages_of(config.data.train.photos, split="test")
 
 Every field of a config is a field of a dataclass, which holds its default and says what it means:
-`RunOptions` (ocrcore/training/options.py) and `DetectorRun` at the top; in the sections `model`
-`ModelOptions`, `loss` `LossOptions`, `optimizer` and `checkpoint` `OptimizerOptions` and
-`CheckpointOptions` (ocrcore/training/options.py), `data` `DataOptions` and `InputOptions`
-(craftjax/input_pipeline.py), `data.train.NAME` `SourceOptions` (craftjax/sources.py), its `augment`
-`AugmentOptions` (craftjax/augment.py), `pseudo` `SupervisionOptions` and `PseudoOptions`
-(craftjax/weak), `eval` `EvalOptions`, `eval.pages`, `calibration` and `test` `PagesOptions`,
-`detector` `DetectorOptions` (craftjax/options.py), `sweep` `SweepOptions`.
+`RunOptions` (ocrcore/training/run_options.py) and `DetectorRun` at the top; in the sections `model`
+`ModelOptions`, `loss` `LossOptions`, `optimizer` `OptimizerOptions`
+(ocrcore/training/optimizer_options.py), `checkpoint` `CheckpointOptions`, `data` `DataOptions` and
+`InputOptions` (craftjax/input_pipeline.py), `data.train.NAME` `SourceOptions`
+(craftjax/sources.py), its `augment` `AugmentOptions` (craftjax/augment.py), `pseudo`
+`SupervisionOptions` and `PseudoOptions` (craftjax/weak/options.py), `eval` `EvalOptions`,
+`eval.pages`, `calibration` and `test` `PagesOptions`, `detector` `DetectorOptions`
+(craftjax/options.py), `sweep` `SweepOptions`.
 
 Host code: no jax.
 """
@@ -27,11 +28,11 @@ from ml_collections import ConfigDict
 from craftjax.input_pipeline import InputOptions
 from craftjax.options import DetectorOptions
 from craftjax.sources import SourceOptions
-from craftjax.weak.options import SupervisionOptions
-from craftjax.weak.pseudo_labels import PseudoOptions
-from ocrcore.config import defaults, nothing, section, unchanged
+from craftjax.weak.options import PseudoOptions, SupervisionOptions
+from ocrcore.config_sections import defaults, nothing, section, unchanged
 from ocrcore.synth.config import SynthConfig
-from ocrcore.training.options import CheckpointOptions, OptimizerOptions, RunOptions
+from ocrcore.training.optimizer_options import OptimizerOptions
+from ocrcore.training.run_options import CheckpointOptions, RunOptions
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +156,7 @@ class PagesOptions:
         layout: of a line of a label file: "quad", "box", "polygon" or "auto".
         dont_care: words with these texts do not count.
         start: the first picture that counts.
-        stop: the first that does not any more; None: all count.
+        stop: index after the last one, as in a slice; None reads all.
         preset: of "pages": "plain", "scene", "web" or "words".
         seed: of "pages": other pages.
         count: of "pages": how many.

@@ -15,10 +15,10 @@ from craftjax.boxes import find_boxes, scale_boxes
 from craftjax.detector import Detector, Scores, fit_of
 from craftjax.options import DetectorOptions
 from craftjax.tiles import plan_tiles
-from ocrcore.config import given
+from ocrcore.config_sections import given
 from ocrcore.data.readers.characters import PhotoFolder
 from ocrcore.data.readers.icdar import read_icdar_folder
-from ocrcore.data.readers.unused import describe_turned, turned_pictures, unused_files
+from ocrcore.data.readers.skipped_files import describe_turned, turned_pictures, unused_files
 from ocrcore.data.readers.words import open_section
 from ocrcore.evaluation.matching import Evaluation, evaluate
 from ocrcore.evaluation.statistics import Interval, bootstrap_hmean

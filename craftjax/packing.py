@@ -15,7 +15,7 @@ from craftjax.input_pipeline import InputOptions
 from craftjax.sources import SourceOptions, open_source
 from ocrcore.data.packing import DrawnPages, Packed, PackingError, pack
 from ocrcore.data.readers.characters import PhotoFolder
-from ocrcore.data.readers.unused import unused_files
+from ocrcore.data.readers.skipped_files import unused_files
 from ocrcore.progress import Progress
 from ocrcore.synth.pages import PageSource
 

@@ -35,8 +35,8 @@ from ocrcore.data.python_sets import PythonSet, check_sources
 from ocrcore.data.readers.arrayrecord import ArrayRecords
 from ocrcore.data.readers.characters import PhotoFolder
 from ocrcore.data.readers.packed import PackedSamples
+from ocrcore.data.readers.skipped_files import unused_files
 from ocrcore.data.readers.synthtext_index import IndexedSynthText
-from ocrcore.data.readers.unused import unused_files
 from ocrcore.data.readers.words import open_words
 from ocrcore.images import ImageError
 from ocrcore.pages import LabelError, PageError, Sample

@@ -33,7 +33,7 @@ from craftjax.options import DetectorOptions
 from craftjax.report import describe_truth, draw_pages, write_results
 from craftjax.weak.options import SupervisionOptions
 from craftjax.weak.supervision import WeakSupervision
-from ocrcore.config import given
+from ocrcore.config_sections import given
 from ocrcore.data.prefetch import iterate
 from ocrcore.layers import always
 from ocrcore.options import from_section
@@ -42,8 +42,8 @@ from ocrcore.progress import Progress
 from ocrcore.runtime.mesh import from_main, host_rows, is_main, make_mesh, meet
 from ocrcore.training.checkpoints import Start, initial_start, load_variables
 from ocrcore.training.loop import Step, evaluate_start, make_step, run_steps
+from ocrcore.training.optimizer_options import OptimizerOptions
 from ocrcore.training.optimizers import make_optimizer
-from ocrcore.training.options import OptimizerOptions
 from ocrcore.training.run import Run, RunMemory, open_run
 from ocrcore.training.state import TrainState
 from ocrcore.weights.named import find_weights

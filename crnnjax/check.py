@@ -25,12 +25,12 @@ from crnnjax.report import describe_sets, open_measured
 from crnnjax.training import make_model, make_train_step
 from ocrcore.data.mixing import SourceError
 from ocrcore.data.prefetch import iterate
-from ocrcore.data.readers.unused import broken_pictures
+from ocrcore.data.readers.skipped_files import broken_pictures
 from ocrcore.images import write_image
 from ocrcore.progress import Progress, shown
 from ocrcore.runtime.mesh import host_rows, make_mesh, put_batch
+from ocrcore.training.optimizer_options import OptimizerOptions
 from ocrcore.training.optimizers import make_optimizer
-from ocrcore.training.options import OptimizerOptions
 from ocrcore.training.state import create_state
 
 _BATCHES = 6  # of which the loader's speed is taken

@@ -6,12 +6,12 @@
     config.test.mine = crops("lmdb", path="test")
 
 Every field of a config is a field of a dataclass, which holds its default and says what it means:
-`RunOptions` (ocrcore/training/options.py) and `RecognizerRun` at the top; in the sections `model`
-`ModelOptions`, `optimizer` and `checkpoint` `OptimizerOptions` and `CheckpointOptions`
-(ocrcore/training/options.py), `data` `DataOptions` and `InputOptions` (crnnjax/input_pipeline.py),
-`data.train.NAME` `SourceOptions` (crnnjax/sources.py), `eval` `EvalOptions`, `eval.sets.NAME`,
-`eval.probe.NAME` and `test.NAME` `CropsOptions` or `WordsOptions`, `recognizer` `RecognizerOptions`
-(crnnjax/options.py).
+`RunOptions` (ocrcore/training/run_options.py) and `RecognizerRun` at the top; in the sections
+`model` `ModelOptions`, `optimizer` `OptimizerOptions` (ocrcore/training/optimizer_options.py),
+`checkpoint` `CheckpointOptions`, `data` `DataOptions` and `InputOptions`
+(crnnjax/input_pipeline.py), `data.train.NAME` `SourceOptions` (crnnjax/sources.py), `eval`
+`EvalOptions`, `eval.sets.NAME`, `eval.probe.NAME` and `test.NAME` `CropsOptions` or `WordsOptions`,
+`recognizer` `RecognizerOptions` (crnnjax/options.py).
 
 Host code: no jax.
 """
@@ -27,11 +27,12 @@ from crnnjax.augment import AugmentOptions
 from crnnjax.input_pipeline import InputOptions
 from crnnjax.options import RecognizerOptions
 from crnnjax.sources import SourceOptions
-from ocrcore.config import defaults, section, unchanged
+from ocrcore.config_sections import defaults, section, unchanged
 from ocrcore.synth.config import SynthConfig
 from ocrcore.synth.text import TextConfig
 from ocrcore.synth.words import WordConfig
-from ocrcore.training.options import CheckpointOptions, OptimizerOptions, RunOptions
+from ocrcore.training.optimizer_options import OptimizerOptions
+from ocrcore.training.run_options import CheckpointOptions, RunOptions
 
 STREET_WORDS: dict[str, dict[str, Any]] = {
     "text": {
@@ -142,8 +143,8 @@ class CropsOptions:
     Attributes:
         path: folder or file.
         root: of "tsv": folder that its paths start from; None is that of the file.
-        start: the first crop that counts.
-        stop: the first that does not any more; None: all count.
+        start: index of the first crop that is read.
+        stop: index after the last one, as in a slice; None reads all.
     """
 
     path: str = ""
@@ -158,7 +159,7 @@ class WordsOptions:
 
     Attributes:
         count: how many.
-        seed: other words.
+        seed: of the words; another seed gives other words.
     """
 
     count: int = 500

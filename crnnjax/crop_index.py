@@ -198,7 +198,7 @@ def steps_needed(classes: NDArray[Any], ends: NDArray[Any]) -> NDArray[np.int64]
 
 
 def width_needed(steps: Any, *, features: str) -> Any:
-    """Least width of a picture that has so many time steps; a number or an array."""
+    """Least width of a picture that has `steps` time steps; a number or an array."""
     widths = 4 * (steps - time_steps(1024, features=features) + 256)
     return max(widths, MIN_WIDTH) if isinstance(widths, int) else np.maximum(widths, MIN_WIDTH)
 
@@ -236,7 +236,7 @@ def _room(sizes: NDArray[Any], height: int) -> NDArray[np.int64]:
     return np.maximum(own, padded)
 
 
-def turned(index: Index, above: float) -> Index:
+def swap_tall_sizes(index: Index, above: float) -> Index:
     """The index with the sizes that crops have after `crnnjax.resize.turn_tall`."""
     if not above:
         return index
@@ -246,7 +246,7 @@ def turned(index: Index, above: float) -> Index:
     return Index(index.points, index.ends, sizes, index.states)
 
 
-def apply(
+def filter_crops(
     index: Index, rules: Rules, crops: Sequence[Crop], *, name: str, start: int, stop: int
 ) -> Filtered:
     """Says which crops are used, and of the others why not.
@@ -401,7 +401,7 @@ def read_index(
     key = hashlib.sha256("\n".join(state).encode(errors="surrogateescape")).hexdigest()[:16]
     location = folder / f"crops-{key}"
     if not (location / "index.json").is_file():
-        _write(scan(crops, task=f"indexing {path} once, to {location}"), location, str(path))
+        _write(index_crops(crops, task=f"indexing {path} once, to {location}"), location, str(path))
     try:
         names = ("points", "ends", "sizes", "states")
         index = Index(*(_mapped(location / f"{name}.npy") for name in names))
@@ -435,7 +435,7 @@ def _look_again(index: Index, crops: Sequence[Crop]) -> Index:
     return Index(index.points, index.ends, sizes, states)
 
 
-def scan(crops: Sequence[Crop], *, task: str) -> Index:
+def index_crops(crops: Sequence[Crop], *, task: str) -> Index:
     """Reads all labels, and all pictures' headers.
 
     Args:

@@ -145,7 +145,7 @@ def evaluate_recognizer(
         weights: what the recognizer was loaded from, for the report.
         folder: takes `recognition.json` (what is returned) and for each set
             `NAME_readings.tsv` (path, truth, reading, confidence) and `NAME_worst.png`.
-        worst: so many of the words read worst are drawn.
+        worst: how many of the words that are read worst are drawn.
         log: called with each human-readable message.
         **options: fields of `RecognizerOptions` to change.
 

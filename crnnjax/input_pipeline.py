@@ -8,8 +8,9 @@ label.
 
 Three modes say how wide a batch is:
 
-* "bucket": as its widest row needs, one of a few widths (`crnnjax.sources.Mix` arranges for rows
-  of about one width); rows keep their aspect, and what they lack repeats their last column.
+* "bucket": as its widest row needs, one of a few widths (`crnnjax.batch_plan.BatchPlanner` puts
+  rows of about one width together); rows keep their aspect, and what they lack repeats their last
+  column.
 * "fixed": all rows are scaled to one size, as deep-text-recognition-benchmark does.
 * "pad": all rows keep their aspect up to one width and are padded to it, as EasyOCR's trainer does.
 
@@ -32,12 +33,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from crnnjax.augment import PRESETS, AugmentOptions, augment
+from crnnjax.batch_plan import ROWS, BatchPlan, BatchPlanner
 from crnnjax.charset import Charset, named
 from crnnjax.crop_index import LISTED, Rules, steps_of, width_needed
 from crnnjax.resize import easyocr_width, turn_tall
-from crnnjax.sources import ROWS, Given, Mix, Plan, RealSet, SourceOptions, open_set, scale
+from crnnjax.sources import Given, RealSet, SourceOptions, open_set, scale
 from crnnjax.synthetic import Made, PageSet
-from ocrcore.config import given
+from ocrcore.config_sections import given
 from ocrcore.data.batches import (
     Batch,
     Built,
@@ -252,7 +254,7 @@ class BatchSource:
             )
             for number, (name, one) in enumerate(options.train.items())
         ]
-        self._mix = Mix(
+        self._planner = BatchPlanner(
             self._sets,
             [one.ratio for one in self._options],
             seed=self.seed,
@@ -287,11 +289,11 @@ class BatchSource:
 
     def width(self, step: int) -> int:
         """Returns how wide the batch of a step is, without making it."""
-        return self._mix.plan(step).bucket
+        return self._planner.plan(step).bucket
 
     def build(self, step: int) -> Built:
         """Makes the batch of a step and notes nothing, so that threads and workers may do it."""
-        plan = self._mix.plan(step)
+        plan = self._planner.plan(step)
         count = self.rows.stop - self.rows.start
         batch: Batch = {
             "image": np.empty((count, self.options.height, plan.bucket, 1), np.uint8),
@@ -322,7 +324,7 @@ class BatchSource:
         """Lines for the start of a run: charset, data sets, what is not used of them, widths."""
         lines = [f"charset {self.charset.name} ({self.charset.digest}): {self.charset.describe()}"]
         for name, one, crops, share in zip(
-            self._names, self._options, self._sets, self._mix.shares, strict=True
+            self._names, self._options, self._sets, self._planner.shares, strict=True
         ):
             what = (
                 f"{crops.filtered.summary()} ({f'{one.kind} {one.path}'.rstrip()})"
@@ -331,7 +333,7 @@ class BatchSource:
             )
             lines.append(f"{name}: {what}, {share / 10:g} % of the batches")
         if self.options.mode == "bucket":
-            lines.append(self._mix.describe_widths())
+            lines.append(self._planner.describe_widths())
         return "\n".join(lines)
 
     def real_sets(self) -> list[RealSet]:
@@ -341,13 +343,13 @@ class BatchSource:
     def close(self) -> None:
         """Closes the files; the source cannot be used any more."""
         self._sets = []
-        self._mix.sets = []
+        self._planner.sets = []
 
     def _kind(self, number: int) -> int | None:
         """Class of lengths of a synthetic crop; None is any."""
         return number if self.options.mode == "bucket" else None
 
-    def _cut_pages(self, plan: Plan) -> dict[int, _Crop]:
+    def _cut_pages(self, plan: BatchPlan) -> dict[int, _Crop]:
         """Makes the rows that are cut from synthetic pages: each page once."""
         made: dict[int, _Crop] = {}
         which, number = plan.window.which[plan.order], plan.window.number[plan.order]
@@ -373,7 +375,9 @@ class BatchSource:
                     made[rank] = _Crop(one, None, done, name)
         return made
 
-    def _row(self, rng: np.random.Generator, plan: Plan, rank: int, drops: list[Drop]) -> _Crop:
+    def _row(
+        self, rng: np.random.Generator, plan: BatchPlan, rank: int, drops: list[Drop]
+    ) -> _Crop:
         """Reads or draws a row's crop; one that cannot be read is replaced by the next."""
         dropped: list[Drop] = []
         for position in plan.candidates(rank):
@@ -405,7 +409,7 @@ class BatchSource:
         )
 
     def _fit(
-        self, rng: np.random.Generator, crop: _Crop, plan: Plan, rank: int
+        self, rng: np.random.Generator, crop: _Crop, plan: BatchPlan, rank: int
     ) -> tuple[ByteArray, int]:
         """Scales, augments and pads a crop; returns it, and how many columns are to be read."""
         options, bucket = self._options[crop.one], plan.bucket

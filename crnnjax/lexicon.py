@@ -146,7 +146,7 @@ def as_lexicon(lexicon: Lexicon | str | Path | None, charset: Charset) -> Lexico
     The last few are kept as long as their files do not change.
 
     Args:
-        lexicon: one, which is returned; the path of one; or none, which an empty path is, too.
+        lexicon: one, which is returned; the path of one; or None. An empty path is None as well.
         charset: of the recognizer; the words become as it writes them.
 
     Raises:

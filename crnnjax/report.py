@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from crnnjax.charset import Charset
+from crnnjax.config import CropsOptions, WordsOptions
 from crnnjax.convert import to_state_dict
 from crnnjax.crop_index import KINDS, kind_of, open_crops
 from crnnjax.evaluate import evaluate_recognizer, results_folder
@@ -19,7 +21,7 @@ from crnnjax.metrics import SCORES
 from crnnjax.options import RecognizerOptions
 from crnnjax.recognizer import Recognizer
 from crnnjax.synthetic import bounded, word_renderer, writable
-from ocrcore.config import given
+from ocrcore.config_sections import given
 from ocrcore.data.mixing import SourceError
 from ocrcore.data.readers.crops import Crop
 from ocrcore.options import from_section
@@ -31,8 +33,8 @@ from ocrcore.weights.pth import save_weights
 
 Sets = dict[str, Sequence[Crop]]
 _FIELDS = {
-    "words": {"kind", "count", "seed", "text", "words"},
-    "read": {"kind", "path", "root", "start", "stop"},
+    "words": {one.name for one in fields(WordsOptions)} | {"kind", "text", "words"},
+    "read": {one.name for one in fields(CropsOptions)} | {"kind"},
 }
 
 

@@ -15,8 +15,8 @@ _BEYOND = {"vgg": -1, "resnet": 1, "rcnn": 1}
 def time_steps(width: Any, *, features: str) -> Any:
     """Time steps that the network gives for a picture: `W // 2 // 2 - 1`, or `+ 1`.
 
-    A picture that is padded to a wider one has its text in so many first time steps, which is the
-    input length of its CTC loss.
+    Of a picture that is padded, these are the first time steps, which hold its text: the input
+    length of its CTC loss.
 
     Args:
         width: of the picture in pixels; a number or an array, also of jax.

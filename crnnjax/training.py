@@ -34,8 +34,8 @@ from ocrcore.layers import Frozen, always, never
 from ocrcore.runtime.mesh import from_main, host_rows, is_main, make_mesh, meet
 from ocrcore.training.checkpoints import Start
 from ocrcore.training.loop import Step, evaluate_start, make_step, run_steps
+from ocrcore.training.optimizer_options import OptimizerOptions
 from ocrcore.training.optimizers import make_optimizer
-from ocrcore.training.options import OptimizerOptions
 from ocrcore.training.run import Log, Run, RunMemory, make_log, open_run
 from ocrcore.training.run_folder import RunFolder
 from ocrcore.training.state import TrainState

@@ -86,7 +86,7 @@ def intersection_areas(first: ArrayLike, second: ArrayLike) -> Floats:
 
     Args:
         first: `(K, 4, 2)` quads for which `convex_quads` holds, in either direction.
-        second: `(K, 4, 2)`, likewise.
+        second: `(K, 4, 2)`, the other quads.
     """
     a = np.asarray(first, np.float64)
     b = np.asarray(second, np.float64)

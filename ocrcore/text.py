@@ -35,3 +35,16 @@ def needs_shaping(character: str) -> bool:
     if unicodedata.bidirectional(character) in ("R", "AL", "AN"):
         return True
     return unicodedata.name(character, "").startswith(_SHAPED)
+
+
+def visible_graphemes(text: str) -> list[str]:
+    """Splits text into characters as a reader counts them, without what leaves no ink.
+
+    White space and characters without a width (control and format characters) are left out.
+    """
+    return [cluster for cluster in graphemes(text) if has_ink(cluster)]
+
+
+def has_ink(cluster: str) -> bool:
+    """Whether a grapheme is more than white space, control and format characters."""
+    return not all(c.isspace() or unicodedata.category(c) in ("Cc", "Cf") for c in cluster)

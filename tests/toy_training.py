@@ -17,9 +17,10 @@ from jax.sharding import Mesh
 
 from ocrcore.runtime.mesh import host_rows, initialize_distributed, make_mesh, put_batch
 from ocrcore.training.checkpoints import RunCheckpoints
+from ocrcore.training.loop import every
 from ocrcore.training.metrics import Deferred, MetricsWriter, mean
+from ocrcore.training.optimizer_options import OptimizerOptions
 from ocrcore.training.optimizers import make_optimizer
-from ocrcore.training.options import OptimizerOptions
 from ocrcore.training.signals import StopSignal
 from ocrcore.training.state import (
     TrainState,
@@ -28,7 +29,6 @@ from ocrcore.training.state import (
     compile_step,
     create_state,
 )
-from ocrcore.training.stopping import every
 
 ROWS, FEATURES, HIDDEN = 16, 6, 8
 OPTIONS = OptimizerOptions(

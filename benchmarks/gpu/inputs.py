@@ -190,8 +190,8 @@ def _compile_ahead(config: Any, *, most: int | None) -> None:
     from ocrcore.layers import always
     from ocrcore.runtime.mesh import make_mesh, put_batch
     from ocrcore.runtime.tuning import tune_process
+    from ocrcore.training.optimizer_options import OptimizerOptions
     from ocrcore.training.optimizers import make_optimizer
-    from ocrcore.training.options import OptimizerOptions
     from ocrcore.training.state import create_state
 
     tune_process()

@@ -14,8 +14,8 @@ from crnn_train_step import make_batch as make_crops
 from train_step import make_batch as make_pages
 
 from ocrcore.runtime.mesh import make_mesh, put_batch
+from ocrcore.training.optimizer_options import OptimizerOptions
 from ocrcore.training.optimizers import make_optimizer
-from ocrcore.training.options import OptimizerOptions
 from ocrcore.training.state import create_state
 
 Tree = Any

@@ -33,8 +33,8 @@ from crnnjax.models import CRNN
 from crnnjax.models import init_variables as recognizer_variables
 from crnnjax.training import make_train_step as recognizer_step
 from ocrcore.runtime.mesh import make_mesh
+from ocrcore.training.optimizer_options import OptimizerOptions
 from ocrcore.training.optimizers import make_optimizer
-from ocrcore.training.options import OptimizerOptions
 from ocrcore.training.state import create_state
 
 NAMES = ("detector step", "detector forward", "recognizer step", "recognizer forward")

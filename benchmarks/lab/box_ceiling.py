@@ -32,10 +32,10 @@ from craftjax.evaluate import read_truth
 from craftjax.input_pipeline import BOX_SHIFT
 from craftjax.options import DetectorOptions
 from craftjax.targets import draw_targets
-from craftjax.weak.pseudo_labels import visible_graphemes
 from ocrcore.evaluation.matching import evaluate
 from ocrcore.options import from_section
 from ocrcore.pages import Page, Word
+from ocrcore.text import visible_graphemes
 
 MAGNIFICATIONS = (1.0, 1.25, 1.5, 1.75, 2.0)
 LINKS, LOWS = (0.1, 0.2, 0.3, 0.4), (0.3, 0.4, 0.5, 0.6)

@@ -34,14 +34,9 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from craftjax.models import MEAN, STD
-from craftjax.weak.pseudo_labels import (
-    PseudoOptions,
-    PseudoWord,
-    WordCrop,
-    crop_word,
-    equal_split,
-    label_word,
-)
+from craftjax.weak.options import PseudoOptions
+from craftjax.weak.pseudo_labels import PseudoWord, equal_split, label_word
+from craftjax.weak.word_crops import WordCrop, crop_word
 from ocrcore.data.readers.characters import PhotoFolder
 from ocrcore.files import replacing
 from ocrcore.images import read_image

@@ -193,7 +193,7 @@ def _ink(image: ByteArray) -> FloatArray:
 
 
 def _inked(image: ByteArray, most: int) -> tuple[int, int]:
-    """The first and the last column of the scores without a margin of at most so many columns."""
+    """The first and the last column of the scores without a margin of at most `most` columns."""
     height, width = image.shape[0] // MAP_STRIDE, image.shape[1] // MAP_STRIDE
     ink = _ink(image)[: width * MAP_STRIDE].reshape(width, MAP_STRIDE).mean(axis=1)
     most = min(most, round(_MARGIN_MOST * height))

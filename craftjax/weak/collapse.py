@@ -1,7 +1,8 @@
-"""Whether pseudo labels still are what they were: what counts as a collapse.
+"""What counts as a collapse of weak supervision: by the labels, and by an evaluation.
 
-A teacher that learns from its own mistakes gets worse, and nothing in the loss tells. `judge`
-compares new labels with the first ones, which the start weights have made.
+A teacher that learns from its own mistakes gets worse, and nothing in the loss tells.
+`label_collapse` compares new labels with the first ones, which the start weights have made;
+`hmean_collapse` compares an evaluation with the best one.
 
 Host code: no jax.
 """
@@ -45,7 +46,7 @@ class GuardOptions:
                 raise ValueError(f"{one.name} is {getattr(self, one.name)!r}, expected 0 to 1")
 
 
-def judge(stats: Stats, first: Stats | None, options: GuardOptions) -> list[str]:
+def label_collapse(stats: Stats, first: Stats | None, options: GuardOptions) -> list[str]:
     """What is wrong with new labels; empty where nothing is.
 
     Args:
@@ -79,3 +80,16 @@ def judge(stats: Stats, first: Stats | None, options: GuardOptions) -> list[str]
             f"(guard.mass is {options.mass:g})"
         )
     return found
+
+
+def hmean_collapse(hmean: float, best: float, options: GuardOptions) -> list[str]:
+    """What is wrong with an evaluation; empty where nothing is.
+
+    Args:
+        hmean: of this evaluation.
+        best: the highest hmean before.
+        options: thresholds.
+    """
+    if hmean >= options.hmean * best:
+        return []
+    return [f"hmean is {hmean:.4f}, after {best:.4f} at best (guard.hmean is {options.hmean:g})"]

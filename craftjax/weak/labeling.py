@@ -2,7 +2,7 @@
 
 The original scores one crop at a time at its own size, inside the data loader, each time that a
 page is drawn. Here the words of many pages are cropped by threads or processes
-(`craftjax.weak.word_crops`), sorted into eight widths, and scored in full batches spread over the
+(`craftjax.weak.crop_workers`), sorted into eight widths, and scored in full batches spread over the
 devices; their characters are cut out while the devices work on the next batch. A word's labels
 depend on the word and the teacher alone: its input has a width of its own, whatever words are
 scored with it and whichever thread is first.
@@ -20,8 +20,8 @@ from jax.sharding import Mesh
 
 from craftjax.models import CRAFT
 from craftjax.resize import round_up
-from craftjax.weak.pseudo_labels import PseudoOptions
-from craftjax.weak.word_crops import Job, Tools, WordLabel, hands
+from craftjax.weak.crop_workers import CropWork, WordJob, WordLabel, crop_workers
+from craftjax.weak.options import PseudoOptions
 from ocrcore.pages import Sample
 from ocrcore.runtime.inference import drawn_ahead
 from ocrcore.runtime.mesh import batch_sharding, put_batch, replicated
@@ -126,7 +126,7 @@ class Labeler:
         marks, errors = [0] * count, dict[int, Exception]()
         ahead = (self.workers or self.threads) * _AHEAD
 
-        def jobs(pages: Iterable[Future[Any]]) -> Iterator[Job]:
+        def jobs(pages: Iterable[Future[Any]]) -> Iterator[WordJob]:
             for page, future in enumerate(pages):
                 cropped = future.result()
                 progress(page + 1)
@@ -137,15 +137,15 @@ class Labeler:
                     yield from found
 
         words = list[WordLabel]()
-        tools = Tools(read, self.options, self._widths[-1])
-        with hands(tools, threads=self.threads, workers=self.workers) as submit:
-            pages = drawn_ahead((submit(Tools.crop, page) for page in range(count)), ahead)
+        work = CropWork(read, self.options, self._widths[-1])
+        with crop_workers(work, threads=self.threads, workers=self.workers) as submit:
+            pages = drawn_ahead((submit(CropWork.crop, page) for page in range(count)), ahead)
             scored = (
                 (batch, self._score(teacher, width, batch))
                 for width, batch in self._batches(jobs(pages))
             )
             cut = (
-                submit(Tools.cut, batch, np.asarray(scores))
+                submit(CropWork.cut, batch, np.asarray(scores))
                 for batch, scores in drawn_ahead(scored, _AHEAD - 1)
             )
             for future in drawn_ahead(cut, ahead):
@@ -157,9 +157,9 @@ class Labeler:
         typical = _TYPICAL * self.options.height // _HEIGHT
         return self._mesh.size * max(1, self._batch_size * typical // width)
 
-    def _batches(self, jobs: Iterable[Job]) -> Iterator[tuple[int, list[Job]]]:
+    def _batches(self, jobs: Iterable[WordJob]) -> Iterator[tuple[int, list[WordJob]]]:
         """Sorts words by width; what is left in the end makes batches that are not full."""
-        waiting: dict[int, list[Job]] = {width: [] for width in self._widths}
+        waiting: dict[int, list[WordJob]] = {width: [] for width in self._widths}
         for job in jobs:
             width = next(width for width in self._widths if width >= job.crop.image.shape[1])
             waiting[width].append(job)
@@ -168,7 +168,7 @@ class Labeler:
                 waiting[width] = []
         yield from ((width, rest) for width, rest in waiting.items() if rest)
 
-    def _score(self, teacher: Any, width: int, batch: list[Job]) -> jax.Array:
+    def _score(self, teacher: Any, width: int, batch: list[WordJob]) -> jax.Array:
         self._used.add(width)
         height = round_up(self.options.height)
         images = np.zeros((self.rows(width), height, width, 3), np.uint8)

@@ -11,11 +11,57 @@ from importlib.util import find_spec
 from typing import Any
 
 from craftjax.weak.collapse import GuardOptions
-from craftjax.weak.pseudo_labels import PseudoOptions
 from ocrcore.data.mixing import SourceError
 from ocrcore.options import from_section
 
 TEACHERS = ("ema", "copy", "fixed")
+METHODS = ("split", "watershed")
+
+
+@dataclass(frozen=True, slots=True)
+class PseudoOptions:
+    """How words are cropped and cut into characters.
+
+    Attributes:
+        method: "split" or "watershed".
+        height: of the crops that the teacher sees, in pixels.
+        core_threshold: watershed: a region score above this is the core of a character.
+        background_threshold: watershed: a region score below this is no character.
+        min_confidence: a word whose confidence is not above this is split without the scores, and
+            has this confidence.
+        original: watershed with the original's faults, for comparison.
+
+    Raises:
+        ValueError: names the field.
+    """
+
+    method: str = "split"
+    height: int = 128
+    core_threshold: float = 0.75
+    background_threshold: float = 0.05
+    min_confidence: float = 0.5
+    original: bool = False
+
+    def __post_init__(self) -> None:
+        if self.method not in METHODS:
+            raise ValueError(f"method={self.method!r}: expected one of {METHODS}")
+        if isinstance(self.height, bool) or not isinstance(self.height, int):
+            raise ValueError(f"height={self.height!r}: expected an integer")
+        if not 32 <= self.height <= 1024:
+            raise ValueError(f"height={self.height}: expected 32 to 1024 pixels")
+        if not 0 <= self.background_threshold <= self.core_threshold <= 1:
+            raise ValueError(
+                f"background_threshold={self.background_threshold!r}, core_threshold="
+                f"{self.core_threshold!r}: expected 0 <= background_threshold <= core_threshold "
+                "<= 1"
+            )
+        if not 0 <= self.min_confidence <= 1:
+            raise ValueError(f"min_confidence={self.min_confidence!r}: expected 0 to 1")
+        if self.original and self.method != "watershed":
+            raise ValueError(
+                f"original=True, method={self.method!r}: only the watershed has faults of the "
+                "original"
+            )
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,11 +25,11 @@ import jax
 from craftjax.input_pipeline import BatchSource
 from craftjax.models import CRAFT
 from craftjax.sources import ATTEMPTS
-from craftjax.weak.collapse import judge
+from craftjax.weak.collapse import hmean_collapse, label_collapse
+from craftjax.weak.crop_workers import UNREADABLE
 from craftjax.weak.label_set import LabelSet, LabelSetError, join, make
 from craftjax.weak.labeling import Labeled, Labeler
 from craftjax.weak.options import SupervisionOptions
-from craftjax.weak.word_crops import UNREADABLE
 from ocrcore.data.mixing import SourceError
 from ocrcore.pages import Sample
 from ocrcore.progress import Progress
@@ -181,7 +181,7 @@ class WeakSupervision:
         if memory.origin != labels.origin:  # figures of another method say nothing about these
             memory = replace(memory, first=None, origin=labels.origin)
         stats = labels.stats()
-        reasons = judge(stats, memory.first, self.options.guard)
+        reasons = label_collapse(stats, memory.first, self.options.guard)
         if memory.collapsed is not None:  # by an evaluation; this period began before
             return PeriodLabels(path, stop, labels=labels)
         if memory.first is None:
@@ -211,16 +211,14 @@ class WeakSupervision:
         memory = self._memory
         if best is None:
             self._remember(best=memory.used)
-        elif memory.collapsed is None and hmean < self.options.guard.hmean * best:
-            reason = (
-                f"hmean is {hmean:.4f}, after {best:.4f} at best (guard.hmean is "
-                f"{self.options.guard.hmean:g})"
-            )
+        elif memory.collapsed is None and (
+            reasons := hmean_collapse(hmean, best, self.options.guard)
+        ):
             # The present labels serve until their period ends, as their batches may be made
             # already. Where it ends with this step, those of the next one are not made yet.
             start, stop = self.period(self._run.step)
             since = start if self._run.step == start else stop
-            self._collapse([reason], used=memory.best, since=since)
+            self._collapse(reasons, used=memory.best, since=since)
 
     def _collapse(self, reasons: list[str], *, used: int, since: int) -> None:
         why, step = "; ".join(reasons), self._run.step

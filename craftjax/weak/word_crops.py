@@ -1,166 +1,158 @@
-"""The host's share of pseudo labels: words are cropped for the teacher, and cut by its scores.
+"""Words cut out of pages for the teacher: each is rectified and scaled to one height.
 
-Cutting is mostly Python, which holds the interpreter's lock: more threads cut no more words, about
-1,000 a second. That is enough for a CPU, which scores a few dozen; more takes processes.
+Coordinates are of pixels' edges: the center of the first pixel is `(0.5, 0.5)`, in crops as on
+pages.
 
-Host code: no jax.
+Host code: NumPy and OpenCV.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import cv2
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
-from craftjax.boxes import MAP_STRIDE
-from craftjax.weak.label_set import mark
-from craftjax.weak.pseudo_labels import (
-    PseudoOptions,
-    PseudoWord,
-    WordCrop,
-    crop_word,
-    label_word,
-    visible_graphemes,
-)
-from ocrcore.data.mixing import SourceError
-from ocrcore.data.processes import Submit, one_opencv_thread, worker_pool
-from ocrcore.images import ImageError
-from ocrcore.pages import FloatArray, LabelError, PageError, Sample
+from craftjax.weak.options import PseudoOptions
+from ocrcore.geometry import convex_quads
+from ocrcore.pages import ByteArray
+from ocrcore.text import visible_graphemes
 
-UNREADABLE = (ImageError, LabelError, PageError)
-"""What a page that cannot be used raises."""
+Floats = NDArray[np.float64]
 
+# The original's rule for words that run downwards: more than this many times as high as wide, ...
+VERTICAL_RATIO = 2.0
+# ... or more than this, if a character would be more than `VERTICAL_CHARACTER` times as long across
+# the word as along it.
+VERTICAL_RATIO_LONG = 1.6
+VERTICAL_CHARACTER = 2.4
 
-class WordLabel(NamedTuple):
-    """A word that was taken apart.
-
-    Attributes:
-        page: its place among the pages that were asked for.
-        word: its index on the page.
-        label: its characters.
-        mass: mean region score of its crop, each clipped to [0, 1].
-    """
-
-    page: int
-    word: int
-    label: PseudoWord
-    mass: float
+# A longer word is not one; its crop would be more than 8000 pixels wide.
+MAX_ASPECT = 64
+# Words larger than this many times the crop's height are rectified at that size.
+_MAX_OVERSIZE = 8
+# Labels further away than this many pixels are mistakes.
+_FAR = 1e6
 
 
-class Job(NamedTuple):
-    """A word to be scored: its page and its index there, its text and its crop."""
-
-    page: int
-    word: int
-    text: str
-    crop: WordCrop
-
-
-class Cropped(NamedTuple):
-    """A page to be scored.
+class WordCrop(NamedTuple):
+    """A rectified word.
 
     Attributes:
-        mark: `craftjax.weak.label_set.mark` of it.
-        jobs: its words.
+        image: `(height, W, 3)` uint8, RGB; the word reads from left to right.
+        to_page: `(3, 3)` float64, the homography from pixels of the crop to those of the page.
+        vertical: whether the quad is high and narrow, and the crop turned by a quarter, clockwise.
+            Then a word reads from left to right if it runs upwards on the page; whether it does is
+            not known.
     """
 
-    mark: int
-    jobs: list[Job]
+    image: ByteArray
+    to_page: Floats
+    vertical: bool
 
 
-@dataclass(frozen=True)
-class Tools:
-    """What it takes to crop and to cut.
+def crop_word(
+    image: ByteArray, quad: ArrayLike, *, text: str | None, options: PseudoOptions
+) -> WordCrop | None:
+    """Rectifies a word.
 
-    Attributes:
-        read: gives the page of a place, from any thread; for processes it is pickled.
-        options: how words are cropped and cut.
-        widest: crop, in pixels; wider ones are squeezed.
-    """
-
-    read: Callable[[int], Sample]
-    options: PseudoOptions
-    widest: int
-
-    def crop(self, page: int) -> Cropped | Exception:
-        """Reads a page and crops its words; or says why it cannot be used."""
-        try:
-            sample = self.read(page)
-        except UNREADABLE as error:
-            return error
-        return Cropped(mark(sample.page), list(self._crops(page, sample)))
-
-    def cut(self, jobs: Sequence[Job], scores: FloatArray) -> list[WordLabel]:
-        """Cuts words into characters.
-
-        Args:
-            jobs: the words.
-            scores: `(n, H, W, 2)` region and affinity scores of their crops and perhaps of others
-                after them, each in the top left.
-
-        Raises:
-            ValueError: scores that are not finite.
-        """
-        found = []
-        for job, maps in zip(jobs, scores, strict=False):
-            height, width = (side // MAP_STRIDE for side in job.crop.image.shape[:2])
-            region, affinity = maps[:height, :width, 0], maps[:height, :width, 1]
-            label = label_word(region, affinity, crop=job.crop, text=job.text, options=self.options)
-            mass = float(np.clip(region, 0, 1).mean())
-            found.append(WordLabel(job.page, job.word, label, mass))
-        return found
-
-    def _crops(self, page: int, sample: Sample) -> Iterator[Job]:
-        for index, word in enumerate(sample.page.words):
-            if not word.care or not word.text or not visible_graphemes(word.text):
-                continue
-            crop = crop_word(sample.image, word.quad, text=word.text, options=self.options)
-            if crop is not None and crop.image.shape[1] >= MAP_STRIDE:
-                yield Job(page, index, word.text, _squeezed(crop, self.widest))
-
-
-@contextmanager
-def hands(tools: Tools, *, threads: int, workers: int) -> Iterator[Submit]:
-    """Threads of this process, or others, that call the methods of `tools`.
+    As in the original, the word is rectified at its own size, then scaled to the crop's height.
 
     Args:
-        tools: for the work.
-        threads: how many, where there are no workers.
-        workers: how many processes; 0 for threads.
+        image: `(H, W, 3)` uint8, RGB, the page.
+        quad: `(4, 2)`, clockwise from the top left in reading direction, in pixels of the page.
+        text: of the word; without it, only words more than twice as high as wide are vertical.
+        options: see `PseudoOptions`.
 
-    Yields:
-        A function that takes a method of `Tools` and its arguments, and returns the future result.
+    Returns:
+        The crop; None for a quad that `word_size` refuses.
 
     Raises:
-        SourceError: a worker was killed.
+        ValueError: an array of another shape or type.
     """
-    if not workers:
-        with one_opencv_thread(), ThreadPoolExecutor(threads) as pool:
-            yield lambda task, *arguments: pool.submit(task, tools, *arguments)
-        return
-    with worker_pool(
-        partial(_unpickled, tools),
-        workers,
-        work="crops and cuts words",
-        setting="config.pseudo.workers",
-        error=SourceError,
-    ) as submit:
-        yield submit
+    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
+        raise ValueError(f"the page is {image.dtype} {image.shape}, expected uint8 (H, W, 3)")
+    corners = np.asarray(quad, np.float64)
+    if corners.shape != (4, 2):
+        raise ValueError(f"a word's quad has shape {corners.shape}, expected (4, 2)")
+    size = word_size(corners, image.shape[:2])
+    if size is None:
+        return None
+    width, height = size
+    count = 0 if text is None else len(text if options.original else visible_graphemes(text))
+    vertical = is_vertical(width, height, count)
+    if vertical:
+        width, height = height, width
+    shrink = min(1.0, _MAX_OVERSIZE * options.height / height)
+    if not options.original and shrink < 1:
+        width, height = max(1, round(width * shrink)), round(height * shrink)
+    to_crop = _to_rectangle(corners, width, height, vertical=vertical)
+    # OpenCV counts from the center of the first pixel. The original leaves it at that.
+    shifted = to_crop if options.original else _shift(-0.5) @ to_crop @ _shift(0.5)
+    word = cv2.warpPerspective(image, shifted, (width, height))
+    scale = options.height / height
+    how = cv2.INTER_AREA if scale < 1 and not options.original else cv2.INTER_LINEAR
+    word = cv2.resize(word, None, fx=scale, fy=scale, interpolation=how)
+    to_page = np.linalg.inv(to_crop) @ np.diag([1 / scale, 1 / scale, 1])
+    return WordCrop(word, to_page / to_page[2, 2], vertical)
 
 
-def _unpickled(tools: Tools) -> Tools:
-    return tools
+def word_size(quad: ArrayLike, page: Sequence[int]) -> tuple[int, int] | None:
+    """Width and height of a word in whole pixels: the longer one of each two opposite edges.
+
+    Args:
+        quad: as for `crop_word`.
+        page: its height and width.
+
+    Returns:
+        None for a quad that is degenerate: not finite, no area, not convex, less than a pixel high
+        or wide, more than 64 times as long as high, or wholly beside the page.
+    """
+    corners = np.asarray(quad, np.float64)
+    if not (np.abs(corners) <= _FAR).all() or not convex_quads(corners[None])[0]:
+        return None
+    if is_outside(corners, page):
+        return None
+    sides = np.linalg.norm(np.roll(corners, -1, axis=0) - corners, axis=1).astype(int).tolist()
+    width, height = max(sides[0], sides[2]), max(sides[1], sides[3])
+    if min(width, height) < 1 or max(width, height) > MAX_ASPECT * min(width, height):
+        return None
+    return width, height
 
 
-def _squeezed(crop: WordCrop, most: int) -> WordCrop:
-    height, width = crop.image.shape[:2]
-    if width <= most:
-        return crop
-    image = cv2.resize(crop.image, (most, height), interpolation=cv2.INTER_AREA)
-    return crop._replace(image=image, to_page=crop.to_page @ np.diag([width / most, 1, 1]))
+def is_outside(quad: ArrayLike, page: Sequence[int]) -> bool:
+    """Whether a quad lies wholly beside its page, whose height and width are given."""
+    corners = np.asarray(quad)
+    low, high = corners.min(axis=0), corners.max(axis=0)
+    return bool((high <= 0).any() or (low >= page[::-1]).any())
+
+
+def is_vertical(width: float, height: float, count: int) -> bool:
+    """The original's rule for words that run downwards.
+
+    Args:
+        width: of the word, in pixels.
+        height: of the word, in pixels.
+        count: of its characters; 0 where it is not known.
+    """
+    ratio = height / width
+    character = count * min(height, width) / max(height, width)
+    return ratio > VERTICAL_RATIO or (
+        ratio > VERTICAL_RATIO_LONG and character > VERTICAL_CHARACTER
+    )
+
+
+def _to_rectangle(corners: Floats, width: int, height: int, *, vertical: bool) -> Floats:
+    """The homography that brings a quad to a rectangle; a vertical word is turned clockwise."""
+    if vertical:
+        target = [[width, 0], [width, height], [0, height], [0, 0]]
+    else:
+        target = [[0, 0], [width, 0], [width, height], [0, height]]
+    source = corners.astype(np.float32)
+    return cv2.getPerspectiveTransform(source, np.array(target, np.float32))
+
+
+def _shift(by: float) -> Floats:
+    return np.array([[1, 0, by], [0, 1, by], [0, 0, 1]], np.float64)

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 
 from numpy.typing import NDArray
 
-from ocrcore.config import given
+from ocrcore.config_sections import given
 from ocrcore.data.mixing import Drop, DropLog, SourceError, TooManyDropped
 from ocrcore.options import OptionsError, from_section
 
@@ -55,7 +55,7 @@ class Source(Protocol):
         """Makes the batch of a step and notes nothing: threads and workers do it."""
 
 
-def noted(log: DropLog, made: Iterable[Built]) -> Iterator[Batch]:
+def with_drops_logged(log: DropLog, made: Iterable[Built]) -> Iterator[Batch]:
     """Yields batches, and notes what was dropped on the way to them.
 
     Raises:
@@ -72,7 +72,7 @@ def noted(log: DropLog, made: Iterable[Built]) -> Iterator[Batch]:
 
 def batch_at(source: Source, step: int) -> Batch:
     """Makes one batch; `ocrcore.data.prefetch.iterate` makes many."""
-    return next(noted(source.log, map(source.build, [step])))
+    return next(with_drops_logged(source.log, map(source.build, [step])))
 
 
 def check_step(step: int) -> int:

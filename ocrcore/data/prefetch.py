@@ -16,7 +16,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from ocrcore.data.batches import STEPS, Batch, Built, Source, noted
+from ocrcore.data.batches import STEPS, Batch, Built, Source, with_drops_logged
 from ocrcore.data.mixing import SourceError
 from ocrcore.data.processes import (
     end_with_parent,
@@ -73,7 +73,9 @@ def _iterate(
     batches = iter(made)
     with one_opencv_thread():  # pictures are made side by side already
         try:
-            yield from noted(source.log, _copied(batches, workers) if workers else batches)
+            yield from with_drops_logged(
+                source.log, _copied(batches, workers) if workers else batches
+            )
         finally:
             batches.close()  # otherwise workers leave messages and shared memory behind
 

@@ -180,7 +180,7 @@ def match(
     Args:
         truth: the true words: `(N, 4, 2)`, or N polygons `(P, 2)`.
         care: `(N,)`; False where a true word does not count.
-        found: the found words, likewise.
+        found: the found words, in the same form.
         protocol: one of `PROTOCOLS`.
         **options: thresholds of the protocol, as for `evaluate`.
     """
@@ -317,14 +317,14 @@ def _iou(
 
     dull = ~care[one]
     covered = shared[dull] / b.areas[two[dull]]
-    _settle(covered, ignore, a, one[dull], b, two[dull], union=False)
+    _recompute_near_limit(covered, ignore, a, one[dull], b, two[dull], union=False)
     ignored = np.zeros(len(b), np.bool_)
     ignored[two[dull][covered > ignore]] = True
 
     live = ~dull & ~ignored[two]
     one, two, shared = one[live], two[live], shared[live]
     ratio = shared / (a.areas[one] + b.areas[two] - shared)
-    _settle(ratio, iou, a, one, b, two, union=True)
+    _recompute_near_limit(ratio, iou, a, one, b, two, union=True)
     match = ratio > iou
     pairs: list[list[tuple[int, int]]] = [[] for _ in names]
     taken_one: set[int] = set()
@@ -352,7 +352,7 @@ def _iou(
     ]
 
 
-def _settle(
+def _recompute_near_limit(
     ratio: Floats, limit: float, a: Outlines, one: Ints, b: Outlines, two: Ints, *, union: bool
 ) -> None:
     """Computes in place the ratios at the limit again as the original does."""

@@ -18,7 +18,6 @@ import numpy as np
 from ocrcore.images import ImageError, find_images, read_image
 from ocrcore.pages import ByteArray
 from ocrcore.synth.fonts import split_of
-from ocrcore.synth.geometry import mapped, rotation, shift, warp
 from ocrcore.synth.shapes import (
     box,
     fill,
@@ -45,6 +44,7 @@ from ocrcore.synth.textures import (
     to_bytes,
     with_luminance,
 )
+from ocrcore.synth.warps import mapped, rotation, shift, warp
 
 _LONGEST = 1600  # side that a user's picture is kept at, pixels
 

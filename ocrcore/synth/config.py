@@ -124,7 +124,7 @@ class Effects:
 
 @dataclass(frozen=True)
 class SynthConfig:
-    """Everything that a page is a function of, besides the seed and the index.
+    """Everything that a page is a function of, apart from the seed and the index.
 
     Attributes:
         height: of the page.
@@ -145,7 +145,7 @@ class SynthConfig:
         empty: share of pages without text.
         distractors: per page, things that look a little like text; strength: how many.
         legible_height: below this height in the finished picture a word is "don't care".
-        legible_contrast: below this difference from its ground, in levels, it is, too.
+        legible_contrast: below this difference from its ground, in levels, it is as well.
         text: what is written.
         ground: kinds of procedural background: "plain" or "scene".
         backgrounds: files and folders of the user's pictures.

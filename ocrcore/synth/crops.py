@@ -11,10 +11,10 @@ import numpy as np
 
 from ocrcore.pages import ByteArray, Character, FloatArray, Sample, Word
 from ocrcore.synth.config import ConfigError, SynthConfig
-from ocrcore.synth.geometry import warp
 from ocrcore.synth.pages import PageSource
 from ocrcore.synth.shapes import box
 from ocrcore.synth.textures import Rng
+from ocrcore.synth.warps import warp
 
 KerasLine = list[tuple[FloatArray, str]]
 _EMPTY_PAGES = 20  # pages in a row without a usable word before it is an error
@@ -141,7 +141,7 @@ class CropSource:
         width: of the crops; None: as wide as each text.
         margin: pixels around the text, within the size.
         jitter: error of the quads' corners in shares of their height, as of a detector's boxes.
-        max_length: texts are cut after so many characters.
+        max_length: texts are cut to this many characters.
         per_page: crops from one page.
         length: how many crops `len` tells.
 

@@ -1,6 +1,6 @@
 """Where text goes: planes in perspective, and places that are quiet, free and inside the page.
 
-Coordinates are those of pixel edges, as in `ocrcore.synth.geometry`.
+Coordinates are those of pixel edges, as in `ocrcore.synth.warps`.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from numpy.typing import ArrayLike
 
 from ocrcore.pages import ByteArray, FloatArray
 from ocrcore.synth.backgrounds import Surface
-from ocrcore.synth.geometry import rotation, shift
 from ocrcore.synth.shapes import fill
 from ocrcore.synth.textures import Rng
+from ocrcore.synth.warps import rotation, shift
 
 _CELL = 2  # pixels of the page per cell of the map of what is taken
 _COARSE = 4  # and of the map of how busy the picture is

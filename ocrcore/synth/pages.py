@@ -23,12 +23,12 @@ from ocrcore.synth import backgrounds, layout
 from ocrcore.synth.config import Chance, Style, SynthConfig
 from ocrcore.synth.effects import draw, photograph
 from ocrcore.synth.fonts import Font, bundled_fonts, find_fonts, select
-from ocrcore.synth.geometry import mapped, warp
 from ocrcore.synth.glyphs import MAX_SIZE, MIN_SIZE, Run, render_run
 from ocrcore.synth.ink import Item, Look, blend, loose_item, sign_item
 from ocrcore.synth.shapes import box, distractor, paint, window
 from ocrcore.synth.text import drawable_charset, font_remedy, pick_font, sample_text
 from ocrcore.synth.textures import Color, Rng, random_color
+from ocrcore.synth.warps import mapped, warp
 
 _TEXT_TRIES = 20  # texts that are drawn in search of one that some font covers
 _BAD_PICTURES = 8  # pictures in a row that may fail before it is an error
@@ -235,7 +235,7 @@ class PageSource:
         return render_run(text, font, size, **options)  # type: ignore[arg-type]
 
     def _text(self, rng: Rng, *, words: int) -> tuple[str, Font]:
-        """A text of at most so many words, and a font that draws it."""
+        """A text of at most `words` words, and a font that draws it."""
         for _ in range(_TEXT_TRIES):
             text = " ".join(sample_text(rng, self.config.text).split()[:words])
             font = pick_font(rng, text, self.fonts, self.undrawable)
@@ -247,7 +247,7 @@ class PageSource:
         )
 
     def _size(self, rng: Rng, letters: int) -> float:
-        """An em size, small ones oftener, not larger than lets so many letters fit in a line."""
+        """An em size: small ones more often, never too large for the letters to fit in a line."""
         low, high = self.config.font_size
         fits = 0.9 * (self.config.width - 2 * self.config.margin) / (0.6 * max(1, letters))
         high = max(low, min(high, fits, 0.5 * self.config.height))

@@ -64,7 +64,7 @@ def load_variables(folder: str | Path) -> dict[str, Any]:
     if RunFolder(folder).checkpoints.is_dir():
         folder = RunFolder(folder).checkpoints
     if steps := _finished_steps(folder):
-        ranks = {step: _rank_of(folder / str(step), step) for step in steps}
+        ranks = {step: _read_rank(folder / str(step), step) for step in steps}
         folder /= str(max(steps, key=ranks.__getitem__))
     if not is_checkpoint(folder):
         raise CheckpointError(f"{folder}: not an Orbax checkpoint (no _CHECKPOINT_METADATA in it)")
@@ -97,11 +97,11 @@ def _finished_steps(folder: Path) -> list[int]:
     )
 
 
-def _score(step: Path) -> float:
-    return _rank_of(step, 0)[0]
+def _read_score(step: Path) -> float:
+    return _read_rank(step, 0)[0]
 
 
-def _rank_of(folder: Path, step: int) -> tuple[float, int]:
+def _read_rank(folder: Path, step: int) -> tuple[float, int]:
     try:
         return _rank(json.loads((folder / "metrics" / "metrics").read_text()))
     except FileNotFoundError:
@@ -224,7 +224,7 @@ class RunCheckpoints:
     def best_step(self) -> int | None:
         """The step with the best metric; None before any was evaluated."""
         step: int | None = self._manager.best_step()
-        if step is None or _score(self.folder / str(step)) == -np.inf:
+        if step is None or _read_score(self.folder / str(step)) == -np.inf:
             return None
         return step
 
@@ -267,19 +267,23 @@ class RunCheckpoints:
             self._manager.save(
                 step,
                 args=ocp.args.Composite(run=ocp.args.JsonSave(dict(run)), **items),
-                metrics=self._score_of(step, metrics),
+                metrics=self._metrics_item(step, metrics),
             )
         )
 
-    def _score_of(self, step: int, metrics: Mapping[str, float] | None) -> dict[str, float | None]:
+    def _metrics_item(
+        self, step: int, metrics: Mapping[str, float] | None
+    ) -> dict[str, float | None]:
         return {self.metric: None if metrics is None else float(metrics[self.metric]), "step": step}
 
-    def scored(self, step: int) -> bool:
+    def has_evaluation(self, step: int) -> bool:
         """Whether a checkpoint was saved with an evaluation."""
         self.wait()
-        return _score(self.folder / str(step)) != -np.inf
+        return _read_score(self.folder / str(step)) != -np.inf
 
-    def score(self, step: int, *, run: Mapping[str, Any], metrics: Mapping[str, float]) -> None:
+    def add_evaluation(
+        self, step: int, *, run: Mapping[str, Any], metrics: Mapping[str, float]
+    ) -> None:
         """Notes an evaluation that was made after a checkpoint was saved.
 
         Args:
@@ -294,7 +298,7 @@ class RunCheckpoints:
                 (self._memory_file(step), dict(run)),
                 (
                     self.folder / str(step) / "metrics" / "metrics",
-                    self._score_of(step, metrics),
+                    self._metrics_item(step, metrics),
                 ),
             ):
                 write_text(path, json.dumps(value))
@@ -302,7 +306,7 @@ class RunCheckpoints:
         self._manager.reload()
 
     def memory(self, step: int) -> dict[str, Any]:
-        """What `save` or `score` got as `run`."""
+        """What `save` or `add_evaluation` got as `run`."""
         self.wait()
         found: dict[str, Any] = json.loads(self._memory_file(step).read_text(encoding="utf-8"))
         return found

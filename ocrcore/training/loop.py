@@ -17,8 +17,8 @@ from ocrcore.progress import Progress
 from ocrcore.runtime.mesh import put_batch
 from ocrcore.training.checkpoints import RunCheckpoints
 from ocrcore.training.metrics import Deferred, Entry, NonFiniteError, check_finite, mean
+from ocrcore.training.optimizer_options import OptimizerOptions
 from ocrcore.training.optimizers import select
-from ocrcore.training.options import OptimizerOptions
 from ocrcore.training.run import Run
 from ocrcore.training.state import (
     TrainState,
@@ -26,7 +26,6 @@ from ocrcore.training.state import (
     apply_gradients,
     compile_step,
 )
-from ocrcore.training.stopping import every
 
 Tree = Any
 Step = Callable[[TrainState, Tree], tuple[TrainState, Tree]]
@@ -36,6 +35,11 @@ Names = Callable[[int], Sequence[str]]
 
 # Steps in flight while the host goes on; more would only fill the memory with batches.
 _AHEAD = 2
+
+
+def every(step: int, interval: int | None) -> bool:
+    """Whether `step` updates are a multiple of `interval`; never before the first, never for 0."""
+    return bool(interval and step > 0 and step % interval == 0)
 
 
 def make_step(
@@ -99,7 +103,7 @@ def evaluate_start(run: Run, evaluate: Evaluate, *, measure: bool = False) -> No
     if run.step == 0:
         due = measure and run.stopper.best is None
     else:
-        due = _is_due(run) and not run.checkpoints.scored(run.step)
+        due = _is_due(run) and not run.checkpoints.has_evaluation(run.step)
     if due:
         _evaluate_and_save(run, evaluate)
     run.progress.lap(run.step)  # the time until here is no training

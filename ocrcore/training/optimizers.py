@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from ocrcore.training.options import OptimizerError, OptimizerOptions, matches
+from ocrcore.training.optimizer_options import OptimizerError, OptimizerOptions, matches
 
 Schedule = Callable[[Any], Any]
 _log = logging.getLogger(__name__)

@@ -17,12 +17,12 @@ from ocrcore.files import write_text
 from ocrcore.progress import said
 from ocrcore.runtime.mesh import describe_devices, is_main
 from ocrcore.training.checkpoints import CheckpointError, RunCheckpoints, Start, choose_start
+from ocrcore.training.early_stopping import EarlyStopping
 from ocrcore.training.metrics import Entry, MetricsWriter, Progress
 from ocrcore.training.optimizers import Schedule
 from ocrcore.training.run_folder import RunFolder
 from ocrcore.training.signals import StopSignal
 from ocrcore.training.state import TrainState, create_state
-from ocrcore.training.stopping import EarlyStopping
 
 Tree = Any
 Log = Callable[[str], object]
@@ -150,7 +150,7 @@ class Run:
         self.memory.stopping = self.stopper.state()
         memory = asdict(self.memory)  # a copy: it is written in the background
         if scores is not None and self.step in self.checkpoints.steps:
-            self.checkpoints.score(self.step, run=memory, metrics=scores)
+            self.checkpoints.add_evaluation(self.step, run=memory, metrics=scores)
         else:
             self.checkpoints.save(self.step, self.state, run=memory, metrics=scores)
 

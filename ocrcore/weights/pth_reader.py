@@ -89,7 +89,7 @@ class _Member:
 
 
 def _read_at(file: BinaryIO, start: int, count: int) -> bytes:
-    """Reads exactly so many bytes; the caller has checked that the file can have them."""
+    """Reads exactly `count` bytes; the caller has checked that the file can have them."""
     file.seek(start)
     data = file.read(count)
     if len(data) != count:

@@ -11,7 +11,8 @@ from typing import Any
 
 import yaml
 
-from ocrjax.easyocr.rules import LANGUAGES, quote
+from ocrjax.easyocr.network_yaml import quote
+from ocrjax.easyocr.rules import LANGUAGES
 
 MAX_BYTES = 1 << 20
 """Larger files are refused; the longest charset of EasyOCR takes 20 kB."""

@@ -90,11 +90,11 @@ Give the path of {path.name} where it lies. Works with recog_network="..." too.
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """Boxes of EasyOCR and of ours.
+    """Boxes of EasyOCR and of this package.
 
     Attributes:
         names: of the photos.
-        counts: boxes of ours and of EasyOCR's, by photo.
+        counts: number of boxes by photo, of this package and of EasyOCR.
         lines: lines that a Reader makes of them.
         distances: the largest distance of a corner in pixels; infinite if the numbers differ.
         versions: of easyocr and torch.

@@ -23,7 +23,8 @@ from ocrcore.evaluation.statistics import Interval
 from ocrcore.pages import ByteArray, FloatArray
 from ocrcore.progress import Progress, shown
 from ocrcore.weights.pth import save_weights
-from ocrjax.easyocr.rules import LANGUAGES, ExportError, installed_module, name_fault, network_yaml
+from ocrjax.easyocr.network_yaml import network_yaml
+from ocrjax.easyocr.rules import LANGUAGES, ExportError, installed_module, name_fault
 from ocrjax.easyocr.runner import run_easyocr
 
 PAGE = 16
@@ -31,7 +32,7 @@ PAGE = 16
 MAX_BYTES = 1 << 29
 """Logits and inputs of EasyOCR that are compared; of the crops after that the texts alone."""
 _READER = "EasyOCR, dull crops read again"  # what a Reader does where it rounds nothing
-_MODULE = Path(__file__).with_name("network_module.py")
+_MODULE = Path(__file__).with_name("network_template.py")
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from craftjax.input_pipeline import InputOptions
 from crnnjax import config as crnn
 from crnnjax.augment import PRESETS
 from crnnjax.input_pipeline import InputOptions as CropOptions
-from ocrcore.config import given
+from ocrcore.config_sections import given
 from ocrcore.synth.config import Chance, preset
 from ocrcore.training.flags import explain_keys
 

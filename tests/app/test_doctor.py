@@ -14,7 +14,8 @@ from ocrcore.weights.pth import save_pth
 from ocrjax.cli import doctor as command
 from ocrjax.cli.main import _parse
 from ocrjax.easyocr import doctor
-from ocrjax.easyocr.rules import name_fault, network_yaml, quote
+from ocrjax.easyocr.network_yaml import network_yaml, quote
+from ocrjax.easyocr.rules import name_fault
 
 MODULE = """
 import torch.nn as nn

@@ -12,8 +12,8 @@ from craftjax.convert import to_state_dict
 from craftjax.models import CRAFT, init_variables
 from craftjax.training import make_loss, make_train_step
 from ocrcore.runtime.mesh import make_mesh, put_batch
+from ocrcore.training.optimizer_options import OptimizerOptions
 from ocrcore.training.optimizers import make_optimizer
-from ocrcore.training.options import OptimizerOptions
 from ocrcore.training.state import create_state
 
 torch = pytest.importorskip("torch")

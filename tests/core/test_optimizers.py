@@ -8,8 +8,8 @@ import pytest
 from ml_collections import ConfigDict
 
 from ocrcore.options import OptionsError
+from ocrcore.training.optimizer_options import OptimizerError, OptimizerOptions
 from ocrcore.training.optimizers import make_optimizer, make_schedule, matches
-from ocrcore.training.options import OptimizerError, OptimizerOptions
 
 START = np.array([0.5, -1.25, 2.0, 0.001], np.float32)
 # Gradients of three steps: large, tiny, none.

@@ -19,10 +19,10 @@ from ocrcore.pages import Sample, Word
 from ocrcore.synth import glyphs
 from ocrcore.synth.config import Chance, ConfigError, Effects, SynthConfig, preset
 from ocrcore.synth.fonts import FontError, bundled_fonts, split_of
-from ocrcore.synth.geometry import mapped
 from ocrcore.synth.layout import word_mask
 from ocrcore.synth.pages import PageSource, SynthError, in_reading_order
 from ocrcore.synth.text import TextConfig, TextError
+from ocrcore.synth.warps import mapped
 
 SMALL = preset("scene", height=256, width=256, words=(4, 8), font_size=(9, 40))
 

@@ -26,8 +26,8 @@ from ocrcore.training.checkpoints import (
     save_variables,
 )
 from ocrcore.training.loop import evaluate_start, run_steps
+from ocrcore.training.optimizer_options import OptimizerOptions
 from ocrcore.training.optimizers import make_optimizer
-from ocrcore.training.options import OptimizerOptions
 from ocrcore.training.run import open_run
 from ocrcore.training.signals import StopSignal
 from ocrcore.training.state import create_state, update_ema
@@ -197,7 +197,7 @@ def test_a_stop_delays_an_evaluation(tmp_path, mesh, compiled, steps, stops, sco
     kept = []
     for workdir in (straight, broken):
         with RunCheckpoints(workdir / "checkpoints", keep=9) as checkpoints:
-            scored = [step for step in checkpoints.steps if checkpoints.scored(step)]
+            scored = [step for step in checkpoints.steps if checkpoints.has_evaluation(step)]
             _, run = checkpoints.restore(compiled[0]())
             best = checkpoints.best_step
         for step in scored:

@@ -17,7 +17,7 @@ from craftjax.audit import audit_sources, audit_truth, audit_words
 from craftjax.evaluate import truth_notes
 from craftjax.sources import SourceOptions, open_source
 from ocrcore.data.readers.characters import PhotoFolder
-from ocrcore.data.readers.unused import unused_files
+from ocrcore.data.readers.skipped_files import unused_files
 from ocrcore.data.readers.words import find_folders, open_section, open_words
 from ocrcore.images import encode_image, write_image
 from ocrcore.pages import LabelError

@@ -14,7 +14,9 @@ from tiny_words import Darkness, make_page, weights
 
 from craftjax.weak.label_set import LabelSet, LabelSetError, join, make, mark
 from craftjax.weak.labeling import Labeler
-from craftjax.weak.pseudo_labels import PseudoOptions, crop_word, label_word
+from craftjax.weak.options import PseudoOptions
+from craftjax.weak.pseudo_labels import label_word
+from craftjax.weak.word_crops import crop_word
 from ocrcore.data.mixing import SourceError
 from ocrcore.images import ImageError
 from ocrcore.pages import LabelError, Page, Sample, Word

@@ -11,17 +11,10 @@ from hypothesis import strategies as st
 
 from craftjax.boxes import MAP_STRIDE
 from craftjax.targets import draw_targets
-from craftjax.weak.pseudo_labels import (
-    PseudoOptions,
-    WordCrop,
-    count_confidence,
-    crop_word,
-    equal_split,
-    find_characters,
-    is_vertical,
-    label_word,
-    visible_graphemes,
-)
+from craftjax.weak.options import PseudoOptions
+from craftjax.weak.pseudo_labels import count_confidence, equal_split, find_characters, label_word
+from craftjax.weak.word_crops import WordCrop, crop_word, is_vertical
+from ocrcore.text import visible_graphemes
 
 GOLDEN = np.load(Path(__file__).parents[1] / "golden" / "craft_golden.npz")
 ORIGINAL = PseudoOptions(method="watershed", original=True)

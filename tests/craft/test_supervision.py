@@ -26,7 +26,7 @@ from craftjax.options import DetectorOptions
 from craftjax.sources import SourceError, SourceOptions
 from craftjax.targets import confidence_map
 from craftjax.training import TrainError, make_loss, train
-from craftjax.weak.collapse import GuardOptions, judge
+from craftjax.weak.collapse import GuardOptions, hmean_collapse, label_collapse
 from craftjax.weak.label_set import LabelSet
 from craftjax.weak.options import SupervisionOptions
 from craftjax.weak.supervision import CollapseError, WeakSupervision
@@ -34,8 +34,8 @@ from ocrcore.data.prefetch import iterate
 from ocrcore.images import write_image
 from ocrcore.options import OptionsError
 from ocrcore.pages import Character, Page, Sample, Word
+from ocrcore.training.optimizer_options import OptimizerOptions
 from ocrcore.training.optimizers import make_optimizer
-from ocrcore.training.options import OptimizerOptions
 from ocrcore.training.run import RunMemory
 from ocrcore.training.run_folder import RunFolder
 
@@ -104,22 +104,23 @@ def copied(memory):
 
 def test_judgments():
     guard = GuardOptions()
-    assert judge(GOOD, None, guard) == judge(GOOD, GOOD, guard) == []
+    assert label_collapse(GOOD, None, guard) == label_collapse(GOOD, GOOD, guard) == []
     for change, words in (
         ({"confidence": 0.6}, "mean confidence is 0.600, after 0.900"),
         ({"mass": 0.1}, "mean region score of words is 0.100, after 0.400"),
         ({"mass": 0.9}, "mean region score of words is 0.900: everything is taken for text"),
         ({"equal": 0.6}, "60% of the words were split without the scores"),
     ):
-        (reason,) = judge({**GOOD, **change}, GOOD, guard)
+        (reason,) = label_collapse({**GOOD, **change}, GOOD, guard)
         assert words in reason
-    assert judge({**GOOD, "equal": 0.6}, None, guard)
-    assert judge({**GOOD, "mass": 0.9}, None, guard)
-    assert not judge({**GOOD, "mass": 0.9}, GOOD, GuardOptions(mass=0.0))
+    assert label_collapse({**GOOD, "equal": 0.6}, None, guard)
+    assert label_collapse({**GOOD, "mass": 0.9}, None, guard)
+    assert not label_collapse({**GOOD, "mass": 0.9}, GOOD, GuardOptions(mass=0.0))
     faint = {**GOOD, "mass": 0.15}  # words are seen better than at the start
-    assert not judge(GOOD, faint, guard)
-    assert judge({"words": 0.0}, GOOD, guard) == ["no word could be labeled"]
-    assert not judge({**GOOD, "confidence": 0.6}, GOOD, GuardOptions(confidence=0.5))
+    assert not label_collapse(GOOD, faint, guard)
+    assert label_collapse({"words": 0.0}, GOOD, guard) == ["no word could be labeled"]
+    assert not label_collapse({**GOOD, "confidence": 0.6}, GOOD, GuardOptions(confidence=0.5))
+    assert not hmean_collapse(0.4, 0.8, guard) and hmean_collapse(0.39, 0.8, guard)
 
 
 @pytest.mark.parametrize(
@@ -504,13 +505,13 @@ def launch(workdir, pages, *flags, die=False):
     trap = (
         "import os, signal, sys\n"
         "from craftjax import main\n"
-        "from craftjax.weak import word_crops\n"
-        "cut = word_crops.Tools.cut\n"
+        "from craftjax.weak import crop_workers\n"
+        "cut = crop_workers.CropWork.cut\n"
         "def trap(*arguments):\n"
         f"    if os.path.exists({str(workdir / 'pseudo' / '00000000.npz')!r}):\n"
         "        os.kill(os.getpid(), signal.SIGKILL)\n"
         "    return cut(*arguments)\n"
-        "word_crops.Tools.cut = trap\n"
+        "crop_workers.CropWork.cut = trap\n"
         "from ocrcore.training.flags import run_program\n"
         "run_program(main.main, 'craftjax.main')\n"
     )

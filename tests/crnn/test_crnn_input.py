@@ -18,7 +18,7 @@ from crnnjax.check import _decode_all
 from crnnjax.crop_index import (
     Index,
     Rules,
-    apply,
+    filter_crops,
     kind_of,
     open_crops,
     own_widths,
@@ -416,7 +416,7 @@ def filtered(tmp_path, texts, widths=None, rule=None):
     path = write_tsv(tmp_path / "set", texts, widths)
     crops = open_crops("tsv", path)
     index = read_index(crops, path, cache=tmp_path / "cache")
-    return apply(index, rule or rules(), crops, name="set", start=0, stop=len(crops))
+    return filter_crops(index, rule or rules(), crops, name="set", start=0, stop=len(crops))
 
 
 def test_filters_say_what_they_leave_out_and_why(tmp_path):
@@ -472,7 +472,7 @@ def test_filters_are_what_they_are_one_by_one(rows, empty, most):
         need = len(text) + sum(one == two for one, two in pairwise(text))
         expected.append(time_steps(room, features="vgg") >= need)
     crops = [Crop(f"{number}", text, b"") for number, (text, _) in enumerate(rows)]
-    found = apply(index, rule, crops, name="set", start=0, stop=len(rows))
+    found = filter_crops(index, rule, crops, name="set", start=0, stop=len(rows))
     assert len(found.kept) == sum(expected)
     assert len(found.kept) + found.counts.total() == len(rows)
     assert len(found.drops) == found.counts.total()
@@ -530,10 +530,10 @@ def test_the_index_is_made_once_and_missing_pictures_may_come_later(tmp_path, mo
     crops = open_crops("tsv", path)
     index = read_index(crops, path, cache=tmp_path / "cache")
     assert index.text(0) == "one" and index.sizes.tolist() == [[24, 30], [0, 0]]
-    found = apply(index, rules(), crops, name="set", start=0, stop=2)
+    found = filter_crops(index, rules(), crops, name="set", start=0, stop=2)
     assert found.counts == {"picture": 1}
     assert "1.png: No such file or directory" in found.drops[0].error
-    monkeypatch.setattr("crnnjax.crop_index.scan", None)  # the cache suffices
+    monkeypatch.setattr("crnnjax.crop_index.index_crops", None)  # the cache suffices
     write_image(tmp_path / "set" / "1.png", picture(1, 50))
     again = read_index(crops, path, cache=tmp_path / "cache")
     assert again.sizes.tolist() == [[24, 30], [24, 50]]

@@ -33,8 +33,8 @@ from ocrcore.pages import LabelError
 from ocrcore.runtime.mesh import make_mesh, put_batch
 from ocrcore.training.checkpoints import RunCheckpoints, load_variables
 from ocrcore.training.metrics import NonFiniteError
+from ocrcore.training.optimizer_options import OptimizerOptions
 from ocrcore.training.optimizers import make_optimizer
-from ocrcore.training.options import OptimizerOptions
 from ocrcore.training.run import open_run
 from ocrcore.training.state import create_state
 from ocrcore.weights.pth import load_weights, save_weights

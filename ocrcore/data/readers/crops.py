@@ -184,7 +184,7 @@ class LmdbCrops(Sequence[Crop]):
             )
         self._count = int(value)
         records = _environment(import_lmdb(), self.path).stat()["entries"]
-        # Before an index of so many crops is made.
+        # Before an index of all these crops is made.
         if self._count > records:
             raise LabelError(
                 self.path,

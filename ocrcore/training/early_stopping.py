@@ -1,4 +1,4 @@
-"""When to do something, and when to stop."""
+"""Early stopping: no more training after evaluations without improvement."""
 
 from __future__ import annotations
 
@@ -6,11 +6,6 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
-
-
-def every(step: int, interval: int | None) -> bool:
-    """Whether `step` updates are a multiple of `interval`; never before the first, never for 0."""
-    return bool(interval and step > 0 and step % interval == 0)
 
 
 @dataclass
@@ -21,14 +16,12 @@ class EarlyStopping:
 
     Attributes:
         patience: evaluations without improvement before stopping; 0 disables early stopping.
-        min_delta: how much higher a score must be to count as better.
         best: the highest score, or None.
         best_step: the step that had it.
         since: evaluations after it.
     """
 
     patience: int
-    min_delta: float = 0.0
     best: float | None = None
     best_step: int | None = None
     since: int = 0
@@ -37,7 +30,7 @@ class EarlyStopping:
         """Whether a score would be the best so far: an equal one is not, NaN never is."""
         if math.isnan(score):
             return False
-        return self.best is None or score > self.best + self.min_delta
+        return self.best is None or score > self.best
 
     def update(self, step: int, score: float) -> bool:
         """Notes an evaluation; whether it is the best so far."""
@@ -58,6 +51,6 @@ class EarlyStopping:
         return {"best": self.best, "best_step": self.best_step, "since": self.since}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Takes up where `state` was taken; patience and `min_delta` stay this object's."""
+        """Takes up where `state` was taken; patience stays this object's."""
         self.best, self.best_step = state["best"], state["best_step"]
         self.since = int(state["since"])
