@@ -230,7 +230,7 @@ def train(
     detection = from_section(DetectorOptions, config.detector, "config.detector")
     options = OptimizerOptions.from_config(config.optimizer)
     optimizer, schedule = make_optimizer(options, steps=config.steps)
-    truth, test = _truth(config) if is_main() else ([], [])
+    truth, test = read_measured(config) if is_main() else ([], [])
     grid = _grid(config)
     begins = partial(begin, config, model)
     with (
@@ -324,10 +324,14 @@ def _supervision(
     return WeakSupervision(options, run, source=source, model=model, start_weights=start_weights)
 
 
-def _truth(config: ConfigDict) -> list[Sequence[Page | Sample]]:
+def read_measured(config: ConfigDict) -> list[Sequence[Page | Sample]]:
     """The pages of `config.eval.pages` and of `config.test`.
 
     The test pages are read before training, so that their faults do not show only at the end.
+
+    Raises:
+        TrainError: a section that is missing or has no pages.
+        ValueError: (its subclasses) labels that cannot be read, or no word that counts.
     """
     found = []
     for field, section in (("config.eval.pages", config.eval.pages), ("config.test", config.test)):

@@ -8,7 +8,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ocrcore.drawing import draw_page, draw_scores
+from ocrcore.drawing import (
+    FIRST_CORNER,
+    FOUND,
+    SCORES,
+    draw_caption,
+    draw_page,
+    draw_scores,
+    drawing_names,
+    grid,
+)
 from ocrcore.files import write_text
 from ocrcore.images import (
     PageOfFile,
@@ -32,6 +41,8 @@ _OPTIONS = (
     "tile",
     "pad",
 )
+
+_SCORES = "_scores.png"  # behind the name of an overlay: its heat maps
 
 if TYPE_CHECKING:
     from craftjax.detector import Detection
@@ -155,28 +166,23 @@ def _pages_of(path: Path) -> list[Path | PageOfFile]:
 def _draw(path: Path | PageOfFile, detection: Detection, out: Path, *, heatmaps: bool) -> None:
     assert detection.page is not None
     image = load_image(path)
-    write_image(out, draw_page(image, detection.page))
+    name = f"{Path(path).name}{f', page {path.number}' if isinstance(path, PageOfFile) else ''}"
+    title = f"{name}: {len(detection.page.words)} words"
+    picture = draw_page(image, detection.page)
+    legend = (("found", FOUND), FIRST_CORNER)
+    # Below: pixels of the overlay are those of the picture.
+    caption = draw_caption(title, legend, width=picture.shape[1])
+    write_image(out, grid([picture, caption], columns=1))
     if heatmaps and detection.scores is not None:
-        maps = detection.scores.valid("crop")
-        write_image(out.with_name(out.stem + "_scores.png"), draw_scores(image, maps))
+        scores = draw_scores(image, detection.scores.valid("crop"))
+        caption = draw_caption(name, SCORES, width=scores.shape[1])
+        write_image(out.with_name(out.stem + _SCORES), grid([scores, caption], columns=1))
 
 
 def _overlay_paths(paths: list[Path | PageOfFile], folder: Path) -> dict[Path | PageOfFile, Path]:
-    """One PNG a picture, named after it; its folder goes into the name where that is not enough."""
-    out: dict[Path | PageOfFile, Path] = {}
-    used: set[str] = set()
-    for path in paths:
-        file = Path(path)
-        name, parents = file.stem, list(file.resolve().parent.parts)
-        if isinstance(path, PageOfFile):
-            name += f"_page{path.number}"
-        while name in used and parents:
-            name = f"{parents.pop()}_{name}"
-        while name in used:
-            name += "_"
-        used.add(name)
-        out[path] = folder / f"{name}.png"
-    return out
+    """One PNG a picture, named after it."""
+    names = drawing_names(paths, (".png", _SCORES))
+    return {path: folder / f"{name}.png" for path, name in zip(paths, names, strict=True)}
 
 
 def _write(path: Path, pages: list[Page]) -> None:
