@@ -231,4 +231,6 @@ def draw_worst(result: SetResult, count: int) -> ByteArray | None:
         [result.crops[index].image() for index in chosen],
         [result.scores.truth[index] for index in chosen],
         [result.scores.read[index] for index in chosen],
+        names=[result.crops[index].name for index in chosen],
+        title=f"the {len(chosen)} words read worst of {len(result.crops):,}",
     )
