@@ -19,12 +19,12 @@ from typing import TextIO, TypeVar
 from tqdm import tqdm
 
 EVERY = 15.0
-"""Seconds without a line after which there is one, where the output is no terminal."""
+"""Most seconds without a line, where the output is no terminal."""
 _LOOKS = 15  # how often in that time a thread looks whether a line is due
 T = TypeVar("T")
 
 _open: list[Progress] = []  # the innermost is the last
-_last = [-math.inf]  # when something was last said
+_last = [time.monotonic()]  # when something was last said
 _muted = [False]
 
 
@@ -98,13 +98,14 @@ class Progress:
         self._bar.close()
 
     def _tick(self) -> None:
-        while not self._end.wait(EVERY / _LOOKS):
+        look = EVERY / _LOOKS
+        while not self._end.wait(look):
             try:
                 if not self._bar.disable:
                     self._bar.refresh()  # the clock of a bar goes on where nothing is done
                 elif self._lines and _open[-1] is self:
                     now = time.monotonic()
-                    if now - max(self._begin, _last[0]) >= EVERY:
+                    if now - _last[0] >= EVERY - look:  # the next look would be too late
                         print(self._line(now), file=sys.stderr, flush=True)
                         said()
             except (OSError, ValueError):  # nobody listens any more

@@ -147,7 +147,6 @@ def run_steps(
                 run.state, metrics = step_of(run.state, put_batch(batch, run.mesh))
             run.compiled.add(shapes)
             run.step += 1
-            alive.update(run.step)
             if one_by_one:
                 jax.block_until_ready(metrics)
             deferred.push(run.step, metrics)
@@ -158,9 +157,11 @@ def run_steps(
             saving = last or evaluating or every(run.step, config.checkpoint.every)
             new = deferred.flush() if saving else deferred.take(lag=_AHEAD)
             _log_entries(run, new, names, shown, last=last)
-            if new and (text := run.progress.estimate(new[-1].step)):
-                more = "evaluations and pseudo labels" if run.memory.pseudo else "evaluations"
-                run.log(f"{text}, {more} on top")
+            if new:
+                alive.update(new[-1].step)
+                if text := run.progress.estimate(new[-1].step):
+                    more = "evaluations and pseudo labels" if run.memory.pseudo else "evaluations"
+                    run.log(f"{text}, {more} on top")
             if evaluating:
                 _evaluate_and_save(run, evaluate)
             elif saving:

@@ -21,6 +21,7 @@ class Terminal(io.StringIO):
 def fast(monkeypatch):
     """Lines every 60 ms, for tests that wait for some."""
     monkeypatch.setattr(progress, "EVERY", 0.06)
+    said()
 
 
 def timeless(lines):
@@ -68,6 +69,7 @@ def test_time_left_does_not_count_what_was_done_before(monkeypatch):
 
 
 def test_a_short_task_says_nothing_without_a_terminal(capsys):
+    said()
     assert list(shown(range(1000), "indexing", unit="crop")) == list(range(1000))
     with Progress("packing", unit="sample") as one:
         one.update(3, 9, task="packing photos")
