@@ -96,21 +96,21 @@ def _label(
 def _count(source: BatchSource, count: int, log: Callable[[str], object]) -> dict[str, int]:
     """Counts words on the pages of the first crops."""
     total = Counter[str](pages=0, words=0, characters=0, masked=0)
-    reasons = Counter[str]()
+    reasons, dropped = Counter[str](), Counter[str]()
     for position in range(count):
         _, sample, _, drops = source.mix.sample(position)
-        reasons.update(drop.reason for drop in drops)
+        dropped.update(drop.reason for drop in drops)
         total["pages"] += 1
         for word in sample.page.words:
             known = bool(word.care and word.characters)
             total["words" if known else "masked"] += 1
             total["characters"] += len(word.characters) if known else 0
-            reasons["don't care"] += not word.care
-            reasons["characters not known"] += word.care and not word.characters
+            reasons["that do not count"] += not word.care
+            reasons["whose characters are not known"] += word.care and not word.characters
     log(
         f"on the pages of the first {count} crops: {total['words']:,} words to train on with "
-        f"{total['characters']:,} characters, {total['masked']:,} masked ("
-        + ", ".join(f"{reason} {n:,}" for reason, n in (+reasons).items() or [("none", 0)])
-        + ")"
+        f"{total['characters']:,} characters, {total['masked']:,} masked"
+        + "".join(f", {n:,} {reason}" for reason, n in (+reasons).items())
+        + "".join(f"; {n:,} pages dropped ({reason})" for reason, n in dropped.items())
     )
     return dict(total)

@@ -87,9 +87,9 @@ def write_results(
     write_json(run.path / "result.json", {**point.to_dict(), "pages": describe_truth(truth)})
     draw_curves(run.path / "loss.png", run.metrics)
     pages = truth[: config.overlays]
-    names = drawing_names([page_of(item).path for item in pages])
-    pictures = shown(range(len(pages)), "drawing overlays", unit="page")
-    for name, picture, _ in zip(names, draw_pages(detector, pages), pictures, strict=True):
+    paths = [page_of(item).path for item in pages]
+    names = shown(drawing_names(paths), "drawing overlays", unit="page")
+    for name, picture in zip(names, draw_pages(detector, pages), strict=True):
         write_image(run.path / "overlays" / f"{name}.png", picture)
     log(f"best weights on {describe_truth(truth)}; {config.eval.protocol}")
     log(format_points([point]))
@@ -120,7 +120,7 @@ def page_of(item: Page | Sample) -> Page:
 def draw_pages(detector: Detector, truth: Sequence[Page | Sample]) -> Iterator[ByteArray]:
     """Draws pages: found words over true ones; beside that region scores, then affinity scores.
 
-    Above that the name of the photo, and what the colors mean.
+    Below that the name of the photo, and what the colors mean.
 
     Args:
         detector: finds the words.
