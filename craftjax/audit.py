@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from craftjax.config import check
 from craftjax.input_pipeline import InputOptions
 from craftjax.sources import SourceOptions, open_source
 from craftjax.weak.word_crops import is_outside, is_vertical, word_size
@@ -213,6 +214,7 @@ def audit_experiment(config: Mapping[str, Any]) -> bool:
     Raises:
         ValueError: (its subclasses) invalid fields, or no data set of kind "words".
     """
+    check(config)
     audits = audit_sources(InputOptions.from_config(config).train)
     if not audits:
         raise ValueError("this config has no data set of kind 'words' in config.data.train")

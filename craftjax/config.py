@@ -20,7 +20,9 @@ Host code: no jax.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from math import inf
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -29,10 +31,14 @@ from craftjax.input_pipeline import InputOptions
 from craftjax.options import DetectorOptions
 from craftjax.sources import SourceOptions
 from craftjax.weak.options import PseudoOptions, SupervisionOptions
-from ocrcore.config_sections import defaults, nothing, section, unchanged
-from ocrcore.synth.config import SynthConfig
+from ocrcore.config_sections import defaults, given, nothing, section, unchanged
+from ocrcore.data.readers.icdar import LAYOUTS
+from ocrcore.data.readers.words import ORDERS, SPLITS
+from ocrcore.evaluation.matching import PROTOCOLS
+from ocrcore.options import check_sections, expect
+from ocrcore.synth.config import PRESETS, SynthConfig, check_preset
 from ocrcore.training.optimizer_options import OptimizerOptions
-from ocrcore.training.run_options import CheckpointOptions, RunOptions
+from ocrcore.training.run_options import DTYPES, CheckpointOptions, RunOptions, loading
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,13 +54,16 @@ class DetectorRun:
     weights: str = ""
     overlays: int = 16
 
+    def __post_init__(self) -> None:
+        expect(self, (self.overlays >= 0, "overlays", "0 or more pictures"))
+
 
 @dataclass(frozen=True, slots=True)
 class ModelOptions:
     """The section `config.model`.
 
     Attributes:
-        width: channels, as a share of the original's.
+        width: channels, as a share of the original's: a multiple of 1/128.
         dtype: of the computation: "float32", or "bfloat16" on GPUs and TPUs.
         remat: compute more and keep less for the backward pass.
         freeze_norm: BatchNorm keeps its running statistics; None: when a trained network sees fewer
@@ -67,6 +76,14 @@ class ModelOptions:
     remat: bool = False
     freeze_norm: bool | None = None
     norm_per_device: bool = False
+
+    def __post_init__(self) -> None:
+        fine = 0 < self.width <= 4 and float(self.width * 128).is_integer()
+        expect(
+            self,
+            (fine, "width", "a multiple of 1/128 up to 4, such as 1, 0.5 or 0.25"),
+            (self.dtype in DTYPES, "dtype", f"one of {', '.join(DTYPES)}"),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +103,14 @@ class LossOptions:
     n_min_neg: int = 1000
     count_masked: bool = True
 
+    def __post_init__(self) -> None:
+        expect(
+            self,
+            (self.version in (2, 3), "version", "2 or 3"),
+            (0 <= self.neg_rto < inf, "neg_rto", "0 or more"),
+            (self.n_min_neg >= 1, "n_min_neg", "1 or more pixels"),
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class DataOptions:
@@ -103,13 +128,16 @@ class DataOptions:
     threads: int = 2
     workers: int = 0
 
+    def __post_init__(self) -> None:
+        expect(self, *loading(self.threads, self.workers))
+
 
 @dataclass(frozen=True, slots=True)
 class EvalOptions:
     """The section `config.eval`, in which `pages` stands as well: what chooses the best weights.
 
     Attributes:
-        every: updates from one evaluation to the next.
+        every: updates from one evaluation to the next; 0: only after the last one.
         patience: evaluations without a better hmean before training stops; 0 disables early
             stopping.
         protocol: one of `ocrcore.evaluation.matching.PROTOCOLS`.
@@ -125,6 +153,14 @@ class EvalOptions:
     sweep: bool = False
     keep_scores: bool = False
 
+    def __post_init__(self) -> None:
+        expect(
+            self,
+            (self.every >= 0, "every", "0 or more updates"),
+            (self.patience >= 0, "patience", "0 or more evaluations"),
+            (self.protocol in PROTOCOLS, "protocol", f"one of {', '.join(PROTOCOLS)}"),
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class SweepOptions:
@@ -139,6 +175,11 @@ class SweepOptions:
     text_threshold: tuple[float, ...] = (0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9)
     link_threshold: tuple[float, ...] = (0.1, 0.2, 0.3, 0.4, 0.5)
     low_text: tuple[float, ...] = (0.3, 0.35, 0.4, 0.45, 0.5, 0.55)
+
+    def __post_init__(self) -> None:
+        for name in ("text_threshold", "link_threshold", "low_text"):
+            fine = all(0 <= value <= 1 for value in getattr(self, name))
+            expect(self, (fine, name, "thresholds from 0 to 1"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,6 +217,20 @@ class PagesOptions:
     seed: int = 0
     count: int = 100
 
+    def __post_init__(self) -> None:
+        expect(
+            self,
+            (self.split in SPLITS, "split", f"one of {', '.join(SPLITS)}"),
+            (0 <= self.holdout < 1, "holdout", "0 or more and less than 1"),
+            (self.order in ORDERS, "order", f"one of {', '.join(ORDERS)}"),
+            (self.layout in LAYOUTS, "layout", f"one of {', '.join(LAYOUTS)}"),
+            (self.start >= 0, "start", "0 or more"),
+            (self.stop is None or self.stop > self.start, "stop", "more than start, or None"),
+            (self.preset in PRESETS, "preset", f"one of {', '.join(PRESETS)}"),
+            (0 <= self.seed < 1 << 63, "seed", "0 to 2**63 - 1"),
+            (self.count >= 1, "count", "1 or more pages"),
+        )
+
 
 def detector(name: str, /, **changes: Any) -> ConfigDict:
     """A detector's config: all fields, with their defaults where they are not changed.
@@ -210,6 +265,45 @@ def detector(name: str, /, **changes: Any) -> ConfigDict:
         "checkpoint": defaults(CheckpointOptions),
     }
     return section(fields, changes)
+
+
+def check(config: Mapping[str, Any]) -> None:
+    """Refuses values that make no sense, before anything is read or computed with them.
+
+    Data sets to train on are not looked at: `InputOptions.from_config` checks them.
+
+    Args:
+        config: of `detector`; sections that are missing are not looked at.
+
+    Raises:
+        OptionsError: names the field, its value, and what is expected; of synthetic pages
+            `ConfigError` does.
+    """
+    check_sections(
+        config,
+        {
+            "": (RunOptions, DetectorRun),
+            "model": (ModelOptions,),
+            "loss": (LossOptions,),
+            "optimizer": (OptimizerOptions,),
+            "pseudo": (SupervisionOptions, PseudoOptions),
+            "data": (DataOptions,),
+            "eval": (EvalOptions,),
+            "eval.pages": (PagesOptions,),
+            "calibration": (PagesOptions,),
+            "test": (PagesOptions,),
+            "detector": (DetectorOptions,),
+            "sweep": (SweepOptions,),
+            "checkpoint": (CheckpointOptions,),
+        },
+    )
+    for place, one in (
+        ("eval.pages", config.get("eval", {}).get("pages")),
+        ("calibration", config.get("calibration")),
+        ("test", config.get("test")),
+    ):
+        if one and one["kind"] == "pages":
+            check_preset(one["preset"], given(one).get("page", {}), f"config.{place}.page")
 
 
 def source(kind: str, /, **changes: Any) -> ConfigDict:

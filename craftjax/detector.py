@@ -6,9 +6,9 @@ import copy
 import hashlib
 import os
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, overload
 
@@ -36,6 +36,10 @@ from ocrcore.runtime.inference import reading_threads, run_batches, stacked
 from ocrcore.training.checkpoints import load_variables
 from ocrcore.weights.named import find_weights
 from ocrcore.weights.pth import load_weights
+
+# Compiled programs that are kept, some 10 MB each: a function of `jax.jit` keeps all that it has
+# ever compiled, so that each shape has a function of its own, which can be dropped.
+_MAX_KEPT = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +126,12 @@ class Detector:
         self.options = options or DetectorOptions()
         self._model = CRAFT(width=width_of(variables), dtype=dtype)
         self._variables = _put(variables)
-        self._apply = jax.jit(lambda variables, images: self._model.apply(variables, images)[0])
+        model = self._model
+
+        def program(shape: tuple[int, ...]) -> Callable[..., jax.Array]:
+            return jax.jit(lambda variables, images: model.apply(variables, images)[0])
+
+        self._program = lru_cache(_MAX_KEPT)(program)  # by the shape of the images
         self._planned: set[Shape] = set()  # inputs, which the next folder may use again
         self._programs: set[Shape] = set()  # inputs or their tiles
 
@@ -299,14 +308,15 @@ class Detector:
                 score_tiles(
                     image,
                     tiling,
-                    lambda tile: np.asarray(self._apply(self._variables, tile[None]))[0],
+                    lambda tile: np.asarray(self._apply(tile[None]))[0],
                 )
                 for image in inputs
             ]
             return np.stack(one)
-        batch = stacked(inputs, _batch_size(options.batch_size))
-        scores: jax.Array = self._apply(self._variables, batch)
-        return scores
+        return self._apply(stacked(inputs, _batch_size(options.batch_size)))
+
+    def _apply(self, images: ByteArray) -> jax.Array:
+        return self._program(images.shape)(self._variables, images)
 
 
 def _put(variables: Variables) -> Any:

@@ -18,6 +18,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -48,7 +49,7 @@ from ocrcore.data.batches import (
     open_log,
 )
 from ocrcore.data.mixing import SourceError
-from ocrcore.options import plain
+from ocrcore.options import expect, plain
 from ocrcore.pages import ByteArray, Sample, Word
 
 _AUGMENTING = 3  # streams 1 and 2 of the seed are those of `ocrcore.data.mixing`
@@ -58,6 +59,7 @@ _EXPECTED = ("outside", "no pixel")
 # place, and grow them further down and right where they grow by an odd number. Targets that lie
 # as the words do gave boxes half a pixel of the input too far up and left, on average.
 BOX_SHIFT = 0.25  # pixels of the map
+_LARGEST = 4096  # side of a crop
 _TO_BOXES = np.array([[1, 0, BOX_SHIFT], [0, 1, BOX_SHIFT], [0, 0, 1]])
 
 
@@ -90,14 +92,17 @@ class InputOptions:
     format: str = "raw"
 
     def __post_init__(self) -> None:
-        if len(self.size) != 2 or any(side < 32 or side % 32 for side in self.size):
-            raise SourceError(
-                f"size is {self.size}, expected a height and a width in multiples of 32"
-            )
-        if not 0 <= self.max_dropped <= 1:
-            raise SourceError(f"max_dropped is {self.max_dropped}, expected a share from 0 to 1")
-        if self.format not in FORMATS:
-            raise SourceError(f"format is {self.format!r}, expected one of {', '.join(FORMATS)}")
+        good = all(32 <= side <= _LARGEST and side % 32 == 0 for side in self.size)
+        sides = f"a height and a width in multiples of 32, {_LARGEST} pixels at most"
+        expect(
+            self,
+            (len(self.size) == 2 and good, "size", sides),
+            (0 <= self.enlarge_region < inf, "enlarge_region", "0 or more"),
+            (0 <= self.enlarge_affinity < inf, "enlarge_affinity", "0 or more"),
+            (0 <= self.max_dropped <= 1, "max_dropped", "a share from 0 to 1"),
+            (self.format in FORMATS, "format", f"one of {', '.join(FORMATS)}"),
+            error=SourceError,
+        )
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> InputOptions:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ocrcore.files import write_json
-from ocrcore.options import from_section
+from ocrcore.options import expect, from_section
 from ocrcore.training.run_folder import RunFolder
 
 # The largest input of the original's recipe (1280x2240) fits, and half of a 4:3 page on EasyOCR's
@@ -61,15 +61,20 @@ class DetectorOptions:
     batch_size: int | None = None
 
     def __post_init__(self) -> None:
-        for name, known in (("border", ("keep", "crop")), ("pad", ("exact", "bucketed"))):
-            if getattr(self, name) not in known:
-                shown = " or ".join(map(repr, known))
-                raise ValueError(f"{name} is {getattr(self, name)!r}, expected {shown}")
-        for name in ("canvas_size", "mag_ratio", "max_area"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name} is {getattr(self, name)!r}, expected a positive number")
-        if self.batch_size is not None and self.batch_size < 1:
-            raise ValueError(f"batch_size is {self.batch_size}, expected 1 or more, or None")
+        for name in ("text_threshold", "link_threshold", "low_text"):
+            expect(self, (0 <= getattr(self, name) <= 1, name, "0 to 1"))
+        batch_size = self.batch_size is None or 1 <= self.batch_size <= 1 << 16
+        expect(
+            self,
+            (self.canvas_size >= 1, "canvas_size", "a positive number of pixels"),
+            (0 < self.mag_ratio <= 100, "mag_ratio", "a positive number up to 100"),
+            (self.min_polygon_side >= 0, "min_polygon_side", "0 or more pixels"),
+            (self.border in ("keep", "crop"), "border", "'keep' or 'crop'"),
+            (self.pad in ("exact", "bucketed"), "pad", "'exact' or 'bucketed'"),
+            (self.max_area >= 1, "max_area", "a positive number of pixels"),
+            (self.tile_margin >= 0, "tile_margin", "0 or more pixels"),
+            (batch_size, "batch_size", "1 to 65,536, or None"),
+        )
 
 
 class OperatingPointError(ValueError):

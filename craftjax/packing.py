@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from craftjax.config import check
 from craftjax.input_pipeline import InputOptions
 from craftjax.sources import SourceOptions, open_source
 from ocrcore.data.packing import DrawnPages, Packed, PackingError, pack
@@ -112,6 +113,7 @@ def pack_experiment(config: Mapping[str, Any], *, workers: int | None = None) ->
     Raises:
         ValueError: (its subclasses) as of `pack_all`.
     """
+    check(config)
     options = InputOptions.from_config(config)
     with Progress("packing", unit="sample") as progress:
         packed = pack_all(

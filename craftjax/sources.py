@@ -34,13 +34,15 @@ from ocrcore.data.mixing import (
 from ocrcore.data.python_sets import PythonSet, check_sources
 from ocrcore.data.readers.arrayrecord import ArrayRecords
 from ocrcore.data.readers.characters import PhotoFolder
+from ocrcore.data.readers.icdar import LAYOUTS
 from ocrcore.data.readers.packed import PackedSamples
 from ocrcore.data.readers.skipped_files import unused_files
 from ocrcore.data.readers.synthtext_index import IndexedSynthText
-from ocrcore.data.readers.words import open_words
+from ocrcore.data.readers.words import ORDERS, SPLITS, open_words
 from ocrcore.images import ImageError
+from ocrcore.options import expect
 from ocrcore.pages import LabelError, PageError, Sample
-from ocrcore.synth.config import preset
+from ocrcore.synth.config import check_preset, preset
 from ocrcore.synth.pages import PageSource
 
 KINDS = ("synthtext", "icdar", "words", "arrayrecord", "pages", "python")
@@ -114,6 +116,17 @@ class SourceOptions:
             raise SourceError(f"ratio is {self.ratio!r}, expected a positive number")
         if self.start < 0 or (self.stop is not None and self.stop <= self.start):
             raise SourceError(f"start is {self.start}, stop is {self.stop}: expected start < stop")
+        expect(
+            self,
+            (self.split in SPLITS, "split", f"one of {', '.join(SPLITS)}"),
+            (0 <= self.holdout < 1, "holdout", "0 or more and less than 1"),
+            (self.order in ORDERS, "order", f"one of {', '.join(ORDERS)}"),
+            (self.layout in LAYOUTS, "layout", f"one of {', '.join(LAYOUTS)}"),
+            (self.seed is None or 0 <= self.seed < 1 << 63, "seed", "0 to 2**63 - 1, or None"),
+            error=SourceError,
+        )
+        if self.kind == "pages":
+            check_preset(self.preset, self.page, "page")
 
     @property
     def packed_folder(self) -> Path | None:

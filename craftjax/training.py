@@ -23,7 +23,7 @@ from ml_collections import ConfigDict
 
 from craftjax import losses
 from craftjax.audit import audit_sources
-from craftjax.config import LossOptions
+from craftjax.config import LossOptions, ModelOptions, check
 from craftjax.convert import from_state_dict, is_vgg16_bn, with_vgg16_bn
 from craftjax.detector import Detector
 from craftjax.evaluate import check_words, read_truth, sweep
@@ -66,28 +66,21 @@ def make_loss(section: Mapping[str, Any]) -> Loss:
     """The loss of `config.loss`: `version` 2 or 3, and the options of `craftjax.losses`.
 
     Raises:
-        TrainError: another version.
         OptionsError: a field that is missing, unknown or has a bad value.
     """
     options = asdict(from_section(LossOptions, section, "config.loss"))
     version = options.pop("version")
-    known = {2: losses.loss_v2, 3: losses.loss_v3}
-    if version not in known:
-        raise TrainError(f"config.loss.version is {version!r}, expected 2 or 3")
-    return partial(known[version], **options)
+    return partial(losses.loss_v2 if version == 2 else losses.loss_v3, **options)
 
 
 def make_model(section: Mapping[str, Any]) -> CRAFT:
     """The network of `config.model`, all of it trained; see `freezes_norm` for the rest.
 
     Raises:
-        TrainError: a field that is not known.
+        OptionsError: a field that is not known or has a bad value.
     """
-    known = ("width", "dtype", "remat", "freeze_norm", "norm_per_device")
-    for name in section:
-        if name not in known:
-            raise TrainError(f"config.model.{name} is not known, expected {', '.join(known)}")
-    return CRAFT(section["width"], jnp.dtype(section["dtype"]), section["remat"])
+    options = from_section(ModelOptions, section, "config.model")
+    return CRAFT(options.width, jnp.dtype(options.dtype), options.remat)
 
 
 def make_train_step(
@@ -224,6 +217,7 @@ def train(
     """
     if not config.data.train:
         raise TrainError("config.data.train has no data set, so there is nothing to train on")
+    check(config)
     mesh = make_mesh()
     rows = host_rows(config.batch_size, mesh)
     model, loss = make_model(config.model), make_loss(config.loss)

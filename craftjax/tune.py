@@ -10,7 +10,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from craftjax.config import pages
+from craftjax.config import check, pages
 from craftjax.detector import Detector
 from craftjax.evaluate import (
     OperatingPoint,
@@ -66,6 +66,7 @@ def evaluate_run(
     Raises:
         ValueError: (its subclasses) invalid fields, weights or labels.
     """
+    check(config)
     run = RunFolder(Path(workdir))
     name, section = _pages(config, images, gt, sweeping=sweeping)
     bad: list[LabelError] = []

@@ -83,13 +83,15 @@ class Charset:
             raise CharsetError(
                 f"charset {self.name}: {_shown(twice)} more than once: expected each character once"
             )
-        for character in self.characters:
-            composed = unicodedata.normalize("NFC", character)
-            if composed != character:
-                raise CharsetError(
-                    f"charset {self.name}: {_shown(character)} is never in a text in NFC, where "
-                    f"it is {_shown(composed)}: write that instead"
-                )
+        never = [c for c in self.characters if unicodedata.normalize("NFC", c) != c]
+        if never:
+            parts = dict.fromkeys("".join(unicodedata.normalize("NFC", c) for c in never))
+            lacking = [part for part in parts if part not in self.characters]
+            raise CharsetError(
+                f"charset {self.name}: {_shown(never)} {'is' if len(never) == 1 else 'are'} never "
+                f"in a text in NFC, which has {_shown(parts)} there: "
+                + (f"write {_shown(lacking)} instead" if lacking else "leave out what is never")
+            )
 
     @property
     def num_classes(self) -> int:

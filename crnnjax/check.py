@@ -17,6 +17,7 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
+from crnnjax.config import check
 from crnnjax.decoding import greedy
 from crnnjax.drawing import draw_batches
 from crnnjax.input_pipeline import make_batches
@@ -67,6 +68,7 @@ def check_run(
     Raises:
         ValueError: (its subclasses) an invalid config or data.
     """
+    check(config)
     mesh = make_mesh()
     rows = host_rows(config.batch_size, mesh)
     section = {**config.optimizer, "freeze": (), "schedule": "constant", "warmup": 0}

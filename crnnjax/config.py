@@ -18,6 +18,7 @@ Host code: no jax.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,11 +29,12 @@ from crnnjax.input_pipeline import InputOptions
 from crnnjax.options import RecognizerOptions
 from crnnjax.sources import SourceOptions
 from ocrcore.config_sections import defaults, section, unchanged
+from ocrcore.options import check_sections, expect
 from ocrcore.synth.config import SynthConfig
 from ocrcore.synth.text import TextConfig
 from ocrcore.synth.words import WordConfig
 from ocrcore.training.optimizer_options import OptimizerOptions
-from ocrcore.training.run_options import CheckpointOptions, RunOptions
+from ocrcore.training.run_options import DTYPES, CheckpointOptions, RunOptions, loading
 
 STREET_WORDS: dict[str, dict[str, Any]] = {
     "text": {
@@ -64,6 +66,8 @@ STREET_WORDS: dict[str, dict[str, Any]] = {
 }
 """What is written and how it is drawn, of synthetic words that look as those of IIIT5K and ICDAR
 2015 on average: half in capitals, narrow letters, marks that labels leave out."""
+METRICS = ("accuracy", "alnum_accuracy", "one_minus_ned")
+"""Scores that the best checkpoint can be chosen by: the higher the better."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +103,20 @@ class ModelOptions:
     dtype: str = "float32"
     freeze_norm: bool = False
 
+    def __post_init__(self) -> None:
+        for name, known in (
+            ("features", ("vgg", "resnet", "rcnn")),
+            ("sequence", ("bilstm", "none")),
+            ("transform", ("none", "affine")),
+            ("dtype", DTYPES),
+        ):
+            expect(self, (getattr(self, name) in known, name, f"one of {', '.join(known)}"))
+        expect(
+            self,
+            (16 <= self.channels <= 4096, "channels", "16 to 4096"),
+            (1 <= self.hidden <= 4096, "hidden", "1 to 4096"),
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class DataOptions:
@@ -116,6 +134,9 @@ class DataOptions:
     threads: int = 2
     workers: int = 0
 
+    def __post_init__(self) -> None:
+        expect(self, *loading(self.threads, self.workers))
+
 
 @dataclass(frozen=True, slots=True)
 class EvalOptions:
@@ -124,7 +145,7 @@ class EvalOptions:
     `sets` choose the best weights; `probe`, which may be empty, only tells what is forgotten.
 
     Attributes:
-        every: updates from one evaluation to the next.
+        every: updates from one evaluation to the next; 0: only after the last one.
         patience: evaluations without a better score before training stops; 0 disables early
             stopping.
         metric: the score that says which checkpoint is best: "accuracy", "alnum_accuracy" or
@@ -135,6 +156,14 @@ class EvalOptions:
     patience: int = 0
     metric: str = "alnum_accuracy"
 
+    def __post_init__(self) -> None:
+        expect(
+            self,
+            (self.every >= 0, "every", "0 or more updates"),
+            (self.patience >= 0, "patience", "0 or more evaluations"),
+            (self.metric in METRICS, "metric", f"one of {', '.join(METRICS)}"),
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class CropsOptions:
@@ -143,14 +172,23 @@ class CropsOptions:
     Attributes:
         path: folder or file.
         root: of "tsv": folder that its paths start from; None is that of the file.
+        outside: of "csv" and "tsv": whether paths may lead out of that folder.
         start: index of the first crop that is read.
         stop: index after the last one, as in a slice; None reads all.
     """
 
     path: str = ""
     root: str | None = None
+    outside: bool = False
     start: int = 0
     stop: int | None = None
+
+    def __post_init__(self) -> None:
+        expect(
+            self,
+            (self.start >= 0, "start", "0 or more"),
+            (self.stop is None or self.stop > self.start, "stop", "more than start, or None"),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +202,13 @@ class WordsOptions:
 
     count: int = 500
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        expect(
+            self,
+            (1 <= self.count <= 1 << 20, "count", "1 to 1,048,576 words"),
+            (0 <= self.seed < 1 << 63, "seed", "0 to 2**63 - 1"),
+        )
 
 
 def recognizer(name: str, /, **changes: Any) -> ConfigDict:
@@ -198,6 +243,32 @@ def recognizer(name: str, /, **changes: Any) -> ConfigDict:
     }
     fields["recognizer"]["turn_above"] = fields["data"]["turn_above"] = FieldReference(0.0)
     return section(fields, changes)
+
+
+def check(config: Mapping[str, Any]) -> None:
+    """Refuses values that make no sense, before anything is read or computed with them.
+
+    Data sets are not looked at: `InputOptions.from_config` and `crnnjax.report.open_sets` check
+    them.
+
+    Args:
+        config: of `recognizer`; sections that are missing are not looked at.
+
+    Raises:
+        OptionsError: names the field, its value, and what is expected.
+    """
+    check_sections(
+        config,
+        {
+            "": (RunOptions, RecognizerRun),
+            "model": (ModelOptions,),
+            "optimizer": (OptimizerOptions,),
+            "data": (DataOptions,),
+            "eval": (EvalOptions,),
+            "recognizer": (RecognizerOptions,),
+            "checkpoint": (CheckpointOptions,),
+        },
+    )
 
 
 def source(kind: str, /, **changes: Any) -> ConfigDict:

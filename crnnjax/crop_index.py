@@ -61,7 +61,9 @@ def kind_of(path: str | Path) -> str:
     return "tsv"
 
 
-def open_crops(kind: str, path: str | Path, *, root: str | Path | None = None) -> Sequence[Crop]:
+def open_crops(
+    kind: str, path: str | Path, *, root: str | Path | None = None, outside: bool = False
+) -> Sequence[Crop]:
     """Opens a data set of crops.
 
     Args:
@@ -70,6 +72,7 @@ def open_crops(kind: str, path: str | Path, *, root: str | Path | None = None) -
             and a text, as also PaddleOCR reads them.
         path: the folder, or the file of "tsv".
         root: of "tsv": the folder that its paths start from; None is that of the file.
+        outside: of "csv" and "tsv": whether paths may lead out of that folder.
 
     Returns:
         The crops, by index; their pictures are not looked at.
@@ -80,12 +83,12 @@ def open_crops(kind: str, path: str | Path, *, root: str | Path | None = None) -
     if kind == "lmdb":
         return LmdbCrops(path)
     if kind == "csv":
-        return read_labels_csv(path)
+        return read_labels_csv(path, outside=outside)
     if kind != "tsv":
         raise ValueError(f"kind is {kind!r}, expected one of {', '.join(KINDS)}")
     if not Path(path).is_file():
         raise LabelError(path, 0, str(path), "a file of lines: path, tab, text")
-    return read_labels_tsv(path, root=root)
+    return read_labels_tsv(path, root=root, outside=outside)
 
 
 @dataclass(frozen=True, eq=False)
@@ -328,7 +331,8 @@ def _explain(index: Index, rules: Rules, crops: Sequence[Crop], number: int, rea
         try:
             return f"a picture of {_size(crops[number])} pixels: expected at most {MAX_PIXELS}"
         except (ImageError, LabelError) as error:
-            return str(error)
+            windows = "\\" in crop_name(crops, number)
+            return f"{error}{'; nor with / for the backslashes of Windows' * windows}"
     text = index.text(number)
     name = f"{crop_name(crops, number)}: {text!r}"
     if reason == "empty":

@@ -27,6 +27,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import pairwise
+from math import inf
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -51,7 +52,7 @@ from ocrcore.data.batches import (
 from ocrcore.data.mixing import Drop, SourceError, TooManyDropped, counted
 from ocrcore.data.python_sets import check_sources
 from ocrcore.images import ImageError
-from ocrcore.options import OptionsError, from_section, plain
+from ocrcore.options import OptionsError, expect, from_section, plain
 from ocrcore.pages import ByteArray, LabelError
 
 MODES = ("bucket", "fixed", "pad")
@@ -115,20 +116,19 @@ class InputOptions:
     cache: str | None = None
 
     def __post_init__(self) -> None:
-        for name in ("max_length", "window"):
-            if getattr(self, name) < 1:
-                raise SourceError(f"{name} is {getattr(self, name)}, expected 1 or more")
-        if self.mode not in MODES:
-            raise SourceError(f"mode is {self.mode!r}, expected one of {', '.join(MODES)}")
-        if self.height not in HEIGHTS:
-            raise SourceError(f"height is {self.height}, expected 32 or 64")
-        if self.features not in ("vgg", "resnet", "rcnn"):
-            raise SourceError(f"features is {self.features!r}, expected vgg, resnet or rcnn")
-        for name in ("p_reader_pad", "p_random_pad", "max_dropped", "max_filtered"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise SourceError(f"{name} is {getattr(self, name)}, expected a share from 0 to 1")
-        if self.turn_above and not self.turn_above >= 1:
-            raise SourceError(f"turn_above is {self.turn_above}, expected 0, or 1 or more")
+        turn = not self.turn_above or 1 <= self.turn_above < inf
+        shares = ("p_reader_pad", "p_random_pad", "max_dropped", "max_filtered")
+        expect(
+            self,
+            (1 <= self.max_length <= 2048, "max_length", "1 to 2048 characters"),
+            (1 <= self.window <= 1 << 16, "window", "1 to 65,536 batches"),
+            (self.mode in MODES, "mode", f"one of {', '.join(MODES)}"),
+            (self.height in HEIGHTS, "height", "32 or 64"),
+            (self.features in ("vgg", "resnet", "rcnn"), "features", "vgg, resnet or rcnn"),
+            *((0 <= getattr(self, one) <= 1, one, "a share from 0 to 1") for one in shares),
+            (turn, "turn_above", "0, or 1 or more"),
+            error=SourceError,
+        )
         widths: tuple[int, ...] = (_WIDTHS.get(self.mode, 0),)
         if self.widths is not None:
             widths = tuple(self.widths)

@@ -6,10 +6,12 @@ Host code: no jax.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 
 from crnnjax.lexicon import Lexicon
 from crnnjax.time_steps import MIN_WIDTH
+from ocrcore.options import expect
 
 RESIZES = ("bucket", "easyocr", "fixed")
 DECODERS = ("greedy", "beam", "lexicon")
@@ -74,9 +76,14 @@ class RecognizerOptions:
                 "decoder 'lexicon' and a lexicon go together: give a file of words, one on each "
                 "line, as `lexicon`"
             )
-        if self.width < MIN_WIDTH:
-            raise RecognizerError(f"width is {self.width}, expected at least {MIN_WIDTH}")
-        if self.turn_above and not self.turn_above >= 1:
-            raise RecognizerError(f"turn_above is {self.turn_above}, expected 0, or 1 or more")
-        if self.batch_size is not None and self.batch_size < 1:
-            raise RecognizerError(f"batch_size is {self.batch_size}, expected at least 1")
+        batch_size = self.batch_size is None or 1 <= self.batch_size <= 1 << 16
+        expect(
+            self,
+            (MIN_WIDTH <= self.width <= 8192, "width", f"{MIN_WIDTH} to 8192 pixels"),
+            (not self.turn_above or 1 <= self.turn_above < inf, "turn_above", "0, or 1 or more"),
+            (1 <= self.beam_width <= 1 << 16, "beam_width", "1 to 65,536"),
+            (0 <= self.contrast_threshold < inf, "contrast_threshold", "0 or more"),
+            (0 <= self.contrast <= 1, "contrast", "0 to 1"),
+            (batch_size, "batch_size", "1 to 65,536, or None"),
+            error=RecognizerError,
+        )

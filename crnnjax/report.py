@@ -12,7 +12,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from crnnjax.charset import Charset
-from crnnjax.config import CropsOptions, WordsOptions
+from crnnjax.config import CropsOptions, WordsOptions, check
 from crnnjax.convert import to_state_dict
 from crnnjax.crop_index import KINDS, kind_of, open_crops
 from crnnjax.evaluate import evaluate_recognizer, results_folder
@@ -24,7 +24,7 @@ from crnnjax.synthetic import bounded, word_renderer, writable
 from ocrcore.config_sections import given
 from ocrcore.data.mixing import SourceError
 from ocrcore.data.readers.crops import Crop
-from ocrcore.options import from_section
+from ocrcore.options import OptionsError, from_section
 from ocrcore.progress import shown
 from ocrcore.training.checkpoints import load_variables
 from ocrcore.training.curves import write_curves
@@ -50,6 +50,7 @@ def open_sets(section: Mapping[str, Any], *, field: str, options: InputOptions) 
 
     Raises:
         SourceError: a set without crops, or fields that are missing or unknown.
+        OptionsError: a bad value.
         LabelError: a data set that cannot be read.
     """
     sets: Sets = {}
@@ -63,14 +64,23 @@ def open_sets(section: Mapping[str, Any], *, field: str, options: InputOptions) 
             raise SourceError(f"{where}.{min(unknown)}: expected one of {', '.join(sorted(known))}")
         if missing := needed - values.keys():
             raise SourceError(f"{where}.{min(missing)} is missing")
+        from_section(WordsOptions if made else CropsOptions, values, where, others=True)
         if made:
-            sets[name] = _made_words(values, options)
+            try:
+                sets[name] = _made_words(values, options)
+            except OptionsError as error:
+                raise OptionsError(f"{where}.{error}") from error
             continue
         if values["kind"] not in KINDS:
             raise SourceError(
                 f"{where}.kind is {values['kind']!r}, expected words or one of {', '.join(KINDS)}"
             )
-        crops = open_crops(values["kind"], values["path"], root=values.get("root"))
+        crops = open_crops(
+            values["kind"],
+            values["path"],
+            root=values.get("root"),
+            outside=values.get("outside", False),
+        )
         start, stop = values.get("start") or 0, values.get("stop")
         chosen = range(len(crops))[start:stop]
         if not chosen:
@@ -168,6 +178,7 @@ def evaluate_run(
     Raises:
         ValueError: (its subclasses) weights or crops that cannot be read.
     """
+    check(config)
     folder = results_folder(workdir, weights)
     if crops:
         path = Path(crops)

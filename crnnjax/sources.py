@@ -49,6 +49,7 @@ class SourceOptions:
             Pillow, as deep-text-recognition-benchmark and EasyOCR's trainer do; "area": by the mean
             of what becomes a pixel; "any": one of bilinear, bicubic and area at random.
         root: of "tsv": folder that its paths start from; None is that of the file.
+        outside: of "csv" and "tsv": whether paths may lead out of that folder.
         text: of "words" and "pages": fields of `ocrcore.synth.text.TextConfig`. Charset and
             greatest length are those of the training where not given.
         words: of "words": fields of `ocrcore.synth.words.WordConfig`.
@@ -69,6 +70,7 @@ class SourceOptions:
     augment: AugmentOptions = field(default_factory=AugmentOptions)
     resize: str = "reader"
     root: str | None = None
+    outside: bool = False
     text: Mapping[str, Any] = field(default_factory=dict)
     words: Mapping[str, Any] = field(default_factory=dict)
     preset: str = "words"
@@ -86,6 +88,8 @@ class SourceOptions:
             raise SourceError(f"resize is {self.resize!r}, expected one of {', '.join(RESIZES)}")
         if not 0 < self.ratio < float("inf"):
             raise SourceError(f"ratio is {self.ratio!r}, expected a positive number")
+        if not 0 <= self.jitter <= 0.5:
+            raise SourceError(f"jitter is {self.jitter!r}, expected 0 to 0.5 heights")
         if self.start < 0 or (self.stop is not None and self.stop <= self.start):
             raise SourceError(f"start is {self.start}, stop is {self.stop}: expected start < stop")
         if self.made and (self.start or self.stop is not None):
@@ -139,7 +143,9 @@ class RealSet:
             index = given.known or crop_index.index_crops(self.crops, task=f"indexing {name}")
             self.given = Given(given.crops, index)
         else:
-            self.crops = crop_index.open_crops(options.kind, options.path, root=options.root)
+            self.crops = crop_index.open_crops(
+                options.kind, options.path, root=options.root, outside=options.outside
+            )
             index = crop_index.read_index(self.crops, options.path, cache=cache)
         self.index: Index = crop_index.swap_tall_sizes(index, rules.turn_above)
         stop = min(options.stop or len(self.crops), len(self.crops))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import closing
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from ml_collections import ConfigDict
 
 from crnnjax.charset import Charset, named
 from crnnjax.charset_transfer import map_classes
+from crnnjax.config import ModelOptions, check
 from crnnjax.evaluate import read_set
 from crnnjax.input_pipeline import InputOptions, make_batches
 from crnnjax.losses import ctc_loss
@@ -31,6 +33,7 @@ from crnnjax.recognizer import Recognizer, read_weights
 from crnnjax.report import Sets, describe_sets, make_recognizer, open_measured, write_results
 from ocrcore.data.prefetch import iterate
 from ocrcore.layers import Frozen, always, never
+from ocrcore.options import from_section
 from ocrcore.runtime.mesh import from_main, host_rows, is_main, make_mesh, meet
 from ocrcore.training.checkpoints import Start
 from ocrcore.training.loop import Step, evaluate_start, make_step, run_steps
@@ -41,8 +44,6 @@ from ocrcore.training.run_folder import RunFolder
 from ocrcore.training.state import TrainState
 
 Tree = Any
-
-_RISING = SCORES[:3]  # the better the higher, as checkpoints want it
 
 
 class TrainError(ValueError):
@@ -59,16 +60,12 @@ def make_model(section: Mapping[str, Any], *, num_classes: int, frozen: Frozen =
         frozen: which parameters are not trained.
 
     Raises:
-        TrainError: a field that is not known.
+        OptionsError: a field that is not known or has a bad value.
     """
-    options = dict(section)
-    known = ("features", "channels", "hidden", "sequence", "transform", "dtype", "freeze_norm")
-    for name in options:
-        if name not in known:
-            raise TrainError(f"config.model.{name} is not known, expected {', '.join(known)}")
-    if options.pop("freeze_norm", False):
+    options = asdict(from_section(ModelOptions, section, "config.model"))
+    if options.pop("freeze_norm"):
         frozen = always
-    options["dtype"] = jnp.dtype(options.get("dtype", "float32"))
+    options["dtype"] = jnp.dtype(options["dtype"])
     return CRNN(num_classes, **options, frozen=frozen)
 
 
@@ -212,13 +209,12 @@ def train(
             checkpoint.
         ValueError: (its subclasses) an invalid config, data or weights.
     """
+    check(config)
     mesh, log = make_mesh(), make_log()
     rows = host_rows(config.batch_size, mesh)
     options = OptimizerOptions.from_config(config.optimizer)
     optimizer, schedule = make_optimizer(options, steps=config.steps)
     metric = config.eval.metric
-    if metric not in _RISING:
-        raise TrainError(f"config.eval.metric is {metric!r}, expected one of {', '.join(_RISING)}")
     inputs = InputOptions.from_config(config)
     inputs.check_reading(config.recognizer)
     sets, probe, test = open_measured(config, inputs) if is_main() else ({}, {}, {})

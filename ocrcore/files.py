@@ -125,6 +125,19 @@ def check_regular(path: str | os.PathLike[str]) -> int:
     return found.st_size
 
 
+def stays_below(folder: str | Path, name: str) -> bool:
+    """Whether a path from a label file, joined to a folder, leads to something below that folder.
+
+    Links within the folder may lead elsewhere: who made them meant it.
+    """
+    if name[:1] != "/" and ".." not in name:  # nearly all
+        return True
+    path = Path(name)
+    if ".." in path.parts:
+        return False
+    return not path.is_absolute() or path.is_relative_to(Path(folder).absolute())
+
+
 def default_cache() -> Path:
     """`ocrjax` in the user's cache folder."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ocrjax"

@@ -1,7 +1,7 @@
 """Options of a part of the program, read from a section of a config.
 
 Options are frozen dataclasses: a field with its type and default for each setting, and
-`__post_init__` for the values that make no sense. Host code: no jax.
+`__post_init__` for the values that make no sense (`expect`). Host code: no jax.
 """
 
 from __future__ import annotations
@@ -64,6 +64,45 @@ def from_section(
         begin = re.match(r"\w*", str(error))
         named = begin is not None and begin[0] in needed
         raise OptionsError(f"{where}{'.' if named else ': '}{error}") from error
+
+
+def expect(
+    options: Any, *wanted: tuple[bool, str, str], error: type[ValueError] = OptionsError
+) -> None:
+    """Refuses values of options that make no sense: for `__post_init__`.
+
+    Args:
+        options: a dataclass.
+        *wanted: whether the value of a field is good, the field, and what is expected of it. A
+            comparison with NaN is false, so that NaN is good nowhere.
+        error: what is raised.
+
+    Raises:
+        OptionsError: (or `error`) the message begins with the field.
+    """
+    for good, name, expected in wanted:
+        if not good:
+            raise error(f"{name} is {getattr(options, name)!r}, expected {expected}")
+
+
+def check_sections(config: Mapping[str, Any], kinds: Mapping[str, tuple[type[Any], ...]]) -> None:
+    """Checks the values of a config by the options that they are for.
+
+    Args:
+        config: of an experiment.
+        kinds: dataclasses that have fields in a section, by its name within the config ("" for the
+            top). Fields of others, those without a value and missing sections are left alone.
+
+    Raises:
+        OptionsError: a bad value; the message begins with the full name of the field.
+    """
+    for place, options in kinds.items():
+        section: Any = config
+        for part in filter(None, place.split(".")):
+            section = section.get(part) or {}
+        values = {name: value for name, value in section.items() if value is not None}
+        for kind in options:
+            from_section(kind, values, f"config.{place}".rstrip("."), others=True)
 
 
 def plain(value: Any) -> Any:

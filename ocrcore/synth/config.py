@@ -62,6 +62,17 @@ class Chance:
         _check_range("low, high", (self.low, self.high), least=-math.inf)
 
 
+def _check_strengths(options: Any, bounds: Mapping[str, tuple[float, float]]) -> None:
+    """Checks the strengths of what can happen."""
+    for name, (least, most) in bounds.items():
+        chance = getattr(options, name)
+        if chance.probability > 0 and not least <= chance.low <= chance.high <= most:
+            raise ConfigError(
+                f"{name} is {(chance.probability, chance.low, chance.high)}, expected "
+                f"(probability, low, high) with {least} <= low <= high <= {most}"
+            )
+
+
 @dataclass(frozen=True)
 class Style:
     """How words are drawn; probabilities are per text item (a line, a block, a sign).
@@ -92,6 +103,14 @@ class Style:
     opacity: Chance = Chance(0.0)
     spacing: Chance = Chance(0.0)
 
+    def __post_init__(self) -> None:
+        _check_range("contrast", self.contrast, least=0, most=255)
+        _check_share("colored", self.colored)
+        levels, ems = (0.0, 255.0), (0.0, 1.0)
+        bounds = dict.fromkeys(("hard_contrast", "gradient", "texture"), levels)
+        bounds |= dict.fromkeys(("outline", "shadow", "extrude", "glow", "opacity"), ems)
+        _check_strengths(self, {**bounds, "spacing": (-0.5, 5.0)})
+
 
 @dataclass(frozen=True)
 class Effects:
@@ -120,6 +139,23 @@ class Effects:
     noise: Chance = Chance(0.0)
     sharpen: Chance = Chance(0.0)
     jpeg: Chance = Chance(0.0)
+
+    def __post_init__(self) -> None:
+        _check_strengths(
+            self,
+            {
+                "light": (0.0, 1.0),
+                "glare": (0.0, 255.0),
+                "occlusion": (0.0, 100.0),
+                "blur": (0.01, 100.0),
+                "motion": (0.0, 200.0),
+                "lowres": (0.01, 1.0),
+                "tone": (0.0, 10.0),
+                "noise": (0.0, 255.0),
+                "sharpen": (0.0, 10.0),
+                "jpeg": (0.0, 100.0),
+            },
+        )
 
 
 @dataclass(frozen=True)
@@ -197,13 +233,15 @@ class SynthConfig:
                 raise ConfigError(f"{name} is {side}, expected {SMALLEST} to {LARGEST} pixels")
         _check_range("words", self.words, least=1, most=1000)
         _check_range("font_size", self.font_size, least=4, most=2000)
+        for name in ("margin", "legible_height", "legible_contrast"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ConfigError(f"{name} is {getattr(self, name)}, expected 0 or more")
+        _check_strengths(self, {"arcs": (0.0, 360.0), "distractors": (0.0, 100.0)})
         if self.font_size[0] + 2 * self.margin > min(self.height, self.width):
             raise ConfigError(
                 f"font_size {self.font_size} with margin {self.margin} does not fit a page of "
                 f"{self.height}x{self.width}: make the page larger or the font smaller"
             )
-        if self.margin < 0:
-            raise ConfigError(f"margin is {self.margin}, expected 0 or more pixels")
         for name in ("rotationX", "rotationY"):
             _check_range(name, getattr(self, name), least=-75, most=75)
         _check_range("rotationZ", self.rotationZ, least=-180, most=180)
@@ -341,6 +379,23 @@ def preset(name: str, **changes: Any) -> SynthConfig:
         raise ConfigError(f"preset {name!r}: expected one of {', '.join(PRESETS)}")
     config: SynthConfig = _changed(PRESETS[name], changes)
     return config
+
+
+def check_preset(name: str, changes: Mapping[str, Any], where: str) -> None:
+    """Checks what a config makes of a preset.
+
+    Args:
+        name: as of `preset`.
+        changes: the same, as a section of a config has them.
+        where: the full name of that section.
+
+    Raises:
+        ConfigError: an unknown preset or field, or a value that cannot be.
+    """
+    try:
+        preset(name, **changes)
+    except (ValueError, TypeError) as error:
+        raise ConfigError(f"{where}: {error}") from error
 
 
 def _changed(config: Any, changes: Mapping[str, Any]) -> Any:

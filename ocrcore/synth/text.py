@@ -103,10 +103,13 @@ class TextConfig:
     def __post_init__(self) -> None:
         if not 1 <= self.min_length <= self.max_length:
             raise TextError(
-                f"lengths {self.min_length} to {self.max_length}: expected 1 <= min <= max"
+                f"min_length is {self.min_length}, max_length is {self.max_length}: expected "
+                "1 <= min_length <= max_length"
             )
+        if not 0 <= self.frequency_power <= 10:
+            raise TextError(f"frequency_power is {self.frequency_power!r}, expected 0 to 10")
         if not 0 <= self.punctuation <= 1:
-            raise TextError(f"punctuation {self.punctuation}: expected a probability")
+            raise TextError(f"punctuation is {self.punctuation}, expected a probability")
         if unknown := set(self.languages) - set(LANGUAGES):
             raise TextError(
                 f"no word list for {', '.join(sorted(unknown))}; there are {', '.join(LANGUAGES)}"

@@ -130,6 +130,7 @@ class WordConfig:
             "ink_height": (0.1, 1.0),
             "side_margin": (0.0, 4.0),
             "contrast": (0.0, 1.0),
+            "spacing": (-0.5, 5.0),
             "stretch": (0.2, 5.0),
             "rotation": (-45.0, 45.0),
             "shear": (-1.0, 1.0),
@@ -141,7 +142,7 @@ class WordConfig:
         }
         for name, (low, high) in bounds.items():
             value = getattr(self, name)
-            if value[0] < low or value[1] > high:
+            if not low <= value[0] <= value[1] <= high:
                 raise ValueError(f"{name} is {value}, expected within {low} to {high}")
         if not 0 <= self.perspective <= 0.5:
             raise ValueError(f"perspective is {self.perspective}, expected 0 to 0.5")

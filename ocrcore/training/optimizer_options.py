@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from math import inf
 from typing import Any
 
-from ocrcore.options import from_section
+from ocrcore.options import expect, from_section
 
 _NAMES = ("adam", "adamw", "adadelta", "rmsprop", "sgd")
 _SCHEDULES = ("constant", "step", "cosine")
@@ -79,30 +80,29 @@ class OptimizerOptions:
     freeze: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        for good, field, wanted in (
+        expect(
+            self,
             (self.name in _NAMES, "name", f"one of {', '.join(_NAMES)}"),
             (self.schedule in _SCHEDULES, "schedule", f"one of {', '.join(_SCHEDULES)}"),
-            (self.learning_rate > 0, "learning_rate", "more than 0"),
-            (self.weight_decay >= 0, "weight_decay", "0 or more"),
+            (0 < self.learning_rate < inf, "learning_rate", "more than 0"),
+            (0 <= self.weight_decay < inf, "weight_decay", "0 or more"),
             (0 <= self.b1 < 1, "b1", "0 or more and less than 1"),
             (self.b2 is None or 0 <= self.b2 < 1, "b2", "0 or more and less than 1, or None"),
-            (self.eps is None or self.eps > 0, "eps", "more than 0, or None"),
+            (self.eps is None or 0 < self.eps < inf, "eps", "more than 0, or None"),
             (0 <= self.momentum < 1, "momentum", "0 or more and less than 1"),
             (not self.nesterov or self.momentum > 0, "nesterov", "False without momentum"),
             (self.warmup >= 0, "warmup", "0 or more updates"),
             (
-                self.schedule != "step" or self.decay_every > 0,
+                self.decay_every >= (self.schedule == "step"),
                 "decay_every",
-                "1 or more updates with schedule 'step'",
+                "0 or more updates, 1 or more with schedule 'step'",
             ),
             (0 < self.gamma <= 1, "gamma", "more than 0, at most 1"),
             (0 <= self.final <= 1, "final", "a share from 0 to 1"),
             (self.clip_norm is None or self.clip_norm > 0, "clip_norm", "more than 0, or None"),
             (self.accumulate >= 1, "accumulate", "1 or more parts"),
-        ):
-            if not good:
-                value = getattr(self, field)
-                raise OptimizerError(f"{field} is {value!r}, expected {wanted}")
+            error=OptimizerError,
+        )
 
     def is_frozen(self, path: str) -> bool:
         """Whether a parameter, by its path as in `matches`, stays as it is."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -69,9 +70,12 @@ def average_states(
     weights = np.asarray([1.0] * len(names) if shares is None else shares, np.float64)
     if len(weights) != len(names):
         raise ValueError(f"{len(weights)} shares for {len(names)} weights, expected one for each")
-    if not ((weights >= 0) & np.isfinite(weights)).all() or not weights.sum():
-        raise ValueError(f"shares are {weights.tolist()}, expected positive numbers")
-    weights /= weights.sum()
+    # A sum that is not finite would make every share 0.
+    if not (weights >= 0).all() or not 0 < (total := sum(weights.tolist())) < math.inf:
+        raise ValueError(
+            f"shares are {weights.tolist()}, expected positive numbers with a finite sum"
+        )
+    weights /= total
     first = states[names[0]]
     for name in names[1:]:
         for key in {**first, **states[name]}:
@@ -88,6 +92,6 @@ def average_states(
         if np.issubdtype(array.dtype, np.integer):
             out[key] = parts[-1]
             continue
-        total = sum(w * part.astype(np.float64) for w, part in zip(weights, parts, strict=True))
-        out[key] = np.asarray(total).astype(array.dtype)
+        mean = sum(w * part.astype(np.float64) for w, part in zip(weights, parts, strict=True))
+        out[key] = np.asarray(mean).astype(array.dtype)
     return out

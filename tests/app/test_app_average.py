@@ -49,6 +49,7 @@ def test_what_cannot_be_averaged():
         ({"a": one, "b": other}, [0.0, 0.0], r"shares are \[0.0, 0.0\]"),
         ({"a": one, "b": other}, [-1.0, 2.0], "expected positive numbers"),
         ({"a": one, "b": other}, [float("nan"), 1.0], "expected positive numbers"),
+        ({"a": one, "b": other}, [1e308, 1e308], "positive numbers with a finite sum"),
         ({"a": one, "b": wider}, None, r"conv.weight is \(2, 3\) in a and \(4, 3\) in b"),
         ({"a": one, "b": other | {"x": one["conv.weight"]}}, None, "x is missing in a and"),
     ]

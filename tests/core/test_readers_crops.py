@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ocrcore.data.readers.crops import LmdbCrops, import_lmdb, read_labels_csv, read_labels_tsv
+from ocrcore.data.readers.synthtext import picture_path
 from ocrcore.images import encode_image, write_image
 from ocrcore.pages import LabelError
 from ocrcore.synth.write import CsvWriter, LmdbWriter
@@ -132,6 +133,11 @@ def test_texts_that_would_not_read_back_are_refused(tmp_path, text):
     [
         (b"name,text\n1.png,a\n", "labels.csv:1: 'name,text': expected the header"),
         (b"", "expected the header"),
+        (b"filename;words\n1.png;a\n", "'filename;words': .*exactly so: a comma .* no quotes"),
+        (b'"filename","words"\n"1.png","a"\n', "a comma in each line and no quotes"),
+        (b"Filename, Words\n1.png, a\n", "no quotes, blanks or capitals"),
+        (b",filename,words\n0,1.png,a\n", "the header filename,words and these two columns alone"),
+        ("filename,words\n1.png,\u0416\n".encode("utf-16"), r"labels\.csv: 'UTF-16 .*save it as"),
         (b"filename,words\n\n1.png\n", "labels.csv:3: '1.png': expected a file name, a comma"),
         (b"filename,words\n,a\n", "labels.csv:2"),
         (b"filename,words\n1.png,\xff\n", "labels.csv:2.*UTF-8"),
@@ -162,6 +168,78 @@ def test_tab_separated_labels(tmp_path):
     (tmp_path / "labels.tsv").write_text("img/1.png one\n")
     with pytest.raises(LabelError, match=r"labels\.tsv:1: 'img/1.png one'"):
         read_labels_tsv(tmp_path / "labels.tsv")
+
+
+@pytest.mark.parametrize(
+    ("first", "message"),
+    [
+        ("id\tpath\ttext", "expected two columns, path and text, not 3"),
+        ("annotation_id\tannotator\timage\ttranscription", "not 4: take the others out"),
+        ("0\timg/1.png\tHello", "not 3"),
+        ("words\tfile name", "the path first, then a tab and the text"),
+    ],
+)
+def test_columns_that_are_not_path_and_text(tmp_path, first, message):
+    path = tmp_path / "list.tsv"
+    path.write_text(f"{first}\n")
+    with pytest.raises(LabelError, match=rf"list\.tsv:1: .*{message}"):
+        read_labels_tsv(path)
+
+
+def test_names_of_columns_are_passed_over(tmp_path, caplog):
+    path = tmp_path / "list.tsv"
+    for header in ("# File Name\t# Corresponding label", "image_path\ttext", "path\tgt"):
+        path.write_text(f"{header}\n1.png\tone\n")
+        assert [crop.text for crop in read_labels_tsv(path)] == ["one"]
+        assert "is taken for the names of the columns" in caplog.messages[-1]
+    caplog.clear()
+    path.write_text("path\ttext\n")  # a picture without a suffix
+    write_image(tmp_path / "1.png", IMAGE)
+    (tmp_path / "1.png").rename(tmp_path / "path")
+    assert [crop.text for crop in read_labels_tsv(path)] == ["text"]
+    assert not caplog.messages
+
+
+def test_paths_of_windows_are_read_where_they_exist(tmp_path):
+    write_image(tmp_path / "images" / "1.png", IMAGE)
+    (tmp_path / "list.tsv").write_text(".\\images\\1.png\tone\r\n.\\images\\2.png\ttwo\r\n")
+    first, second = read_labels_tsv(tmp_path / "list.tsv")
+    assert np.array_equal(first.image(), IMAGE) and first.text == "one"
+    assert second.name.endswith(".\\images\\2.png")
+    (tmp_path / "labels.csv").write_text("filename,words\nimages\\1.png,one\n")
+    assert np.array_equal(read_labels_csv(tmp_path)[0].image(), IMAGE)
+
+
+@pytest.mark.parametrize("name", ["/etc/1.png", "../1.png", "a/../../1.png", "..\\1.png"])
+def test_paths_stay_in_the_folder_unless_they_may_leave_it(tmp_path, name):
+    folder = tmp_path / "set"
+    write_image(tmp_path / "1.png", IMAGE)
+    folder.mkdir()
+    (folder / "labels.csv").write_text(f"filename,words\n{name},one\n")
+    (folder / "list.tsv").write_text(f"{name}\tone\n")
+    for read, path in ((read_labels_csv, folder), (read_labels_tsv, folder / "list.tsv")):
+        with pytest.raises(LabelError, match=r":[12]: .*stays below .*outside=True"):
+            read(path)
+        assert read(path, outside=True)[0].name == str(folder / name.replace("\\", "/"))
+    with pytest.raises(LabelError, match="below this folder"):
+        picture_path(folder, name.replace("\\", "/"))
+
+
+def test_links_and_absolute_paths_within_the_folder_are_fine(tmp_path):
+    elsewhere, folder = tmp_path / "elsewhere", tmp_path / "set"
+    write_image(elsewhere / "a..b.png", IMAGE)
+    folder.mkdir()
+    (folder / "img").symlink_to(elsewhere)
+    (folder / "list.tsv").write_text(f"img/a..b.png\tone\n{folder}/img/a..b.png\ttwo\n")
+    for crop in read_labels_tsv(folder / "list.tsv"):
+        assert np.array_equal(crop.image(), IMAGE)
+    assert picture_path(folder, "img/a..b.png") == folder / "img" / "a..b.png"
+
+
+def test_a_labels_csv_in_other_letters_is_named(tmp_path):
+    (tmp_path / "Labels.CSV").write_text("filename,words\n")
+    with pytest.raises(LabelError, match=r"Labels\.CSV is there: name it labels\.csv"):
+        read_labels_csv(tmp_path)
 
 
 @given(st.binary(max_size=200))

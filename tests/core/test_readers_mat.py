@@ -68,6 +68,17 @@ def test_it_reads_the_other_byte_order_and_narrow_numbers(tmp_path):
     assert found[0].tolist() == [[5, 200]] and found[1] == ["жx"]
 
 
+def test_files_of_version_7_3_are_named(tmp_path):
+    path = tmp_path / "gt.mat"
+    for head in (
+        b"MATLAB 7.3 MAT-file, Platform: GLNXA64".ljust(126) + b"IM",
+        b"\x89HDF\r\n\x1a\n",
+    ):
+        path.write_bytes(head.ljust(1024, b"\0"))
+        with pytest.raises(LabelError, match=r"gt\.mat: 'MATLAB 7\.3 .*save it again.*-v7"):
+            read_cells(path, ["a"])
+
+
 def test_files_that_cannot_be(tmp_path):
     path = save(tmp_path / "x.mat")
     with pytest.raises(LabelError, match=r"other of class 6.*expected a cell array"):

@@ -125,7 +125,7 @@ def test_bad_files_are_named(tmp_path):
         ({"cases": {"camel": 1}}, "camel"),
         ({"languages": ("xx",)}, "xx"),
         ({"languages": ()}, "empty"),
-        ({"min_length": 3, "max_length": 2}, "lengths"),
+        ({"min_length": 3, "max_length": 2}, "min_length is 3"),
         ({"punctuation": 2}, "probability"),
         ({"charset": ""}, "empty"),
         ({"charset": "漢", "languages": ("en",)}, "no word"),

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import gc
 import json
 import shutil
 import subprocess
 import sys
+import weakref
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -84,14 +86,14 @@ def test_scores_are_the_networks(picture):
 def test_other_weights_share_the_programs(picture):
     detector = tiny()
     ((_, before),) = detector.score([picture])
-    compiled = detector._apply._cache_size()
+    compiled = detector._program.cache_info().misses
     fingerprint = detector.fingerprint
     variables = init_variables(CRAFT(width=0.125), seed=5)
     other = detector.with_variables(variables)
     ((_, scores),) = other.score([picture])
     ((_, fresh),) = Detector(variables, options=detector.options).score([picture])
     np.testing.assert_allclose(scores.maps, fresh.maps, atol=1e-6)
-    assert detector._apply._cache_size() == compiled
+    assert detector._program.cache_info().misses == compiled
     assert other.fingerprint != fingerprint == detector.fingerprint
     ((_, again),) = detector.score([picture])
     np.testing.assert_array_equal(again.maps, before.maps)
@@ -148,6 +150,19 @@ def test_a_mixed_folder_needs_few_programs():
     assert len(set(sizes)) > 12 >= len(planned)
     assert len(detector.detect(images[:3], pad="bucketed")) == 3
     assert detector.programs <= 3
+
+
+def test_programs_of_ever_new_shapes_are_dropped(monkeypatch):
+    monkeypatch.setattr("craftjax.detector._MAX_KEPT", 2)
+    detector = Detector(init_variables(CRAFT(width=0.125)), options=DetectorOptions(pad="exact"))
+    sizes = [(32, 32), (32, 64), (64, 32)]
+    detector.detect(np.zeros((*sizes[0], 3), np.uint8))
+    first = weakref.ref(detector._program((1, *sizes[0], 3)))
+    assert first() is not None and first()._cache_size() == 1
+    detector.detect([np.zeros((*size, 3), np.uint8) for size in sizes])
+    gc.collect()
+    assert first() is None
+    assert detector._program.cache_info().currsize == 2 and detector.programs == 3
 
 
 def test_large_pages_of_many_sizes_need_few_programs_too():

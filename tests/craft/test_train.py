@@ -256,7 +256,7 @@ def test_fields_that_are_not_known(tmp_path):
         make_loss({**loss, "neg_ratio": 1.0})
     config = tiny_detector.get_config().unlock()
     config.model.freeze_bn = True
-    with pytest.raises(TrainError, match=r"model\.freeze_bn is not known, expected .*freeze_norm"):
+    with pytest.raises(OptionsError, match=r"model\.freeze_bn is not known: .*freeze_norm"):
         make_model(config.model)
     del config.model.freeze_bn
     config.detector.text_treshold = 0.5

@@ -112,7 +112,11 @@ def test_capitals_and_small_letters():
         ((), "has 0 characters"),
         (("a", "b", "a"), r"'a' \(U\+0061\) more than once"),
         (("ab",), "'ab' has 2 code points"),
-        (("\u212b",), r"U\+212B.*NFC.*U\+00C5"),
+        (("\u212b",), r"U\+212B\) is never .*NFC.*write .*U\+00C5.* instead"),
+        (
+            (*"\u0915\u0916\u093c", "\u0958", "\u0959"),
+            r"U\+0958.*U\+0959\) are never .*: leave out what is never",
+        ),
         (("a",) * 100_001, "expected 1 to 100000"),
     ],
 )

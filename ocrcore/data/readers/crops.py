@@ -9,11 +9,13 @@ Three layouts, each random access to `Crop`:
   mean nothing, so that a text may hold commas and quotes, but no line ends.
 * `labels.tsv`: a path, a tab and the text on each line; no header.
 
-Blanks around a text are not part of it.
+Blanks around a text are not part of it. Paths stay below the folder that they start from, unless
+the caller lets them lead elsewhere.
 """
 
 from __future__ import annotations
 
+import codecs
 import logging
 import os
 import re
@@ -25,7 +27,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ocrcore.files import check_regular
+from ocrcore.files import check_regular, stays_below
 from ocrcore.images import SUFFIXES, decode_image, name_files, read_image
 from ocrcore.pages import ByteArray, LabelError
 
@@ -37,6 +39,12 @@ MAX_TEXT_BYTES = 1 << 16
 """Longer texts are taken for a fault of the file."""
 MAX_FILE_BYTES = 4 << 30
 """Label files above this size are refused."""
+
+# Names that programs give to the columns of paths and texts.
+_COLUMNS = re.compile(
+    r"(?P<path>(file|image|img|picture|crop)?[ _]?(path|name|file|image|img|picture))s?"
+    r"|(?P<text>(.*[ _])?(text|label|word|transcription|truth|gt))s?"
+)
 
 _OPEN: weakref.WeakValueDictionary[tuple[int, str], Any] = weakref.WeakValueDictionary()
 _LOCK = threading.Lock()
@@ -67,17 +75,19 @@ class Crop:
         )
 
 
-def read_labels_csv(folder: str | Path) -> list[Crop]:
+def read_labels_csv(folder: str | Path, *, outside: bool = False) -> list[Crop]:
     """Reads a folder with a `labels.csv`, or the folders below it that have one.
 
     Args:
         folder: of a `labels.csv` and its pictures; else all folders below are searched for some.
+        outside: whether file names may lead out of the folder.
 
     Returns:
         The crops by folder, in the order of their files. The pictures are not looked at.
 
     Raises:
-        LabelError: no such file, a wrong header, or a line without a file name.
+        LabelError: no such file, a wrong header, a line without a file name, or one that leads out
+            of the folder.
     """
     folder = Path(folder)
     files = [folder / CSV_NAME]
@@ -88,18 +98,40 @@ def read_labels_csv(folder: str | Path) -> list[Crop]:
             "%s: not used, because %s is there: %s", folder, files[0].name, name_files(others)
         )
     if not files:
-        raise LabelError(folder, 0, str(folder), f"a folder with a {CSV_NAME} in it or below")
+        raise LabelError(
+            folder, 0, str(folder), f"a folder with a {CSV_NAME} in it or below{_alike(folder)}"
+        )
     crops: list[Crop] = []
     for path in files:
         lines = _lines(path)
         number, header = next(lines, (1, ""))
         if header != CSV_HEADER:
-            raise LabelError(path, number, header, f"the header {CSV_HEADER}")
+            raise LabelError(path, number, header, f"the header {CSV_HEADER}{_mend(header)}")
         for number, line in lines:
             name, comma, text = line.partition(",")
-            crops.append(_crop(path, number, line, name, comma, text))
+            crops.append(_crop(path, number, line, name, comma, text, outside=outside))
     _warn_of_others(files, crops)
     return crops
+
+
+def _alike(folder: Path) -> str:
+    """Names a file that may have been meant by `labels.csv`."""
+    found = [path for path in folder.glob("*") if path.suffix.lower() == ".csv"]
+    same = [path for path in found if path.name.lower() == CSV_NAME]
+    return f" ({(same or found)[0].name} is there: name it {CSV_NAME})" if found else ""
+
+
+def _mend(header: str) -> str:
+    """What to do about a header that a spreadsheet or a script has written another way."""
+    names = [name.strip(" '\"\t").lower() for name in re.split("[,;\t]", header)]
+    if names == CSV_HEADER.split(","):
+        return (
+            ", exactly so: a comma in each line and no quotes, blanks or capitals, which "
+            "spreadsheets and scripts add"
+        )
+    if set(CSV_HEADER.split(",")) <= set(names):
+        return " and these two columns alone, in this order"
+    return ""
 
 
 def _warn_of_others(files: list[Path], crops: list[Crop]) -> None:
@@ -120,26 +152,58 @@ def _warn_of_others(files: list[Path], crops: list[Crop]) -> None:
         )
 
 
-def read_labels_tsv(path: str | Path, *, root: str | Path | None = None) -> list[Crop]:
+def read_labels_tsv(
+    path: str | Path, *, root: str | Path | None = None, outside: bool = False
+) -> list[Crop]:
     """Reads lines of a path, a tab and a text.
+
+    A first line of two columns' names is passed over, with a warning. Paths with backslashes, as
+    Windows writes them, are read where there is such a file.
 
     Args:
         path: of the file.
         root: the folder that the paths in it start from; None is that of the file. PaddleOCR's
             lists often lie elsewhere.
+        outside: whether paths may lead out of that folder.
 
     Returns:
         The crops in the order of the file. The pictures are not looked at.
 
     Raises:
-        LabelError: a line without tab or path.
+        LabelError: a line without tab or path, a first line of more columns than two, or a path
+            that leads out of the folder.
         OSError: the file cannot be read.
     """
-    crops = []
-    for number, line in _lines(Path(path)):
+    path = Path(path)
+    folder = path.parent if root is None else Path(root)
+    crops: list[Crop] = []
+    for number, line in _lines(path):
+        if number == 1 and _is_header(path, line, folder):
+            _log.warning("%s:1: %r is taken for the names of the columns", path, line)
+            continue
         name, tab, text = line.partition("\t")
-        crops.append(_crop(Path(path), number, line, name, tab, text, root=root))
+        crop = _crop(path, number, line, name, tab, text, folder=folder, outside=outside)
+        crops.append(crop)
     return crops
+
+
+def _is_header(path: Path, line: str, folder: Path) -> bool:
+    """Whether a first line names two columns.
+
+    Raises:
+        LabelError: there are more columns, or they are in another order.
+    """
+    columns = [column.strip(" #'\"").lower() for column in line.split("\t")]
+    if "\0" in line or len(columns) == 1 or (folder / line.partition("\t")[0]).exists():
+        return False
+    if len(columns) > 2:
+        raise LabelError(
+            path, 1, line, f"two columns, path and text, not {len(columns)}: take the others out"
+        )
+    paths, texts = (_COLUMNS.fullmatch(column) for column in columns)
+    if paths and texts and (paths["text"] or texts["path"]):
+        raise LabelError(path, 1, line, "the path first, then a tab and the text")
+    return bool(paths and texts)
 
 
 def import_lmdb() -> Any:
@@ -293,13 +357,24 @@ def _crop(
     comma: str,
     text: str,
     *,
-    root: str | Path | None = None,
+    folder: Path | None = None,
+    outside: bool,
 ) -> Crop:
     if not name or not comma:
         raise LabelError(path, number, line, "a file name, a comma (csv) or tab, and a text")
     if "\0" in name:
         raise LabelError(path, number, line, "a file name without a zero byte")
-    folder = path.parent if root is None else Path(root)
+    folder = path.parent if folder is None else folder
+    if "\\" in name and not (folder / name).exists():
+        other = name.replace("\\", "/")
+        name = other if (folder / other).is_file() else name
+    if not outside and not stays_below(folder, name):
+        raise LabelError(
+            path,
+            number,
+            line,
+            f"a path that stays below {folder} (outside=True of the data set allows others)",
+        )
     return Crop(name=str(folder / name), text=text.strip())
 
 
@@ -313,6 +388,10 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
         # A line end within the bound, or the file is none of labels.
         while raw := file.readline(MAX_TEXT_BYTES + 1):
             number += 1
+            if number == 1 and raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+                raise LabelError(
+                    path, 0, "UTF-16 (Unicode text of Excel)", "UTF-8: save it as such (CSV UTF-8)"
+                )
             if len(raw) > MAX_TEXT_BYTES:
                 raise LabelError(path, number, "a long line", f"{MAX_TEXT_BYTES} bytes at most")
             try:

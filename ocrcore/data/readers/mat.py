@@ -154,6 +154,10 @@ def read_cells(path: str | Path, names: Sequence[str]) -> dict[str, Cells]:
     check_regular(path)
     with path.open("rb") as file:
         head = file.read(128)
+        if head.startswith((b"MATLAB 7.3", b"\x89HDF")):
+            raise LabelError(
+                path, 0, "MATLAB 7.3 (HDF5)", "version 5 to 7: save it again, save(NAME, '-v7')"
+            )
         order = {b"IM": "<", b"MI": ">"}.get(head[126:128])
         if order is None:
             raise LabelError(path, 0, f"{head[:20]!r}", "a MATLAB file of version 5 to 7")

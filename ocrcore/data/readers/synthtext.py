@@ -18,6 +18,7 @@ import numpy as np
 
 from ocrcore.data.readers.icdar import MAX_COORDINATE
 from ocrcore.data.readers.mat import read_cells
+from ocrcore.files import stays_below
 from ocrcore.images import image_size
 from ocrcore.pages import Character, FloatArray, LabelError, Page, Word
 
@@ -138,7 +139,7 @@ def picture_path(folder: Path, name: str) -> Path:
     Raises:
         LabelError: it would lead out of the folder, or is no path.
     """
-    if not name or "\0" in name or Path(name).is_absolute() or ".." in Path(name).parts:
+    if not name or "\0" in name or not stays_below(folder, name):
         raise LabelError(folder / "gt.mat", 0, name, "the path of a picture below this folder")
     return folder / name
 
