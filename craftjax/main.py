@@ -1,4 +1,4 @@
-"""Entry point of the detector: packs data, trains, evaluates and tunes thresholds.
+"""Entry point of the detector: checks and packs data, trains, evaluates and tunes thresholds.
 
 Examples:
     python -m craftjax.main --config=configs/quickstart.py --workdir=exp/mine --config.steps=500
@@ -19,11 +19,12 @@ from ocrcore.training.flags import experiment, overrides, refuse_idle, run_progr
 _MODE = flags.DEFINE_enum(
     "mode",
     None,
-    ["train", "evaluate", "sweep", "pack", "audit"],
+    ["train", "evaluate", "sweep", "pack", "audit", "check"],
     "train or resume (default with config.data.train and no --images); evaluate as "
     "`ocrjax detect` reads; sweep: try those of config.sweep on config.calibration, else "
     "eval.pages, else the test, and keep the best if they are better by more than chance; pack "
-    "config.data.train; audit: find faults of word labels.",
+    "config.data.train; audit: find faults of word labels; check: draw the first crops as the "
+    "network is trained on them, and count.",
 )
 _WEIGHTS = flags.DEFINE_string("weights", None, "To evaluate instead of the run's best.")
 _IMAGES = flags.DEFINE_string("images", None, "Pictures, instead of config.test.images.")
@@ -47,6 +48,11 @@ def main() -> None:
         from craftjax.packing import pack_experiment
 
         pack_experiment(config, workers=_WORKERS.value)
+    elif mode == "check":
+        start_devices()
+        from craftjax.check import check_run
+
+        check_run(config, workdir)
     elif mode == "audit":
         from craftjax.audit import audit_experiment
 

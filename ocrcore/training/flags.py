@@ -18,6 +18,7 @@ from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
 from ocrcore.command import run_command
+from ocrcore.progress import mute
 from ocrcore.training.full_disk import silence_orbax
 
 _CONFIG = config_flags.DEFINE_config_file(
@@ -74,7 +75,7 @@ def start_devices(*, join: bool = False, one_arena: bool = False) -> None:
         join: joins the processes of the command line or of Slurm.
         one_arena: as for `ocrcore.runtime.tuning.tune_process`.
     """
-    from ocrcore.runtime.mesh import initialize_distributed
+    from ocrcore.runtime.mesh import initialize_distributed, is_main
     from ocrcore.runtime.tuning import tune_process
 
     if join:
@@ -84,6 +85,8 @@ def start_devices(*, join: bool = False, one_arena: bool = False) -> None:
             process_id=_PROCESS_ID.value,
         )
     tune_process(one_arena)
+    if join and not is_main():
+        mute()
 
 
 def run_program(main: Callable[[], object], program: str) -> None:

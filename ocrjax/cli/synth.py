@@ -7,11 +7,10 @@ import sys
 import time
 from pathlib import Path
 
-from tqdm import tqdm
-
 from ocrcore.drawing import contact_sheet
 from ocrcore.images import write_image
 from ocrcore.outputs import check_apart, check_outputs, check_suffix
+from ocrcore.progress import Progress
 from ocrcore.synth.config import PRESETS, SPLITS
 from ocrcore.synth.job import Job
 from ocrcore.synth.make import MANIFEST, Summary, make_set, samples
@@ -155,19 +154,17 @@ def _refuse_idle(arguments: argparse.Namespace) -> None:
 def _set(job: Job, out: Path, workers: int) -> int:
     start = time.perf_counter()
     first: int | None = None
-    with tqdm(total=job.count, unit=job.unit, smoothing=0.05, disable=None) as bar:
+    with Progress(f"drawing {job.unit}s", unit=job.unit, total=job.count) as bar:
 
         def progress(done: int) -> None:
             nonlocal first
-            if first is None:
-                first = bar.initial = done
-            bar.update(done - bar.n)
+            first = done if first is None else first
+            bar.update(done)
 
         try:
             summary = make_set(job, out, workers=workers, progress=progress)
         except KeyboardInterrupt:
-            bar.close()
-            print("stopped; the same command continues", file=sys.stderr)
+            bar.write("stopped; the same command continues", file=sys.stderr)
             return 130
     made = summary.done - (first or 0)
     seconds = time.perf_counter() - start

@@ -18,6 +18,7 @@ import numpy as np
 
 from ocrcore.files import expanded
 from ocrcore.pages import ByteArray
+from ocrcore.progress import Progress
 
 _SCRIPT = Path(__file__).with_name("run_in_easyocr.py")
 INSTALL = "pip install easyocr==1.7.2"
@@ -55,13 +56,14 @@ def run_easyocr(
         empty.mkdir()
         environment = {**os.environ, "EASYOCR_MODULE_PATH": str(folder), "PYTHONUTF8": "1"}
         try:
-            done = subprocess.run(
-                [python, "-", name],
-                input=_SCRIPT.read_bytes(),
-                capture_output=True,
-                cwd=empty,
-                env=environment,
-            )
+            with Progress(f"EasyOCR works on {len(images)} pictures"):
+                done = subprocess.run(
+                    [python, "-", name],
+                    input=_SCRIPT.read_bytes(),
+                    capture_output=True,
+                    cwd=empty,
+                    env=environment,
+                )
         except OSError as error:
             raise EasyOcrError(f"--easyocr-python {python}: {error.strerror or error}") from error
         if done.returncode:
