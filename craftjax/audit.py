@@ -33,6 +33,7 @@ from ocrcore.data.readers.words import open_section
 from ocrcore.geometry import quad_faults
 from ocrcore.images import EXIF_VARIABLE, ImageError, is_turned
 from ocrcore.pages import LabelError, Page, PageError
+from ocrcore.progress import shown
 from ocrcore.text import visible_graphemes
 
 # Shares of all words (or lines) from which on a fault is called one of the whole data set.
@@ -293,7 +294,7 @@ def _pages(
     lines: list[LabelError] = []
     stop = min(len(folder), len(folder) if stop is None else stop)
     broken = broken_photos(folder, start, stop)
-    for index in range(start, stop):
+    for index in shown(range(start, stop), f"reading the labels of {folder.labels}", unit="page"):
         if error := broken.get(folder.name(index)):
             bad.append(error)
             continue

@@ -25,6 +25,7 @@ from ocrcore.evaluation.statistics import Interval, bootstrap_hmean, paired_boot
 from ocrcore.files import replacing
 from ocrcore.images import ImageError
 from ocrcore.pages import FloatArray, LabelError, Page, Sample
+from ocrcore.progress import shown
 from ocrcore.synth.config import preset
 from ocrcore.synth.pages import PageSource
 
@@ -71,7 +72,8 @@ def read_truth(
     if section["kind"] == "pages":
         config = preset(section["preset"], **section.get("page", {}))
         source = PageSource(config, section["seed"], length=section["count"])
-        return [source[index] for index in range(section["count"])]
+        places = range(section["count"])
+        return [source[index] for index in shown(places, "drawing synthetic pages", unit="page")]
     raise EvaluationError(
         f"kind of labeled pages is {section['kind']!r}, expected icdar, words or pages"
     )

@@ -31,6 +31,7 @@ from ocrcore.data.mixing import SourceError
 from ocrcore.data.prefetch import iterate
 from ocrcore.data.readers.skipped_files import broken_pictures
 from ocrcore.images import write_image
+from ocrcore.progress import Progress, shown
 from ocrcore.runtime.mesh import host_rows, make_mesh, put_batch
 from ocrcore.training.checkpoints import initial_start
 from ocrcore.training.optimizer_options import OptimizerOptions
@@ -82,7 +83,8 @@ def check_run(
     rows = host_rows(config.batch_size, mesh)
     start = initial_start(init_from=config.init_from or None, weights=config.init_weights or None)
     known = start.kind != "random"
-    section = {**config.optimizer, "schedule": "constant", "warmup": 0}
+    constant = {"schedule": "constant", "warmup": 0, "final": 0.0, "gamma": 1.0, "decay_every": 0}
+    section = {**config.optimizer, **constant}
     if not known:
         section["freeze"] = ()
     options = OptimizerOptions.from_config(section)
@@ -121,7 +123,7 @@ def check_run(
             )
         state = create_state(variables, optimizer, mesh=mesh, ema=config.ema > 0)
         placed, times = put_batch(batch, mesh), []
-        for _ in range(1 + _TIMED):
+        for _ in shown(range(1 + _TIMED), "compiling and timing the step", unit="step"):
             tick = time.perf_counter()
             state, metrics = step(state, placed)
             jax.block_until_ready(metrics)
@@ -133,11 +135,13 @@ def check_run(
         placed, losses = put_batch(batch, mesh), list[float]()
         state = create_state(variables, optimizer, mesh=mesh, ema=config.ema > 0)
         tick = time.perf_counter()
-        while len(losses) < 2 or (time.perf_counter() - tick < seconds and losses[-1] > 0.01):
-            state, metrics = step(state, placed)
-            losses.append(float(metrics["loss"][0] / metrics["loss"][1]))
-            if len(losses) == 1:
-                tick = time.perf_counter()
+        with Progress(f"learning {few} words over and over", unit="step") as progress:
+            while len(losses) < 2 or (time.perf_counter() - tick < seconds and losses[-1] > 0.01):
+                state, metrics = step(state, placed)
+                losses.append(float(metrics["loss"][0] / metrics["loss"][1]))
+                progress.update(len(losses))
+                if len(losses) == 1:
+                    tick = time.perf_counter()
 
         _, texts, truth = read(state.variables, placed, train=True)
     right = _equal(texts, truth)
@@ -223,5 +227,6 @@ def _loader_rate(source: Any, config: ConfigDict) -> float:
     with closing(batches):
         next(batches)
         begin = time.perf_counter()
-        rows = sum(len(next(batches)["image"]) for _ in range(_BATCHES))
+        made = shown(range(_BATCHES), "measuring the loader", unit="batch")
+        rows = sum(len(next(batches)["image"]) for _ in made)
         return rows / (time.perf_counter() - begin)

@@ -55,6 +55,7 @@ from ocrcore.data.python_sets import check_sources
 from ocrcore.images import ImageError
 from ocrcore.options import OptionsError, expect, from_section, plain
 from ocrcore.pages import ByteArray, LabelError
+from ocrcore.synth.text import unused_texts
 
 MODES = ("bucket", "fixed", "pad")
 _PER_PAGE = 8  # crops from one synthetic page
@@ -337,6 +338,8 @@ class BatchSource:
                 if isinstance(crops, RealSet)
                 else f"endless {one.kind}"
             )
+            if not isinstance(crops, RealSet) and (note := unused_texts(crops.text)):
+                what += f"; {note}"
             lines.append(f"{name}: {what}, {share / 10:g} % of the batches")
             if isinstance(crops, RealSet) and crops.divided:
                 lines.append(f"{name}: {crops.divided}")

@@ -88,6 +88,12 @@ class SourceOptions:
         if (self.made or self.kind == "python") == bool(self.path):
             needs = "none: these crops have no files" if self.path else "a folder or a file"
             raise SourceError(f"path is {self.path!r} for {self.kind}, expected {needs}")
+        for name, kinds in (("root", ("tsv", "auto")), ("outside", ("csv", "tsv", "auto"))):
+            if getattr(self, name) and self.kind not in kinds:
+                raise SourceError(
+                    f"{name} is {getattr(self, name)!r}, expected none for {self.kind}: it is of "
+                    f"{' and '.join(kinds)}"
+                )
         if self.resize not in RESIZES:
             raise SourceError(f"resize is {self.resize!r}, expected one of {', '.join(RESIZES)}")
         if not 0 < self.ratio < float("inf"):

@@ -52,10 +52,13 @@ def run_command(program: str, work: Callable[[], int], *, failed: int = 2, safe:
 
 
 def allow_any_name() -> None:
-    """Lets this process print what its terminal cannot show, as escapes, instead of ending."""
+    """Lets this process print what its terminal cannot show, as escapes, instead of ending.
+
+    Lines appear at once, also in a file or a pipe.
+    """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
+            stream.reconfigure(errors="backslashreplace", line_buffering=True)
 
 
 def explain(error: OSError, safe: str = "") -> str:

@@ -105,7 +105,7 @@ class Labeler:
         variables: Mapping[str, Any],
         count: int,
         read: Callable[[int], Sample],
-        progress: Callable[[], object] = lambda: None,
+        progress: Callable[[int], object] = lambda done: None,
     ) -> Labeled:
         """Takes the words of some pages apart.
 
@@ -116,7 +116,7 @@ class Labeler:
             variables: of the teacher.
             count: number of pages.
             read: gives the page of a place, from any thread.
-            progress: called for each page that was read.
+            progress: called with the number of pages that were read so far.
 
         Raises:
             ValueError: scores that are not finite.
@@ -131,7 +131,7 @@ class Labeler:
         def jobs(pages: Iterable[Future[Any]]) -> Iterator[WordJob]:
             for page, future in enumerate(pages):
                 cropped = future.result()
-                progress()
+                progress(page + 1)
                 if isinstance(cropped, Exception):
                     errors[page] = cropped
                 else:

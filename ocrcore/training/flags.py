@@ -9,7 +9,7 @@ import ast
 import difflib
 import runpy
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
 from ocrcore.command import run_command
+from ocrcore.progress import mute
 from ocrcore.training.full_disk import silence_orbax
 
 _CONFIG = config_flags.DEFINE_config_file(
@@ -43,6 +44,23 @@ def experiment() -> tuple[ConfigDict, Path]:
     return config, Path(_WORKDIR.value or f"exp/{config.name}")
 
 
+def refuse_idle(mode: str, modes: Mapping[str, Sequence[str]]) -> None:
+    """Refuses flags of the command line that have no effect in a mode.
+
+    Args:
+        mode: of the program.
+        modes: in which each flag has one, by the flag's name.
+
+    Raises:
+        ValueError: such a flag was given.
+    """
+    for name, used in modes.items():
+        if flags.FLAGS[name].present and mode not in used:
+            raise ValueError(
+                f"--{name} has no effect in --mode={mode}, only in {' and '.join(used)}"
+            )
+
+
 def overrides(section: str) -> list[str]:
     """Fields of a section of the config that the command line sets, as --config.SECTION.FIELD."""
     prefix = f"{section}."
@@ -57,7 +75,7 @@ def start_devices(*, join: bool = False, one_arena: bool = False) -> None:
         join: joins the processes of the command line or of Slurm.
         one_arena: as for `ocrcore.runtime.tuning.tune_process`.
     """
-    from ocrcore.runtime.mesh import initialize_distributed
+    from ocrcore.runtime.mesh import initialize_distributed, is_main
     from ocrcore.runtime.tuning import tune_process
 
     if join:
@@ -67,6 +85,8 @@ def start_devices(*, join: bool = False, one_arena: bool = False) -> None:
             process_id=_PROCESS_ID.value,
         )
     tune_process(one_arena)
+    if join and not is_main():
+        mute()
 
 
 def run_program(main: Callable[[], object], program: str) -> None:

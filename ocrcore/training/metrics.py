@@ -15,9 +15,13 @@ import jax
 import numpy as np
 
 from ocrcore.files import replacing, write_text
+from ocrcore.progress import describe_seconds, format_seconds
 from ocrcore.runtime.mesh import is_main
 
 Pairs = Mapping[str, tuple[Any, Any]]
+
+# Steps, and seconds, after which there is an estimate of the rest.
+_FIRST_STEPS, _FIRST_SECONDS = 3, 5.0
 
 
 class NonFiniteError(FloatingPointError):
@@ -258,6 +262,8 @@ class Progress:
         self._clock = clock
         self._mark, self._step, self._waited = clock(), first, 0.0
         self._paused = 0.0
+        self._begun: tuple[int, float] | None = None
+        self._estimated = False
 
     @contextmanager
     def waiting(self) -> Iterator[None]:
@@ -291,6 +297,22 @@ class Progress:
         self._mark, self._step, self._waited = now, step, 0.0
         return lap
 
+    def estimate(self, step: int) -> str | None:
+        """Once, after the first steps: how long the rest of the run takes, for a person.
+
+        Args:
+            step: of which it is known that it is done.
+        """
+        now = self._clock() - self._paused
+        first, begin = self._begun = self._begun or (step, now)
+        left = self._steps - step
+        early = step - first < _FIRST_STEPS or now - begin < _FIRST_SECONDS
+        if self._estimated or early or not left:
+            return None
+        self._estimated = True
+        seconds = (now - begin) / (step - first)
+        return f"{left:,} steps at {seconds:.3g} s a step: {describe_seconds(left * seconds)}"
+
     def line(
         self, step: int, losses: Mapping[str, float], *, rate: float, lap: Mapping[str, float]
     ) -> str:
@@ -301,12 +323,3 @@ class Progress:
             f"{lap['images_per_s']:.4g} images/s ({lap['images_per_s_per_device']:.4g} a device)  "
             f"data {lap['data_wait']:.0%}  left {format_seconds(lap['seconds_left'])}"
         )
-
-
-def format_seconds(seconds: float) -> str:
-    """As `1:02:03` or `2:03`; `?` when not known."""
-    if not math.isfinite(seconds):
-        return "?"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

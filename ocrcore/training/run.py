@@ -16,6 +16,7 @@ from ml_collections import ConfigDict
 
 from ocrcore.data.fingerprint import note_data
 from ocrcore.files import write_text
+from ocrcore.progress import said
 from ocrcore.runtime.mesh import describe_devices, is_main
 from ocrcore.training.checkpoints import RunCheckpoints, Start, choose_start
 from ocrcore.training.damage import CheckpointError
@@ -278,6 +279,7 @@ def make_log() -> Log:
     def log(line: object) -> None:
         with suppress(OSError):
             print(line, flush=True)
+        said()
 
     return log if is_main() else lambda line: None
 

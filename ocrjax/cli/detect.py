@@ -8,9 +8,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tqdm import tqdm
-
-from ocrcore.drawing import draw_page, draw_scores
+from ocrcore.drawing import (
+    FIRST_CORNER,
+    FOUND,
+    SCORES,
+    draw_caption,
+    draw_page,
+    draw_scores,
+    drawing_names,
+    grid,
+)
 from ocrcore.files import write_text
 from ocrcore.images import (
     PageOfFile,
@@ -23,7 +30,9 @@ from ocrcore.images import (
 )
 from ocrcore.outputs import check_apart, check_outputs, check_suffix
 from ocrcore.pages import Page, write_pages
+from ocrcore.progress import Progress
 from ocrcore.weights.named import find_weights
+from ocrjax.cli.arguments import refuse_idle
 
 _OPTIONS = (
     "text_threshold",
@@ -35,6 +44,8 @@ _OPTIONS = (
     "tile",
     "pad",
 )
+
+_SCORES = "_scores.png"  # behind the name of an overlay: its heat maps
 
 if TYPE_CHECKING:
     from craftjax.detector import Detection
@@ -85,6 +96,8 @@ def run(arguments: argparse.Namespace) -> int:
     """Detects; returns 1 if a picture could not be read."""
     if arguments.heatmaps and not arguments.overlay:
         raise ValueError("--heatmaps needs --overlay DIR, where they are written")
+    if arguments.tile:
+        refuse_idle({"--canvas-size": arguments.canvas_size}, "with --tile: tiles have full size")
     files = find_images(arguments.images)
     paths = [page for path in files for page in _pages_of(path)]
     overlays = _overlay_paths(paths, Path(arguments.overlay)) if arguments.overlay else {}
@@ -106,10 +119,10 @@ def run(arguments: argparse.Namespace) -> int:
     print(describe_options(options, origin))
     pages: dict[int, Page] = {}
     failed = 0
-    with tqdm(total=len(paths), unit="page", disable=None) as progress:
-        for detection in detector.stream(paths):
+    with Progress("finding words", unit="page", total=len(paths)) as progress:
+        for done, detection in enumerate(detector.stream(paths), 1):
             path = paths[detection.index]
-            progress.update()
+            progress.update(done)
             if detection.page is None:
                 failed += 1
                 progress.write(f"skipped {detection.error}", file=sys.stderr)
@@ -121,7 +134,7 @@ def run(arguments: argparse.Namespace) -> int:
             if path in overlays:
                 _draw(path, detection, overlays[path], heatmaps=arguments.heatmaps)
                 line += f", drawn in {overlays[path]}"
-            progress.write(line, file=sys.stdout)
+            progress.write(line)
     found = [pages[index] for index in sorted(pages)]
     if arguments.json:
         _write(Path(arguments.json), found)
@@ -157,7 +170,7 @@ def _check_outputs(
 
 
 def _scores_path(overlay: Path) -> Path:
-    return overlay.with_name(overlay.stem + "_scores.png")
+    return overlay.with_name(overlay.stem + _SCORES)
 
 
 def _read_options(arguments: argparse.Namespace) -> tuple[DetectorOptions, str]:
@@ -199,29 +212,23 @@ def _pages_of(path: Path) -> list[Path | PageOfFile]:
 def _draw(path: Path | PageOfFile, detection: Detection, out: Path, *, heatmaps: bool) -> None:
     assert detection.page is not None
     image = load_image(path)
-    write_image(out, draw_page(image, detection.page))
+    name = f"{Path(path).name}{f', page {path.number}' if isinstance(path, PageOfFile) else ''}"
+    title = f"{name}: {len(detection.page.words)} words"
+    picture = draw_page(image, detection.page)
+    legend = (("found", FOUND), FIRST_CORNER)
+    # Below: pixels of the overlay are those of the picture.
+    caption = draw_caption(title, legend, width=picture.shape[1])
+    write_image(out, grid([picture, caption], columns=1))
     if heatmaps and detection.scores is not None:
-        maps = detection.scores.valid("crop")
-        write_image(_scores_path(out), draw_scores(image, maps))
+        scores = draw_scores(image, detection.scores.valid("crop"))
+        caption = draw_caption(name, SCORES, width=scores.shape[1])
+        write_image(_scores_path(out), grid([scores, caption], columns=1))
 
 
 def _overlay_paths(paths: list[Path | PageOfFile], folder: Path) -> dict[Path | PageOfFile, Path]:
-    """One PNG a picture, named after it; its folder goes into the name where that is not enough."""
-    out: dict[Path | PageOfFile, Path] = {}
-    used: set[str] = set()
-    for path in paths:
-        file = Path(path)
-        name, parents = file.stem, list(file.resolve().parent.parts)
-        if isinstance(path, PageOfFile):
-            name += f"_page{path.number}"
-        # Nor may it be the name of another one's heat maps.
-        while used & {name, f"{name}_scores"} and parents:
-            name = f"{parents.pop()}_{name}"
-        while used & {name, f"{name}_scores"}:
-            name += "_"
-        used |= {name, f"{name}_scores"}
-        out[path] = folder / f"{name}.png"
-    return out
+    """One PNG a picture, named after it."""
+    names = drawing_names(paths, (".png", _SCORES))
+    return {path: folder / f"{name}.png" for path, name in zip(paths, names, strict=True)}
 
 
 def _write(path: Path, pages: list[Page]) -> None:

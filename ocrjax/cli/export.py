@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ocrcore.outputs import check_outputs
 from ocrcore.weights.named import find_weights
+from ocrjax.cli.arguments import refuse_idle
 from ocrjax.easyocr.install import install
 
 
@@ -86,6 +87,10 @@ def run(arguments: argparse.Namespace) -> int:
     from ocrcore.runtime.tuning import tune_process
     from ocrjax.easyocr.export import ExportOptions, export_network, verdict
 
+    if not arguments.check:
+        names = ("crops", "photos", "count", "accept_worse", "easyocr_python")
+        checks = {f"--{name.replace('_', '-')}": getattr(arguments, name) for name in names}
+        refuse_idle(checks, "without --check")
     tune_process()
     options = ExportOptions(
         languages=tuple(code for code in arguments.languages.replace(" ", "").split(",") if code),

@@ -18,6 +18,7 @@ import numpy as np
 
 from ocrcore.files import expanded
 from ocrcore.pages import ByteArray
+from ocrcore.progress import Progress
 
 _SCRIPT = Path(__file__).with_name("run_in_easyocr.py")
 INSTALL = "tests/in_easyocr/setup.sh FOLDER"
@@ -50,7 +51,8 @@ def run_easyocr(
         (folder / "job.json").write_text(json.dumps(job), encoding="utf-8")
         arrays: dict[str, Any] = {f"image{i}": image for i, image in enumerate(images)}
         np.savez(folder / "job.npz", **arrays)
-        _execute(python, _SCRIPT.read_bytes(), folder)
+        with Progress(f"EasyOCR works on {len(images)} pictures"):
+            _execute(python, _SCRIPT.read_bytes(), folder)
         if not (folder / "result.json").is_file():
             raise EasyOcrError(
                 f"--easyocr-python {python}: it ran and left nothing; is it a Python?"

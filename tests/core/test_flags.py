@@ -55,6 +55,22 @@ def test_keys_without_a_value(tmp_path):
     assert explain_keys(line).endswith("did you mean config.eval.sweep?")
 
 
+@pytest.mark.parametrize(
+    ("program", "flag", "message"),
+    [
+        ("craftjax", "--images=x", "--images has no effect in --mode=train, only in evaluate and"),
+        ("craftjax", "--workers=2", "--workers has no effect in --mode=train, only in pack"),
+        ("crnnjax", "--crops=x", "--crops has no effect in --mode=train, only in evaluate"),
+    ],
+)
+def test_flags_without_an_effect_are_refused(tmp_path, program, flag, message):
+    (tmp_path / "small.py").write_text(CONFIG)
+    options = [f"--config={tmp_path / 'small.py'}", "--mode=train", flag]
+    command = [sys.executable, "-m", f"{program}.main", *options, f"--workdir={tmp_path}"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 1 and f"{program}.main: {message}" in done.stderr
+
+
 def test_a_config_that_is_none(tmp_path):
     (tmp_path / "quick.py").write_text(CONFIG)
     (tmp_path / "other.py").write_text("def make_config():\n    pass\n")

@@ -209,6 +209,15 @@ class TestErrors:
         bad = []
         assert [w.text for w in read_icdar(label(content), bad=bad)] == ["good"]
         assert len(bad) == 1
+        # In GBK the first of these is UTF-8 by chance, for another letter.
+        content = (
+            "0,0,9,0,9,5,0,5,\u7968\n0,0,9,0,9,5,0,5,\u53d1\u7968\n0,0,9,0,9,5,0,5,a\n".encode(
+                "gbk"
+            )
+        )
+        bad = []
+        assert [w.text for w in read_icdar(label(content), bad=bad)] == ["a"]
+        assert [e.line for e in bad] == [1, 2]
         line = "0,0,9,0,9,5,0,5,\u97d3"
         for encoding in ("utf-8-sig", "utf-16", "utf-32"):
             assert found(read_icdar(label(line.encode(encoding)))) == [(SQUARE, "\u97d3", True)]

@@ -25,6 +25,7 @@ PREFIXES = ("gt_", "", "res_")
 """Of label files, before the name of the picture."""
 
 _LINE_END = re.compile(r"\r\n|\n|\r")
+_ESCAPED = re.compile("[\udc80-\udcff]")  # a byte that is not UTF-8
 _MOST = 20_000  # files that tell the layout; of more an even sample does
 _WIDE = (
     (codecs.BOM_UTF32_LE, "UTF-32"),
@@ -94,31 +95,28 @@ def read_words(
         OSError: the file cannot be read.
     """
     words = []
-    for number, line in read_lines(path):
+    lines = read_lines(path)
+    # Where one line is not UTF-8, others may be so only by chance: their words would be wrong.
+    foreign = any(_ESCAPED.search(line) for _, line in lines)
+    for number, line in lines:
         try:
-            words.append(_read_word(path, number, line, layout, dont_care))
-        except LabelError as error:
+            if foreign and not line.isascii():
+                raise _not_utf8(line)
+            words.append(read_line(line, layout, dont_care=dont_care))
+        except LineError as fault:
+            error = LabelError(path, number, fault.value, fault.expected)
             if bad is None:
-                raise
+                raise error from fault
             bad.append(error)
     return words
 
 
-def _read_word(
-    path: str | Path, number: int, line: str, layout: Layout, dont_care: Sequence[str]
-) -> Word:
-    escaped = [character for character in line if "\udc80" <= character <= "\udcff"]
-    if escaped:
-        shown = line.encode("utf-8", "backslashreplace").decode("utf-8")
-        shown = re.sub(r"\\udc([89a-f][0-9a-f])", r"\\x\1", shown)
-        byte = ord(escaped[0]) - 0xDC00
-        raise LabelError(
-            path, number, shown, f"UTF-8, but byte 0x{byte:02x} is not: save the file as UTF-8"
-        )
-    try:
-        return read_line(line, layout, dont_care=dont_care)
-    except LineError as error:
-        raise LabelError(path, number, error.value, error.expected) from error
+def _not_utf8(line: str) -> LineError:
+    shown = line.encode("utf-8", "backslashreplace").decode("utf-8")
+    shown = re.sub(r"\\udc([89a-f][0-9a-f])", r"\\x\1", shown)
+    escaped = _ESCAPED.search(line)
+    byte = f"byte 0x{ord(escaped[0]) - 0xDC00:02x}" if escaped else "another line of this file"
+    return LineError(shown, f"UTF-8, but {byte} is not: save the file as UTF-8")
 
 
 class LabelFiles:
