@@ -88,7 +88,7 @@ def get_config() -> ConfigDict:
     # "spread": from all over the folder, runs of neighbors; "name": the last ones by name, which
     # may be of another kind than the others.
     photos.order = "spread"
-    # How a line of a label file is written: "quad", "box", or "auto" to find out.
+    # How lines of label files are written; "auto" finds it out, docs/word_boxes.md has the others.
     photos.layout = "auto"
     # Words with these texts count neither way. An empty text is not among them.
     photos.dont_care = ("###",)

@@ -32,7 +32,7 @@ from craftjax.options import DetectorOptions
 from craftjax.sources import SourceOptions
 from craftjax.weak.options import PseudoOptions, SupervisionOptions
 from ocrcore.config_sections import defaults, given, nothing, section, unchanged
-from ocrcore.data.readers.icdar import LAYOUTS
+from ocrcore.data.readers.layouts import LAYOUT_NAMES, is_layout
 from ocrcore.data.readers.words import ORDERS, SPLITS
 from ocrcore.evaluation.matching import PROTOCOLS
 from ocrcore.options import check_sections, expect
@@ -195,7 +195,7 @@ class PagesOptions:
             `ocrcore.data.readers.words.open_words`.
         holdout: of "words": the share of the pictures that is not trained on.
         order: of "words": "name" or "spread".
-        layout: of a line of a label file: "quad", "box", "polygon" or "auto".
+        layout: of a line of a label file: one of `ocrcore.data.readers.label_lines.LAYOUTS`.
         dont_care: words with these texts do not count.
         start: the first picture that counts.
         stop: index after the last one, as in a slice; None reads all.
@@ -224,7 +224,7 @@ class PagesOptions:
             (self.split in SPLITS, "split", f"one of {', '.join(SPLITS)}"),
             (0 <= self.holdout < 1, "holdout", "0 or more and less than 1"),
             (self.order in ORDERS, "order", f"one of {', '.join(ORDERS)}"),
-            (self.layout in LAYOUTS, "layout", f"one of {', '.join(LAYOUTS)}"),
+            (is_layout(self.layout), "layout", f"one of {LAYOUT_NAMES}"),
             (self.start >= 0, "start", "0 or more"),
             (self.stop is None or self.stop > self.start, "stop", "more than start, or None"),
             (self.preset in PRESETS, "preset", f"one of {', '.join(PRESETS)}"),

@@ -25,6 +25,7 @@ from ocrcore.evaluation.statistics import Interval, bootstrap_hmean, paired_boot
 from ocrcore.files import replacing
 from ocrcore.images import ImageError
 from ocrcore.pages import FloatArray, LabelError, Page, Sample
+from ocrcore.progress import shown
 from ocrcore.synth.config import preset
 from ocrcore.synth.pages import PageSource
 
@@ -44,7 +45,7 @@ def read_truth(
 
     Args:
         section: with `kind` "icdar": `images` and `gt`, folders in `root`, and `layout` and
-            `dont_care` of `ocrcore.data.readers.icdar.read_icdar_folder`; `start` and `stop`, if
+            `dont_care` as of `ocrcore.data.readers.icdar.read_icdar_folder`; `start` and `stop`, if
             given, are the first picture that counts and the first that does not any more. With
             "words": the same, see `ocrcore.data.readers.words.open_section`. Both have pictures in
             the order of their names (`img_10` before `img_2`), as training has. With "pages":
@@ -71,24 +72,27 @@ def read_truth(
     if section["kind"] == "pages":
         config = preset(section["preset"], **section.get("page", {}))
         source = PageSource(config, section["seed"], length=section["count"])
-        return [source[index] for index in range(section["count"])]
+        places = range(section["count"])
+        return [source[index] for index in shown(places, "drawing synthetic pages", unit="page")]
     raise EvaluationError(
         f"kind of labeled pages is {section['kind']!r}, expected icdar, words or pages"
     )
 
 
 def truth_notes(section: Mapping[str, Any]) -> list[str]:
-    """Says which files of the labeled pages of a section are not used, and which EXIF turns."""
+    """Says how the labels of a section are written, which files are not used, which EXIF turns."""
     section = given(section)
     if section["kind"] == "icdar":
         root = Path(section["root"])
-        folder = PhotoFolder(root / section["images"], root / section["gt"], None)
+        labels = root / section["gt"]
+        folder = PhotoFolder(root / section["images"], labels, None, layout=section["layout"])
     elif section["kind"] == "words":
         folder = open_section(section)
     else:
         return []
     turned = turned_pictures(folder)
-    return [*unused_files(folder), *([describe_turned(turned, len(folder))] if turned else [])]
+    notes = [f"labels read as {folder.layout}", *unused_files(folder)]
+    return notes + [describe_turned(turned, len(folder))] * bool(turned)
 
 
 def check_words(truth: Sequence[Page | Sample], name: str) -> None:

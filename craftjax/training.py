@@ -38,12 +38,14 @@ from ocrcore.data.prefetch import iterate
 from ocrcore.layers import always
 from ocrcore.options import from_section
 from ocrcore.pages import Page, Sample
+from ocrcore.progress import Progress
 from ocrcore.runtime.mesh import from_main, host_rows, is_main, make_mesh, meet
 from ocrcore.training.checkpoints import Start, initial_start, load_variables
 from ocrcore.training.loop import Step, evaluate_start, make_step, run_steps
 from ocrcore.training.optimizer_options import OptimizerOptions
 from ocrcore.training.optimizers import make_optimizer
 from ocrcore.training.run import Run, RunMemory, open_run
+from ocrcore.training.run_folder import RunFolder
 from ocrcore.training.state import TrainState
 from ocrcore.weights.named import find_weights
 from ocrcore.weights.pth import load_weights
@@ -217,13 +219,14 @@ def train(
     if not config.data.train:
         raise TrainError("config.data.train has no data set, so there is nothing to train on")
     check(config)
+    RunFolder(Path(workdir)).check_place(trains=True)
     mesh = make_mesh()
     rows = host_rows(config.batch_size, mesh)
     model, loss = make_model(config.model), make_loss(config.loss)
     detection = from_section(DetectorOptions, config.detector, "config.detector")
     options = OptimizerOptions.from_config(config.optimizer)
     optimizer, schedule = make_optimizer(options, steps=config.steps)
-    truth, test = _truth(config) if is_main() else ([], [])
+    truth, test = read_measured(config) if is_main() else ([], [])
     words, pictures = map(int, from_main(np.array(count_words(truth))))
     few = too_few(words, pictures)
     grid = {} if few else _grid(config)
@@ -252,6 +255,7 @@ def train(
             f"test: {describe_truth(test)}",
             *([f"thresholds: those of config.detector; {few}"] if few else []),
         )
+        run.note_data(source.mix.places())
         supervision = _supervision(config, run, source, model)
         detector = Detector(jax.device_get(run.state.eval_variables), options=detection)
 
@@ -339,10 +343,14 @@ def _supervision(
     return WeakSupervision(options, run, source=source, model=model, start_weights=start_weights)
 
 
-def _truth(config: ConfigDict) -> list[Sequence[Page | Sample]]:
+def read_measured(config: ConfigDict) -> list[Sequence[Page | Sample]]:
     """The pages of `config.eval.pages` and of `config.test`.
 
     The test pages are read before training, so that their faults do not show only at the end.
+
+    Raises:
+        TrainError: a section that is missing or has no pages.
+        ValueError: (its subclasses) labels that cannot be read, or no word that counts.
     """
     found = []
     for field, section in (("config.eval.pages", config.eval.pages), ("config.test", config.test)):
@@ -405,15 +413,17 @@ def evaluate_state(
     names = ("precision", "recall", "hmean", *grid)
     scores = np.zeros(len(names))
     if is_main():
-        points = sweep(
-            detector.with_variables(jax.device_get(state.eval_variables)),
-            truth,
-            options=options,
-            text_thresholds=with_used(grid.get("text_threshold", ()), options.text_threshold),
-            link_thresholds=(options.link_threshold,),
-            low_texts=with_used(grid.get("low_text", ()), options.low_text),
-            protocol=protocol,
-        )
+        with Progress("evaluating", unit="page", total=len(truth)) as progress:
+            points = sweep(
+                detector.with_variables(jax.device_get(state.eval_variables)),
+                truth,
+                options=options,
+                text_thresholds=with_used(grid.get("text_threshold", ()), options.text_threshold),
+                link_thresholds=(options.link_threshold,),
+                low_texts=with_used(grid.get("low_text", ()), options.low_text),
+                protocol=protocol,
+                report=progress.update,
+            )
         choice = choose_point(points, options)
         if choice.moved:
             log(f"thresholds: {choice.why}")

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from ml_collections import ConfigDict
-from tqdm import tqdm
 
 from craftjax.config import check, pages
 from craftjax.detector import Detector
@@ -37,6 +36,7 @@ from craftjax.report import describe_truth
 from ocrcore.files import write_json
 from ocrcore.options import from_section
 from ocrcore.pages import LabelError, Page, Sample
+from ocrcore.progress import Progress
 from ocrcore.training.run_folder import RunFolder
 from ocrcore.weights.named import find_weights
 
@@ -78,6 +78,7 @@ def evaluate_run(
     """
     check(config)
     run = RunFolder(Path(workdir))
+    run.check_place()
     name, section = _pages(config, images, gt, sweeping=sweeping)
     bad: list[LabelError] = []
     truth = read_truth(section, bad=bad if skip_bad else None)
@@ -148,14 +149,14 @@ def _score(
         f"{name}s": with_used(config.sweep[name] if sweeping else (), getattr(options, name))
         for name in THRESHOLDS
     }
-    with tqdm(total=len(truth), unit="page", disable=None) as progress:
+    with Progress("finding words", unit="page", total=len(truth)) as progress:
         return sweep(
             detector,
             truth,
             options=options,
             protocol=config.eval.protocol,
             cache=cache,
-            report=lambda _: progress.update(),
+            report=progress.update,
             **thresholds,
         )
 

@@ -28,9 +28,11 @@ from ocrcore.data.mixing import SourceError
 from ocrcore.data.prefetch import iterate
 from ocrcore.data.readers.skipped_files import broken_pictures
 from ocrcore.images import write_image
+from ocrcore.progress import Progress, shown
 from ocrcore.runtime.mesh import host_rows, make_mesh, put_batch
 from ocrcore.training.optimizer_options import OptimizerOptions
 from ocrcore.training.optimizers import make_optimizer
+from ocrcore.training.run_folder import RunFolder
 from ocrcore.training.state import create_state
 
 _BATCHES = 6  # of which the loader's speed is taken
@@ -68,10 +70,12 @@ def check_run(
         ValueError: (its subclasses) an invalid config or data.
     """
     check(config)
+    if workdir is not None:
+        RunFolder(Path(workdir)).check_place()
     mesh = make_mesh()
     rows = host_rows(config.batch_size, mesh)
-    section = {**config.optimizer, "freeze": (), "schedule": "constant", "warmup": 0}
-    options = OptimizerOptions.from_config(section)
+    constant = {"schedule": "constant", "warmup": 0, "final": 0.0, "gamma": 1.0, "decay_every": 0}
+    options = OptimizerOptions.from_config({**config.optimizer, "freeze": (), **constant})
     optimizer, _ = make_optimizer(options, steps=config.steps)
     with closing(make_batches(config, seed=config.seed, rows=rows, workdir=workdir)) as source:
         source.options.check_reading(config.recognizer)
@@ -97,7 +101,7 @@ def check_run(
         variables = init_variables(model, seed=config.seed)
         state = create_state(variables, optimizer, mesh=mesh, ema=config.ema > 0)
         placed, times = put_batch(batch, mesh), []
-        for _ in range(1 + _TIMED):
+        for _ in shown(range(1 + _TIMED), "compiling and timing the step", unit="step"):
             start = time.perf_counter()
             state, metrics = step(state, placed)
             jax.block_until_ready(metrics)
@@ -109,11 +113,13 @@ def check_run(
         placed, losses = put_batch(batch, mesh), list[float]()
         state = create_state(variables, optimizer, mesh=mesh, ema=config.ema > 0)
         begin = time.perf_counter()
-        while len(losses) < 2 or (time.perf_counter() - begin < seconds and losses[-1] > 0.01):
-            state, metrics = step(state, placed)
-            losses.append(float(metrics["loss"][0] / metrics["loss"][1]))
-            if len(losses) == 1:
-                begin = time.perf_counter()
+        with Progress(f"learning {few} words over and over", unit="step") as progress:
+            while len(losses) < 2 or (time.perf_counter() - begin < seconds and losses[-1] > 0.01):
+                state, metrics = step(state, placed)
+                losses.append(float(metrics["loss"][0] / metrics["loss"][1]))
+                progress.update(len(losses))
+                if len(losses) == 1:
+                    begin = time.perf_counter()
 
         def read(variables: Any, images: Any, widths: Any) -> Any:
             logits, _ = model.apply(variables, images, widths, train=True, mutable=["batch_stats"])
@@ -183,5 +189,6 @@ def _loader_rate(source: Any, config: ConfigDict) -> float:
     with closing(batches):
         next(batches)
         begin = time.perf_counter()
-        rows = sum(len(next(batches)["image"]) for _ in range(_BATCHES))
+        made = shown(range(_BATCHES), "measuring the loader", unit="batch")
+        rows = sum(len(next(batches)["image"]) for _ in made)
         return rows / (time.perf_counter() - begin)

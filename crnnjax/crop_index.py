@@ -397,7 +397,7 @@ def read_index(
     """
     folder = Path(cache) if cache is not None else default_cache()
     state = [str(_VERSION), str(len(crops)), crop_name(crops, 0) if len(crops) else ""]
-    for file in _files(Path(path)):
+    for file in label_files(path):
         found = file.stat()
         state += [str(file.resolve()), str(found.st_size), str(found.st_mtime_ns)]
     if os.environ.get(EXIF_VARIABLE):  # other sizes
@@ -422,7 +422,9 @@ def _mapped(path: Path) -> NDArray[Any]:
     return np.load(path, mmap_mode="r" if path.stat().st_size > 128 else None, allow_pickle=False)
 
 
-def _files(path: Path) -> list[Path]:
+def label_files(path: str | Path) -> list[Path]:
+    """The files with the labels of a data set: itself, its `data.mdb`, or its `labels.csv`."""
+    path = Path(path)
     if path.is_file():
         return [path]
     inside = [path / "data.mdb", path / CSV_NAME]

@@ -54,6 +54,7 @@ from ocrcore.data.python_sets import check_sources
 from ocrcore.images import ImageError
 from ocrcore.options import OptionsError, expect, from_section, plain
 from ocrcore.pages import ByteArray, LabelError
+from ocrcore.synth.text import unused_texts
 
 MODES = ("bucket", "fixed", "pad")
 HEIGHTS = (32, 64)
@@ -278,6 +279,11 @@ class BatchSource:
         given = {one.name: one.given for one in sets}
         return _reopen, (self.options, self.seed, self.rows, given)
 
+    def places(self) -> dict[str, list[Path]]:
+        """Files and folders of the data sets that have some, for `ocrcore.data.fingerprint`."""
+        real = [one for one in self._sets if isinstance(one, RealSet)]
+        return {one.name: places for one in real if (places := one.places())}
+
     def __getitem__(self, step: int) -> Batch:
         """Returns this host's rows of the batch of a step, and notes what was dropped.
 
@@ -331,6 +337,8 @@ class BatchSource:
                 if isinstance(crops, RealSet)
                 else f"endless {one.kind}"
             )
+            if not isinstance(crops, RealSet) and (note := unused_texts(crops.text)):
+                what += f"; {note}"
             lines.append(f"{name}: {what}, {share / 10:g} % of the batches")
         if self.options.mode == "bucket":
             lines.append(self._planner.describe_widths())

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from absl import flags
 
-from ocrcore.training.flags import experiment, run_program, start_devices
+from ocrcore.training.flags import experiment, refuse_idle, run_program, start_devices
 
 _MODE = flags.DEFINE_enum(
     "mode",
@@ -39,6 +39,8 @@ _SECONDS = flags.DEFINE_float("seconds", 30.0, "How long check overfits its batc
 def main() -> None:
     """Runs one mode."""
     config, workdir = experiment()
+    modes = {"weights": ("evaluate",), "crops": ("evaluate",), "seconds": ("check",)}
+    refuse_idle(_MODE.value, modes)
     start_devices(join=_MODE.value == "train", one_arena=_MODE.value != "evaluate")
     from crnnjax import check, report, training
 

@@ -26,7 +26,9 @@ from ocrcore.data.mixing import SourceError
 from ocrcore.data.readers.crops import Crop
 from ocrcore.images import ImageError
 from ocrcore.options import OptionsError, from_section
+from ocrcore.outputs import check_apart
 from ocrcore.pages import LabelError
+from ocrcore.progress import shown
 from ocrcore.training.checkpoints import load_variables
 from ocrcore.training.curves import write_curves
 from ocrcore.training.run_folder import RunFolder
@@ -66,6 +68,8 @@ def open_sets(section: Mapping[str, Any], *, field: str, options: InputOptions) 
         if missing := needed - values.keys():
             raise SourceError(f"{where}.{min(missing)} is missing")
         from_section(WordsOptions if made else CropsOptions, values, where, others=True)
+        if values.get("root") and values["kind"] != "tsv":
+            raise SourceError(f"{where}.root is {values['root']!r}, expected None: it is of tsv")
         if made:
             try:
                 sets[name] = _made_words(values, options)
@@ -169,7 +173,7 @@ def _made_words(values: Mapping[str, Any], options: InputOptions) -> list[Crop]:
     rules, seed = options.rules, values.get("seed", 0)
     renderer = word_renderer(rules, text=values.get("text", {}), words=values.get("words", {}))
     crops = []
-    for index in range(values["count"]):
+    for index in shown(range(values["count"]), "drawing synthetic words", unit="word"):
         accept = bounded(lambda text, font: writable(text, rules, rules.width) is not None)
         word = renderer.draw(np.random.default_rng([seed, index]), accept=accept)
         data = cv2.imencode(".png", cv2.cvtColor(word.image, cv2.COLOR_RGB2BGR))[1].tobytes()
@@ -219,8 +223,10 @@ def evaluate_run(
     """
     check(config)
     folder = results_folder(workdir, weights)
+    RunFolder(folder).check_place()
     if crops:
         path = Path(crops)
+        check_apart(folder / path.stem, [path], option="--workdir")
         sets: Sets = {path.stem: open_crops(kind_of(path), path)}
         folder /= path.stem
     else:

@@ -30,6 +30,7 @@ from ocrcore.pages import ByteArray
 
 KINDS = (*crop_index.KINDS, "words", "pages", "python")
 RESIZES = ("reader", "bicubic", "area", "any")
+_LOOKED_AT = 20_000  # crops of a data set whose folders are looked at for changes
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +85,12 @@ class SourceOptions:
         if (self.made or self.kind == "python") == bool(self.path):
             needs = "none: these crops have no files" if self.path else "a folder or a file"
             raise SourceError(f"path is {self.path!r} for {self.kind}, expected {needs}")
+        for name, kinds in (("root", ("tsv",)), ("outside", ("csv", "tsv"))):
+            if getattr(self, name) and self.kind not in kinds:
+                raise SourceError(
+                    f"{name} is {getattr(self, name)!r}, expected none for {self.kind}: it is of "
+                    f"{' and '.join(kinds)}"
+                )
         if self.resize not in RESIZES:
             raise SourceError(f"resize is {self.resize!r}, expected one of {', '.join(RESIZES)}")
         if not 0 < self.ratio < float("inf"):
@@ -178,6 +185,18 @@ class RealSet:
     def crop_name(self, number: int) -> str:
         """Names a crop."""
         return crop_index.crop_name(self.crops, number)
+
+    def places(self) -> list[Path]:
+        """Its label files, and the folders of its pictures, for `ocrcore.data.fingerprint`.
+
+        Of a set of very many crops only the label files.
+        """
+        if self.given is not None:
+            return []
+        found = crop_index.label_files(self.options.path)
+        if self.options.kind == "lmdb" or len(self.crops) > _LOOKED_AT:
+            return found
+        return [*found, *sorted({Path(crop.name).parent for crop in self.crops})]
 
     def classes(self, number: int) -> NDArray[np.int32]:
         """Classes of the label of a crop."""

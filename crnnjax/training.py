@@ -210,6 +210,7 @@ def train(
         ValueError: (its subclasses) an invalid config, data or weights.
     """
     check(config)
+    RunFolder(Path(workdir)).check_place(trains=True)
     mesh, log = make_mesh(), make_log()
     rows = host_rows(config.batch_size, mesh)
     options = OptimizerOptions.from_config(config.optimizer)
@@ -247,6 +248,7 @@ def train(
             source.describe(),
             f"evaluation: {describe_sets(sets)}; probe: {describe_sets(probe)}",
         )
+        run.note_data(source.places())
         reader = make_recognizer(config, jax.device_get(run.state.eval_variables), charset)
 
         def evaluate(run: Run) -> dict[str, float]:

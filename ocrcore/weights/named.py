@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
+from ocrcore.files import expanded
+
 
 @dataclass(frozen=True, slots=True)
 class NamedWeights:
@@ -26,6 +28,8 @@ class NamedWeights:
     what: str
 
 
+WEIGHTS_SUFFIXES = (".pth", ".pt", ".safetensors")
+"""Of files of weights; anything else is the folder of a checkpoint."""
 KNOWN_WEIGHTS: dict[str, NamedWeights] = {
     "craft_mlt_25k": NamedWeights(
         "craft_mlt_25k.pth",
@@ -61,7 +65,7 @@ def find_weights(name_or_path: str | Path) -> Path:
         WeightsNotFoundError: no such file; says the ways to get it.
         WeightsChecksumError: a file of that name that is not the published one.
     """
-    path = Path(name_or_path).expanduser()
+    path = expanded(name_or_path)
     name = str(name_or_path)
     if name and path.exists():
         return path
@@ -94,7 +98,7 @@ def find_weights(name_or_path: str | Path) -> Path:
 def easyocr_model_folder() -> Path:
     """Returns the folder where EasyOCR keeps its files, by the rule of `easyocr/config.py`."""
     root = os.environ.get("EASYOCR_MODULE_PATH") or os.environ.get("MODULE_PATH") or "~/.EasyOCR"
-    return Path(root).expanduser() / "model"
+    return expanded(root) / "model"
 
 
 def _folders() -> list[Path]:

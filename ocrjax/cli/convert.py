@@ -5,6 +5,10 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from ocrcore.outputs import check_outputs
+from ocrcore.weights.named import WEIGHTS_SUFFIXES
+from ocrjax.cli.outputs import check_weights
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the command's arguments."""
@@ -12,18 +16,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "source", metavar="IN", help="a .pth or .safetensors file, an Orbax checkpoint, or a name"
     )
     parser.add_argument(
-        "target", metavar="OUT", help="a .pth or .safetensors file; else an Orbax checkpoint"
+        "target",
+        metavar="OUT",
+        help="a .pth or .safetensors file; a name without a suffix gives an Orbax checkpoint",
     )
+    parser.add_argument("--force", action="store_true", help="replace files that are there")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Converts, and takes along what belongs to the weights."""
-    from ocrcore.training.checkpoints import save_variables
-    from ocrjax.weights import FILES, belongings, load_network, save_state, write_belongings
+    source, target, force = arguments.source, Path(arguments.target), arguments.force
+    check_weights(target, [source], force=force, checkpoint=True)
 
-    weights, target = load_network(arguments.source), Path(arguments.target)
+    from ocrcore.training.checkpoints import save_variables
+    from ocrjax.weights import belongings, load_network, save_state, write_belongings
+
+    weights = load_network(source)
     beside = belongings(weights.network, weights.path, target)
-    if target.suffix in FILES:
+    check_outputs(beside, inputs=[weights.path], force=force)
+    if target.suffix.lower() in WEIGHTS_SUFFIXES:
         save_state(target, weights.network, weights.state)
     else:
         save_variables(target, weights.variables)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -27,6 +27,10 @@ from ocrcore.weights.named import easyocr_model_folder
 from ocrjax.easyocr import export_detector, export_recognizer
 from ocrjax.easyocr.rules import ExportError, network_folder
 from ocrjax.weights import load_network
+
+# Options that mean something for one network alone.
+_OF = dict.fromkeys(("languages", "charset", "height", "crops", "accept_worse"), "recognizer")
+_OF["photos"] = "detector"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,6 +134,10 @@ def export_network(
     """
     source, folder = Path(source), Path(folder)
     network, _, variables, _ = load_network(source)
+    for field, default in asdict(ExportOptions()).items():
+        if field in _OF and _OF[field] != network and getattr(options, field) != default:
+            flag = f"--{field.replace('_', '-')}"
+            raise ExportError(f"{flag} has no effect: {source} is a {network}")
     if network == "detector":
         return _export_detector(source, folder, variables, name, options, log)
     return _export_recognizer(source, folder, variables, name, options, log)

@@ -21,6 +21,7 @@ from crnnjax.recognizer import Recognizer
 from crnnjax.resize import as_gray, easyocr_width, level_crop, pad_crop, scale_crop
 from ocrcore.evaluation.statistics import Interval
 from ocrcore.pages import ByteArray, FloatArray
+from ocrcore.progress import Progress, shown
 from ocrcore.weights.pth import save_weights
 from ocrjax.easyocr.network_yaml import network_yaml
 from ocrjax.easyocr.rules import LANGUAGES, ExportError, installed_module, name_fault
@@ -354,7 +355,9 @@ def check_recognizer(
     theirs = {name: tuple(texts) for name, (texts, _) in result["found"].items()}
 
     def read(ours: Recognizer, **options: Any) -> tuple[str, ...]:
-        return tuple(reading.text for reading in ours.recognize(grays, **options))
+        with Progress("reading the same with ours", unit="crop", total=len(grays)) as progress:
+            readings = ours.recognize(grays, progress.update, **options)
+        return tuple(reading.text for reading in readings)
 
     itself = f"ours, by itself ({recognizer.options.resize})"
     ours, plain = "ours, as EasyOCR resizes and pads", "EasyOCR, float32"
@@ -413,7 +416,7 @@ def _compare(
     inputs = np.split(arrays["inputs"], ends[:-1])
     logits: list[FloatArray] = np.split(arrays["logits"], np.cumsum(arrays["steps"])[:-1])
     same, worst, largest = 0, 0.0, 0.0
-    for start in range(0, count, 256):
+    for start in shown(range(0, count, 256), "comparing logits", unit="batch"):
         part = slice(start, min(start + 256, count))
         mine = recognizer.logits(grays[part])
         for index, scores in zip(range(part.start, part.stop), mine, strict=True):

@@ -16,7 +16,9 @@ from typing import Any
 
 import numpy as np
 
+from ocrcore.files import expanded
 from ocrcore.pages import ByteArray
+from ocrcore.progress import Progress
 
 _SCRIPT = Path(__file__).with_name("run_in_easyocr.py")
 INSTALL = "pip install easyocr==1.7.2"
@@ -54,13 +56,14 @@ def run_easyocr(
         empty.mkdir()
         environment = {**os.environ, "EASYOCR_MODULE_PATH": str(folder), "PYTHONUTF8": "1"}
         try:
-            done = subprocess.run(
-                [python, "-", name],
-                input=_SCRIPT.read_bytes(),
-                capture_output=True,
-                cwd=empty,
-                env=environment,
-            )
+            with Progress(f"EasyOCR works on {len(images)} pictures"):
+                done = subprocess.run(
+                    [python, "-", name],
+                    input=_SCRIPT.read_bytes(),
+                    capture_output=True,
+                    cwd=empty,
+                    env=environment,
+                )
         except OSError as error:
             raise EasyOcrError(f"--easyocr-python {python}: {error.strerror or error}") from error
         if done.returncode:
@@ -78,7 +81,7 @@ def _interpreter(python: str | Path | None) -> str:
     """A path from here, since the process works in another folder; a bare name is for PATH."""
     name = str(python or sys.executable)
     # Not resolved: the interpreter of an environment is a link, and its place says which.
-    return name if Path(name).name == name else str(Path(name).expanduser().absolute())
+    return name if Path(name).name == name else str(expanded(name).absolute())
 
 
 def _explain(python: str, said: str) -> str:

@@ -322,6 +322,11 @@ def test_the_command_says_what_it_lacks(weights, tmp_path, capsys):
     (tmp_path / "labels.tsv").write_text("0.png\ta\n")
     assert run(*arguments, "--height", 32, *crops, 0) == 2
     assert "--count 0: expected 1 or more" in capsys.readouterr().err
+    for idle in (("--photos", tmp_path), ("--count", 3), ("--accept-worse",)):
+        assert run(*arguments, "--height", 32, *idle) == 2
+        assert f"{idle[0]} has no effect without --check" in capsys.readouterr().err
+    assert run(*arguments, "--height", 32, "--check", "--photos", tmp_path) == 2
+    assert "--photos has no effect" in (said := capsys.readouterr().err) and "recognizer" in said
     assert not (tmp_path / "out").exists()  # nothing is in the way of the next call
     assert run(tmp_path / "nothing.pth") == 2
     (tmp_path / "file").touch()

@@ -564,7 +564,7 @@ def test_stopped_and_killed_runs_equal_an_uninterrupted_one(tmp_path):
     assert "fewer than 300: the start" in out and "kept: step 24, the latest whose hmean" in out
     again = evaluate_detector(Detector(variables), read_truth(config.test), options=point)
     assert again.evaluation.hmean == result["hmean"]
-    assert read_image(broken / "overlays" / "page_000.png").shape == (64, 192, 3)
+    assert read_image(broken / "overlays" / "page_000.png").shape[1] == 480
     assert len(read_image(broken / "loss.png"))
     assert json.loads((broken / "config.json").read_text())["optimizer"]["name"] == "sgd"
     assert not (broken / "dropped.jsonl").exists()
