@@ -115,7 +115,10 @@ def _best_whole(folder: Path, steps: list[int]) -> Path:
 
 
 def _read_score(step: Path) -> float:
-    return _read_rank(step, 0)[0]
+    try:
+        return _score(json.loads((step / _METRICS).read_text()))
+    except FileNotFoundError:
+        return -np.inf
 
 
 def _read_rank(folder: Path, step: int) -> tuple[float, int]:
@@ -134,8 +137,13 @@ def _rank(metrics: Mapping[str, float | None]) -> tuple[float, int]:
     step = int(metrics["step"] or 0)
     if (kept := metrics.get("kept")) is not None:
         return kept - 2, step
-    (score,) = (value for name, value in metrics.items() if name != "step")
-    return (-np.inf, step) if score is None else (float(score), -step)
+    score = _score(metrics)
+    return (score, step if score == -np.inf else -step)
+
+
+def _score(metrics: Mapping[str, float | None]) -> float:
+    (score,) = (value for name, value in metrics.items() if name not in ("step", "kept"))
+    return -np.inf if score is None else float(score)
 
 
 class Start(NamedTuple):

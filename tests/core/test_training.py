@@ -212,7 +212,7 @@ def test_few_words_keep_what_was_there(tmp_path, mesh, compiled, scores, best):
     assert follow(tmp_path, mesh, compiled, scores, stop_at=4, **more) is None
     assert follow(tmp_path, mesh, compiled, scores, **more) == 5
     with RunCheckpoints(tmp_path / "checkpoints", keep=9) as checkpoints:
-        assert checkpoints.best_step == best
+        assert (checkpoints.best_step, checkpoints.best_score) == (best, scores[best])
         assert [checkpoints.has_evaluation(step) for step in (0, 2, 4, 5)] == [True] * 4
         expected, _ = checkpoints.restore(compiled[0](), step=best)
     assert_same(load_variables(tmp_path), copies(expected.eval_variables))
