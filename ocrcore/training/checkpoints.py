@@ -279,7 +279,11 @@ class RunCheckpoints:
     def best_score(self) -> float | None:
         """What the best step reached; None before any was evaluated."""
         step = self.best_step
-        return None if step is None else _read_score(self.folder / str(step))
+        if step is None:
+            return None
+        metrics = json.loads((self.folder / str(step) / _METRICS).read_text())
+        score: float | None = metrics.get(self.metric)
+        return score
 
     def save(
         self,

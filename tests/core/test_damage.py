@@ -107,6 +107,7 @@ def test_thirty_damaged_checkpoints(run, tmp_path):
         if number % 10 == 0:
             with RunCheckpoints(folder) as checkpoints:
                 assert (checkpoints.steps, checkpoints.best_step) == ([10, 20], 20)
+                assert checkpoints.best_score == 0.9
                 assert checkpoints.memory(20) == {"at": 20}
         (folder / "30.damaged").rename(folder / "30")
         (folder / "30" / name).write_bytes(whole)
@@ -206,7 +207,9 @@ def test_not_a_number_is_no_good_checkpoint(run, tmp_path):
 def test_a_late_evaluation_changes_the_checksums(run, tmp_path):
     with RunCheckpoints(tmp_path) as checkpoints:
         checkpoints.save(1, run[1], run={"at": 1})
-        checkpoints.add_evaluation(1, run={"at": 2}, metrics={"hmean": 0.5})
+        assert checkpoints.best_score is None
+        checkpoints.add_evaluation(1, run={"at": 2}, metrics={"hmean": 0.5, "kept": 1.0})
+        assert checkpoints.best_score == 0.5
         assert has_checksums(tmp_path / "1") and find_fault(tmp_path / "1") is None
     before = {name: (tmp_path / "1" / name).read_bytes() for name in ("run/metadata", NAME)}
     damage(tmp_path / "1" / "run" / "metadata", "grow", random.Random(0))
