@@ -6,6 +6,7 @@ asked by `drawable` and `pick_font`, which count what nobody can draw.
 
 from __future__ import annotations
 
+import codecs
 import string
 from bisect import bisect_right
 from collections import Counter
@@ -314,6 +315,8 @@ def _file_texts(
         data = source.read_bytes()
     except OSError as error:
         raise TextError(f"{path}: cannot be read: {error}") from error
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise TextError(f"{path}: UTF-16 (Unicode text of Windows): save it as UTF-8")
     texts, left_out = [], Counter[str]()
     for number, line in enumerate(data.removeprefix(b"\xef\xbb\xbf").split(b"\n"), 1):
         try:

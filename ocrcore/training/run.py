@@ -127,7 +127,7 @@ class Run:
             self.log(
                 f"evaluations rest on {self.stopper.words:,} words, fewer than {FEW_WORDS}: the "
                 "start weights are only left for scores that are better by more than chance, and "
-                "config.eval.patience stops nothing"
+                "config.eval.patience stops nothing. More words to judge by would help"
             )
 
     def note_data(self, sets: Mapping[str, Iterable[Path]]) -> None:

@@ -297,7 +297,7 @@ def test_a_lost_best_checkpoint_is_forgotten(tmp_path, mesh, compiled):
     assert said[1] == (
         "the best checkpoint, of step 4, is lost; the best one is that of step 2 now"
     )
-    assert said[-1].endswith("step 6: hmean 0.6000  (best so far)")
+    assert said[-2].endswith("step 6: hmean 0.6000  (best so far)")
     assert last_state(tmp_path, compiled)[1] == 6
 
 
@@ -619,7 +619,8 @@ def test_terminated_and_killed_runs_lose_nothing(tmp_path, mesh, compiled):
     with RunCheckpoints(tmp_path / "checkpoints") as checkpoints:
         terminated = checkpoints.steps[-1]
     done = [int(line.split()[1]) for line in out.splitlines()]
-    assert terminated == (max(done) if done else 4) + 1
+    # Without a line: `wait_for` may have read some ahead.
+    assert terminated == max(done) + 1 if done else terminated > 4
 
     process = start(0, 1, free_port(), tmp_path, 1000, devices=4, sleep=0.02)
     wait_for(process, f"step {terminated + 5}\n")
