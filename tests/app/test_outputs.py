@@ -91,12 +91,13 @@ def place(tmp_path, monkeypatch):
     for folder in ("in", "same", "drawn", "folder.pth", "run/checkpoints"):
         (tmp_path / folder).mkdir(parents=True)
     picture = Image.fromarray(np.zeros((8, 12), np.uint8))
-    for name in ("in/a.png", "in/a_scores.png", "same/a.jpg", "drawn/a.png", "words.png"):
+    for name in ("in/a.png", "in/a_scores.png", "same/a.jpg", "drawn/a.png"):
         picture.save(tmp_path / name)
     picture.save(tmp_path / "other.json", format="PNG")
     names = ("w.pth", "v.pth", "old.json", "p.json", "run/weights.pth", "run/config.json")
     for name in (*names, "same/README.txt"):
         (tmp_path / name).write_text("{}")
+    (tmp_path / "words.png").write_text("words\n")
     (tmp_path / "link").symlink_to("in")
     (tmp_path / "other_link.json").symlink_to("other.json")
     (tmp_path / "w_link.pth").symlink_to("w.pth")
