@@ -123,9 +123,7 @@ def start_up(folder: Path) -> dict[str, float]:
     begun = time.process_time()
     index = read_index(crops, path, cache=folder / "other cache")
     scanned = time.process_time()
-    filter_crops(
-        index, Rules(named("english_g2"), 32, 384), crops, name="set", start=0, stop=len(crops)
-    )
+    filter_crops(index, Rules(named("english_g2"), 32, 384), crops, name="set")
     ended = time.process_time()
     return {
         "index_us": (scanned - begun) / len(crops) * 1e6,
@@ -144,7 +142,7 @@ def many(count: int = 14_400_000) -> dict[str, float]:
     crops = [Crop("name", "text", b"")] * count
     begun = time.process_time()
     rules = Rules(named("english_g2"), 32, 384)
-    filter_crops(index, rules, crops, name="set", start=0, stop=count)
+    filter_crops(index, rules, crops, name="set")
     return {"labels": count, "filter_s": time.process_time() - begun}
 
 

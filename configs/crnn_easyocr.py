@@ -1,8 +1,9 @@
 """EasyOCR's English recognizer made better on one's own word crops, for its own Reader.
 
 Command: python -m crnnjax.main --config=configs/crnn_easyocr.py --config.data.labels=FILE
-    (lines of a path, a tab and a text, as those of the 4,468 words of ICDAR 2015: the first 3,168
-    train, 300 choose the best checkpoint, the last 1,000 test)
+    (lines of a path, a tab and a text, in the order of the photos, as those of the 4,468 words of
+    ICDAR 2015: the last 1,000 test, the 300 before them choose the best checkpoint. For crops of
+    your own: configs/custom_recognizer.py)
     The start weights on the same crops: the same with --mode=evaluate --weights=english_g2, to
     exp/crnn_easyocr/evaluate-english_g2
 Source: EasyOCR trainer/config_files/en_filtered_config.yaml with english_g2.pth, generation 2; the
@@ -15,7 +16,7 @@ Measured: not measured.
 
 from ml_collections import ConfigDict
 
-from crnnjax.config import crops, recognizer, source
+from crnnjax.config import crops, crops_of, recognizer, source
 
 
 def get_config() -> ConfigDict:
@@ -32,13 +33,14 @@ def get_config() -> ConfigDict:
 
     config.data.labels = "data/words/labels.tsv"
     labels = config.data.get_ref("labels")
-    config.data.train.real = source("tsv", path=labels, stop=3168, ratio=3.0, augment="light")
+    config.data.train.real = source("tsv", path=labels, ratio=3.0, augment="light")
+    config.data.train.real.split.update(part="train", by="order", validation=300.0, test=1000.0)
     # Synthetic words, against forgetting.
     config.data.train.words = source("words", augment="light")
 
-    config.eval.sets.real = crops("tsv", path=labels, start=3168, stop=3468)
+    config.eval.sets.real = crops_of(config.data.train.real, "validation")
     config.eval.probe.synthetic = crops("words", count=500, seed=1)
-    config.test.real = crops("tsv", path=labels, start=3468)
+    config.test.real = crops_of(config.data.train.real, "test")
     config.eval.update(every=100, metric="accuracy")
     config.recognizer.resize = "easyocr"
     config.checkpoint.update(every=100, keep=2)

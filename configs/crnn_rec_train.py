@@ -2,9 +2,9 @@
 
 Command: python -m crnnjax.main --config=configs/crnn_rec_train.py
     --config.init_from=RUN --config.data.labels=FILE
-    (a run such as that of configs/crnn_synth.py; lines of a path, a tab and a text, as those of the
-    4,468 words of ICDAR 2015: the first 3,168 train, 300 choose the best checkpoint, the last 1,000
-    test)
+    (a run such as that of configs/crnn_synth.py; lines of a path, a tab and a text, in the order of
+    the photos, as those of the 4,468 words of ICDAR 2015: the last 1,000 test, the 300 before them
+    choose the best checkpoint. For crops of your own: configs/custom_recognizer.py)
     Before, on the same 1,000: the same with --mode=evaluate --weights=RUN
 Source: our own.
 Expected: nothing known.
@@ -14,7 +14,7 @@ Measured: from configs/crnn_synth.py on ICDAR 2015's 1,000: word accuracy, alpha
 
 from ml_collections import ConfigDict
 
-from crnnjax.config import STREET_WORDS, crops, recognizer, source
+from crnnjax.config import STREET_WORDS, crops, crops_of, recognizer, source
 
 
 def get_config() -> ConfigDict:
@@ -32,13 +32,14 @@ def get_config() -> ConfigDict:
     config.data.p_reader_pad = 1.0  # as a Reader pads all crops
     config.data.labels = "data/words/labels.tsv"
     labels = config.data.get_ref("labels")
-    config.data.train.real = source("tsv", path=labels, stop=3168, ratio=3.0, augment="light")
+    config.data.train.real = source("tsv", path=labels, ratio=3.0, augment="light")
+    config.data.train.real.split.update(part="train", by="order", validation=300.0, test=1000.0)
     # Synthetic words, against forgetting; they are degraded as they are drawn.
     config.data.train.words = source("words", **STREET_WORDS)
 
-    config.eval.sets.real = crops("tsv", path=labels, start=3168, stop=3468)
+    config.eval.sets.real = crops_of(config.data.train.real, "validation")
     config.eval.probe.synthetic = crops("words", count=500, seed=1, **STREET_WORDS)
-    config.test.real = crops("tsv", path=labels, start=3468)
+    config.test.real = crops_of(config.data.train.real, "test")
     config.eval.every = 150
     config.recognizer.resize = "easyocr"  # as its Reader; "bucket": without its padding
     config.checkpoint.update(every=150, keep=2)

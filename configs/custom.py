@@ -82,12 +82,13 @@ def get_config() -> ConfigDict:
     photos = source("words", path=config.data.get_ref("root"))
     # Names of your folders in it; empty: images and gt.
     photos.images = photos.labels = ""
-    # A tenth of the pictures is not trained on; it chooses the best weights.
+    # A tenth of the pictures is not trained on; it chooses the best weights. With fewer than 300
+    # words in it the start weights stay unless others are better by more than chance.
     photos.holdout = 0.1
     # "spread": from all over the folder, runs of neighbors; "name": the last ones by name, which
     # may be of another kind than the others.
     photos.order = "spread"
-    # How a line of a label file is written: "quad", "box", or "auto" to find out.
+    # How lines of label files are written; "auto" finds it out, docs/word_boxes.md has the others.
     photos.layout = "auto"
     # Words with these texts count neither way. An empty text is not among them.
     photos.dont_care = ("###",)
@@ -113,12 +114,13 @@ def get_config() -> ConfigDict:
     config.eval.every = config.checkpoint.every = 250
     # Evaluations without a better hmean before training stops; 0 disables early stopping.
     config.eval.patience = 0
-    # True: each time at the best text_threshold and low_text of config.sweep. Training moves how
-    # high scores are, so that at fixed thresholds better weights may look worse, or collapsed.
+    # True: each time try text_threshold and low_text of config.sweep, and take what is better by
+    # more than chance. Training moves how high scores are, so that at fixed thresholds better
+    # weights may look worse, or collapsed.
     config.eval.sweep = True
 
-    # The highest region score of a word must reach this. --mode=sweep finds better thresholds on
-    # the pictures of config.eval.pages.
+    # The highest region score of a word must reach this. --mode=sweep looks for better thresholds
+    # on the pictures of config.eval.pages.
     config.detector.text_threshold = 0.7
     # Characters are joined where the affinity is above this.
     config.detector.link_threshold = 0.4

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from craftjax.config import check
 from craftjax.input_pipeline import InputOptions
+from craftjax.options import too_few
 from craftjax.sources import SourceOptions, open_source
 from craftjax.weak.word_crops import is_outside, is_vertical, word_size
 from ocrcore.data.readers.characters import PhotoFolder
@@ -32,6 +33,7 @@ from ocrcore.data.readers.words import open_section
 from ocrcore.geometry import quad_faults
 from ocrcore.images import EXIF_VARIABLE, ImageError, is_turned
 from ocrcore.pages import LabelError, Page, PageError
+from ocrcore.progress import shown
 from ocrcore.text import visible_graphemes
 
 # Shares of all words (or lines) from which on a fault is called one of the whole data set.
@@ -46,6 +48,7 @@ class Audit:
     """What was found; see `audit_words`.
 
     Attributes:
+        layout: how the lines of the label files are written.
         pages: pictures with labels that can be read.
         empty: those among them without words.
         words: all words, those included that do not count.
@@ -68,6 +71,7 @@ class Audit:
         warnings: what makes training fail, and what to do.
     """
 
+    layout: str = "quad"
     pages: int = 0
     empty: int = 0
     words: int = 0
@@ -91,6 +95,7 @@ class Audit:
 
     def __str__(self) -> str:
         lines = [
+            f"labels read as {self.layout}",
             f"{self.pages:,} pages ({self.empty:,} without words), {self.words:,} words: "
             f"{self.usable:,} to train on with {self.characters:,} characters, "
             f"{self.dont_care:,} don't care, {self.no_text + self.blank:,} without text, "
@@ -134,6 +139,13 @@ def audit_words(folder: PhotoFolder, *, start: int = 0, stop: int | None = None)
     heights: list[int] = []
     shapes: Counter[str] = Counter()
     audit.notes = unused_files(folder)
+    try:
+        audit.layout = str(folder.layout)
+    except LabelError as unclear:
+        audit.layout = "nothing: their layout is not clear"
+        audit.bad.append(unclear)
+        audit.warnings.append("nothing can be trained on before the layout is named; see above")
+        return audit
     for page in _pages(folder, start, stop, audit.bad):
         audit.pages += 1
         audit.empty += not page.words
@@ -241,6 +253,7 @@ def audit_truth(
     """
     found: list[Exception] = []
     seen: dict[tuple[str, ...], str] = {}
+    said: set[str] = set()
     for name, section in sections.items():
         if section["kind"] != "words":
             continue
@@ -251,10 +264,23 @@ def audit_truth(
             continue
         seen[pictures] = name
         bad: list[Exception] = []
-        words = [word for page in _pages(folder, 0, None, bad) for word in page.words]
+        try:
+            layout = str(folder.layout)
+        except LabelError as fault:
+            log(f"{name}: {fault}")
+            found.append(fault)
+            continue
+        pages = [*_pages(folder, 0, None, bad)]
+        words = [word for page in pages for word in page.words]
         care = sum(word.care for word in words)
         text = f"{len(pictures):,} pictures of {folder.images}, {care:,} of {len(words):,} words"
-        lines = [f"{name}: {text} count", *_shown(bad), *unused_files(folder)]
+        lines = [f"{name}: labels read as {layout}", f"{text} count"]
+        notes = unused_files(folder)
+        lines += [*_shown(bad), *(note for note in notes if note not in said)]
+        said.update(notes)
+        judging = sum(any(word.care for word in page.words) for page in pages)
+        if name != "config.test" and (few := too_few(care, judging)):  # the test chooses nothing
+            lines.append(few)
         if turned := turned_pictures(folder):
             lines.append(describe_turned(turned, len(folder)))
         log("\n".join(lines))
@@ -268,7 +294,7 @@ def _pages(
     lines: list[LabelError] = []
     stop = min(len(folder), len(folder) if stop is None else stop)
     broken = broken_photos(folder, start, stop)
-    for index in range(start, stop):
+    for index in shown(range(start, stop), f"reading the labels of {folder.labels}", unit="page"):
         if error := broken.get(folder.name(index)):
             bad.append(error)
             continue

@@ -32,7 +32,7 @@ from craftjax.options import DetectorOptions
 from craftjax.sources import SourceOptions
 from craftjax.weak.options import PseudoOptions, SupervisionOptions
 from ocrcore.config_sections import defaults, given, nothing, section, unchanged
-from ocrcore.data.readers.icdar import LAYOUTS
+from ocrcore.data.readers.layouts import LAYOUT_NAMES, is_layout
 from ocrcore.data.readers.words import ORDERS, SPLITS
 from ocrcore.evaluation.matching import PROTOCOLS
 from ocrcore.options import check_sections, expect
@@ -139,10 +139,11 @@ class EvalOptions:
     Attributes:
         every: updates from one evaluation to the next; 0: only after the last one.
         patience: evaluations without a better hmean before training stops; 0 disables early
-            stopping.
+            stopping. With fewer than 300 words in `pages` nothing stops.
         protocol: one of `ocrcore.evaluation.matching.PROTOCOLS`.
-        sweep: evaluate at the best text_threshold and low_text of `config.sweep`. Training moves
-            the height of the scores, so that at fixed thresholds better weights may look worse.
+        sweep: try text_threshold and low_text of `config.sweep`, and take what is better by more
+            than chance (`craftjax.evaluate.choose_point`). Training moves the height of the scores,
+            so that at fixed thresholds better weights may look worse.
         keep_scores: `--mode=evaluate` and `--mode=sweep` keep score maps in the run directory, so
             that they resume.
     """
@@ -194,7 +195,7 @@ class PagesOptions:
             `ocrcore.data.readers.words.open_words`.
         holdout: of "words": the share of the pictures that is not trained on.
         order: of "words": "name" or "spread".
-        layout: of a line of a label file: "quad", "box", "polygon" or "auto".
+        layout: of a line of a label file: one of `ocrcore.data.readers.label_lines.LAYOUTS`.
         dont_care: words with these texts do not count.
         start: the first picture that counts.
         stop: index after the last one, as in a slice; None reads all.
@@ -223,7 +224,7 @@ class PagesOptions:
             (self.split in SPLITS, "split", f"one of {', '.join(SPLITS)}"),
             (0 <= self.holdout < 1, "holdout", "0 or more and less than 1"),
             (self.order in ORDERS, "order", f"one of {', '.join(ORDERS)}"),
-            (self.layout in LAYOUTS, "layout", f"one of {', '.join(LAYOUTS)}"),
+            (is_layout(self.layout), "layout", f"one of {LAYOUT_NAMES}"),
             (self.start >= 0, "start", "0 or more"),
             (self.stop is None or self.stop > self.start, "stop", "more than start, or None"),
             (self.preset in PRESETS, "preset", f"one of {', '.join(PRESETS)}"),

@@ -13,7 +13,7 @@ import numpy as np
 
 from craftjax.boxes import find_boxes, scale_boxes
 from craftjax.detector import Detector, Scores, fit_of
-from craftjax.options import DetectorOptions
+from craftjax.options import DetectorOptions, too_few
 from craftjax.tiles import plan_tiles
 from ocrcore.config_sections import given
 from ocrcore.data.readers.characters import PhotoFolder
@@ -21,12 +21,17 @@ from ocrcore.data.readers.icdar import read_icdar_folder
 from ocrcore.data.readers.skipped_files import describe_turned, turned_pictures, unused_files
 from ocrcore.data.readers.words import open_section
 from ocrcore.evaluation.matching import Evaluation, evaluate
-from ocrcore.evaluation.statistics import Interval, bootstrap_hmean
+from ocrcore.evaluation.statistics import Interval, bootstrap_hmean, paired_bootstrap
 from ocrcore.files import replacing
 from ocrcore.images import ImageError
 from ocrcore.pages import FloatArray, LabelError, Page, Sample
+from ocrcore.progress import shown
 from ocrcore.synth.config import preset
 from ocrcore.synth.pages import PageSource
+
+# Of many thresholds the best are tried, at each evaluation: with 95 % they moved for nothing on up
+# to 5 % of drawn sets of 5 to 40 street photos, with 99 % on up to 2 % (docs/benchmarks.md).
+_LEVEL = 0.99
 
 
 class EvaluationError(ValueError):
@@ -40,7 +45,7 @@ def read_truth(
 
     Args:
         section: with `kind` "icdar": `images` and `gt`, folders in `root`, and `layout` and
-            `dont_care` of `ocrcore.data.readers.icdar.read_icdar_folder`; `start` and `stop`, if
+            `dont_care` as of `ocrcore.data.readers.icdar.read_icdar_folder`; `start` and `stop`, if
             given, are the first picture that counts and the first that does not any more. With
             "words": the same, see `ocrcore.data.readers.words.open_section`. Both have pictures in
             the order of their names (`img_10` before `img_2`), as training has. With "pages":
@@ -67,24 +72,27 @@ def read_truth(
     if section["kind"] == "pages":
         config = preset(section["preset"], **section.get("page", {}))
         source = PageSource(config, section["seed"], length=section["count"])
-        return [source[index] for index in range(section["count"])]
+        places = range(section["count"])
+        return [source[index] for index in shown(places, "drawing synthetic pages", unit="page")]
     raise EvaluationError(
         f"kind of labeled pages is {section['kind']!r}, expected icdar, words or pages"
     )
 
 
 def truth_notes(section: Mapping[str, Any]) -> list[str]:
-    """Says which files of the labeled pages of a section are not used, and which EXIF turns."""
+    """Says how the labels of a section are written, which files are not used, which EXIF turns."""
     section = given(section)
     if section["kind"] == "icdar":
         root = Path(section["root"])
-        folder = PhotoFolder(root / section["images"], root / section["gt"], None)
+        labels = root / section["gt"]
+        folder = PhotoFolder(root / section["images"], labels, None, layout=section["layout"])
     elif section["kind"] == "words":
         folder = open_section(section)
     else:
         return []
     turned = turned_pictures(folder)
-    return [*unused_files(folder), *([describe_turned(turned, len(folder))] if turned else [])]
+    notes = [f"labels read as {folder.layout}", *unused_files(folder)]
+    return notes + [describe_turned(turned, len(folder))] * bool(turned)
 
 
 def check_words(truth: Sequence[Page | Sample], name: str) -> None:
@@ -232,7 +240,8 @@ def sweep(
     Args:
         detector: with its weights.
         truth: labels with the pictures' paths, or samples.
-        options: how to scale and score; its thresholds are not used.
+        options: how to scale and score; of points with the same hmean the one that is nearest to
+            its thresholds comes first.
         text_thresholds: to try; boxes are found once for the lowest and then filtered.
         link_thresholds: to try.
         low_texts: to try.
@@ -279,7 +288,74 @@ def sweep(
         OperatingPoint(*key, evaluate(words, care, value, protocol=protocol, names=names))
         for key, value in found.items()
     ]
-    return sorted(points, key=lambda point: -point.evaluation.hmean)
+
+    def rank(point: OperatingPoint) -> tuple[float, float]:
+        moves = (abs(value - getattr(options, name)) for name, value in point.thresholds.items())
+        return -point.evaluation.hmean, round(sum(moves), 6)
+
+    return sorted(points, key=rank)
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Thresholds that were chosen.
+
+    Attributes:
+        point: the thresholds.
+        why: what the choice rests on, for people.
+        moved: whether they are others than before.
+        few: whether there were too few words to choose by.
+    """
+
+    point: OperatingPoint
+    why: str
+    moved: bool = False
+    few: bool = False
+
+
+def choose_point(points: Sequence[OperatingPoint], options: DetectorOptions) -> Choice:
+    """Takes the best thresholds where they beat those in use by more than chance.
+
+    Args:
+        points: of `sweep`, those in use among them.
+        options: with the thresholds in use.
+
+    Returns:
+        The best of the points, if there are words enough and the paired 99 % interval over pictures
+        of its gain (`ocrcore.evaluation.statistics.paired_bootstrap`) lies above 0; else the point
+        in use.
+    """
+    (used,) = (
+        point
+        for point in points
+        if all(value == getattr(options, name) for name, value in point.thresholds.items())
+    )
+    pictures = sum(image.truth_care > 0 for image in used.evaluation.images)
+    words = used.evaluation.truth_care
+    if few := too_few(words, pictures):
+        return Choice(used, few, few=True)
+    basis = f"{words:,} words on {pictures:,} pictures"
+    best = points[0]
+    if best.evaluation.hmean <= used.evaluation.hmean:
+        return Choice(used, f"none of {len(points)} is better on {basis}")
+    gain = paired_bootstrap(used.evaluation, best.evaluation, level=_LEVEL)
+    old, new = ("/".join(f"{x:g}" for x in one.thresholds.values()) for one in (used, best))
+    text = f"hmean {gain.value:+.4f} ({gain.low:+.4f} to {gain.high:+.4f}) on {basis}"
+    if gain.low <= 0:
+        return Choice(used, f"{new} instead of {old} may be better by chance: {text}")
+    return Choice(best, f"{new} instead of {old}: {text}", moved=True)
+
+
+def count_words(truth: Sequence[Page | Sample]) -> tuple[int, int]:
+    """Words that count, and pictures that have such."""
+    pages = [item.page if isinstance(item, Sample) else item for item in truth]
+    words = [int(page.care.sum()) for page in pages]
+    return sum(words), sum(count > 0 for count in words)
+
+
+def with_used(tried: Sequence[float], used: float) -> tuple[float, ...]:
+    """Values of a threshold to try, with the one in use."""
+    return tuple(sorted({*tried, used}))
 
 
 def evaluate_detector(

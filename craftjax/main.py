@@ -1,4 +1,4 @@
-"""Entry point of the detector: packs data, trains, evaluates and tunes thresholds.
+"""Entry point of the detector: checks and packs data, trains, evaluates and tunes thresholds.
 
 Examples:
     python -m craftjax.main --config=configs/quickstart.py --workdir=exp/mine --config.steps=500
@@ -14,20 +14,23 @@ import sys
 
 from absl import flags
 
-from ocrcore.training.flags import experiment, run_program, start_devices
+from ocrcore.training.flags import experiment, overrides, refuse_idle, run_program, start_devices
 
 _MODE = flags.DEFINE_enum(
     "mode",
     None,
-    ["train", "evaluate", "sweep", "pack", "audit"],
-    "train or resume (default with config.data.train and no --images); evaluate at the thresholds "
-    "of config.detector; sweep: try those of config.sweep on config.calibration, else eval.pages, "
-    "else the test, and keep the best; pack config.data.train; audit: find faults of word labels.",
+    ["train", "evaluate", "sweep", "pack", "audit", "check"],
+    "train or resume (default with config.data.train and no --images); evaluate as "
+    "`ocrjax detect` reads; sweep: try those of config.sweep on config.calibration, else "
+    "eval.pages, else the test, and keep the best if they are better by more than chance; pack "
+    "config.data.train; audit: find faults of word labels; check: draw the first crops as the "
+    "network is trained on them, and count.",
 )
 _WEIGHTS = flags.DEFINE_string("weights", None, "To evaluate instead of the run's best.")
 _IMAGES = flags.DEFINE_string("images", None, "Pictures, instead of config.test.images.")
 _GT = flags.DEFINE_string("gt", None, "Label files, instead of config.test.gt.")
 _SKIP_BAD = flags.DEFINE_bool("skip_bad", False, "Leave out malformed lines and list them.")
+_JUDGING = ("weights", "images", "gt", "skip_bad")
 _WORKERS = flags.DEFINE_integer("workers", None, "Processes that pack; 0: this one.")
 
 
@@ -35,6 +38,7 @@ def main() -> None:
     """Runs one mode."""
     config, workdir = experiment()
     mode = _MODE.value or ("train" if config.data.train and not _IMAGES.value else "evaluate")
+    refuse_idle(mode, {**dict.fromkeys(_JUDGING, ("evaluate", "sweep")), "workers": ("pack",)})
     if mode == "train":
         start_devices(join=True)
         from craftjax.training import train
@@ -44,6 +48,11 @@ def main() -> None:
         from craftjax.packing import pack_experiment
 
         pack_experiment(config, workers=_WORKERS.value)
+    elif mode == "check":
+        start_devices()
+        from craftjax.check import check_run
+
+        check_run(config, workdir)
     elif mode == "audit":
         from craftjax.audit import audit_experiment
 
@@ -52,8 +61,14 @@ def main() -> None:
         start_devices()
         from craftjax.tune import evaluate_run
 
-        given = _WEIGHTS.value, _IMAGES.value, _GT.value
-        evaluate_run(config, workdir, *given, skip_bad=_SKIP_BAD.value, sweeping=mode == "sweep")
+        evaluate_run(
+            config,
+            workdir,
+            *(_WEIGHTS.value, _IMAGES.value, _GT.value),
+            skip_bad=_SKIP_BAD.value,
+            sweeping=mode == "sweep",
+            overrides=overrides("detector"),
+        )
 
 
 if __name__ == "__main__":

@@ -18,6 +18,13 @@ from ocrcore.training.run_folder import RunFolder
 # The largest input of the original's recipe (1280x2240) fits, and half of a 4:3 page on EasyOCR's
 # canvas with a margin; larger inputs are tiled to bound the memory.
 MAX_AREA = 1536 * 1920
+THRESHOLDS = ("text_threshold", "link_threshold", "low_text")
+MIN_WORDS, MIN_PICTURES = 50, 5
+"""With less than this no thresholds are chosen.
+
+One of 50 words is .02 of a recall; with fewer, one word decides. The words of a picture are found
+or missed together, so intervals draw pictures, and those drawn from two to four are far too narrow.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +84,21 @@ class DetectorOptions:
         )
 
 
+def too_few(words: int, pictures: int) -> str:
+    """Says that words are too few to choose thresholds by; empty where they are enough.
+
+    Args:
+        words: that count.
+        pictures: that have such words.
+    """
+    if words >= MIN_WORDS and pictures >= MIN_PICTURES:
+        return ""
+    return (
+        f"{words} words on {pictures} pictures are too few to choose thresholds by (fewer than "
+        f"{MIN_WORDS} words or {MIN_PICTURES} pictures)"
+    )
+
+
 class OperatingPointError(ValueError):
     """A file that holds no operating point; the message names it."""
 
@@ -93,10 +115,17 @@ def operating_point_path(weights: str | Path) -> Path:
 
 
 def save_operating_point(
-    path: str | Path, options: DetectorOptions, *, measured: Mapping[str, Any]
+    path: str | Path, options: DetectorOptions, *, measured: Mapping[str, Any], chosen: str = ""
 ) -> None:
-    """Writes options as JSON, with what was measured with them; all or nothing."""
-    write_json(path, {"options": asdict(options), "measured": dict(measured)})
+    """Writes options as JSON, with what was measured with them; all or nothing.
+
+    Args:
+        path: of the file.
+        options: to keep.
+        measured: with them.
+        chosen: how the thresholds were chosen, and on how many words.
+    """
+    write_json(path, {"options": asdict(options), "measured": dict(measured), "chosen": chosen})
 
 
 def load_operating_point(path: str | Path) -> DetectorOptions:
@@ -110,3 +139,30 @@ def load_operating_point(path: str | Path) -> DetectorOptions:
         return from_section(DetectorOptions, values, "options")
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise OperatingPointError(f"{path}: not an operating point: {error}") from error
+
+
+def options_of(
+    weights: str | Path, default: DetectorOptions, origin: str
+) -> tuple[DetectorOptions, str]:
+    """The options that weights are used with, and where they come from.
+
+    Args:
+        weights: a file or a folder.
+        default: where no operating point lies beside the weights.
+        origin: of these.
+
+    Raises:
+        OperatingPointError: the file beside the weights is damaged.
+    """
+    path = operating_point_path(weights)
+    if not path.is_file():
+        return default, origin
+    options = load_operating_point(path)
+    chosen = json.loads(path.read_text(encoding="utf-8")).get("chosen")
+    return options, f"{path} ({chosen})" if chosen else str(path)
+
+
+def describe_options(options: DetectorOptions, origin: str) -> str:
+    """One line: thresholds and scaling, and where they come from."""
+    names = (*THRESHOLDS, "canvas_size", "mag_ratio")
+    return f"{' '.join(f'{name}={getattr(options, name):g}' for name in names)}: {origin}"

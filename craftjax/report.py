@@ -12,15 +12,35 @@ from craftjax.convert import to_state_dict
 from craftjax.detector import Detector
 from craftjax.evaluate import evaluate_detector, format_points
 from craftjax.options import DetectorOptions, operating_point_path, save_operating_point
-from ocrcore.drawing import MISSED, draw_page, draw_scores
+from ocrcore.drawing import (
+    FIRST_CORNER,
+    FOUND,
+    IGNORED,
+    MISSED,
+    SCORES,
+    draw_caption,
+    draw_page,
+    draw_scores,
+    drawing_names,
+    grid,
+)
 from ocrcore.files import write_json
 from ocrcore.images import read_image, write_image
 from ocrcore.options import from_section
 from ocrcore.pages import ByteArray, Page, Sample
+from ocrcore.progress import Progress, shown
 from ocrcore.training.checkpoints import load_variables
 from ocrcore.training.curves import write_curves
 from ocrcore.training.run_folder import RunFolder
 from ocrcore.weights.pth import save_weights
+
+_LEGEND = (
+    ("found", FOUND),
+    ("labeled, under what was found", MISSED),
+    ("labeled as don't care", IGNORED),
+    FIRST_CORNER,
+    *SCORES,
+)
 
 
 def write_results(
@@ -30,13 +50,14 @@ def write_results(
     log: Callable[[str], object] = print,
     *,
     thresholds: Mapping[str, float] | None = None,
+    chosen: str = "config.detector",
 ) -> dict[str, float]:
     """Writes a run's results, and logs what they are and what to do with them.
 
     `weights.pth` has the best weights (the moving average) in EasyOCR's form, and its thresholds
     beside it; `result.json` their scores on the pages of `config.test`; `loss.png` the curves;
-    `overlays/` some of these pages, with found words in green over true ones in red, and with the
-    score maps.
+    `overlays/` some of these pages by their names, with found words in green over true ones in red,
+    and with the score maps.
 
     Args:
         config: of the run.
@@ -45,6 +66,7 @@ def write_results(
         log: called with each human-readable message.
         thresholds: of `config.detector` that the best weights were chosen at, where they are not
             those of the config.
+        chosen: how the thresholds were chosen.
 
     Returns:
         `precision`, `recall` and `hmean` on the pages of `config.test`.
@@ -55,13 +77,24 @@ def write_results(
     section = {**config.detector, **(thresholds or {})}
     options = from_section(DetectorOptions, section, "config.detector")
     detector = Detector(variables, options=options)
-    point = evaluate_detector(detector, truth, options=options, protocol=config.eval.protocol)
-    save_operating_point(operating_point_path(run.weights), options, measured=point.to_dict())
+    with Progress("testing weights.pth", unit="page", total=len(truth)) as progress:
+        point = evaluate_detector(
+            detector,
+            truth,
+            options=options,
+            protocol=config.eval.protocol,
+            report=progress.update,
+        )
+    beside = operating_point_path(run.weights)
+    save_operating_point(beside, options, measured=point.to_dict(), chosen=chosen)
     write_json(run.path / "result.json", {**point.to_dict(), "pages": describe_truth(truth)})
     draw_curves(run.path / "loss.png", run.metrics)
-    for index, picture in enumerate(draw_pages(detector, truth[: config.overlays])):
-        write_image(run.path / "overlays" / f"page_{index:03}.png", picture)
-    log(f"best weights on {describe_truth(truth)}; {config.eval.protocol}")
+    pages = truth[: config.overlays]
+    paths = [page_of(item).path for item in pages]
+    names = shown(drawing_names(paths), "drawing overlays", unit="page")
+    for name, picture in zip(names, draw_pages(detector, pages), strict=True):
+        write_image(run.path / "overlays" / f"{name}.png", picture)
+    log(f"weights.pth on {describe_truth(truth)}; {config.eval.protocol}; thresholds: {chosen}")
     log(format_points([point]))
     log(
         f"written to {workdir}: weights.pth, result.json, metrics.jsonl, loss.png, overlays/\n"
@@ -75,30 +108,39 @@ def write_results(
 
 def describe_truth(truth: Sequence[Page | Sample]) -> str:
     """How many pages and words there are, and where."""
-    pages = [item.page if isinstance(item, Sample) else item for item in truth]
+    pages = [page_of(item) for item in truth]
     words = sum(int(page.care.sum()) for page in pages)
     folders = {Path(page.path).parent for page in pages if page.path}
     where = f" of {folders.pop()}" if len(folders) == 1 else ""
     return f"{len(pages)} pages{where} with {words} words that count"
 
 
+def page_of(item: Page | Sample) -> Page:
+    """The page of a sample, or the page."""
+    return item.page if isinstance(item, Sample) else item
+
+
 def draw_pages(detector: Detector, truth: Sequence[Page | Sample]) -> Iterator[ByteArray]:
     """Draws pages: found words over true ones; beside that region scores, then affinity scores.
+
+    Below that the name of the photo, and what the colors mean.
 
     Args:
         detector: finds the words.
         truth: pages with paths, or samples.
     """
-    for item in truth:
-        if isinstance(item, Sample):
-            page, image = item.page, item.image
-        else:
-            page, image = item, read_image(str(item.path))
+    for number, item in enumerate(truth):
+        page = page_of(item)
+        image = item.image if isinstance(item, Sample) else read_image(str(item.path))
         (detection,) = detector.stream(image)
         assert detection.page is not None and detection.scores is not None
         drawn = draw_page(draw_page(image, page, color=MISSED), detection.page)
         maps = detection.scores.valid("crop")
-        yield np.hstack([drawn, draw_scores(image, maps)])
+        name = Path(page.path).name if page.path else f"page {number}"
+        picture = np.hstack([drawn, draw_scores(image, maps)])
+        counts = f"{len(detection.page.words)} words found, {int(page.care.sum())} labeled"
+        caption = draw_caption(f"{name}: {counts}", _LEGEND, width=picture.shape[1])
+        yield grid([picture, caption], columns=1)
 
 
 def draw_curves(path: str | Path, metrics: str | Path) -> None:

@@ -34,7 +34,7 @@ from ocrcore.data.mixing import (
 from ocrcore.data.python_sets import PythonSet, check_sources
 from ocrcore.data.readers.arrayrecord import ArrayRecords
 from ocrcore.data.readers.characters import PhotoFolder
-from ocrcore.data.readers.icdar import LAYOUTS
+from ocrcore.data.readers.layouts import LAYOUT_NAMES, is_layout
 from ocrcore.data.readers.packed import PackedSamples
 from ocrcore.data.readers.skipped_files import unused_files
 from ocrcore.data.readers.synthtext_index import IndexedSynthText
@@ -75,7 +75,7 @@ class SourceOptions:
             in it.
         holdout: of "words": as for `open_words`.
         order: the same.
-        layout: of "icdar" and "words": as for `ocrcore.data.readers.icdar.read_icdar`.
+        layout: of "icdar" and "words": one of `ocrcore.data.readers.label_lines.LAYOUTS`.
         dont_care: of "icdar" and "words": texts of words that do not count.
         preset: of "pages": "plain", "scene", "web" or "words".
         page: of "pages": fields of `ocrcore.synth.config.SynthConfig` with other values.
@@ -121,7 +121,7 @@ class SourceOptions:
             (self.split in SPLITS, "split", f"one of {', '.join(SPLITS)}"),
             (0 <= self.holdout < 1, "holdout", "0 or more and less than 1"),
             (self.order in ORDERS, "order", f"one of {', '.join(ORDERS)}"),
-            (self.layout in LAYOUTS, "layout", f"one of {', '.join(LAYOUTS)}"),
+            (is_layout(self.layout), "layout", f"one of {LAYOUT_NAMES}"),
             (self.seed is None or 0 <= self.seed < 1 << 63, "seed", "0 to 2**63 - 1, or None"),
             error=SourceError,
         )
@@ -208,6 +208,8 @@ class Mix:
                 self._samples.append(_open_packed(name, one, seed=seed))
             else:
                 self._samples.append(open_source(one, seed=seed, cache=cache))
+            if isinstance(self._samples[-1], PhotoFolder):
+                _ = self._samples[-1].layout  # an error now, not for every sample
         self.lengths = []
         for name, one, samples in zip(self.names, self.options, self._samples, strict=True):
             stop = len(samples) if one.stop is None else min(one.stop, len(samples))
@@ -330,6 +332,20 @@ class Mix:
                 found[str(samples.folder)] = f"{counted(samples.faults)} when it was packed"
             elif isinstance(samples, PhotoFolder) and (unused := unused_files(samples)):
                 found[str(samples.images)] = "; ".join(unused)
+        return found
+
+    def places(self) -> dict[str, list[Path]]:
+        """Files and folders of the data sets that have some, for `ocrcore.data.fingerprint`."""
+        found: dict[str, list[Path]] = {}
+        for name, one, samples in zip(self.names, self.options, self._samples, strict=True):
+            if isinstance(samples, PackedSamples):
+                found[name] = [samples.folder]
+            elif isinstance(samples, PhotoFolder):
+                folders = (samples.images, samples.labels, samples.characters)
+                found[name] = [folder for folder in folders if folder is not None]
+            elif one.path:
+                path = Path(one.path)
+                found[name] = [path / "gt.mat" if one.kind == "synthtext" else path]
         return found
 
     def close(self) -> None:

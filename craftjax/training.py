@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,10 +26,10 @@ from craftjax.audit import audit_sources
 from craftjax.config import LossOptions, ModelOptions, check
 from craftjax.convert import from_state_dict, is_vgg16_bn, with_vgg16_bn
 from craftjax.detector import Detector
-from craftjax.evaluate import check_words, read_truth, sweep
+from craftjax.evaluate import check_words, choose_point, count_words, read_truth, sweep, with_used
 from craftjax.input_pipeline import BatchSource, make_batches
 from craftjax.models import CRAFT, count_parameters, init_variables, width_of
-from craftjax.options import DetectorOptions
+from craftjax.options import DetectorOptions, too_few
 from craftjax.report import describe_truth, draw_pages, write_results
 from craftjax.weak.options import SupervisionOptions
 from craftjax.weak.supervision import WeakSupervision
@@ -38,12 +38,14 @@ from ocrcore.data.prefetch import iterate
 from ocrcore.layers import always
 from ocrcore.options import from_section
 from ocrcore.pages import Page, Sample
+from ocrcore.progress import Progress
 from ocrcore.runtime.mesh import from_main, host_rows, is_main, make_mesh, meet
 from ocrcore.training.checkpoints import Start, initial_start, load_variables
 from ocrcore.training.loop import Step, evaluate_start, make_step, run_steps
 from ocrcore.training.optimizer_options import OptimizerOptions
 from ocrcore.training.optimizers import make_optimizer
 from ocrcore.training.run import Run, RunMemory, open_run
+from ocrcore.training.run_folder import RunFolder
 from ocrcore.training.state import TrainState
 from ocrcore.weights.named import find_weights
 from ocrcore.weights.pth import load_weights
@@ -217,14 +219,17 @@ def train(
     if not config.data.train:
         raise TrainError("config.data.train has no data set, so there is nothing to train on")
     check(config)
+    RunFolder(Path(workdir)).check_place(trains=True)
     mesh = make_mesh()
     rows = host_rows(config.batch_size, mesh)
     model, loss = make_model(config.model), make_loss(config.loss)
     detection = from_section(DetectorOptions, config.detector, "config.detector")
     options = OptimizerOptions.from_config(config.optimizer)
     optimizer, schedule = make_optimizer(options, steps=config.steps)
-    truth, test = _truth(config) if is_main() else ([], [])
-    grid = _grid(config)
+    truth, test = read_measured(config) if is_main() else ([], [])
+    words, pictures = map(int, from_main(np.array(count_words(truth))))
+    few = too_few(words, pictures)
+    grid = {} if few else _grid(config)
     begins = partial(begin, config, model)
     with (
         closing(
@@ -232,6 +237,7 @@ def train(
         ) as source,
         open_run(config, workdir, begins, optimizer=optimizer, schedule=schedule, mesh=mesh) as run,
     ):
+        run.stopper.words = words
         freeze_norm = freezes_norm(config, fine_tuning=run.memory.fine_tuning, devices=mesh.size)
         step_of = make_train_step(
             model.clone(frozen=always if freeze_norm else options.is_frozen),
@@ -247,13 +253,24 @@ def train(
             source.describe(),
             f"evaluation: {describe_truth(truth)}",
             f"test: {describe_truth(test)}",
+            *([f"thresholds: those of config.detector; {few}"] if few else []),
         )
+        run.note_data(source.mix.places())
         supervision = _supervision(config, run, source, model)
         detector = Detector(jax.device_get(run.state.eval_variables), options=detection)
 
         def evaluate(run: Run) -> dict[str, float]:
+            used = (
+                replace(detection, **dict[str, Any](run.memory.thresholds)) if grid else detection
+            )
             scores = evaluate_state(
-                run.state, detector, truth, protocol=config.eval.protocol, grid=grid
+                run.state,
+                detector,
+                truth,
+                options=used,
+                protocol=config.eval.protocol,
+                grid=grid,
+                log=run.log,
             )
             if better := run.stopper.is_better(scores["hmean"]):
                 run.memory.thresholds = {name: scores[name] for name in grid}
@@ -265,7 +282,9 @@ def train(
                 run.writer.write_images(run.step, {f"page_{i}": x for i, x in enumerate(pictures)})
             return scores
 
-        evaluate_start(run, evaluate, measure=supervision is not None)
+        # Trained weights are kept where training makes none that are better.
+        measure = supervision is not None or run.memory.fine_tuning
+        evaluate_start(run, evaluate, measure=measure)
         while run.unfinished:
             stop = None
             if supervision is not None:  # a period begins
@@ -282,7 +301,14 @@ def train(
         run.conclude(describe_truth(truth))
     results: dict[str, float] = {}
     if is_main():
-        results = write_results(config, workdir, test, run.log, thresholds=run.memory.thresholds)
+        thresholds = run.memory.thresholds if grid else {}
+        moved = any(getattr(detection, name) != value for name, value in thresholds.items())
+        chosen = "config.detector" + (f"; {few}" if few and config.eval.sweep else "")
+        if moved:
+            chosen = f"chosen in training by {words:,} words on {pictures:,} pictures"
+        results = write_results(
+            config, workdir, test, run.log, thresholds=thresholds, chosen=chosen
+        )
     meet("craftjax results")  # a host that left early would end the run of the others
     return results
 
@@ -317,10 +343,14 @@ def _supervision(
     return WeakSupervision(options, run, source=source, model=model, start_weights=start_weights)
 
 
-def _truth(config: ConfigDict) -> list[Sequence[Page | Sample]]:
+def read_measured(config: ConfigDict) -> list[Sequence[Page | Sample]]:
     """The pages of `config.eval.pages` and of `config.test`.
 
     The test pages are read before training, so that their faults do not show only at the end.
+
+    Raises:
+        TrainError: a section that is missing or has no pages.
+        ValueError: (its subclasses) labels that cannot be read, or no word that counts.
     """
     found = []
     for field, section in (("config.eval.pages", config.eval.pages), ("config.test", config.test)):
@@ -354,8 +384,10 @@ def evaluate_state(
     detector: Detector,
     truth: Sequence[Page | Sample],
     *,
+    options: DetectorOptions | None = None,
     protocol: str = "iou",
     grid: Mapping[str, Sequence[float]] | None = None,
+    log: Callable[[str], object] = print,
 ) -> dict[str, float]:
     """Scores the moving average (or, without one, the network) on labeled pages.
 
@@ -364,29 +396,37 @@ def evaluate_state(
 
     Args:
         state: of the run.
-        detector: of the same network, whose programs and thresholds are used.
+        detector: of the same network, whose programs are used.
         truth: the pages.
+        options: scaling, and the thresholds in use; None: the detector's.
         protocol: one of `ocrcore.evaluation.matching.PROTOCOLS`.
-        grid: values of `text_threshold` and `low_text` to try in every combination, instead of the
-            detector's. The network still sees each page once.
+        grid: values of `text_threshold` and `low_text` to try in every combination; those in use
+            stay where none is better by more than chance (`choose_point`). The network still sees
+            each page once.
+        log: called where other thresholds are better.
 
     Returns:
-        `precision`, `recall` and `hmean`, with a grid the best ones and the thresholds that gave
-        them: on several hosts computed by one and the same on all.
+        `precision`, `recall` and `hmean`, with a grid also the thresholds that gave them: on
+        several hosts computed by one and the same on all.
     """
-    options, grid = detector.options, grid or {}
+    options, grid = options or detector.options, grid or {}
     names = ("precision", "recall", "hmean", *grid)
     scores = np.zeros(len(names))
     if is_main():
-        point, *_ = sweep(
-            detector.with_variables(jax.device_get(state.eval_variables)),
-            truth,
-            options=options,
-            text_thresholds=grid.get("text_threshold", (options.text_threshold,)),
-            link_thresholds=(options.link_threshold,),
-            low_texts=grid.get("low_text", (options.low_text,)),
-            protocol=protocol,
-        )
-        found = point.to_dict()
+        with Progress("evaluating", unit="page", total=len(truth)) as progress:
+            points = sweep(
+                detector.with_variables(jax.device_get(state.eval_variables)),
+                truth,
+                options=options,
+                text_thresholds=with_used(grid.get("text_threshold", ()), options.text_threshold),
+                link_thresholds=(options.link_threshold,),
+                low_texts=with_used(grid.get("low_text", ()), options.low_text),
+                protocol=protocol,
+                report=progress.update,
+            )
+        choice = choose_point(points, options)
+        if choice.moved:
+            log(f"thresholds: {choice.why}")
+        found = choice.point.to_dict()
         scores = np.array([found[name] for name in names])
     return dict(zip(names, from_main(scores).tolist(), strict=True))

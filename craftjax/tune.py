@@ -3,36 +3,42 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Collection, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from ml_collections import ConfigDict
-from tqdm import tqdm
 
 from craftjax.config import check, pages
 from craftjax.detector import Detector
 from craftjax.evaluate import (
+    Choice,
     OperatingPoint,
     ScoreCache,
     check_words,
+    choose_point,
     format_points,
     read_truth,
     sweep,
     truth_notes,
+    with_used,
 )
 from craftjax.options import (
+    THRESHOLDS,
     DetectorOptions,
-    load_operating_point,
+    describe_options,
     operating_point_path,
+    options_of,
     save_operating_point,
 )
 from craftjax.report import describe_truth
 from ocrcore.files import write_json
 from ocrcore.options import from_section
 from ocrcore.pages import LabelError, Page, Sample
+from ocrcore.progress import Progress
 from ocrcore.training.run_folder import RunFolder
+from ocrcore.weights.named import find_weights
 
 _SHOWN = 10  # points of a sweep
 
@@ -46,11 +52,13 @@ def evaluate_run(
     *,
     skip_bad: bool = False,
     sweeping: bool = False,
+    overrides: Collection[str] = (),
 ) -> OperatingPoint:
-    """Evaluates a run, or other weights, at the config's thresholds, or tunes them.
+    """Evaluates a run, or other weights, as `ocrjax detect` uses them, or tunes their thresholds.
 
     Args:
-        config: `detector`, `eval`, `test` and, to tune, `sweep`.
+        config: `detector`, `eval`, `test` and, to tune, `sweep`. To evaluate, the operating point
+            beside the weights goes before `config.detector`.
         workdir: of the run; takes `evaluate.json` or `sweep.json`, and the tuned thresholds.
         weights: a name, file or checkpoint instead of the run's best checkpoint, or of
             `config.weights` where there is no run.
@@ -58,16 +66,19 @@ def evaluate_run(
         gt: a folder of label files.
         skip_bad: leave out malformed lines of label files and list them.
         sweeping: try all thresholds of `config.sweep`, by default on the pages of
-            `config.calibration`, else of `config.eval.pages`, else of the test, and keep the best.
+            `config.calibration`, else of `config.eval.pages`, else of the test, and keep the best
+            where they beat those of the config by more than chance (`choose_point`).
+        overrides: fields of `config.detector` that hold whatever lies beside the weights.
 
     Returns:
-        The thresholds with the best hmean.
+        What was evaluated, or chosen.
 
     Raises:
         ValueError: (its subclasses) invalid fields, weights or labels.
     """
     check(config)
     run = RunFolder(Path(workdir))
+    run.check_place()
     name, section = _pages(config, images, gt, sweeping=sweeping)
     bad: list[LabelError] = []
     truth = read_truth(section, bad=bad if skip_bad else None)
@@ -77,26 +88,49 @@ def evaluate_run(
     check_words(truth, name)
     trained = run.checkpoints.is_dir()
     source = weights or (not trained and config.weights) or run.path
-    options = from_section(DetectorOptions, config.detector, "config.detector")
+    options, origin = _options(config, source, sweeping, overrides)
     points = _score(config, run, Detector.from_weights(source, options=options), truth, sweeping)
+    choice = choose_point(points, options)
     print(f"{source} on {name}, {describe_truth(truth)}; {config.eval.protocol}")
+    print(describe_options(options, origin))
     print(format_points(points[: _SHOWN if sweeping else 1]))
-    best = points[0]
     report = {
         "weights": str(source),
-        "options": dict(config.detector),
+        "options": asdict(options),
         "points": [point.to_dict() for point in points],
-        "best": best.evaluation.to_dict(),
+        "best": choice.point.evaluation.to_dict(),
         "malformed": [str(error) for error in bad],
     }
     out = run.path / ("sweep.json" if sweeping else "evaluate.json")
     write_json(out, report)
     print(f"written: {out}", *notes, sep="\n")
     if sweeping:
-        _keep_thresholds(run, Path(source), best, options)
-    else:
-        _compare_thresholds(Path(source), best)  # last: a damaged file costs no result
-    return best
+        _keep_thresholds(run, source, choice, options)
+    return choice.point
+
+
+def _options(
+    config: ConfigDict, source: str | Path, sweeping: bool, overrides: Collection[str]
+) -> tuple[DetectorOptions, str]:
+    """What is used, and where it comes from. A sweep begins with the config's thresholds."""
+    own = from_section(DetectorOptions, config.detector, "config.detector")
+    if sweeping:
+        return own, "config.detector"
+    options, origin = options_of(find_weights(source), own, "config.detector")
+    options = replace(options, **{name: getattr(own, name) for name in overrides})
+    if overrides and origin != "config.detector":
+        origin += f"; {', '.join(overrides)} of the command line"
+    others = [
+        f"{name} {getattr(own, name):g}"
+        for name in (*THRESHOLDS, "canvas_size", "mag_ratio")
+        if getattr(own, name) != getattr(options, name)
+    ]
+    if others:
+        origin += (
+            f"; config.detector has {', '.join(others)}, which --config.detector.NAME=VALUE would "
+            "take"
+        )
+    return options, origin
 
 
 def _score(
@@ -112,44 +146,41 @@ def _score(
     if config.eval.keep_scores:
         cache = ScoreCache(run.path / "scores", fingerprint=detector.fingerprint, options=options)
     thresholds = {
-        f"{name}s": tuple(config.sweep[name]) if sweeping else (getattr(options, name),)
-        for name in ("text_threshold", "link_threshold", "low_text")
+        f"{name}s": with_used(config.sweep[name] if sweeping else (), getattr(options, name))
+        for name in THRESHOLDS
     }
-    with tqdm(total=len(truth), unit="page", disable=None) as progress:
+    with Progress("finding words", unit="page", total=len(truth)) as progress:
         return sweep(
             detector,
             truth,
             options=options,
             protocol=config.eval.protocol,
             cache=cache,
-            report=lambda _: progress.update(),
+            report=progress.update,
             **thresholds,
         )
 
 
 def _keep_thresholds(
-    run: RunFolder, source: Path, best: OperatingPoint, options: DetectorOptions
+    run: RunFolder, source: str | Path, choice: Choice, options: DetectorOptions
 ) -> None:
-    """Writes the tuned thresholds into the run's folder, and beside the weights."""
+    """Writes the thresholds into the run's folder, and beside the weights; of few words nothing."""
+    place = Path(source)
+    beside = operating_point_path(place)
+    if choice.few:
+        print(f"not tuned, nothing written: {choice.why}")
+        if beside.is_file():
+            print(f"as before: {describe_options(*options_of(place, options, ''))}")
+        return
+    print(f"{'tuned' if choice.moved else 'the thresholds stay'}: {choice.why}")
     where = [run.operating_point]
     # A run that has not finished has no file of weights yet that others would load.
-    if source.exists() and (source != run.path or run.weights.is_file()):
-        where.append(operating_point_path(source))
+    if place.exists() and (place != run.path or run.weights.is_file()):
+        where.append(beside)
+    tuned, measured = replace(options, **choice.point.thresholds), choice.point.to_dict()
     for path in where:
-        save_operating_point(path, replace(options, **best.thresholds), measured=best.to_dict())
+        save_operating_point(path, tuned, measured=measured, chosen=f"--mode=sweep: {choice.why}")
         print(f"written: {path}")
-
-
-def _compare_thresholds(source: Path, used: OperatingPoint) -> None:
-    """Prints how to evaluate at the thresholds beside the weights, where these differ."""
-    kept = operating_point_path(source)
-    if not kept.is_file():
-        return
-    point = load_operating_point(kept)
-    tuned = {name: getattr(point, name) for name in used.thresholds}
-    if tuned != used.thresholds:
-        given = " ".join(f"--config.detector.{name}={x:g}" for name, x in tuned.items())
-        print(f"at the config's thresholds; {kept} has those tuned for these weights: {given}")
 
 
 def _pages(

@@ -10,6 +10,7 @@ import time
 import unicodedata
 from collections.abc import Callable
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,20 +18,26 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
+from crnnjax.charset import Charset
 from crnnjax.config import check
 from crnnjax.decoding import greedy
 from crnnjax.drawing import draw_batches
 from crnnjax.input_pipeline import make_batches
-from crnnjax.models import init_variables, time_steps
+from crnnjax.losses import ctc_loss
+from crnnjax.models import CRNN, time_steps
 from crnnjax.report import describe_sets, open_measured
-from crnnjax.training import make_model, make_train_step
+from crnnjax.training import begin, make_model, make_train_step
 from ocrcore.data.mixing import SourceError
 from ocrcore.data.prefetch import iterate
 from ocrcore.data.readers.skipped_files import broken_pictures
 from ocrcore.images import write_image
+from ocrcore.progress import Progress, shown
 from ocrcore.runtime.mesh import host_rows, make_mesh, put_batch
+from ocrcore.training.checkpoints import initial_start
 from ocrcore.training.optimizer_options import OptimizerOptions
 from ocrcore.training.optimizers import make_optimizer
+from ocrcore.training.run import RunMemory
+from ocrcore.training.run_folder import RunFolder
 from ocrcore.training.state import create_state
 
 _BATCHES = 6  # of which the loader's speed is taken
@@ -48,9 +55,10 @@ def check_run(
 ) -> dict[str, Any]:
     """Tells how much of the data is used, how fast the run will be, and whether a batch is learned.
 
-    The network overfits sixteen words of the first batch from random weights, with the run's own
-    optimizer at its highest learning rate, in training mode. Frozen parts are trained as well: with
-    random weights they mean nothing. Speeds are those of a run after
+    The network overfits sixteen words of the first batch from the weights that a new run starts
+    from, with the run's own optimizer at its highest learning rate, in training mode. Where these
+    are random, frozen parts are trained as well: they mean nothing then. Else it is first told how
+    well the start weights read the first batch as it is trained on. Speeds are those of a run after
     `ocrcore.runtime.tuning.tune_process(one_arena=True)`, which the command calls.
 
     Args:
@@ -62,15 +70,23 @@ def check_run(
 
     Returns:
         `loader` and `step` in crops a second; `loss` before and after learning; `read`, the share
-        of the words that are read right at the end; `steps`.
+        of the words that are read right at the end; `steps`; `start`, where the start weights are
+        not random, their loss on the first batch and the share of it that they read right.
 
     Raises:
-        ValueError: (its subclasses) an invalid config or data.
+        ValueError: (its subclasses) an invalid config, data or weights.
     """
     check(config)
+    if workdir is not None:
+        RunFolder(Path(workdir)).check_place()
     mesh = make_mesh()
     rows = host_rows(config.batch_size, mesh)
-    section = {**config.optimizer, "freeze": (), "schedule": "constant", "warmup": 0}
+    start = initial_start(init_from=config.init_from or None, weights=config.init_weights or None)
+    known = start.kind != "random"
+    constant = {"schedule": "constant", "warmup": 0, "final": 0.0, "gamma": 1.0, "decay_every": 0}
+    section = {**config.optimizer, **constant}
+    if not known:
+        section["freeze"] = ()
     options = OptimizerOptions.from_config(section)
     optimizer, _ = make_optimizer(options, steps=config.steps)
     with closing(make_batches(config, seed=config.seed, rows=rows, workdir=workdir)) as source:
@@ -91,42 +107,44 @@ def check_run(
         _decode_all(source, float(config.data.max_dropped), log)
         loader = _loader_rate(source, config)
         batch = source[0]
-        model = make_model(config.model, num_classes=source.charset.num_classes)
+        classes = source.charset.num_classes
+        model = make_model(config.model, num_classes=classes, frozen=options.is_frozen)
         # Where the run's own step is the same program, it is compiled now and then in the cache.
         step = make_train_step(model, optimizer, mesh=mesh, options=options, ema_decay=config.ema)
-        variables = init_variables(model, seed=config.seed)
+        variables = begin(config, model, source.charset, start, RunMemory(), log)
+        read = partial(_read, model, source.charset)
+        begun = None
+        if known:
+            loss, texts, truth = read(variables, put_batch(batch, mesh), train=False)
+            begun = (loss, _equal(texts, truth))
+            log(
+                f"start weights {start.source}: loss {loss:.3g} on the {len(truth)} crops of the "
+                f"first batch, {begun[1]:.0%} read right, as {texts[:3]} for {truth[:3]}"
+            )
         state = create_state(variables, optimizer, mesh=mesh, ema=config.ema > 0)
         placed, times = put_batch(batch, mesh), []
-        for _ in range(1 + _TIMED):
-            start = time.perf_counter()
+        for _ in shown(range(1 + _TIMED), "compiling and timing the step", unit="step"):
+            tick = time.perf_counter()
             state, metrics = step(state, placed)
             jax.block_until_ready(metrics)
-            times.append(time.perf_counter() - start)
+            times.append(time.perf_counter() - tick)
         rate = config.batch_size / float(np.median(times[1:]))  # the first one compiles
 
         few = -(-min(_WORDS, config.batch_size) // mesh.size) * mesh.size
         batch = {name: array[:few] for name, array in batch.items()}
         placed, losses = put_batch(batch, mesh), list[float]()
         state = create_state(variables, optimizer, mesh=mesh, ema=config.ema > 0)
-        begin = time.perf_counter()
-        while len(losses) < 2 or (time.perf_counter() - begin < seconds and losses[-1] > 0.01):
-            state, metrics = step(state, placed)
-            losses.append(float(metrics["loss"][0] / metrics["loss"][1]))
-            if len(losses) == 1:
-                begin = time.perf_counter()
+        tick = time.perf_counter()
+        with Progress(f"learning {few} words over and over", unit="step") as progress:
+            while len(losses) < 2 or (time.perf_counter() - tick < seconds and losses[-1] > 0.01):
+                state, metrics = step(state, placed)
+                losses.append(float(metrics["loss"][0] / metrics["loss"][1]))
+                progress.update(len(losses))
+                if len(losses) == 1:
+                    tick = time.perf_counter()
 
-        def read(variables: Any, images: Any, widths: Any) -> Any:
-            logits, _ = model.apply(variables, images, widths, train=True, mutable=["batch_stats"])
-            found = greedy(logits, time_steps(widths, features=model.features))
-            return found.indices, found.counts
-
-        indices, counts = jax.device_get(
-            jax.jit(read)(state.variables, placed["image"], placed["width"])
-        )
-        decode = source.charset.decode
-        texts = [decode(row[:n]) for row, n in zip(indices, counts, strict=True)]
-        truth = [decode(row[:n]) for row, n in zip(batch["label"], batch["length"], strict=True)]
-    right = float(np.mean([one == two for one, two in zip(texts, truth, strict=True)]))
+        _, texts, truth = read(state.variables, placed, train=True)
+    right = _equal(texts, truth)
     height, width = batch["image"].shape[1:3]
     log(
         f"loader: {loader:.4g} crops/s with config.data.threads={config.data.threads} and "
@@ -154,7 +172,33 @@ def check_run(
         "loss": (losses[0], losses[-1]),
         "read": right,
         "steps": len(losses),
+        "start": begun,
     }
+
+
+def _read(
+    model: CRNN, charset: Charset, variables: Any, batch: Any, *, train: bool
+) -> tuple[float, list[str], list[str]]:
+    """Mean loss of a batch, what is read and what stands there."""
+
+    def run(variables: Any, batch: Any) -> Any:
+        images, widths = batch["image"], batch["width"]
+        logits, _ = model.apply(variables, images, widths, train=train, mutable=["batch_stats"])
+        steps = time_steps(widths, features=model.features)
+        _, metrics = ctc_loss(logits, steps, batch["label"], batch["length"])
+        found = greedy(logits, steps)
+        return metrics["loss"], found.indices, found.counts, batch["label"], batch["length"]
+
+    loss, *arrays = jax.device_get(jax.jit(run)(variables, batch))
+    rows = [
+        [charset.decode(row[:n]) for row, n in zip(classes, counts, strict=True)]
+        for classes, counts in (arrays[:2], arrays[2:])
+    ]
+    return float(loss[0] / loss[1]), rows[0], rows[1]
+
+
+def _equal(texts: list[str], truth: list[str]) -> float:
+    return float(np.mean([one == two for one, two in zip(texts, truth, strict=True)]))
 
 
 def _decode_all(source: Any, most: float, log: Callable[[str], object]) -> None:
@@ -183,5 +227,6 @@ def _loader_rate(source: Any, config: ConfigDict) -> float:
     with closing(batches):
         next(batches)
         begin = time.perf_counter()
-        rows = sum(len(next(batches)["image"]) for _ in range(_BATCHES))
+        made = shown(range(_BATCHES), "measuring the loader", unit="batch")
+        rows = sum(len(next(batches)["image"]) for _ in made)
         return rows / (time.perf_counter() - begin)

@@ -1,8 +1,8 @@
 """Configs of the recognizer: `recognizer`, and parts of one that differ by data set.
 
     config = recognizer("mine", steps=2000, optimizer={"learning_rate": 3e-4})
-    config.data.train.mine = source("tsv", path="labels.tsv", stop=3000)
-    config.eval.sets.mine = crops("tsv", path="labels.tsv", start=3000)
+    config.data.train.mine = source("tsv", path="labels.tsv", split={"part": "train"})
+    config.eval.sets.mine = crops_of(config.data.train.mine, "validation")
     config.test.mine = crops("lmdb", path="test")
 
 Every field of a config is a field of a dataclass, which holds its default and says what it means:
@@ -19,7 +19,7 @@ Host code: no jax.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from ml_collections import ConfigDict, FieldReference
@@ -28,6 +28,7 @@ from crnnjax.augment import AugmentOptions
 from crnnjax.input_pipeline import InputOptions
 from crnnjax.options import RecognizerOptions
 from crnnjax.sources import SourceOptions
+from crnnjax.split import SplitOptions
 from crnnjax.time_steps import FEATURE_KINDS
 from ocrcore.config_sections import defaults, section, unchanged
 from ocrcore.options import check_sections, expect
@@ -157,7 +158,7 @@ class EvalOptions:
     Attributes:
         every: updates from one evaluation to the next; 0: only after the last one.
         patience: evaluations without a better score before training stops; 0 disables early
-            stopping.
+            stopping. With fewer than 300 words in `sets` nothing stops.
         metric: the score that says which checkpoint is best: "accuracy", "alnum_accuracy" or
             "one_minus_ned".
     """
@@ -177,12 +178,13 @@ class EvalOptions:
 
 @dataclass(frozen=True, slots=True)
 class CropsOptions:
-    """Labeled crops to evaluate on, of kind "lmdb", "csv" or "tsv".
+    """Labeled crops to evaluate on, of kind "auto", "lmdb", "csv" or "tsv".
 
     Attributes:
         path: folder or file.
         root: of "tsv": folder that its paths start from; None is that of the file.
         outside: of "csv" and "tsv": whether paths may lead out of that folder.
+        split: which part of them is used.
         start: index of the first crop that is read.
         stop: index after the last one, as in a slice; None reads all.
     """
@@ -190,6 +192,7 @@ class CropsOptions:
     path: str = ""
     root: str | None = None
     outside: bool = False
+    split: SplitOptions = field(default_factory=SplitOptions)
     start: int = 0
     stop: int | None = None
 
@@ -310,7 +313,7 @@ def crops(kind: str, /, **changes: Any) -> ConfigDict:
     """Crops to evaluate on: for `eval.sets.NAME`, `eval.probe.NAME` and `test.NAME`.
 
     Args:
-        kind: "lmdb", "csv" or "tsv", or "words" for synthetic ones.
+        kind: "auto", "lmdb", "csv" or "tsv", or "words" for synthetic ones.
         **changes: fields of `CropsOptions`; or of `WordsOptions`, `text` and `words` as dicts of
             fields of `TextConfig` and `WordConfig`.
     """
@@ -318,6 +321,22 @@ def crops(kind: str, /, **changes: Any) -> ConfigDict:
         return section({"kind": kind, **defaults(CropsOptions)}, changes)
     fields = {**defaults(WordsOptions), "text": unchanged(TextConfig), "words": _look()}
     return section({"kind": kind, **fields}, changes)
+
+
+def crops_of(real: ConfigDict, part: str, /, **changes: Any) -> ConfigDict:
+    """Crops to evaluate on: another part of a data set to train on.
+
+    The path, and what the split goes by, are those of `real`, whatever the command line makes of
+    them there.
+
+    Args:
+        real: of `source`, of kind "auto", "lmdb", "csv" or "tsv".
+        part: "validation" or "test".
+        **changes: as of `crops`.
+    """
+    shared = {name: real.get_ref(name) for name in ("path", "root", "outside")}
+    split = {name: real.split.get_ref(name) for name in ("by", "validation", "test")}
+    return crops(real.kind, **{**shared, "split": {**split, "part": part}, **changes})
 
 
 def _look() -> dict[str, Any]:

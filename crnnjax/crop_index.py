@@ -32,7 +32,7 @@ from ocrcore.images import EXIF_VARIABLE, ImageError, encoded_size, image_size
 from ocrcore.pages import LabelError
 from ocrcore.progress import shown
 
-KINDS = ("lmdb", "csv", "tsv")
+KINDS = ("auto", "lmdb", "csv", "tsv")
 LISTED = 1000
 """How many of the crops that a filter leaves out are named, of each reason and data set."""
 MAX_PIXELS = 1 << 26
@@ -69,7 +69,7 @@ def open_crops(
     Args:
         kind: "lmdb": as deep-text-recognition-benchmark makes it; "csv": folders with a
             `labels.csv`, as EasyOCR's trainer reads them; "tsv": a file of lines of a path, a tab
-            and a text, as also PaddleOCR reads them.
+            and a text, as also PaddleOCR reads them; "auto": which of these the path is.
         path: the folder, or the file of "tsv".
         root: of "tsv": the folder that its paths start from; None is that of the file.
         outside: of "csv" and "tsv": whether paths may lead out of that folder.
@@ -80,6 +80,8 @@ def open_crops(
     Raises:
         LabelError: there is no such data set, or it cannot be read; the message says which line.
     """
+    if kind == "auto":
+        kind = kind_of(path)
     if kind == "lmdb":
         return LmdbCrops(path)
     if kind == "csv":
@@ -253,7 +255,12 @@ def swap_tall_sizes(index: Index, above: float) -> Index:
 
 
 def filter_crops(
-    index: Index, rules: Rules, crops: Sequence[Crop], *, name: str, start: int, stop: int
+    index: Index,
+    rules: Rules,
+    crops: Sequence[Crop],
+    *,
+    name: str,
+    numbers: NDArray[np.intp] | None = None,
 ) -> Filtered:
     """Says which crops are used, and of the others why not.
 
@@ -262,14 +269,15 @@ def filter_crops(
         rules: what to keep.
         crops: the data set, for the names of those left out.
         name: of the data set.
-        start: the first crop that may be used.
-        stop: the crop before which to stop.
+        numbers: of the crops that may be used, None for all; nothing is said of others.
     """
+    asked = np.zeros(len(index), bool)
+    asked[slice(None) if numbers is None else numbers] = True
     found = Filtered(np.zeros(0, np.int32), note=str(getattr(crops, "note", "")))
     kept = []
     listed: Counter[str] = Counter()
-    for first in range(start, stop, _CHUNK):
-        last = min(first + _CHUNK, stop)
+    for first in range(0, len(index), _CHUNK):
+        last = min(first + _CHUNK, len(index))
         begin = int(index.ends[first - 1]) if first else 0
         points = index.points[begin : int(index.ends[last - 1])]
         ends = index.ends[first:last] - begin
@@ -294,6 +302,7 @@ def filter_crops(
         reason = np.full(last - first, len(REASONS))
         for number in reversed(range(len(REASONS))):
             reason[wrong[number]] = number
+        reason[~asked[first:last]] = -1
         kept.append(np.flatnonzero(reason == len(REASONS)).astype(np.int32) + first)
         for number, what in enumerate(REASONS):
             those = np.flatnonzero(reason == number)
@@ -306,7 +315,7 @@ def filter_crops(
             listed[what] += min(len(those), LISTED)
             if what == "outside the charset":
                 _count_outside(found.outside, points, classes, ends, those)
-        quoted = np.flatnonzero(lengths > 2)
+        quoted = np.flatnonzero((lengths > 2) & (reason >= 0))
         first_points, last_points = points[(ends - lengths)[quoted]], points[ends[quoted] - 1]
         found.quoted += int(((first_points == _QUOTE) & (last_points == _QUOTE)).sum())
     found.counts += Counter()  # reasons that did not occur
@@ -399,14 +408,7 @@ def read_index(
         OSError: it cannot be written.
     """
     folder = Path(cache) if cache is not None else default_cache()
-    state = [str(_VERSION), str(len(crops)), crop_name(crops, 0) if len(crops) else ""]
-    for file in _files(Path(path)):
-        found = file.stat()
-        state += [str(file.resolve()), str(found.st_size), str(found.st_mtime_ns)]
-    if os.environ.get(EXIF_VARIABLE):  # other sizes
-        state.append(os.environ[EXIF_VARIABLE])
-    key = hashlib.sha256("\n".join(state).encode(errors="surrogateescape")).hexdigest()[:16]
-    location = folder / f"crops-{key}"
+    location = folder / f"crops-{data_set_key(crops, path)}"
     if not (location / "index.json").is_file():
         _write(index_crops(crops, task=f"indexing {path} once, to {location}"), location, str(path))
     try:
@@ -420,12 +422,25 @@ def read_index(
     return _look_again(index, crops)
 
 
+def data_set_key(crops: Sequence[Crop], path: str | Path) -> str:
+    """Names a state of a data set; the arguments are those of `read_index`."""
+    state = [str(_VERSION), str(len(crops)), crop_name(crops, 0) if len(crops) else ""]
+    for file in label_files(path):
+        found = file.stat()
+        state += [str(file.resolve()), str(found.st_size), str(found.st_mtime_ns)]
+    if os.environ.get(EXIF_VARIABLE):  # other sizes
+        state.append(os.environ[EXIF_VARIABLE])
+    return hashlib.sha256("\n".join(state).encode(errors="surrogateescape")).hexdigest()[:16]
+
+
 def _mapped(path: Path) -> NDArray[Any]:
     # An array without elements cannot be mapped; its file is the header alone.
     return np.load(path, mmap_mode="r" if path.stat().st_size > 128 else None, allow_pickle=False)
 
 
-def _files(path: Path) -> list[Path]:
+def label_files(path: str | Path) -> list[Path]:
+    """The files with the labels of a data set: itself, its `data.mdb`, or its `labels.csv`."""
+    path = Path(path)
     if path.is_file():
         return [path]
     inside = [path / "data.mdb", path / CSV_NAME]

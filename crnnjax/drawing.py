@@ -6,18 +6,21 @@ Host code: no jax.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import cv2
 import numpy as np
 
 from crnnjax.input_pipeline import BatchSource
-from ocrcore.drawing import draw_text, fit_cell, grid
+from ocrcore.drawing import draw_caption, draw_text, fit_cell, grid
 from ocrcore.pages import ByteArray
 
 _WIDTH, _HEIGHT, _LINE = 300, 64, 22  # of a crop, and of a line of text under it
-_RIGHT, _WRONG, _TRUTH = (0, 120, 40), (200, 20, 40), (40, 40, 40)
+_RIGHT, _WRONG, _TRUTH, _NAME = (0, 120, 40), (200, 20, 40), (40, 40, 40), (130, 130, 130)
+_LEGEND = (("true text", _TRUTH), ("read right", _RIGHT), ("read wrong", _WRONG))
 _LABEL_WIDTH = 150
-_TINT = np.array([255, 205, 205], np.float32) / 255
+_IGNORED = (255, 205, 205)
+_TINT = np.array(_IGNORED, np.float32) / 255
 
 
 def draw_readings(
@@ -25,30 +28,32 @@ def draw_readings(
     truth: Sequence[str],
     read: Sequence[str],
     *,
+    names: Sequence[str] = (),
+    title: str = "crops over their true text and their reading",
     columns: int = 4,
 ) -> ByteArray:
-    """Draws crops in a grid, each over its true text and its reading.
+    """Draws crops in a grid, each over its true text, its reading and the name of its file.
 
     Args:
         images: `(H, W, 3)` uint8, RGB, of any sizes; at least one.
         truth: the true texts, drawn in dark gray.
         read: the readings, drawn in green where they equal the true text, else in red.
+        names: of the files; none are drawn without them.
+        title: of the sheet.
         columns: of the grid.
 
     Returns:
-        A picture `(H, W, 3)` uint8, RGB.
+        A picture `(H, W, 3)` uint8, RGB, with a legend.
     """
-    cells = [
-        np.vstack(
-            [
-                fit_cell(image, width=_WIDTH, height=_HEIGHT),
-                draw_text(one, width=_WIDTH, height=_LINE, color=_TRUTH),
-                draw_text(two, width=_WIDTH, height=_LINE, color=_RIGHT if one == two else _WRONG),
-            ]
-        )
-        for image, one, two in zip(images, truth, read, strict=True)
-    ]
-    return grid(cells, columns=columns, gap=16)
+    cells = []
+    for number, (image, one, two) in enumerate(zip(images, truth, read, strict=True)):
+        lines = [(one, _TRUTH), (two, _RIGHT if one == two else _WRONG)]
+        lines += [(Path(names[number]).name, _NAME)] if names else []
+        texts = [draw_text(text, width=_WIDTH, height=_LINE, color=c) for text, c in lines]
+        cells.append(np.vstack([fit_cell(image, width=_WIDTH, height=_HEIGHT), *texts]))
+    sheet = grid(cells, columns=columns, gap=16)
+    caption = draw_caption(title, _LEGEND, width=sheet.shape[1])
+    return grid([caption, sheet], columns=1, gap=16)
 
 
 def draw_batches(source: BatchSource, steps: range, *, rows: int = 24) -> ByteArray:
@@ -62,7 +67,7 @@ def draw_batches(source: BatchSource, steps: range, *, rows: int = 24) -> ByteAr
         rows: most crops of each.
 
     Returns:
-        A picture `(H, W, 3)` uint8, RGB.
+        A picture `(H, W, 3)` uint8, RGB, with a legend.
     """
     batches = []
     for step in steps:
@@ -76,4 +81,7 @@ def draw_batches(source: BatchSource, steps: range, *, rows: int = 24) -> ByteAr
             label = draw_text(text, width=_LABEL_WIDTH, height=len(crop))
             cells.append(np.hstack([crop, label]))
         batches.append(grid(cells, columns=1))
-    return grid(batches, columns=len(batches))
+    sheet = grid(batches, columns=len(batches))
+    title = f"crops as trained on, beside their labels: {len(batches)} batches, a column each"
+    legend = (("columns that the network ignores", _IGNORED),)
+    return grid([draw_caption(title, legend, width=sheet.shape[1]), sheet], columns=1)

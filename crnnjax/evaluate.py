@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from ocrcore.data.readers.crops import Crop
 from ocrcore.files import write_json, write_text
 from ocrcore.images import ImageError, write_image
 from ocrcore.pages import ByteArray, LabelError
+from ocrcore.progress import Progress
 
 _CHUNK = 2048  # crops in memory at a time
 _NAMED = 20  # unreadable pictures that a result names
@@ -59,7 +61,6 @@ def read_set(
     crops: Sequence[Crop],
     *,
     name: str = "crops",
-    report: Callable[[int], None] | None = None,
     **options: Any,
 ) -> SetResult:
     """Reads labeled crops and compares.
@@ -69,8 +70,7 @@ def read_set(
     Args:
         recognizer: with its weights.
         crops: labeled; a part of them is in memory at a time, so there may be any number.
-        name: of the set, for errors.
-        report: called with the number of crops done so far.
+        name: of the set, for errors and for the user who waits.
         **options: fields of `RecognizerOptions` to change.
 
     Returns:
@@ -84,16 +84,18 @@ def read_set(
     good: list[Crop] = []
     readings: list[Reading] = []
     unreadable: list[str] = []
-    with ThreadPoolExecutor(4) as pool:
+    with (
+        Progress(f"reading {name}", unit="crop", total=len(crops)) as progress,
+        ThreadPoolExecutor(4) as pool,
+    ):
         for start in range(0, len(crops), _CHUNK):
             part = range(start, min(start + _CHUNK, len(crops)))
             found = list(pool.map(lambda index: _load(crops, index, resize == "easyocr"), part))
             unreadable += [item for item in found if isinstance(item, str)]
             fine = [item for item in found if not isinstance(item, str)]
             good += [crop for crop, _ in fine]
-            readings += recognizer.recognize([image for _, image in fine], **options)
-            if report:
-                report(part.stop)
+            count = partial(_count, progress, len(readings) + len(unreadable))
+            readings += recognizer.recognize([image for _, image in fine], count, **options)
     if not good:
         first = f", the first: {unreadable[0]}" if unreadable else ""
         raise EvaluationError(
@@ -109,6 +111,10 @@ def read_set(
         unreadable=tuple(unreadable),
         outside=sum(bool(charset.missing(text)) for text in truth),
     )
+
+
+def _count(progress: Progress, before: int, done: int) -> None:
+    progress.update(before + done)
 
 
 def _load(crops: Sequence[Crop], index: int, like_easyocr: bool) -> tuple[Crop, ByteArray] | str:
@@ -225,4 +231,6 @@ def draw_worst(result: SetResult, count: int) -> ByteArray | None:
         [result.crops[index].image() for index in chosen],
         [result.scores.truth[index] for index in chosen],
         [result.scores.read[index] for index in chosen],
+        names=[result.crops[index].name for index in chosen],
+        title=f"the {len(chosen)} words read worst of {len(result.crops):,}",
     )

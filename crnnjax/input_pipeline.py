@@ -40,7 +40,7 @@ from crnnjax.crop_index import LISTED, Rules, steps_of, width_needed
 from crnnjax.resize import easyocr_width, turn_tall
 from crnnjax.sources import Given, RealSet, SourceOptions, open_set, scale
 from crnnjax.synthetic import Made, PageSet
-from crnnjax.time_steps import FEATURE_KINDS
+from crnnjax.time_steps import FEATURE_KINDS, MIN_HEIGHT
 from ocrcore.config_sections import given
 from ocrcore.data.batches import (
     Batch,
@@ -55,9 +55,9 @@ from ocrcore.data.python_sets import check_sources
 from ocrcore.images import ImageError
 from ocrcore.options import OptionsError, expect, from_section, plain
 from ocrcore.pages import ByteArray, LabelError
+from ocrcore.synth.text import unused_texts
 
 MODES = ("bucket", "fixed", "pad")
-HEIGHTS = (32, 48, 64)
 _PER_PAGE = 8  # crops from one synthetic page
 # Widths of batches in heights: few, because each is a program of its own.
 _BUCKETS = (2, 3, 4, 5, 6, 8, 12)
@@ -74,10 +74,11 @@ class InputOptions:
         charset: a name or a file, as for `crnnjax.charset.named`.
         case_insensitive: as for `crnnjax.charset.named`.
         mode: "bucket", "fixed" or "pad".
-        height: of the crops: 32, 48 or 64.
+        height: of the crops, 31 or more: 64 for EasyOCR, 48 for PP-OCR, 32 as
+            deep-text-recognition-benchmark has it, 31 as keras-ocr.
         widths: that batches may have, rising multiples of 4; of "fixed" and "pad" one. None is
-            2, 3, 4, 5, 6, 8 and 12 times the height; 100 of "fixed", 600 of "pad". Wider crops
-            become narrower.
+            2, 3, 4, 5, 6, 8 and 12 times the height, rounded up; 100 of "fixed", 600 of "pad".
+            Wider crops become narrower.
         max_length: most characters of a label.
         empty_labels: whether crops without text are used.
         features: of the network, which say how many time steps a width has.
@@ -124,7 +125,7 @@ class InputOptions:
             (1 <= self.max_length <= 2048, "max_length", "1 to 2048 characters"),
             (1 <= self.window <= 1 << 16, "window", "1 to 65,536 batches"),
             (self.mode in MODES, "mode", f"one of {', '.join(MODES)}"),
-            (self.height in HEIGHTS, "height", f"one of {', '.join(map(str, HEIGHTS))}"),
+            (MIN_HEIGHT <= self.height <= 512, "height", f"{MIN_HEIGHT} to 512 pixels"),
             (self.features in FEATURE_KINDS, "features", f"one of {', '.join(FEATURE_KINDS)}"),
             *((0 <= getattr(self, one) <= 1, one, "a share from 0 to 1") for one in shares),
             (turn, "turn_above", "0, or 1 or more"),
@@ -134,7 +135,7 @@ class InputOptions:
         if self.widths is not None:
             widths = tuple(self.widths)
         elif self.mode == "bucket":
-            widths = tuple(times * self.height for times in _BUCKETS)
+            widths = tuple(-(-times * self.height // 4) * 4 for times in _BUCKETS)
         object.__setattr__(self, "widths", widths)
         rising = all(low < high for low, high in pairwise(widths))
         if not widths or not rising or any(w < 8 or w % 4 or w > 8192 for w in widths):
@@ -279,6 +280,11 @@ class BatchSource:
         given = {one.name: one.given for one in sets}
         return _reopen, (self.options, self.seed, self.rows, given)
 
+    def places(self) -> dict[str, list[Path]]:
+        """Files and folders of the data sets that have some, for `ocrcore.data.fingerprint`."""
+        real = [one for one in self._sets if isinstance(one, RealSet)]
+        return {one.name: places for one in real if (places := one.places())}
+
     def __getitem__(self, step: int) -> Batch:
         """Returns this host's rows of the batch of a step, and notes what was dropped.
 
@@ -332,7 +338,11 @@ class BatchSource:
                 if isinstance(crops, RealSet)
                 else f"endless {one.kind}"
             )
+            if not isinstance(crops, RealSet) and (note := unused_texts(crops.text)):
+                what += f"; {note}"
             lines.append(f"{name}: {what}, {share / 10:g} % of the batches")
+            if isinstance(crops, RealSet) and crops.divided:
+                lines.append(f"{name}: {crops.divided}")
         if self.options.mode == "bucket":
             lines.append(self._planner.describe_widths())
         return "\n".join(lines)

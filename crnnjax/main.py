@@ -2,16 +2,17 @@
 
 Examples:
     python -m crnnjax.main --config=configs/crnn_synth.py
-    python -m crnnjax.main --config=configs/crnn_rec_train.py --config.data.labels=FILE
+    python -m crnnjax.main --config=configs/custom_recognizer.py --config.data.labels=PATH
     python -m crnnjax.main --config=configs/crnn_synth.py --mode=evaluate --crops=FILE
-    python -m crnnjax.main --config=configs/crnn_rec_train.py --mode=check
+    python -m crnnjax.main --config=configs/custom_recognizer.py --config.data.labels=PATH \
+        --mode=check
 """
 
 from __future__ import annotations
 
 from absl import flags
 
-from ocrcore.training.flags import experiment, run_program, start_devices
+from ocrcore.training.flags import experiment, refuse_idle, run_program, start_devices
 
 _MODE = flags.DEFINE_enum(
     "mode",
@@ -19,7 +20,8 @@ _MODE = flags.DEFINE_enum(
     ["train", "evaluate", "check"],
     "train: train, or resume a run, and evaluate. evaluate: read the crops of config.test, or "
     "those of --crops. "
-    "check: look at the data, measure loader and step, and overfit a single batch.",
+    "check: look at the data, measure loader and step, and overfit a single batch from the start "
+    "weights.",
 )
 _WEIGHTS = flags.DEFINE_string(
     "weights",
@@ -39,6 +41,8 @@ _SECONDS = flags.DEFINE_float("seconds", 30.0, "How long check overfits its batc
 def main() -> None:
     """Runs one mode."""
     config, workdir = experiment()
+    modes = {"weights": ("evaluate",), "crops": ("evaluate",), "seconds": ("check",)}
+    refuse_idle(_MODE.value, modes)
     start_devices(join=_MODE.value == "train", one_arena=_MODE.value != "evaluate")
     from crnnjax import check, report, training
 

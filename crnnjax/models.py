@@ -25,7 +25,13 @@ from crnnjax.features import FEATURES, Conv
 from crnnjax.lcnet import LCNetV4
 from crnnjax.lightsvtr import HEADS, LightSVTR
 from crnnjax.lstm import BiLSTM
-from crnnjax.time_steps import FEATURE_KINDS, MIN_HEIGHT, MIN_WIDTH, time_steps
+from crnnjax.time_steps import (
+    FEATURE_KINDS,
+    FULL_HEIGHT,
+    MIN_HEIGHT,
+    MIN_WIDTH,
+    time_steps,
+)
 from ocrcore.layers import BatchNorm, Frozen, Linear, max_pool, never
 
 __all__ = ["CRNN", "count_parameters", "init_variables", "normalize", "options_of", "time_steps"]
@@ -75,7 +81,7 @@ class CRNN(nn.Module):
         """Scores the classes at each time step.
 
         Args:
-            images: `(B, H, W, 1)`, gray, 0 to 255, uint8 or float; H at least 32, W at least 8.
+            images: `(B, H, W, 1)`, gray, 0 to 255, uint8 or float; H at least 31, W at least 8.
             widths: `(B,)` int, true widths in pixels of pictures that are padded on the right, of
                 which `time_steps(widths)` time steps are valid; None reads all columns.
             train: normalize by the batch's statistics and update `batch_stats`.
@@ -84,6 +90,8 @@ class CRNN(nn.Module):
             `(B, T, num_classes)` float32 logits; T is `time_steps(W)`.
         """
         self._check(images)
+        if (missing := FULL_HEIGHT - images.shape[1]) > 0:
+            images = jnp.pad(images, ((0, 0), (0, missing), (0, 0), (0, 0)), mode="edge")
         x = normalize(images, dtype=self.dtype)
         if self.transform == "affine":
             x = Affine(self.frozen, dtype=self.dtype, name="Transformation")(x, widths, train=train)

@@ -103,7 +103,7 @@ class Recognizer:
         Args:
             variables: of `crnnjax.models.CRNN`; which one is read off them.
             charset: the characters of its classes, in order.
-            height: of the inputs that it was trained with: 32, 48 or 64.
+            height: of the inputs that it was trained with, mostly 32, 48 or 64; 31 or more.
             options: see `RecognizerOptions`.
             dtype: of the computation, float32 or bfloat16.
 
@@ -190,13 +190,23 @@ class Recognizer:
         return len(self._programs)
 
     @overload
-    def recognize(self, images: ImageLike, **options: object) -> Reading: ...  # type: ignore[overload-overlap]
+    def recognize(  # type: ignore[overload-overlap]
+        self, images: ImageLike, report: Callable[[int], None] | None = None, **options: object
+    ) -> Reading: ...
 
     @overload
-    def recognize(self, images: Iterable[ImageLike], **options: object) -> list[Reading]: ...
+    def recognize(
+        self,
+        images: Iterable[ImageLike],
+        report: Callable[[int], None] | None = None,
+        **options: object,
+    ) -> list[Reading]: ...
 
     def recognize(
-        self, images: ImageLike | Iterable[ImageLike], **options: object
+        self,
+        images: ImageLike | Iterable[ImageLike],
+        report: Callable[[int], None] | None = None,
+        **options: object,
     ) -> Reading | list[Reading]:
         """Reads crops, each a word or a line.
 
@@ -205,6 +215,7 @@ class Recognizer:
                 Pillow images and whatever `ocrcore.images.as_rgb` takes. With `resize="easyocr"`
                 files are read as gray by OpenCV, as EasyOCR does, which is not the gray of a PNG
                 file's RGB values.
+            report: called with the number of crops read so far.
             **options: fields of `RecognizerOptions` to change for this call.
 
         Returns:
@@ -218,7 +229,7 @@ class Recognizer:
         chosen = replace(self.options, **dict[str, Any](options))
         with reading_threads() as pool:
             crops = _load_all(pool, listed, chosen)
-            readings = self._read(pool, self._jobs(crops, chosen), chosen)
+            readings = self._read(pool, self._jobs(crops, chosen), chosen, report)
             if chosen.resize == "easyocr" and chosen.decoder == "greedy":
                 dull = [
                     i for i, item in readings.items() if item.confidence < chosen.contrast_threshold
@@ -296,8 +307,13 @@ class Recognizer:
         return [job for job in pool.map(stretch, indices) if job is not None]
 
     def _read(
-        self, pool: ThreadPoolExecutor, jobs: list[_Job], options: RecognizerOptions
+        self,
+        pool: ThreadPoolExecutor,
+        jobs: list[_Job],
+        options: RecognizerOptions,
+        report: Callable[[int], None] | None = None,
     ) -> dict[int, Reading]:
+        report = report or (lambda done: None)
         closed = ignored_classes(
             self.charset.characters, allowlist=options.allowlist, blocklist=options.blocklist
         )
@@ -314,6 +330,7 @@ class Recognizer:
                 for row, job in enumerate(batch):
                     text = self.charset.decode(found.indices[row, : found.counts[row]])
                     readings[job.index] = Reading(text, float(sure[row]))
+                report(len(readings))
             return readings
 
         def score(inputs: Any, widths: Any, steps: Any) -> Any:
@@ -326,6 +343,7 @@ class Recognizer:
                     logs[row, : steps[row]], self.charset, lexicon, width=options.beam_width
                 )
                 readings[job.index] = Reading(*found)
+            report(len(readings))
         return readings
 
     def _run(

@@ -14,17 +14,22 @@ from ml_collections import ConfigDict
 from crnnjax.charset import Charset
 from crnnjax.config import CropsOptions, WordsOptions, check
 from crnnjax.convert import to_state_dict
-from crnnjax.crop_index import KINDS, kind_of, open_crops
+from crnnjax.crop_index import KINDS, kind_of, open_crops, read_index
 from crnnjax.evaluate import evaluate_recognizer, results_folder
 from crnnjax.input_pipeline import InputOptions
 from crnnjax.metrics import SCORES
 from crnnjax.options import RecognizerOptions
 from crnnjax.recognizer import Recognizer
+from crnnjax.split import SplitOptions, choose
 from crnnjax.synthetic import bounded, word_renderer, writable
 from ocrcore.config_sections import given
 from ocrcore.data.mixing import SourceError
 from ocrcore.data.readers.crops import Crop
+from ocrcore.images import ImageError
 from ocrcore.options import OptionsError, from_section
+from ocrcore.outputs import check_apart
+from ocrcore.pages import LabelError
+from ocrcore.progress import shown
 from ocrcore.training.checkpoints import load_variables
 from ocrcore.training.curves import write_curves
 from ocrcore.training.run_folder import RunFolder
@@ -41,11 +46,11 @@ def open_sets(section: Mapping[str, Any], *, field: str, options: InputOptions) 
     """Opens the labeled crops that a run is measured on.
 
     Args:
-        section: for each set, by name: `kind` ("lmdb", "csv" or "tsv"), `path` and perhaps `root`,
-            `start` and `stop` as of `crnnjax.sources.SourceOptions`; or `kind` "words" with
-            `count`, `seed` and perhaps `text` and `words` for synthetic ones.
+        section: for each set, by name: `kind` ("auto", "lmdb", "csv" or "tsv"), `path` and perhaps
+            `root`, `split`, `start` and `stop` as of `crnnjax.sources.SourceOptions`; or `kind`
+            "words" with `count`, `seed` and perhaps `text` and `words` for synthetic ones.
         field: its name in the config, for messages.
-        options: charset, height and longest labels, for synthetic words.
+        options: charset, height and longest labels, for synthetic words; the cache.
 
     Raises:
         SourceError: a set without crops, or fields that are missing or unknown.
@@ -64,6 +69,8 @@ def open_sets(section: Mapping[str, Any], *, field: str, options: InputOptions) 
         if missing := needed - values.keys():
             raise SourceError(f"{where}.{min(missing)} is missing")
         from_section(WordsOptions if made else CropsOptions, values, where, others=True)
+        if values.get("root") and values["kind"] not in ("tsv", "auto"):
+            raise SourceError(f"{where}.root is {values['root']!r}, expected None: it is of tsv")
         if made:
             try:
                 sets[name] = _made_words(values, options)
@@ -81,7 +88,16 @@ def open_sets(section: Mapping[str, Any], *, field: str, options: InputOptions) 
             outside=values.get("outside", False),
         )
         start, stop = values.get("start") or 0, values.get("stop")
-        chosen = range(len(crops))[start:stop]
+        numbers: Sequence[int] = range(len(crops))
+        split = from_section(SplitOptions, values.get("split", {}), f"{where}.split")
+        if split.part:
+            index = read_index(crops, values["path"], cache=options.cache)
+            try:
+                part = choose(crops, values["path"], index, split, cache=options.cache)
+            except SourceError as error:
+                raise SourceError(f"{where}.split: {error}") from error
+            numbers = part.numbers.tolist()
+        chosen = [one for one in numbers if start <= one < (stop or len(crops))]
         if not chosen:
             raise SourceError(
                 f"{where}: no crop from start={start} to stop={stop}: there are {len(crops)}"
@@ -97,7 +113,7 @@ def open_measured(config: ConfigDict, options: InputOptions) -> tuple[Sets, Sets
         `config.eval.sets`, `config.eval.probe` and `config.test`; only the probe may be empty.
 
     Raises:
-        SourceError: as `open_sets`; or no set at all.
+        SourceError: as `open_sets`; or no set at all, or one without a crop to judge by.
         LabelError: a data set that cannot be read.
     """
     found = []
@@ -109,12 +125,50 @@ def open_measured(config: ConfigDict, options: InputOptions) -> tuple[Sets, Sets
         found.append(open_sets(section, field=field, options=options))
         if not found[-1] and field != "config.eval.probe":
             raise SourceError(f"{field} is empty: expected one set of labeled crops or more")
+        for name, crops in found[-1].items():
+            check_crops(crops, f"{field}.{name}", options.rules.charset)
     sets, probe, test = found
     return sets, probe, test
 
 
+def check_crops(crops: Sequence[Crop], name: str, charset: Charset) -> None:
+    """Refuses labeled crops of which none can be read right.
+
+    Looks no further than the first that can.
+
+    Args:
+        crops: the set.
+        name: of it, for the message.
+        charset: of the network.
+
+    Raises:
+        SourceError: every picture is broken, every text empty or outside of the charset.
+    """
+    faults: dict[str, list[str]] = {}
+    for index in range(len(crops)):
+        try:
+            crop = crops[index]
+            missing = charset.missing(crop.text)
+            if not crop.text:
+                faults.setdefault("have no text", []).append(crop.name)
+            elif missing:
+                faults.setdefault(f"have characters outside the charset {charset.name}", []).append(
+                    f"{crop.name}: {crop.text!r}"
+                )
+            else:
+                crop.image()
+                return
+        except (ImageError, LabelError) as error:
+            faults.setdefault("cannot be read", []).append(str(error))
+    told = (f"{len(found):,} {what}, the first: {found[0]}" for what, found in faults.items())
+    raise SourceError(
+        f"{name}: none of {len(crops):,} crops can be read right, so there is nothing to judge by: "
+        f"{'; '.join(told)}. Mend them, name other crops, or another config.data.charset"
+    )
+
+
 class _Part(Sequence[Crop]):
-    def __init__(self, crops: Sequence[Crop], chosen: range) -> None:
+    def __init__(self, crops: Sequence[Crop], chosen: Sequence[int]) -> None:
         self._crops, self._chosen = crops, chosen
 
     def __len__(self) -> int:
@@ -129,7 +183,7 @@ def _made_words(values: Mapping[str, Any], options: InputOptions) -> list[Crop]:
     rules, seed = options.rules, values.get("seed", 0)
     renderer = word_renderer(rules, text=values.get("text", {}), words=values.get("words", {}))
     crops = []
-    for index in range(values["count"]):
+    for index in shown(range(values["count"]), "drawing synthetic words", unit="word"):
         accept = bounded(lambda text, font: writable(text, rules, rules.width) is not None)
         word = renderer.draw(np.random.default_rng([seed, index]), accept=accept)
         data = cv2.imencode(".png", cv2.cvtColor(word.image, cv2.COLOR_RGB2BGR))[1].tobytes()
@@ -179,8 +233,10 @@ def evaluate_run(
     """
     check(config)
     folder = results_folder(workdir, weights)
+    RunFolder(folder).check_place()
     if crops:
         path = Path(crops)
+        check_apart(folder / path.stem, [path], option="--workdir")
         sets: Sets = {path.stem: open_crops(kind_of(path), path)}
         folder /= path.stem
     else:

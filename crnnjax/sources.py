@@ -20,16 +20,18 @@ from crnnjax import crop_index
 from crnnjax.augment import AugmentOptions
 from crnnjax.crop_index import Index, Rules, own_widths, reader_widths, steps_needed, width_needed
 from crnnjax.resize import fixed_crop
+from crnnjax.split import SplitOptions, choose
 from crnnjax.synthetic import PageSet, WordSet
 from ocrcore.data.mixing import SourceError
 from ocrcore.data.python_sets import PythonSet
-from ocrcore.data.readers.crops import Crop
+from ocrcore.data.readers.crops import Crop, LmdbCrops
 from ocrcore.images import check_image, decode_gray, read_bytes
 from ocrcore.options import OptionsError
 from ocrcore.pages import ByteArray
 
 KINDS = (*crop_index.KINDS, "words", "pages", "python")
 RESIZES = ("reader", "bicubic", "area", "any")
+_LOOKED_AT = 20_000  # crops of a data set whose folders are looked at for changes
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,12 +39,13 @@ class SourceOptions:
     """One data set of the mix.
 
     Attributes:
-        kind: "lmdb", "csv" or "tsv" (`crnnjax.crop_index.open_crops`); "words": synthetic words,
-            made when they are asked for; "pages": the same, cut from synthetic pages; "python":
-            crops that a program passes to training as `sources`.
+        kind: "auto", "lmdb", "csv" or "tsv" (`crnnjax.crop_index.open_crops`); "words": synthetic
+            words, made when they are asked for; "pages": the same, cut from synthetic pages;
+            "python": crops that a program passes to training as `sources`.
         path: folder or file; not of "words", "pages" and "python".
         ratio: how many crops of this data set there are to those of others.
-        start: the first crop that is used.
+        split: which part of a data set that is read is used.
+        start: the first crop that is used, by its place in the data set.
         stop: the crop before which to stop; None uses all.
         augment: what becomes of its crops.
         resize: how crops are scaled: "reader": bilinear, as EasyOCR's Reader does; "bicubic": by
@@ -65,6 +68,7 @@ class SourceOptions:
     kind: str
     path: str = ""
     ratio: float = 1.0
+    split: SplitOptions = field(default_factory=SplitOptions)
     start: int = 0
     stop: int | None = None
     augment: AugmentOptions = field(default_factory=AugmentOptions)
@@ -84,6 +88,12 @@ class SourceOptions:
         if (self.made or self.kind == "python") == bool(self.path):
             needs = "none: these crops have no files" if self.path else "a folder or a file"
             raise SourceError(f"path is {self.path!r} for {self.kind}, expected {needs}")
+        for name, kinds in (("root", ("tsv", "auto")), ("outside", ("csv", "tsv", "auto"))):
+            if getattr(self, name) and self.kind not in kinds:
+                raise SourceError(
+                    f"{name} is {getattr(self, name)!r}, expected none for {self.kind}: it is of "
+                    f"{' and '.join(kinds)}"
+                )
         if self.resize not in RESIZES:
             raise SourceError(f"resize is {self.resize!r}, expected one of {', '.join(RESIZES)}")
         if not 0 < self.ratio < float("inf"):
@@ -94,6 +104,10 @@ class SourceOptions:
             raise SourceError(f"start is {self.start}, stop is {self.stop}: expected start < stop")
         if self.made and (self.start or self.stop is not None):
             raise SourceError(f"start and stop mean nothing for {self.kind}: its crops never end")
+        if self.split.part and (self.made or self.kind == "python"):
+            raise SourceError(
+                f"split.part is {self.split.part!r} for {self.kind}, expected nothing"
+            )
 
     @property
     def made(self) -> bool:
@@ -125,6 +139,7 @@ class RealSet:
 
     Attributes:
         filtered: which crops are used, and why others are not.
+        divided: how the data set was split, for the user; empty where it was not.
     """
 
     def __init__(
@@ -147,17 +162,23 @@ class RealSet:
                 options.kind, options.path, root=options.root, outside=options.outside
             )
             index = crop_index.read_index(self.crops, options.path, cache=cache)
+        try:
+            part = choose(self.crops, options.path, index, options.split, cache=cache)
+        except SourceError as error:
+            raise SourceError(f"config.data.train.{name}.split: {error}") from error
+        self.divided = part.how
         self.index: Index = crop_index.swap_tall_sizes(index, rules.turn_above)
-        stop = min(options.stop or len(self.crops), len(self.crops))
-        if stop <= options.start:
+        first, last = np.searchsorted(part.numbers, [options.start, options.stop or len(index)])
+        numbers = part.numbers[first:last]
+        if not len(numbers):
             raise SourceError(
                 f"config.data.train.{name}: no crop from start={options.start} to "
                 f"stop={options.stop}: there are {len(self.crops)}"
             )
         self.filtered = crop_index.filter_crops(
-            self.index, rules, self.crops, name=name, start=options.start, stop=stop
+            self.index, rules, self.crops, name=name, numbers=numbers
         )
-        left_out = self.filtered.counts.total() / (stop - options.start)
+        left_out = self.filtered.counts.total() / len(numbers)
         if not len(self.filtered.kept) or left_out > most:
             why = (
                 "not one can be used"
@@ -178,6 +199,18 @@ class RealSet:
     def crop_name(self, number: int) -> str:
         """Names a crop."""
         return crop_index.crop_name(self.crops, number)
+
+    def places(self) -> list[Path]:
+        """Its label files, and the folders of its pictures, for `ocrcore.data.fingerprint`.
+
+        Of a set of very many crops only the label files.
+        """
+        if self.given is not None:
+            return []
+        found = crop_index.label_files(self.options.path)
+        if isinstance(self.crops, LmdbCrops) or len(self.crops) > _LOOKED_AT:
+            return found
+        return [*found, *sorted({Path(crop.name).parent for crop in self.crops})]
 
     def classes(self, number: int) -> NDArray[np.int32]:
         """Classes of the label of a crop."""

@@ -67,6 +67,7 @@ class WordSet:
         SourceError: settings that cannot be.
 
     Attributes:
+        text: what is written.
         planned: `(classes,)` int64, the width of the longest texts of a class: what about a quarter
             of its words exceed, and give way by becoming a little narrower.
     """
@@ -76,6 +77,7 @@ class WordSet:
     ) -> None:
         self.rules = rules
         self.renderer = word_renderer(rules, text=text, words=words)
+        self.text = self.renderer.config.text
         rng = np.random.default_rng([seed, _LENGTHS])
         lengths: list[float] = []
 
@@ -148,6 +150,7 @@ class PageSet:
         SourceError: settings that cannot be.
 
     Attributes:
+        text: what is written.
         planned: as for `WordSet`.
     """
 
@@ -165,7 +168,8 @@ class PageSet:
         self.rules = rules
         self.seed = seed
         try:
-            config = preset(kind, **{**page, "text": _text_config(text, rules)})
+            self.text = _text_config(text, rules)
+            config = preset(kind, **{**page, "text": self.text})
             self.source = CropSource(
                 config,
                 self.seed,

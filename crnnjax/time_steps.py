@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-MIN_HEIGHT = 32
+MIN_HEIGHT = 31
+"""keras-ocr's. The networks halve the height four times and then join two rows: they see pictures
+of less than `FULL_HEIGHT` rows with their last row repeated."""
+FULL_HEIGHT = 32
 MIN_WIDTH = 8
 
 # Time steps beyond a quarter of the width, by the kind of features: their last layers have kernels

@@ -210,6 +210,7 @@ def train(
         ValueError: (its subclasses) an invalid config, data or weights.
     """
     check(config)
+    RunFolder(Path(workdir)).check_place(trains=True)
     mesh, log = make_mesh(), make_log()
     rows = host_rows(config.batch_size, mesh)
     options = OptimizerOptions.from_config(config.optimizer)
@@ -218,6 +219,7 @@ def train(
     inputs = InputOptions.from_config(config)
     inputs.check_reading(config.recognizer)
     sets, probe, test = open_measured(config, inputs) if is_main() else ({}, {}, {})
+    words = int(from_main(np.array(sum(map(len, sets.values())))))
     charset = inputs.rules.charset
     model = make_model(config.model, num_classes=charset.num_classes, frozen=options.is_frozen)
     begins = partial(begin, config, model, charset, log=log)
@@ -236,6 +238,7 @@ def train(
             log=log,
         ) as run,
     ):
+        run.stopper.words = words
         if is_main():
             charset.save(run.folder.charset)
         frozen = f", frozen: {' '.join(options.freeze)}" if options.freeze else ""
@@ -245,6 +248,7 @@ def train(
             source.describe(),
             f"evaluation: {describe_sets(sets)}; probe: {describe_sets(probe)}",
         )
+        run.note_data(source.places())
         reader = make_recognizer(config, jax.device_get(run.state.eval_variables), charset)
 
         def evaluate(run: Run) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""Pictures to look at: words over their page, score maps in color, texts, contact sheets.
+"""Pictures to look at: words over their page, score maps in color, texts, captions, sheets.
 
 Host code: no jax.
 """
@@ -6,28 +6,45 @@ Host code: no jax.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from os import PathLike
+from pathlib import Path
 
 import cv2
 import numpy as np
 from PIL import Image, ImageDraw
 
+from ocrcore.images import PageOfFile
 from ocrcore.pages import ByteArray, FloatArray, Page, Sample
-from ocrcore.synth.fonts import bundled_fonts, open_face
+from ocrcore.synth.fonts import Font, bundled_fonts, open_face
 
 FOUND = (0, 200, 60)
 MISSED = (235, 30, 60)
 IGNORED = (140, 140, 140)
 CHARACTER = (90, 170, 255)
+FIRST_CORNER = ("dot: first corner, where reading begins", None)
+"""An entry of a legend, for pictures of `draw_page`."""
+SCORES = (
+    ("scores, first region (characters), then affinity (between them):", None),
+    ("0.2", (0, 76, 255)),
+    ("0.5", (130, 255, 126)),
+    ("0.8", (255, 76, 0)),
+    ("1", (128, 0, 0)),
+)
+"""Entries of a legend, for pictures of `draw_scores`."""
+
+Color = tuple[int, int, int]
 
 _SHIFT = 3  # fractional bits of OpenCV's drawing coordinates
 _FONT = "OpenSans_400Regular.ttf"
+_NARROW = 480  # pixels; narrower pictures get captions of this width
+_SIZE = 16.0  # of text, in pixels
 
 
 def draw_page(
     image: ByteArray,
     page: Page,
     *,
-    color: tuple[int, int, int] = FOUND,
+    color: Color = FOUND,
     scale: float = 1.0,
     characters: bool = False,
 ) -> ByteArray:
@@ -49,7 +66,7 @@ def draw_page(
     out = _scaled(image, scale)
     thickness = max(1, round(max(out.shape[:2]) / 640))
 
-    def outline(quad: FloatArray, shade: tuple[int, int, int]) -> tuple[int, int]:
+    def outline(quad: FloatArray, shade: Color) -> tuple[int, int]:
         # OpenCV counts from the centers of pixels, half a pixel from their edges.
         points = np.rint((quad * scale - 0.5) * (1 << _SHIFT)).astype(np.int32)
         cv2.polylines(out, [points], True, shade, thickness, cv2.LINE_AA, _SHIFT)
@@ -85,8 +102,73 @@ def draw_scores(image: ByteArray, maps: FloatArray) -> ByteArray:
     return np.hstack(sides)
 
 
+def draw_caption(
+    title: str, legend: Sequence[tuple[str, Color | None]] = (), *, width: int
+) -> ByteArray:
+    """Draws a title and what colors mean, to be put above or below a picture by `grid`.
+
+    Args:
+        title: one line, such as the name of the photo.
+        legend: what the colors mean: texts with their colors, None for those without one.
+        width: of the picture, in pixels.
+
+    Returns:
+        Some lines, `(H, max(width, 480), 3)` uint8, RGB; the text is larger for wide pictures,
+        which viewers shrink.
+    """
+    width = max(width, _NARROW)
+    size = max(_SIZE, width / 80)
+    line, gap = round(1.6 * size), round(size / 2)
+    margin = np.full((line, gap, 3), 255, np.uint8)
+    rows = [[margin, draw_text(title, width=width - gap, height=line, size=size)]]
+    left = 0
+    face = open_face(_fonts()[0], size)
+    for text, color in legend:
+        swatch = margin
+        if color is not None:
+            swatch = np.full((line, line + 2 * gap, 3), 255, np.uint8)
+            swatch[line // 4 : -(line // 4), gap:-gap] = color
+        long = min(round(face.getlength(text) + 2 * gap), width - swatch.shape[1])
+        label = draw_text(text, width=long, height=line, size=size)
+        if not left or left + swatch.shape[1] + long > width:
+            rows.append([])
+            left = 0
+        rows[-1] += [swatch, label]
+        left += swatch.shape[1] + long
+    return grid([np.hstack(row)[:, :width] for row in rows], columns=1, gap=0)
+
+
+def drawing_names(
+    pictures: Sequence[str | PathLike[str] | None], endings: Sequence[str] = ("",)
+) -> list[str]:
+    """What the drawings of pictures are called: as the pictures, without their suffixes.
+
+    Of several with the same name the later ones have their folders before it; a page of a file has
+    its number behind it.
+
+    Args:
+        pictures: their paths; None has its place for a name, "page_007".
+        endings: of the names of all drawings of a picture, such as "_scores".
+
+    Returns:
+        A name for each; with any ending it differs from all others, also where case does not count.
+    """
+    names = list[str]()
+    used = set[str]()
+    for place, picture in enumerate(pictures):
+        file = Path(f"page_{place:03}" if picture is None else picture)
+        name, parents = file.stem, list(file.absolute().parent.parts[1:])
+        if isinstance(picture, PageOfFile):
+            name += f"_page{picture.number}"
+        while used & (own := {(name + ending).casefold() for ending in endings}):
+            name = f"{parents.pop()}_{name}" if parents else f"{name}_"
+        used |= own
+        names.append(name)
+    return names
+
+
 def draw_text(
-    text: str, *, width: int, height: int, color: tuple[int, int, int] = (0, 0, 0)
+    text: str, *, width: int, height: int, color: Color = (0, 0, 0), size: float = _SIZE
 ) -> ByteArray:
     """Draws one line on white, in a bundled font that has its characters.
 
@@ -98,16 +180,17 @@ def draw_text(
         width: of the picture, in pixels.
         height: of the picture, in pixels.
         color: RGB of the text.
+        size: of its font, in pixels.
 
     Returns:
         `(height, width, 3)` uint8, RGB.
     """
     text = text[:80] or "(nothing)"
-    fonts = sorted(bundled_fonts(), key=lambda font: str(font) != _FONT)
+    fonts = _fonts()
     font = next((font for font in fonts if font.covers(text)), fonts[0])
     missing = font.missing(text)
     shown = "".join(f"<{ord(c):04X}>" if c in missing else c for c in text)
-    size = min(16.0, 0.75 * height)
+    size = min(size, 0.75 * height)
     if (length := open_face(font, size).getlength(shown)) > width:
         size = max(7.0, size * width / length)
     canvas = Image.new("RGB", (width, height), "white")
@@ -192,6 +275,11 @@ def contact_sheet(
         scale = side / max(sample.image.shape[:2])
         cells.append(draw_page(sample.image, page, scale=scale, characters=True)[:side, :side])
     return grid(cells, columns=columns, gap=gap)
+
+
+def _fonts() -> list[Font]:
+    """The bundled fonts, that of captions first."""
+    return sorted(bundled_fonts(), key=lambda font: str(font) != _FONT)
 
 
 def _scaled(image: ByteArray, scale: float) -> ByteArray:

@@ -3,42 +3,87 @@
 from __future__ import annotations
 
 import errno
-import io
 import json
 import os
+import platform
 import shutil
 import stat
-import sys
 import tempfile
+import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
+
+_LONG_NAME = 230  # bytes; 255 is the most that file systems take
 
 
 @contextmanager
 def replacing(path: str | Path) -> Iterator[Path]:
     """Yields a path to write to, and renames it to `path` at the end of the block.
 
-    Readers see the old file or the new one, never half of one. An exception removes the part and
-    leaves the old file. A process that is killed leaves the part, which the next call overwrites.
-    The data is not synced: a power failure may lose it.
+    Readers see the old file or the new one, never half of one; of two processes that write it the
+    last one wins. An exception removes the part and leaves the old file; one of the system's that
+    names no file (a full disk) gets the name of this one. A process that is killed leaves the part;
+    the first call of a later process for that folder removes it. The data is not
+    synced: a power failure may lose it.
 
     Args:
         path: of the file; its folder is made as needed.
 
     Yields:
-        `NAME.part` beside it.
+        `NAME.PROCESS.part` beside it.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
+    _remove_parts_of_killed(path.parent)
+    name = path.name
+    if len(os.fsencode(name)) > _LONG_NAME:  # the part's name must not be too long for the disk
+        name = f"{name[:50]}-{zlib.crc32(os.fsencode(name)):08x}"
+    part = path.with_name(f"{name}.{_realm()}-{os.getpid()}.part")
     try:
         yield part
         part.replace(path)
-    except BaseException:
-        part.unlink(missing_ok=True)
+    except BaseException as error:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.errno is not None and error.filename is None:
+            error.filename = os.fspath(path)
         raise
+
+
+@cache
+def _realm() -> str:
+    """Names what the numbers of processes belong to: this host, and the container on it."""
+    try:
+        namespace = str(Path("/proc/self/ns/pid").readlink())
+    except OSError:  # no Linux
+        namespace = ""
+    return f"{zlib.crc32(f'{platform.node()} {namespace}'.encode()):08x}"
+
+
+@cache
+def _remove_parts_of_killed(folder: Path) -> None:
+    """Removes parts of processes of this host that are no more; looks into a folder only once."""
+    for path in folder.glob(f"*.{_realm()}-*.part"):
+        number = path.name.removesuffix(".part").rpartition("-")[2]
+        if number.isdecimal() and not _is_running(int(number)):
+            with suppress(OSError):  # another user's
+                path.unlink(missing_ok=True)
+
+
+def _is_running(process: int) -> bool:
+    """Whether this host has a process of a number; always yes on Windows, which cannot be asked."""
+    if os.name != "posix":
+        return True
+    try:
+        os.kill(process, 0)
+    except PermissionError:  # of another user
+        return True
+    except (ProcessLookupError, OverflowError):
+        return False
+    return True
 
 
 @contextmanager
@@ -99,13 +144,6 @@ def json_line(value: Any) -> str:
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
-def allow_any_name() -> None:
-    """Lets this process print what its terminal cannot show, as escapes, instead of ending."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
-
-
 def check_regular(path: str | os.PathLike[str]) -> int:
     """Returns the size of a regular file in bytes; a pipe or a device may never end.
 
@@ -122,6 +160,22 @@ def check_regular(path: str | os.PathLike[str]) -> int:
     return found.st_size
 
 
+def expanded(path: str | os.PathLike[str]) -> Path:
+    """Returns a path with `~` as the user's home; as it is where nobody knows that.
+
+    A container may run as a user without a name: then `Path.expanduser` and `Path.home` raise.
+    """
+    return Path(os.path.expanduser(path))  # noqa: PTH111
+
+
+def user_cache() -> Path | None:
+    """The user's cache folder; None for a user without a home."""
+    if base := os.environ.get("XDG_CACHE_HOME"):
+        return Path(base)
+    home = expanded("~")
+    return home / ".cache" if home.is_absolute() else None
+
+
 def stays_below(folder: str | Path, name: str) -> bool:
     """Whether a path from a label file, joined to a folder, leads to something below that folder.
 
@@ -136,5 +190,18 @@ def stays_below(folder: str | Path, name: str) -> bool:
 
 
 def default_cache() -> Path:
-    """`ocrjax` in the user's cache folder."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ocrjax"
+    """`ocrjax` in the user's cache folder, or one below that of temporary files.
+
+    The latter where there is no home, or none to write in, as for `docker run --user`.
+    """
+    cache = user_cache()
+    if cache is not None and os.access(existing(cache / "ocrjax"), os.W_OK):
+        return cache / "ocrjax"
+    user = f"-{os.getuid()}" if hasattr(os, "getuid") else ""
+    return Path(tempfile.gettempdir()) / f"ocrjax{user}"
+
+
+def existing(path: str | os.PathLike[str]) -> Path:
+    """The path itself, or the first of the folders above it that is there."""
+    path = Path(path).absolute()
+    return next(one for one in (path, *path.parents) if os.path.lexists(one))

@@ -18,13 +18,11 @@ from crnnjax.ppocr import load_ppocr
 from crnnjax.recognizer import load_recognizer, read_charset, read_settings
 from ocrcore.files import write_json
 from ocrcore.training.checkpoints import load_variables
-from ocrcore.weights.named import find_weights
+from ocrcore.weights.named import WEIGHTS_SUFFIXES, find_weights
 from ocrcore.weights.pth import load_weights, save_weights
 
 Network = Literal["detector", "recognizer"]
 State = Mapping[str, np.ndarray]
-FILES = (".pth", ".pt", ".safetensors")
-"""Suffixes of files of weights; anything else is the folder of a checkpoint."""
 _LAYERS: dict[Network, set[str]] = {
     "detector": {"basenet", "upconv1", "conv_cls"},
     # The last two are other projects' names; the converter says so.
@@ -159,11 +157,13 @@ def belongings(
         if not point.is_file():
             return {}
         load_operating_point(point)
-        return {operating_point_path(target): json.loads(point.read_text(encoding="utf-8"))}
+        path, value = operating_point_path(target), point.read_text(encoding="utf-8")
+        same = path.is_file() and path.read_bytes() == point.read_bytes()
+        return {} if same else {path: json.loads(value)}
     found: dict[Path, Any] = {}
     if network is None:
         return found
-    folder = target.parent if target.suffix in FILES else target
+    folder = target.parent if target.suffix.lower() in WEIGHTS_SUFFIXES else target
     charset, (height, options) = charset or read_charset(weights), read_settings(weights)
     if charset is not None:
         path = folder / "charset.json"

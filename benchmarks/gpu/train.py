@@ -222,7 +222,7 @@ def plan(config: ConfigDict, steps: int, *, job: Job, warmup: int) -> None:
 
 def newest(workdir: Path) -> Path | None:
     """The last finished checkpoint of a run."""
-    from ocrcore.training.checkpoints import is_checkpoint
+    from ocrcore.training.damage import is_checkpoint
 
     folders = [path for path in (workdir / "checkpoints").glob("*") if path.name.isdigit()]
     finished = filter(is_checkpoint, folders)

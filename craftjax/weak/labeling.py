@@ -22,6 +22,7 @@ from craftjax.models import CRAFT
 from craftjax.resize import round_up
 from craftjax.weak.crop_workers import CropWork, WordJob, WordLabel, crop_workers
 from craftjax.weak.options import PseudoOptions
+from ocrcore.data.processes import bounded_workers
 from ocrcore.pages import Sample
 from ocrcore.runtime.inference import drawn_ahead
 from ocrcore.runtime.mesh import batch_sharding, put_batch, replicated
@@ -82,7 +83,8 @@ class Labeler:
                 "more workers, 1 or more of the others"
             )
         self.options = options or PseudoOptions()
-        self.threads, self.workers = threads, workers
+        self.threads = threads
+        self.workers = bounded_workers(workers, setting="config.pseudo.workers")
         self._mesh = mesh
         self._batch_size = batch_size or (1 if jax.default_backend() == "cpu" else 64)
         self._widths = [round_up(width * self.options.height // _HEIGHT) for width in WIDTHS]
@@ -103,7 +105,7 @@ class Labeler:
         variables: Mapping[str, Any],
         count: int,
         read: Callable[[int], Sample],
-        progress: Callable[[], object] = lambda: None,
+        progress: Callable[[int], object] = lambda done: None,
     ) -> Labeled:
         """Takes the words of some pages apart.
 
@@ -114,7 +116,7 @@ class Labeler:
             variables: of the teacher.
             count: number of pages.
             read: gives the page of a place, from any thread.
-            progress: called for each page that was read.
+            progress: called with the number of pages that were read so far.
 
         Raises:
             ValueError: scores that are not finite.
@@ -129,7 +131,7 @@ class Labeler:
         def jobs(pages: Iterable[Future[Any]]) -> Iterator[WordJob]:
             for page, future in enumerate(pages):
                 cropped = future.result()
-                progress()
+                progress(page + 1)
                 if isinstance(cropped, Exception):
                     errors[page] = cropped
                 else:

@@ -21,8 +21,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
-from tqdm import tqdm
 
+from craftjax.drawing import draw_labels
 from craftjax.input_pipeline import BatchSource
 from craftjax.models import CRAFT
 from craftjax.sources import ATTEMPTS
@@ -32,7 +32,9 @@ from craftjax.weak.label_set import LabelSet, LabelSetError, join, make
 from craftjax.weak.labeling import Labeled, Labeler
 from craftjax.weak.options import SupervisionOptions
 from ocrcore.data.mixing import SourceError
+from ocrcore.images import write_image
 from ocrcore.pages import Sample
+from ocrcore.progress import Progress
 from ocrcore.runtime.mesh import is_main, make_mesh, meet
 from ocrcore.training.run import Run
 
@@ -107,14 +109,7 @@ class WeakSupervision:
     ) -> None:
         self.options, self.folder = options, run.folder.pseudo_labels
         self._run, self._source, self._start_weights = run, source, start_weights
-        self._labeler = Labeler(
-            model,
-            mesh=make_mesh(jax.local_devices()),
-            options=options.labels,
-            batch_size=options.batch_size,
-            threads=options.threads,
-            workers=options.workers,
-        )
+        self._labeler = make_labeler(model, options)
         self.length = _period(options, source)
         self._origin = _origin(options, str(run.config.init_from or run.config.init_weights))
         new = not run.memory.pseudo
@@ -125,7 +120,7 @@ class WeakSupervision:
             # of later steps again: the weights that made them may have gone another way.
             for path in self.folder.glob("[0-9]*.*"):
                 step = path.name.partition(".")[0]
-                leftover = new or path.suffix != ".npz"
+                leftover = new or path.suffix not in (".npz", ".png")
                 if step.isdecimal() and (leftover or int(step) > run.step):
                     path.unlink()
         meet("craftjax old labels removed")  # nobody looks into the folder before
@@ -181,6 +176,12 @@ class WeakSupervision:
         if memory.origin != labels.origin:  # figures of another method say nothing about these
             memory = replace(memory, first=None, origin=labels.origin)
         stats = labels.stats()
+        if not stats["words"]:  # that says nothing of the teacher
+            what = "with words that count" if labels.pages.size else "with words"
+            self._run.log(
+                f"step {step}: no page {what} is drawn until step {stop}: no pseudo labels"
+            )
+            return PeriodLabels(path, stop, labels=labels)
         reasons = label_collapse(stats, memory.first, self.options.guard)
         if memory.collapsed is not None:  # by an evaluation; this period began before
             return PeriodLabels(path, stop, labels=labels)
@@ -211,8 +212,10 @@ class WeakSupervision:
         memory = self._memory
         if best is None:
             self._remember(best=memory.used)
-        elif memory.collapsed is None and (
-            reasons := hmean_collapse(hmean, best, self.options.guard)
+        elif (
+            memory.collapsed is None
+            and memory.first is not None  # else no labels were trained on
+            and (reasons := hmean_collapse(hmean, best, self.options.guard))
         ):
             # The present labels serve until their period ends, as their batches may be made
             # already. Where it ends with this step, those of the next one are not made yet.
@@ -233,7 +236,14 @@ class WeakSupervision:
         """Labels all pages of a period and writes their file."""
         begin = time.perf_counter()
         known = self._known()
-        mine = self._label(self._teacher(step), step, self._places(start, stop), known)
+        mine = label_places(
+            self._labeler,
+            self._source,
+            self._teacher(step),
+            self._places(start, stop),
+            known=known,
+            log=lambda line: self._run.log(f"step {step}: {line}"),
+        )
         path, found = self.path(start), [*([known] if known else []), mine]
         if jax.process_count() == 1:
             replace(join(found), origin=self._origin).save(path)
@@ -255,13 +265,28 @@ class WeakSupervision:
         self._run.writer.write(
             step, {f"labels/{name}": float(value) for name, value in numbers.items()}
         )
+        sheet = self._draw(labels, start) if is_main() else ""
         shown = "  ".join(f"{name} {stats[name]:.3f}" for name in stats if name != "words")
         self._run.log(
             f"step {step}: {made:,} words labeled in {seconds:.1f} s ({made / seconds:.3g} a "
             f"second, {self._labeler.programs} programs), {len(labels.words):,} on "
-            f"{len(labels.pages):,} pages: {shown}"
+            f"{len(labels.pages):,} pages: {shown}{sheet}"
         )
         return labels
+
+    def _draw(self, labels: LabelSet, start: int) -> str:
+        """Leaves a picture of the words that the teacher is least sure of, and says so."""
+        mix = self._source.mix
+        sheet = draw_labels(
+            labels,
+            lambda name, index: mix.words_of(mix.names.index(name), index),
+            title=f"pseudo labels of step {start}: least confident of {len(labels.words):,} words",
+        )
+        if sheet is None:
+            return ""
+        path = self.path(start).with_suffix(".png")
+        write_image(path, sheet)
+        return f"; the least sure ones are drawn in {path}"
 
     def _teacher(self, step: int) -> Mapping[str, Any]:
         if self.options.teacher == "fixed" and step:
@@ -286,41 +311,6 @@ class WeakSupervision:
         size, last = self._source.options.batch_size, self._run.config.steps
         stop = max(min(stop, last), start)
         return self._source.mix.word_places(start * size, stop * size)
-
-    def _label(
-        self,
-        teacher: Mapping[str, Any],
-        step: int,
-        wanted: Sequence[tuple[int, int]],
-        known: LabelSet | None,
-    ) -> LabelSet:
-        """Labels this process's share of some pages."""
-        mix = self._source.mix
-        places = [
-            place
-            for place in wanted
-            if mix.index(*place) % jax.process_count() == jax.process_index()
-        ]
-        asked = set[tuple[int, int]]()
-        if known is not None:
-            asked = {(n, i) for n, name in enumerate(mix.names) for i in known.indices(name)}
-        sets, unreadable = [make(mix.names, [], [], [], [])], set[tuple[int, int]]()
-        for attempt in range(ATTEMPTS):
-            # In the place of a page that cannot be read the loader takes the next one.
-            page_of = {one: (one[0], mix.index(one[0], one[1] + attempt)) for one in places}
-            fresh = sorted({*page_of.values()} - asked)
-            asked |= {*fresh}
-            if fresh:
-                self._run.log(f"step {step}: pseudo labels of {len(fresh):,} pages are made")
-                with tqdm(total=len(fresh), unit="page", disable=None) as progress:
-                    read = partial(_read, self._source, fresh)
-                    labeled = self._labeler.label(teacher, len(fresh), read, progress.update)
-                unreadable |= {fresh[place] for place in labeled.errors}
-                sets.append(_as_set(mix.names, fresh, labeled))
-            places = [one for one, page in page_of.items() if page in unreadable]
-            if not places:
-                break
-        return join(sets)
 
     def _stored(self, start: int, stop: int) -> tuple[LabelSet | None, str]:
         """The labels of a period that are there already, or why they cannot be used."""
@@ -352,6 +342,66 @@ class WeakSupervision:
         for path in self.folder.glob("*.npz"):
             if path.stem.isdecimal() and int(path.stem) < start and int(path.stem) not in needed:
                 path.unlink()
+
+
+def make_labeler(model: CRAFT, options: SupervisionOptions) -> Labeler:
+    """What labels with the devices of this process, by `config.pseudo`."""
+    return Labeler(
+        model,
+        mesh=make_mesh(jax.local_devices()),
+        options=options.labels,
+        batch_size=options.batch_size,
+        threads=options.threads,
+        workers=options.workers,
+    )
+
+
+def label_places(
+    labeler: Labeler,
+    source: BatchSource,
+    teacher: Mapping[str, Any],
+    places: Sequence[tuple[int, int]],
+    *,
+    known: LabelSet | None = None,
+    log: Callable[[str], object] = print,
+) -> LabelSet:
+    """Labels this process's share of the pages that the loader draws at some places.
+
+    Args:
+        labeler: of `make_labeler`.
+        source: the loader.
+        teacher: variables of the network that labels.
+        places: of `Mix.word_places`.
+        known: labels of pages that need no others.
+        log: called with each human-readable message.
+    """
+    mix = source.mix
+    places = [
+        place for place in places if mix.index(*place) % jax.process_count() == jax.process_index()
+    ]
+    asked = set[tuple[int, int]]()
+    if known is not None:
+        asked = {(n, i) for n, name in enumerate(mix.names) for i in known.indices(name)}
+    sets, unreadable = [make(mix.names, [], [], [], [])], set[tuple[int, int]]()
+    for attempt in range(ATTEMPTS):
+        # In the place of a page that cannot be read the loader takes the next one.
+        page_of = {one: (one[0], mix.index(one[0], one[1] + attempt)) for one in places}
+        fresh = sorted({*page_of.values()} - asked)
+        asked |= {*fresh}
+        if fresh:
+            log(
+                f"making pseudo labels of {len(fresh):,} pages: the network takes their words "
+                "apart into characters"
+            )
+            with Progress("making pseudo labels", unit="page", total=len(fresh)) as progress:
+                read = partial(_read, source, fresh)
+                labeled = labeler.label(teacher, len(fresh), read, progress.update)
+            unreadable |= {fresh[place] for place in labeled.errors}
+            sets.append(_as_set(mix.names, fresh, labeled))
+        places = [one for one, page in page_of.items() if page in unreadable]
+        if not places:
+            break
+    return join(sets)
 
 
 def _origin(options: SupervisionOptions, start_name: str) -> str:

@@ -26,7 +26,7 @@ from typing import Any, Protocol
 
 from array_record.python.array_record_module import ArrayRecordWriter
 
-from ocrcore.data.processes import one_opencv_thread, worker_pool
+from ocrcore.data.processes import bounded_workers, one_opencv_thread, worker_pool
 from ocrcore.data.readers.packed import (
     FORM,
     describe_fault,
@@ -36,6 +36,7 @@ from ocrcore.data.readers.packed import (
 )
 from ocrcore.files import replacing, write_bytes, write_json
 from ocrcore.images import ImageError, encode_image
+from ocrcore.outputs import check_outputs
 from ocrcore.pages import LabelError, Page, PageError
 from ocrcore.progress import shown
 from ocrcore.synth.pages import PageSource
@@ -139,6 +140,7 @@ def pack(
         progress: gets how many samples are done, and of how many, now and then.
 
     Raises:
+        OutputError: another's files would be replaced, or the folder cannot be written.
         PackingError: settings that cannot be, a folder that holds something else, a worker that
             ended.
         LabelError: the data set cannot be read; faults of samples are noted instead.
@@ -156,6 +158,14 @@ def pack(
     if shard is None:
         shard = min(max((end - start) // _SHARDS, _LEAST), _MOST)
     ranges = [range(first, min(first + shard, end)) for first in range(start, end, shard)]
+    files = [folder / shard_name(name, split, k, len(ranges)) for k in range(len(ranges))]
+    target, notes = folder / f"packed-{split}.json", folder / f"packing-{split}"
+    if not (target.is_file() or notes.is_dir()):
+        # What describes the set is shared by its splits.
+        others = [*folder.glob("packed-*.json"), *folder.glob("packing-*")]
+        shared = () if others else ("features.json", "dataset_info.json")
+        new = [*files, folder / f"faults-{split}.jsonl", *(folder / one for one in shared)]
+        check_outputs(new, remedy="nothing is packed there: give another folder")
     job = {
         "form": FORM,
         "name": name,
@@ -166,14 +176,13 @@ def pack(
         "shard": shard,
         "content": _digest(opened, start, end),
     }
-    target, notes = folder / f"packed-{split}.json", folder / f"packing-{split}"
     _check(folder, target if target.is_file() else notes / "job.json", job)
     if not target.is_file():
         folder.mkdir(parents=True, exist_ok=True)
         write_json(notes / "job.json", job)
         tasks = [
-            _Task(folder / shard_name(name, split, k, len(ranges)), notes / f"{k}.json", root, one)
-            for k, one in enumerate(ranges)
+            _Task(file, notes / f"{k}.json", root, one)
+            for k, (file, one) in enumerate(zip(files, ranges, strict=True))
         ]
         _pack_all(open_source, opened, tasks, workers, progress)
         _finish(folder, split, job, [json.loads(task.note.read_bytes()) for task in tasks])
@@ -261,7 +270,7 @@ def _results(
         return
     with worker_pool(
         open_source,
-        min(workers, len(tasks)),
+        bounded_workers(min(workers, len(tasks)), setting="--workers"),
         work="packs samples",
         setting="--workers",
         error=PackingError,

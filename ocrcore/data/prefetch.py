@@ -19,6 +19,7 @@ import numpy as np
 from ocrcore.data.batches import STEPS, Batch, Built, Source, with_drops_logged
 from ocrcore.data.mixing import SourceError
 from ocrcore.data.processes import (
+    bounded_workers,
     end_with_parent,
     one_opencv_thread,
     signals_held,
@@ -55,6 +56,7 @@ def iterate(
             f"threads={threads}, workers={workers}, ahead={ahead}: expected threads of 1 or more, "
             "workers and ahead of 0 or more"
         )
+    workers = bounded_workers(workers, setting="config.data.workers")
     stop = STEPS if stop_step is None else operator.index(stop_step)
     return _iterate(source, range(operator.index(start_step), stop), threads, workers, ahead)
 

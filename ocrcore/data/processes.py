@@ -9,6 +9,7 @@ import itertools
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -21,9 +22,14 @@ from typing import Any, TypeVar
 
 import cv2
 
+STOP_SIGNALS = tuple(
+    getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGHUP") if hasattr(signal, name)
+)
+"""Requests to end, which a terminal or a cluster sends to all processes of a group at once."""
 Submit = Callable[..., Future[Any]]
 """Takes a function and its arguments, but for the first, and has it called."""
 T = TypeVar("T")
+_EACH_CPU = 4  # processes; more of them take memory, and no less time
 
 
 class _Worker(SpawnProcess):
@@ -37,6 +43,25 @@ class _Spawn(SpawnContext):
     """Workers are spawned, not forked: OpenCV and JAX have threads."""
 
     Process = _Worker
+
+
+def bounded_workers(workers: int, *, setting: str) -> int:
+    """Returns how many processes to start: no more than the machine has a use for, and says so.
+
+    Args:
+        workers: how many were asked for.
+        setting: the option that did, for the message.
+    """
+    cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    most = _EACH_CPU * cpus
+    if workers <= most:
+        return workers
+    print(
+        f"{setting} is {workers:,}: {most} processes are started, {_EACH_CPU} for each of {cpus} "
+        "CPUs; more would only take memory",
+        file=sys.stderr,
+    )
+    return most
 
 
 @contextmanager
@@ -128,16 +153,16 @@ def end_with_parent() -> None:
 
 @contextmanager
 def signals_held() -> Iterator[None]:
-    """Workers that are started in here are deaf to Ctrl-C and SIGTERM from their imports on.
+    """Workers that are started in here are deaf to `STOP_SIGNALS` from their imports on.
 
-    Both go to all processes of a group (Slurm's does), but the program answers them: the work that
+    These go to all processes of a group (Slurm's does), but the program answers them: the work that
     it is at needs its workers. They inherit what is blocked. Windows has no such thing.
     """
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
     resource_tracker.ensure_running()  # a worker that had to start it would unblock them
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
     try:
         yield
     finally:
@@ -148,7 +173,7 @@ _tools: list[Any] = []  # of a worker: how to open them, and then the tools
 
 
 def _start(open_tools: Callable[[], Any]) -> None:
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in STOP_SIGNALS:
         signal.signal(number, signal.SIG_IGN)
     end_with_parent()
     cv2.setNumThreads(0)

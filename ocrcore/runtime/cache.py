@@ -7,6 +7,8 @@ from pathlib import Path
 
 import jax
 
+from ocrcore.files import user_cache
+
 
 def enable_compile_cache(folder: str | Path | None = None) -> Path | None:
     """Makes jax keep compiled programs on disk, so that a second start does not compile again.
@@ -18,15 +20,18 @@ def enable_compile_cache(folder: str | Path | None = None) -> Path | None:
         folder: where to keep them; default `ocrjax/jax` in the user's cache folder.
 
     Returns:
-        The folder in use, or None when the cache is off or the folder cannot be written.
+        The folder in use, or None when the cache is off, there is no such folder (a user without a
+        home), or it cannot be written.
     """
     if chosen := jax.config.values["jax_compilation_cache_dir"]:
         return Path(chosen)
     if os.environ.get("OCRJAX_COMPILE_CACHE", "").lower() in ("off", "0", "false"):
         return None
     if folder is None:
-        base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-        folder = Path(base) / "ocrjax" / "jax"
+        # Not one that others may write to: programs are run.
+        if (base := user_cache()) is None:
+            return None
+        folder = base / "ocrjax" / "jax"
     folder = Path(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -10,7 +10,7 @@ from typing import Any
 
 from ocrcore.synth.config import PRESETS, SPLITS, Chance, ConfigError, SynthConfig, preset
 from ocrcore.synth.fonts import Font, Split, bundled_fonts, find_fonts, select
-from ocrcore.synth.text import TextConfig
+from ocrcore.synth.text import TextConfig, unused_texts
 from ocrcore.synth.words import WordConfig
 from ocrcore.synth.write import CROP_FORMATS, FORMATS, MAX_SYNTHTEXT
 
@@ -142,6 +142,12 @@ class Job:
         if self.words:
             config = replace(config, text=own_texts(config.text, self.words))
         return changed(config, self.changes)
+
+    def unused_texts(self) -> str:
+        """Says how many texts of the file are left out and why; empty where none is."""
+        if not self.words:
+            return ""
+        return unused_texts((self.word_config() if self.drawn else self.page_config()).text)
 
 
 def own_texts(config: TextConfig, path: str) -> TextConfig:

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from ocrcore.data.processes import in_order, one_opencv_thread, worker_pool
+from ocrcore.data.processes import bounded_workers, in_order, one_opencv_thread, worker_pool
 from ocrcore.files import write_json
 from ocrcore.images import encode_image
 from ocrcore.pages import Character, Page, Sample, Word
@@ -175,6 +175,7 @@ def make_set(
     """
     if workers < 0:
         raise ConfigError(f"workers is {workers}, expected 0 or more")
+    workers = bounded_workers(workers, setting="--workers")
     folder = Path(folder)
     maker = Maker(job)  # refuses a bad job before anything is written
     arguments = _arguments(job, maker)

@@ -6,6 +6,7 @@ asked by `drawable` and `pick_font`, which count what nobody can draw.
 
 from __future__ import annotations
 
+import codecs
 import string
 from bisect import bisect_right
 from collections import Counter
@@ -139,6 +140,11 @@ class TextConfig:
             raise TextError("plates is empty, but the source 'plates' has a weight")
         if "file" in used and self.file is None:
             raise TextError("the source 'file' has a weight, but no file is given")
+        if "file" not in used and self.file is not None:
+            raise TextError(
+                f"file is {self.file!r}, but is not read: give the source 'file' a weight in "
+                f"sources, which are {dict(self.sources)}"
+            )
         if used & {"words", "lines"}:
             for language in self.languages:
                 _word_table(language, self._allowed, self.max_length, self.frequency_power)
@@ -174,6 +180,20 @@ def sample_text(rng: np.random.Generator, config: TextConfig) -> str:
         f"that are all in the charset {config.charset!r}: give other sources or lengths, or more "
         "characters"
     )
+
+
+def unused_texts(config: TextConfig) -> str:
+    """Says how many texts of the user's file are left out and why; empty where none is."""
+    if config.file is None:
+        return ""
+    texts, left_out = _file_texts(
+        config.file, config._allowed, config.min_length, config.max_length
+    )
+    if not left_out:
+        return ""
+    parts = [f"{count} {reason}" for reason, count in left_out]
+    lost = sum(count for _, count in left_out)
+    return f"{lost} of {len(texts) + lost} texts of {config.file} left out ({', '.join(parts)})"
 
 
 def drawable(text: str, fonts: Sequence[Font]) -> tuple[Font, ...]:
@@ -286,8 +306,8 @@ def _writable(word: str, allowed: frozenset[str]) -> bool:
 @lru_cache(maxsize=8)
 def _file_texts(
     path: str, allowed: frozenset[str] | None, min_length: int, max_length: int
-) -> tuple[str, ...]:
-    """Reads the user's texts that fit."""
+) -> tuple[tuple[str, ...], tuple[tuple[str, int], ...]]:
+    """Reads the user's texts that fit, and counts the others by what is wrong with them."""
     source = Path(path)
     try:
         if source.stat().st_size > _MAX_FILE_BYTES:
@@ -295,23 +315,31 @@ def _file_texts(
         data = source.read_bytes()
     except OSError as error:
         raise TextError(f"{path}: cannot be read: {error}") from error
-    texts, seen = [], 0
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise TextError(f"{path}: UTF-16 (Unicode text of Windows): save it as UTF-8")
+    texts, left_out = [], Counter[str]()
     for number, line in enumerate(data.removeprefix(b"\xef\xbb\xbf").split(b"\n"), 1):
         try:
             text = " ".join(line.decode("utf-8").split())
         except UnicodeDecodeError as error:
             raise TextError(f"{path}:{number}: not UTF-8: {error}") from error
         characters = graphemes(text)
-        seen += bool(characters)
-        fits = min_length <= len(characters) <= max_length
-        if fits and (allowed is None or allowed.issuperset(characters)):
+        if not characters:
+            continue
+        if len(characters) > max_length:
+            left_out[f"longer than {max_length} characters"] += 1
+        elif len(characters) < min_length:
+            left_out[f"shorter than {min_length}"] += 1
+        elif allowed is not None and not allowed.issuperset(characters):
+            left_out["with characters outside the charset"] += 1
+        else:
             texts.append("".join(characters))
     if not texts:
         raise TextError(
-            f"{path}: none of its {seen} texts has {min_length} to {max_length} characters"
-            + ("" if allowed is None else " that are all in the charset")
+            f"{path}: none of its {left_out.total()} texts has {min_length} to {max_length} "
+            "characters" + ("" if allowed is None else " that are all in the charset")
         )
-    return tuple(texts)
+    return tuple(texts), tuple(left_out.items())
 
 
 def _below(rng: np.random.Generator, count: int) -> int:
@@ -523,7 +551,7 @@ def _characters(rng: np.random.Generator, config: TextConfig) -> str:
 
 def _file(rng: np.random.Generator, config: TextConfig) -> str:
     assert config.file is not None
-    texts = _file_texts(config.file, config._allowed, config.min_length, config.max_length)
+    texts, _ = _file_texts(config.file, config._allowed, config.min_length, config.max_length)
     return texts[_below(rng, len(texts))]
 
 

@@ -260,7 +260,8 @@ class CsvWriter:
         self._target: Path | None = None
         self._lines: list[str] = []
         for part in folder.glob("*.part"):
-            shutil.rmtree(part)
+            if part.is_dir():
+                shutil.rmtree(part)
 
     def add(self, index: int, image: bytes, label: Page | str) -> None:
         """Writes the picture of a crop."""

@@ -8,9 +8,8 @@ statistics), `ema` (their average, where there is one), `optimizer` (its state a
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Mapping
-from itertools import count
+import sys
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -23,6 +22,16 @@ from orbax.checkpoint import checkpoint_managers
 
 from ocrcore.files import write_text
 from ocrcore.runtime.mesh import is_main, meet
+from ocrcore.training.checksums import files_changing, find_damage, write_checksums
+from ocrcore.training.damage import (
+    ARRAYS,
+    CheckpointError,
+    find_fault,
+    is_checkpoint,
+    numbered,
+    read_tree,
+    set_aside_damaged,
+)
 from ocrcore.training.run_folder import RunFolder
 
 if TYPE_CHECKING:  # for the type alone: optax takes long to import, and detectors read weights here
@@ -30,10 +39,7 @@ if TYPE_CHECKING:  # for the type alone: optax takes long to import, and detecto
 
 
 _MEETING = "ocrjax checkpoints"
-
-
-class CheckpointError(ValueError):
-    """A folder that is not a checkpoint, or not one of this network; the message names it."""
+_MEMORY, _METRICS = "run/metadata", "metrics/metrics"  # Orbax's names for items of JSON
 
 
 def save_variables(folder: str | Path, variables: Mapping[str, Any]) -> None:
@@ -47,6 +53,7 @@ def save_variables(folder: str | Path, variables: Mapping[str, Any]) -> None:
         raise CheckpointError(f"{folder}: exists; remove it or name a new folder")
     with ocp.StandardCheckpointer() as checkpointer:
         checkpointer.save(folder, dict(variables))
+    write_checksums(folder)
 
 
 def load_variables(folder: str | Path) -> dict[str, Any]:
@@ -55,55 +62,68 @@ def load_variables(folder: str | Path) -> dict[str, Any]:
     Args:
         folder: of `save_variables`, a run's checkpoint, a folder of them, or a run's work folder
             (with those in `checkpoints`). Of several it takes the best by the metric that the run
-            chose, else the last; of one the average, where there is one.
+            chose, else the last, and leaves out damaged ones, which stderr names; of one the
+            average, where there is one.
 
     Raises:
-        CheckpointError: the folder is missing or holds no Orbax checkpoint.
+        CheckpointError: the folder is missing, holds no Orbax checkpoint or a damaged one.
     """
     folder = Path(folder).resolve()
     if RunFolder(folder).checkpoints.is_dir():
         folder = RunFolder(folder).checkpoints
-    if steps := _finished_steps(folder):
-        ranks = {step: _read_rank(folder / str(step), step) for step in steps}
-        folder /= str(max(steps, key=ranks.__getitem__))
-    if not is_checkpoint(folder):
+    steps = numbered(folder)
+    if any(is_checkpoint(folder / str(step)) for step in steps):
+        folder = _best_whole(folder, steps)
+    elif not is_checkpoint(folder):
         raise CheckpointError(f"{folder}: not an Orbax checkpoint (no _CHECKPOINT_METADATA in it)")
+    elif (fault := find_fault(folder)) is not None:
+        raise CheckpointError(f"{folder} is damaged: {fault}. Take another checkpoint, or a copy")
     for item in ("ema", "variables"):
         if (folder / item).is_dir() and not (folder / "_METADATA").is_file():
             folder /= item
             break
-    # The handler rather than a checkpointer, which warns of an item without metadata of its own.
-    handler = ocp.StandardCheckpointHandler()
-    tree = dict(handler.metadata(folder).tree)
-    target = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), tree)
-    variables: dict[str, Any] = handler.restore(folder, args=ocp.args.StandardRestore(target))
-    handler.close()
-    return variables
+    return read_tree(folder)
 
 
-def is_checkpoint(folder: str | Path) -> bool:
-    """Whether a folder holds one finished Orbax checkpoint."""
-    return (Path(folder) / "_CHECKPOINT_METADATA").is_file()
+def _best_whole(folder: Path, steps: list[int]) -> Path:
+    """The best of some checkpoints that is not damaged."""
+    faults: dict[int, str] = {}
 
+    def rank(step: int) -> tuple[float, int]:
+        if find_damage(folder / str(step), only=(_METRICS,)) is None:
+            try:
+                return _read_rank(folder / str(step), step)
+            except (ValueError, TypeError, KeyError):
+                pass
+        return np.inf, step  # it may have been the best: it is looked at first
 
-def _finished_steps(folder: Path) -> list[int]:
-    """Steps in a folder of a run's checkpoints; those half written have other names."""
-    if not folder.is_dir():
-        return []
-    return sorted(
-        int(path.name)
-        for path in folder.iterdir()
-        if re.fullmatch(r"\d+", path.name) and is_checkpoint(path)
+    for step in sorted(steps, key=rank, reverse=True):
+        fault = find_fault(folder / str(step))
+        if fault is None:
+            for bad, reason in faults.items():
+                print(
+                    f"{folder / str(bad)} is damaged: {reason}; step {step} is taken instead",
+                    file=sys.stderr,
+                    flush=True,
+                )
+            return folder / str(step)
+        faults[step] = fault
+    raise CheckpointError(
+        f"{folder}: no checkpoint is whole: "
+        + "; ".join(f"{step}: {fault}" for step, fault in sorted(faults.items()))
     )
 
 
 def _read_score(step: Path) -> float:
-    return _read_rank(step, 0)[0]
+    try:
+        return _score(json.loads((step / _METRICS).read_text()))
+    except FileNotFoundError:
+        return -np.inf
 
 
 def _read_rank(folder: Path, step: int) -> tuple[float, int]:
     try:
-        return _rank(json.loads((folder / "metrics" / "metrics").read_text()))
+        return _rank(json.loads((folder / _METRICS).read_text()))
     except FileNotFoundError:
         return -np.inf, step
 
@@ -111,11 +131,19 @@ def _read_rank(folder: Path, step: int) -> tuple[float, int]:
 def _rank(metrics: Mapping[str, float | None]) -> tuple[float, int]:
     """Orders checkpoints: the best is the first with the highest score, as in `EarlyStopping`.
 
-    Of those that were not evaluated the last one is best.
+    Of those that were not evaluated the last one is best. Scores of few words do not order: the
+    last one that `EarlyStopping` keeps is best.
     """
     step = int(metrics["step"] or 0)
-    (score,) = (value for name, value in metrics.items() if name != "step")
-    return (-np.inf, step) if score is None else (float(score), -step)
+    if (kept := metrics.get("kept")) is not None:
+        return kept - 2, step
+    score = _score(metrics)
+    return (score, step if score == -np.inf else -step)
+
+
+def _score(metrics: Mapping[str, float | None]) -> float:
+    (score,) = (value for name, value in metrics.items() if name not in ("step", "kept"))
+    return -np.inf if score is None else float(score)
 
 
 class Start(NamedTuple):
@@ -144,8 +172,8 @@ def choose_start(
     Raises:
         CheckpointError: `init_from` is to be used and is no folder.
     """
-    if checkpoints.steps:
-        return Start("resume", checkpoints.folder / str(checkpoints.steps[-1]))
+    if checkpoints.last:
+        return Start("resume", checkpoints.last)
     return initial_start(init_from=init_from, weights=weights)
 
 
@@ -176,29 +204,36 @@ class RunCheckpoints:
     A run on several hosts needs a folder that all of them see; all must make the same calls.
     """
 
-    def __init__(self, folder: str | Path, *, keep: int = 3, metric: str = "hmean") -> None:
+    def __init__(
+        self,
+        folder: str | Path,
+        *,
+        keep: int = 3,
+        metric: str = "hmean",
+        log: Callable[[str], object] = print,
+    ) -> None:
         """Opens or makes the folder.
 
-        What an interrupted save has left is removed; a step's folder that lacks its metadata (a
-        copy that broke off) is renamed to `STEP.damaged` (a second one to `STEP.damaged1`), so that
-        it is not taken for the last one.
+        What an interrupted save has left is removed; damaged checkpoints are set aside, see
+        `ocrcore.training.damage.set_aside_damaged`.
 
         Args:
             folder: of the checkpoints, usually `checkpoints` in the run's work folder.
             keep: how many of the last ones stay, and the best one.
             metric: which of the metrics decides what is best; the higher the better.
+            log: called with a message about each damaged checkpoint, in the main process.
+
+        Raises:
+            CheckpointError: there are checkpoints, but none is whole.
         """
         if keep < 1:
             raise CheckpointError(f"config.checkpoint.keep is {keep}, expected 1 or more")
         self.folder = Path(folder).resolve()
         self.metric = metric
+        self._saving = 0
         self.folder.mkdir(parents=True, exist_ok=True)
         if is_main():
-            for path in self.folder.iterdir():
-                if re.fullmatch(r"\d+", path.name) and not is_checkpoint(path):
-                    names = (f"{path.name}.damaged{number or ''}" for number in count())
-                    aside = map(path.with_name, names)
-                    path.rename(next(one for one in aside if not one.exists()))
+            set_aside_damaged(self.folder, keep=keep, log=log)
         meet(_MEETING)  # the others look into the folder only now
         policies = checkpoint_managers
         self._manager = ocp.CheckpointManager(
@@ -212,13 +247,25 @@ class RunCheckpoints:
                     ]
                 ),
                 cleanup_tmp_directories=True,
+                async_options=ocp.AsyncOptions(post_finalization_callback=self._write_checksums),
             ),
         )
+
+    def _write_checksums(self) -> None:
+        """Called in the background of the main process when all is written but the name."""
+        folder = self.folder / str(self._saving)
+        part = folder.with_name(f"{folder.name}.orbax-checkpoint-tmp")
+        write_checksums(part if part.is_dir() else folder)
 
     @property
     def steps(self) -> list[int]:
         """Steps that can be restored, in order."""
         return sorted(self._manager.all_steps())
+
+    @property
+    def last(self) -> Path | None:
+        """The last checkpoint; None where there is none."""
+        return self.folder / str(self.steps[-1]) if self.steps else None
 
     @property
     def best_step(self) -> int | None:
@@ -227,6 +274,16 @@ class RunCheckpoints:
         if step is None or _read_score(self.folder / str(step)) == -np.inf:
             return None
         return step
+
+    @property
+    def best_score(self) -> float | None:
+        """What the best step reached; None before any was evaluated."""
+        step = self.best_step
+        if step is None:
+            return None
+        metrics = json.loads((self.folder / str(step) / _METRICS).read_text())
+        score: float | None = metrics.get(self.metric)
+        return score
 
     def save(
         self,
@@ -243,7 +300,8 @@ class RunCheckpoints:
             state: of the run.
             run: what else to keep, as JSON (tuples come back as lists): the config, the data's
                 position, metrics so far.
-            metrics: of this step's evaluation.
+            metrics: of this step's evaluation; `kept` among them, 1 or 0, where its scores are of
+                too few words to choose by.
 
         Returns:
             False when that step is there already.
@@ -263,6 +321,8 @@ class RunCheckpoints:
             for name, tree in _items(state).items()
             if tree is not None
         }
+        self.wait()
+        self._saving = step
         return bool(
             self._manager.save(
                 step,
@@ -274,7 +334,9 @@ class RunCheckpoints:
     def _metrics_item(
         self, step: int, metrics: Mapping[str, float] | None
     ) -> dict[str, float | None]:
-        return {self.metric: None if metrics is None else float(metrics[self.metric]), "step": step}
+        score = None if metrics is None else float(metrics[self.metric])
+        kept = {"kept": metrics["kept"]} if metrics and "kept" in metrics else {}
+        return {self.metric: score, "step": step, **kept}
 
     def has_evaluation(self, step: int) -> bool:
         """Whether a checkpoint was saved with an evaluation."""
@@ -293,26 +355,20 @@ class RunCheckpoints:
         """
         self.wait()
         if is_main():
-            # The score last: where it is missing, the evaluation is made again.
-            for path, value in (
-                (self._memory_file(step), dict(run)),
-                (
-                    self.folder / str(step) / "metrics" / "metrics",
-                    self._metrics_item(step, metrics),
-                ),
-            ):
-                write_text(path, json.dumps(value))
+            folder = self.folder / str(step)
+            with files_changing(folder, (_MEMORY, _METRICS)):
+                write_text(folder / _MEMORY, json.dumps(dict(run)))
+                # The score last: where it is missing, the evaluation is made again.
+                write_text(folder / _METRICS, json.dumps(self._metrics_item(step, metrics)))
         meet(_MEETING)
         self._manager.reload()
 
     def memory(self, step: int) -> dict[str, Any]:
         """What `save` or `add_evaluation` got as `run`."""
         self.wait()
-        found: dict[str, Any] = json.loads(self._memory_file(step).read_text(encoding="utf-8"))
+        path = self.folder / str(step) / _MEMORY
+        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         return found
-
-    def _memory_file(self, step: int) -> Path:
-        return self.folder / str(step) / "run" / "metadata"  # Orbax's name for an item of JSON
 
     def restore(
         self, state: TrainState, *, step: int | None = None
@@ -351,7 +407,7 @@ class RunCheckpoints:
     def _check(self, step: int, wanted: Mapping[str, Any]) -> None:
         """Compares shapes before Orbax does, whose messages name neither file nor cause."""
         folder = self.folder / str(step)
-        there = {name for name in ("variables", "ema", "optimizer") if (folder / name).is_dir()}
+        there = {name for name in ARRAYS if (folder / name).is_dir()}
         if there != set(wanted):
             raise CheckpointError(
                 f"{folder} holds {', '.join(sorted(there))}, this run needs "

@@ -45,15 +45,15 @@ def write_curves(
     figure.suptitle(metrics.absolute().parent.name)
     above, below = figure.subplots(2, sharex=True)
     _plot(above, rows, losses, positive=True)
-    above.set_ylabel("loss")
+    above.set_ylabel("loss (logarithmic)")
     if above.lines:
         above.set_yscale("log")
         above.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=15))
         above.yaxis.set_minor_locator(NullLocator())
         above.yaxis.set_major_formatter("{x:g}")
     _plot(below, rows, scores, positive=False)
-    below.set_ylabel("score")
-    below.set_xlabel("step")
+    below.set_ylabel("score in evaluations (1 is best)")
+    below.set_xlabel("step (updates of the weights)")
     below.xaxis.set_major_locator(MaxNLocator(integer=True))
     with replacing(path) as part:
         figure.savefig(part, format="png")

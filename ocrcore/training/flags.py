@@ -5,10 +5,11 @@ Importing this module defines the flags: only main modules of programs do so.
 
 from __future__ import annotations
 
+import ast
 import difflib
 import runpy
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,9 @@ from typing import Any
 from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
-from ocrcore.files import allow_any_name
+from ocrcore.command import run_command
+from ocrcore.progress import mute
+from ocrcore.training.full_disk import silence_orbax
 
 _CONFIG = config_flags.DEFINE_config_file(
     "config", None, "The experiment: a file of configs/.", lock_config=True
@@ -41,6 +44,30 @@ def experiment() -> tuple[ConfigDict, Path]:
     return config, Path(_WORKDIR.value or f"exp/{config.name}")
 
 
+def refuse_idle(mode: str, modes: Mapping[str, Sequence[str]]) -> None:
+    """Refuses flags of the command line that have no effect in a mode.
+
+    Args:
+        mode: of the program.
+        modes: in which each flag has one, by the flag's name.
+
+    Raises:
+        ValueError: such a flag was given.
+    """
+    for name, used in modes.items():
+        if flags.FLAGS[name].present and mode not in used:
+            raise ValueError(
+                f"--{name} has no effect in --mode={mode}, only in {' and '.join(used)}"
+            )
+
+
+def overrides(section: str) -> list[str]:
+    """Fields of a section of the config that the command line sets, as --config.SECTION.FIELD."""
+    prefix = f"{section}."
+    changed = config_flags.get_override_values(flags.FLAGS["config"])
+    return [name.removeprefix(prefix) for name in changed if name.startswith(prefix)]
+
+
 def start_devices(*, join: bool = False, one_arena: bool = False) -> None:
     """Makes jax ready; nothing else may touch it before.
 
@@ -48,7 +75,7 @@ def start_devices(*, join: bool = False, one_arena: bool = False) -> None:
         join: joins the processes of the command line or of Slurm.
         one_arena: as for `ocrcore.runtime.tuning.tune_process`.
     """
-    from ocrcore.runtime.mesh import initialize_distributed
+    from ocrcore.runtime.mesh import initialize_distributed, is_main
     from ocrcore.runtime.tuning import tune_process
 
     if join:
@@ -58,6 +85,8 @@ def start_devices(*, join: bool = False, one_arena: bool = False) -> None:
             process_id=_PROCESS_ID.value,
         )
     tune_process(one_arena)
+    if join and not is_main():
+        mute()
 
 
 def run_program(main: Callable[[], object], program: str) -> None:
@@ -67,7 +96,6 @@ def run_program(main: Callable[[], object], program: str) -> None:
         main: of the program; it asks `experiment` what to do.
         program: its name, for messages.
     """
-    allow_any_name()
     for flag in flags.FLAGS.get_key_flags_for_module(__name__):  # for the list of --help
         flags.FLAGS.register_key_flag_for_module(sys.argv[0], flag)
 
@@ -77,9 +105,10 @@ def run_program(main: Callable[[], object], program: str) -> None:
         if len(argv) > 1:
             raise app.UsageError(f"unexpected arguments: {' '.join(argv[1:])}")
         logging.set_verbosity(logging.WARNING)
+        silence_orbax()
         try:
             main()
-        except (ValueError, FileNotFoundError, FloatingPointError, TooManyDropped) as error:
+        except (ValueError, FloatingPointError, TooManyDropped) as error:
             # The message says all that a user needs; a traceback would hide it.
             sys.exit(f"{program}: {error}")
         except ImportError as error:
@@ -87,16 +116,22 @@ def run_program(main: Callable[[], object], program: str) -> None:
                 raise
             sys.exit(f"{program}: {error}")
 
-    app.run(guarded, flags_parser=partial(parse_flags, program=program))
+    def work() -> int:
+        app.run(guarded, flags_parser=partial(parse_flags, program=program))
+
+    safe = "What was finished before is whole: the same command goes on from there"
+    sys.exit(run_command(program, work, failed=1, safe=safe))
 
 
 def parse_flags(argv: list[str], *, program: str) -> list[str]:
-    """Parses the command line; names what was meant by a `--config.KEY` that the config lacks.
+    """Parses the command line; says what is wrong with `--config`, and with keys it does not have.
 
     Args:
         argv: the command line.
         program: its name, for the message.
     """
+    if message := explain_config(argv):
+        sys.exit(f"{program}: {message}")
     try:
         rest: list[str] = app.parse_flags_with_usage(argv)
         return rest
@@ -104,6 +139,65 @@ def parse_flags(argv: list[str], *, program: str) -> list[str]:
         if message := explain_keys(argv):
             sys.exit(f"{program}: {message}")
         raise
+
+
+def explain_config(argv: list[str]) -> str | None:
+    """Says why the file of `--config` is none; None where it is one, or none is given."""
+    file, _ = _config_file(argv)
+    if file is None:
+        return None
+    path = Path(file)
+    if path.suffix.lower() in (".yaml", ".yml", ".json", ".toml"):
+        return (
+            f"--config={file}: configs are Python files, as those of configs/; what the keys of "
+            "EasyOCR's .yaml files are called here: docs/coming_from_easyocr.md"
+        )
+    if path.is_dir():
+        return f"--config={file}: a folder, expected a file, as configs/quickstart.py"
+    if not path.is_file():
+        return f"--config={file}: no such file{_alike(path)}"
+    try:
+        tree = ast.parse(path.read_bytes(), filename=file)
+    except (SyntaxError, ValueError) as error:
+        line = f":{error.lineno}" if isinstance(error, SyntaxError) and error.lineno else ""
+        return f"--config={file}{line}: not Python: {getattr(error, 'msg', error)}"
+    if "get_config" not in _names(tree):
+        return (
+            f"--config={file}: has no function get_config, expected one that returns a ConfigDict, "
+            "as in configs/quickstart.py"
+        )
+    return None
+
+
+def _config_file(argv: list[str]) -> tuple[str | None, str]:
+    """The file of `--config`, and what stands behind a colon; a later one wins."""
+    paths = [a.partition("=")[2] for a in argv if a.lstrip("-").startswith("config=")]
+    if "--config" in argv[:-1]:
+        paths.append(argv[argv.index("--config") + 1])
+    if not paths:
+        return None, ""
+    file, _, argument = paths[-1].partition(":")
+    return file, argument
+
+
+def _alike(path: Path) -> str:
+    """Files that may have been meant, as the end of a sentence."""
+    there = [one.name for one in path.parent.glob("*.py")] if path.parent.is_dir() else []
+    near = difflib.get_close_matches(path.name, there, n=1)
+    return f"; did you mean {path.parent / near[0]}?" if near else ""
+
+
+def _names(tree: ast.Module) -> set[str]:
+    """What a module defines or imports at its top; a star stands for any name."""
+    found: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef):
+            found.add(node.name)
+        elif isinstance(node, ast.ImportFrom | ast.Import):
+            found |= {alias.asname or alias.name for alias in node.names}
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            found.add(node.id)
+    return {"get_config", *found} if "*" in found else found
 
 
 def explain_keys(argv: list[str]) -> str | None:
@@ -115,12 +209,9 @@ def explain_keys(argv: list[str]) -> str | None:
     Returns:
         A line for the user; None where no such key is to blame.
     """
-    paths = [a.partition("=")[2] for a in argv if a.lstrip("-").startswith("config=")]
-    if "--config" in argv[:-1]:
-        paths.append(argv[argv.index("--config") + 1])
-    if not paths:
+    file, argument = _config_file(argv)
+    if file is None:
         return None
-    file, _, argument = paths[-1].partition(":")
     make = runpy.run_path(file)["get_config"]
     config = make(argument) if argument else make()
     for text in argv:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import jax
@@ -13,9 +13,18 @@ import optax
 from jax import lax
 from jax.sharding import Mesh
 
+from ocrcore.progress import Progress
 from ocrcore.runtime.mesh import put_batch
 from ocrcore.training.checkpoints import RunCheckpoints
-from ocrcore.training.metrics import Deferred, Entry, NonFiniteError, check_finite, mean
+from ocrcore.training.damage import non_finite
+from ocrcore.training.metrics import (
+    Deferred,
+    Entry,
+    NonFiniteError,
+    check_finite,
+    mean,
+    non_finite_error,
+)
 from ocrcore.training.optimizer_options import OptimizerOptions
 from ocrcore.training.optimizers import select
 from ocrcore.training.run import Run
@@ -129,39 +138,55 @@ def run_steps(
         shown: metrics in the lines of the log.
 
     Raises:
-        NonFiniteError: the loss is NaN or infinite; names the step, the batch and the last
-            checkpoint.
+        NonFiniteError: the loss is NaN or infinite, or the state is after an update, of which no
+            checkpoint is made; names the step, the batch and the last checkpoint.
     """
     config, deferred = run.config, Deferred()
     # On CPU, programs that wait for other processes take the threads that others need to go on.
     one_by_one = jax.process_count() > 1 and jax.default_backend() == "cpu"
-    while run.unfinished:
-        with run.progress.waiting():
-            batch = next(batches, None)
-        if batch is None:
-            break
-        shapes = tuple(np.shape(leaf) for leaf in jax.tree.leaves(batch))
-        with nullcontext() if shapes in run.compiled else run.progress.paused():
-            run.state, metrics = step_of(run.state, put_batch(batch, run.mesh))
-        run.compiled.add(shapes)
-        run.step += 1
-        if one_by_one:
-            jax.block_until_ready(metrics)
-        deferred.push(run.step, metrics)
-        run.stopped = run.stop.reached(run.step)
-        last = run.stopped or run.step == config.steps
-        # A request to stop leaves little time: `evaluate_start` makes up for the evaluation.
-        evaluating = not run.stopped and _is_due(run)
-        saving = last or evaluating or every(run.step, config.checkpoint.every)
-        new = deferred.flush() if saving else deferred.take(lag=_AHEAD)
-        _log_entries(run, new, names, shown, last=last)
-        if evaluating:
-            _evaluate_and_save(run, evaluate)
-        elif saving:
-            run.save()
+    with Progress("training", unit="step", total=config.steps, bar=False) as alive:
+        while run.unfinished:
+            with run.progress.waiting():
+                batch = next(batches, None)
+            if batch is None:
+                break
+            shapes = tuple(np.shape(leaf) for leaf in jax.tree.leaves(batch))
+            with nullcontext() if shapes in run.compiled else _compiling(run):
+                run.state, metrics = step_of(run.state, put_batch(batch, run.mesh))
+            run.compiled.add(shapes)
+            run.step += 1
+            if one_by_one:
+                jax.block_until_ready(metrics)
+            deferred.push(run.step, metrics)
+            run.stopped = run.stop.reached(run.step)
+            last = run.stopped or run.step == config.steps
+            # A request to stop leaves little time: `evaluate_start` makes up for the evaluation.
+            evaluating = not run.stopped and _is_due(run)
+            saving = last or evaluating or every(run.step, config.checkpoint.every)
+            new = deferred.flush() if saving else deferred.take(lag=_AHEAD)
+            _log_entries(run, new, names, shown, last=last)
+            if saving:
+                check_state(run, names)
+            if new:
+                alive.update(new[-1].step)
+                if text := run.progress.estimate(new[-1].step):
+                    more = "evaluations and pseudo labels" if run.memory.pseudo else "evaluations"
+                    run.log(f"{text}, {more} on top")
+            if evaluating:
+                _evaluate_and_save(run, evaluate)
+            elif saving:
+                run.save()
     _log_entries(run, deferred.flush(), names, shown)
+    check_state(run, names)  # what comes between two calls may save it
     if run.stopped:
         run.log(f"stopped after step {run.step}, which is saved; the same command resumes the run")
+
+
+@contextmanager
+def _compiling(run: Run) -> Iterator[None]:
+    """Around a step of a new shape, whose program takes from seconds to minutes."""
+    with run.progress.paused(), Progress("compiling the step"):
+        yield
 
 
 def _is_due(run: Run) -> bool:
@@ -178,7 +203,8 @@ def _evaluate_and_save(run: Run, evaluate: Evaluate) -> None:
         run.memory.start_score = score
     run.writer.write(run.step, {f"eval/{name}": value for name, value in scores.items()})
     text = "  ".join(f"{name} {value:.4f}" for name, value in scores.items())
-    run.log(f"step {run.step}: {text}{'  (best so far)' if better else ''}")
+    best = "  (best so far)" if better and not run.stopper.few else ""
+    run.log(f"step {run.step}: {text}{best}")
     run.save(scores)
 
 
@@ -205,11 +231,26 @@ def check_entries(entries: Sequence[Entry], names: Names, checkpoints: RunCheckp
     Raises:
         NonFiniteError: names the step, the batch and the last checkpoint.
     """
-    steps = checkpoints.steps
-    last = checkpoints.folder / str(steps[-1]) if steps else None
+    last = checkpoints.last
     try:
         check_finite(entries, last_checkpoint=last)
     except NonFiniteError as error:
         (entry,) = (entry for entry in entries if entry.step == error.step)
         named = entry._replace(names=tuple(names(entry.step - 1)))
         check_finite([named], last_checkpoint=last)
+
+
+def check_state(run: Run, names: Names) -> None:
+    """Stops the run where its state is not finite: the loss shows it only a step later.
+
+    Raises:
+        NonFiniteError: names the step, the arrays, the batch and the last checkpoint.
+    """
+    if bad := non_finite(run.state):
+        more = f" and {len(bad) - 3} more arrays" if len(bad) > 3 else ""
+        raise non_finite_error(
+            f"NaN or infinite after the update: {', '.join(bad[:3])}{more}",
+            run.step,
+            names(run.step - 1),
+            last_checkpoint=run.checkpoints.last,
+        )

@@ -15,9 +15,13 @@ import jax
 import numpy as np
 
 from ocrcore.files import replacing, write_text
+from ocrcore.progress import describe_seconds, format_seconds
 from ocrcore.runtime.mesh import is_main
 
 Pairs = Mapping[str, tuple[Any, Any]]
+
+# Steps, and seconds, after which there is an estimate of the rest.
+_FIRST_STEPS, _FIRST_SECONDS = 3, 5.0
 
 
 class NonFiniteError(FloatingPointError):
@@ -101,14 +105,27 @@ def check_finite(entries: Sequence[Entry], *, last_checkpoint: Path | str | None
         bad = [name for name, pair in entry.values.items() if not np.isfinite(pair).all()]
         if bad:
             values = ", ".join(f"{name} {entry.values[name][0]}" for name in bad)
-            samples = ", ".join(entry.names) or "(not named)"
-            raise NonFiniteError(
-                f"step {entry.step}: {values}. The batch: {samples}. "
-                f"Last good checkpoint: {last_checkpoint or 'none'}. Try a lower "
-                "config.optimizer.learning_rate, config.optimizer.clip_norm, or float32",
-                step=entry.step,
-                names=entry.names,
-            )
+            raise non_finite_error(values, entry.step, entry.names, last_checkpoint=last_checkpoint)
+
+
+def non_finite_error(
+    what: str, step: int, names: Sequence[str], *, last_checkpoint: Path | str | None
+) -> NonFiniteError:
+    """The error that says what is not finite, and what to do.
+
+    Args:
+        what: is NaN or infinite.
+        step: updates made with it.
+        names: of the batch's samples that this host loaded.
+        last_checkpoint: what can be gone back to.
+    """
+    return NonFiniteError(
+        f"step {step}: {what}. The batch: {', '.join(names) or '(not named)'}. "
+        f"Last good checkpoint: {last_checkpoint or 'none'}. Try a lower "
+        "config.optimizer.learning_rate, config.optimizer.clip_norm, or float32",
+        step=step,
+        names=tuple(names),
+    )
 
 
 class MetricsWriter:
@@ -137,7 +154,10 @@ class MetricsWriter:
         if not is_main():
             return
         Path(folder).mkdir(parents=True, exist_ok=True)
-        kept = [row for row in self._read() if row["step"] <= restored_step]
+        # Two processes in one folder, which earlier versions let in, wrote lines twice.
+        rows = {(row["step"], *row): row for row in self._read()}
+        kept = [row for row in rows.values() if row["step"] <= restored_step]
+        kept.sort(key=lambda row: row["step"])
         write_text(self._jsonl, "".join(_line(row) for row in kept))
         self._columns = ["step"]
         self._write_table(kept)
@@ -242,6 +262,8 @@ class Progress:
         self._clock = clock
         self._mark, self._step, self._waited = clock(), first, 0.0
         self._paused = 0.0
+        self._begun: tuple[int, float] | None = None
+        self._estimated = False
 
     @contextmanager
     def waiting(self) -> Iterator[None]:
@@ -275,6 +297,22 @@ class Progress:
         self._mark, self._step, self._waited = now, step, 0.0
         return lap
 
+    def estimate(self, step: int) -> str | None:
+        """Once, after the first steps: how long the rest of the run takes, for a person.
+
+        Args:
+            step: of which it is known that it is done.
+        """
+        now = self._clock() - self._paused
+        first, begin = self._begun = self._begun or (step, now)
+        left = self._steps - step
+        early = step - first < _FIRST_STEPS or now - begin < _FIRST_SECONDS
+        if self._estimated or early or not left:
+            return None
+        self._estimated = True
+        seconds = (now - begin) / (step - first)
+        return f"{left:,} steps at {seconds:.3g} s a step: {describe_seconds(left * seconds)}"
+
     def line(
         self, step: int, losses: Mapping[str, float], *, rate: float, lap: Mapping[str, float]
     ) -> str:
@@ -285,12 +323,3 @@ class Progress:
             f"{lap['images_per_s']:.4g} images/s ({lap['images_per_s_per_device']:.4g} a device)  "
             f"data {lap['data_wait']:.0%}  left {format_seconds(lap['seconds_left'])}"
         )
-
-
-def format_seconds(seconds: float) -> str:
-    """As `1:02:03` or `2:03`; `?` when not known."""
-    if not math.isfinite(seconds):
-        return "?"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

@@ -64,10 +64,18 @@ def make_optimizer(
     Frozen parameters get no update, no weight decay, no part in the clipped norm, and no state.
     `init` raises `OptimizerError` for a pattern that matches no parameter.
 
+    Settings without an effect are named in the log.
+
     Args:
         options: of the optimizer.
         steps: updates of the whole run.
     """
+    for name in _idle(options):
+        _log.warning(
+            "config.optimizer.%s is %r, but has no effect with name=%r, schedule=%r and "
+            "weight_decay=%g",
+            *(name, getattr(options, name), options.name, options.schedule, options.weight_decay),
+        )
     schedule = make_schedule(options, steps=steps)
 
     def decayed(params: Any) -> Any:
@@ -98,6 +106,22 @@ def make_optimizer(
         return whole.init(params)
 
     return optax.GradientTransformation(init, whole.update), schedule
+
+
+def _idle(options: OptimizerOptions) -> list[str]:
+    """Fields that are set, and mean nothing beside the others."""
+    used = {
+        "no_decay": options.weight_decay > 0,
+        "b1": options.name in ("adam", "adamw"),
+        "b2": options.name != "sgd",
+        "eps": options.name != "sgd",
+        "momentum": options.name in ("rmsprop", "sgd"),
+        "decay_every": options.schedule == "step",
+        "gamma": options.schedule == "step",
+        "final": options.schedule == "cosine",
+    }
+    default = OptimizerOptions()
+    return [one for one in used if not used[one] and getattr(options, one) != getattr(default, one)]
 
 
 def _direction(options: OptimizerOptions) -> list[optax.GradientTransformation]:

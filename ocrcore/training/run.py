@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import closing, contextmanager, nullcontext, suppress
 from dataclasses import asdict, dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
+import jax
 import optax
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
+from ocrcore.data.fingerprint import note_data
 from ocrcore.files import write_text
+from ocrcore.progress import said
 from ocrcore.runtime.mesh import describe_devices, is_main
-from ocrcore.training.checkpoints import CheckpointError, RunCheckpoints, Start, choose_start
-from ocrcore.training.early_stopping import EarlyStopping
+from ocrcore.training.checkpoints import RunCheckpoints, Start, choose_start
+from ocrcore.training.damage import CheckpointError
+from ocrcore.training.early_stopping import FEW_WORDS, EarlyStopping
+from ocrcore.training.full_disk import check_space, disk_errors
+from ocrcore.training.lock import run_lock
 from ocrcore.training.metrics import Entry, MetricsWriter, Progress
 from ocrcore.training.optimizers import Schedule
-from ocrcore.training.run_folder import RunFolder
+from ocrcore.training.run_folder import RunFolder, RunFolderError
 from ocrcore.training.signals import StopSignal
 from ocrcore.training.state import TrainState, create_state
 
@@ -118,6 +123,22 @@ class Run:
             self.log("run already finished; pass another --workdir to start a new one")
         for line in lines:
             self.log(line)
+        if self.stopper.few:
+            self.log(
+                f"evaluations rest on {self.stopper.words:,} words, fewer than {FEW_WORDS}: the "
+                "start weights are only left for scores that are better by more than chance, and "
+                "config.eval.patience stops nothing. More words to judge by would help"
+            )
+
+    def note_data(self, sets: Mapping[str, Iterable[Path]]) -> None:
+        """Notes what the data is like, and of a run that is resumed logs what has changed of it.
+
+        Args:
+            sets: as for `ocrcore.data.fingerprint.note_data`.
+        """
+        if is_main() and self.unfinished:
+            resumed = self.start.kind == "resume"
+            note_data(self.folder.data, sets, self.log if resumed else None)
 
     def conclude(self, measured_on: str) -> None:
         """Logs which step is kept, its score and that of the start weights.
@@ -134,9 +155,16 @@ class Run:
         if kept.best is None or kept.best_step is None:
             return
         if kept.best_step == 0:
+            chance = " by more than chance" * kept.few
             self.log(
-                f"not better than the start weights: these are kept ({metric} {kept.best:.4f} on "
-                f"{measured_on})"
+                f"not better than the start weights{chance}: these are kept ({metric} "
+                f"{kept.best:.4f} on {measured_on}); those of the last step are in "
+                f"{self.checkpoints.folder / str(self.step)}"
+            )
+        elif kept.few:
+            self.log(
+                f"kept: step {kept.best_step}, the latest whose {metric} is not below the best "
+                f"({kept.best:.4f}) by more than chance; on {measured_on}"
             )
         else:
             before = "" if start is None else f", start weights {start:.4f}"
@@ -149,9 +177,13 @@ class Run:
         self.memory.config = json.loads(as_json(self.config))
         self.memory.stopping = self.stopper.state()
         memory = asdict(self.memory)  # a copy: it is written in the background
+        if scores is not None and self.stopper.few:
+            scores = {**scores, "kept": float(self.stopper.best_step == self.step)}
         if scores is not None and self.step in self.checkpoints.steps:
             self.checkpoints.add_evaluation(self.step, run=memory, metrics=scores)
         else:
+            needed = sum(leaf.nbytes for leaf in jax.tree.leaves(self.state))
+            check_space(self.checkpoints.folder, needed)
             self.checkpoints.save(self.step, self.state, run=memory, metrics=scores)
 
 
@@ -169,8 +201,8 @@ def open_run(
 ) -> Iterator[Run]:
     """Opens a run: a new one, or where its last checkpoint is.
 
-    From here on, SIGTERM and SIGINT stop the run after a step. On several hosts all open it with
-    the same folder.
+    From here on, SIGTERM, SIGINT and SIGHUP stop the run after a step. On several hosts all open it
+    with the same folder.
 
     Args:
         config: its `steps`, `batch_size`, `ema`, `init_from`, `init_weights`, `checkpoint.keep`,
@@ -187,13 +219,17 @@ def open_run(
         The run; `run.state` is on the devices.
 
     Raises:
-        CheckpointError: a checkpoint does not fit, or `config.init_from` is no run.
+        RunLockError: another process trains in the folder.
+        CheckpointError: a checkpoint does not fit, none is whole, or `config.init_from` is no run.
         MetricsError: `metrics.jsonl` is damaged.
+        OSError: the disk is full, or cannot be written.
     """
-    folder = RunFolder(Path(workdir))
+    folder, log = RunFolder(Path(workdir)), log or make_log()
     with (
+        disk_errors(folder.path),
+        run_lock(folder.path, log=log) if is_main() else nullcontext(),
         RunCheckpoints(
-            folder.checkpoints, keep=config.checkpoint.keep, metric=metric
+            folder.checkpoints, keep=config.checkpoint.keep, metric=metric, log=log
         ) as checkpoints,
         StopSignal(mesh) as stop,
     ):
@@ -209,6 +245,7 @@ def open_run(
         stopper = EarlyStopping(config.eval.patience)
         if memory.stopping:
             stopper.restore(memory.stopping)
+            _forget_lost_best(stopper, memory, checkpoints, log)
         progress = Progress(
             steps=config.steps, first=step, batch_size=config.batch_size, devices=mesh.size
         )
@@ -226,15 +263,25 @@ def open_run(
                 schedule=schedule,
                 writer=writer,
                 progress=progress,
-                log=log or make_log(),
+                log=log,
                 state=state,
                 step=step,
             )
 
 
 def make_log() -> Log:
-    """Prints each line at once in the main process; nothing in the others."""
-    return partial(print, flush=True) if is_main() else lambda line: None
+    """Prints each line at once in the main process; nothing in the others.
+
+    A run goes on where nobody reads its output any more: its terminal was closed, or `tee` has
+    ended. What it measures is in `metrics.jsonl`.
+    """
+
+    def log(line: object) -> None:
+        with suppress(OSError):
+            print(line, flush=True)
+        said()
+
+    return log if is_main() else lambda line: None
 
 
 def _remembered(checkpoints: RunCheckpoints) -> RunMemory:
@@ -249,6 +296,26 @@ def _remembered(checkpoints: RunCheckpoints) -> RunMemory:
         ) from error
 
 
+def _forget_lost_best(
+    stopper: EarlyStopping, memory: RunMemory, checkpoints: RunCheckpoints, log: Log
+) -> None:
+    """Takes the best of the checkpoints that there are for the best, where that was damaged."""
+    if stopper.best_step is None or stopper.best_step in checkpoints.steps:
+        return
+    best, score = checkpoints.best_step, checkpoints.best_score
+    log(
+        f"the best checkpoint, of step {stopper.best_step}, is lost; "
+        + (
+            f"the best one is that of step {best} now"
+            if best is not None
+            else "no other was evaluated"
+        )
+    )
+    stopper.best_step, stopper.best = best, score
+    if best is not None:
+        memory.thresholds = RunMemory(**checkpoints.memory(best)).thresholds
+
+
 def as_json(config: ConfigDict) -> str:
     """The experiment with the changes of the command line."""
     text: str = config.to_json_best_effort(indent=1)
@@ -259,11 +326,21 @@ def save_config(config: ConfigDict, folder: RunFolder, log: Log = print) -> None
     """Writes `config.json`, and logs the fields that differ from the run's earlier start."""
     path = folder.config
     if path.is_file():
-        old, new = (_flat(json.loads(text)) for text in (path.read_text("utf-8"), as_json(config)))
+        old, new = _flat(_read_config(path)), _flat(json.loads(as_json(config)))
         for name in sorted(old.keys() | new.keys()):
             if old.get(name) != new.get(name):
                 log(f"config.{name} was {old.get(name)!r} before, now {new.get(name)!r}")
     write_text(path, as_json(config))
+
+
+def _read_config(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise RunFolderError(
+            f"{path}: damaged, expected JSON: {error}. It only says what this run was started with "
+            "last: remove it, and the same command goes on"
+        ) from error
 
 
 def _flat(tree: Any, prefix: str = "") -> dict[str, Any]:

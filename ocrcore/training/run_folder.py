@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ocrcore.outputs import OutputError, check_outputs
+
 
 class RunFolderError(ValueError):
     """A run's `config.json` that cannot be read; the message names it."""
@@ -66,6 +68,11 @@ class RunFolder:
         return self.path / "metrics.jsonl"
 
     @property
+    def data(self) -> Path:
+        """What the files of the data were like when the run was last started."""
+        return self.path / "data.json"
+
+    @property
     def pseudo_labels(self) -> Path:
         """The folder of a detector's pseudo labels."""
         return self.path / "pseudo"
@@ -79,6 +86,30 @@ class RunFolder:
     def operating_point(self) -> Path:
         """The thresholds of the last sweep."""
         return self.path / "operating_point.json"
+
+    def check_place(self, *, trains: bool = False) -> None:
+        """Checks that results may be written here, before the work that they are made by.
+
+        A run that goes on replaces its own files; a new one replaces none of another's.
+
+        Args:
+            trains: whether it is for a run of training, new or going on.
+
+        Raises:
+            OutputError: the folder cannot be written, or has weights or a config of something else.
+            RunFolderError: as `read_config`.
+        """
+        check_outputs([self.config], force=True)
+        if not trains or any(self.checkpoints.glob("[0-9]*")):
+            return
+        remedy = "name another --workdir, or move it"
+        if self.weights.exists():
+            raise OutputError(
+                f"{self.weights}: there already, and no checkpoints of the run that wrote it: "
+                f"{remedy}"
+            )
+        if self.config.is_file() and not self.read_config():
+            raise OutputError(f"{self.config}: there already, of another program: {remedy}")
 
     def read_config(self) -> dict[str, Any]:
         """The values of `config`; empty where there is none, or one of another program.

@@ -1,4 +1,7 @@
-"""Stopping on request: SIGTERM, SIGINT, or a notice of the cluster, agreed among all hosts."""
+"""Stopping on request: SIGTERM, SIGINT, SIGHUP, or a notice of the cluster, agreed among all hosts.
+
+SIGHUP comes when the terminal is closed or the connection to it breaks.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import os
 import signal
 import threading
 from collections import deque
+from contextlib import suppress
 from types import FrameType, TracebackType
 from typing import Any
 
@@ -15,9 +19,10 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 
+from ocrcore.data.processes import STOP_SIGNALS
 from ocrcore.runtime.mesh import batch_sharding, replicated
 
-_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+_ALWAYS = (signal.SIGTERM, signal.SIGINT)
 # How many steps old the answer is that `reached` reads on several hosts, so that it never waits.
 _LAG = 2
 
@@ -32,9 +37,10 @@ class StopSignal:
                 if stop.reached(step + 1):
                     save and leave
 
-    The first SIGTERM or SIGINT sets a flag, the second SIGINT interrupts at once. Old handlers
-    come back at the end. Python delivers signals to the main thread only; in another nothing is
-    caught. Enter it after `initialize_distributed`, which installs a handler of its own.
+    The first signal sets a flag, the second SIGINT interrupts at once. A SIGHUP that is ignored, as
+    `nohup` has it, stays ignored. Old handlers come back at the end. Python delivers signals to the
+    main thread only; in another nothing is caught. Enter it after `initialize_distributed`, which
+    installs a handler of its own.
     """
 
     def __init__(self, mesh: Mesh) -> None:
@@ -47,7 +53,9 @@ class StopSignal:
 
     def __enter__(self) -> StopSignal:
         if threading.current_thread() is threading.main_thread():
-            self._old = {number: signal.signal(number, self._handle) for number in _SIGNALS}
+            for number in STOP_SIGNALS:
+                if number in _ALWAYS or signal.getsignal(number) != signal.SIG_IGN:
+                    self._old[number] = signal.signal(number, self._handle)
         return self
 
     def __exit__(
@@ -67,7 +75,10 @@ class StopSignal:
         self.requested = True
         name = signal.Signals(number).name
         # print() is not safe here: the signal may have come in the middle of another print().
-        os.write(2, f"\n{name}: stopping after this step; Ctrl-C again stops at once\n".encode())
+        with suppress(OSError):  # after SIGHUP there may be nobody to write to
+            os.write(
+                2, f"\n{name}: stopping after this step; Ctrl-C again stops at once\n".encode()
+            )
 
     def reached(self, step: int) -> bool:
         """Whether to stop now; the same answer on all hosts, which must all ask after each step.

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
+from ocrcore.files import expanded
+
 
 @dataclass(frozen=True, slots=True)
 class NamedWeights:
@@ -30,6 +32,8 @@ class NamedWeights:
     easyocr: bool = True
 
 
+WEIGHTS_SUFFIXES = (".pth", ".pt", ".safetensors")
+"""Of files of weights; anything else is the folder of a checkpoint."""
 KNOWN_WEIGHTS: dict[str, NamedWeights] = {
     "craft_mlt_25k": NamedWeights(
         "craft_mlt_25k.pth",
@@ -72,7 +76,7 @@ def find_weights(name_or_path: str | Path) -> Path:
         WeightsNotFoundError: no such file; says the ways to get it.
         WeightsChecksumError: a file of that name that is not the published one.
     """
-    path = Path(name_or_path).expanduser()
+    path = expanded(name_or_path)
     name = str(name_or_path)
     if name and path.exists():
         return path
@@ -108,7 +112,7 @@ def find_weights(name_or_path: str | Path) -> Path:
 def easyocr_model_folder() -> Path:
     """Returns the folder where EasyOCR keeps its files, by the rule of `easyocr/config.py`."""
     root = os.environ.get("EASYOCR_MODULE_PATH") or os.environ.get("MODULE_PATH") or "~/.EasyOCR"
-    return Path(root).expanduser() / "model"
+    return expanded(root) / "model"
 
 
 def _folders(weights: NamedWeights) -> list[Path]:

@@ -62,7 +62,7 @@ def _looks_like(head: bytes, size: int) -> str:
     if not size:
         return "the file is empty"
     if text.startswith((b"<!doctype", b"<html", b"<?xml")):
-        return "this is a web page; the download went to a page and not to the file itself"
+        return "this is a web page; download the file itself, to which that page leads"
     if head.startswith(b"version https://git-lfs"):
         return "this is a Git LFS pointer; `git lfs pull` brings the file itself"
     if _is_safetensors(head, size):
@@ -71,7 +71,7 @@ def _looks_like(head: bytes, size: int) -> str:
         return "this is a tar archive (PyTorch's format before 0.1.10 is not read)"
     for start, what in (
         (b"\x1f\x8b", "a gzip archive; unpack it first"),
-        (b"\x89HDF", "an HDF5 file (Keras?)"),
+        (b"\x89HDF", "an HDF5 file, as Keras writes; only weights of PyTorch are read"),
         (b"\x93NUMPY", "a NumPy .npy file"),
     ):
         if head.startswith(start):

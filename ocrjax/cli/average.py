@@ -9,6 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
+from ocrcore.outputs import check_outputs
+from ocrjax.cli.outputs import check_weights
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the command's arguments."""
@@ -22,10 +25,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--shares", nargs="+", type=float, help="of each in the average; default: equal ones"
     )
     parser.add_argument("--out", required=True, help="a .pth or .safetensors file")
+    parser.add_argument("--force", action="store_true", help="replace files that are there")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Averages, and says how a detector's thresholds are tuned."""
+    out = Path(arguments.out)
+    check_weights(out, arguments.sources, force=arguments.force)
+
     from ocrcore.weights.named import find_weights
     from ocrjax.weights import belongings, read_state, save_state, write_belongings
 
@@ -38,13 +45,14 @@ def run(arguments: argparse.Namespace) -> int:
     network, _ = found[arguments.sources[0]]
     beside = {}
     if network == "recognizer":
-        beside = belongings(network, find_weights(arguments.sources[0]), Path(arguments.out))
-    save_state(arguments.out, network, average)
-    print(f"{arguments.out}: {len(average)} entries from {len(found)} weights")
+        beside = belongings(network, find_weights(arguments.sources[0]), out)
+        check_outputs(beside, force=arguments.force)
+    save_state(out, network, average)
+    print(f"{out}: {len(average)} entries from {len(found)} weights")
     write_belongings(beside)
     if network == "detector":
         print("Re-tune the thresholds of the averaged weights:")
-        print(f"  python -m craftjax.main --config=CONFIG --mode=sweep --weights={arguments.out}")
+        print(f"  python -m craftjax.main --config=CONFIG --mode=sweep --weights={out}")
     return 0
 
 

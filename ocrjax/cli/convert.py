@@ -5,6 +5,10 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from ocrcore.outputs import check_outputs
+from ocrcore.weights.named import WEIGHTS_SUFFIXES
+from ocrjax.cli.outputs import check_weights
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the command's arguments."""
@@ -14,19 +18,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="a .pth, .safetensors or PP-OCR .onnx file, an Orbax checkpoint, or a name",
     )
     parser.add_argument(
-        "target", metavar="OUT", help="a .pth or .safetensors file; else an Orbax checkpoint"
+        "target",
+        metavar="OUT",
+        help="a .pth or .safetensors file; a name without a suffix gives an Orbax checkpoint",
     )
     parser.add_argument(
         "--charset",
         help="of a recognizer: keep the classes of these characters alone, a name (en94) or file",
     )
+    parser.add_argument("--force", action="store_true", help="replace files that are there")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Converts, and takes along what belongs to the weights."""
+    source, target, force = arguments.source, Path(arguments.target), arguments.force
+    check_weights(target, [source], force=force, checkpoint=True)
+
     from ocrcore.training.checkpoints import save_variables
     from ocrjax.weights import (
-        FILES,
         belongings,
         load_network,
         save_state,
@@ -34,11 +43,12 @@ def run(arguments: argparse.Namespace) -> int:
         write_belongings,
     )
 
-    weights, target, charset = load_network(arguments.source), Path(arguments.target), None
+    weights, charset = load_network(source), None
     if arguments.charset:
         weights, charset = with_charset(weights, arguments.charset)
     beside = belongings(weights.network, weights.path, target, charset=charset)
-    if target.suffix in FILES:
+    check_outputs(beside, inputs=[weights.path], force=force)
+    if target.suffix.lower() in WEIGHTS_SUFFIXES:
         save_state(target, weights.network, weights.state)
     else:
         save_variables(target, weights.variables)

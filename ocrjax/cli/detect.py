@@ -8,9 +8,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tqdm import tqdm
-
-from ocrcore.drawing import draw_page, draw_scores
+from ocrcore.drawing import (
+    FIRST_CORNER,
+    FOUND,
+    SCORES,
+    draw_caption,
+    draw_page,
+    draw_scores,
+    drawing_names,
+    grid,
+)
 from ocrcore.files import write_text
 from ocrcore.images import (
     PageOfFile,
@@ -21,7 +28,11 @@ from ocrcore.images import (
     page_count,
     write_image,
 )
+from ocrcore.outputs import check_apart, check_outputs, check_suffix
 from ocrcore.pages import Page, write_pages
+from ocrcore.progress import Progress
+from ocrcore.weights.named import find_weights
+from ocrjax.cli.arguments import refuse_idle
 
 _OPTIONS = (
     "text_threshold",
@@ -33,6 +44,8 @@ _OPTIONS = (
     "tile",
     "pad",
 )
+
+_SCORES = "_scores.png"  # behind the name of an overlay: its heat maps
 
 if TYPE_CHECKING:
     from craftjax.detector import Detection
@@ -49,6 +62,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--json", metavar="FILE", help="write the pages; .jsonl gives one a line")
     parser.add_argument("--overlay", metavar="DIR", help="draw the words over the pictures")
+    parser.add_argument("--force", action="store_true", help="replace files that are there")
     parser.add_argument("--heatmaps", action="store_true", help="draw the scores too, into DIR")
     parser.add_argument(
         "--operating-point",
@@ -82,32 +96,33 @@ def run(arguments: argparse.Namespace) -> int:
     """Detects; returns 1 if a picture could not be read."""
     if arguments.heatmaps and not arguments.overlay:
         raise ValueError("--heatmaps needs --overlay DIR, where they are written")
-    paths = [page for path in find_images(arguments.images) for page in _pages_of(path)]
+    if arguments.tile:
+        refuse_idle({"--canvas-size": arguments.canvas_size}, "with --tile: tiles have full size")
+    files = find_images(arguments.images)
+    paths = [page for path in files for page in _pages_of(path)]
+    overlays = _overlay_paths(paths, Path(arguments.overlay)) if arguments.overlay else {}
+    _check_outputs(arguments, files, list(overlays.values()))
 
     import jax.numpy as jnp
 
     from craftjax.detector import Detector
-    from craftjax.options import load_operating_point
+    from craftjax.options import describe_options
     from ocrcore.runtime.tuning import tune_process
 
     tune_process()
-    point = arguments.operating_point
+    options, origin = _read_options(arguments)
     detector = Detector.from_weights(
         arguments.weights,
-        options=load_operating_point(point) if point else None,
+        options=options,
         dtype=jnp.bfloat16 if arguments.bfloat16 else jnp.float32,
     )
-    changes = {name: getattr(arguments, name) for name in _OPTIONS}
-    detector.options = replace(
-        detector.options, **{name: value for name, value in changes.items() if value is not None}
-    )
-    overlays = _overlay_paths(paths, Path(arguments.overlay)) if arguments.overlay else {}
+    print(describe_options(options, origin))
     pages: dict[int, Page] = {}
     failed = 0
-    with tqdm(total=len(paths), unit="page", disable=None) as progress:
-        for detection in detector.stream(paths):
+    with Progress("finding words", unit="page", total=len(paths)) as progress:
+        for done, detection in enumerate(detector.stream(paths), 1):
             path = paths[detection.index]
-            progress.update()
+            progress.update(done)
             if detection.page is None:
                 failed += 1
                 progress.write(f"skipped {detection.error}", file=sys.stderr)
@@ -119,7 +134,7 @@ def run(arguments: argparse.Namespace) -> int:
             if path in overlays:
                 _draw(path, detection, overlays[path], heatmaps=arguments.heatmaps)
                 line += f", drawn in {overlays[path]}"
-            progress.write(line, file=sys.stdout)
+            progress.write(line)
     found = [pages[index] for index in sorted(pages)]
     if arguments.json:
         _write(Path(arguments.json), found)
@@ -133,6 +148,47 @@ def run(arguments: argparse.Namespace) -> int:
                 file=sys.stderr,
             )
     return 1 if failed else 0
+
+
+def _check_outputs(
+    arguments: argparse.Namespace, pictures: list[Path], overlays: list[Path]
+) -> None:
+    """Before the work: what will be written is none of the pictures, and has a place."""
+    weights = find_weights(arguments.weights)
+    inputs = [*pictures, weights, *filter(None, [arguments.operating_point])]
+    force, drawn = arguments.force, overlays
+    if arguments.overlay:
+        folders = filter(Path.is_dir, map(Path, arguments.images))
+        check_apart(arguments.overlay, folders, option="--overlay")
+    if arguments.heatmaps:
+        drawn = [*drawn, *map(_scores_path, overlays)]
+    other = "--force replaces, --overlay DIR takes another folder"
+    check_outputs(drawn, inputs=inputs, force=force, remedy=other)
+    if arguments.json:
+        check_suffix(arguments.json, (".json", ".jsonl"), option="--json")
+        check_outputs([arguments.json], inputs=inputs, force=force)
+
+
+def _scores_path(overlay: Path) -> Path:
+    return overlay.with_name(overlay.stem + _SCORES)
+
+
+def _read_options(arguments: argparse.Namespace) -> tuple[DetectorOptions, str]:
+    """The options, and where they come from."""
+    from craftjax.options import DetectorOptions, load_operating_point, options_of
+    from ocrcore.weights.named import find_weights
+
+    if point := arguments.operating_point:
+        options, origin = load_operating_point(point), point
+    else:
+        weights = find_weights(arguments.weights)
+        options, origin = options_of(weights, DetectorOptions(), "EasyOCR's")
+    changes = {name: getattr(arguments, name) for name in _OPTIONS}
+    changes = {name: value for name, value in changes.items() if value is not None}
+    if changes:
+        given = (f"--{name.replace('_', '-')}" for name in changes)
+        origin += f"; {', '.join(given)} of the command line"
+    return replace(options, **changes), origin
 
 
 def _shrunk(page: Page, options: DetectorOptions) -> str:
@@ -156,32 +212,27 @@ def _pages_of(path: Path) -> list[Path | PageOfFile]:
 def _draw(path: Path | PageOfFile, detection: Detection, out: Path, *, heatmaps: bool) -> None:
     assert detection.page is not None
     image = load_image(path)
-    write_image(out, draw_page(image, detection.page))
+    name = f"{Path(path).name}{f', page {path.number}' if isinstance(path, PageOfFile) else ''}"
+    title = f"{name}: {len(detection.page.words)} words"
+    picture = draw_page(image, detection.page)
+    legend = (("found", FOUND), FIRST_CORNER)
+    # Below: pixels of the overlay are those of the picture.
+    caption = draw_caption(title, legend, width=picture.shape[1])
+    write_image(out, grid([picture, caption], columns=1))
     if heatmaps and detection.scores is not None:
-        maps = detection.scores.valid("crop")
-        write_image(out.with_name(out.stem + "_scores.png"), draw_scores(image, maps))
+        scores = draw_scores(image, detection.scores.valid("crop"))
+        caption = draw_caption(name, SCORES, width=scores.shape[1])
+        write_image(_scores_path(out), grid([scores, caption], columns=1))
 
 
 def _overlay_paths(paths: list[Path | PageOfFile], folder: Path) -> dict[Path | PageOfFile, Path]:
-    """One PNG a picture, named after it; its folder goes into the name where that is not enough."""
-    out: dict[Path | PageOfFile, Path] = {}
-    used: set[str] = set()
-    for path in paths:
-        file = Path(path)
-        name, parents = file.stem, list(file.resolve().parent.parts)
-        if isinstance(path, PageOfFile):
-            name += f"_page{path.number}"
-        while name in used and parents:
-            name = f"{parents.pop()}_{name}"
-        while name in used:
-            name += "_"
-        used.add(name)
-        out[path] = folder / f"{name}.png"
-    return out
+    """One PNG a picture, named after it."""
+    names = drawing_names(paths, (".png", _SCORES))
+    return {path: folder / f"{name}.png" for path, name in zip(paths, names, strict=True)}
 
 
 def _write(path: Path, pages: list[Page]) -> None:
-    if path.suffix == ".jsonl":
+    if path.suffix.lower() == ".jsonl":
         write_pages(path, pages)
         return
     write_text(path, "[\n" + ",\n".join(page.to_json() for page in pages) + "\n]\n")

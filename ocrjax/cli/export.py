@@ -5,9 +5,10 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from ocrcore.outputs import check_outputs
 from ocrcore.weights.named import find_weights
+from ocrjax.cli.arguments import refuse_idle
 from ocrjax.easyocr.install import install
-from ocrjax.easyocr.rules import ExportError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -63,27 +64,34 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--photos",
         metavar="PATH",
-        help="to check with: a picture or a folder (default: those that the run is judged on)",
+        nargs="+",
+        default=(),
+        help="to check with: pictures and folders (default: those that the run is judged on)",
     )
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Exports; returns 1 if EasyOCR does not give the same as ours, or reads worse."""
-    from ocrcore.runtime.tuning import tune_process
-    from ocrjax.easyocr.export import ExportOptions, export_network, verdict
-
-    tune_process()
     source = find_weights(arguments.source)
     name = arguments.name or source.resolve().stem
     folder = Path(arguments.out or Path("exp/easyocr") / name)
-    if not arguments.force:
-        files = (f"{name}.pth", f"{name}.yaml", f"{name}.py", "README.txt", "check.json")
-        taken = [str(folder / file) for file in files if (folder / file).exists()]
-        if taken:
-            raise ExportError(
-                f"{', '.join(taken)}: there already; --force replaces, --out DIR takes another "
-                "folder"
-            )
+    files = (f"{name}.pth", f"{name}.yaml", f"{name}.py", "README.txt", "check.json")
+    given = (arguments.charset, arguments.crops, *arguments.photos)
+    check_outputs(
+        [folder / file for file in files],
+        inputs=[source, *filter(None, given)],
+        force=arguments.force,
+        remedy="--force replaces, --out DIR takes another folder",
+    )
+
+    from ocrcore.runtime.tuning import tune_process
+    from ocrjax.easyocr.export import ExportOptions, export_network, verdict
+
+    if not arguments.check:
+        names = ("crops", "photos", "count", "accept_worse", "easyocr_python")
+        checks = {f"--{name.replace('_', '-')}": getattr(arguments, name) for name in names}
+        refuse_idle(checks, "without --check")
+    tune_process()
     options = ExportOptions(
         languages=tuple(code for code in arguments.languages.replace(" ", "").split(",") if code),
         charset=arguments.charset,
@@ -92,12 +100,19 @@ def run(arguments: argparse.Namespace) -> int:
         python=arguments.easyocr_python,
         count=arguments.count,
         crops=arguments.crops,
-        photos=arguments.photos,
+        photos=tuple(arguments.photos),
         accept_worse=arguments.accept_worse,
     )
     export = export_network(source, folder, name=name, options=options)
     written = ", ".join(path.name for path in export.places)
     print(f"{folder}: {written}, README.txt")
+    if arguments.install:
+        check_outputs(
+            export.places.values(),
+            inputs=[source],
+            force=arguments.force,
+            remedy="--force replaces, --name NAME takes another name",
+        )
     if arguments.check:
         print("reading the same with EasyOCR and with ours ...", flush=True)
         found = export.check()

@@ -6,20 +6,18 @@ import argparse
 import sys
 from collections.abc import Callable, Sequence
 
-from absl import logging
-
-from ocrcore.files import allow_any_name
+from ocrcore.command import run_command
 from ocrjax import __version__
-from ocrjax.cli import average, convert, detect, doctor, export, synth
-
-_COMMANDS = (detect, convert, average, synth, export, doctor)
 
 
 def _parse(argv: Sequence[str]) -> argparse.Namespace:
+    # In here Ctrl-C while they load, which takes a second or two, is one line.
+    from ocrjax.cli import average, convert, detect, doctor, export, synth
+
     parser = argparse.ArgumentParser(prog="ocrjax", description=__doc__)
     parser.add_argument("--version", action="version", version=f"ocrjax {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for module in _COMMANDS:
+    for module in (detect, convert, average, synth, export, doctor):
         name = module.__name__.rpartition(".")[2]
         summary = (module.__doc__ or "").partition("\n")[0]
         command = commands.add_parser(name, help=summary, description=summary)
@@ -29,25 +27,30 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
 
 
 def _run(arguments: argparse.Namespace) -> int:
+    from absl import logging
+
     logging.set_verbosity(logging.WARNING)
+    program = f"ocrjax {arguments.command}"
     run: Callable[[argparse.Namespace], int] = arguments.run
-    try:
-        return run(arguments)
-    except (ValueError, OSError) as error:
-        # Our own errors and the system's say all that a user needs; a traceback would hide it.
-        print(f"ocrjax {arguments.command}: {error}", file=sys.stderr)
+
+    def work() -> int:
+        try:
+            return run(arguments)
+        except ValueError as error:
+            # Our own errors say all that a user needs; a traceback would hide it.
+            print(f"{program}: {error}", file=sys.stderr)
+        except ImportError as error:
+            if error.name is not None:  # ours have none: they name an extra that is missing
+                raise
+            print(f"{program}: {error}", file=sys.stderr)
         return 2
-    except ImportError as error:
-        if error.name is not None:  # ours have none: they name an extra that is missing
-            raise
-        print(f"ocrjax {arguments.command}: {error}", file=sys.stderr)
-        return 2
+
+    return run_command(program, work, safe="No file was left half written")
 
 
 def main() -> None:
     """Entry point of the console command."""
-    allow_any_name()
-    sys.exit(_run(_parse(sys.argv)))
+    sys.exit(run_command("ocrjax", lambda: _run(_parse(sys.argv))))
 
 
 if __name__ == "__main__":

@@ -7,18 +7,20 @@ import sys
 import time
 from pathlib import Path
 
-from tqdm import tqdm
-
 from ocrcore.drawing import contact_sheet
 from ocrcore.images import write_image
+from ocrcore.outputs import check_apart, check_outputs, check_suffix
+from ocrcore.progress import Progress
 from ocrcore.synth.config import PRESETS, SPLITS
 from ocrcore.synth.job import Job
-from ocrcore.synth.make import Summary, make_set, samples
+from ocrcore.synth.make import MANIFEST, Summary, make_set, samples
 from ocrcore.synth.pages import SynthError
 from ocrcore.synth.text import font_remedy
 from ocrcore.synth.write import FORMATS
+from ocrjax.cli.arguments import refuse_idle
 
 _MAX_SHEET = 200
+_SHEETS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 _SHOWN = 20  # problems that are named one by one
 
 
@@ -28,14 +30,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", metavar="DIR", help="write a data set here")
     parser.add_argument("--sheet", metavar="FILE", help="write a contact sheet here instead")
     parser.add_argument(
+        "--force", action="store_true", help="replace the sheet that is there; never a set"
+    )
+    parser.add_argument(
         "--count", type=int, help="how many pages or crops; for a sheet 12 if not given"
     )
     parser.add_argument("--format", choices=FORMATS, help="of the data set")
     parser.add_argument(
         "--workers",
         type=int,
-        default=0,
-        help="processes; 0: this one. The set is the same for any number (default: %(default)s)",
+        help="processes; 0: this one. The set is the same for any number (default: 0)",
     )
     parser.add_argument(
         "--seed", type=int, default=0, help="another seed, other samples (default: %(default)s)"
@@ -70,23 +74,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=("cut", "drawn"),
         help="for crops: cut from pages, or words drawn one by one (the preset words: drawn)",
     )
-    parser.add_argument(
-        "--crop-height", type=int, default=32, help="in pixels (default: %(default)s)"
-    )
+    parser.add_argument("--crop-height", type=int, help="of crops, in pixels (default: 32)")
     parser.add_argument(
         "--image",
         choices=("jpg", "png"),
-        default="jpg",
-        help="of the picture files; png loses nothing (default: %(default)s)",
+        help="of the picture files; png loses nothing (default: jpg)",
     )
-    parser.add_argument(
-        "--quality", type=int, default=95, help="of JPEG files (default: %(default)s)"
-    )
+    parser.add_argument("--quality", type=int, help="of JPEG files (default: 95)")
     parser.add_argument(
         "--shard",
         type=int,
-        default=1000,
-        help="samples noted as done together, lost together in a kill (default: %(default)s)",
+        help="samples noted as done together, lost together in a kill (default: 1000)",
     )
 
 
@@ -102,8 +100,12 @@ def run(arguments: argparse.Namespace) -> int:
         if not equals:
             raise ValueError(f"--config {text}: expected NAME=VALUE")
         changes.append((name.strip(), value.strip()))
+    _refuse_idle(arguments)
     cut = None if arguments.crops is None else arguments.crops == "cut"
     kind = arguments.format or ("arrayrecord" if arguments.crops is None else "crops-csv")
+    # What was not given has the job's default.
+    given = {name: getattr(arguments, name) for name in ("crop_height", "quality", "shard")}
+    given = {name: value for name, value in given.items() if value is not None}
     job = Job(
         preset=arguments.preset,
         format=kind,
@@ -117,35 +119,52 @@ def run(arguments: argparse.Namespace) -> int:
         words=arguments.words,
         changes=tuple(changes),
         cut=cut,
-        crop_height=arguments.crop_height,
-        suffix="." + arguments.image,
-        quality=arguments.quality,
-        shard=arguments.shard,
+        suffix="." + (arguments.image or "jpg"),
+        **given,
     )
+    if job.unit == "page":
+        refuse_idle({"--crop-height": arguments.crop_height}, "on pages")
+    if note := job.unused_texts():
+        print(note, file=sys.stderr)
+    inputs = [*job.fonts, *job.backgrounds, *filter(None, [job.words])]
+    if arguments.sheet:
+        check_suffix(arguments.sheet, _SHEETS, option="--sheet")
+        check_outputs([arguments.sheet], inputs=inputs, force=arguments.force)
+    else:
+        check_apart(arguments.out, inputs, option="--out")
+        # Whose set is there, `make_set` knows.
+        check_outputs([Path(arguments.out, MANIFEST)], force=True)
     try:
         if arguments.sheet:
             return _sheet(job, Path(arguments.sheet))
-        return _set(job, Path(arguments.out), arguments.workers)
+        return _set(job, Path(arguments.out), arguments.workers or 0)
     except (SynthError, ModuleNotFoundError, OSError) as error:
         raise ValueError(str(error)) from error
+
+
+def _refuse_idle(arguments: argparse.Namespace) -> None:
+    """Refuses what has no effect on a sheet, or on pictures that are no JPEG."""
+    if arguments.sheet:
+        names = ("workers", "image", "quality", "shard")
+        refuse_idle({f"--{name}": getattr(arguments, name) for name in names}, "on a sheet")
+    if arguments.image == "png":
+        refuse_idle({"--quality": arguments.quality}, "on PNG files")
 
 
 def _set(job: Job, out: Path, workers: int) -> int:
     start = time.perf_counter()
     first: int | None = None
-    with tqdm(total=job.count, unit=job.unit, smoothing=0.05, disable=None) as bar:
+    with Progress(f"drawing {job.unit}s", unit=job.unit, total=job.count) as bar:
 
         def progress(done: int) -> None:
             nonlocal first
-            if first is None:
-                first = bar.initial = done
-            bar.update(done - bar.n)
+            first = done if first is None else first
+            bar.update(done)
 
         try:
             summary = make_set(job, out, workers=workers, progress=progress)
         except KeyboardInterrupt:
-            bar.close()
-            print("stopped; the same command continues", file=sys.stderr)
+            bar.write("stopped; the same command continues", file=sys.stderr)
             return 130
     made = summary.done - (first or 0)
     seconds = time.perf_counter() - start

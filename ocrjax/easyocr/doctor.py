@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from ocrcore.files import expanded
 from ocrcore.weights.named import KNOWN_WEIGHTS, easyocr_model_folder
 from ocrjax.easyocr.doctor_python import examine_module
 from ocrjax.easyocr.doctor_weights import Weights, examine_weights
@@ -19,6 +20,12 @@ from ocrjax.easyocr.rules import PUBLISHED, installed_module, name_fault, networ
 
 _SUFFIXES = (".pth", ".yaml", ".py")
 _ALL_SUFFIXES = (*_SUFFIXES, ".pt", ".yml")
+# What else holds weights, and what to do with it.
+_OTHER_FILES = {
+    ".safetensors": "; `ocrjax convert` makes a .pth of it",
+    ".h5": "; weights of Keras are not read, EasyOCR needs a network of PyTorch",
+}
+_OTHER_FILES[".keras"] = _OTHER_FILES[".h5"]
 # Rows of the last layer that give away the charset that a network was trained with.
 _KNOWN_ROWS = {
     37: "0123456789abcdefghijklmnopqrstuvwxyz, deep-text-recognition-benchmark's without "
@@ -73,7 +80,7 @@ def collect(arguments: list[str]) -> tuple[dict[str, dict[str, Path]], list[Find
     networks: dict[str, dict[str, Path]] = {}
     findings = []
     for argument in arguments:
-        path = Path(argument).expanduser()
+        path = expanded(argument)
         if path.is_dir():
             files = [
                 file
@@ -86,6 +93,11 @@ def collect(arguments: list[str]) -> tuple[dict[str, dict[str, Path]], list[Find
             if not path.is_file():
                 raise FileNotFoundError(f"{path}: no such file")
             files = [path]
+        elif path.is_file():
+            raise FileNotFoundError(
+                f"{path}: expected a file that ends in {', '.join(_ALL_SUFFIXES)}"
+                f"{_OTHER_FILES.get(path.suffix.lower(), '')}"
+            )
         else:
             files, misplaced = _installed(argument)
             findings += misplaced
@@ -244,7 +256,7 @@ def _compare(path: Path, settings: Settings, weights: Weights) -> Iterator[Findi
     """The YAML against the shapes of the weights."""
     if weights.rows is not None and settings.characters is not None:
         yield from _compare_charset(path, settings.characters, weights.rows)
-    for key, value in settings.params.items():
+    for key, value in (settings.params or {}).items():
         expected = weights.params.get(key)
         if expected is not None and isinstance(value, int) and value != expected:
             yield Finding(

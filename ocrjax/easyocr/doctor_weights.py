@@ -39,7 +39,13 @@ def examine_weights(path: Path) -> tuple[Weights | None, list[Fault]]:
         tree = load_pth(path)
         state = find_state_dict(tree, name=path.name)
     except TorchFileError as error:
-        return None, [(str(error).removeprefix(f"{path}: "), "save model.state_dict() alone")]
+        problem, remedy = str(error).removeprefix(f"{path}: "), "save model.state_dict() alone"
+        if problem.startswith("not a PyTorch file: "):
+            problem, _, remedy = problem.partition("; ")
+            remedy = remedy or "put the file there that torch.save(model.state_dict(), NAME) writes"
+        elif "truncated" in problem or "damaged" in problem:
+            remedy = "copy or download it again"
+        return None, [(problem, remedy)]
     weights = describe(state)
     faults: list[Fault] = []
     keys = _names(tree, len(state))

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import codecs
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,10 @@ from ocrjax.easyocr.rules import LANGUAGES
 MAX_BYTES = 1 << 20
 """Larger files are refused; the longest charset of EasyOCR takes 20 kB."""
 
+# What looks like a blank, and is none to YAML.
+_ODD = "\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u200b\u200c"
+_ODD += "\u200d\u202f\u205f\u2060\u3000\ufeff"
+_OPT_TXT = {"experiment_name", "imgW"}  # keys of EasyOCR's trainer and the benchmark's
 # As YAML counts them.
 _LINE_END = re.compile("\r\n|[\r\n\x85\u2028\u2029]")
 _STRING = "tag:yaml.org,2002:str"
@@ -41,11 +47,11 @@ class Settings:
 
     Attributes:
         characters: None where there is no text of that name.
-        params: whole numbers and strings of `network_params`.
+        params: whole numbers and strings of `network_params`; None where they cannot be read.
     """
 
     characters: str | None = None
-    params: dict[str, int | str | None] = field(default_factory=dict)
+    params: dict[str, int | str | None] | None = None
 
 
 def examine_yaml(path: Path, *, rows: int | None) -> tuple[Settings, list[Fault]]:
@@ -71,6 +77,19 @@ def examine_yaml(path: Path, *, rows: int | None) -> tuple[Settings, list[Fault]
             (
                 "it is no list of settings",
                 "it needs imgH, lang_list, character_list and network_params",
+            )
+        ]
+    keys = set(_keys(root))
+    inner = [name for _, node in root.value for name in _keys(node)]
+    odd = _odd_blank(text, len(text))
+    if odd and any(name[:1] in _ODD for name in (*keys, *inner)):
+        return settings, [odd]
+    if keys >= _OPT_TXT and "character_list" not in keys:
+        return settings, [
+            (
+                "these are the settings of a training (opt.txt), which a Reader does not know",
+                f"write those that a Reader needs: {', '.join(_EXAMPLES)}; `ocrjax export easyocr "
+                "FILE.pth --charset FILE --name NAME` writes them",
             )
         ]
     faults: list[Fault] = []
@@ -117,9 +136,13 @@ def _read(path: Path) -> str:
     if size > MAX_BYTES:
         raise ValueError(f"it has {size:,} bytes, expected at most {MAX_BYTES:,}")
     try:
-        return path.read_bytes().decode("utf-8").replace("\r\n", "\n")
+        data = path.read_bytes()
+        if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+            raise ValueError("it is UTF-16 (Windows calls that Unicode), and a Reader takes UTF-8")
+        return data.decode("utf-8").replace("\r\n", "\n")
     except UnicodeDecodeError as error:
-        raise ValueError(f"it is not UTF-8 (byte {error.start})") from error
+        line = data.count(b"\n", 0, error.start) + 1
+        raise ValueError(f"line {line}: it is not UTF-8 (byte {error.start})") from error
 
 
 def _explain(error: yaml.MarkedYAMLError, text: str) -> Fault:
@@ -127,11 +150,16 @@ def _explain(error: yaml.MarkedYAMLError, text: str) -> Fault:
     mark = error.problem_mark or error.context_mark
     number = mark.line if mark else 0
     lines = _LINE_END.split(text)
+    reason = error.problem or error.context
+    if number < len(lines) and "\t" in _indentation(lines[number]):
+        return f"line {number + 1}: it is indented by a tab, which YAML refuses", "indent by blanks"
+    if odd := _odd_blank(text, mark.index if mark else 0):
+        return odd
     # A text that is not closed fails further down than the line that begins it.
     context = error.context_mark.line if error.context_mark else number
     found = [(at, raw) for at in (number, context) if at < len(lines) and (raw := _raw(lines[at]))]
+    found = [pair for pair in found if not pair[1][1].strip().isdecimal()]  # quotes mend no number
     found.sort(key=lambda pair: pair[1][0] != "character_list")
-    reason = error.problem or error.context
     if not found:
         return f"line {number + 1}: YAML cannot read it ({reason})", "mend that line"
     number, (key, value) = found[0]
@@ -146,6 +174,32 @@ def _explain(error: yaml.MarkedYAMLError, text: str) -> Fault:
     else:
         problem += f"; without quotes {_special(value)!r} means something to YAML"
     return problem, f"write {key}: {quote(value)}"
+
+
+def _keys(node: yaml.Node) -> list[str]:
+    """Names in a mapping; of other nodes none."""
+    pairs = node.value if isinstance(node, yaml.MappingNode) else []
+    return [key.value for key, _ in pairs if isinstance(key, yaml.ScalarNode)]
+
+
+def _indentation(line: str) -> str:
+    return line[: len(line) - len(line.lstrip())]
+
+
+def _odd_blank(text: str, end: int) -> Fault | None:
+    """The first blank of another kind that lines begin with, in the lines up to a place."""
+    for number, line in enumerate(_LINE_END.split(text[:end]), 1):
+        for column, char in enumerate(line, 1):
+            if char in _ODD and not (number == column == 1 and char == "\ufeff"):
+                name = unicodedata.name(char, "").lower()
+                return (
+                    f"line {number}, column {column}: U+{ord(char):04X} ({name}) is no blank to "
+                    "YAML, though it looks like one, or like nothing",
+                    "put a usual blank there, or nothing",
+                )
+            if not char.isspace():
+                break
+    return None
 
 
 def _special(value: str) -> str:
@@ -313,6 +367,9 @@ def _examine_params(node: yaml.Node) -> tuple[dict[str, int | str | None], list[
     params: dict[str, int | str | None] = {}
     faults: list[Fault] = []
     for key, value in node.value:
+        if not isinstance(key, yaml.ScalarNode):  # may be a tree without an end
+            faults.append(("network_params has a name that is no text", "leave it out"))
+            continue
         name = str(key.value)[:80]
         if name == "num_class":
             faults.append(
@@ -341,5 +398,5 @@ def _whole_number(node: yaml.Node) -> int | None:
         return None
     try:
         return int(yaml.constructor.SafeConstructor().construct_yaml_int(node))
-    except ValueError:
+    except (ValueError, IndexError):  # of a text that is empty
         return None

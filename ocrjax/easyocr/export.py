@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 
 from craftjax.detector import Detector
 from craftjax.evaluate import read_truth
-from craftjax.options import DetectorOptions, load_operating_point, operating_point_path
+from craftjax.options import DetectorOptions, describe_options, options_of
 from crnnjax.crop_index import open_crops
 from crnnjax.input_pipeline import InputOptions
 from crnnjax.recognizer import Recognizer, load_recognizer
@@ -26,7 +26,12 @@ from ocrcore.training.run_folder import RunFolder
 from ocrcore.weights.named import easyocr_model_folder
 from ocrjax.easyocr import export_detector, export_recognizer
 from ocrjax.easyocr.rules import ExportError, network_folder
+from ocrjax.easyocr.runner import check_import
 from ocrjax.weights import load_network
+
+# Options that mean something for one network alone.
+_OF = dict.fromkeys(("languages", "charset", "height", "crops", "accept_worse"), "recognizer")
+_OF["photos"] = "detector"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +47,7 @@ class ExportOptions:
         count: most samples to check with; None for 200 crops or 20 photos.
         crops: of a recognizer, to check with: a labels.tsv, a folder with a labels.csv, or an LMDB;
             None for those that the run is judged on.
-        photos: of a detector, to check with: a picture or a folder; None as for `crops`.
+        photos: of a detector, to check with: pictures and folders; none as for `crops`.
         accept_worse: a Reader may read worse than the run does by itself.
     """
 
@@ -53,7 +58,7 @@ class ExportOptions:
     python: str | None = None
     count: int | None = None
     crops: str | None = None
-    photos: str | None = None
+    photos: tuple[str, ...] = ()
     accept_worse: bool = False
 
 
@@ -130,8 +135,12 @@ def export_network(
     """
     source, folder = Path(source), Path(folder)
     network, _, variables, _ = load_network(source)
+    for field, default in asdict(ExportOptions()).items():
+        if field in _OF and _OF[field] != network and getattr(options, field) != default:
+            flag = f"--{field.replace('_', '-')}"
+            raise ExportError(f"{flag} has no effect: {source} is a {network}")
     if network == "detector":
-        return _export_detector(source, folder, variables, name, options)
+        return _export_detector(source, folder, variables, name, options, log)
     return _export_recognizer(source, folder, name, options, log)
 
 
@@ -151,6 +160,7 @@ def _export_recognizer(
     if options.check:
         sets = _crop_sets(options.crops, RunFolder.of(source))
         crops = _read_crops(sets, 200 if options.count is None else options.count, log)
+        check_import(options.python)
     files = export_recognizer.write_recognizer(
         folder,
         loaded.variables,
@@ -180,16 +190,23 @@ def _export_recognizer(
 
 
 def _export_detector(
-    source: Path, folder: Path, variables: Mapping[str, Any], name: str, options: ExportOptions
+    source: Path,
+    folder: Path,
+    variables: Mapping[str, Any],
+    name: str,
+    options: ExportOptions,
+    log: Callable[[str], object],
 ) -> Export:
     config = RunFolder.of(source).read_config()
-    thresholds = from_section(DetectorOptions, config.get("detector", {}), "config.detector")
-    if operating_point_path(source).is_file():
-        thresholds = load_operating_point(operating_point_path(source))
+    own = from_section(DetectorOptions, config.get("detector", {}), "config.detector")
+    where = str(RunFolder.of(source).config) if config else "EasyOCR's"
+    thresholds, where = options_of(source, own, where)
+    log(describe_options(thresholds, where))
     photos = []
     if options.check:
         count = 20 if options.count is None else options.count
         photos = _photos(options.photos, config, source, count)
+        check_import(options.python)
     weights = export_detector.write_detector(folder, variables, name=name, options=thresholds)
     return Export(
         folder,
@@ -238,11 +255,11 @@ def _read_crops(
 
 
 def _photos(
-    path: str | None, config: Mapping[str, Any], source: Path, count: int
+    paths: Sequence[str], config: Mapping[str, Any], source: Path, count: int
 ) -> list[tuple[str, ByteArray]]:
     """Photos by name, evenly from all there are."""
-    if path is not None:
-        files = find_images([path])
+    if paths:
+        files = find_images(list(paths))
         return [(files[at].name, read_image(files[at])) for at in _spread(len(files), count)]
     if not config.get("test"):
         raise ExportError(f"{source}: name photos to check with (--photos PATH)")

@@ -15,6 +15,7 @@ from craftjax.detector import Detector
 from craftjax.models import width_of
 from craftjax.options import DetectorOptions
 from ocrcore.pages import ByteArray, FloatArray
+from ocrcore.progress import shown
 from ocrcore.weights.pth import save_weights
 from ocrjax.easyocr.rules import PUBLISHED, ExportError
 from ocrjax.easyocr.runner import run_easyocr
@@ -177,7 +178,8 @@ def check_detector(
     }
     result, arrays = run_easyocr(job, [image for _, image in photos], python=python)
     counts, distances = [], []
-    for index, (_, image) in enumerate(photos):
+    for index in shown(range(len(photos)), "finding the same with ours", unit="photo"):
+        image = photos[index][1]
         page = detector.detect(image, **asdict(options))
         theirs = arrays[f"boxes{index}"]
         counts.append((len(page.words), len(theirs)))

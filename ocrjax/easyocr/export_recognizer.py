@@ -20,8 +20,10 @@ from crnnjax.models import options_of
 from crnnjax.options import RecognizerOptions
 from crnnjax.recognizer import Recognizer
 from crnnjax.resize import as_gray, easyocr_width, level_crop, pad_crop, scale_crop
+from crnnjax.time_steps import MIN_HEIGHT
 from ocrcore.evaluation.statistics import Interval
 from ocrcore.pages import ByteArray, FloatArray
+from ocrcore.progress import Progress, shown
 from ocrcore.weights.pth import save_weights
 from ocrjax.easyocr.network_yaml import network_yaml
 from ocrjax.easyocr.rules import LANGUAGES, ExportError, installed_module, name_fault
@@ -113,8 +115,10 @@ def write_recognizer(
             f"EasyOCR has no language {unknown[0]!r}; it has {', '.join(sorted(LANGUAGES))}. The "
             "language only has to be one of these: read are the characters of the charset"
         )
-    if height < 32 or not languages:
-        raise ExportError(f"height {height}, languages {list(languages)}: expected 32 and one")
+    if height < MIN_HEIGHT or not languages:
+        raise ExportError(
+            f"height {height}, languages {list(languages)}: expected {MIN_HEIGHT} or more, and one"
+        )
     files = NetworkFiles(name, Path(folder), tuple(languages))
     if options["features"] == "lcnetv4":
         variables = fold_batch_norm(variables)
@@ -357,7 +361,9 @@ def check_recognizer(
     theirs = {name: tuple(texts) for name, (texts, _) in result["found"].items()}
 
     def read(ours: Recognizer, **options: Any) -> tuple[str, ...]:
-        return tuple(reading.text for reading in ours.recognize(grays, **options))
+        with Progress("reading the same with ours", unit="crop", total=len(grays)) as progress:
+            readings = ours.recognize(grays, progress.update, **options)
+        return tuple(reading.text for reading in readings)
 
     itself = f"ours, by itself ({recognizer.options.resize})"
     ours, plain = "ours, as EasyOCR resizes and pads", "EasyOCR, float32"
@@ -416,7 +422,7 @@ def _compare(
     inputs = np.split(arrays["inputs"], ends[:-1])
     logits: list[FloatArray] = np.split(arrays["logits"], np.cumsum(arrays["steps"])[:-1])
     same, worst, largest = 0, 0.0, 0.0
-    for start in range(0, count, 256):
+    for start in shown(range(0, count, 256), "comparing logits", unit="batch"):
         part = slice(start, min(start + 256, count))
         mine = recognizer.logits(grays[part])
         for index, scores in zip(range(part.start, part.stop), mine, strict=True):

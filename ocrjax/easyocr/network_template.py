@@ -341,7 +341,10 @@ class Model(nn.Module):
 
     def forward(self, input: Any, text: Any = None) -> Any:
         """Pictures (B, C, H, W) to scores (B, T, num_class); `text` is EasyOCR's, and not used."""
-        x = input if self.Transformation is None else self.Transformation(input)
+        # 31 rows, as keras-ocr has them, are one too few for the layers.
+        x = F.pad(input, (0, 0, 0, max(32 - input.shape[2], 0)), mode="replicate")
+        if self.Transformation is not None:
+            x = self.Transformation(x)
         x = self.FeatureExtraction(x).mean(2).permute(0, 2, 1)
         if self.SequenceModeling is not None:
             x = self.SequenceModeling(x)

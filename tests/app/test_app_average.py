@@ -33,10 +33,10 @@ def test_command(tmp_path, capsys):
     np.testing.assert_array_equal(found["conv.weight"], np.full((2, 3), 2.5, np.float32))
     assert found["conv.weight"].dtype == np.float32
     assert found["bn.num_batches_tracked"] == 7
-    assert run(*paths, "--out", out) == 0
+    assert run(*paths, "--out", out, "--force") == 0
     assert load_weights(out)["conv.weight"][0, 0] == 2
     capsys.readouterr()
-    assert run(paths[0], paths[0], "--out", out) == 2
+    assert run(paths[0], paths[0], "--out", tmp_path / "none.pth") == 2
     assert "named twice" in capsys.readouterr().err
 
 

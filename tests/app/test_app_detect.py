@@ -63,6 +63,11 @@ def test_pages_suffixes_and_names_of_any_bytes(tmp_path, monkeypatch, capsys, we
     assert "c.heic" in said.err and "no_suffix" in said.err
     drawn = {path.name for path in (tmp_path / "drawn").iterdir()}
     assert {f"scan_page{number}.png" for number in (1, 2, 3)} <= drawn
+    written = out.read_bytes()
+    assert detect(monkeypatch, weights, folder / "b.jp2", "--json", out) == 2
+    assert "--force replaces" in capsys.readouterr().err and out.read_bytes() == written
+    assert detect(monkeypatch, weights, folder / "b.jp2", "--json", out, "--force") == 0
+    assert len(json.loads(out.read_bytes())) == 1
     lines = tmp_path / "out.jsonl"
     assert detect(monkeypatch, weights, folder / name, "--json", lines) == 0
     assert read_pages(lines)[0].path == str(folder / name)

@@ -9,6 +9,7 @@ from ocrjax.cli import synth
 
 SMALL = ["--preset", "plain", "--config", "height=96", "width=96", "words=(1, 3)"]
 SMALL += ["font_size=(12, 16)"]
+PNG = ["--out", "x", "--count", "3", "--format", "icdar", "--image", "png"]
 
 
 def run(*argv):
@@ -39,6 +40,23 @@ def test_what_could_not_be_used_is_printed(tmp_path, capsys):
     assert "1 fonts and pictures that cannot be used:" in printed and "bad.ttf" in printed
 
 
+def test_texts_of_a_file_are_used_or_said_to_be_left_out(tmp_path, capsys):
+    words = tmp_path / "words.txt"
+    words.write_text(f"alpha\n{'x' * 30}\n\n", encoding="utf-8")
+    argv = ["--preset", "words", "--words", words, "--count", 2]
+    argv += ["--force", "--sheet", tmp_path / "a.png"]
+    assert run(*argv) == 0
+    said = capsys.readouterr().err
+    assert said == f"1 of 2 texts of {words} left out (1 longer than 25 characters)\n"
+    run(*argv, "--config", "text.max_length=30")
+    assert capsys.readouterr().err == ""
+    for preset in ("words", "plain"):
+        argv[1] = preset
+        with pytest.raises(ValueError, match=r"words\.txt', but is not read: give the source"):
+            run(*argv, "--config", "text.sources={'words': 1.0}")
+        assert run(*argv, "--config", "text.sources={'words': 1.0, 'file': 1.0}") == 0
+
+
 @pytest.mark.parametrize(
     "extra", [[*SMALL], ["--preset", "words"], ["--preset", "words", "--crops", "cut"]]
 )
@@ -60,6 +78,12 @@ def test_a_contact_sheet(tmp_path, extra, capsys):
         (["--sheet", "y.png", "--config", "height"], "expected NAME=VALUE"),
         (["--sheet", "y.png", "--config", "hight=96"], "unknown setting 'hight'"),
         (["--sheet", "y.png", "--count", "900"], "at most 200"),
+        (["--sheet", "y.png", "--workers", "2"], "--workers has no effect on a sheet"),
+        (["--sheet", "y.png", "--crop-height", "32"], "--crop-height has no effect on pages"),
+        (
+            [*PNG, "--quality", "50"],
+            "--quality has no effect on PNG files",
+        ),
         (["--sheet", "y.png", "--fonts", "/no/such"], "/no/such"),
         (["--sheet", "y.png", "--no-bundled-fonts"], "no usable font"),
         (["--sheet", "y.png", "--preset", "words", "--no-bundled-fonts"], "fonts is left"),

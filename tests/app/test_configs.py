@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import runpy
 import subprocess
 import sys
@@ -168,3 +169,32 @@ def test_crops_are_read_as_in_training():
     assert config.recognizer.turn_above == 2.0
     config.data.turn_above = 1.5
     assert config.recognizer.turn_above == 1.5
+
+
+def test_every_field_that_the_page_for_newcomers_names_exists():
+    """docs/coming_from_easyocr.md, first of the detector, then of the recognizer."""
+    page = (FILES[0].parents[1] / "docs" / "coming_from_easyocr.md").read_text("utf-8")
+    _, of_detector, of_recognizer = re.split(r"^## (?:Detector|Recognizer)$", page, flags=re.M)
+    kinds = {"icdar": "a", "words": "b", "pages": ""}
+    ours = detector("any", pseudo=pseudo())
+    for kind, path in kinds.items():
+        ours.data.train[kind] = source(kind, **({"path": path} if path else {}))
+    ours.test = pages("icdar", root="a")
+    theirs = crnn.recognizer("any")
+    for kind, path in {"tsv": "a", "words": "", "pages": ""}.items():
+        theirs.data.train[kind] = crnn.source(kind, **({"path": path} if path else {}))
+    theirs.eval.sets.mine = crnn.crops("tsv", path="a")
+    theirs.test.mine = crnn.crops("tsv", path="a")
+    for config, part, least in ((ours, of_detector, 60), (theirs, of_recognizer, 50)):
+        named = re.findall(r"`config\.([\w.]+)`", part)
+        assert len(named) > least
+        for name in sorted(set(named)):
+            places = [config]
+            for step in name.split("."):
+                places = [
+                    place[one]
+                    for place in places
+                    if isinstance(place, ConfigDict)
+                    for one in (place if step == "NAME" else [step] if step in place else [])
+                ]
+            assert places, f"config.{name}"

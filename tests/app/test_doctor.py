@@ -386,9 +386,73 @@ def test_other_suffixes_and_folders(tmp_path, capsys):
     assert list(doctor.collect([str(tmp_path)])[0]) == ["plates"]
 
 
+INDENTED = "imgH: 64\nnetwork_params:\n{}input_channel: 1\n    output_channel: 8\n"
+
+
+@pytest.mark.parametrize(
+    ("settings", "problem", "remedy"),
+    [
+        (INDENTED.format("\t"), "line 3: it is indented by a tab", "indent by blanks"),
+        (INDENTED.format("\xa0   "), "line 3, column 1: U+00A0 (no-break space)", "usual blank"),
+        (
+            INDENTED.format("    \u200b"),
+            "line 3, column 5: U+200B (zero width space)",
+            "usual blank",
+        ),
+        ("\u3000imgH: 64\nlang_list: [en]\n", "line 1, column 1: U+3000 (ideographic", "usual"),
+        (SETTINGS.format("'01'").encode("utf-16"), "it is UTF-16", "in UTF-8"),
+        (SETTINGS.format("'á'").encode("cp1252"), "line 3: it is not UTF-8 (byte", "in UTF-8"),
+        ("experiment_name: a\nimgH: 32\nimgW: 600\n", "a training (opt.txt)", "character_list"),
+        ("network_params:\n  a: 1: 2\n", "line 2: YAML cannot read it", "write a:"),
+        ("network_params:\n  a: 1\n   b: 2\n", "line 3: YAML cannot read it", "mend that line"),
+    ],
+)
+def test_settings_that_cannot_be_read(diagnose, settings, problem, remedy):
+    """The cause is named once, with what to do; the module is not judged by settings unread."""
+    status, said = diagnose(settings, module=MODULE)
+    assert status == 1
+    assert problem in said and remedy in said
+    assert "Model needs" not in said and "1 wrong in" in said
+
+
+@pytest.mark.parametrize(
+    ("data", "problem", "remedy"),
+    [
+        (b"<!DOCTYPE html><html>", "this is a web page", "download the file itself"),
+        (b"\x89HDF\r\n\x1a\n", "this is an HDF5 file", "only weights of PyTorch are read"),
+        (b"version https://git-lfs.github.com", "a Git LFS pointer", "git lfs pull"),
+        (b"PK\x03\x04" + bytes(100), "truncated", "copy or download it again"),
+        (b"abc", "it begins with b'abc'", "torch.save(model.state_dict(), NAME)"),
+    ],
+)
+def test_files_that_are_no_weights(tmp_path, capsys, data, problem, remedy):
+    path = tmp_path / "plates.pth"
+    path.write_bytes(data)
+    assert command.run(_parse(["ocrjax", "doctor", str(path)])) == 1
+    said = capsys.readouterr().out
+    assert problem in said and remedy in said and "1 wrong in" in said
+
+
+def test_other_files_of_weights(tmp_path):
+    for name, remedy in (("a.h5", "weights of Keras are not read"), ("a.safetensors", "convert")):
+        (tmp_path / name).write_bytes(b"")
+        with pytest.raises(FileNotFoundError, match=rf"{name}: expected a file .*{remedy}"):
+            doctor.collect([str(tmp_path / name)])
+
+
+# Nodes that share their parts: as a tree it has 9^20 leaves.
+BOMB = "a: &a0 [x]\n" + "".join(
+    f"b{i}: &a{i + 1} [{', '.join([f'*a{i}'] * 9)}]\n" for i in range(20)
+)
+
+
 @pytest.mark.parametrize(
     "data",
     [
+        (BOMB + "network_params: {? *a20 : 1}\n").encode(),
+        (BOMB + "? *a20\n: 1\nlang_list: *a20\ncharacter_list: *a20\nimgH: *a20\n").encode(),
+        b'imgH: !!int ""',
+        b'network_params: {input_channel: !!int "", hidden_size: !!int "+"}',
         b"\xff\xfe\x00",
         b"[" * 5000,
         b"- a",

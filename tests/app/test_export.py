@@ -27,11 +27,11 @@ from ocrcore.images import write_image
 from ocrcore.weights.pth import load_pth, save_weights
 from ocrjax.cli import doctor
 from ocrjax.cli.main import _parse, _run
-from ocrjax.easyocr import export_detector, export_recognizer, runner
+from ocrjax.easyocr import export, export_detector, export_recognizer, runner
 from ocrjax.easyocr.export import _read_crops
 from ocrjax.easyocr.install import InstallError, install
 from ocrjax.easyocr.rules import ExportError
-from ocrjax.easyocr.runner import EasyOcrError, run_easyocr
+from ocrjax.easyocr.runner import EasyOcrError, check_import, run_easyocr
 
 CHARSET = Charset("own", tuple(" +-*\\]^'\"#0a~"))
 MODEL = CRNN(CHARSET.num_classes, channels=8, hidden=4)
@@ -142,7 +142,7 @@ def test_what_cannot_be_exported(tmp_path, variables):
         write(charset=Charset("two", ("a", "b")))
     with pytest.raises(ExportError, match="no language 'xx'"):
         write(languages=("en", "xx"))
-    with pytest.raises(ExportError, match="expected 32 and one"):
+    with pytest.raises(ExportError, match="expected 31 or more, and one"):
         write(height=8)
     assert list(tmp_path.iterdir()) == []
 
@@ -322,6 +322,11 @@ def test_the_command_says_what_it_lacks(weights, tmp_path, capsys):
     (tmp_path / "labels.tsv").write_text("0.png\ta\n")
     assert run(*arguments, "--height", 32, *crops, 0) == 2
     assert "--count 0: expected 1 or more" in capsys.readouterr().err
+    for idle in (("--photos", tmp_path), ("--count", 3), ("--accept-worse",)):
+        assert run(*arguments, "--height", 32, *idle) == 2
+        assert f"{idle[0]} has no effect without --check" in capsys.readouterr().err
+    assert run(*arguments, "--height", 32, "--check", "--photos", tmp_path) == 2
+    assert "--photos has no effect" in (said := capsys.readouterr().err) and "recognizer" in said
     assert not (tmp_path / "out").exists()  # nothing is in the way of the next call
     assert run(tmp_path / "nothing.pth") == 2
     (tmp_path / "file").touch()
@@ -333,11 +338,26 @@ def test_the_command_says_what_it_lacks(weights, tmp_path, capsys):
     assert "choose another (--name NAME)" in capsys.readouterr().err
 
 
+def test_a_check_without_easyocr_leaves_nothing(weights, tmp_path, capsys):
+    """The same command with an interpreter that has it is not in its own way."""
+    write_image(tmp_path / "0.png", np.full((32, 64, 3), 200, np.uint8))
+    (tmp_path / "labels.tsv").write_text("0.png\ta\n")
+    python = fake_python(tmp_path, "import not_there_at_all")
+    out = tmp_path / "out"
+    arguments = (weights, "--height", 32, "--name", "plates", "--out", out, "--check")
+    crops = ("--crops", tmp_path / "labels.tsv", "--easyocr-python", python)
+    assert run(*arguments, *crops) == 2
+    said = capsys.readouterr().err
+    assert "cannot import EasyOCR" in said and "tests/in_easyocr/setup.sh FOLDER" in said
+    assert not out.exists()
+
+
 @pytest.mark.parametrize("fault", [{}, {"text": "other"}])
 def test_the_command_checks_before_it_installs(
     weights, recognizer, crops, tmp_path, easyocr_folder, monkeypatch, capsys, fault
 ):
     monkeypatch.setattr(export_recognizer, "run_easyocr", Reader(recognizer, **fault))
+    monkeypatch.setattr(export, "check_import", lambda python: None)
     lines = []
     for index, (gray, text) in enumerate(crops):
         write_image(tmp_path / f"{index}.png", np.stack([gray] * 3, 2))
@@ -416,8 +436,11 @@ def test_an_interpreter_without_easyocr(tmp_path):
     with pytest.raises(EasyOcrError, match=r"--easyocr-python .*nowhere"):
         run_easyocr({}, [], python=tmp_path / "nowhere")
     python = fake_python(tmp_path, "import not_there_at_all")
-    with pytest.raises(EasyOcrError, match=r"cannot import EasyOCR .*pip install easyocr"):
+    with pytest.raises(EasyOcrError, match=r"cannot import EasyOCR .*in_easyocr/setup\.sh FOLDER"):
         run_easyocr({}, [], python=python)
+    with pytest.raises(EasyOcrError, match=r"cannot import EasyOCR"):
+        check_import(python)
+    check_import(fake_python(tmp_path, ""))
     python = fake_python(tmp_path, "raise RuntimeError('size mismatch for module.x')")
     with pytest.raises(EasyOcrError, match=r"(?s)EasyOCR failed:.*size mismatch for module.x"):
         run_easyocr({}, [], python=python)
@@ -429,8 +452,8 @@ def test_pages_that_messages_name(tmp_path):
     python = fake_python(tmp_path, "import not_there_at_all")
     with pytest.raises(EasyOcrError) as error:
         run_easyocr({}, [], python=python)
-    (page,) = re.findall(r"tests/\S+\.md", str(error.value))
-    assert (Path(__file__).parents[2] / page).is_file()
+    (script,) = re.findall(r"tests/\S+\.sh", str(error.value))
+    assert (Path(__file__).parents[2] / script).is_file()
 
 
 def test_an_interpreter_by_a_path_from_here(tmp_path, monkeypatch):
@@ -502,15 +525,21 @@ def test_a_detector(detector, tmp_path, monkeypatch, easyocr_folder, capsys, shi
         return {"found": [1, 1], "easyocr": "1.7.2", "torch": "2"}, arrays
 
     monkeypatch.setattr(export_detector, "run_easyocr", easyocr)
+    monkeypatch.setattr(export, "check_import", lambda python: None)
     options = DetectorOptions(text_threshold=0.25, low_text=0.2)
     from craftjax.options import operating_point_path, save_operating_point
 
-    save_operating_point(operating_point_path(detector), options, measured={})
+    beside = operating_point_path(detector)
+    save_operating_point(beside, options, measured={}, chosen="config.detector")
     out = tmp_path / "out"
-    arguments = (detector, "--out", out, "--check", "--install", "--photos", tmp_path / "photos")
+    arguments = (detector, "--out", out, "--check", "--install", "--photos")
+    arguments += tuple(sorted((tmp_path / "photos").iterdir()))
     status = run(*arguments)
     said, errors = capsys.readouterr()
-    assert not errors
+    # On a busy machine there is time to say how far it is.
+    assert all(line.startswith("finding the same") for line in errors.splitlines())
+    assert "text_threshold=0.25 link_threshold=0.4 low_text=0.2 canvas_size=" in said
+    assert f"mag_ratio=1: {beside} (config.detector)" in said
     assert all(not key.startswith("module.") for key in load_pth(out / "street.pth"))
     readme = (out / "README.txt").read_text("utf-8")
     assert "get_detector(" in readme and "text_threshold=0.25" in readme

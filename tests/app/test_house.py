@@ -17,6 +17,7 @@ PACKAGES = ("craftjax", "crnnjax", "ocrcore", "ocrjax")
 DEVICE = {"jax", "jaxlib", "flax", "optax", "orbax"}
 # The only places that may import jax; everything else runs on the host.
 DEVICE_CODE = (
+    "craftjax/check.py",
     "craftjax/convert.py",
     "craftjax/detector.py",
     "craftjax/evaluate.py",

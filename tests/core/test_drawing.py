@@ -5,7 +5,19 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ocrcore.drawing import CHARACTER, FOUND, IGNORED, draw_page, draw_text, fit_cell, grid
+from ocrcore.drawing import (
+    CHARACTER,
+    FOUND,
+    IGNORED,
+    MISSED,
+    draw_caption,
+    draw_page,
+    draw_text,
+    drawing_names,
+    fit_cell,
+    grid,
+)
+from ocrcore.images import PageOfFile
 from ocrcore.pages import Character, Page, Word
 from ocrcore.synth.shapes import box
 
@@ -47,6 +59,37 @@ def test_texts_are_drawn_within_their_picture():
     assert (draw_text("", width=100, height=20) < 255).any()
     red = draw_text("abc", width=100, height=20, color=(255, 0, 0))
     assert (red[:, :, 0] == 255).all() and (red[:, :, 1] == short[:, :, 1]).all()
+
+
+@pytest.mark.parametrize("width", [60, 1200, 4000])
+def test_a_caption_has_title_and_colors(width):
+    legend = [("found", FOUND), ("labeled, " * 12, MISSED), ("a dot", None)]
+    image = draw_caption("IMG_1.jpg", legend, width=width)
+    assert image.shape[1] == max(width, 480)
+    line = round(1.6 * max(16, width / 80))
+    assert image.shape[0] % line == 0 and image.shape[0] >= 2 * line
+    title = image[:line]
+    assert title.min() < 100 and (title[:, image.shape[1] // 2 :] == 255).all()
+    for color in (FOUND, MISSED):
+        found = places(image, color)
+        assert line**2 / 8 < len(found) < line**2 and found[:, 1].min() >= line
+    plain = draw_caption("IMG_1.jpg", width=width)
+    np.testing.assert_array_equal(plain, title)
+
+
+def test_drawings_are_called_as_their_pictures():
+    paths = ["a/one.jpg", "b/one.jpg", "b/ONE.png", "c/b/one.gif", None, "x.y.jpg"]
+    names = drawing_names(paths)
+    assert [*names[:2], *names[4:]] == ["one", "b_one", "page_004", "x.y"]
+    assert len({name.casefold() for name in names}) == 6
+    assert names[2].endswith("_ONE") and names[3].endswith("b_one")
+    pages = [PageOfFile("scan.tif", 1), PageOfFile("scan.tif", 2), "scan_page1.png"]
+    first, second, third = drawing_names(pages)
+    assert (first, second) == ("scan_page1", "scan_page2")
+    assert third.endswith("_scan_page1") and third != first
+    # A picture whose name is that of the heat map of another.
+    a, b = drawing_names(["a.jpg", "a_scores.jpg"], (".png", "_scores.png"))
+    assert a == "a" and b.endswith("_a_scores")
 
 
 def test_cells_hold_pictures_of_any_shape():

@@ -7,8 +7,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from PIL import Image
 
-from ocrcore.data.readers import icdar
+from ocrcore.data.readers import label_files
 from ocrcore.data.readers.icdar import read_icdar, read_icdar_folder, write_icdar
+from ocrcore.data.readers.label_lines import LAYOUTS
 from ocrcore.pages import LabelError, Page, Word
 
 DATASETS = Path(__file__).parents[3] / "shared" / "datasets"
@@ -52,7 +53,9 @@ class TestQuad:
     @pytest.mark.parametrize("end", ["", "\n", "\r\n", "\r"])
     def test_lines(self, label, line, text, end):
         path = label(line + end + "\n \n")
-        assert found(read_icdar(path)) == [(SQUARE, text, True)]
+        if text != '"a"':  # one line does not tell
+            assert found(read_icdar(path)) == [(SQUARE, text, True)]
+        assert found(read_icdar(path, layout="quad")) == [(SQUARE, text, True)]
 
     def test_dont_care(self, label):
         path = label("0,0,9,0,9,5,0,5,###\n0,0,9,0,9,5,0,5,\n0,0,9,0,9,5,0,5,####\n")
@@ -135,8 +138,8 @@ class TestLayout:
     def test_unknown_layout(self, label):
         with pytest.raises(ValueError, match="'yolo', expected one of auto, quad, box, polygon"):
             read_icdar(label(""), layout="yolo")
-        with pytest.raises(ValueError, match="points=7"):
-            read_icdar(label(""), points=7)
+        with pytest.raises(ValueError, match="'polygon:2', expected one of"):
+            read_icdar(label(""), layout="polygon:2")
 
     def test_polygons_by_mark(self, label):
         path = label("0,0,5,-1,10,0,10,5,5,4,0,5,####7,5\n1,1,9,1,9,4,1,4,####\n1,1,9,1,9,4\n")
@@ -152,7 +155,7 @@ class TestLayout:
 
     def test_polygons_by_number(self, label):
         path = label("0,0,5,0,10,0,10,5,0,5,12,34\n0,0,5,0,10,0,10,5,0,5,###\n")
-        words = read_icdar(path, layout="polygon", points=5)
+        words = read_icdar(path, layout="polygon:5")
         assert [(w.text, w.care, len(w.polygon)) for w in words] == [
             ("12,34", True, 5),
             (None, False, 5),
@@ -165,7 +168,7 @@ class TestLayout:
         corners = np.array([(0, 0), (40, 0), (40, 10), (0, 10)]) @ matrix + 100
         points = np.insert(corners, 1, corners[:2].mean(axis=0), axis=0)
         line = ",".join(f"{value:.4f}" for value in points.reshape(-1))
-        (word,) = read_icdar(label(line), layout="polygon", points=5)
+        (word,) = read_icdar(label(line), layout="polygon:5")
         assert word.quad == pytest.approx(corners, abs=0.01)
 
 
@@ -206,8 +209,24 @@ class TestErrors:
         bad = []
         assert [w.text for w in read_icdar(label(content), bad=bad)] == ["good"]
         assert len(bad) == 1
-        with pytest.raises(LabelError, match="byte 0xff"):
-            read_icdar(label("0,0,9,0,9,5,0,5,x".encode("utf-16")))
+        # In GBK the first of these is UTF-8 by chance, for another letter.
+        content = (
+            "0,0,9,0,9,5,0,5,\u7968\n0,0,9,0,9,5,0,5,\u53d1\u7968\n0,0,9,0,9,5,0,5,a\n".encode(
+                "gbk"
+            )
+        )
+        bad = []
+        assert [w.text for w in read_icdar(label(content), bad=bad)] == ["a"]
+        assert [e.line for e in bad] == [1, 2]
+        line = "0,0,9,0,9,5,0,5,\u97d3"
+        for encoding in ("utf-8-sig", "utf-16", "utf-32"):
+            assert found(read_icdar(label(line.encode(encoding)))) == [(SQUARE, "\u97d3", True)]
+        for wrong in (line.encode("utf-16-le"), line.encode("utf-16-be")):
+            bad = []
+            assert read_icdar(label(wrong), bad=bad) == []
+            assert [e.line for e in bad] == [0] and "save it as UTF-8" in str(bad[0])
+        with pytest.raises(LabelError, match=r"UTF-16, damaged at byte \d+.*save it as UTF-8"):
+            read_icdar(label(line.encode("utf-16")[:-1]))
 
     def test_long_values_are_shortened(self, label):
         with pytest.raises(LabelError) as caught:
@@ -221,7 +240,7 @@ class TestErrors:
                 read_icdar(label(line))
 
     def test_huge_files_are_refused(self, label, monkeypatch):
-        monkeypatch.setattr(icdar, "MAX_BYTES", 10)
+        monkeypatch.setattr(label_files, "MAX_BYTES", 10)
         with pytest.raises(LabelError, match="11 bytes"):
             read_icdar(label(b"x" * 11))
 
@@ -233,7 +252,7 @@ class TestErrors:
     def test_any_bytes_are_words_or_label_errors(self, tmp_path_factory, content):
         path = tmp_path_factory.getbasetemp() / "any.txt"
         path.write_bytes(content if isinstance(content, bytes) else content.encode())
-        for layout in icdar.LAYOUTS:
+        for layout in (*LAYOUTS, "polygon:5"):
             bad = []
             words = read_icdar(path, layout=layout, bad=bad)
             assert all(isinstance(word, Word) for word in words)
@@ -331,7 +350,7 @@ class TestFolder:
 
     def test_two_of_one_name(self, folder):
         images, labels = folder({"a.png": (3, 3)}, {"a.txt": "", "gt_a.txt": ""})
-        with pytest.raises(LabelError, match=r"one label file; .*gt_a\.txt"):
+        with pytest.raises(LabelError, match=r"one label file of a.png; .*gt_a\.txt"):
             read_icdar_folder(images, labels)
         images, labels = folder({"a.jpg": (3, 3)}, {})
         with pytest.raises(LabelError, match="one picture of this name"):
@@ -342,14 +361,14 @@ class TestFolder:
         bad = []
         (page,) = read_icdar_folder(images, labels, layout="box", dont_care=("5,5,0,5,?",), bad=bad)
         assert (page.words[0].care, len(bad)) == (False, 1)
-        (page,) = read_icdar_folder(images, labels, layout="polygon", points=3, bad=bad)
+        (page,) = read_icdar_folder(images, labels, layout="polygon:3", bad=bad)
         assert page.words[0].text == "0,5,?"
 
     def test_mistakes_are_named(self, folder, tmp_path):
         images, labels = folder({"a.png": (3, 3)}, {"a.txt": ""})
         with pytest.raises(LabelError, match=r"none.*a folder"):
             read_icdar_folder(tmp_path / "none", labels)
-        with pytest.raises(LabelError, match="a folder of pictures"):
+        with pytest.raises(LabelError, match="no picture"):
             read_icdar_folder(labels, labels)
         with pytest.raises(ValueError, match="missing_label='drop'"):
             read_icdar_folder(images, labels, missing_label="drop")

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from ocrcore.progress import describe_seconds, format_seconds
 from ocrcore.training.metrics import (
     Deferred,
     Entry,
@@ -18,7 +19,6 @@ from ocrcore.training.metrics import (
     NonFiniteError,
     Progress,
     check_finite,
-    format_seconds,
     mean,
 )
 
@@ -194,6 +194,27 @@ def test_progress_by_a_made_up_clock():
         "1:01",
         "1:02:03",
         "?",
+    ]
+
+
+def test_one_estimate_after_the_first_steps():
+    now = [100.0]
+    progress = Progress(steps=5000, batch_size=8, devices=1, clock=lambda: now[0])
+    said = []
+    for step in range(1, 8):
+        with progress.paused():
+            now[0] += 1000  # a program is compiled, pages are evaluated
+        now[0] += 2.3
+        said.append(progress.estimate(step))
+    text = "4,996 steps at 2.3 s a step: about 3.2 hours"
+    assert said == [None, None, None, text, None, None, None]
+    assert [describe_seconds(x) for x in (3, 119, 121, 7100, 7300, 1e6)] == [
+        "about 3 seconds",
+        "about 119 seconds",
+        "about 2.0 minutes",
+        "about 118 minutes",
+        "about 2.0 hours",
+        "about 278 hours",
     ]
 
 

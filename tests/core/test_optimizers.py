@@ -93,6 +93,17 @@ def test_step_decay_is_the_original_s():
     np.testing.assert_allclose(rates(options, 50000, at), expected, rtol=1e-6)
 
 
+def test_settings_without_an_effect_are_named(caplog):
+    make_optimizer(OptimizerOptions(momentum=0.9, final=0.1, no_decay=("a",)), steps=9)
+    assert [text.split()[0] for text in caplog.messages] == [
+        f"config.optimizer.{name}" for name in ("no_decay", "momentum", "final")
+    ]
+    caplog.clear()
+    used = {"name": "sgd", "momentum": 0.9, "schedule": "step", "decay_every": 3, "gamma": 0.1}
+    make_optimizer(OptimizerOptions(**used, weight_decay=0.1, no_decay=("a",)), steps=9)
+    assert not caplog.messages
+
+
 def test_warm_up_and_cosine(caplog):
     options = OptimizerOptions(learning_rate=0.5, schedule="cosine", warmup=4, final=0.1)
     got = rates(options, 14, [0, 1, 3, 4, 9, 14, 20])

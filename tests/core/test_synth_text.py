@@ -106,6 +106,9 @@ def test_bad_files_are_named(tmp_path):
     file.write_bytes(b"good\n\xff\xfe\n")
     with pytest.raises(TextError, match=r"bad\.txt:2: not UTF-8"):
         TextConfig(sources={"file": 1}, file=str(file))
+    file.write_bytes("good\n".encode("utf-16"))
+    with pytest.raises(TextError, match=r"bad\.txt: UTF-16 .*save it as UTF-8"):
+        TextConfig(sources={"file": 1}, file=str(file))
     with pytest.raises(TextError, match=r"gone\.txt: cannot be read"):
         TextConfig(sources={"file": 1}, file=str(tmp_path / "gone.txt"))
     short = tmp_path / "short.txt"

@@ -15,7 +15,8 @@ from PIL import Image
 
 from craftjax.audit import audit_sources, audit_truth, audit_words
 from craftjax.evaluate import truth_notes
-from craftjax.sources import SourceOptions, open_source
+from craftjax.sources import Mix, SourceOptions, open_source
+from ocrcore.data.mixing import SourceError
 from ocrcore.data.readers.characters import PhotoFolder
 from ocrcore.data.readers.skipped_files import unused_files
 from ocrcore.data.readers.words import find_folders, open_section, open_words
@@ -112,7 +113,8 @@ def test_what_is_not_used_is_said(tmp_path):
     assert third.startswith("1 label files of") and "gt_p9.txt" in third
     assert all(note in str(found) for note in found.notes)
     section = {"kind": "icdar", "root": str(tmp_path), "images": "images", "gt": "gt"}
-    assert truth_notes(section | {"layout": "auto", "dont_care": ["###"]}) == found.notes
+    read, *notes = truth_notes(section | {"layout": "auto", "dont_care": ["###"]})
+    assert read.startswith("labels read as quad: x1,y1,") and notes == found.notes
 
 
 def test_two_pictures_or_two_label_files_of_one_name(tmp_path):
@@ -214,7 +216,9 @@ def test_only_what_is_trained_on_is_looked_at(tmp_path, capsys):
     found = audit_sources(sources)
     assert list(found) == ["mine"]
     assert (found["mine"].pages, found["mine"].bad) == (8, [])
-    assert capsys.readouterr().out.startswith("mine: 8 pages")
+    first, second = capsys.readouterr().out.splitlines()[:2]
+    assert first.startswith("mine: labels read as quad: x1,y1,x2,y2,x3,y3,x4,y4,text")
+    assert second.startswith("8 pages")
     sources = {"mine": SourceOptions("words", str(tmp_path), split="all", start=8)}
     assert len(audit_sources(sources)["mine"].bad) == 1
 
@@ -229,12 +233,16 @@ def test_from_the_command_line(tmp_path):
     good, bad = write(tmp_path / "good", *[GOOD] * 3), write(tmp_path / "bad", *["1,2,3"] * 3)
     done = run_audit("custom.py", f"--config.data.root={good}")
     assert (done.returncode, "2 to train on" in done.stdout) == (0, True), done.stderr
-    judged = f"config.eval.pages: 1 pictures of {good / 'images'}, 1 of 1 words count\n"
-    assert done.stdout.endswith(judged + "config.test: the same pictures as config.eval.pages\n")
+    judged = f"\n1 pictures of {good / 'images'}, 1 of 1 words count\n"
+    assert (
+        f"{judged}1 words on 1 pictures are too few to choose thresholds by (fewer than 50"
+        in done.stdout
+    )
+    assert done.stdout.endswith("config.test: the same pictures as config.eval.pages\n")
     write(good / "test", GOOD, "1,2,3")  # training would refuse to begin
     done = run_audit("custom.py", f"--config.data.root={good}")
     assert (done.returncode, done.stderr) == (1, "")
-    assert f"config.test: 2 pictures of {good / 'test' / 'images'}, 1 of 1 words" in done.stdout
+    assert f"\n2 pictures of {good / 'test' / 'images'}, 1 of 1 words" in done.stdout
     assert "1 lines or files that cannot be read:\n  " in done.stdout
     done = run_audit("custom.py", f"--config.data.root={bad}")
     assert (done.returncode, done.stderr) == (1, "")
@@ -340,6 +348,107 @@ def test_layouts_of_folders(tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(LabelError, match=r"images \+ gt"):
         open_words(tmp_path / "empty")
+
+
+TRAINING = "ch4_training_images", "ch4_training_localization_transcription_gt"
+
+
+def place(root, images, labels, *stems):
+    """Pictures and labels of these names in folders of these names."""
+    for stem in stems:
+        write_image(root / images / f"{stem}.png", np.zeros((80, 120, 3), np.uint8))
+        (root / labels).mkdir(parents=True, exist_ok=True)
+        (root / labels / f"gt_{stem}.txt").write_text(GOOD)
+
+
+@pytest.mark.parametrize(
+    ("images", "labels"),
+    [
+        ("ch4_test_images", "Challenge4_Test_Task1_GT"),
+        ("ch4_test_images", "ch4_test_localization_transcription_gt"),  # EasyOCR's trainer
+        ("CH4_TEST_IMAGES", "challenge4_test_task1_gt"),
+        ("test/images", "test/gt"),
+        ("test/images", "test"),
+    ],
+)
+def test_test_sets_are_found_by_their_names(tmp_path, images, labels):
+    place(tmp_path, *TRAINING, "img_1", "img_2")
+    place(tmp_path, images, labels, "img_1", "img_2", "img_3")
+    folder = open_words(tmp_path, split="test")
+    assert (folder.images.name, len(folder)) == (Path(images).name, 3)
+    assert unused_files(folder) == [] == unused_files(open_words(tmp_path, split="train"))
+
+
+def test_the_slip_in_the_guide_of_easyocr(tmp_path):
+    """It names the folder of the training labels for the test as well."""
+    place(tmp_path, *TRAINING, "a", "b")
+    place(tmp_path, "ch4_test_images", TRAINING[1], "c", "d", "e")
+    assert names(open_words(tmp_path, split="test")) == ["c.png", "d.png", "e.png"]
+    assert unused_files(open_words(tmp_path, split="train")) == []
+    # Pictures that would get the labels of others are none to judge by, and are named.
+    place(tmp_path, "ch4_test_images", TRAINING[1], "b")
+    assert names(open_words(tmp_path, split="test", holdout=0.5)) == ["b.png"]
+    lonely, note = audit_words(open_words(tmp_path, split="train", holdout=0.5)).notes
+    assert (
+        lonely.startswith("3 label files of")
+        and note.startswith("1 folders of")
+        and note.endswith("ch4_test_images")
+    )
+
+
+@pytest.mark.parametrize(
+    ("images", "labels"),
+    [
+        ("Challenge2_Training_Task12_Images", "Challenge2_Training_Task1_GT"),
+        ("challenge4_training_task1_images", "CHALLENGE4_TRAINING_TASK1_GT"),
+        ("ch8_training_images", "ch8_training_localization_transcription_gt_v2"),
+        ("images", "."),  # CVAT: SUBSET/images/NAME.jpg and SUBSET/gt_NAME.txt
+        ("train/images", "train"),
+        (".", "."),
+    ],
+)
+def test_sets_to_train_on_are_found_by_their_names(tmp_path, images, labels):
+    place(tmp_path, images, labels, "img_1", "img_2")
+    folder = open_words(tmp_path)
+    assert names(folder) == ["img_1.png", "img_2.png"] and folder.page(1).words
+    assert unused_files(folder) == []
+
+
+def test_labeled_folders_that_are_not_used_are_named(tmp_path, capsys):
+    place(tmp_path, "images", "gt", "a", "b")
+    place(tmp_path, "test/images", "test/gt", "c")
+    place(tmp_path, "more/photos", "more/gt", "d")
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "readme.txt").write_text("no labels")
+    sources = {"mine": SourceOptions("words", str(tmp_path), holdout=0)}
+    audit_sources(sources)
+    said = capsys.readouterr().out
+    assert "2 folders of" in said and f"{tmp_path}/more/gt, {tmp_path}/more/photos" in said
+    mix = Mix(sources, seed=0)
+    assert "more/photos" in mix.problems()[str(tmp_path / "images")]
+
+
+def test_the_layout_is_named_first_or_refused(tmp_path, capsys):
+    corners = GOOD.removesuffix(",word")
+    write(tmp_path / "mlt", *[f"{corners},Latin,Chicken\n{corners},None,###"] * 3)
+    sources = {"mine": SourceOptions("words", str(tmp_path / "mlt"), holdout=0)}
+    found = audit_sources(sources)["mine"]
+    assert (found.longest, found.dont_care) == ("Chicken", 3)
+    assert capsys.readouterr().out.startswith(
+        "mine: labels read as mlt: x1,y1,...,x4,y4,script,text (ICDAR MLT); found by all lines"
+    )
+    write(tmp_path / "flags", *[f"{corners},0"] * 3)
+    options = SourceOptions("words", str(tmp_path / "flags"), holdout=0)
+    found = audit_sources({"mine": options})["mine"]
+    assert "layout=td500 takes them for flags" in str(found) and found.warnings
+    with pytest.raises(LabelError, match="3 of 3 texts are 0 or 1"):
+        Mix({"mine": options}, seed=0)
+    section = {"kind": "words", "root": options.path, "split": "all", "holdout": 0.0}
+    section |= {"dont_care": ["###"], "layout": "auto"}
+    assert len(audit_truth({"test": section}, log=lambda text: None)) == 1
+    assert audit_truth({"test": section | {"layout": "td500"}}, log=lambda text: None) == []
+    with pytest.raises(SourceError, match="layout is 'yolo', expected one of auto, quad, box"):
+        SourceOptions("words", options.path, layout="yolo")
 
 
 def test_names_that_are_not_utf8_are_printed(tmp_path):

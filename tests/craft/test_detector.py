@@ -383,6 +383,7 @@ def test_the_commands(tmp_path, labeled):
         *("--text-threshold", "0.5", "--canvas-size", "256"),
     )
     assert done.returncode == 1, done.stderr
+    assert "canvas_size=256 mag_ratio=1: EasyOCR's; --text-threshold, --canvas-size" in done.stdout
     assert "skipped" in done.stderr
     assert "bad.jpg" in done.stderr
     assert "Traceback" not in done.stderr
@@ -403,16 +404,21 @@ def test_the_commands(tmp_path, labeled):
     report = json.loads((tmp_path / "exp" / "sweep.json").read_text())
     assert len(report["points"]) == 9 * 5 * 6
     assert len(report["best"]["images"]) == 2
-    point = load_operating_point(operating_point_path(tmp_path / "net"))
-    assert point.canvas_size == 256
+    assert "not tuned, nothing written: " in done.stdout
+    assert "words on 2 pictures are too few to choose thresholds by" in done.stdout
+    beside = operating_point_path(tmp_path / "net")
+    assert not beside.exists()
+    point = DetectorOptions(text_threshold=0.65, canvas_size=512)
+    save_operating_point(beside, point, measured={}, chosen="by hand")
     assert Detector.from_weights(tmp_path / "net").options == point
     assert Detector.from_weights(tmp_path / "net.pth").options == DetectorOptions()
     assert "on --images, 2 pages" in done.stdout
 
     done = run(*common, "--mode=evaluate", "--config.detector.low_text=0.99")
     assert done.returncode == 0, done.stderr
-    tuned = f"--config.detector.text_threshold={point.text_threshold:g} "
-    assert f"those tuned for these weights: {tuned}" in done.stdout
+    used = "text_threshold=0.65 link_threshold=0.4 low_text=0.99 canvas_size=256 mag_ratio=1"
+    assert f"{used}: {beside} (by hand); " in done.stdout
+    assert "low_text of the command line; config.detector has text_threshold" in done.stdout
 
     for folder in ("images", "gt"):
         shutil.copytree(tmp_path / folder, tmp_path / "test" / folder)

@@ -131,6 +131,18 @@ def test_shapes_and_types(tmp_path, synthtext):
     assert "synth: 12 samples" in source.describe() and "100 %" in source.describe()
 
 
+def test_the_files_that_a_run_watches(tmp_path, synthtext, photos):
+    settings = mixed(tmp_path, synthtext, photos)
+    settings["data"]["train"]["words"] = {"kind": "words", "path": str(photos)}
+    settings["data"]["train"]["pages"] = {"kind": "pages"}
+    source = make_batches(settings, seed=0, rows=slice(0, 4))
+    assert source.mix.places() == {
+        "synth": [synthtext / "gt.mat"],
+        "photos": [photos / "images", photos / "gt", photos / "chars"],
+        "words": [photos / "images", photos / "gt"],
+    }
+
+
 def test_a_batch_depends_on_seed_and_step_alone(tmp_path, synthtext, photos):
     settings = mixed(tmp_path, synthtext, photos)
     source = make_batches(settings, seed=1, rows=slice(0, 4))

@@ -29,9 +29,9 @@ from craftjax.training import TrainError, make_loss, train
 from craftjax.weak.collapse import GuardOptions, hmean_collapse, label_collapse
 from craftjax.weak.label_set import LabelSet
 from craftjax.weak.options import SupervisionOptions
-from craftjax.weak.supervision import CollapseError, WeakSupervision
+from craftjax.weak.supervision import CollapseError, WeakSupervision, label_places
 from ocrcore.data.prefetch import iterate
-from ocrcore.images import write_image
+from ocrcore.images import read_image, write_image
 from ocrcore.options import OptionsError
 from ocrcore.pages import Character, Page, Sample, Word
 from ocrcore.training.optimizer_options import OptimizerOptions
@@ -157,7 +157,10 @@ def test_a_period_is_a_pass_and_only_its_pages_are_labeled(pages, tmp_path):
     assert weak.begin(0) == 3
     labels = LabelSet.load(weak.path(0))
     assert labels.indices("words") == list(range(6)) and labels.stats()["words"] == 12
-    assert said[0] == "step 0: pseudo labels of 6 pages are made"
+    assert said[0].startswith("step 0: making pseudo labels of 6 pages: the network takes")
+    sheet = weak.path(0).with_suffix(".png")
+    assert said[1].endswith(f"; the least sure ones are drawn in {sheet}")
+    assert read_image(sheet).shape[1] == 4 * 380 + 3 * 12
     assert "12 words labeled" in said[1] and "on 6 pages" in said[1]
     assert supervise(source, tmp_path, every=7)[0].length == 7
 
@@ -223,6 +226,32 @@ def test_a_teacher_of_constant_output_is_refused_at_the_start(pages, tmp_path):
         with pytest.raises(CollapseError, match=r"are of no use: .* split without the scores"):
             weak.begin(0)
         assert not weak.path(0).exists()
+
+
+def test_a_period_of_synthetic_pages_alone_is_no_collapse(pages, tmp_path):
+    """Chance may draw no page with words, at the start or later; a blind teacher still shows."""
+    words = {"kind": "words", "path": str(pages), "holdout": 0.0}
+    train = {"words": words, "pages": {"kind": "pages", "preset": "plain"}}
+    config = {"batch_size": 1, "data": {"size": 64, "train": train}}
+    source, memory = make_batches(config, seed=0, rows=slice(0, 1)), RunMemory()
+    empty = next(step for step in range(50) if not source.mix.word_places(step, step + 1))
+    weak, said = supervise(source, tmp_path, memory, every=1)
+    weak.teach(state_of(0.0, 0.0))  # is not asked
+    assert weak.begin(empty) == empty + 1
+    assert said[-1].endswith(
+        f"no page with words is drawn until step {empty + 1}: no pseudo labels"
+    )
+    weak.scored(empty, 0.1, best=0.9)
+    assert weak.collapsed is None and memory.pseudo["first"] is None
+    source[empty]
+    seen = next(step for step in range(empty + 1, 60) if source.mix.word_places(step, step + 1))
+    weak.teach(state_of(1.0, 1.0))
+    weak.begin(seen)
+    assert memory.pseudo["first"]["words"] > 0
+    later = next(step for step in range(seen + 1, 90) if not source.mix.word_places(step, step + 1))
+    weak.begin(later)
+    assert weak.collapsed is None and memory.pseudo["used"] == seen
+    assert weak.path(seen).exists()
 
 
 def test_a_teacher_that_collapses_is_not_followed(pages, tmp_path):
@@ -292,7 +321,8 @@ def test_labels_that_no_checkpoint_needs_are_removed(pages, tmp_path):
     weak, _ = supervise(open_batches(pages), tmp_path, checkpoints=[4, 13])
     for start in range(0, 18, 3):
         weak.begin(start)
-    assert sorted(int(path.stem) for path in weak.folder.iterdir()) == [0, 3, 12, 15]
+    assert sorted(int(path.stem) for path in weak.folder.glob("*.npz")) == [0, 3, 12, 15]
+    assert len(list(weak.folder.glob("*.png"))) == 6  # the pictures stay
     other, said = supervise(open_batches(pages), tmp_path, weak._run.memory, first=16)
     weak.path(15).unlink()
     other.begin(16)
@@ -309,10 +339,11 @@ def test_labels_of_steps_that_are_taken_again_are_made_again(pages, tmp_path):
     saved = copied(memory)  # at step 2, say
     weak.begin(3)
     weak.teach(state_of(0.0, 0.0))  # the run went wrong, and its settings are changed
-    weak._label(weak._teacher(6), 6, weak._places(6, 9), None).save(weak.path(6))
+    places = weak._places(6, 9)
+    label_places(weak._labeler, source, weak._teacher(6), places, log=str).save(weak.path(6))
     (weak.folder / "00000003.npz.part").write_bytes(b"half written")
     again, said = supervise(source, tmp_path, saved, first=2)
-    assert [path.name for path in weak.folder.iterdir()] == ["00000000.npz"]
+    assert {path.name for path in weak.folder.iterdir()} == {"00000000.npz", "00000000.png"}
     for start in (2, 3, 6):
         again.begin(start)
     assert again.collapsed is None and "12 words labeled" in said[-1]
@@ -357,7 +388,7 @@ def test_no_page_is_labeled_that_the_run_does_not_draw(pages, tmp_path):
     )
     more.teach(state_of(1.0, 1.0))
     more.begin(2)
-    assert said[1] == f"step 2: pseudo labels of {6 - len(drawn)} pages are made"
+    assert said[1].startswith(f"step 2: making pseudo labels of {6 - len(drawn)} pages: ")
     assert LabelSet.load(weak.path(0)).indices("words") == list(range(6))
 
 
@@ -375,14 +406,14 @@ def test_what_there_is_is_saved_before_labels_are_made(pages, tmp_path, monkeypa
     monkeypatch.setenv("TINY_WORDS", str(pages))
     config = tiny_words.get_config()
     config.checkpoint.every, config.eval.every, config.steps = 100, 100, 5
-    label, seen = WeakSupervision._label, []
+    teacher, seen = WeakSupervision._teacher, []
 
     def look(self, *arguments):
         self._run.checkpoints.wait()
         seen.append(self._run.checkpoints.steps)
-        return label(self, *arguments)
+        return teacher(self, *arguments)
 
-    monkeypatch.setattr(WeakSupervision, "_label", look)
+    monkeypatch.setattr(WeakSupervision, "_teacher", look)
     train(config, tmp_path)
     assert seen == [[0], [0, 3]]
 
@@ -609,7 +640,8 @@ def test_an_average_that_is_not_kept_cannot_teach(pages, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("form", "start"), [("raw", "words: 5 pages"), ("packed", "packed labels are not audited")]
+    ("form", "start"),
+    [("raw", "words: labels read as quad"), ("packed", "packed labels are not audited")],
 )
 def test_labels_are_audited_unless_packed(pages, tmp_path, monkeypatch, form, start):
     monkeypatch.setenv("TINY_WORDS", str(pages))

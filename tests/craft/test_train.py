@@ -390,6 +390,7 @@ def test_a_run_without_progress_ends_early(tmp_path, monkeypatch, capsys):
         return source
 
     monkeypatch.setattr(training, "make_batches", flat)
+    monkeypatch.setattr(training, "count_words", lambda truth: (300, 2))
     config = tiny_detector.get_config()
     config.steps = 1000
     config.eval.every = 1
@@ -452,8 +453,7 @@ def test_training_on_samples_of_a_python_program(tmp_path):
         craftjax.train(config, tmp_path / "other")
 
 
-def test_an_evaluation_may_try_thresholds():
-    """Scores that are lower than the config's thresholds, and a network run once for all."""
+def test_an_evaluation_runs_the_network_once_for_all_thresholds():
     maps = np.zeros((16, 32, 2), np.float32)
     maps[4:8, 4:20, 0] = 0.5
     scores = Scores(maps, fit_page(32, 64, canvas_size=64, mag_ratio=1.0), 32, 64)
@@ -474,26 +474,34 @@ def test_an_evaluation_may_try_thresholds():
     state = SimpleNamespace(eval_variables={})
     fixed = training.evaluate_state(state, Faint(), truth)
     assert fixed == {"precision": 0, "recall": 0, "hmean": 0}
-    grid = {"text_threshold": (0.9, 0.45), "low_text": (0.6, 0.4)}
-    tried = training.evaluate_state(state, Faint(), truth, grid=grid)
-    best = {"text_threshold": 0.45, "low_text": 0.4}
-    assert tried == {"precision": 1, "recall": 1, "hmean": 1, **best}
+    faint = DetectorOptions(text_threshold=0.45)
+    grid = {"text_threshold": (0.9, 0.8), "low_text": (0.6, 0.4)}
+    tried = training.evaluate_state(state, Faint(), truth, options=faint, grid=grid)
+    used = {"text_threshold": 0.45, "low_text": 0.4}
+    assert tried == {"precision": 1, "recall": 1, "hmean": 1, **used}
     assert runs == [1, 1]
 
 
-def test_the_thresholds_of_the_best_evaluation_stay_with_the_weights(tmp_path):
+def test_the_thresholds_of_the_best_evaluation_stay_with_the_weights(tmp_path, monkeypatch):
     config = tiny_detector.get_config()
-    config.steps = 1
-    config.detector.text_threshold = 1.0  # nothing is found
-    config.sweep = ConfigDict({"text_threshold": (0.05, 0.1), "low_text": (0.02, 0.05)})
-    config.eval.sweep = True
+    config.steps, config.eval.every, config.eval.sweep = 2, 1, True
     config.data.workers = 1
-    craftjax.train(config, tmp_path)  # as a user calls it from Python
-    rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
-    chosen = {name: rows[-1][f"eval/{name}"] for name in config.sweep}
-    assert chosen["text_threshold"] in (0.05, 0.1)
-    point = load_operating_point(operating_point_path(tmp_path / "weights.pth"))
-    assert {name: getattr(point, name) for name in chosen} == chosen
+    hmeans, used = [0.5, 0.4], []
+
+    def evaluate_state(*args, options, grid, **more):
+        used.append(options.text_threshold)
+        hmean = hmeans[len(used) - 1]
+        return {"precision": 0.5, "recall": 0.5, "hmean": hmean, **dict.fromkeys(grid, hmean / 10)}
+
+    monkeypatch.setattr(training, "evaluate_state", evaluate_state)
+    monkeypatch.setattr(training, "count_words", lambda truth: (300, 5))
+    training.train(config, tmp_path)
+    # Each evaluation begins with the thresholds of the best one before.
+    assert used == [config.detector.text_threshold, 0.05]
+    beside = operating_point_path(tmp_path / "weights.pth")
+    point = load_operating_point(beside)
+    assert (point.text_threshold, point.low_text) == (0.05, 0.05)
+    assert json.loads(beside.read_text())["chosen"].startswith("chosen in training by ")
     config.sweep.low_text = ()
     with pytest.raises(TrainError, match=r"config\.sweep\.low_text is empty"):
         training.train(config, tmp_path)
@@ -551,9 +559,12 @@ def test_stopped_and_killed_runs_equal_an_uninterrupted_one(tmp_path):
     point = load_operating_point(operating_point_path(broken / "weights.pth"))
     assert point.text_threshold == config.detector.text_threshold
     result = json.loads((broken / "result.json").read_text())
+    chosen = json.loads(operating_point_path(broken / "weights.pth").read_text())["chosen"]
+    assert chosen == "config.detector"
+    assert "fewer than 300: the start" in out and "kept: step 24, the latest whose hmean" in out
     again = evaluate_detector(Detector(variables), read_truth(config.test), options=point)
     assert again.evaluation.hmean == result["hmean"]
-    assert read_image(broken / "overlays" / "page_000.png").shape == (64, 192, 3)
+    assert read_image(broken / "overlays" / "page_000.png").shape[1] == 480
     assert len(read_image(broken / "loss.png"))
     assert json.loads((broken / "config.json").read_text())["optimizer"]["name"] == "sgd"
     assert not (broken / "dropped.jsonl").exists()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import runpy
 import signal
+from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
 
@@ -24,10 +25,11 @@ from crnnjax.convert import from_state_dict, to_state_dict
 from crnnjax.evaluate import read_set
 from crnnjax.input_pipeline import InputOptions, make_batches
 from crnnjax.models import init_variables, shapes_of
-from crnnjax.report import make_recognizer, open_sets
+from crnnjax.report import check_crops, make_recognizer, open_sets
 from crnnjax.training import TrainError, begin, make_model, make_train_step, train
 from ocrcore.data.mixing import SourceError
-from ocrcore.images import read_image
+from ocrcore.data.readers.crops import Crop
+from ocrcore.images import read_image, write_image
 from ocrcore.options import OptionsError
 from ocrcore.pages import LabelError
 from ocrcore.runtime.mesh import make_mesh, put_batch
@@ -296,6 +298,30 @@ def test_what_a_run_ends_with_is_opened_before_it_begins(tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+def test_nothing_to_judge_by_is_an_error_before_training(tmp_path):
+    image = np.zeros((16, 32, 3), np.uint8)
+    write_image(tmp_path / "a.png", image)
+    (tmp_path / "broken.png").write_bytes(b"no picture")
+    lines = ["a.png\tслово", "a.png\tдом", "broken.png\tword"]
+    (tmp_path / "labels.tsv").write_text("\n".join(lines), encoding="utf-8")
+    config = tiny_recognizer.get_config()
+    with config.unlocked():
+        config.eval.sets = {"mine": {"kind": "tsv", "path": str(tmp_path / "labels.tsv")}}
+    with pytest.raises(SourceError, match=r"config\.eval\.sets\.mine: none of 3 crops") as error:
+        train(config, tmp_path / "run")
+    assert "2 have characters outside the charset en36, the first: " in str(error.value)
+    assert "a.png: 'слово'; 1 cannot be read, the first: " in str(error.value)
+    assert "broken.png: " in str(error.value) and "another config.data.charset" in str(error.value)
+    assert not (tmp_path / "run").exists()
+    # One word that can be read right is enough.
+    crops = [
+        Crop(str(tmp_path / name), text) for name, text in [("broken.png", "x"), ("a.png", "WORD")]
+    ]
+    check_crops(crops, "mine", named("en36"))
+    with pytest.raises(SourceError, match="1 have no text"):
+        check_crops([replace(crops[1], text="")], "mine", named("en36"))
+
+
 def test_fine_tuning_measures_what_is_forgotten(tmp_path):
     save_weights(tmp_path / "net.pth", to_state_dict(init_variables(model_of())))
     config = tiny_recognizer.get_config()
@@ -313,6 +339,13 @@ def test_fine_tuning_measures_what_is_forgotten(tmp_path):
         if "eval/probe" in row
     ]
     assert found == [(0, 0, 0), (2, 0, 0)]
+    # A check before it tells of the same weights, and begins with them.
+    said = []
+    checked = check_run(config, seconds=0.0, log=said.append)
+    (loss,) = (row["loss"] for row in rows if row["step"] == 1 and "loss" in row)
+    assert checked["loss"][0] == pytest.approx(loss, rel=1e-4)
+    assert checked["start"][0] > 0 and checked["start"][1] == 0
+    assert any(line.startswith(f"start weights {tmp_path / 'net.pth'}: loss ") for line in said)
 
 
 def test_check(tmp_path):
@@ -325,6 +358,7 @@ def test_check(tmp_path):
     assert "endless words" in said[0]
     assert any(line.startswith("loader: ") for line in said)
     assert "4 words over and over" in "".join(said)
+    assert found["start"] is None and "start weights" not in "".join(said)
 
 
 def test_stopped_and_killed_runs_equal_an_uninterrupted_one(tmp_path):

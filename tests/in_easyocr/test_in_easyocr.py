@@ -61,7 +61,7 @@ def crops(count: int) -> list[tuple[np.ndarray, str]]:
     ("height", "options"),
     [
         (64, {"features": "vgg", "channels": 32, "hidden": 16}),
-        (32, {"features": "vgg", "channels": 32, "sequence": "none"}),
+        (31, {"features": "vgg", "channels": 32, "sequence": "none"}),
         (32, {"features": "vgg", "channels": 32, "hidden": 16, "transform": "affine"}),
         (64, {"features": "resnet", "channels": 32, "hidden": 16}),
         (32, {"features": "rcnn", "channels": 32, "hidden": 16}),

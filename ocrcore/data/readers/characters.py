@@ -18,9 +18,11 @@ from typing import Any
 
 import numpy as np
 
-from ocrcore.data.readers.icdar import DONT_CARE, MAX_BYTES, MAX_COORDINATE, by_name, read_icdar
+from ocrcore.data.readers.icdar import DONT_CARE
+from ocrcore.data.readers.label_files import MAX_BYTES, LabelFiles, read_words
+from ocrcore.data.readers.label_lines import MAX_COORDINATE, Layout
 from ocrcore.files import check_regular
-from ocrcore.images import SUFFIXES, image_size, read_bytes, read_image
+from ocrcore.images import image_size, read_bytes, read_image
 from ocrcore.pages import Character, LabelError, Page, Sample, Word
 
 _GOLDEN = (5**0.5 - 1) / 2
@@ -65,18 +67,25 @@ class PhotoFolder(Sequence[Sample]):
     """The photos of a folder with their words and characters, by index.
 
     Pictures are ordered by name, as by `ocrcore.data.readers.icdar.read_icdar_folder`: `img_10`
-    before `img_2`. Nothing but names is read before a photo is asked for.
+    before `img_2`. Nothing but names is read before a photo, or the layout, is asked for.
 
     Args:
         images: folder of the pictures; those in folders inside it are not read.
-        labels: folder of `gt_NAME.txt` or `NAME.txt`.
+        labels: folder of the label files; see `ocrcore.data.readers.label_files`.
         characters: folder of `NAME.json`; None: words only.
-        layout: as for `read_icdar`.
+        layout: one of `ocrcore.data.readers.label_lines.LAYOUTS`; "auto" finds it out by all files.
         dont_care: as for `read_icdar`.
 
     Raises:
-        LabelError: a folder that does not exist, or holds no picture.
+        LabelError: a folder that does not exist, or holds no picture; two pictures of one name.
+        ValueError: an unknown layout.
+
+    Attributes:
+        searched: the folder of the data set in which the others were found, and those folders of it
+            that are used for something; None where they were not searched for.
     """
+
+    searched: tuple[Path, frozenset[Path]] | None = None
 
     def __init__(
         self,
@@ -89,24 +98,25 @@ class PhotoFolder(Sequence[Sample]):
     ) -> None:
         self.images, self.labels = Path(images), Path(labels)
         self.characters = None if characters is None else Path(characters)
-        self.layout, self.dont_care = layout, tuple(dont_care)
-        for folder in (self.images, self.labels, self.characters):
-            if folder is not None and not folder.is_dir():
-                raise LabelError(folder, 0, str(folder), "a folder")
-        pictures = [
-            path
-            for path in self.images.iterdir()
-            if path.suffix.lower() in SUFFIXES and path.is_file()
-        ]
-        self._names = [path.name for path in sorted(pictures, key=by_name)]
-        if not self._names:
-            raise LabelError(self.images, 0, "no picture", f"pictures ({', '.join(SUFFIXES)})")
-        stems: dict[str, str] = {}
-        for name in self._names:
-            if (other := stems.setdefault(Path(name).stem, name)) != name:
-                raise LabelError(
-                    self.images / name, 0, name, f"one picture of this name; {other} is another"
-                )
+        self.dont_care = (dont_care,) if isinstance(dont_care, str) else tuple(dont_care)
+        if self.characters is not None and not self.characters.is_dir():
+            raise LabelError(self.characters, 0, str(self.characters), "a folder")
+        self._files = LabelFiles(images, labels, layout=layout)  # shared by all parts
+        self._names = [path.name for path in self._files.pictures]
+
+    @property
+    def layout(self) -> Layout:
+        """How lines are written, by the label files of the whole folder.
+
+        Raises:
+            LabelError: they can be read in more than one way.
+        """
+        return self._files.layout
+
+    @property
+    def lonely(self) -> list[Path]:
+        """Label files without a picture."""
+        return self._files.lonely
 
     def __len__(self) -> int:
         return len(self._names)
@@ -181,10 +191,10 @@ class PhotoFolder(Sequence[Sample]):
 
     def label_files(self, index: int) -> tuple[Path, ...]:
         """Returns the files of words and characters of an index, those that there are."""
-        stem = Path(self._names[index]).stem
-        files = [self.labels / f"gt_{stem}.txt", self.labels / f"{stem}.txt"]
+        picture = Path(self._names[index])
+        files = self._files.labels_of(picture)
         if self.characters is not None:
-            files.append(self.characters / f"{stem}.json")
+            files.append(self.characters / f"{picture.stem}.json")
         return tuple(path for path in files if path.is_file())
 
     def _words(
@@ -193,16 +203,10 @@ class PhotoFolder(Sequence[Sample]):
         if not 0 <= index < len(self):
             raise IndexError(f"photo {index} of {len(self)}")
         path = self.images / self._names[index]
-        found = [self.labels / f"{prefix}{path.stem}.txt" for prefix in ("gt_", "")]
-        there = [one for one in found if one.is_file()]
-        if not there:
-            raise LabelError(path, 0, path.name, f"{found[0].name} in {self.labels}")
-        label = there[0]
-        if len(there) > 1:
-            raise LabelError(
-                there[1], 0, there[1].name, f"one label file of {path.name}; {label} is another"
-            )
-        words = read_icdar(label, layout=self.layout, dont_care=self.dont_care, bad=bad)
+        label = self._files.label(path)
+        if label is None:
+            raise LabelError(path, 0, path.name, f"gt_{path.stem}.txt in {self.labels}")
+        words = read_words(label, self.layout, dont_care=self.dont_care, bad=bad)
         if self.characters is not None:
             words = read_characters(self.characters / f"{path.stem}.json", words)
         return path, tuple(words)

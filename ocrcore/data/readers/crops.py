@@ -9,6 +9,9 @@ Three layouts, each random access to `Crop`:
   mean nothing, so that a text may hold commas and quotes, but no line ends.
 * `labels.tsv`: a path, a tab and the text on each line; no header.
 
+With a first line `filename,photo,words` (tabs instead of commas in `labels.tsv`) each line also
+names the photo that the crop was cut from, before the text.
+
 Blanks around a text are not part of it. Paths stay below the folder that they start from, unless
 the caller lets them lead elsewhere.
 """
@@ -35,6 +38,8 @@ _log = logging.getLogger(__name__)
 
 CSV_NAME = "labels.csv"
 CSV_HEADER = "filename,words"
+PHOTO_HEADER = "filename,photo,words"
+"""Of files that name the photo of each crop; with tabs in a `labels.tsv`."""
 MAX_TEXT_BYTES = 1 << 16
 """Longer texts are taken for a fault of the file."""
 MAX_FILE_BYTES = 4 << 30
@@ -58,11 +63,13 @@ class Crop:
         name: the path of the picture; of a record in an LMDB, the path of that and its key.
         text: what stands there.
         data: the bytes of the picture file, where they are not in a file of their own.
+        photo: that it was cut from, where the labels say so; else empty.
     """
 
     name: str
     text: str
     data: bytes | None = None
+    photo: str = ""
 
     def image(self) -> ByteArray:
         """Decodes the picture, `(H, W, 3)` uint8, RGB.
@@ -105,11 +112,11 @@ def read_labels_csv(folder: str | Path, *, outside: bool = False) -> list[Crop]:
     for path in files:
         lines = _lines(path)
         number, header = next(lines, (1, ""))
-        if header != CSV_HEADER:
+        if header not in (CSV_HEADER, PHOTO_HEADER):
             raise LabelError(path, number, header, f"the header {CSV_HEADER}{_mend(header)}")
+        photos = header == PHOTO_HEADER
         for number, line in lines:
-            name, comma, text = line.partition(",")
-            crops.append(_crop(path, number, line, name, comma, text, outside=outside))
+            crops.append(_crop(path, number, line, ",", photos=photos, outside=outside))
     _warn_of_others(files, crops)
     return crops
 
@@ -177,13 +184,15 @@ def read_labels_tsv(
     path = Path(path)
     folder = path.parent if root is None else Path(root)
     crops: list[Crop] = []
+    photos = False
     for number, line in _lines(path):
-        if number == 1 and _is_header(path, line, folder):
+        if number == 1 and line == PHOTO_HEADER.replace(",", "\t"):
+            photos = True
+        elif number == 1 and _is_header(path, line, folder):
             _log.warning("%s:1: %r is taken for the names of the columns", path, line)
-            continue
-        name, tab, text = line.partition("\t")
-        crop = _crop(path, number, line, name, tab, text, folder=folder, outside=outside)
-        crops.append(crop)
+        else:
+            crop = _crop(path, number, line, "\t", photos=photos, folder=folder, outside=outside)
+            crops.append(crop)
     return crops
 
 
@@ -353,15 +362,21 @@ def _crop(
     path: Path,
     number: int,
     line: str,
-    name: str,
-    comma: str,
-    text: str,
+    separator: str,
     *,
+    photos: bool,
     folder: Path | None = None,
     outside: bool,
 ) -> Crop:
-    if not name or not comma:
-        raise LabelError(path, number, line, "a file name, a comma (csv) or tab, and a text")
+    """Reads one line, of three fields where `photos` says so, else of two."""
+    name, found, text = line.partition(separator)
+    photo = ""
+    if photos:
+        photo, found, text = text.partition(separator)
+    if not name or not found or (photos and not photo):
+        first = "a file name, a comma (csv) or tab,"
+        rest = " its photo, the same again," if photos else ""
+        raise LabelError(path, number, line, f"{first}{rest} and a text")
     if "\0" in name:
         raise LabelError(path, number, line, "a file name without a zero byte")
     folder = path.parent if folder is None else folder
@@ -375,7 +390,7 @@ def _crop(
             line,
             f"a path that stays below {folder} (outside=True of the data set allows others)",
         )
-    return Crop(name=str(folder / name), text=text.strip())
+    return Crop(name=str(folder / name), text=text.strip(), photo=photo)
 
 
 def _lines(path: Path) -> Iterator[tuple[int, str]]:

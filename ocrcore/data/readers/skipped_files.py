@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from ocrcore.data.readers.characters import PhotoFolder
+from ocrcore.data.readers.label_files import PREFIXES
+from ocrcore.data.readers.words import file_stems, unused_folders
 from ocrcore.images import (
     EXIF_VARIABLE,
     SUFFIXES,
@@ -26,7 +28,6 @@ from ocrcore.progress import Progress
 
 _THREADS = 4  # decoding releases the interpreter's lock
 _CHUNK = 256
-_LABELS = (".txt",)
 T = TypeVar("T")
 
 
@@ -45,19 +46,23 @@ def unused_files(folder: PhotoFolder) -> list[str]:
             f"{len(several):,} files have more than one page, and only the first is used: "
             f"{name_files(several)}"
         )
-    # Of the whole folder: those of other splits are used elsewhere.
-    stems = {path.stem for path in folder.images.iterdir() if path.suffix.lower() in SUFFIXES}
+    # A folder of label files may be that of several folders of pictures.
+    used = folder.searched[1] if folder.searched else ()
+    stems = {stem for path in used for stem in file_stems(path, SUFFIXES)}
     lonely = [
         path
-        for path in sorted(folder.labels.iterdir())
-        if path.suffix.lower() in _LABELS
-        and path.stem not in stems
-        and path.stem.removeprefix("gt_") not in stems
+        for path in folder.lonely
+        if not any(path.stem.removeprefix(prefix) in stems for prefix in PREFIXES)
     ]
     if lonely:
         notes.append(
             f"{len(lonely):,} label files of {folder.labels} have no picture and are not used: "
             f"{name_files(lonely)}"
+        )
+    if folder.searched and (others := unused_folders(*folder.searched)):
+        notes.append(
+            f"{len(others):,} folders of {folder.searched[0]} hold labeled pictures or their "
+            f"labels, and are not used: {name_files(others)}"
         )
     return notes
 

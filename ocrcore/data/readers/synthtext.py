@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from ocrcore.data.readers.icdar import MAX_COORDINATE
+from ocrcore.data.readers.label_lines import MAX_COORDINATE
 from ocrcore.data.readers.mat import read_cells
 from ocrcore.files import stays_below
 from ocrcore.images import image_size

@@ -30,7 +30,7 @@ from ocrcore.data.readers.synthtext import FIELDS, picture_path, synthtext_words
 from ocrcore.files import default_cache, new_folder
 from ocrcore.images import image_size, read_bytes, read_image
 from ocrcore.pages import FloatArray, LabelError, Page, Sample
-from ocrcore.progress import shown
+from ocrcore.progress import Progress, shown
 
 _VERSION = 1
 _QUAD = 4 * 2 * 4  # bytes
@@ -156,7 +156,8 @@ def write_index(path: Path, index: Path) -> None:
         LabelError: the file is no `gt.mat`.
         OSError: the index cannot be written.
     """
-    found = read_cells(path, FIELDS)
+    with Progress(f"reading {path}"):
+        found = read_cells(path, FIELDS)
     if missing := [name for name in FIELDS if name not in found]:
         raise LabelError(path, 0, f"no {', '.join(missing)} in it", ", ".join(FIELDS))
     names, texts, characters, words = (found[name] for name in FIELDS)

@@ -6,33 +6,62 @@ for training, for choosing a checkpoint, or for the test.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import contextlib
+import os
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ocrcore.data.readers.characters import PhotoFolder
 from ocrcore.data.readers.icdar import DONT_CARE
+from ocrcore.data.readers.label_files import PREFIXES
 from ocrcore.images import SUFFIXES
 from ocrcore.pages import LabelError
 
 SPLITS = ("all", "train", "validation", "test")
 ORDERS = ("name", "spread")
 
-# Folders of pictures and of labels; the first pair that is there is taken.
-_TRAIN = (
-    ("ch4_training_images", "ch4_training_localization_transcription_gt"),  # ICDAR 2015
-    ("Challenge2_Training_Task12_Images", "Challenge2_Training_Task1_GT"),  # ICDAR 2013
+_CHALLENGES = (4, 2, 1, 8)  # of ICDAR; 4 is 2015, 2 is 2013, 1 born-digital images, 8 MLT
+_TRAINING = "ch4_training_images", "ch4_training_localization_transcription_gt"
+
+
+def _icdar(split: str) -> tuple[tuple[str, str], ...]:
+    """Folders of pictures and of labels as ICDAR's archives and EasyOCR's trainer name them."""
+    return tuple(
+        (images, labels)
+        for n in _CHALLENGES
+        for images in (
+            f"ch{n}_{split}_images",
+            f"Challenge{n}_{split}_Task12_Images",
+            f"Challenge{n}_{split}_Task1_Images",
+        )
+        for labels in (
+            f"ch{n}_{split}_localization_transcription_gt",
+            f"ch{n}_{split}_localization_transcription_gt_v2",
+            f"Challenge{n}_{split}_Task1_GT",
+        )
+    )
+
+
+# The first pair that is there is taken; capitals do not matter.
+_OWN = (
     ("train/images", "train/gt"),
+    ("train/images", "train/labels"),
     ("images", "gt"),
     ("images", "labels"),
-    (".", "."),
 )
+# The label files lie beside the folder of the pictures, as CVAT exports them.
+_BESIDE = (("train/images", "train"), ("default/images", "default"), ("images", "."))
+_TRAIN = (*_icdar("training"), *_OWN, *_BESIDE, (".", "."))
 _TEST = (
-    ("ch4_test_images", "Challenge4_Test_Task1_GT"),
-    ("Challenge2_Test_Task12_Images", "Challenge2_Test_Task1_GT"),
+    *_icdar("test"),
+    ("ch4_test_images", _TRAINING[1]),  # a slip of EasyOCR's guide, which many follow
+    *_icdar("validation"),
     ("test/images", "test/gt"),
     ("test/images", "test/labels"),
+    ("test/images", "test"),
 )
+_DEPTH = 2  # of folders that are looked into
 
 
 def find_folders(root: str | Path, *, test: bool = False) -> tuple[Path, Path] | None:
@@ -49,22 +78,87 @@ def find_folders(root: str | Path, *, test: bool = False) -> tuple[Path, Path] |
         LabelError: nothing to train on.
     """
     root = Path(root)
+    known = _folders(root)
     for images, labels in _TEST if test else _TRAIN:
-        pictures = root / images
-        if not (pictures.is_dir() and (root / labels).is_dir()):
+        pictures, files = known.get(images.lower()), known.get(labels.lower())
+        if pictures is None or files is None or not (stems := file_stems(pictures, SUFFIXES)):
             continue
-        if any(path.suffix.lower() in SUFFIXES for path in pictures.iterdir()):
-            return pictures, root / labels
+        beside = labels == "." or images.startswith(f"{labels}/")
+        if beside and images != labels:
+            if not stems & _label_stems(files):
+                continue
+        elif test and labels == _TRAINING[1]:
+            trained = known.get(_TRAINING[0])
+            other = file_stems(trained, SUFFIXES) if trained else set()
+            # img_1 of the test would get the labels of img_1 of the training set.
+            if stems & other or not stems <= _label_stems(files):
+                continue
+        return pictures, files
     if test:
         return None
-    known = ", ".join(f"{images} + {labels}" for images, labels in _TRAIN[:-1])
+    named = ", ".join(f"{images} + {labels}" for images, labels in (_TRAINING, *_OWN, *_BESIDE))
     raise LabelError(
         root,
         0,
         str(root),
-        f"a folder with pictures and label files, in it or in folders of it named {known}; or name "
-        "yours as `images` and `labels`",
+        "a folder with pictures and label files, in it or in folders of it named as ICDAR's, or "
+        f"{named}; or name yours as `images` and `labels`",
     )
+
+
+def unused_folders(root: str | Path, used: Collection[Path]) -> list[Path]:
+    """Folders of a data set that hold label files, or labeled pictures, and are not used.
+
+    Args:
+        root: of the data set; folders in it and in these are looked into.
+        used: those that are.
+    """
+    places = list(_folders(Path(root)).values())
+    pictures = {path: file_stems(path, SUFFIXES) for path in places}
+    labels = {path: _label_stems(path) for path in places}
+    everything = set().union(*pictures.values()), set().union(*labels.values())
+    return [
+        path
+        for path in places
+        if path not in used and (labels[path] & everything[0] or pictures[path] & everything[1])
+    ]
+
+
+def _trained(root: Path) -> tuple[Path, ...]:
+    """The folders to train on, where there are some."""
+    try:
+        return find_folders(root) or ()
+    except LabelError:
+        return ()
+
+
+def _folders(root: Path) -> dict[str, Path]:
+    """A folder and those in it, `_DEPTH` deep, by their paths below it in small letters."""
+    found = {".": root} if root.is_dir() else {}
+    level = list(found.values())
+    for _ in range(_DEPTH):
+        inside = []
+        for path in level:
+            with contextlib.suppress(OSError), os.scandir(path) as entries:  # lost+found
+                inside += [path / e.name for e in entries if e.name[0] != "." and e.is_dir()]
+        # Of names that differ in capitals alone the last of these counts, which has small letters.
+        found |= {path.relative_to(root).as_posix().lower(): path for path in sorted(inside)}
+        level = inside
+    return found
+
+
+def file_stems(folder: Path, suffixes: tuple[str, ...]) -> set[str]:
+    """Names of the files with one of these suffixes, without it; none where no folder is read."""
+    paths: list[Path] = []
+    with contextlib.suppress(OSError), os.scandir(folder) as entries:
+        paths += [Path(entry.name) for entry in entries if entry.is_file()]
+    return {path.stem for path in paths if path.suffix.lower() in suffixes}
+
+
+def _label_stems(folder: Path) -> set[str]:
+    """Names of the pictures that label files of a folder may belong to."""
+    stems = file_stems(folder, (".txt",))
+    return {stem.removeprefix(prefix) for stem in stems for prefix in PREFIXES}
 
 
 def open_words(
@@ -90,7 +184,7 @@ def open_words(
         holdout: share of the photos that "train" leaves out, one at least; 0 leaves out none, and
             there is no "validation".
         layout: as for `PhotoFolder`.
-        dont_care: likewise.
+        dont_care: the same.
         order: of the pictures: "name": `img_10` before `img_2`; "spread":
             `PhotoFolder.spread`, so that the last ones are like the others.
 
@@ -116,6 +210,13 @@ def open_words(
     folder = PhotoFolder(*found, None, layout=layout, dont_care=dont_care)
     if order == "spread":
         folder = folder.spread()
+    others = (find_folders(root, test=True) or ()) if split != "test" else _trained(root)
+    if images:
+        others = (
+            *(root / part / name for part in ("", "test") for name in (images, labels)),
+            *others,
+        )
+    folder.searched = root, frozenset((*found, *others))
     if split == "all" or own_test or (split == "train" and not holdout):
         return folder
     left_out = max(1, round(len(folder) * holdout)) if holdout else 0

@@ -1,0 +1,100 @@
+"""What the files of data sets are like, to say what has changed since a run was last started.
+
+Host code: no jax.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+
+from ocrcore.files import write_text
+from ocrcore.images import SUFFIXES
+
+Files = dict[str, list[int]]
+_SMALL = 1 << 20  # bytes; larger label files are told by size and time, not by their content
+_MANY = 20_000  # files of a folder; more are counted only
+_NAMED = 3
+
+
+def note_data(
+    path: str | Path,
+    sets: Mapping[str, Iterable[Path]],
+    log: Callable[[str], object] | None = None,
+) -> None:
+    """Writes what the files of data sets are like, and logs what differs from the last time.
+
+    Pictures are told by their size, label files by their content (those of more than a megabyte by
+    size and time), so that a copy of a data set is the same. Of a folder with more than 20,000
+    files their number and total size count.
+
+    Args:
+        path: of the file to write.
+        sets: files and folders of each data set, by name; of folders what is in them, not below.
+        log: called with a message about each data set that changed; None: there was no last time.
+    """
+    path, old = Path(path), {}
+    now = {name: _look(places) for name, places in sets.items()}
+    if log is not None and path.is_file():
+        try:
+            old = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError:  # damaged: nothing is known of the last time
+            old = {}
+    for name in old.keys() & now.keys() if isinstance(old, dict) else ():
+        if log is not None and (changes := list(_changes(old[name], now[name]))):
+            more = f" and {len(changes) - _NAMED:,} more" if len(changes) > _NAMED else ""
+            log(
+                f"WARNING: config.data.train.{name} is not as it was when this run was last "
+                f"started: {', '.join(changes[:_NAMED])}{more}. It goes on with the files as "
+                "they are now, so what comes out is of neither; another --workdir begins again"
+            )
+    write_text(path, json.dumps(now) + "\n")
+
+
+def _look(places: Iterable[Path]) -> Files:
+    found: Files = {}
+    places = dict.fromkeys(places)
+    for place in places:
+        if place.is_file():
+            found[place.name] = _kind(place, place.stat())
+        elif place.is_dir():
+            with os.scandir(place) as entries:
+                files = {
+                    entry.name: entry
+                    for entry in entries
+                    if entry.is_file() and Path(entry.path) not in places
+                }
+            if len(files) > _MANY:
+                total = sum(entry.stat().st_size for entry in files.values())
+                found[f"{place.name}/"] = [len(files), total]
+                continue
+            for name in sorted(files):
+                found[f"{place.name}/{name}"] = _kind(Path(files[name].path), files[name].stat())
+    return found
+
+
+def _kind(path: Path, found: os.stat_result) -> list[int]:
+    """Size of a file, and what else tells it from others."""
+    if path.suffix.lower() in SUFFIXES:
+        return [found.st_size]
+    if found.st_size > _SMALL:
+        return [found.st_size, found.st_mtime_ns]
+    try:
+        return [found.st_size, zlib.crc32(path.read_bytes())]
+    except OSError:  # who needs it will say so
+        return [found.st_size]
+
+
+def _changes(old: object, now: Files) -> Iterator[str]:
+    if not isinstance(old, dict):
+        return
+    for name in sorted(old.keys() | now.keys()):
+        if name not in now:
+            yield f"{name} is gone"
+        elif name not in old:
+            yield f"{name} is new"
+        elif old[name] != now[name]:
+            yield f"{name} was changed"

@@ -1,0 +1,225 @@
+"""Folders of pictures with a label file each: which belong together, and how the lines are read.
+
+One rule for all who read such folders. The labels of `NAME.jpg` are in `gt_NAME.txt`, `NAME.txt` or
+`res_NAME.txt`; suffixes may be in capitals. Two pictures, or two label files, of one name are an
+error. Folders inside are not read.
+"""
+
+from __future__ import annotations
+
+import codecs
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from ocrcore.data.readers.label_lines import Layout, LineError, read_line
+from ocrcore.data.readers.layouts import find_layout, joined_lines, named_layout
+from ocrcore.files import check_regular
+from ocrcore.images import SUFFIXES
+from ocrcore.pages import LabelError, Word
+
+MAX_BYTES = 1 << 25
+"""Label files above this size are refused."""
+PREFIXES = ("gt_", "", "res_")
+"""Of label files, before the name of the picture."""
+
+_LINE_END = re.compile(r"\r\n|\n|\r")
+_ESCAPED = re.compile("[\udc80-\udcff]")  # a byte that is not UTF-8
+_MOST = 20_000  # files that tell the layout; of more an even sample does
+_WIDE = (
+    (codecs.BOM_UTF32_LE, "UTF-32"),
+    (codecs.BOM_UTF32_BE, "UTF-32"),
+    (codecs.BOM_UTF16_LE, "UTF-16"),
+    (codecs.BOM_UTF16_BE, "UTF-16"),
+)
+
+
+def by_name(path: Path) -> str:
+    """Sorts files by name, as `sorted` does: `img_10` before `img_2`.
+
+    Whatever takes part of a folder, to train or to test on, must sort it so: parts that do not
+    overlap in one order do in another.
+    """
+    return path.name
+
+
+def read_lines(path: str | Path) -> list[tuple[int, str]]:
+    """Reads the lines of a label file that are not blank, stripped, with their numbers.
+
+    UTF-8, or UTF-16 or UTF-32 with a byte order mark. Bytes that are not UTF-8 become lone
+    surrogates: the line that holds them is the bad one.
+
+    Raises:
+        LabelError: a file that is too large, or text in UTF-16 without a mark.
+        OSError: the file cannot be read.
+    """
+    path = Path(path)
+    size = check_regular(path)
+    if size > MAX_BYTES:
+        raise LabelError(path, 0, f"{size} bytes", f"a label file of at most {MAX_BYTES} bytes")
+    data = path.read_bytes()
+    wide = next((name for mark, name in _WIDE if data.startswith(mark)), "")
+    try:
+        text = data.decode(wide) if wide else data.decode("utf-8", "surrogateescape")
+    except UnicodeDecodeError as error:
+        raise LabelError(
+            path, 0, f"{wide}, damaged at byte {error.start}", "UTF-8: save it as UTF-8"
+        ) from error
+    if not wide and 4 * text[:200].count("\0") > len(text[:200]):
+        raise LabelError(
+            path, 0, "zero bytes: UTF-16 without a byte order mark?", "UTF-8: save it as UTF-8"
+        )
+    lines = enumerate(_LINE_END.split(text), 1)
+    stripped = ((number, line.lstrip("\ufeff").strip()) for number, line in lines)
+    return list(joined_lines((number, line) for number, line in stripped if line))
+
+
+def read_words(
+    path: str | Path,
+    layout: Layout,
+    *,
+    dont_care: Sequence[str],
+    bad: list[LabelError] | None = None,
+) -> list[Word]:
+    """Reads the words of a label file, one for each line.
+
+    Args:
+        path: of the file.
+        layout: of its lines.
+        dont_care: texts that mark a word as "don't care".
+        bad: where given, malformed lines are added to this list and left out instead of raised.
+
+    Raises:
+        LabelError: a malformed line; it names the file, the line, the value and what was expected.
+        OSError: the file cannot be read.
+    """
+    words = []
+    lines = read_lines(path)
+    # Where one line is not UTF-8, others may be so only by chance: their words would be wrong.
+    foreign = any(_ESCAPED.search(line) for _, line in lines)
+    for number, line in lines:
+        try:
+            if foreign and not line.isascii():
+                raise _not_utf8(line)
+            words.append(read_line(line, layout, dont_care=dont_care))
+        except LineError as fault:
+            error = LabelError(path, number, fault.value, fault.expected)
+            if bad is None:
+                raise error from fault
+            bad.append(error)
+    return words
+
+
+def _not_utf8(line: str) -> LineError:
+    shown = line.encode("utf-8", "backslashreplace").decode("utf-8")
+    shown = re.sub(r"\\udc([89a-f][0-9a-f])", r"\\x\1", shown)
+    escaped = _ESCAPED.search(line)
+    byte = f"byte 0x{ord(escaped[0]) - 0xDC00:02x}" if escaped else "another line of this file"
+    return LineError(shown, f"UTF-8, but {byte} is not: save the file as UTF-8")
+
+
+class LabelFiles:
+    """The pictures of a folder and their label files.
+
+    Args:
+        images: folder of the pictures.
+        labels: folder of the label files; may be the same.
+        layout: one of `ocrcore.data.readers.label_lines.LAYOUTS`.
+
+    Raises:
+        LabelError: a folder that does not exist or holds no picture; two pictures of one name.
+        ValueError: an unknown layout.
+
+    Attributes:
+        pictures: by name: `img_10` before `img_2`.
+        lonely: label files without a picture.
+    """
+
+    def __init__(self, images: str | Path, labels: str | Path, *, layout: str = "auto") -> None:
+        self.images, self.labels = Path(images), Path(labels)
+        self._layout = named_layout(layout)
+        names: dict[str, Path] = {}
+        for path in _files(self.images, SUFFIXES):
+            if (other := names.setdefault(path.stem, path)) != path:
+                raise LabelError(
+                    path, 0, path.name, f"one picture of this name; {other.name} is another"
+                )
+        self.pictures = list(names.values())
+        if not self.pictures:
+            raise LabelError(self.images, 0, "no picture", f"pictures ({', '.join(SUFFIXES)})")
+        self._files: dict[str, list[Path]] = {}
+        for path in _files(self.labels, (".txt",)):
+            self._files.setdefault(path.stem, []).append(path)
+        used = {prefix + stem for stem in names for prefix in PREFIXES}
+        self.lonely = [
+            path for stem, paths in self._files.items() if stem not in used for path in paths
+        ]
+
+    def labels_of(self, picture: Path) -> list[Path]:
+        """Returns all label files of a picture; there should be one."""
+        return [path for p in PREFIXES for path in self._files.get(p + picture.stem, ())]
+
+    def label(self, picture: Path) -> Path | None:
+        """Returns the label file of a picture; None where there is none.
+
+        Raises:
+            LabelError: there are two.
+        """
+        found = self.labels_of(picture)
+        if len(found) > 1:
+            raise LabelError(
+                found[1],
+                0,
+                found[1].name,
+                f"one label file of {picture.name}; {found[0]} is another",
+            )
+        return found[0] if found else None
+
+    @property
+    def layout(self) -> Layout:
+        """The layout of the lines, by all label files that have a picture.
+
+        Raises:
+            LabelError: they can be read in more than one way.
+        """
+        if self._layout is None:
+            paths = [path for picture in self.pictures for path in self.labels_of(picture)]
+            step = -(-len(paths) // _MOST) or 1
+            self._layout = _layout_of(self.labels, paths[::step])
+        return self._layout
+
+
+def file_layout(path: str | Path, layout: str) -> Layout:
+    """The layout of one file by itself.
+
+    Raises:
+        LabelError: its lines can be read in more than one way.
+        ValueError: an unknown layout.
+    """
+    return named_layout(layout) or _layout_of(Path(path), [Path(path)])
+
+
+def _layout_of(where: Path, paths: Sequence[Path]) -> Layout:
+    lines: list[str] = []
+    for path in paths:
+        try:
+            lines += [line for _, line in read_lines(path)]
+        except (OSError, LabelError):
+            continue  # whoever asks for its words is told
+    try:
+        return find_layout(lines)
+    except LineError as error:
+        raise LabelError(where, 0, error.value, error.expected) from error
+
+
+def _files(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
+    if not folder.is_dir():
+        raise LabelError(folder, 0, str(folder), "a folder")
+    with os.scandir(folder) as entries:
+        names = [
+            entry.name
+            for entry in entries
+            if Path(entry.name).suffix.lower() in suffixes and entry.is_file()
+        ]
+    return [folder / name for name in sorted(names)]

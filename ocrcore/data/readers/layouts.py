@@ -1,0 +1,267 @@
+r"""Which layout the lines of word labels have: all lines of a folder tell it.
+
+Most layouts begin with numbers, and what follows them may be a text, a column before the text, or
+more numbers. One line cannot tell; all lines of a folder nearly always can: `find_layout`. What it
+cannot tell is refused, with the names that decide (`LAYOUTS`). Pure functions: other formats of
+labels take lines, or bytes, and give words in the same way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+
+from ocrcore.data.readers.label_lines import (
+    CURVE,
+    EXPECTED,
+    LAYOUTS,
+    MARK,
+    NUMBER,
+    SCRIPTS,
+    LabelLine,
+    Layout,
+    LineError,
+    coordinate_count,
+    form_of,
+    is_quoted,
+    outline_count,
+    scan,
+)
+
+# Of all lines: from which share on a column is believed, or is too much to be passed over.
+_MOST, _HALF, _FEW = 0.9, 0.5, 0.02
+_COLUMN = 4  # lines from which on a column of few values is told from texts that are alike
+_FLAGS = 10  # the same for lines that end in 0 or 1: these may be texts of one digit
+_QUOTED = 3
+
+
+_NAMED = {
+    "quad": Layout("quad"),
+    "box": Layout("box", "box", "box"),
+    "polygon": Layout("polygon", "polygon", "polygon", marked=True),
+    "quoted": Layout("quoted", "polygon", "box", quoted=True),
+    "mlt": Layout("mlt", extra="script"),
+    "rctw": Layout("rctw", extra="flag", quoted=True),
+    "td500": Layout("td500", extra="difficulty"),
+    "total-text": Layout("total-text", "curve", "curve"),
+}
+
+
+LAYOUT_NAMES = f"{', '.join(LAYOUTS)}, polygon:N"
+"""For messages."""
+
+
+def is_layout(name: str) -> bool:
+    """Whether `named_layout` knows a name."""
+    base, _, count = name.partition(":")
+    points = base == "polygon" and count.isascii() and count.isdecimal() and 2 < int(count) < 1000
+    return name in LAYOUTS or points
+
+
+def named_layout(name: str) -> Layout | None:
+    """The layout that a config names; None for "auto".
+
+    Raises:
+        ValueError: there is none of this name.
+    """
+    if not is_layout(name):
+        raise ValueError(f"unknown layout {name!r}, expected one of {LAYOUT_NAMES}")
+    base, colon, count = name.partition(":")
+    layout = _NAMED.get(base)
+    return replace(layout, points=int(count)) if layout and colon else layout
+
+
+def find_layout(lines: Iterable[str]) -> Layout:
+    """Tells the layout of a folder by all lines of its label files, blank ones left out.
+
+    Raises:
+        LineError: the lines can be read in more than one way, or are of a form that is not read.
+    """
+    curves, scanned = 0, []
+    for text in lines:
+        if CURVE.match(text):
+            curves += 1
+        elif len((line := scan(text)).numbers) >= 4:
+            scanned.append(line)
+    if curves and not scanned:
+        return replace(_NAMED["total-text"], found=True)
+    commas = [line for line in scanned if line.separator != " "]
+    blanks = [line for line in scanned if line.separator == " "]
+    _refuse_others(blanks)
+    form = _form(commas or blanks)
+    layout = Layout("quad", form, _form(blanks) if blanks else form, found=True)
+    counted = [(line, coordinate_count(line, layout)) for line in scanned]
+    rests = [(line, n, line.rest(n)) for line, n in counted if len(line.numbers) >= n]
+    texts = [(line, rest) for line, _, rest in rests if rest is not None]
+    polygons = [rest is not None for _, n, rest in rests if n > 8]
+    layout = replace(layout, texts=sum(polygons) > _HALF * len(polygons))
+    marked = [rest for _, rest in texts if rest.startswith(MARK)]
+    if len(marked) >= _HALF * len(texts) and any(rest != MARK for rest in marked):
+        layout = replace(layout, marked=True)
+        texts = [(line, rest.removeprefix(MARK)) for line, rest in texts]
+    extra = _extra([(line, rest) for line, rest in texts if form_of(line, layout) == "quad"])
+    layout = replace(layout, extra=extra)
+    if extra in ("script", "flag"):
+        texts = [(line, rest.partition(line.separator)[2].strip()) for line, rest in texts]
+    elif not extra:
+        _refuse_columns(texts)
+    if extra != "difficulty":
+        layout = _with_quotes(texts, layout)
+    return replace(layout, name=_name(layout))
+
+
+def _name(layout: Layout) -> str:
+    forms = {layout.commas, layout.blanks}
+    if layout.extra:
+        return {"script": "mlt", "flag": "rctw", "difficulty": "td500"}[layout.extra]
+    if forms == {"box"}:
+        return "box"
+    if layout.quoted:
+        return "quoted"
+    return "polygon" if forms & {"polygon", "each"} else "quad"
+
+
+def _refuse_others(blanks: Sequence[LabelLine]) -> None:
+    """Refuses lines of numbers alone whose first four are no box."""
+    counts = {len(line.numbers) if line.ends[-1] < 0 else 0 for line in blanks}
+    if counts == {7}:
+        raise LineError(
+            blanks[0].text,
+            f"{EXPECTED['quad']}; seven numbers are MSRA-TD500's own form (index, difficulty, x, "
+            "y, width, height, angle): write four corners",
+        )
+    shares = [[float(number) for number in line.numbers[1:]] for line in blanks]
+    if counts == {5} and all(0 <= share <= 1 for line in shares for share in line):
+        raise LineError(
+            blanks[0].text,
+            f"{EXPECTED['quad']}; these are classes and shares of the picture, as YOLO has them: "
+            "they hold no texts",
+        )
+
+
+def _form(lines: Sequence[LabelLine]) -> str:
+    """What lines of one kind of separator begin with."""
+    boxes = sum(len(line.numbers) in (4, 5) for line in lines)
+    quads = [line for line in lines if len(line.numbers) >= 8]
+    if boxes > len(quads):
+        return "box"
+    if quads and all(len(line.numbers) > 8 and line.numbers[8] in ("0", "1") for line in quads):
+        return "quad"  # flags
+    long = [outline_count(line) for line in quads if len(line.numbers) >= 10]
+    points = sum(count > 8 for count in long)
+    if points and points >= _HALF * len(quads) and 8 not in long:
+        return "polygon"
+    if points:
+        return "each"
+    sure = len(long) < len(quads) or set(long) <= {8}
+    return "quad" if sure else "each"
+
+
+def _extra(texts: Sequence[tuple[LabelLine, str]]) -> str:
+    """Tells the column before the texts of quads."""
+    count = len(texts)
+    columns = [rest.partition(line.separator) for line, rest in texts]
+    scripts = [head for head, comma, _ in columns if comma and head.strip().lower() in SCRIPTS]
+    if scripts and len(scripts) >= _HALF * count:
+        return "script"
+    if len(scripts) > _FEW * count:
+        raise LineError(
+            f"{len(scripts):,} of {count:,} texts begin with the name of a script ({scripts[0]!r})",
+            "all or none: layout=mlt reads x1,y1,...,x4,y4,script,text and names the other lines; "
+            "layout=quad takes all that follows the coordinates for the text",
+        )
+    flags = [tail for head, comma, tail in columns if comma and head.strip() in ("0", "1")]
+    wrapped = bool(flags) and all(is_quoted(tail) for tail in flags)
+    numeric = all(NUMBER.fullmatch(tail) for tail in flags)
+    if flags and len(flags) == count and (wrapped or (count >= _COLUMN and not numeric)):
+        return "flag"
+    if flags and len(flags) >= _MOST * count and (count >= _COLUMN or not numeric):
+        raise LineError(
+            f"{len(flags):,} of {count:,} texts begin with 0 or 1 and a comma",
+            "a choice: layout=rctw reads x1,y1,...,x4,y4,flag,text; layout=quad takes all that "
+            "follows the coordinates for the text",
+        )
+    bare = [rest for _, rest in texts if rest in ("0", "1")]
+    if bare and len(bare) == count >= _FLAGS:
+        return "difficulty"
+    if bare and len(bare) >= _MOST * count:
+        raise LineError(
+            f"{len(bare):,} of {count:,} texts are 0 or 1",
+            "a choice: layout=td500 takes them for flags of difficulty (there is no text then); "
+            "layout=quad for texts",
+        )
+    return ""
+
+
+def _refuse_columns(texts: Sequence[tuple[LabelLine, str]]) -> None:
+    """Refuses texts that all seem to have another column before or behind them."""
+    split = [(line, rest) for line, rest in texts if line.separator in rest]
+    if len(split) < max(_COLUMN, _MOST * len(texts)):
+        return
+    split = [(line, rest) for line, rest in split if not is_quoted(rest)]
+    for what, column in (
+        ("begin", [rest.partition(line.separator)[0].strip() for line, rest in split]),
+        ("end", [rest.rpartition(line.separator)[2].strip() for line, rest in split]),
+    ):
+        few = len(set(column)) <= max(1, len(column) // _COLUMN)
+        if len(column) >= _COLUMN and (few or all(map(NUMBER.fullmatch, column))):
+            shown = ", ".join(map(repr, list(dict.fromkeys(column))[:3]))
+            raise LineError(
+                f"{len(column):,} of {len(texts):,} texts {what} with one of {len(set(column)):,} "
+                f"values and a comma, tab or blank ({shown})",
+                "the text alone behind the coordinates: this seems to be another column; take it "
+                "out, or let layout=quad (or box, polygon) take it for a part of the text",
+            )
+
+
+def _with_quotes(texts: Sequence[tuple[LabelLine, str]], layout: Layout) -> Layout:
+    """Tells whether quotes around the texts belong to the layout."""
+    there = [(line, rest) for line, rest in texts if rest]
+    wrapped = [rest for _, rest in there if is_quoted(rest)]
+    boxes = all(form_of(line, layout) == "box" for line, _ in there)
+    if not wrapped:
+        return layout
+    if len(wrapped) == len(there) and len({rest[0] for rest in wrapped}) == 1:
+        double = wrapped[0][0] == '"'
+        if len(wrapped) >= _QUOTED or layout.extra == "flag" or (boxes and double):
+            return replace(layout, quoted=True)
+        raise LineError(
+            f"all {len(wrapped)} texts stand between quotes ({wrapped[0]})",
+            "more lines to tell by, or a choice: layout=quoted takes the quotes off; layout=quad "
+            "takes them for a part of the text",
+        )
+    needy = [rest for line, rest in there if line.separator in rest or '""' in rest]
+    if needy and wrapped == needy:
+        raise LineError(
+            f"{len(wrapped):,} of {len(there):,} texts stand between quotes, those with a "
+            f"separator in them ({wrapped[0]})",
+            "a choice: layout=quoted takes the quotes off, as programs for tables write them; "
+            "layout=quad takes them for a part of the text",
+        )
+    return replace(layout, box_quotes=False)
+
+
+def joined_lines(lines: Iterable[tuple[int, str]]) -> Iterator[tuple[int, str]]:
+    """Joins the lines of Total-Text's lists, which are wrapped; all others stay as they are.
+
+    Args:
+        lines: of one file, stripped, with their numbers.
+    """
+    held: tuple[int, str] | None = None
+    for number, line in lines:
+        if held and not CURVE.match(line) and not _whole(held[1]):
+            held = held[0], f"{held[1]} {line}"
+            continue
+        if held:
+            yield held
+            held = None
+        if CURVE.match(line):
+            held = number, line
+        else:
+            yield number, line
+    if held:
+        yield held
+
+
+def _whole(curve: str) -> bool:
+    return curve.endswith("]") and "transcriptions" in curve

@@ -1,0 +1,110 @@
+"""One process at a time trains in the folder of a run.
+
+Host code: no jax.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from datetime import datetime
+from pathlib import Path
+
+if sys.platform != "win32":
+    import fcntl
+
+_PATIENCE = 3.0  # seconds that a process which was killed may take to let go of the lock
+
+
+class RunLockError(ValueError):
+    """Another process trains in the folder; the message says which one, and what to do."""
+
+
+@contextmanager
+def run_lock(
+    folder: Path, *, log: Callable[[str], object] = print, patience: float = _PATIENCE
+) -> Iterator[None]:
+    """Holds a run's folder for this process.
+
+    The system lets go of the lock when the process ends, however it ends, so that a lock is never
+    stale: the file `run.lock` that a killed process leaves holds nothing. The lock is advisory, and
+    one that other hosts respect where the file system knows such locks.
+
+    Args:
+        folder: of the run; made if it is missing.
+        log: called with a message where the file system has no locks; the run then goes on without.
+        patience: seconds to wait for another process to end.
+
+    Raises:
+        RunLockError: another process holds the folder.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "run.lock"
+    file = _locked(path, time.monotonic() + patience, log)
+    if file is None:
+        yield
+        return
+    try:
+        mine = {"host": platform.node(), "process": os.getpid(), "since": _now()}
+        os.ftruncate(file, 0)
+        os.pwrite(file, json.dumps(mine).encode(), 0)
+        yield
+    finally:
+        with suppress(OSError):
+            path.unlink()  # while it is locked, so that it is nobody else's
+        os.close(file)
+
+
+def _locked(path: Path, until: float, log: Callable[[str], object]) -> int | None:
+    """An open file that is locked; None where there are no locks (on Windows none are tried)."""
+    if sys.platform == "win32":
+        return None
+    while True:
+        file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)  # not inherited by other programs
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(file)
+            if time.monotonic() > until:
+                raise RunLockError(_refusal(path)) from None
+            time.sleep(0.05)
+        except OSError as error:
+            os.close(file)
+            log(
+                f"{path}: this file system has no locks ({error.strerror}): see to it that no "
+                "other process trains in this folder"
+            )
+            return None
+        else:
+            # The one before removes the file: then this one is locked, but not there any more.
+            if _is(path, file):
+                return file
+            os.close(file)
+
+
+def _is(path: Path, file: int) -> bool:
+    try:
+        return os.path.samestat(path.stat(), os.fstat(file))
+    except FileNotFoundError:
+        return False
+
+
+def _refusal(path: Path) -> str:
+    try:
+        holder = json.loads(path.read_text(encoding="utf-8"))
+        who = f"process {holder['process']} on {holder['host']}, since {holder['since']}"
+    except (OSError, ValueError, TypeError, KeyError):  # it is just being written
+        who = "another process"
+    return (
+        f"{path.parent} is in use by {who}, which trains there: wait until it has ended or stop it "
+        "(SIGTERM saves its state), or name another folder with --workdir"
+    )
+
+
+def _now() -> str:
+    return datetime.now().isoformat(" ", "seconds")
