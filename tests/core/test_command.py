@@ -119,10 +119,10 @@ def test_ctrl_c_while_a_command_loads_or_works(command, tmp_path, monkeypatch, c
     code = "from ocrjax.cli.main import main; import sys; sys.argv = ['ocrjax', 'doctor']\n"
     interrupted = (  # the first import of a command
         "import builtins; real = builtins.__import__\n"
-        "def load(name, *rest):\n"
-        "    if name == 'ocrjax.cli' and 'detect' in (rest[2] or ()): import os, signal;"
+        "def load(name, globals=None, locals=None, fromlist=(), level=0):\n"
+        "    if name == 'ocrjax.cli' and 'detect' in (fromlist or ()): import os, signal;"
         " os.kill(os.getpid(), signal.SIGINT)\n"
-        "    return real(name, *rest)\n"
+        "    return real(name, globals, locals, fromlist, level)\n"
         "builtins.__import__ = load\n"
     )
     process = python(code + interrupted + "main()")
