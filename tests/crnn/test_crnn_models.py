@@ -78,6 +78,7 @@ def test_equals_easyocr(crnn_golden, features):
         **NARROW,
         "sequence": "bilstm",
         "transform": "none",
+        "batch_norm": True,
     }
     logits = apply(**options)(variables, images())
     assert logits.dtype == jnp.float32
