@@ -91,4 +91,5 @@ class Transformer(nn.Module):
 
 
 def _norm(name: str, x: Array, epsilon: float, dtype: Any) -> Array:
-    return nn.LayerNorm(epsilon, dtype=dtype, name=name)(x)
+    # The mean of squares less the square of the mean loses digits.
+    return nn.LayerNorm(epsilon, dtype=dtype, use_fast_variance=False, name=name)(x)
