@@ -25,6 +25,9 @@ from ocrcore.weights.onnx_file import load_onnx
 HEIGHT = 48
 """Of the pictures that it reads."""
 NAME = "ppocrv6_small"
+NOTICE = """The weights are those of PP-OCRv6's small recognizer, or derived from them: PaddleOCR,
+https://github.com/PaddlePaddle/PaddleOCR, Apache License 2.0,
+https://www.apache.org/licenses/LICENSE-2.0."""
 
 
 def load_ppocr(path: str | Path) -> tuple[dict[str, Any], Charset]:

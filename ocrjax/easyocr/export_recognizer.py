@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from crnnjax import ppocr
 from crnnjax.charset import Charset
 from crnnjax.convert import to_state_dict
 from crnnjax.lcnet import fold_batch_norm
@@ -45,11 +46,13 @@ class NetworkFiles:
         name: of the network: `easyocr.Reader(..., recog_network=name)`.
         folder: with `name.pth`, `name.yaml`, `name.py` and `README.txt`.
         languages: that a Reader may ask for.
+        notice: whose weights these are, where a license asks for that.
     """
 
     name: str
     folder: Path
     languages: tuple[str, ...]
+    notice: str = ""
 
     @property
     def weights(self) -> Path:
@@ -119,7 +122,9 @@ def write_recognizer(
         raise ExportError(
             f"height {height}, languages {list(languages)}: expected {MIN_HEIGHT} or more, and one"
         )
-    files = NetworkFiles(name, Path(folder), tuple(languages))
+    # Without BatchNorm there are only the published weights, and what was trained from them.
+    published = options["features"] == "lcnetv4" and not options["batch_norm"]
+    files = NetworkFiles(name, Path(folder), tuple(languages), ppocr.NOTICE if published else "")
     if options["features"] == "lcnetv4":
         variables = fold_batch_norm(variables)
     save_weights(files.weights, to_state_dict(variables))
@@ -163,6 +168,7 @@ Put {name}.pth into ~/.EasyOCR/model and {name}.yaml and {name}.py into ~/.EasyO
 On a CPU EasyOCR rounds the weights of its LSTM and linear layers to int8, which can cost accuracy;
 quantize=False as an argument of Reader leaves them as they are.
 {warning}
+{files.notice}
 {checked or "Not checked in EasyOCR yet: ocrjax export easyocr ... --check"}
 """,
         encoding="utf-8",

@@ -18,6 +18,7 @@ from craftjax.models import CRAFT
 from craftjax.models import init_variables as craft_variables
 from craftjax.options import DetectorOptions
 from crnnjax.charset import Charset
+from crnnjax.lcnet import fold_batch_norm
 from crnnjax.models import CRNN, init_variables
 from crnnjax.options import RecognizerOptions
 from crnnjax.recognizer import Recognizer
@@ -92,6 +93,22 @@ def test_what_is_written(files):
     text = (files.folder / "README.txt").read_text("utf-8")
     assert "easyocr.Reader(['en'], recog_network=\"plates\")" in text
     assert "32 pixels high" in text and "Not checked" in text
+
+
+def test_batch_norm_is_folded_and_published_weights_have_their_notice(tmp_path):
+    network = CRNN(CHARSET.num_classes, "lcnetv4", 64, 32, "lightsvtr")
+    arguments = {"name": "light", "charset": CHARSET, "height": 48}
+    trained = init_variables(network)
+    files = export_recognizer.write_recognizer(tmp_path / "own", trained, **arguments)
+    names = {key.removeprefix("module.") for key in load_pth(files.weights)}
+    assert "FeatureExtraction.stem1.bias" in names and not any(".bn." in name for name in names)
+    params = yaml.safe_load(files.network[0].read_text("utf-8"))["network_params"]
+    assert (params["features"], params["sequence"]) == ("lcnetv4", "lightsvtr")
+    assert "PaddleOCR" not in (files.folder / "README.txt").read_text("utf-8")
+    published = fold_batch_norm(trained)
+    files = export_recognizer.write_recognizer(tmp_path / "its", published, **arguments)
+    text = (files.folder / "README.txt").read_text("utf-8")
+    assert "PaddleOCR" in text and "Apache License 2.0" in text
 
 
 def test_the_module_needs_torch_alone(files):

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import cv2
+import jax
 import numpy as np
 import pytest
 
@@ -57,6 +58,13 @@ def crops(count: int) -> list[tuple[np.ndarray, str]]:
     return out
 
 
+def moderate(variables):
+    """Random weights whose residual sums do not grow from block to block of LCNetV4."""
+    if "stem1" not in variables["params"]["FeatureExtraction"]:
+        return variables
+    return jax.tree.map(lambda leaf: leaf * 0.8 if leaf.ndim > 1 else leaf, variables)
+
+
 @pytest.mark.parametrize(
     ("height", "options"),
     [
@@ -65,11 +73,12 @@ def crops(count: int) -> list[tuple[np.ndarray, str]]:
         (32, {"features": "vgg", "channels": 32, "hidden": 16, "transform": "affine"}),
         (64, {"features": "resnet", "channels": 32, "hidden": 16}),
         (32, {"features": "rcnn", "channels": 32, "hidden": 16}),
+        (48, {"features": "lcnetv4", "channels": 64, "hidden": 32, "sequence": "lightsvtr"}),
     ],
 )
 def test_every_network_reads_the_same(tmp_path, python, height, options):
     model = CRNN(CHARSET.num_classes, **options)
-    variables = init_variables(model, seed=2)
+    variables = moderate(init_variables(model, seed=2))
     rng = np.random.default_rng(3)
     for name in ("kernel", "bias") if model.transform == "affine" else ():
         leaf = variables["params"]["Transformation"][name]
@@ -82,7 +91,7 @@ def test_every_network_reads_the_same(tmp_path, python, height, options):
     assert check.same_inputs == check.compared == 21
     assert len({text for way in check.ways for text in way.texts}) > 5
     # Other weights under the same settings are noticed.
-    other = init_variables(model, seed=4)
+    other = moderate(init_variables(model, seed=4))
     write_recognizer(tmp_path, other, name="plates", charset=CHARSET, height=height)
     faults = check_recognizer(files, recognizer, crops(3), python=python).faults()
     assert faults and "logits differ" in faults[0]
