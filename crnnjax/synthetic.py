@@ -128,9 +128,10 @@ class WordSet:
 
     def _pick(self, rng: np.random.Generator, note: Callable[[str, Font], bool]) -> None:
         text = sample_text(rng, self.renderer.config.text)
-        font = pick_font(rng, text, self.renderer.fonts)
-        if font is not None:
-            note(text, font)
+        config = self.renderer.config.text
+        drawn = pick_font(rng, text, self.renderer.fonts, config=config)
+        if drawn is not None:
+            note(*drawn)
 
 
 class PageSet:

@@ -238,9 +238,9 @@ class PageSource:
         """A text of at most `words` words, and a font that draws it."""
         for _ in range(_TEXT_TRIES):
             text = " ".join(sample_text(rng, self.config.text).split()[:words])
-            font = pick_font(rng, text, self.fonts, self.undrawable)
-            if font is not None:
-                return text, font
+            drawn = pick_font(rng, text, self.fonts, self.undrawable, config=self.config.text)
+            if drawn is not None:
+                return drawn
         raise SynthError(
             f"no font draws any of {_TEXT_TRIES} texts, the last one {text!r}: "
             f"{font_remedy(self.undrawable)}; characters that no font has: {dict(self.undrawable)}"

@@ -19,7 +19,7 @@ from types import MappingProxyType
 
 import numpy as np
 
-from ocrcore.synth.fonts import Font
+from ocrcore.synth.fonts import Font, draws_capitals
 from ocrcore.text import graphemes, needs_shaping
 
 _WORDS = Path(__file__).parent / "assets" / "words"
@@ -28,6 +28,7 @@ LANGUAGES = ("en", "de", "fr", "es", "pl", "cs", "tr", "vi", "ru", "el", "zh", "
 _UNSPACED = frozenset({"zh", "ja"})
 _MAX_FILE_BYTES = 256 << 20
 _MAX_TRIES = 200
+CAPITALS_FONTS = ("skip", "upper")
 
 DEFAULT_SOURCES: Mapping[str, float] = MappingProxyType(
     {
@@ -72,6 +73,9 @@ class TextConfig:
             if one is given, else ASCII letters and digits.
         plates: templates of license plates: A a letter, 0 a digit, the rest as it is.
         file: the user's texts, one a line, UTF-8; needed by the source "file".
+        capitals_fonts: what becomes of fonts that draw capitals in place of small letters: "skip":
+            they draw no text with small letters; "upper": they draw it in capitals, and so it is
+            labeled, where charset and lengths allow that.
 
     Raises:
         TextError: unknown names, weights that are negative or all zero, lengths that cannot be, a
@@ -96,6 +100,7 @@ class TextConfig:
         "AA-AA 000",
     )
     file: str | None = None
+    capitals_fonts: str = "skip"
     _source_edges: tuple[float, ...] = field(init=False, repr=False, compare=False)
     _case_edges: tuple[float, ...] = field(init=False, repr=False, compare=False)
     _allowed: frozenset[str] | None = field(init=False, repr=False, compare=False)
@@ -107,6 +112,9 @@ class TextConfig:
                 f"min_length is {self.min_length}, max_length is {self.max_length}: expected "
                 "1 <= min_length <= max_length"
             )
+        if self.capitals_fonts not in CAPITALS_FONTS:
+            known = ", ".join(CAPITALS_FONTS)
+            raise TextError(f"capitals_fonts is {self.capitals_fonts!r}, expected one of {known}")
         if not 0 <= self.frequency_power <= 10:
             raise TextError(f"frequency_power is {self.frequency_power!r}, expected 0 to 10")
         if not 0 <= self.punctuation <= 1:
@@ -170,16 +178,20 @@ def sample_text(rng: np.random.Generator, config: TextConfig) -> str:
     for _ in range(_MAX_TRIES):
         name = names[bisect_right(config._source_edges, rng.random())]
         text = " ".join(_MAKERS[name](rng, config).split())
-        characters = graphemes(text)
-        if not config.min_length <= len(characters) <= config.max_length:
-            continue
-        if config._allowed is None or config._allowed.issuperset(characters):
-            return "".join(characters)
+        if allows(config, text):
+            return "".join(graphemes(text))
     raise TextError(
         f"none of {_MAX_TRIES} texts has {config.min_length} to {config.max_length} characters "
         f"that are all in the charset {config.charset!r}: give other sources or lengths, or more "
         "characters"
     )
+
+
+def allows(config: TextConfig, text: str) -> bool:
+    """Whether a text is within the charset and the lengths of a configuration."""
+    characters = graphemes(text)
+    fits = config.min_length <= len(characters) <= config.max_length
+    return fits and (config._allowed is None or config._allowed.issuperset(characters))
 
 
 def unused_texts(config: TextConfig) -> str:
@@ -202,8 +214,13 @@ def drawable(text: str, fonts: Sequence[Font]) -> tuple[Font, ...]:
 
 
 def pick_font(
-    rng: np.random.Generator, text: str, fonts: Sequence[Font], refused: Counter[str] | None = None
-) -> Font | None:
+    rng: np.random.Generator,
+    text: str,
+    fonts: Sequence[Font],
+    refused: Counter[str] | None = None,
+    *,
+    config: TextConfig | None = None,
+) -> tuple[str, Font] | None:
     """Draws a font that can draw the text, each with the same chance.
 
     Args:
@@ -212,15 +229,26 @@ def pick_font(
         fonts: to choose from.
         refused: counts, where no font fits, the characters that no font has; if every one is in
             some font but no font has all, those that the best font lacks.
+        config: says whether fonts that draw capitals for small letters get the text in capitals.
 
     Returns:
-        The font, or None if no font can draw the text.
+        The text as the font draws it, and the font; None if no font can draw the text.
     """
+    capitals = config is not None and config.capitals_fonts == "upper"
+
+    def drawn(font: Font) -> str | None:
+        if font.covers(text):
+            return text
+        upper = text.upper()
+        if config is None or not capitals or not draws_capitals(font) or not allows(config, upper):
+            return None
+        return upper if font.covers(upper) else None
+
     for _ in range(4):  # most fonts draw most texts: try before asking them all
         font = fonts[int(rng.random() * len(fonts))]
-        if font.covers(text):
-            return font
-    fitting = drawable(text, fonts)
+        if (found := drawn(font)) is not None:
+            return found, font
+    fitting = [(found, font) for font in fonts if (found := drawn(font)) is not None]
     if fitting:
         return fitting[int(rng.random() * len(fitting))]
     if refused is not None:

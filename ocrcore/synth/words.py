@@ -198,13 +198,13 @@ class WordRenderer(Sequence[WordCrop]):
         wide = tries = 0
         while tries < _MAX_TRIES:
             text = sample_text(rng, self.config.text)
-            font = pick_font(rng, text, self.fonts, refused)
-            if font is not None and accept is not None and not accept(text, font):
+            drawn = pick_font(rng, text, self.fonts, refused, config=self.config.text)
+            if drawn is not None and accept is not None and not accept(*drawn):
                 continue
             tries += 1
-            if font is None:
+            if drawn is None:
                 continue
-            crop = _draw(rng, self.config, text, font)
+            crop = _draw(rng, self.config, *drawn)
             if crop is not None:
                 self.refused += refused
                 return crop

@@ -1,6 +1,7 @@
 import pickle
 import struct
 from collections import Counter, defaultdict
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,8 @@ from ocrcore.synth.fonts import (
     select,
     split_of,
 )
-from ocrcore.synth.text import TextError, drawable_charset, pick_font
+from ocrcore.synth.text import TextConfig, TextError, drawable_charset, pick_font
+from ocrcore.synth.words import WordConfig, WordRenderer
 from ocrcore.text import needs_shaping
 
 FONTS = bundled_fonts()
@@ -183,3 +185,26 @@ def test_an_empty_folder_is_a_problem(tmp_path):
 def test_a_missing_file_is_named():
     with pytest.raises(FontError, match=r"gone\.ttf"):
         Font("gone.ttf").covers("a")
+
+
+def test_fonts_of_capitals_write_labels_in_capitals_on_request():
+    only = [font for font in FONTS if draws_capitals(font)]
+    rng = np.random.default_rng(0)
+    assert pick_font(rng, "Exit 4", only, config=TextConfig()) is None
+    upper = TextConfig(capitals_fonts="upper")
+    text, font = pick_font(rng, "Exit 4", only, config=upper)
+    assert text == "EXIT 4" and font in only
+    # Other fonts draw the text as it is; a charset without capitals allows none.
+    seen = {pick_font(rng, "Exit 4", FONTS, config=upper)[0] for _ in range(200)}
+    assert seen == {"Exit 4", "EXIT 4"}
+    low = TextConfig(capitals_fonts="upper", charset="exit4")
+    assert pick_font(rng, "exit 4", only, config=low) is None
+    with pytest.raises(TextError, match="capitals_fonts is 'lower', expected one of skip, upper"):
+        TextConfig(capitals_fonts="lower")
+    renderer = WordRenderer(
+        WordConfig(text=replace(upper, sources={"words": 1.0}), fonts=tuple(only)),
+        seed=1,
+        length=20,
+    )
+    labels = [renderer[index].text for index in range(20)]
+    assert all(label == label.upper() for label in labels)
