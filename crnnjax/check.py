@@ -94,8 +94,11 @@ def check_run(
         log(source.describe())
         if any(unicodedata.bidirectional(c) in ("R", "AL") for c in source.charset.characters):
             log(
-                "the charset has letters that are written right to left: labels are taken as they "
-                "are, in logical order (the first letter first); do not reverse them"
+                "WARNING: the charset has letters that are written right to left. Labels are taken "
+                "as they are, in logical order (the first letter first), but CTC reads columns from "
+                "left to right, where the last letter comes first, and will not learn them: bring "
+                "labels into visual order (get_display of the package python-bidi), and readings "
+                "back (docs/recognizer_data.md)"
             )
         names = ("evaluation", "probe", "test")
         for name, sets in zip(names, open_measured(config, source.options), strict=True):
