@@ -95,7 +95,7 @@ def check_run(
         if any(unicodedata.bidirectional(c) in ("R", "AL") for c in source.charset.characters):
             log(
                 "WARNING: the charset has letters that are written right to left. Labels are taken "
-                "as they are, in logical order (the first letter first), but CTC reads columns from "
+                "as they are, in logical order (the first letter first). CTC reads columns from "
                 "left to right, where the last letter comes first, and will not learn them: bring "
                 "labels into visual order (get_display of the package python-bidi), and readings "
                 "back (docs/recognizer_data.md)"
