@@ -15,6 +15,7 @@ from ocrcore.synth.pages import PageSource
 from ocrcore.synth.shapes import box
 from ocrcore.synth.textures import Rng
 from ocrcore.synth.warps import warp
+from ocrcore.text import needs_shaping
 
 KerasLine = list[tuple[FloatArray, str]]
 _EMPTY_PAGES = 20  # pages in a row without a usable word before it is an error
@@ -44,14 +45,20 @@ def page_lines(words: Sequence[Word]) -> list[list[Word]]:
 
 
 def spaced(words: Sequence[Word]) -> list[Character]:
-    """The characters of a line's words, with a space between words over the gap between them."""
+    """The characters of a line's words, with a space between words over the gap between them.
+
+    A word that was drawn in one piece, without characters, is one as a whole.
+    """
     out: list[Character] = []
     for word in words:
-        if out and word.characters:
-            before, after = out[-1].quad, word.characters[0].quad
+        characters = word.characters
+        if not characters and word.text:
+            characters = (Character(text=word.text, quad=word.quad),)
+        if out and characters:
+            before, after = out[-1].quad, characters[0].quad
             gap = np.stack([before[1], after[0], after[3], before[2]])
             out.append(Character(text=" ", quad=gap))
-        out += word.characters
+        out += characters
     return out
 
 
@@ -66,6 +73,11 @@ def line_quad(characters: Sequence[Character]) -> FloatArray:
     x, y = corners.T
     if (x * np.roll(y, -1) - np.roll(x, -1) * y).sum() < 0:
         corners = corners[::-1]
+    if any(needs_shaping(point) for c in characters for point in c.text):
+        # The line may begin at its right end: its top edge runs as that of its first piece does.
+        edge, edges = characters[0].quad, np.roll(corners, -1, axis=0) - corners
+        first = int(np.argmax(edges @ (edge[1] - edge[0]) / np.hypot(*edges.T)))
+        return np.roll(corners, -first, axis=0)
     first = int(np.argmin(np.square(corners - characters[0].quad[0]).sum(1)))
     return np.roll(corners, -first, axis=0)
 

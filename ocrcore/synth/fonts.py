@@ -47,7 +47,7 @@ _TWO_FORMS = "abdeghnqrt"  # letters whose capitals are no larger copies of them
 _SAME_SHAPE = 0.8
 _BLANK = np.zeros((0, 0), np.uint8)
 _BLANK.flags.writeable = False
-_HAS_RAQM = bool(features.check("raqm"))
+HAS_RAQM = bool(features.check("raqm"))
 
 
 class FontError(ValueError):
@@ -81,7 +81,8 @@ class Font:
         A character is drawn if its glyph is neither blank nor the font's "missing" glyph, which is
         what FreeType draws for a code point that the font's cmap lacks. Small letters of a font
         that draws capitals for them are missing: a label in small letters would contradict the
-        picture. So are characters of scripts that are not drawn (`ocrcore.text.needs_shaping`).
+        picture. So are characters that need shaping (`ocrcore.text.needs_shaping`) where Pillow has
+        no Raqm.
 
         Raises:
             FontError: the file cannot be opened.
@@ -113,7 +114,7 @@ def open_face(font: Font, size: float, *, shaped: bool = True) -> ImageFont.Free
     Raises:
         FontError: the file is missing or no font.
     """
-    raqm = shaped and _HAS_RAQM
+    raqm = shaped and HAS_RAQM
     engine = ImageFont.Layout.RAQM if raqm else ImageFont.Layout.BASIC
     try:
         return ImageFont.truetype(font.path, size, index=font.index, layout_engine=engine)
@@ -160,7 +161,9 @@ def _draws(font: Font, character: str) -> bool:
         return True
     if unicodedata.category(character) in ("Cc", "Cn", "Cs", "Co", "Zl", "Zp"):
         return False
-    if needs_shaping(character) or (character.islower() and draws_capitals(font)):
+    if needs_shaping(character) and not HAS_RAQM:
+        return False
+    if character.islower() and draws_capitals(font):
         return False
     face = open_face(font, _PROBE_SIZE, shaped=False)
     try:

@@ -5,14 +5,19 @@ the next master size up and brought to its size by one area-weighted reduction. 
 no FreeType call, and the ink looks like that of a sign in a photo: antialiased and not hinted to a
 pixel grid.
 
+A word of a script that is written right to left or whose letters join is one piece, shaped by Raqm
+where Pillow has it: its letters have no quads of their own. Words stand in visual order.
+
 Coordinates are edges of pixels: pixel `i` spans `[i, i + 1)`. OpenCV's warps speak of pixel centers
 instead: the matrix `M` for points becomes `T(-.5) @ M @ T(.5)` for `cv2.warpPerspective`.
 """
 
 from __future__ import annotations
 
+import unicodedata
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import groupby
 from typing import Literal, NamedTuple
 
 import cv2
@@ -20,9 +25,10 @@ import numpy as np
 
 from ocrcore.pages import ByteArray, FloatArray
 from ocrcore.synth.fonts import Font, FontError, draw, open_face
-from ocrcore.text import graphemes
+from ocrcore.text import graphemes, needs_shaping
 
 CharBox = Literal["word", "tight"]
+Words = tuple[tuple[int, int, str], ...]
 
 MIN_SIZE = 4.0
 MAX_SIZE = 1024.0
@@ -43,7 +49,7 @@ class Run:
         mask: `(h, w)` uint8, coverage by ink.
         quads: `(N, 4, 2)` float32, one for each character that is not white space, in reading
             order, clockwise from the top left in reading direction, in pixels of `mask`.
-        characters: the N graphemes.
+        characters: the N graphemes; a word that needs shaping is one of them as a whole.
         words: `(start, end, text)` for each word: its characters are `[start:end]`.
         baseline: y of the baseline in the mask; of a curved or vertical run, of its first character
             before bending.
@@ -55,7 +61,7 @@ class Run:
     mask: ByteArray
     quads: FloatArray
     characters: tuple[str, ...]
-    words: tuple[tuple[int, int, str], ...]
+    words: Words
     baseline: float
     stroke_mask: ByteArray | None = None
     curved: bool = False
@@ -100,15 +106,56 @@ class _Glyph(NamedTuple):
 class _Placed(NamedTuple):
     """A glyph with the place of its ink and its cell along the line, in master pixels."""
 
+    cluster: str
     glyph: _Glyph
     x: int
     y: int
     cell: tuple[float, float]
 
 
+def _in_visual_order(text: str) -> tuple[tuple[str, ...], list[int]]:
+    """What is drawn from left to right: graphemes, whole words that need shaping, and spaces.
+
+    Returns:
+        The pieces, and the place of each word of the text among the words as they are drawn.
+    """
+    words = "".join(graphemes(text)).split()
+    order = _visual_order(words)
+    pieces: list[str] = []
+    for word in (words[place] for place in order):
+        shaped = any(map(needs_shaping, word))
+        pieces += [" "] * bool(pieces) + ([word] if shaped else list(graphemes(word)))
+    return tuple(pieces), [order.index(place) for place in range(len(words))]
+
+
+def _visual_order(words: list[str]) -> list[int]:
+    """Places of the words from left to right (Unicode's bidirectional algorithm, by whole words).
+
+    The first letter says which way the line runs; words that run the other way stand in their own
+    order among themselves. Words without letters go with the line.
+    """
+    ways = [_direction(word) for word in words]
+    base = next((way for way in ways if way), "L")
+    places = list(range(len(words)))
+    if base == "R":
+        places.reverse()
+    out: list[int] = []
+    for against, run in groupby(places, lambda place: (ways[place] or base) != base):
+        part = list(run)
+        out += part[::-1] if against else part
+    return out
+
+
+@lru_cache(maxsize=65536)
+def _direction(word: str) -> str:
+    """Where a word's first letter runs to, "R" (from the right) or "L"; empty without any."""
+    kinds = (unicodedata.bidirectional(point) for point in word)
+    return next(("L" if kind == "L" else "R" for kind in kinds if kind in ("L", "R", "AL")), "")
+
+
 @lru_cache(maxsize=65536)
 def _glyph(font: Font, master: int, cluster: str) -> _Glyph:
-    # Only marks on a base need shaping.
+    # Marks on a base and whole words need shaping.
     return _Glyph(*draw(open_face(font, master, shaped=len(cluster) > 1), cluster))
 
 
@@ -156,11 +203,12 @@ def render_run(
     whole word. The quads are those of the ink without the outline.
 
     Args:
-        text: one line; white space separates words. It is NFC-normalized.
+        text: one line in logical order; white space separates words. It is NFC-normalized.
         font: must draw every character.
         size: em size in pixels, 4 to 1024; need not be whole.
         spacing: added to every advance, in ems; negative is closer.
-        vertical: upright characters one below the other, as on signs.
+        vertical: upright characters one below the other, as on signs; a text with a word that
+            needs shaping stays horizontal.
         char_box: "word" as above, or "tight": a quad is its own character's ink.
         stroke: width of an outline around the ink in pixels; fills `Run.stroke_mask`.
         arc: angle that the line bends over, in degrees: positive arches up like a rainbow, negative
@@ -175,7 +223,10 @@ def render_run(
         FontError: the font cannot draw a character of the text.
         ValueError: empty text, or a size, arc or stroke out of bounds.
     """
-    clusters = graphemes(text)
+    clusters, order = graphemes(text), None
+    if any(map(needs_shaping, text)):
+        clusters, order = _in_visual_order(text)
+        vertical = False
     if abs(arc) < 0.5:
         arc = 0.0
     if not MIN_SIZE <= size <= MAX_SIZE:
@@ -188,8 +239,7 @@ def render_run(
         raise ValueError(f"jitter {jitter} needs a random generator, rng")
     if missing := font.missing("".join(clusters)):
         raise FontError(f"{font}: cannot draw {''.join(sorted(missing))!r} of {text!r}")
-    characters = tuple(cluster for cluster in clusters if not cluster.isspace())
-    if not characters:
+    if not any(not cluster.isspace() for cluster in clusters):
         raise ValueError(f"text {text!r} has nothing to draw")
 
     master = next(m for m in _MASTERS if m >= size)
@@ -197,6 +247,8 @@ def render_run(
     if jitter and rng is not None:
         shifts = np.rint(rng.normal(0, jitter * master, len(clusters))).astype(int).tolist()
     words, placed = _place(clusters, font, master, spacing, vertical, shifts)
+    if order is not None:
+        words, placed = _in_reading_order(words, placed, order)
 
     # Compose at the master size, with a margin that leaves room for the outline.
     margin = int(np.ceil((np.ceil(stroke) + 1) * master / size))
@@ -207,7 +259,7 @@ def render_run(
     if max(width, height) > _MAX_WIDTH:
         raise ValueError(f"text of {len(text)} characters at size {size} is too long for one line")
     mask = np.zeros((height, width), np.uint8)
-    for glyph, x, y, _ in placed:
+    for _, glyph, x, y, _ in placed:
         rows, columns = glyph.ink.shape
         part = mask[y - top : y - top + rows, x - left : x - left + columns]
         np.maximum(part, glyph.ink, out=part)
@@ -231,7 +283,7 @@ def render_run(
     return Run(
         mask=mask,
         quads=quads.astype(np.float32),
-        characters=characters,
+        characters=tuple(p.cluster for p in placed),
         words=words,
         baseline=baseline,
         stroke_mask=stroke_mask,
@@ -247,8 +299,8 @@ def _place(
     spacing: float,
     vertical: bool,
     shifts: list[int] | None,
-) -> tuple[tuple[tuple[int, int, str], ...], list[_Placed]]:
-    """Lays graphemes out; the one place to extend for scripts that need shaping.
+) -> tuple[Words, list[_Placed]]:
+    """Lays pieces out from left to right, or one below the other.
 
     Returns:
         `(words, placed)`: `(start, end, text)` per word, and the glyphs that are not white space.
@@ -272,7 +324,7 @@ def _place(
             # A dash or a dot keeps some room: at least a third of an em from top to top.
             cell = max(rows, master / 3)
             x, y = shift - columns // 2, round(pen + (cell - rows) / 2)
-            placed.append(_Placed(glyph, x, y, (pen - gap / 2, pen + cell + gap / 2)))
+            placed.append(_Placed(cluster, glyph, x, y, (pen - gap / 2, pen + cell + gap / 2)))
             pen += cell + gap + spacing * master
             continue
         advance = _advance(font, cluster) + spacing
@@ -281,14 +333,29 @@ def _place(
             advance += _kerning(font, cluster, following)
         advance *= master
         placed.append(
-            _Placed(glyph, round(pen) + glyph.left, glyph.top + shift, (pen, pen + advance))
+            _Placed(
+                cluster, glyph, round(pen) + glyph.left, glyph.top + shift, (pen, pen + advance)
+            )
         )
         pen += advance
     return tuple(words), placed
 
 
+def _in_reading_order(
+    words: Words, placed: list[_Placed], order: list[int]
+) -> tuple[Words, list[_Placed]]:
+    """Words and their glyphs in the order of the text; `order` says where each word was drawn."""
+    ordered: list[tuple[int, int, str]] = []
+    glyphs: list[_Placed] = []
+    for place in order:
+        start, end, text = words[place]
+        ordered.append((len(glyphs), len(glyphs) + end - start, text))
+        glyphs += placed[start:end]
+    return tuple(ordered), glyphs
+
+
 def _boxes(
-    words: tuple[tuple[int, int, str], ...],
+    words: Words,
     placed: list[_Placed],
     origin: tuple[int, int],
     scale: np.ndarray,

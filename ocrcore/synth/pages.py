@@ -29,6 +29,7 @@ from ocrcore.synth.shapes import box, distractor, paint, window
 from ocrcore.synth.text import drawable_charset, font_remedy, pick_font, sample_text
 from ocrcore.synth.textures import Color, Rng, random_color
 from ocrcore.synth.warps import mapped, warp
+from ocrcore.text import graphemes
 
 _TEXT_TRIES = 20  # texts that are drawn in search of one that some font covers
 _BAD_PICTURES = 8  # pictures in a row that may fail before it is an error
@@ -406,6 +407,8 @@ class PageSource:
             characters = tuple(
                 Character(text=text, quad=q) for text, q in zip(flat.characters, quads, strict=True)
             )
+            if len(flat.characters) == 1 and len(graphemes(flat.text)) > 1:
+                characters = ()  # its letters join, or run from right to left
             words.append(
                 Word(
                     quad=quad,

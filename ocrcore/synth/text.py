@@ -283,8 +283,8 @@ def font_remedy(characters: Iterable[str]) -> str:
     """What to do about characters that no font draws."""
     if any(map(needs_shaping, characters)):
         return (
-            "scripts that are written right to left or whose letters join are not drawn "
-            "(docs/synthetic_text.md); take other texts"
+            "scripts that are written right to left or whose letters join need a font of theirs "
+            "and Pillow with Raqm (docs/synthetic_text.md)"
         )
     return "give fonts of that script, or other texts"
 

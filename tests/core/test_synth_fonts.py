@@ -4,6 +4,7 @@ from collections import Counter, defaultdict
 from dataclasses import replace
 from pathlib import Path
 
+import matplotlib
 import numpy as np
 import pytest
 
@@ -67,14 +68,23 @@ def test_fonts_without_small_letters_are_told_by_their_glyphs():
     assert bangers.covers("GROSSE 5")
 
 
-@pytest.mark.parametrize("text", ["سلام", "שלום", "नमस्ते", "ܫܠܡܐ"])
-def test_scripts_that_need_shaping_are_refused_and_counted(text):
+@pytest.mark.parametrize("text", ["سلام", "नमस्ते", "ܫܠܡܐ"])
+def test_scripts_that_no_bundled_font_has_are_refused_and_counted(text):
     assert all(font.missing(text) for font in FONTS)
     refused = Counter()
     assert pick_font(np.random.default_rng(0), text, FONTS, refused) is None
     assert set(refused) <= set(text) and any(map(needs_shaping, refused))
     with pytest.raises(TextError, match="written right to left or whose letters join"):
         drawable_charset(text, FONTS)
+
+
+def test_without_raqm_no_font_draws_what_needs_shaping(monkeypatch):
+    font = Font(str(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"))
+    assert font.covers("\u0633\u0644\u0627\u0645") == module.HAS_RAQM
+    monkeypatch.setattr(module, "HAS_RAQM", False)
+    module._drawn_by.cache_clear()
+    assert font.missing("\u0633\u05e9 a") == {"\u0633", "\u05e9"}
+    module._drawn_by.cache_clear()
 
 
 def test_a_family_stays_in_one_split_and_splits_never_change():

@@ -1,13 +1,20 @@
+from pathlib import Path
+
 import cv2
+import matplotlib
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 
-from ocrcore.synth import glyphs
-from ocrcore.synth.fonts import FontError, bundled_fonts, draws_capitals, open_face
+from ocrcore.synth import fonts, glyphs
+from ocrcore.synth.config import preset
+from ocrcore.synth.crops import CropSource
+from ocrcore.synth.fonts import Font, FontError, bundled_fonts, draws_capitals, open_face
 from ocrcore.synth.glyphs import render_run
+from ocrcore.synth.pages import PageSource
+from ocrcore.synth.text import TextConfig
 from ocrcore.text import graphemes
 
 FONTS = tuple(font for font in bundled_fonts() if not draws_capitals(font))
@@ -205,3 +212,67 @@ def test_what_cannot_be_drawn_is_refused(arguments, error, message):
 def test_impossible_options_are_refused(options):
     with pytest.raises(ValueError, match=r"arc|stroke"):
         render_run("ab", ROBOTO, 30, **options)
+
+
+ARABIC, HEBREW = "\u0645\u0631\u062d\u0628\u0627", "\u05e9\u05dc\u05d5\u05dd"
+needs_raqm = pytest.mark.skipif(not fonts.HAS_RAQM, reason="Pillow has no Raqm here")
+
+
+def dejavu():
+    """A font with Arabic and Hebrew: matplotlib's."""
+    return Font(str(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"))
+
+
+@needs_raqm
+@pytest.mark.parametrize(
+    ("text", "seen"),
+    [
+        (f"{ARABIC} {HEBREW}", [HEBREW, ARABIC]),
+        (f"{HEBREW} abc def 12", ["12", "abc", "def", HEBREW]),
+        (f"abc {HEBREW} {ARABIC} def", ["abc", ARABIC, HEBREW, "def"]),
+        (f"12 {HEBREW}", [HEBREW, "12"]),
+        ("abc 12", ["abc", "12"]),
+    ],
+)
+def test_words_stand_in_visual_order_and_are_listed_in_that_of_the_text(text, seen):
+    run = render_run(text, dejavu(), 40)
+    assert [word for _, _, word in run.words] == text.split()
+    left = {word: run.quads[start:end, :, 0].min() for start, end, word in run.words}
+    assert sorted(left, key=left.get) == seen
+    for start, end, word in run.words:
+        whole = word in (ARABIC, HEBREW)
+        assert run.characters[start:end] == ((word,) if whole else tuple(word))
+
+
+@needs_raqm
+def test_letters_that_join_are_drawn_joined():
+    run = render_run(ARABIC, dejavu(), 60)
+    parts = cv2.connectedComponents((run.mask > 127).astype(np.uint8))[0] - 1
+    assert parts == 3  # two strokes and a dot, of five letters
+    (quad,) = run.quads
+    ys, xs = np.nonzero(run.mask > 127)
+    assert quad[:, 0].min() <= xs.min() and xs.max() <= quad[:, 0].max()
+    assert quad[:, 1].min() <= ys.min() and ys.max() <= quad[:, 1].max()
+    upright = render_run(ARABIC, dejavu(), 60, vertical=True)
+    assert not upright.vertical and np.array_equal(upright.mask, run.mask)
+
+
+@needs_raqm
+def test_pages_label_words_in_one_piece_without_characters(tmp_path):
+    folder = Path(dejavu().path).parent
+    (tmp_path / "texts.txt").write_text(f"{ARABIC} {HEBREW}\nabc\n", encoding="utf-8")
+    (tmp_path / "DejaVuSans.ttf").write_bytes((folder / "DejaVuSans.ttf").read_bytes())
+    config = preset(
+        "words",
+        text=TextConfig(sources={"file": 1.0}, file=str(tmp_path / "texts.txt")),
+        fonts=(str(tmp_path / "DejaVuSans.ttf"),),
+        bundled_fonts=False,
+    )
+    words = [word for index in range(3) for word in PageSource(config, seed=0)[index].page.words]
+    assert {word.text for word in words} == {ARABIC, HEBREW, "abc"}
+    for word in words:
+        assert len(word.characters) == (3 if word.text == "abc" else 0)
+    crops = CropSource(config, seed=0, unit="line", height=32)
+    lines = {crops[index].text for index in range(30)}
+    assert {f"{ARABIC} {HEBREW}", "abc"} <= lines <= {f"{ARABIC} {HEBREW}", ARABIC, HEBREW, "abc"}
+    assert all(crops[index].image.shape[1] > 32 for index in range(10))  # none is turned
