@@ -302,7 +302,7 @@ class Choice:
 
     Attributes:
         point: the thresholds.
-        why: what the choice rests on, for people.
+        why: the reason for the choice and the words it rests on, as a sentence for the log.
         moved: whether they are others than before.
         few: whether there were too few words to choose by.
     """

@@ -1,7 +1,7 @@
 """What is written: words by frequency, lines, numbers, dates, prices, codes, the user's file.
 
 `sample_text` is a pure function of its generator and configuration. Which fonts can draw a text is
-asked by `drawable` and `pick_font`, which count what nobody can draw.
+asked by `pick_font`, which counts what no font can draw.
 """
 
 from __future__ import annotations
@@ -206,11 +206,6 @@ def unused_texts(config: TextConfig) -> str:
     parts = [f"{count} {reason}" for reason, count in left_out]
     lost = sum(count for _, count in left_out)
     return f"{lost} of {len(texts) + lost} texts of {config.file} left out ({', '.join(parts)})"
-
-
-def drawable(text: str, fonts: Sequence[Font]) -> tuple[Font, ...]:
-    """Returns the fonts that can draw every character of a text."""
-    return tuple(font for font in fonts if font.covers(text))
 
 
 def pick_font(

@@ -58,7 +58,7 @@ def test_what_ends_a_program_is_one_line(capsys):
     said = capsys.readouterr().err
     assert said.startswith(f"tool: {full.filename}: No space left on device (")
     assert said.endswith(" MB free there). All is safe\n")
-    with pytest.raises(RuntimeError):  # a fault of ours keeps its traceback
+    with pytest.raises(RuntimeError):  # an error of the program itself keeps its traceback
         run_command("tool", raises(RuntimeError()))
 
 

@@ -142,7 +142,7 @@ class LabelLine:
     outline: int | None = None
 
     def rest(self, count: int) -> str | None:
-        """What follows so many numbers; None where nothing does, no separator either."""
+        """The text behind the first `count` numbers; None where the line ends with them."""
         end = self.ends[count - 1]
         return None if end < 0 else self.text[end:].strip()
 
