@@ -147,6 +147,28 @@ def suspects(
     return judged
 
 
+def crop_suspects(
+    names: Sequence[str], labels: Sequence[str], readings: Sequence[Reading | None]
+) -> list[Suspect]:
+    """Judges the labels of crops that belong to no page; see `suspects`.
+
+    Args:
+        names: of the crops.
+        labels: of each.
+        readings: of each.
+
+    Returns:
+        A suspicion for each that could be judged; its page is the crop's name.
+    """
+    judged = []
+    for name, label, reading in zip(names, labels, readings, strict=True):
+        if reading is not None and reading.label_log_probability is not None:
+            sure = math.exp(min(reading.log_probability, 0.0))
+            suspicion = _contradiction(reading)
+            judged.append(Suspect("text", suspicion, name, None, label, reading.text, sure, ()))
+    return judged
+
+
 def ranked(pages: Iterable[Sequence[Suspect]]) -> list[Suspect]:
     """All suspicions in one order, the most suspicious first; equal ones keep theirs."""
     return sorted((one for page in pages for one in page), key=lambda one: -one.suspicion)
