@@ -16,6 +16,7 @@ count as not found. Beside it: the same list by whether the strings differ, the 
 first, without likelihoods and without the detector.
 
 Command: python benchmarks/label_errors.py --root DIR [--share .05] [--seeds 0 1 2 3 4]
+    [--start 300]
 """
 
 from __future__ import annotations
@@ -339,15 +340,16 @@ def main() -> None:
     parser.add_argument("--root", required=True, help="folder with images/ and gt/")
     parser.add_argument("--share", type=float, default=0.05, help="of labels to corrupt")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
-    parser.add_argument("--pictures", type=int, help="only the first (default: all)")
+    parser.add_argument("--start", type=int, default=0, help="the first picture that counts")
     parser.add_argument("--cache", type=Path, default=Path("exp/benchmarks/label_errors.npz"))
     parser.add_argument("--show", type=int, default=0, help="suspects of the unchanged set to list")
     args = parser.parse_args()
     section = {"kind": "icdar", "root": args.root, "images": "images", "gt": "gt"}
-    truth = list(read_truth({**section, "layout": "auto", "dont_care": ("###",)}))[: args.pictures]
+    truth = list(read_truth({**section, "layout": "auto", "dont_care": ("###",)}))
     if not args.cache.is_file():
         save(args.cache, look(truth))
-    seen = load(args.cache, truth)
+    seen = load(args.cache, truth)[args.start :]
+    truth = truth[args.start :]
     charset = named(CHARSET)
     rows: dict[str, list[tuple[str, float]]] = {"list": [], "strings": []}
     sizes, precise = [], []
