@@ -1,7 +1,7 @@
 "use strict";
 // Texts of the data only ever become text nodes and attributes, never HTML.
 const data = JSON.parse(document.getElementById("data").textContent);
-const STEP = 60; // cards that are made at a time
+const STEP = 24; // cards that are made at a time
 const NS = "http://www.w3.org/2000/svg";
 
 function make(tag, attributes, ...children) {
