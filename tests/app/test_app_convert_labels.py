@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,10 +17,11 @@ from crnnjax.crop_index import kind_of, open_crops
 from ocrcore.data.readers.words import open_words
 from ocrcore.images import read_image, write_image
 from ocrcore.outputs import OutputError
-from ocrcore.pages import LabelError, Page
+from ocrcore.pages import LabelError, Page, Word
 from ocrjax.cli.main import _parse
 from ocrjax.labels.convert import picture_names
 from ocrjax.labels.crops import CROP_TARGETS
+from ocrjax.page_files import to_alto, to_hocr
 
 
 def run(*arguments: object) -> int:
@@ -161,3 +163,23 @@ def test_from_the_command_line(tmp_path, source):
         [sys.executable, "-m", "ocrjax", *arguments, "nothing"], capture_output=True, text=True
     )
     assert done.returncode == 2 and "label-studio" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("kind", "write"),
+    [("hocr", to_hocr), ("alto", partial(to_alto, name="photo.png", software=("a", "0")))],
+)
+def test_what_the_reader_writes_is_read(tmp_path, kind, write):
+    quad = np.array([(10, 40), (50, 44), (49, 60), (9, 56)], np.float32)
+    box = np.array([(20, 10), (60, 10), (60, 30), (20, 30)], np.float32)
+    words = (Word(box, "one", line=0, paragraph=0), Word(quad, "<two>", line=1, paragraph=0))
+    path = tmp_path / "photo.png"
+    Image.new("RGB", (WIDTH, HEIGHT)).save(path)
+    (tmp_path / "photo.xml").write_text(write([Page(HEIGHT, WIDTH, words, str(path))]))
+    folder = open_words(tmp_path, kind="auto")
+    assert kind.upper() in str(folder.layout).upper()
+    found = folder[0].page.words
+    assert [word.text for word in found] == ["one", "<two>"]
+    assert [word.line for word in found] == [0, 1]
+    for word, true in zip(found, words, strict=True):
+        np.testing.assert_allclose(word.outline, true.quad, atol=1)

@@ -1,7 +1,7 @@
 """hOCR: words of pages in HTML, as Tesseract and others write it; for reading only.
 
 Source: kba/hocr-spec, `1.2/spec.md` (`ocr_page`, `ocr_line`, `ocrx_word`; properties `bbox`,
-`image`, `ppageno`, `x_wconf`).
+`poly`, `image`, `ppageno`, `x_wconf`).
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from ocrcore.data.readers.documents import (
     LabeledPicture,
     corners,
     number,
+    outline,
     word_of,
     words_of,
 )
@@ -117,16 +118,17 @@ def _properties(title: str) -> dict[str, str]:
 
 
 def _word(element: _Element) -> Word:
+    poly: list[object] = [*element.properties.get("poly", "").split()]
     fields = element.properties.get("bbox", "").split()
-    if len(fields) != 4:
+    if len(fields) != 4 and not poly:
         raise LineError(element.properties.get("bbox", "no bbox"), "bbox left top right bottom")
-    numbers = [number(one, "bbox") for one in fields]
+    points = outline(poly, "poly") if poly else corners(*[number(one, "bbox") for one in fields])
     confidence = None
     if "x_wconf" in element.properties:
         share = number(element.properties["x_wconf"], "x_wconf") / 100
         confidence = min(max(share, 0.0), 1.0)
     return word_of(
-        corners(*numbers),
+        points,
         element.text,
         confidence=confidence,
         line=element.line,
