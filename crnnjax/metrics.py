@@ -20,7 +20,6 @@ others.
 
 from __future__ import annotations
 
-import re
 import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -31,16 +30,10 @@ from numpy.typing import NDArray
 from rapidfuzz.distance import Levenshtein
 
 from ocrcore.evaluation.statistics import Interval, ratio_interval, wilson
+from ocrcore.text import fold
 
 SCORES = ("accuracy", "alnum_accuracy", "one_minus_ned", "cer")
 """Names of the scores, which are the methods of `TextScores` that compute them."""
-
-_NOT_ALNUM = re.compile("[^0-9a-z]")
-
-
-def fold(text: str) -> str:
-    """Lower case, then only 0-9 and a-z."""
-    return _NOT_ALNUM.sub("", unicodedata.normalize("NFC", text).lower())
 
 
 @dataclass(frozen=True, slots=True, eq=False)

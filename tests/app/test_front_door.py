@@ -63,7 +63,7 @@ heavy = {'jax', 'flax', 'cv2', 'numpy', 'PIL'}
 assert not heavy & set(sys.modules), heavy & set(sys.modules)
 from ocrjax import Page, Sample, Word
 assert not {'jax', 'cv2'} & set(sys.modules)
-from ocrjax import Detector, Recognizer
+from ocrjax import Detector, Reader, Recognizer
 assert 'jax' in sys.modules
 """
     python(code)

@@ -52,6 +52,7 @@ DEVICE_CODE = (
     "ocrjax/easyocr/doctor.py",
     "ocrjax/easyocr/doctor_weights.py",
     "ocrjax/easyocr/export",
+    "ocrjax/reader.py",
     "ocrjax/weights.py",
 )
 
