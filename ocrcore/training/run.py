@@ -140,11 +140,12 @@ class Run:
             resumed = self.start.kind == "resume"
             note_data(self.folder.data, sets, self.log if resumed else None)
 
-    def conclude(self, measured_on: str) -> None:
+    def conclude(self, measured_on: str, *, averages: bool = False) -> None:
         """Logs which step is kept, its score and that of the start weights.
 
         Args:
             measured_on: what the evaluations on the way rest on, for the log.
+            averages: whether an average of it with the start weights will be kept instead.
         """
         metric, kept, start = self.checkpoints.metric, self.stopper, self.memory.start_score
         if self.stopper.should_stop:
@@ -152,7 +153,7 @@ class Run:
                 f"stopped early at step {self.step}: {kept.since} evaluations without improvement "
                 "(config.eval.patience)"
             )
-        if kept.best is None or kept.best_step is None:
+        if averages or kept.best is None or kept.best_step is None:
             return
         if kept.best_step == 0:
             chance = " by more than chance" * kept.few
