@@ -139,8 +139,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _uninstall(arguments: argparse.Namespace) -> int:
-    given = ("name", "out", "force", "install", "check", "easyocr_python", "count", "charset")
-    given += ("height", "crops", "accept_worse", "photos")
+    given = ["name", "out", "force", "install", "check", "easyocr_python", "count", "charset"]
+    given += ["height", "crops", "accept_worse", "photos"]
     options = {f"--{name.replace('_', '-')}": getattr(arguments, name) for name in given}
     refuse_idle({"RUN": arguments.source, **options}, "with --uninstall")
     removed = uninstall(arguments.uninstall)
