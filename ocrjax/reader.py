@@ -19,6 +19,7 @@ from crnnjax.charset import Charset
 from crnnjax.recognizer import Reading, Recognizer
 from ocrcore.images import ImageError, ImageLike, load_image, one_or_many
 from ocrcore.pages import ByteArray, FloatArray, Page, Word
+from ocrcore.reading_order import arrange
 from ocrcore.runtime.inference import drawn_ahead
 from ocrcore.weights.named import find_weights
 from ocrjax.crops import rectify, turned
@@ -110,9 +111,10 @@ class Reader:
             **options: fields of `ReaderOptions` to change for this call.
 
         Returns:
-            A page, or for several pictures a list of pages in order. Each word has `text`,
-            `confidence` (that the text is right), `score` (of the detection) and `quad`, `(4, 2)`
-            float32, clockwise from the top left of the text, in pixels of the picture.
+            A page, or for several pictures a list of pages in order. Its words are in reading
+            order, with line and paragraph. Each has `text`, `confidence` (that the text is right),
+            `score` (of the detection) and `quad`, `(4, 2)` float32, clockwise from the top left of
+            the text, in pixels of the picture.
 
         Raises:
             ImageError: a picture cannot be read. `stream` goes on instead.
@@ -208,7 +210,7 @@ class Reader:
                 for word, reading, degrees in read
                 if reading.text and reading.confidence >= options.min_confidence
             ]
-            yield PageReading(index, page.with_words(kept))
+            yield PageReading(index, arrange(page.with_words(kept)))
 
     def _recognize(
         self, crops: Sequence[ByteArray | None], options: ReaderOptions

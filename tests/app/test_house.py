@@ -34,6 +34,7 @@ DEVICE_CODE = (
     "crnnjax/decoding.py",
     "crnnjax/evaluate.py",
     "crnnjax/features.py",
+    "crnnjax/label_readings.py",
     "crnnjax/lcnet.py",
     "crnnjax/lightsvtr.py",
     "crnnjax/losses.py",

@@ -14,7 +14,7 @@ from typing import Any
 
 from ocrcore.data.readers.characters import PhotoFolder
 from ocrcore.data.readers.icdar import DONT_CARE
-from ocrcore.data.readers.label_files import PREFIXES
+from ocrcore.data.readers.label_files import LABEL_SUFFIXES, PREFIXES
 from ocrcore.images import SUFFIXES
 from ocrcore.pages import LabelError
 
@@ -157,7 +157,7 @@ def file_stems(folder: Path, suffixes: tuple[str, ...]) -> set[str]:
 
 def _label_stems(folder: Path) -> set[str]:
     """Names of the pictures that label files of a folder may belong to."""
-    stems = file_stems(folder, (".txt",))
+    stems = file_stems(folder, LABEL_SUFFIXES)
     return {stem.removeprefix(prefix) for stem in stems for prefix in PREFIXES}
 
 
