@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -30,6 +30,7 @@ from ocrcore.pages import Page, read_pages, write_pages
 from ocrcore.progress import Progress
 from ocrcore.text import fold
 from ocrjax.reader import Reader
+from ocrjax.report.images import small_maps
 
 GRID: Mapping[str, tuple[float, ...]] = {
     "text_threshold": (0.5, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9),
@@ -42,66 +43,93 @@ MAGNIFICATIONS = (1.0, 1.5, 2.0)
 _LEVEL = 0.99  # of many choices the best is taken, as for thresholds
 
 
+class WordReading(NamedTuple):
+    """A crop that was read by itself.
+
+    Attributes:
+        name: of its file.
+        truth: what stands there, as the charset writes it.
+        read: what was read.
+        confidence: of that.
+    """
+
+    name: str
+    truth: str
+    read: str
+    confidence: float
+
+
 @dataclass(frozen=True, slots=True)
 class Judged:
     """What was read of the test part.
 
     Attributes:
         found: a page for each picture, all found words with their readings.
-        texts: of each crop what stands there and what was read.
+        words: the crops.
         seconds: of a picture (`test_page`) and of a crop by itself (`crop`).
     """
 
     found: list[Page]
-    texts: list[tuple[str, str]]
+    words: list[WordReading]
     seconds: dict[str, float] = field(default_factory=dict)
 
     def save(self, folder: Path) -> None:
         """Writes `found.jsonl` and `words.json`."""
         write_pages(folder / "found.jsonl", self.found)
-        write_json(folder / "words.json", self.texts)
+        write_json(folder / "words.json", self.words)
 
 
-def judge(reader: Reader, truth: Sequence[Page], crops: Path) -> Judged:
+def judge(
+    reader: Reader, truth: Sequence[Page], crops: Path, *, maps: Path | None = None
+) -> Judged:
     """Reads pictures, and crops by themselves.
 
     Args:
         reader: with both networks.
         truth: the labeled pages.
         crops: a `labels.tsv`.
+        maps: folder that takes small score maps of each picture; None: nothing is kept.
     """
     begun = time.monotonic()
     pages: dict[int, Page] = {}
     paths = [str(page.path) for page in truth]
     with Progress("reading the test pictures", unit="picture", total=len(truth)) as progress:
         for found in reader.detector.stream(paths):
-            if found.page is None:
+            if found.page is None or found.scores is None:
                 assert found.error is not None
                 raise found.error
             words = reader.recognize(paths[found.index], found.page.quads)
             pages[found.index] = found.page.with_words(words)
+            if maps is not None:
+                maps.mkdir(parents=True, exist_ok=True)
+                np.save(maps / f"{found.index}.npy", small_maps(found.scores.valid("crop")))
             progress.update(len(pages))
     between = time.monotonic()
-    texts = read_words(reader.recognizer, crops)
+    words_read = read_words(reader.recognizer, crops)
     seconds = {
         "test_page": (between - begun) / max(len(truth), 1),
-        "crop": (time.monotonic() - between) / max(len(texts), 1),
+        "crop": (time.monotonic() - between) / max(len(words_read), 1),
     }
-    return Judged([pages[index] for index in range(len(truth))], texts, seconds)
+    return Judged([pages[index] for index in range(len(truth))], words_read, seconds)
 
 
-def read_words(recognizer: Recognizer, crops: Path) -> list[tuple[str, str]]:
-    """What stands in crops, and what is read there; nothing where there are no crops."""
+def read_words(recognizer: Recognizer, crops: Path) -> list[WordReading]:
+    """What is read in crops; nothing where there are none."""
     if not crops.read_text(encoding="utf-8"):
         return []
     found = read_set(recognizer, open_crops("tsv", crops), name=crops.parent.name)
-    return list(zip(found.scores.truth, found.scores.read, strict=True))
+    return [
+        WordReading(Path(crop.name).name, truth, read, round(reading.confidence, 4))
+        for crop, truth, read, reading in zip(
+            found.crops, found.scores.truth, found.scores.read, found.readings, strict=True
+        )
+    ]
 
 
 def load_judged(folder: Path) -> Judged:
     """Reads what `Judged.save` wrote."""
-    texts = json.loads((folder / "words.json").read_text(encoding="utf-8"))
-    return Judged(list(read_pages(folder / "found.jsonl")), [(a, b) for a, b in texts])
+    words = json.loads((folder / "words.json").read_text(encoding="utf-8"))
+    return Judged(list(read_pages(folder / "found.jsonl")), [WordReading(*one) for one in words])
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +152,7 @@ def figures(truth: Sequence[Page], judged: Judged) -> Figures:
     return Figures(
         evaluate_pages(truth, judged.found),
         evaluate_readings(truth, judged.found),
-        np.array([a == b for a, b in judged.texts], np.bool_),
+        np.array([one.truth == one.read for one in judged.words], np.bool_),
     )
 
 

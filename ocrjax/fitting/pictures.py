@@ -35,7 +35,7 @@ from ocrjax.fitting.options import FitError, FitOptions
 PARTS = ("train", "validation", "test")
 LAYOUT = "quad"
 """Of the label files that a part is written with."""
-VALIDATION, TEST = 0.15, 0.2
+VALIDATION, TEST = 0.2, 0.2
 """Shares of the pictures, where nothing else says which part they are of."""
 _SIDE, _ALIKE = 24, 0.9
 _STRETCH = 0.2  # by which the aspects of near-duplicates differ, in logarithms

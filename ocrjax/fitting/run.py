@@ -54,12 +54,14 @@ from ocrjax.fitting.pictures import (
     words_of,
     write_parts,
 )
+from ocrjax.fitting.reporting import write_fit_report
 from ocrjax.fitting.stages import Done, Job, Stage, Stopped, run_stages
 from ocrjax.reader import Reader
 
 _TUNING_SHARE = 0.15
 """Of the budget, after which no other magnification is tried."""
 _SHOWN = 5  # of what was left out
+_JUDGED = 5000  # labels, for the report
 
 
 def audit(job: Job) -> Done:
@@ -275,7 +277,7 @@ def after(job: Job) -> Done:
     weights = job.out / "weights"
     reader = Reader(weights / "detector.pth", weights / "recognizer" / "weights.pth")
     truth = pages_of_part(job.out, "test")
-    judged = judge(reader, truth, labels_of(job.out, "test"))
+    judged = judge(reader, truth, labels_of(job.out, "test"), maps=folder / "maps")
     judged.save(folder)
     first = load_judged(job.out / "before")
     old, new = figures(truth, first), figures(truth, judged)
@@ -309,6 +311,19 @@ def export(job: Job) -> Done:
     said = f"EasyOCR: {told}; {job.out / 'easyocr'}; model cards: {job.out / 'model'}"
     found = {name: {"verdict": one.verdict, "good": one.good} for name, one in plug_ins.items()}
     return Done(found, said, tuple(files))
+
+
+def report(job: Job) -> Done:
+    """Writes one HTML page of all, with labels that may be wrong."""
+    results = {name: record["result"] for name, record in job.records.items()}
+    steps = {name: job.result(name)["steps"] for name in ("detector", "recognizer")}
+    lines = [f"Gains: {describe(job.result('after')['gains'], signed=True)}."]
+    for name, count in steps.items():
+        trained = f"{count:,} updates" if count else f"not trained: {job.result(name)['why']}"
+        lines.append(f"{name}: {trained}. Used are {job.result('average')[name]['why']}.")
+    page, suspected = write_fit_report(job.out, job.options.name, results, lines, judging=_JUDGED)
+    said = f"{page}; {suspected:,} labels may be wrong; {job.out / 'suspects.tsv'}"
+    return Done({"suspects": suspected}, said, ("report.html", "suspects.tsv"))
 
 
 _DATA = ("data", "layout", "split")
@@ -371,6 +386,14 @@ STAGES = (
         ("name", "easyocr_python"),
         ("average", "before", "after"),
         ("easyocr", "model"),
+    ),
+    Stage(
+        "report",
+        "writing the report",
+        report,
+        ("name",),
+        ("split", "crops", "before", "detector", "recognizer", "average", "after"),
+        ("report.html", "suspects.tsv"),
     ),
 )
 
@@ -440,6 +463,7 @@ def summary(job: Job) -> Iterator[str]:
         f"--recognizer {shlex.quote(str(weights / 'recognizer' / 'weights.pth'))}"
     )
     yield f"in EasyOCR: {job.out / 'easyocr'}; to publish: {job.out / 'model'}"
+    yield f"look at it: {job.out / 'report.html'}"
 
 
 def _freeing(stage: Stage) -> Stage:

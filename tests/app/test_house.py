@@ -60,6 +60,7 @@ DEVICE_CODE = (
     "ocrjax/fitting/exports.py",
     "ocrjax/fitting/judging.py",
     "ocrjax/fitting/recognizer_run.py",
+    "ocrjax/fitting/reporting.py",
     "ocrjax/fitting/run.py",
     "ocrjax/reader.py",
     "ocrjax/weights.py",
