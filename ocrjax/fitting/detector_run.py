@@ -24,6 +24,7 @@ MOST_STEPS = 1500
 """Updates, as many as were measured to help (configs/borndigital.py)."""
 BATCH = 4
 _SIZE = 256  # of crops, in pixels
+_PERIOD = 200  # updates whose pages are labeled together
 _SPREAD = (0.7, 1.5)  # of the size of text in crops, around that at which it is read
 
 
@@ -49,8 +50,8 @@ def detector_config(
     config.optimizer.update(name="adam", learning_rate=1.5e-4, weight_decay=1e-5)
     config.optimizer.update(schedule="cosine", warmup=3 * PROBE)
     config.optimizer.freeze = ("basenet/slice1",)
-    # The start weights label all pages once, before the first update.
-    config.pseudo = pseudo(teacher="fixed", height=64, every=1 << 20, threads=1)
+    # The start weights label each page once, when it is first drawn.
+    config.pseudo = pseudo(teacher="fixed", height=64, every=_PERIOD, threads=1)
     config.data.update(size=_SIZE, threads=1)
 
     part = section_of(out, "train")
@@ -73,6 +74,13 @@ def detector_config(
     config.checkpoint.update(every=25, keep=2)
     config.update(changes)
     return config
+
+
+def labels_every(config: ConfigDict, pages: int) -> int:
+    """Updates from one labeling of other pages to the next; 0 where the first labels all."""
+    ratios = [one.ratio for one in config.data.train.values()]
+    drawn = _PERIOD * config.batch_size * config.data.train.words.ratio / sum(ratios)
+    return _PERIOD if pages > drawn else 0
 
 
 def average_of(steps: int) -> float:

@@ -98,7 +98,13 @@ def judge(
             if found.page is None or found.scores is None:
                 assert found.error is not None
                 raise found.error
-            words = reader.recognize(paths[found.index], found.page.quads)
+            words = [
+                # A Reader leaves these out; their places still count for the detector.
+                word
+                if (word.confidence or 0.0) >= reader.options.min_confidence
+                else replace(word, text="")
+                for word in reader.recognize(paths[found.index], found.page.quads)
+            ]
             pages[found.index] = found.page.with_words(words)
             if maps is not None:
                 maps.mkdir(parents=True, exist_ok=True)

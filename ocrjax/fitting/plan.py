@@ -102,6 +102,7 @@ def decide_steps(
     evaluation: float,
     probe: Callable[[], object],
     batch_size: int,
+    labels_every: int = 0,
 ) -> Steps:
     """Says how many updates a run takes; once, so that an interruption changes nothing.
 
@@ -113,6 +114,7 @@ def decide_steps(
         evaluation: seconds of an evaluation.
         probe: takes the first updates of the run.
         batch_size: of the run.
+        labels_every: updates from one labeling of other pictures to the next; 0: there is but one.
 
     Raises:
         Stopped: a signal stopped the first updates.
@@ -126,15 +128,17 @@ def decide_steps(
         probe()
         if not (RunFolder(folder).checkpoints / str(PROBE)).is_dir():
             raise Stopped
-        step = seconds_a_step(folder / "metrics.jsonl", batch_size)
+        step = seconds_a_step(folder / "metrics.jsonl", batch_size, labels_every)
         found = plan_steps(seconds=seconds(), step=step, evaluation=evaluation, most=most)
     write_json(path, {"steps": found.steps, "every": found.every, "why": found.why})
     return found
 
 
-def seconds_a_step(metrics: Path, batch_size: int) -> float:
-    """The median time of an update, of a run that logs each."""
+def seconds_a_step(metrics: Path, batch_size: int, labels_every: int = 0) -> float:
+    """The median time of an update, of a run that logs each, with its share of a labeling."""
     lines = metrics.read_text(encoding="utf-8").splitlines()
     rows: list[Mapping[str, float]] = [json.loads(line) for line in lines]
     speeds = [row["images_per_s"] for row in rows if row.get("images_per_s")]
-    return batch_size / statistics.median(speeds[_SKIPPED:] or speeds)
+    labeling = sum(row.get("labels/seconds", 0.0) for row in rows)
+    extra = labeling / labels_every if labels_every else 0.0
+    return batch_size / statistics.median(speeds[_SKIPPED:] or speeds) + extra

@@ -22,7 +22,7 @@ from craftjax.detector import Detector
 from craftjax.evaluate import count_words
 from craftjax.options import DetectorOptions, load_operating_point, save_operating_point
 from craftjax.weak.supervision import CollapseError
-from crnnjax.charset import Charset
+from crnnjax.charset import Charset, named
 from ocrcore.files import write_json, write_text
 from ocrcore.outputs import check_apart, check_outputs
 from ocrcore.training.lock import run_lock
@@ -71,7 +71,7 @@ def audit(job: Job) -> Done:
     for part, folder in open_folders(options):
         found = audit_words(folder)
         texts.append(f"{part}: {folder.images}, {found}")
-        faults += found.warnings
+        faults += [one for one in found.warnings if one not in found.hints]
         left += len(found.bad) + found.dropped
         usable += found.usable
     path = job.out / "audit.txt"
@@ -82,9 +82,8 @@ def audit(job: Job) -> Done:
         raise FitError(f"{options.data}: no word can be trained on; see {path}")
     if faults and not options.accept_warnings:
         raise FitError(
-            f"{options.data}: the audit warns of {len(faults)} things that make training fail, or "
-            f"worse than it could be; the first: {faults[0]}. Mend them ({path} has all), or go on "
-            "with --accept-warnings"
+            f"{options.data}: the audit warns of {len(faults)} things that make training fail; the "
+            f"first: {faults[0]}. Mend them ({path} has all), or go on with --accept-warnings"
         )
     said = f"{usable:,} words to train on, {left:,} faults, {len(faults)} warnings; {path}"
     return Done({"usable": usable, "warnings": faults}, said, ("audit.txt",))
@@ -195,6 +194,7 @@ def detector(job: Job) -> Done:
         evaluation=evaluation,
         probe=lambda: detector_run.train_detector(make(log_every=1), folder, pause=plan.PROBE),
         batch_size=make().batch_size,
+        labels_every=detector_run.labels_every(make(), len(truth)),
     )
     if not found.steps:
         return Done({"steps": 0, "why": found.why}, f"not trained: {found.why}")
@@ -344,6 +344,7 @@ STAGES = (
         ("charset", "recognizer", "name"),
         ("split",),
         ("data/crops", "data/charset.json"),
+        lambda job: _charset_file(job.options),
     ),
     Stage(
         "before",
@@ -509,6 +510,12 @@ def _start_reader(job: Job) -> Reader:
 
 def _log(job: Job, line: str) -> None:
     job.log(f"  {line}")
+
+
+def _charset_file(options: FitOptions) -> dict[str, Any]:
+    """The characters that were asked for, and the file of the weights that know others."""
+    asked = named(options.charset).digest if options.charset else ""
+    return {"characters": asked, "recognizer_file": _start_files(options)["recognizer_file"]}
 
 
 def _start_files(options: FitOptions) -> dict[str, Any]:

@@ -301,6 +301,10 @@ def test_the_number_of_updates_is_decided_once(tmp_path):
 
     found = decide()
     assert found.steps == 940 and calls == [1]
+    with (folder / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 0, "labels/seconds": 50.0}\n')
+    seconds = [plan.seconds_a_step(folder / "metrics.jsonl", 4, every) for every in (0, 200)]
+    assert seconds == [1.0, 1.25]
     assert decide(seconds=10, given=7) == found and calls == [1]
     shutil.rmtree(folder)
     assert decide(given=7).steps == 7 and calls == [1]
