@@ -26,7 +26,7 @@ def get_config() -> ConfigDict:
     config.data.update(height=48, widths=(96, 192, 384), max_length=40, p_reader_pad=1.0)
     config.recognizer.resize = "easyocr"
 
-    config.optimizer.update(name="adamw", learning_rate=1e-3, weight_decay=1e-3, clip_norm=5.0)
+    config.optimizer.update(name="adamw", learning_rate=3e-4, weight_decay=1e-3, clip_norm=5.0)
     config.optimizer.update(no_decay=("*bias", "*/scale"), schedule="cosine", warmup=10)
     # The convolutions stay as they are, which makes updates quick. Instead of that they may learn
     # more slowly: freeze=(), rates=(("FeatureExtraction", 0.1),).
@@ -46,7 +46,7 @@ def get_config() -> ConfigDict:
     config.test.mine = crops_of(mine, "test")
     config.eval.probe.synthetic = crops("words", count=300, seed=1, **STREET_WORDS)
     config.eval.metric = "accuracy"
-    config.eval.every = config.checkpoint.every = 50
+    config.eval.every, config.checkpoint.every = 100, 50
     # At the end these shares of the trained weights, the rest being the start weights, are tried on
     # the validation crops. The best is kept if it beats the start weights by more than chance.
     config.average.shares = (0.25, 0.5, 0.75, 1.0)
