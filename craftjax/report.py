@@ -100,7 +100,8 @@ def write_results(
         f"written to {workdir}: weights.pth, result.json, metrics.jsonl, loss.png, overlays/\n"
         f"look at {workdir}/overlays, then find words in your own pictures:\n"
         f"  ocrjax detect PICTURES --weights {run.weights} --overlay exp/mine\n"
-        "(outside the environment: ./launch.sh ocrjax detect ...)"
+        "(outside the environment: ./launch.sh ocrjax detect ...)\n"
+        f"all on one page: ocrjax report {workdir}"
     )
     found = point.evaluation
     return {"precision": found.precision, "recall": found.recall, "hmean": found.hmean}
