@@ -467,17 +467,19 @@ def _detection(folder: Path, notes: list[str]) -> list[Score]:
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             notes.append(f"{folder / 'evaluate.json'}: left out: {error}")
     result = _json(folder / "result.json", notes)
-    values = [(name, result.get(name)) for name in _DETECTION]
     note = f"{result.get('pages', '')}, {result.get('protocol', '')}".strip(", ")
     rows = [
-        Score(name, after=_bare(float(value)), note=note)
-        for name, value in values
-        if isinstance(value, int | float)
+        Score(name, after=_bare(float(result[name])), note=note)
+        for name in _DETECTION
+        if isinstance(result.get(name), int | float)
     ]
-    if rows:
-        notes.append(
-            f"{folder / 'result.json'}: has no intervals; --mode=evaluate writes what they need"
-        )
+    match result.get("interval"):
+        case [int() | float() as low, int() | float() as high] if isinstance(
+            result.get("hmean"), int | float
+        ):
+            rows[0] = replace(rows[0], after=Interval(float(result["hmean"]), low, high))
+        case _ if rows:
+            notes.append(f"{folder / 'result.json'}: no intervals: of an earlier version")
     return rows
 
 

@@ -306,8 +306,13 @@ def test_a_detectors_folder(tmp_path):
     (tmp_path / "evaluate.json").write_text(json.dumps({"best": best, "malformed": ["gt_1.txt:2"]}))
     (tmp_path / "sweep.json").write_text(json.dumps({"points": [point], "options": point}))
     write_image(tmp_path / "overlays" / "one.png", noise())
+    result = {"hmean": 0.8, "precision": 0.9, "recall": 0.7, "interval": [0.7, 0.9]}
+    (tmp_path / "result.json").write_text(json.dumps(result))
     report = read_run(tmp_path)
-    assert report.scores[0].after == Interval(0.75, 0.75, 0.75)
+    assert report.scores[0].after == Interval(0.75, 0.75, 0.75)  # of evaluate.json
+    (tmp_path / "end").mkdir()
+    (tmp_path / "result.json").rename(tmp_path / "end" / "result.json")
+    assert read_run(tmp_path / "end").scores[0].after == Interval(0.8, 0.7, 0.9)
     assert report.thresholds.used == report.thresholds.points[0]
     assert report.dropped[0].count == 1 and report.gallery[0][0] == "one"
     assert data_of(render(report))["gallery"][0]["src"]
