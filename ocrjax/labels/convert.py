@@ -21,8 +21,6 @@ from ocrjax.labels.carry import fitted
 from ocrjax.labels.targets import TARGETS
 
 PICTURES = ("copy", "link", "none")
-SOURCES = "words", "synthtext"
-"""Formats that are read besides those of `ocrcore.data.readers.label_formats.FORMATS`."""
 
 
 @dataclass(slots=True)
@@ -67,8 +65,9 @@ def read_pages(
         LabelError: labels that are not there, of several kinds, or whose layout is not clear.
     """
     folder: PhotoFolder | SynthText
-    if kind == "synthtext":
-        folder = SynthText(path)
+    root = path.parent if path.name == "gt.mat" else path
+    if kind == "synthtext" or (kind == "auto" and (root / "gt.mat").is_file()):
+        folder = SynthText(root)
         done = Conversion("SynthText (gt.mat)")
     else:
         named = str(Path(images).absolute()) if images else ""
