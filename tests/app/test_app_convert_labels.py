@@ -115,8 +115,8 @@ def test_crops(tmp_path, source, name, capsys):
     target = CROP_TARGETS[name]
     path = out / target.path if target.path else out
     assert kind_of(path) == target.kind
-    for kind in ("auto", target.kind):
-        crops = open_crops(kind, path)
+    for kind, place in (("auto", path), (target.kind, path), ("auto", out)):
+        crops = open_crops(kind, place)
         assert [crops[index].text for index in range(len(crops))] == ["one", "two"]
     # A box upright in the picture is cut as it is.
     image = read_image(source / "photo.png")
