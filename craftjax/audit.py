@@ -69,6 +69,7 @@ class Audit:
         turned: pictures that EXIF turns.
         notes: what of the folder is not used.
         warnings: what makes training fail, and what to do.
+        hints: those of them that only make its result worse than it could be.
     """
 
     layout: str = "quad"
@@ -92,6 +93,7 @@ class Audit:
     turned: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    hints: list[str] = field(default_factory=list)
 
     def __str__(self) -> str:
         lines = [
@@ -188,7 +190,8 @@ def audit_words(folder: PhotoFolder, *, start: int = 0, stop: int | None = None)
             if len(characters) > 2 and not fault:
                 shapes[_start(word.quad, across, down)] += 1
     audit.height = float(np.median(heights)) if heights else 0.0
-    audit.warnings = _warnings(audit, shapes, folder)
+    audit.hints = _hints(audit)
+    audit.warnings = _warnings(audit, shapes, folder) + audit.hints
     return audit
 
 
@@ -403,14 +406,19 @@ def _warnings(audit: Audit, shapes: Counter[str], folder: PhotoFolder) -> list[s
             f"{audit.dropped:,} of {counting:,} words that count are dropped, because no crop can "
             f"be made of their quads; {audit.usable:,} are left to train on"
         )
+    return warnings
+
+
+def _hints(audit: Audit) -> list[str]:
+    hints = []
     if audit.small > _MANY * max(audit.usable, 1):
-        warnings.append(
+        hints.append(
             f"{audit.small:,} words are lower than {_SMALL} pixels; magnify the pictures, or mark "
             "such words as don't care"
         )
     if audit.spaces > _MANY * max(audit.usable, 1):
-        warnings.append(
+        hints.append(
             f"{audit.spaces:,} words have a space inside: these seem to be lines. The detector "
             "will learn to find lines"
         )
-    return warnings
+    return hints

@@ -188,6 +188,7 @@ def train(
     workdir: str | Path,
     *,
     sources: Mapping[str, Sequence[Any]] | None = None,
+    pause: int | None = None,
 ) -> dict[str, float] | None:
     """Trains, evaluates on the way, and leaves the results in a folder.
 
@@ -202,10 +203,11 @@ def train(
             end, what `crnnjax.report.write_results` writes; `average.json` and `average/` where
             `config.average` asks for it.
         sources: the samples of each data set of kind "python", by name: see `make_batches`.
+        pause: updates after which the run stops, as by a signal; a later call goes on.
 
     Returns:
         The scores of the best weights (on the main process, else nothing); None where the run was
-        stopped by a signal.
+        stopped by a signal, or paused.
 
     Raises:
         NonFiniteError: the loss is NaN or infinite; names the step, the batch and the last
@@ -239,6 +241,7 @@ def train(
             mesh=mesh,
             metric=metric,
             log=log,
+            pause=pause,
         ) as run,
     ):
         run.stopper.words = words

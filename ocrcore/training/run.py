@@ -82,7 +82,8 @@ class Run:
         log: called with each human-readable message.
         state: after `step` updates; a step takes the buffers of the one before (donated).
         step: updates made so far.
-        stopped: whether a signal has ended it.
+        pause: updates after which this start stops, as by a signal; None: none.
+        stopped: whether a signal, or the pause, has ended it.
         entries: metrics since the last line of the log.
         compiled: shapes of the batches that a step was compiled for.
     """
@@ -101,6 +102,7 @@ class Run:
     log: Log
     state: TrainState
     step: int
+    pause: int | None = None
     stopped: bool = False
     entries: list[Entry] = field(default_factory=list)
     compiled: set[Any] = field(default_factory=set)
@@ -119,7 +121,7 @@ class Run:
             f"{self.config.name}: {describe_devices(self.mesh)}; results in {self.folder.path}"
         )
         self.log(f"start: {self.start.kind} {self.start.source or ''}, {done}")
-        if not self.unfinished:
+        if not self.unfinished and not self.stopped:
             self.log("run already finished; pass another --workdir to start a new one")
         for line in lines:
             self.log(line)
@@ -199,6 +201,7 @@ def open_run(
     mesh: Mesh,
     metric: str = "hmean",
     log: Log | None = None,
+    pause: int | None = None,
 ) -> Iterator[Run]:
     """Opens a run: a new one, or where its last checkpoint is.
 
@@ -215,6 +218,7 @@ def open_run(
         mesh: of `ocrcore.runtime.mesh.make_mesh`.
         metric: of the evaluation; decides what is best, and when to stop early.
         log: called with each human-readable message; None prints in the main process.
+        pause: updates after which this start stops, as by a signal.
 
     Yields:
         The run; `run.state` is on the devices.
@@ -267,6 +271,8 @@ def open_run(
                 log=log,
                 state=state,
                 step=step,
+                pause=pause,
+                stopped=pause is not None and step >= pause,
             )
 
 
