@@ -59,13 +59,10 @@ def run(case: str, args: argparse.Namespace) -> dict[str, Any]:
     config = runpy.run_path(str(CONFIG))["get_config"]()
     config.seed, config.steps = args.seed, args.steps
     config.data.charset = str(charset)
-    config.data.train.clear()
+    del config.data.train.mine, config.eval.sets.mine, config.eval.probe.synthetic, config.test.mine
     look = {"text": text, "words": LOOK}
     config.data.train.words = source("words", augment="light", **look)
-    config.eval.sets.clear()
     config.eval.sets.words = crops("words", count=300, seed=1, **look)
-    config.eval.probe.clear()
-    config.test.clear()
     config.test.words = crops("words", count=500, seed=2, **look)
     config.eval.every = config.checkpoint.every = args.steps
     if args.unfrozen:
