@@ -52,6 +52,8 @@ DEVICE_CODE = (
     "ocrjax/easyocr/doctor.py",
     "ocrjax/easyocr/doctor_weights.py",
     "ocrjax/easyocr/export",
+    "ocrjax/onnx/",
+    "ocrjax/samples.py",
     "ocrjax/weights.py",
 )
 

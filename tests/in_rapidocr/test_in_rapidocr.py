@@ -1,0 +1,105 @@
+"""Recognizers loaded and used by a real RapidOCR; tests/in_rapidocr/README.md says how."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import subprocess
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from crnnjax.charset import Charset
+from crnnjax.models import CRNN, init_variables
+from crnnjax.recognizer import load_recognizer
+from ocrcore.data.readers.crops import read_labels_tsv
+
+pytestmark = pytest.mark.slow
+HERE = Path(__file__).parent
+DATASETS = HERE.parents[2] / "shared" / "datasets"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def python():
+    """An interpreter that has RapidOCR."""
+    pytest.importorskip("onnx")
+    pytest.importorskip("onnxruntime")
+    path = os.environ.get("RAPIDOCR_PYTHON")
+    if not path:
+        pytest.skip("no RapidOCR: tests/in_rapidocr/setup.sh sets one up, RAPIDOCR_PYTHON names it")
+    return str(Path(path).absolute())
+
+
+def read(python, folder, model, crops):
+    """What RapidOCR reads of RGB crops."""
+    (folder / "words.onnx").write_bytes(model)
+    np.savez(folder / "crops.npz", **{f"crop{k}": c[:, :, ::-1] for k, c in enumerate(crops)})
+    files = [str(folder / name) for name in ("words.onnx", "crops.npz", "out.json")]
+    subprocess.run([python, str(HERE / "read.py"), *files], check=True, cwd=folder)
+    return json.loads((folder / "out.json").read_text("utf-8"))["texts"]
+
+
+def as_scaled(crop):
+    """A crop as RapidOCR scales it: 48 rows."""
+    width = math.ceil(48 * crop.shape[1] / crop.shape[0])
+    return cv2.resize(crop, (width, 48))
+
+
+def real_crops(count):
+    labels = [DATASETS / "iiit5k/labels_train.tsv", DATASETS / "icdar2015/rec_train/labels.tsv"]
+    if not all(path.is_file() for path in labels):
+        pytest.skip("the real words are not here")
+    out = []
+    for path in labels:
+        crops = read_labels_tsv(path)
+        step = len(crops) / (count // 2)
+        out += [crops[int(index * step)].image() for index in range(count // 2)]
+    return out
+
+
+@pytest.mark.parametrize(("name", "charset"), [("english_g2", None), ("ppocrv6_small", "en95")])
+def test_it_reads_what_ours_reads(tmp_path, python, name, charset):
+    from ocrjax.onnx.models import rapidocr_model, recognizer_model
+    from ocrjax.onnx.runtime import load_recognizer as load_onnx
+
+    loaded = load_recognizer(name, charset=charset)
+    given = {"charset": loaded.charset, "height": loaded.height, "options": loaded.options}
+    crops = real_crops(1000)
+    model = rapidocr_model(loaded.variables, **given).SerializeToString()
+    found = read(python, tmp_path, model, crops)
+    # `ocrjax export onnx --check` proves this one to be ours.
+    ours = load_onnx(recognizer_model(loaded.variables, **given).SerializeToString())
+    # RapidOCR has no second look at dull crops.
+    wanted = ours.recognize([as_scaled(crop) for crop in crops], contrast_threshold=0.0)
+    same = sum(one == two.text for one, two in zip(found, wanted, strict=True))
+    print(f"{name}: {same} of {len(crops)} texts are the same")
+    assert same >= 0.99 * len(crops)
+
+
+def test_every_character_comes_back(tmp_path, python):
+    """The space is first in the charset, where RapidOCR would not look for it."""
+    from ocrjax.onnx.models import rapidocr_model
+    from ocrjax.onnx.runtime import open_session
+
+    charset = Charset("own", tuple(" +-*\\]^'\"#0a~€"))
+    variables = init_variables(CRNN(charset.num_classes, channels=32, hidden=16), seed=1)
+    variables["params"]["Prediction"]["kernel"] *= 8
+    model = rapidocr_model(variables, charset=charset, height=32).SerializeToString()
+    rng = np.random.default_rng(0)
+    crops = [
+        cv2.resize(rng.integers(0, 256, (3, 9, 3), np.uint8), (40 + 9 * k, 32)) for k in range(40)
+    ]
+    texts = read(python, tmp_path, model, crops)
+    assert len(set("".join(texts))) > 5
+    session = open_session(model)
+    characters = ["", *"+-*\\]^'\"#0a~€ "]
+    for crop, text in zip(crops, texts, strict=True):
+        scaled = as_scaled(crop)[:, :, ::-1].transpose(2, 0, 1)
+        x = np.zeros((1, 3, 48, max(320, scaled.shape[2])), np.float32)
+        x[0, :, :, : scaled.shape[2]] = scaled / np.float32(127.5) - 1
+        path = session.run(None, {"x": x})[0][0].argmax(-1)
+        kept = [k for k, before in zip(path, [0, *path[:-1]], strict=True) if k not in (0, before)]
+        assert text == "".join(characters[k] for k in kept)
