@@ -20,7 +20,6 @@ others.
 
 from __future__ import annotations
 
-import re
 import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -31,16 +30,10 @@ from numpy.typing import NDArray
 from rapidfuzz.distance import Levenshtein
 
 from ocrcore.evaluation.statistics import Interval, ratio_interval, wilson
+from ocrcore.text import fold
 
 SCORES = ("accuracy", "alnum_accuracy", "one_minus_ned", "cer")
 """Names of the scores, which are the methods of `TextScores` that compute them."""
-
-_NOT_ALNUM = re.compile("[^0-9a-z]")
-
-
-def fold(text: str) -> str:
-    """Lower case, then only 0-9 and a-z."""
-    return _NOT_ALNUM.sub("", unicodedata.normalize("NFC", text).lower())
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -60,14 +53,20 @@ class TextScores:
     def __len__(self) -> int:
         return len(self.truth)
 
+    def right(self, *, alnum: bool = False) -> NDArray[np.bool_]:
+        """Whether each word equals the truth, `(N,)`; `alnum`: after `fold`."""
+        if not alnum:
+            return self.distances == 0
+        pairs = zip(self.truth, self.read, strict=True)
+        return np.array([fold(one) == fold(two) for one, two in pairs], np.bool_)
+
     def accuracy(self) -> Interval:
         """Share of words that equal the truth, upper and lower case told apart."""
-        return wilson(int((self.distances == 0).sum()), len(self))
+        return wilson(int(self.right().sum()), len(self))
 
     def alnum_accuracy(self) -> Interval:
         """Share of words that equal the truth after `fold`."""
-        pairs = zip(self.truth, self.read, strict=True)
-        return wilson(sum(fold(one) == fold(two) for one, two in pairs), len(self))
+        return wilson(int(self.right(alnum=True).sum()), len(self))
 
     def closeness(self) -> NDArray[np.float64]:
         """Each word's 1 - NED, `(N,)`."""

@@ -273,6 +273,12 @@ class Page(_ByValue):
         ]
         return "\n\n".join("\n".join(filter(None, lines)) for lines in paragraphs if any(lines))
 
+    def to_easyocr(self) -> list[tuple[list[list[float]], str, float]]:
+        """Words as EasyOCR's `readtext` gives them: corners, text, confidence."""
+        return [
+            (word.quad.tolist(), word.text or "", word.confidence or 0.0) for word in self.words
+        ]
+
     def with_words(self, words: Sequence[Word]) -> Page:
         """Returns the same page with other words."""
         return replace(self, words=tuple(words))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from functools import lru_cache
 
@@ -9,6 +10,12 @@ _SHAPED = (
     *("DEVANAGARI", "BENGALI", "GURMUKHI", "GUJARATI", "ORIYA", "TAMIL", "TELUGU", "KANNADA"),
     *("MALAYALAM", "SINHALA", "TIBETAN", "MYANMAR", "KHMER", "MONGOLIAN", "BALINESE", "JAVANESE"),
 )
+_NOT_ALNUM = re.compile("[^0-9a-z]")
+
+
+def fold(text: str) -> str:
+    """Lower case, then only 0-9 and a-z."""
+    return _NOT_ALNUM.sub("", unicodedata.normalize("NFC", text).lower())
 
 
 @lru_cache(maxsize=65536)

@@ -1,6 +1,8 @@
 """Train text detectors and recognizers in JAX, and read photos with them.
 
-    from ocrjax import Detector, Recognizer
+    from ocrjax import Reader
+
+    page = Reader().read("photo.jpg")
 
 Names are imported when they are first used: `import ocrjax` alone loads neither jax nor NumPy.
 """
@@ -14,17 +16,21 @@ if TYPE_CHECKING:
     from craftjax.detector import Detector
     from crnnjax.recognizer import Recognizer
     from ocrcore.pages import Page, Sample, Word
+    from ocrjax.fitting.run import fit
+    from ocrjax.reader import Reader
 
     __version__: str
 
-__all__ = ["Detector", "Page", "Recognizer", "Sample", "Word", "__version__"]
+__all__ = ["Detector", "Page", "Reader", "Recognizer", "Sample", "Word", "__version__", "fit"]
 
 _HOMES = {
     "Detector": "craftjax.detector",
     "Page": "ocrcore.pages",
+    "Reader": "ocrjax.reader",
     "Recognizer": "crnnjax.recognizer",
     "Sample": "ocrcore.pages",
     "Word": "ocrcore.pages",
+    "fit": "ocrjax.fitting.run",
 }
 
 

@@ -9,7 +9,7 @@ from ocrcore.outputs import check_outputs
 from ocrcore.weights.named import find_weights
 from ocrjax.cli import export_onnx
 from ocrjax.cli.arguments import refuse_idle
-from ocrjax.easyocr.install import install
+from ocrjax.easyocr.install import install, uninstall
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -18,6 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "source",
         metavar="RUN",
+        nargs="?",
         help="the folder of a run of crnnjax or craftjax, an Orbax checkpoint, a .pth or "
         ".safetensors file, or a name",
     )
@@ -28,6 +29,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--install", action="store_true", help="put the files into EasyOCR's folders, too"
+    )
+    parser.add_argument(
+        "--uninstall",
+        metavar="NAME",
+        help="instead: remove the files that --install has put into EasyOCR's folders",
     )
     parser.add_argument(
         "--check",
@@ -77,6 +83,10 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.target == "onnx":
         return export_onnx.run(arguments)
     export_onnx.refuse(arguments)
+    if arguments.uninstall is not None:
+        return _uninstall(arguments)
+    if arguments.source is None:
+        raise ValueError("name what to export: ocrjax export easyocr RUN")
     source = find_weights(arguments.source)
     name = arguments.name or source.resolve().stem
     folder = Path(arguments.out or Path("exp/easyocr") / name)
@@ -127,7 +137,17 @@ def run(arguments: argparse.Namespace) -> int:
             print("not installed" if arguments.install else "do not use it")
             return 1
     if arguments.install:
-        install(export.places, force=arguments.force)
+        install(export.places, name=name, force=arguments.force)
         print("installed:", *map(str, export.places.values()), sep="\n  ")
     print(export.usage)
+    return 0
+
+
+def _uninstall(arguments: argparse.Namespace) -> int:
+    given = ["name", "out", "force", "install", "check", "easyocr_python", "count", "charset"]
+    given += ["height", "crops", "accept_worse", "photos"]
+    options = {f"--{name.replace('_', '-')}": getattr(arguments, name) for name in given}
+    refuse_idle({"RUN": arguments.source, **options}, "with --uninstall")
+    removed = uninstall(arguments.uninstall)
+    print("removed:", *(map(str, removed) if removed else ["nothing was left"]), sep="\n  ")
     return 0

@@ -41,7 +41,7 @@ def refuse(arguments: argparse.Namespace) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Exports; returns 1, and writes nothing, if ONNX Runtime does not give the same as ours."""
-    own = ("install", "easyocr_python", "accept_worse")
+    own = ("install", "uninstall", "easyocr_python", "accept_worse")
     given = {f"--{name.replace('_', '-')}": getattr(arguments, name) for name in own}
     given["--languages"] = None if arguments.languages == "en" else arguments.languages
     refuse_idle(given, "with onnx")
@@ -50,6 +50,8 @@ def run(arguments: argparse.Namespace) -> int:
             {f"--{name}": getattr(arguments, name) for name in ("crops", "photos", "count")},
             "without --check",
         )
+    if arguments.source is None:
+        raise ValueError("name what to export: ocrjax export onnx RUN")
     source = find_weights(arguments.source)
     name = arguments.name or source.resolve().stem
     folder = Path(arguments.out or Path("exp/onnx") / name)

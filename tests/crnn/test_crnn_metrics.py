@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crnnjax.metrics import fold, format_scores, pooled, score_texts
+from crnnjax.metrics import format_scores, pooled, score_texts
 from ocrcore.evaluation.statistics import ratio_interval, wilson
+from ocrcore.text import fold
 
 texts = st.text(alphabet="abAB01.- é", max_size=8)
 pairs = st.lists(st.tuples(texts, texts), min_size=1, max_size=12)

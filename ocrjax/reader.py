@@ -1,0 +1,284 @@
+"""The reader: photos in, words with their texts out."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, TypeVar, overload
+
+import jax
+import numpy as np
+from numpy.typing import ArrayLike
+
+from craftjax.detector import Detector
+from craftjax.options import describe_options, options_of
+from crnnjax.charset import Charset
+from crnnjax.recognizer import Reading, Recognizer
+from ocrcore.images import ImageError, ImageLike, load_image, one_or_many
+from ocrcore.pages import ByteArray, FloatArray, Page, Word
+from ocrcore.reading_order import arrange
+from ocrcore.runtime.inference import drawn_ahead
+from ocrcore.weights.named import find_weights
+from ocrjax.crops import rectify, turned
+from ocrjax.reader_options import DETECTION, ReaderOptions
+
+DETECTOR = "craft_mlt_25k"
+"""The weights of the detector, where none are named."""
+RECOGNIZER, CHARSET = "ppocrv6_small", "en95"
+"""Those of the recognizer, and what they read of their 18,709 characters: English."""
+
+_AHEAD = 2  # pictures whose words are found before those of the one before are read
+_END = object()
+_T = TypeVar("_T")
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class PageReading:
+    """The result for one picture: a page, or an error.
+
+    Attributes:
+        index: of the picture among the inputs.
+        page: what was read; None with an error.
+        error: why the picture could not be read.
+    """
+
+    index: int
+    page: Page | None
+    error: ImageError | None = None
+
+
+class Reader:
+    """A detector and a recognizer, ready to read photos.
+
+    Attributes:
+        detector: finds words.
+        recognizer: reads them.
+        options: defaults of every call.
+    """
+
+    def __init__(
+        self,
+        detector: Detector | str | Path | None = None,
+        recognizer: Recognizer | str | Path | None = None,
+        *,
+        charset: Charset | str | None = None,
+        options: ReaderOptions | None = None,
+        log: Callable[[str], None] = _log.info,
+    ) -> None:
+        """Loads what is not loaded yet.
+
+        Args:
+            detector: one, or its weights: a name, a file, the folder of a run or of a checkpoint.
+                None: `craft_mlt_25k`. Weights without an operating point beside them find words
+                with the options `ocrjax.reader_options.DETECTION`.
+            recognizer: one, or its weights, in the same forms. None: `ppocrv6_small`.
+            charset: of the recognizer's weights; None: what they were trained with, but of
+                `ppocrv6_small` English (`en95`).
+            options: see `ReaderOptions`.
+            log: called with a line that says which weights were taken.
+
+        Raises:
+            WeightsNotFoundError: named weights are not on this machine; says how to get them.
+            ImportError: the file of `ppocrv6_small` needs the extra `onnx`.
+            ValueError: a charset for a recognizer that has one.
+        """
+        self.options = options or ReaderOptions()
+        if not isinstance(detector, Detector):
+            detector = _load_detector(detector or DETECTOR, log)
+        self.detector = detector
+        if not isinstance(recognizer, Recognizer):
+            recognizer = _load_recognizer(recognizer or RECOGNIZER, charset, log)
+        elif charset is not None:
+            raise ValueError("a charset for a recognizer that is loaded: pass its weights instead")
+        self.recognizer = recognizer
+
+    @overload
+    def read(self, images: ImageLike, **options: object) -> Page: ...  # type: ignore[overload-overlap]
+
+    @overload
+    def read(self, images: Iterable[ImageLike], **options: object) -> list[Page]: ...
+
+    def read(self, images: ImageLike | Iterable[ImageLike], **options: object) -> Page | list[Page]:
+        """Finds words in pictures and reads them.
+
+        Args:
+            images: a picture or several: paths, arrays (gray, RGB, RGBA; uint8, uint16 or floats in
+                [0, 1]) or Pillow images.
+            **options: fields of `ReaderOptions` to change for this call.
+
+        Returns:
+            A page, or for several pictures a list of pages in order. Its words are in reading
+            order, with line and paragraph. Each has `text`, `confidence` (that the text is right),
+            `score` (of the detection) and `quad`, `(4, 2)` float32, clockwise from the top left of
+            the text, in pixels of the picture.
+
+        Raises:
+            ImageError: a picture cannot be read. `stream` goes on instead.
+            ValueError: an option out of its range.
+        """
+        listed, single = one_or_many(images)
+        pages: dict[int, Page] = {}
+        for reading in self.stream(listed, **options):
+            if reading.page is None:
+                assert reading.error is not None
+                raise reading.error
+            pages[reading.index] = reading.page
+        return pages[0] if single else [pages[index] for index in range(len(listed))]
+
+    def stream(
+        self, images: ImageLike | Iterable[ImageLike], **options: object
+    ) -> Iterator[PageReading]:
+        """Reads pictures, each as soon as it is done (not in order).
+
+        While words are read, a thread finds those of the next pictures. No more than some pages and
+        their crops are held. A picture that cannot be read comes as a `PageReading` with an error.
+        Arguments as for `read`.
+        """
+        listed, _ = one_or_many(images)
+        chosen = replace(self.options, **dict[str, Any](options))
+        enough = chosen.crops or (64 if jax.default_backend() == "cpu" else 1024)
+        waiting: list[tuple[int, Page, list[ByteArray | None]]] = []
+        count = 0
+        for found in _in_thread(self._find(listed)):
+            if found.page is None:
+                yield found
+                continue
+            try:
+                crops = self._cut(load_image(listed[found.index]), found.page.quads, chosen)
+            except ImageError as error:  # it is no more what it was
+                yield PageReading(found.index, None, error)
+                continue
+            waiting.append((found.index, found.page, crops))
+            count += len(crops)
+            if count >= enough:
+                yield from self._read(waiting, chosen)
+                waiting, count = [], 0
+        yield from self._read(waiting, chosen)
+
+    def recognize(self, image: ImageLike, quads: ArrayLike, **options: object) -> list[Word]:
+        """Reads words whose places are known, as EasyOCR's and keras-ocr's recognizers do.
+
+        Args:
+            image: a picture.
+            quads: `(N, 4, 2)`, each clockwise from the top left in reading direction.
+            **options: fields of `ReaderOptions` to change for this call.
+
+        Returns:
+            A word for each quad, in order, whatever its confidence; its text is empty where nothing
+            was read.
+
+        Raises:
+            ImageError: the picture cannot be read.
+            ValueError: quads of another shape, or an option out of its range.
+        """
+        chosen = replace(self.options, **dict[str, Any](options))
+        places = np.asarray(quads, np.float32)
+        if places.size == 0:
+            return []
+        if places.ndim != 3 or places.shape[1:] != (4, 2):
+            raise ValueError(f"quads of shape {places.shape}: expected (N, 4, 2)")
+        crops = self._cut(load_image(image), places, chosen)
+        words = [Word(quad) for quad in places]
+        return [
+            _with_text(*row) for row in zip(words, *self._recognize(crops, chosen), strict=True)
+        ]
+
+    def _find(self, images: Sequence[ImageLike]) -> Iterator[PageReading]:
+        """Detections without their scores, which are large."""
+        for found in self.detector.stream(images):
+            yield PageReading(found.index, found.page, found.error)
+
+    def _cut(
+        self, image: ByteArray, quads: FloatArray, options: ReaderOptions
+    ) -> list[ByteArray | None]:
+        height, margin = self.recognizer.height, options.margin
+        return [rectify(image, quad, height=height, margin=margin) for quad in quads]
+
+    def _read(
+        self, waiting: list[tuple[int, Page, list[ByteArray | None]]], options: ReaderOptions
+    ) -> Iterator[PageReading]:
+        crops = [crop for _, _, crops in waiting for crop in crops]
+        answers = zip(*self._recognize(crops, options), strict=True)
+        for index, page, _ in waiting:
+            read = [(word, *next(answers)) for word in page.words]
+            kept = [
+                _with_text(word, reading, degrees)
+                for word, reading, degrees in read
+                if reading.text and reading.confidence >= options.min_confidence
+            ]
+            yield PageReading(index, arrange(page.with_words(kept)))
+
+    def _recognize(
+        self, crops: Sequence[ByteArray | None], options: ReaderOptions
+    ) -> tuple[list[Reading], list[int]]:
+        """The surest reading of each crop, and by how many degrees it was turned for that."""
+        best, turns = [Reading("", 0.0)] * len(crops), [0] * len(crops)
+        jobs = [
+            (index, degrees, np.ascontiguousarray(np.rot90(crop, -degrees // 90)))
+            for index, crop in enumerate(crops)
+            if crop is not None
+            for degrees in _degrees(crop, options)
+        ]
+        if not jobs:
+            return best, turns
+        readings = self.recognizer.recognize([crop for *_, crop in jobs], **options.of_recognizer())
+        for (index, degrees, _), reading in zip(jobs, readings, strict=True):
+            before = best[index]
+            if reading.text and (not before.text or reading.confidence > before.confidence):
+                best[index], turns[index] = reading, degrees
+        return best, turns
+
+
+def _load_detector(weights: str | Path, log: Callable[[str], None]) -> Detector:
+    path = find_weights(weights)
+    options, origin = options_of(path, DETECTION, "the reader's")
+    log(f"detector: {_named(weights, path)}; {describe_options(options, origin)}")
+    return Detector.from_weights(path, options=options)
+
+
+def _load_recognizer(
+    weights: str | Path, charset: Charset | str | None, log: Callable[[str], None]
+) -> Recognizer:
+    path = find_weights(weights)
+    if charset is None and str(weights) == RECOGNIZER:
+        charset = CHARSET
+    recognizer = Recognizer.from_weights(path, charset=charset)
+    log(f"recognizer: {_named(weights, path)}; {recognizer.charset.describe()}")
+    return recognizer
+
+
+def _named(weights: str | Path, path: Path) -> str:
+    return str(path) if str(weights) == str(path) else f"{weights} ({path})"
+
+
+def _degrees(crop: ByteArray, options: ReaderOptions) -> tuple[int, ...]:
+    """By how much a crop is turned, each for a reading of its own."""
+    tall = bool(options.vertical) and crop.shape[0] >= options.vertical * crop.shape[1]
+    return tuple(sorted({0, *options.rotations, *((90, 270) if tall else ())}))
+
+
+def _with_text(word: Word, reading: Reading, degrees: int) -> Word:
+    return replace(
+        word,
+        text=reading.text,
+        confidence=reading.confidence,
+        quad=turned(word.quad, degrees),
+    )
+
+
+def _in_thread(items: Iterator[_T]) -> Iterator[_T]:
+    """Draws items in a thread of their own, a few ahead."""
+    with ThreadPoolExecutor(1, thread_name_prefix="ocrjax finding words") as pool:
+
+        def draws() -> Iterator[Any]:
+            while True:
+                yield pool.submit(next, items, _END)
+
+        for future in drawn_ahead(draws(), _AHEAD):
+            if (item := future.result()) is _END:
+                return
+            yield item
