@@ -26,7 +26,7 @@ from ocrjax.onnx.runtime import load_detector, load_recognizer
 _LOGITS, _SHARE = 1e-3, 1e-4
 _SCORES, _PIXELS = 1e-3, 0.5
 _BOXES = {"float16": 0.99, "int8": 0.95}
-"""Of the boxes that are the same two by two (hmean of IoU > .5), at least so many."""
+"""At least this hmean of boxes against ours, by pairs of IoU > .5."""
 
 
 @dataclass(frozen=True, slots=True)

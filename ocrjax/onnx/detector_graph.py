@@ -66,7 +66,7 @@ def _joined(
     params: Mapping[str, Any],
     stats: Mapping[str, Any],
 ) -> str:
-    """A block of the decoder: joins a coarse map and a skip connection of so many channels."""
+    """A block of the decoder: joins a coarse map and a skip connection of `channels`."""
     coarse, skip = inputs
     kernel, bias = _folded(params["conv0"], params["bn1"], stats["bn1"])
     split = kernel.shape[2] - channels

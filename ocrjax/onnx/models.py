@@ -89,6 +89,7 @@ def recognizer_model(
     Returns:
         An `onnx.ModelProto`.
     """
+    metadata = recognizer_metadata(variables, charset, height, options)
     graph = Graph(half=half)
     x = graph.op("Cast", graph.op("Transpose", "images", perm=[0, 3, 1, 2]), to=1)
     x = graph.op("Sub", graph.op("Div", x, graph.scalar(127.5)), graph.scalar(1.0))
@@ -109,7 +110,7 @@ def recognizer_model(
             "logits": ("float32", ("batch", "time", len(classes))),
             "steps": ("int32", ("batch",)),
         },
-        metadata=recognizer_metadata(variables, charset, height, options),
+        metadata=metadata,
         about=_about(variables),
     )
 
@@ -205,7 +206,11 @@ def recognizer_metadata(
     height: int,
     options: RecognizerOptions | None,
 ) -> dict[str, str]:
-    """The metadata of a recognizer's file: `ocrjax`, and `character` for RapidOCR."""
+    """The metadata of a recognizer's file: `ocrjax`, and `character` for RapidOCR.
+
+    Raises:
+        OnnxError: a charset of another size than the network's.
+    """
     options = options or RecognizerOptions()
     kind = options_of(variables)
     if kind["num_classes"] != charset.num_classes:

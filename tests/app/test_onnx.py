@@ -153,8 +153,9 @@ def test_the_file_says_all(vgg, file):
     model = recognizer_model(published, charset=CHARSET, height=48)
     assert "PP-OCRv6" in {entry.key: entry.value for entry in model.metadata_props}["license"]
     assert "PP-OCRv6" in model.doc_string
-    with pytest.raises(OnnxError, match="14 classes, but charset 'two' makes 3"):
-        recognizer_model(vgg[1], charset=Charset("two", ("a", "b")), height=32)
+    for name, characters, made in (("two", "ab", 3), ("many", "abcdefghijklmnopqrstuvw", 24)):
+        with pytest.raises(OnnxError, match=f"14 classes, but charset '{name}' makes {made}"):
+            recognizer_model(vgg[1], charset=Charset(name, tuple(characters)), height=32)
 
 
 def test_no_charset_with_line_ends_for_rapidocr():
