@@ -1,11 +1,13 @@
 """A step of the recognizer's training: ours against PyTorch, as it comes and with tcmalloc.
 
-None-VGG-BiLSTM-CTC in float32 on CPU, from the same random weights on the same batch: forward in
-training mode, CTC over all columns, backward, gradients clipped to 5, Adadelta. `dtrb` is 512
-channels, 37 classes and 192 crops of 32x100, `easyocr` 256 channels, 97 classes and 32 crops of
-64x256. Ours is `crnnjax.training.make_train_step` with the allocator's settings that training makes
-(`ocrcore.runtime.memory`); PyTorch's is `torch_crnn.py`. Each contestant is a process of its own
-and rounds alternate; the losses of the first steps must agree. Needs torch; tcmalloc is Debian's
+In float32 on CPU, from the same weights on the same batch: forward in training mode, CTC over all
+columns, backward, gradients clipped to 5, Adadelta. None-VGG-BiLSTM-CTC from random weights: `dtrb`
+is 512 channels, 37 classes and 192 crops of 32x100, `easyocr` 256 channels, 97 classes and 32 crops
+of 64x256. `ppocr` is `ppocrv6_small` with the charset en95 and 64 crops of 48x160; in PyTorch it is
+the module that we export for EasyOCR. Ours is `crnnjax.training.make_train_step` with the
+allocator's settings that training makes (`ocrcore.runtime.memory`); PyTorch's is `torch_crnn.py`.
+Each contestant is a process of its own and rounds alternate; the losses of the first steps must
+agree. Needs torch; tcmalloc is Debian's
 libtcmalloc-minimal4.
 
 Command: python benchmarks/crnn_train_step.py --rounds 5
@@ -27,6 +29,7 @@ from contest import HEAD, Answer, find_tcmalloc, race, serve
 CASES: dict[str, dict[str, int]] = {
     "dtrb": {"classes": 37, "channels": 512, "rows": 192, "height": 32, "width": 100},
     "easyocr": {"classes": 97, "channels": 256, "rows": 32, "height": 64, "width": 256},
+    "ppocr": {"classes": 96, "rows": 64, "height": 48, "width": 160},
 }
 
 
@@ -42,10 +45,21 @@ def make_batch(case: dict[str, int]) -> dict[str, np.ndarray]:
     }
 
 
+def _network(case: dict[str, int]) -> tuple[Any, Any]:
+    """Our network and its weights."""
+    from crnnjax.models import CRNN, init_variables, options_of
+    from crnnjax.recognizer import load_recognizer
+
+    if "channels" not in case:
+        variables = load_recognizer("ppocrv6_small", charset="en95").variables
+        return CRNN(**options_of(variables)), variables
+    model = CRNN(case["classes"], channels=case["channels"])
+    return model, init_variables(model)
+
+
 def _ours(case: dict[str, int]) -> Callable[[], float]:
     import jax
 
-    from crnnjax.models import CRNN, init_variables
     from crnnjax.training import make_train_step
     from ocrcore.runtime.mesh import make_mesh, put_batch
     from ocrcore.runtime.tuning import tune_process
@@ -56,9 +70,9 @@ def _ours(case: dict[str, int]) -> Callable[[], float]:
     tune_process(one_arena=True)  # as `crnnjax.main` does
     options = OptimizerOptions(name="adadelta", learning_rate=1.0, b2=0.95, eps=1e-8, clip_norm=5.0)
     optimizer, _ = make_optimizer(options, steps=100)
-    mesh, model = make_mesh(), CRNN(case["classes"], channels=case["channels"])
+    mesh, (model, variables) = make_mesh(), _network(case)
     step = make_train_step(model, optimizer, mesh=mesh, options=options)
-    state = create_state(init_variables(model), optimizer, mesh=mesh, ema=False)
+    state = create_state(variables, optimizer, mesh=mesh, ema=False)
     placed = put_batch(make_batch(case), mesh)
 
     def run() -> float:
@@ -75,12 +89,11 @@ def _torch(case: dict[str, int]) -> Callable[[], float]:
     import torch_crnn
 
     from crnnjax.convert import to_state_dict
-    from crnnjax.models import CRNN, init_variables
 
-    model = CRNN(case["classes"], channels=case["channels"])
-    step = torch_crnn.make_step(
-        torch_crnn.make_network(to_state_dict(init_variables(model), prefix=""))
-    )
+    _, variables = _network(case)
+    state = to_state_dict(variables, prefix="")
+    make = torch_crnn.make_network if "channels" in case else torch_crnn.make_compact_network
+    step = torch_crnn.make_step(make(state))
     tensors = torch_crnn.make_batch(make_batch(case))
     return lambda: step(tensors)
 

@@ -73,6 +73,17 @@ def make_network(state: Mapping[str, np.ndarray]) -> CRNN:
     return network
 
 
+def make_compact_network(state: Mapping[str, np.ndarray]) -> nn.Module:
+    """PP-OCRv6's recognizer network with these weights: the module that EasyOCR gets from us."""
+    from ocrjax.easyocr.network_template import Model
+
+    classes, hidden = state["Prediction.weight"].shape
+    channels = state["SequenceModeling.skip.weight"].shape[1]
+    network = Model(classes, 1, channels, hidden, "lcnetv4", "lightsvtr")
+    network.load_state_dict({name: torch.tensor(array) for name, array in state.items()})
+    return network
+
+
 def make_batch(batch: Mapping[str, np.ndarray]) -> tuple[torch.Tensor, ...]:
     """Tensors of one of our batches; pictures are normalized, which is not timed."""
     image = (batch["image"].astype(np.float32) / 255 - 0.5) / 0.5
@@ -80,7 +91,7 @@ def make_batch(batch: Mapping[str, np.ndarray]) -> tuple[torch.Tensor, ...]:
     return tensor, torch.from_numpy(batch["label"]), torch.from_numpy(batch["length"])
 
 
-def make_step(network: CRNN) -> Callable[[tuple[torch.Tensor, ...]], float]:
+def make_step(network: nn.Module) -> Callable[[tuple[torch.Tensor, ...]], float]:
     """A step as the original's: CTC, gradients clipped to length 5, Adadelta."""
     network.train()
     optimizer = torch.optim.Adadelta(network.parameters(), lr=1.0, rho=0.95, eps=1e-8)

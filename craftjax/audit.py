@@ -29,7 +29,7 @@ from ocrcore.data.readers.skipped_files import (
     turned_pictures,
     unused_files,
 )
-from ocrcore.data.readers.words import open_section
+from ocrcore.data.readers.words import WORD_KINDS, open_section
 from ocrcore.geometry import quad_faults
 from ocrcore.images import EXIF_VARIABLE, ImageError, is_turned
 from ocrcore.pages import LabelError, Page, PageError
@@ -69,6 +69,7 @@ class Audit:
         turned: pictures that EXIF turns.
         notes: what of the folder is not used.
         warnings: what makes training fail, and what to do.
+        hints: those of them that only make its result worse than it could be.
     """
 
     layout: str = "quad"
@@ -92,6 +93,7 @@ class Audit:
     turned: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    hints: list[str] = field(default_factory=list)
 
     def __str__(self) -> str:
         lines = [
@@ -188,7 +190,8 @@ def audit_words(folder: PhotoFolder, *, start: int = 0, stop: int | None = None)
             if len(characters) > 2 and not fault:
                 shapes[_start(word.quad, across, down)] += 1
     audit.height = float(np.median(heights)) if heights else 0.0
-    audit.warnings = _warnings(audit, shapes, folder)
+    audit.hints = _hints(audit)
+    audit.warnings = _warnings(audit, shapes, folder) + audit.hints
     return audit
 
 
@@ -209,7 +212,7 @@ def audit_sources(
     """
     found = {}
     for name, options in sources.items():
-        if options.kind == "words":
+        if options.needs_labels:
             folder = open_source(options, seed=0)
             found[name] = audit_words(folder, start=options.start, stop=options.stop)
             log(f"{name}: {found[name]}")
@@ -223,12 +226,15 @@ def audit_experiment(config: Mapping[str, Any]) -> bool:
         Whether nothing is wrong.
 
     Raises:
-        ValueError: (its subclasses) invalid fields, or no data set of kind "words".
+        ValueError: (its subclasses) invalid fields, or no data set of photos and words.
     """
     check(config)
     audits = audit_sources(InputOptions.from_config(config).train)
     if not audits:
-        raise ValueError("this config has no data set of kind 'words' in config.data.train")
+        raise ValueError(
+            "this config has no data set of kind 'words', or of an annotation tool, in "
+            "config.data.train"
+        )
     sections = {"config.eval.pages": config["eval"]["pages"], "config.test": config["test"]}
     bad = audit_truth({name: section for name, section in sections.items() if section})
     return not bad and not any(audit.warnings or audit.bad for audit in audits.values())
@@ -255,7 +261,7 @@ def audit_truth(
     seen: dict[tuple[str, ...], str] = {}
     said: set[str] = set()
     for name, section in sections.items():
-        if section["kind"] != "words":
+        if section["kind"] not in WORD_KINDS:
             continue
         folder = open_section(section)
         pictures = tuple(folder.name(index) for index in range(len(folder)))
@@ -400,14 +406,19 @@ def _warnings(audit: Audit, shapes: Counter[str], folder: PhotoFolder) -> list[s
             f"{audit.dropped:,} of {counting:,} words that count are dropped, because no crop can "
             f"be made of their quads; {audit.usable:,} are left to train on"
         )
+    return warnings
+
+
+def _hints(audit: Audit) -> list[str]:
+    hints = []
     if audit.small > _MANY * max(audit.usable, 1):
-        warnings.append(
+        hints.append(
             f"{audit.small:,} words are lower than {_SMALL} pixels; magnify the pictures, or mark "
             "such words as don't care"
         )
     if audit.spaces > _MANY * max(audit.usable, 1):
-        warnings.append(
+        hints.append(
             f"{audit.spaces:,} words have a space inside: these seem to be lines. The detector "
             "will learn to find lines"
         )
-    return warnings
+    return hints

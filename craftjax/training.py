@@ -194,6 +194,7 @@ def train(
     workdir: str | Path,
     *,
     sources: Mapping[str, Sequence[Any]] | None = None,
+    pause: int | None = None,
 ) -> dict[str, float] | None:
     """Trains, evaluates on the way, and leaves the results in a folder.
 
@@ -206,10 +207,11 @@ def train(
         workdir: takes `config.json`, `checkpoints/`, `metrics.jsonl` and, at the end, what
             `craftjax.report.write_results` writes.
         sources: the samples of each data set of kind "python", by name: see `make_batches`.
+        pause: updates after which the run stops, as by a signal; a later call goes on.
 
     Returns:
         The scores of the best weights (on the main process, else nothing); None where the run was
-        stopped by a signal.
+        stopped by a signal, or paused.
 
     Raises:
         NonFiniteError: the loss is NaN or infinite; names the step, the batch and the last
@@ -235,7 +237,15 @@ def train(
         closing(
             make_batches(config, seed=config.seed, rows=rows, workdir=workdir, sources=sources)
         ) as source,
-        open_run(config, workdir, begins, optimizer=optimizer, schedule=schedule, mesh=mesh) as run,
+        open_run(
+            config,
+            workdir,
+            begins,
+            optimizer=optimizer,
+            schedule=schedule,
+            mesh=mesh,
+            pause=pause,
+        ) as run,
     ):
         run.stopper.words = words
         freeze_norm = freezes_norm(config, fine_tuning=run.memory.fine_tuning, devices=mesh.size)

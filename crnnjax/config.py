@@ -8,10 +8,10 @@
 Every field of a config is a field of a dataclass, which holds its default and says what it means:
 `RunOptions` (ocrcore/training/run_options.py) and `RecognizerRun` at the top; in the sections
 `model` `ModelOptions`, `optimizer` `OptimizerOptions` (ocrcore/training/optimizer_options.py),
-`checkpoint` `CheckpointOptions`, `data` `DataOptions` and `InputOptions`
-(crnnjax/input_pipeline.py), `data.train.NAME` `SourceOptions` (crnnjax/sources.py), `eval`
-`EvalOptions`, `eval.sets.NAME`, `eval.probe.NAME` and `test.NAME` `CropsOptions` or `WordsOptions`,
-`recognizer` `RecognizerOptions` (crnnjax/options.py).
+`checkpoint` `CheckpointOptions`, `average` `AverageOptions`, `data` `DataOptions` and
+`InputOptions` (crnnjax/input_pipeline.py), `data.train.NAME` `SourceOptions` (crnnjax/sources.py),
+`eval` `EvalOptions`, `eval.sets.NAME`, `eval.probe.NAME` and `test.NAME` `CropsOptions` or
+`WordsOptions`, `recognizer` `RecognizerOptions` (crnnjax/options.py).
 
 Host code: no jax.
 """
@@ -36,7 +36,13 @@ from ocrcore.synth.config import SynthConfig
 from ocrcore.synth.text import TextConfig
 from ocrcore.synth.words import WordConfig
 from ocrcore.training.optimizer_options import OptimizerOptions
-from ocrcore.training.run_options import DTYPES, CheckpointOptions, RunOptions, loading
+from ocrcore.training.run_options import (
+    DTYPES,
+    AverageOptions,
+    CheckpointOptions,
+    RunOptions,
+    loading,
+)
 
 STREET_WORDS: dict[str, dict[str, Any]] = {
     "text": {
@@ -178,7 +184,7 @@ class EvalOptions:
 
 @dataclass(frozen=True, slots=True)
 class CropsOptions:
-    """Labeled crops to evaluate on, of kind "auto", "lmdb", "csv" or "tsv".
+    """Labeled crops to evaluate on, of kind "auto", "lmdb", "csv", "tsv", "doctr" or "trdg".
 
     Attributes:
         path: folder or file.
@@ -253,6 +259,7 @@ def recognizer(name: str, /, **changes: Any) -> ConfigDict:
         "test": {},
         "recognizer": defaults(RecognizerOptions),
         "checkpoint": defaults(CheckpointOptions),
+        "average": defaults(AverageOptions),
     }
     fields["recognizer"]["turn_above"] = fields["data"]["turn_above"] = FieldReference(0.0)
     return section(fields, changes)
@@ -280,6 +287,7 @@ def check(config: Mapping[str, Any]) -> None:
             "eval": (EvalOptions,),
             "recognizer": (RecognizerOptions,),
             "checkpoint": (CheckpointOptions,),
+            "average": (AverageOptions,),
         },
     )
 
@@ -313,7 +321,7 @@ def crops(kind: str, /, **changes: Any) -> ConfigDict:
     """Crops to evaluate on: for `eval.sets.NAME`, `eval.probe.NAME` and `test.NAME`.
 
     Args:
-        kind: "auto", "lmdb", "csv" or "tsv", or "words" for synthetic ones.
+        kind: "auto", "lmdb", "csv", "tsv", "doctr" or "trdg", or "words" for synthetic ones.
         **changes: fields of `CropsOptions`; or of `WordsOptions`, `text` and `words` as dicts of
             fields of `TextConfig` and `WordConfig`.
     """
@@ -330,7 +338,7 @@ def crops_of(real: ConfigDict, part: str, /, **changes: Any) -> ConfigDict:
     them there.
 
     Args:
-        real: of `source`, of kind "auto", "lmdb", "csv" or "tsv".
+        real: of `source`, of kind "auto", "lmdb", "csv", "tsv", "doctr" or "trdg".
         part: "validation" or "test".
         **changes: as of `crops`.
     """

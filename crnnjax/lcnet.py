@@ -10,7 +10,8 @@ every mean leaves them out, so that the result is that of the picture alone.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial, reduce
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -23,6 +24,7 @@ from jax import lax
 from ocrcore.layers import BATCH_NORM_EPSILON, BatchNorm, Frozen, add_bias, never
 
 Array = jax.Array
+Padding = tuple[tuple[int, int], tuple[int, int]]
 
 _REDUCTION = 4  # of channels, by the squeeze
 
@@ -66,7 +68,7 @@ class Layer(nn.Module):
     features: int
     size: tuple[int, int] = (1, 1)
     stride: tuple[int, int] = (1, 1)
-    padding: Sequence[tuple[int, int]] = ((0, 0), (0, 0))
+    padding: Padding = ((0, 0), (0, 0))
     depthwise: bool = False
     batch_norm: bool = False
     frozen: Frozen = never
@@ -80,30 +82,78 @@ class Layer(nn.Module):
         kernel = self.param("kernel", nn.initializers.he_normal(), shape).astype(self.dtype)
         x = x.astype(self.dtype)
         if self.size == (1, 1):
-            x = jnp.dot(x, kernel[0, 0])
-        elif self.depthwise and jax.default_backend() == "cpu":
-            x = shifted_sums(x, kernel[:, :, 0], self.stride, self.padding)
+            # Of one matrix XLA:CPU computes the kernel's gradient faster.
+            x = jnp.dot(x.reshape(-1, channels), kernel[0, 0]).reshape(*x.shape[:-1], -1)
+        elif jax.default_backend() != "cpu":
+            x = _convolve(x, kernel, self.stride, self.padding)
+        elif self.depthwise:
+            x = depthwise_on_cpu(x, kernel[:, :, 0], self.stride, self.padding)
         else:
-            x = lax.conv_general_dilated(
-                x,
-                kernel,
-                self.stride,
-                self.padding,
-                dimension_numbers=("NHWC", "HWIO", "NHWC"),
-                feature_group_count=self.features if self.depthwise else 1,
-            )
+            x = convolve_on_cpu(x, kernel, self.stride, self.padding)
         if self.batch_norm:
             norm = BatchNorm(dtype=self.dtype, frozen=self.frozen, name="bn")
             return norm(x, train=train)
         return add_bias(x, self.param("bias", nn.initializers.zeros, (self.features,)))
 
 
-def shifted_sums(
-    x: Array, kernel: Array, stride: tuple[int, int], padding: Sequence[tuple[int, int]]
-) -> Array:
-    """Depthwise convolution as a sum of shifted products.
+def _convolve(x: Array, kernel: Array, stride: tuple[int, int], padding: Padding) -> Array:
+    """XLA's convolution; a kernel with one input channel of several is depthwise."""
+    return lax.conv_general_dilated(
+        x,
+        kernel,
+        stride,
+        padding,
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        feature_group_count=x.shape[-1] // kernel.shape[2],
+    )
 
-    XLA's own is 15 to 35 times slower on CPUs, 5 to 11 times with gradients.
+
+@partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def convolve_on_cpu(x: Array, kernel: Array, stride: tuple[int, int], padding: Padding) -> Array:
+    """Convolution whose kernel's gradient is computed image by image, as a matrix product.
+
+    XLA's own, a convolution whose window is as large as the map, is slow on CPUs.
+
+    Args:
+        x: `(B, H, W, C)`.
+        kernel: `(height, width, C, D)`.
+        stride: vertical and horizontal.
+        padding: as for `Layer`.
+
+    Returns:
+        `(B, H', W', D)`.
+    """
+    return _convolve(x, kernel, stride, padding)
+
+
+def _keep_convolved(
+    x: Array, kernel: Array, stride: tuple[int, int], padding: Padding
+) -> tuple[Array, tuple[Array, Array]]:
+    return _convolve(x, kernel, stride, padding), (x, kernel)
+
+
+def _convolution_gradients(
+    stride: tuple[int, int], padding: Padding, saved: tuple[Array, Array], gradient: Array
+) -> tuple[Array, Array]:
+    x, kernel = saved
+    (to_x,) = jax.vjp(lambda x: _convolve(x, kernel, stride, padding), x)[1](gradient)
+
+    def of_image(x: Array, gradient: Array) -> Array:
+        parts = jnp.concatenate(list(_shifts(x, kernel.shape, stride, gradient.shape)), -1)
+        return jnp.einsum("hwc,hwd->cd", parts, gradient, preferred_element_type=jnp.float32)
+
+    total = _sum_over_images(of_image, _padded(x, padding), gradient)
+    return to_x, total.reshape(kernel.shape).astype(kernel.dtype)
+
+
+convolve_on_cpu.defvjp(_keep_convolved, _convolution_gradients)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def depthwise_on_cpu(x: Array, kernel: Array, stride: tuple[int, int], padding: Padding) -> Array:
+    """Depthwise convolution as a sum of shifted products; its gradients as well.
+
+    On CPUs XLA's own is 15 to 35 times slower.
 
     Args:
         x: `(B, H, W, C)`.
@@ -114,16 +164,73 @@ def shifted_sums(
     Returns:
         `(B, H', W', C)`.
     """
-    (down, across), (height, width) = stride, kernel.shape[:2]
-    x = jnp.pad(x, ((0, 0), *map(tuple, padding), (0, 0)))
-    rows, columns = (x.shape[1] - height) // down + 1, (x.shape[2] - width) // across + 1
-    total: Any = 0
-    for i in range(height):
-        for j in range(width):
-            part = x[:, i : i + (rows - 1) * down + 1 : down]
-            part = part[:, :, j : j + (columns - 1) * across + 1 : across]
-            total = total + part * kernel[i, j]
-    return jnp.asarray(total)
+    return _shifted_sums(_padded(x, padding), kernel, stride)
+
+
+def _keep_shifted(
+    x: Array, kernel: Array, stride: tuple[int, int], padding: Padding
+) -> tuple[Array, tuple[Array, Array]]:
+    return _shifted_sums(_padded(x, padding), kernel, stride), (x, kernel)
+
+
+def _depthwise_gradients(
+    stride: tuple[int, int], padding: Padding, saved: tuple[Array, Array], gradient: Array
+) -> tuple[Array, Array]:
+    x, kernel = saved
+    sides = []
+    for side, axis in enumerate((1, 2)):
+        size, step, out = kernel.shape[side], stride[side], gradient.shape[axis]
+        low = size - 1 - padding[side][0]
+        # Between its rows and around it zeros, so that each of x gets what it contributed to.
+        high = x.shape[axis] + size - 1 - low - ((out - 1) * step + 1)
+        sides.append((low, high, step - 1))
+    spread = lax.pad(gradient, jnp.zeros((), gradient.dtype), ((0, 0, 0), *sides, (0, 0, 0)))
+    to_x = _shifted_sums(spread, kernel[::-1, ::-1], (1, 1))
+
+    def of_image(x: Array, gradient: Array) -> Array:
+        parts = _shifts(x, kernel.shape, stride, gradient.shape)
+        products = (part.astype(jnp.float32) * gradient.astype(jnp.float32) for part in parts)
+        return jnp.stack([jnp.sum(product, axis=(0, 1)) for product in products])
+
+    total = _sum_over_images(of_image, _padded(x, padding), gradient)
+    return to_x, total.reshape(kernel.shape).astype(kernel.dtype)
+
+
+depthwise_on_cpu.defvjp(_keep_shifted, _depthwise_gradients)
+
+
+def _padded(x: Array, padding: Padding) -> Array:
+    return jnp.pad(x, ((0, 0), *padding, (0, 0)))
+
+
+def _shifts(
+    x: Array, kernel: Sequence[int], stride: tuple[int, int], out: Sequence[int]
+) -> Iterator[Array]:
+    """What each place of a kernel sees of `(..., H, W, C)`: `(..., H', W', C)` of shape `out`."""
+    (down, across), (rows, columns) = stride, out[-3:-1]
+    for i in range(kernel[0]):
+        part = x[..., i : i + (rows - 1) * down + 1 : down, :, :]
+        for j in range(kernel[1]):
+            yield part[..., j : j + (columns - 1) * across + 1 : across, :]
+
+
+def _shifted_sums(x: Array, kernel: Array, stride: tuple[int, int]) -> Array:
+    """Depthwise convolution of `(B, H, W, C)` with `(height, width, C)` without padding."""
+    sides = zip(x.shape[1:3], kernel.shape[:2], stride, strict=True)
+    rows, columns = ((side - size) // step + 1 for side, size, step in sides)
+    parts = _shifts(x, kernel.shape, stride, (rows, columns, x.shape[-1]))
+    products = [p * k for p, k in zip(parts, kernel.reshape(-1, x.shape[-1]), strict=True)]
+    return reduce(jnp.add, products)
+
+
+def _sum_over_images(of_image: Callable[[Array, Array], Array], x: Array, y: Array) -> Array:
+    """In a loop, whose arrays fit the cache."""
+
+    def add(total: Array, image: tuple[Array, Array]) -> tuple[Array, None]:
+        return total + of_image(*image), None
+
+    shape = jax.eval_shape(of_image, x[0], y[0])
+    return lax.scan(add, jnp.zeros(shape.shape, shape.dtype), (x, y))[0]
 
 
 def masked(x: Array, widths: Array | None) -> Array:

@@ -53,14 +53,20 @@ class TextScores:
     def __len__(self) -> int:
         return len(self.truth)
 
+    def right(self, *, alnum: bool = False) -> NDArray[np.bool_]:
+        """Whether each word equals the truth, `(N,)`; `alnum`: after `fold`."""
+        if not alnum:
+            return self.distances == 0
+        pairs = zip(self.truth, self.read, strict=True)
+        return np.array([fold(one) == fold(two) for one, two in pairs], np.bool_)
+
     def accuracy(self) -> Interval:
         """Share of words that equal the truth, upper and lower case told apart."""
-        return wilson(int((self.distances == 0).sum()), len(self))
+        return wilson(int(self.right().sum()), len(self))
 
     def alnum_accuracy(self) -> Interval:
         """Share of words that equal the truth after `fold`."""
-        pairs = zip(self.truth, self.read, strict=True)
-        return wilson(sum(fold(one) == fold(two) for one, two in pairs), len(self))
+        return wilson(int(self.right(alnum=True).sum()), len(self))
 
     def closeness(self) -> NDArray[np.float64]:
         """Each word's 1 - NED, `(N,)`."""

@@ -35,12 +35,14 @@ from ocrcore.data.prefetch import iterate
 from ocrcore.layers import Frozen, always, never
 from ocrcore.options import from_section
 from ocrcore.runtime.mesh import from_main, host_rows, is_main, make_mesh, meet
-from ocrcore.training.checkpoints import Start
+from ocrcore.training.averaging import average_run, keep_start
+from ocrcore.training.checkpoints import Start, initial_start
 from ocrcore.training.loop import Step, evaluate_start, make_step, run_steps
 from ocrcore.training.optimizer_options import OptimizerOptions
 from ocrcore.training.optimizers import make_optimizer
 from ocrcore.training.run import Log, Run, RunMemory, make_log, open_run
 from ocrcore.training.run_folder import RunFolder
+from ocrcore.training.run_options import AverageOptions
 from ocrcore.training.state import TrainState
 
 Tree = Any
@@ -186,6 +188,7 @@ def train(
     workdir: str | Path,
     *,
     sources: Mapping[str, Sequence[Any]] | None = None,
+    pause: int | None = None,
 ) -> dict[str, float] | None:
     """Trains, evaluates on the way, and leaves the results in a folder.
 
@@ -197,12 +200,14 @@ def train(
     Args:
         config: an experiment, as those of `configs/`.
         workdir: takes `config.json`, `charset.json`, `checkpoints/`, `metrics.jsonl` and, at the
-            end, what `crnnjax.report.write_results` writes.
+            end, what `crnnjax.report.write_results` writes; `average.json` and `average/` where
+            `config.average` asks for it.
         sources: the samples of each data set of kind "python", by name: see `make_batches`.
+        pause: updates after which the run stops, as by a signal; a later call goes on.
 
     Returns:
         The scores of the best weights (on the main process, else nothing); None where the run was
-        stopped by a signal.
+        stopped by a signal, or paused.
 
     Raises:
         NonFiniteError: the loss is NaN or infinite; names the step, the batch and the last
@@ -215,7 +220,7 @@ def train(
     rows = host_rows(config.batch_size, mesh)
     options = OptimizerOptions.from_config(config.optimizer)
     optimizer, schedule = make_optimizer(options, steps=config.steps)
-    metric = config.eval.metric
+    metric, shares = config.eval.metric, _shares(config)
     inputs = InputOptions.from_config(config)
     inputs.check_reading(config.recognizer)
     sets, probe, test = open_measured(config, inputs) if is_main() else ({}, {}, {})
@@ -236,11 +241,14 @@ def train(
             mesh=mesh,
             metric=metric,
             log=log,
+            pause=pause,
         ) as run,
     ):
         run.stopper.words = words
         if is_main():
             charset.save(run.folder.charset)
+            if shares:
+                keep_start(run, partial(_start_variables, config, model, charset, run))
         frozen = f", frozen: {' '.join(options.freeze)}" if options.freeze else ""
         run.announce(
             f"network: {model.features} {model.channels}, {model.sequence} {model.hidden}, "
@@ -270,12 +278,43 @@ def train(
         if run.stopped:
             return None
         log(source.log.summary())
-        run.conclude(describe_sets(sets))
+        run.conclude(describe_sets(sets), averages=bool(shares))
+        if shares and is_main():
+            alnum = metric == "alnum_accuracy"
+            average_run(
+                run,
+                shares,
+                lambda found: _together(reader.with_variables(found), sets).right(alnum=alnum),
+                metric="alnum_accuracy" if alnum else "accuracy",
+                measured_on=describe_sets(sets),
+                probe=(lambda found: _together(reader.with_variables(found), probe).right())
+                if probe
+                else None,
+            )
     results: dict[str, float] = {}
     if is_main():
         results = write_results(config, workdir, charset=charset, sets=test, log=log)
     meet("crnnjax results")  # a host that left early would end the run of the others
     return results
+
+
+def _shares(config: ConfigDict) -> tuple[float, ...]:
+    """Those of averages with the start weights; empty for none."""
+    shares = from_section(AverageOptions, config.average, "config.average").shares
+    if shares and not (config.init_from or config.init_weights):
+        raise TrainError(
+            f"config.average.shares is {shares}, but the run starts from random weights: set "
+            "config.init_weights or config.init_from, or leave shares empty"
+        )
+    return shares
+
+
+def _start_variables(config: ConfigDict, model: CRNN, charset: Charset, run: Run) -> Tree:
+    """What the run began with; read again where it has gone on since."""
+    if run.step == 0:
+        return jax.device_get(run.state.variables)
+    start = initial_start(init_from=config.init_from or None, weights=config.init_weights or None)
+    return begin(config, model, charset, start, RunMemory(charset=charset.digest), run.log)
 
 
 def evaluate_state(

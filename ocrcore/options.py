@@ -118,13 +118,17 @@ def _read(hint: Any, value: Any, where: str) -> Any:
         kind = get_args(hint)[-1:]
         if kind and is_dataclass(kind[0]):
             return {name: _read(kind[0], one, f"{where}.{name}") for name, one in value.items()}
-    if isinstance(value, list):
-        value = tuple(value)
+    value = _tuples(value)
     if not _fits(hint, value):
         expected = hint.__name__ if isinstance(hint, type) and not get_args(hint) else str(hint)
         expected = re.sub(r"\b[a-z_]+\.", "", expected)
         raise OptionsError(f"{where} is {value!r}, expected {expected}")
     return value
+
+
+def _tuples(value: Any) -> Any:
+    """Lists, and those in them, as tuples."""
+    return tuple(map(_tuples, value)) if isinstance(value, list | tuple) else value
 
 
 def _fits(hint: Any, value: Any) -> bool:

@@ -16,11 +16,12 @@ if TYPE_CHECKING:
     from craftjax.detector import Detector
     from crnnjax.recognizer import Recognizer
     from ocrcore.pages import Page, Sample, Word
+    from ocrjax.fitting.run import fit
     from ocrjax.reader import Reader
 
     __version__: str
 
-__all__ = ["Detector", "Page", "Reader", "Recognizer", "Sample", "Word", "__version__"]
+__all__ = ["Detector", "Page", "Reader", "Recognizer", "Sample", "Word", "__version__", "fit"]
 
 _HOMES = {
     "Detector": "craftjax.detector",
@@ -29,6 +30,7 @@ _HOMES = {
     "Recognizer": "crnnjax.recognizer",
     "Sample": "ocrcore.pages",
     "Word": "ocrcore.pages",
+    "fit": "ocrjax.fitting.run",
 }
 
 

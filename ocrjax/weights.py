@@ -59,12 +59,14 @@ def network_of(layers: Iterable[str]) -> Network | None:
 def read_state(name_or_path: str | Path) -> tuple[Network | None, State]:
     """Reads a state dict: of any network from a file, of a detector or recognizer from a folder.
 
+    Of an ONNX file that of a recognizer.
+
     Raises:
         WeightsError: a folder with a checkpoint of another network.
         WeightsNotFoundError, TorchFileError, CheckpointError: it cannot be read.
     """
     path = find_weights(name_or_path)
-    if path.is_dir():
+    if path.is_dir() or path.suffix == ".onnx":
         loaded = load_network(path)
         return loaded.network, loaded.state
     state = load_weights(path)

@@ -192,7 +192,11 @@ def line_of(rng: random.Random, form: str, place: int, text: str) -> tuple[str, 
     if form == "yolo":
         return boxed(f"0 {left / 240:.4f} {top / 200:.4f} 0.2500 0.1000")
     if form == "td500 own":
-        word = TrueWord(flat, None)
+        x, y, cos, sin = (left + right) / 2, (top + bottom) / 2, math.cos(0.01), math.sin(0.01)
+        turned = [
+            (x + (a - x) * cos - (b - y) * sin, y + (a - x) * sin + (b - y) * cos) for a, b in flat
+        ]
+        word = TrueWord(turned, None)
         return f"{place} 0 {left} {top} {right - left} {bottom - top} 0.01", word
     if form == "two corners":
         return joined([flat[0], flat[2]], ",", "quad").replace(",", ";", 2) + f",{text}", word
@@ -204,6 +208,7 @@ READ = [
     *("quad single", "no text", "mlt", "rctw", "td500", "box blanks", "box commas", "box tabs"),
     *("points", "points quoted", "points marked", "quads and points", "lists", "cvat"),
 ]
+# Not all of them can be told from others; MSRA-TD500's own form can.
 UNREAD = [
     *("csv", "language before", "language behind", "score behind", "index before", "name before"),
     *("semicolons", "x y w h", "yolo", "td500 own", "two corners"),

@@ -53,6 +53,32 @@ def wilson(hits: int, count: int, *, level: float = 0.95) -> Interval:
     return Interval(share, low, high)
 
 
+def paired_wilson(
+    before: NDArray[np.bool_], after: NDArray[np.bool_], *, level: float = 0.95
+) -> Interval:
+    """How much a share of the same words grows, with its interval.
+
+    Words that are right both times, or wrong both times, tell nothing. Among those that changed,
+    Wilson's interval of the share that became right says whether more did than by chance, which
+    for a lower end above 0 is McNemar's test (1947).
+
+    Args:
+        before: `(N,)`, whether each word was right.
+        after: `(N,)`, whether it is.
+        level: of the interval.
+
+    Raises:
+        ValueError: different numbers of words.
+    """
+    if before.shape != after.shape:
+        raise ValueError(f"{len(before)} words before and {len(after)} after: expected the same")
+    won, changed = int((after & ~before).sum()), int((after != before).sum())
+    if not changed:
+        return Interval(0.0, 0.0, 0.0)
+    share, scale = wilson(won, changed, level=level), changed / len(before)
+    return Interval(*((2 * end - 1) * scale for end in (share.value, share.low, share.high)))
+
+
 def ratio_interval(
     above: NDArray[np.float64],
     below: NDArray[np.float64],

@@ -8,6 +8,7 @@ import sys
 
 # From glibc's malloc.h.
 _M_TRIM_THRESHOLD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -4, -8
+_NEVER = -1  # of the trim threshold
 
 
 def reuse_freed_memory(*, one_arena: bool = False) -> bool:
@@ -19,13 +20,23 @@ def reuse_freed_memory(*, one_arena: bool = False) -> bool:
     `OCRJAX_REUSE_MEMORY=off` leaves the allocator alone.
 
     Args:
-        one_arena: let all threads share one arena: the arenas of other threads map their large
-            buffers at each call whatever is set. This gains as much again, but fragments; with
-            CRAFT's buffers the peak doubles.
+        one_arena: let all threads that start from now on share one arena: other arenas map their
+            large buffers at each call whatever is set. This gains as much again, but fragments;
+            with CRAFT's buffers the peak doubles.
 
     Returns:
         Whether the settings were made: only with glibc, which is Linux's usual C library.
     """
+    settings = {_M_MMAP_MAX: 0, _M_TRIM_THRESHOLD: _NEVER}
+    return _set(settings | ({_M_ARENA_MAX: 1} if one_arena else {}))
+
+
+def restore_allocator() -> bool:
+    """Takes back what `reuse_freed_memory` set; returns whether that could be done."""
+    return _set({_M_MMAP_MAX: 65536, _M_TRIM_THRESHOLD: 128 * 1024, _M_ARENA_MAX: 0})
+
+
+def _set(settings: dict[int, int]) -> bool:
     if os.environ.get("OCRJAX_REUSE_MEMORY", "").lower() in ("off", "0", "false"):
         return False
     if not sys.platform.startswith("linux"):
@@ -34,7 +45,4 @@ def reuse_freed_memory(*, one_arena: bool = False) -> bool:
         mallopt = ctypes.CDLL("libc.so.6").mallopt
     except (OSError, AttributeError):
         return False
-    settings = [(_M_MMAP_MAX, 0), (_M_TRIM_THRESHOLD, 2**31 - 1)]
-    if one_arena:
-        settings.append((_M_ARENA_MAX, 1))
-    return all(mallopt(name, value) == 1 for name, value in settings)
+    return all(mallopt(name, value) == 1 for name, value in settings.items())

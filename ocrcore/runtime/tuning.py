@@ -5,7 +5,7 @@ from __future__ import annotations
 import jax
 
 from ocrcore.runtime.cache import enable_compile_cache
-from ocrcore.runtime.memory import reuse_freed_memory
+from ocrcore.runtime.memory import restore_allocator, reuse_freed_memory
 
 
 def tune_process(one_arena: bool = False) -> None:
@@ -17,5 +17,7 @@ def tune_process(one_arena: bool = False) -> None:
         one_arena: as for `ocrcore.runtime.memory.reuse_freed_memory`.
     """
     enable_compile_cache()
-    if jax.default_backend() == "cpu":
-        reuse_freed_memory(one_arena=one_arena)
+    # Before the backend exists: its threads take arenas of their own when they start.
+    reuse_freed_memory(one_arena=one_arena)
+    if jax.default_backend() != "cpu":
+        restore_allocator()

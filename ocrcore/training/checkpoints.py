@@ -33,6 +33,7 @@ from ocrcore.training.damage import (
     set_aside_damaged,
 )
 from ocrcore.training.run_folder import RunFolder
+from ocrcore.weights.averaging import load_flat
 
 if TYPE_CHECKING:  # for the type alone: optax takes long to import, and detectors read weights here
     from ocrcore.training.state import TrainState
@@ -63,12 +64,16 @@ def load_variables(folder: str | Path) -> dict[str, Any]:
         folder: of `save_variables`, a run's checkpoint, a folder of them, or a run's work folder
             (with those in `checkpoints`). Of several it takes the best by the metric that the run
             chose, else the last, and leaves out damaged ones, which stderr names; of one the
-            average, where there is one.
+            average, where there is one. Of a run that averaged with its start weights
+            (`ocrcore.training.averaging`) it takes what that kept.
 
     Raises:
         CheckpointError: the folder is missing, holds no Orbax checkpoint or a damaged one.
+        TorchFileError: what averaging kept is damaged.
     """
     folder = Path(folder).resolve()
+    if RunFolder(folder).kept.is_file():
+        return load_flat(RunFolder(folder).kept)
     if RunFolder(folder).checkpoints.is_dir():
         folder = RunFolder(folder).checkpoints
     steps = numbered(folder)

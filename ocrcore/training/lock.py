@@ -27,7 +27,11 @@ class RunLockError(ValueError):
 
 @contextmanager
 def run_lock(
-    folder: Path, *, log: Callable[[str], object] = print, patience: float = _PATIENCE
+    folder: Path,
+    *,
+    log: Callable[[str], object] = print,
+    patience: float = _PATIENCE,
+    option: str = "--workdir",
 ) -> Iterator[None]:
     """Holds a run's folder for this process.
 
@@ -39,13 +43,14 @@ def run_lock(
         folder: of the run; made if it is missing.
         log: called with a message where the file system has no locks; the run then goes on without.
         patience: seconds to wait for another process to end.
+        option: that names another folder, for messages.
 
     Raises:
         RunLockError: another process holds the folder.
     """
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "run.lock"
-    file = _locked(path, time.monotonic() + patience, log)
+    file = _locked(path, time.monotonic() + patience, log, option)
     if file is None:
         yield
         return
@@ -60,7 +65,7 @@ def run_lock(
         os.close(file)
 
 
-def _locked(path: Path, until: float, log: Callable[[str], object]) -> int | None:
+def _locked(path: Path, until: float, log: Callable[[str], object], option: str) -> int | None:
     """An open file that is locked; None where there are no locks (on Windows none are tried)."""
     if sys.platform == "win32":
         return None
@@ -71,7 +76,7 @@ def _locked(path: Path, until: float, log: Callable[[str], object]) -> int | Non
         except BlockingIOError:
             os.close(file)
             if time.monotonic() > until:
-                raise RunLockError(_refusal(path)) from None
+                raise RunLockError(_refusal(path, option)) from None
             time.sleep(0.05)
         except OSError as error:
             os.close(file)
@@ -94,7 +99,7 @@ def _is(path: Path, file: int) -> bool:
         return False
 
 
-def _refusal(path: Path) -> str:
+def _refusal(path: Path, option: str) -> str:
     try:
         holder = json.loads(path.read_text(encoding="utf-8"))
         who = f"process {holder['process']} on {holder['host']}, since {holder['since']}"
@@ -102,7 +107,7 @@ def _refusal(path: Path) -> str:
         who = "another process"
     return (
         f"{path.parent} is in use by {who}, which trains there: wait until it has ended or stop it "
-        "(SIGTERM saves its state), or name another folder with --workdir"
+        f"(SIGTERM saves its state), or name another folder with {option}"
     )
 
 

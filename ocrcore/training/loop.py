@@ -158,7 +158,7 @@ def run_steps(
             if one_by_one:
                 jax.block_until_ready(metrics)
             deferred.push(run.step, metrics)
-            run.stopped = run.stop.reached(run.step)
+            run.stopped = run.stop.reached(run.step) or run.step == run.pause
             last = run.stopped or run.step == config.steps
             # A request to stop leaves little time: `evaluate_start` makes up for the evaluation.
             evaluating = not run.stopped and _is_due(run)

@@ -1,4 +1,4 @@
-"""The section `config.optimizer`: learning rate, schedule, weight decay, frozen parameters.
+"""The section `config.optimizer`: learning rates, schedule, weight decay, frozen parameters.
 
 Host code: no jax.
 """
@@ -59,6 +59,8 @@ class OptimizerOptions:
         accumulate: parts that a batch is taken in (`ocrcore.training.state.accumulate_gradients`).
         freeze: patterns of parameters (see `matches`) that stay as they are. BatchNorm whose scale
             is among them keeps its running statistics and normalizes by them.
+        rates: pairs of a pattern of parameters (see `matches`) and a factor of their learning rate,
+            as `(("FeatureExtraction", 0.1),)`; of several patterns that match, the first counts.
     """
 
     name: str = "adam"
@@ -78,6 +80,7 @@ class OptimizerOptions:
     clip_norm: float | None = None
     accumulate: int = 1
     freeze: tuple[str, ...] = ()
+    rates: tuple[tuple[str, float], ...] = ()
 
     def __post_init__(self) -> None:
         expect(
@@ -101,12 +104,21 @@ class OptimizerOptions:
             (0 <= self.final <= 1, "final", "a share from 0 to 1"),
             (self.clip_norm is None or self.clip_norm > 0, "clip_norm", "more than 0, or None"),
             (self.accumulate >= 1, "accumulate", "1 or more parts"),
+            (
+                all(0 < factor < inf for _, factor in self.rates),
+                "rates",
+                "pairs of a pattern and a factor of more than 0 (to 0: freeze)",
+            ),
             error=OptimizerError,
         )
 
     def is_frozen(self, path: str) -> bool:
         """Whether a parameter, by its path as in `matches`, stays as it is."""
         return any(matches(path, pattern) for pattern in self.freeze)
+
+    def rate_of(self, path: str) -> float:
+        """The factor of a parameter's learning rate, by its path as in `matches`."""
+        return next((factor for pattern, factor in self.rates if matches(path, pattern)), 1.0)
 
     @classmethod
     def from_config(cls, section: Mapping[str, Any]) -> OptimizerOptions:

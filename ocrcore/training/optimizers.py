@@ -90,6 +90,7 @@ def make_optimizer(
         *_direction(options),
         *([decay] if decoupled else []),
         optax.scale_by_learning_rate(schedule),
+        *([_scale_by_rates(options)] if options.rates else []),
     )
     whole = trained
     if options.freeze:
@@ -103,9 +104,21 @@ def make_optimizer(
     def init(params: Any) -> Any:
         _check_patterns(params, options.freeze, field="freeze")
         _check_patterns(params, options.no_decay, field="no_decay")
+        _check_patterns(params, tuple(pattern for pattern, _ in options.rates), field="rates")
         return whole.init(params)
 
     return optax.GradientTransformation(init, whole.update), schedule
+
+
+def _scale_by_rates(options: OptimizerOptions) -> optax.GradientTransformation:
+    """Multiplies the updates, weight decay included, by the factors of `options.rates`."""
+
+    def scale(updates: Any, params: Any) -> Any:
+        return jax.tree_util.tree_map_with_path(
+            lambda path, update: update * options.rate_of(_name(path)), updates
+        )
+
+    return optax.stateless(scale)
 
 
 def _idle(options: OptimizerOptions) -> list[str]:

@@ -82,7 +82,8 @@ class Run:
         log: called with each human-readable message.
         state: after `step` updates; a step takes the buffers of the one before (donated).
         step: updates made so far.
-        stopped: whether a signal has ended it.
+        pause: updates after which this start stops, as by a signal; None: none.
+        stopped: whether a signal, or the pause, has ended it.
         entries: metrics since the last line of the log.
         compiled: shapes of the batches that a step was compiled for.
     """
@@ -101,6 +102,7 @@ class Run:
     log: Log
     state: TrainState
     step: int
+    pause: int | None = None
     stopped: bool = False
     entries: list[Entry] = field(default_factory=list)
     compiled: set[Any] = field(default_factory=set)
@@ -119,7 +121,7 @@ class Run:
             f"{self.config.name}: {describe_devices(self.mesh)}; results in {self.folder.path}"
         )
         self.log(f"start: {self.start.kind} {self.start.source or ''}, {done}")
-        if not self.unfinished:
+        if not self.unfinished and not self.stopped:
             self.log("run already finished; pass another --workdir to start a new one")
         for line in lines:
             self.log(line)
@@ -140,11 +142,12 @@ class Run:
             resumed = self.start.kind == "resume"
             note_data(self.folder.data, sets, self.log if resumed else None)
 
-    def conclude(self, measured_on: str) -> None:
+    def conclude(self, measured_on: str, *, averages: bool = False) -> None:
         """Logs which step is kept, its score and that of the start weights.
 
         Args:
             measured_on: what the evaluations on the way rest on, for the log.
+            averages: whether an average of it with the start weights will be kept instead.
         """
         metric, kept, start = self.checkpoints.metric, self.stopper, self.memory.start_score
         if self.stopper.should_stop:
@@ -152,7 +155,7 @@ class Run:
                 f"stopped early at step {self.step}: {kept.since} evaluations without improvement "
                 "(config.eval.patience)"
             )
-        if kept.best is None or kept.best_step is None:
+        if averages or kept.best is None or kept.best_step is None:
             return
         if kept.best_step == 0:
             chance = " by more than chance" * kept.few
@@ -198,6 +201,7 @@ def open_run(
     mesh: Mesh,
     metric: str = "hmean",
     log: Log | None = None,
+    pause: int | None = None,
 ) -> Iterator[Run]:
     """Opens a run: a new one, or where its last checkpoint is.
 
@@ -214,6 +218,7 @@ def open_run(
         mesh: of `ocrcore.runtime.mesh.make_mesh`.
         metric: of the evaluation; decides what is best, and when to stop early.
         log: called with each human-readable message; None prints in the main process.
+        pause: updates after which this start stops, as by a signal.
 
     Yields:
         The run; `run.state` is on the devices.
@@ -266,6 +271,8 @@ def open_run(
                 log=log,
                 state=state,
                 step=step,
+                pause=pause,
+                stopped=pause is not None and step >= pause,
             )
 
 

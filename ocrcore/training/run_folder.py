@@ -83,6 +83,21 @@ class RunFolder:
         return self.path / "weights.pth"
 
     @property
+    def start(self) -> Path:
+        """The weights that the run began with, where it averages with them."""
+        return self.path / "average" / "start.safetensors"
+
+    @property
+    def kept(self) -> Path:
+        """Their average with the trained ones: of such a run, the weights that count."""
+        return self.path / "average" / "kept.safetensors"
+
+    @property
+    def average(self) -> Path:
+        """Which shares were tried, and which one was kept."""
+        return self.path / "average.json"
+
+    @property
     def operating_point(self) -> Path:
         """The thresholds of the last sweep."""
         return self.path / "operating_point.json"

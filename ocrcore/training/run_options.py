@@ -6,6 +6,7 @@ Host code: no jax.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 from ocrcore.options import expect
 
@@ -67,6 +68,23 @@ class CheckpointOptions:
             (self.every >= 0, "every", "0 or more updates"),
             (self.keep >= 1, "keep", "1 or more"),
         )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AverageOptions:
+    """The section `config.average`: averaging with the start weights at the end of a run (WiSE-FT).
+
+    Attributes:
+        shares: of the trained weights that are tried, rising, 1 for these alone; the one that reads
+            best what chooses the best weights is kept, if by more than chance. Empty: no average.
+    """
+
+    shares: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        bounds = (0.0, *self.shares)
+        rising = all(low < high for low, high in pairwise(bounds)) and bounds[-1] <= 1
+        expect(self, (rising, "shares", "rising shares of more than 0, at most 1"))
 
 
 def loading(threads: int, workers: int) -> tuple[tuple[bool, str, str], ...]:

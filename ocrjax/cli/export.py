@@ -8,7 +8,7 @@ from pathlib import Path
 from ocrcore.outputs import check_outputs
 from ocrcore.weights.named import find_weights
 from ocrjax.cli.arguments import refuse_idle
-from ocrjax.easyocr.install import install
+from ocrjax.easyocr.install import install, uninstall
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -17,6 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "source",
         metavar="RUN",
+        nargs="?",
         help="the folder of a run of crnnjax or craftjax, an Orbax checkpoint, a .pth or "
         ".safetensors file, or a name",
     )
@@ -27,6 +28,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--install", action="store_true", help="put the files into EasyOCR's folders, too"
+    )
+    parser.add_argument(
+        "--uninstall",
+        metavar="NAME",
+        help="instead: remove the files that --install has put into EasyOCR's folders",
     )
     parser.add_argument(
         "--check",
@@ -72,6 +78,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Exports; returns 1 if EasyOCR does not give the same as ours, or reads worse."""
+    if arguments.uninstall is not None:
+        return _uninstall(arguments)
+    if arguments.source is None:
+        raise ValueError("name what to export: ocrjax export easyocr RUN")
     source = find_weights(arguments.source)
     name = arguments.name or source.resolve().stem
     folder = Path(arguments.out or Path("exp/easyocr") / name)
@@ -122,7 +132,17 @@ def run(arguments: argparse.Namespace) -> int:
             print("not installed" if arguments.install else "do not use it")
             return 1
     if arguments.install:
-        install(export.places, force=arguments.force)
+        install(export.places, name=name, force=arguments.force)
         print("installed:", *map(str, export.places.values()), sep="\n  ")
     print(export.usage)
+    return 0
+
+
+def _uninstall(arguments: argparse.Namespace) -> int:
+    given = ["name", "out", "force", "install", "check", "easyocr_python", "count", "charset"]
+    given += ["height", "crops", "accept_worse", "photos"]
+    options = {f"--{name.replace('_', '-')}": getattr(arguments, name) for name in given}
+    refuse_idle({"RUN": arguments.source, **options}, "with --uninstall")
+    removed = uninstall(arguments.uninstall)
+    print("removed:", *(map(str, removed) if removed else ["nothing was left"]), sep="\n  ")
     return 0

@@ -10,7 +10,10 @@ from importlib import import_module
 from ocrcore.command import run_command
 from ocrjax import __version__
 
-_COMMANDS = ("detect", "read", "convert", "average", "synth", "export", "doctor")
+_COMMANDS = (
+    *("read", "detect", "fit", "report", "convert", "average", "synth"),
+    *("convert-labels", "export", "doctor"),
+)
 
 
 def _parse(argv: Sequence[str]) -> argparse.Namespace:
@@ -21,7 +24,7 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--version", action="version", version=f"ocrjax {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name in asked:
-        module = import_module(f"ocrjax.cli.{name}")
+        module = import_module(f"ocrjax.cli.{name.replace('-', '_')}")
         summary = (module.__doc__ or "").partition("\n")[0]
         command = commands.add_parser(name, help=summary, description=summary)
         module.add_arguments(command)

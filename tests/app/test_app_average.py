@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from ocrcore.weights.averaging import average_states
 from ocrcore.weights.pth import load_weights, save_weights
-from ocrjax.cli.average import average_states
 from ocrjax.cli.main import _parse, _run
 
 

@@ -301,7 +301,8 @@ def test_the_command_installs(weights, tmp_path, easyocr_folder, capsys):
     arguments = (weights, "--height", 32, "--name", "plates", "--out", tmp_path / "out")
     assert run(*arguments, "--install") == 0
     names = {path.relative_to(easyocr_folder).as_posix() for path in easyocr_folder.rglob("*.*")}
-    assert names == {"model/plates.pth", "user_network/plates.yaml", "user_network/plates.py"}
+    installed = {"model/plates.pth", "user_network/plates.yaml", "user_network/plates.py"}
+    assert names == {*installed, "ocrjax/plates.json"}  # the note for --uninstall
     assert 'recog_network="plates"' in capsys.readouterr().out
     assert run(*arguments) == 2
     assert "there already; --force replaces" in capsys.readouterr().err
@@ -427,19 +428,48 @@ def test_all_files_are_installed_or_none(tmp_path):
     one.write_text("1")
     target = tmp_path / "there" / "a"
     with pytest.raises(FileNotFoundError):
-        install({one: target, two: tmp_path / "there" / "b"})
+        install({one: target, two: tmp_path / "there" / "b"}, name="n")
     assert list((tmp_path / "there").iterdir()) == []
     two.write_text("2")
     target.write_text("old")
     with pytest.raises(InstallError, match="--force"):
-        install({two: tmp_path / "there" / "b", one: target})
+        install({two: tmp_path / "there" / "b", one: target}, name="n")
     assert target.read_text() == "old" and len(list(target.parent.iterdir())) == 1
     (tmp_path / "there" / "c").mkdir()
     with pytest.raises(InstallError, match="a folder is there"):
-        install({two: tmp_path / "there" / "b", one: tmp_path / "there" / "c"}, force=True)
+        install(
+            {two: tmp_path / "there" / "b", one: tmp_path / "there" / "c"}, name="n", force=True
+        )
     (tmp_path / "there" / "c").rmdir()
-    install({two: tmp_path / "there" / "b", one: target}, force=True)
+    install({two: tmp_path / "there" / "b", one: target}, name="n", force=True)
     assert target.read_text() == "1" and len(list(target.parent.iterdir())) == 2
+
+
+def test_what_was_installed_is_taken_back_and_nothing_else(tmp_path, capsys):
+    source = tmp_path / "source"
+    source.write_text("ours")
+    folder = tmp_path / "EasyOCR" / "model"
+    other = folder / "other.pth"
+    install({source: folder / "plates.pth"}, name="plates")
+    other.write_text("somebody else's")
+    assert run("--uninstall", "other") == 2
+    assert "no network 'other' was installed" in (said := capsys.readouterr().err)
+    assert "installed are plates" in said
+    assert run("--uninstall", "../plates") == 2
+    assert run("--uninstall", "plates", "--name", "plates") == 2
+    assert "--name has no effect with --uninstall" in capsys.readouterr().err
+    (folder / "plates.pth").write_text("changed")
+    assert run("--uninstall", "plates") == 2
+    assert "changed since the installation" in capsys.readouterr().err
+    (folder / "plates.pth").write_text("ours")
+    assert run("--uninstall", "plates") == 0
+    assert str(folder / "plates.pth") in capsys.readouterr().out
+    assert list(folder.iterdir()) == [other]
+    assert run("--uninstall", "plates") == 2
+    install({source: folder / "plates.pth"}, name="plates")
+    (folder / "plates.pth").unlink()
+    assert run("--uninstall", "plates") == 0
+    assert "nothing was left" in capsys.readouterr().out
 
 
 def fake_python(tmp_path, script):

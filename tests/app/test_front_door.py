@@ -212,3 +212,17 @@ print(jax.config.values['jax_compilation_cache_dir'], usual, len(calls) - usual)
         OCRJAX_REUSE_MEMORY="off",
     )
     assert off == "None 0 0"
+
+
+def test_memory_is_tuned_before_the_backend_starts_threads(monkeypatch):
+    """Threads that have an arena already keep it, and map large buffers at each call."""
+    from ocrcore.runtime import tuning
+
+    order = []
+    monkeypatch.setattr(tuning, "enable_compile_cache", lambda: None)
+    monkeypatch.setattr(tuning, "reuse_freed_memory", lambda **options: order.append(options))
+    monkeypatch.setattr(tuning, "restore_allocator", lambda: order.append("restored"))
+    for backend in ("cpu", "gpu"):
+        monkeypatch.setattr(jax, "default_backend", lambda name=backend: order.append(name) or name)
+        tuning.tune_process(one_arena=True)
+    assert order == [{"one_arena": True}, "cpu", {"one_arena": True}, "gpu", "restored"]

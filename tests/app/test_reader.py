@@ -70,7 +70,9 @@ def test_the_corners_of_a_turned_word():
 
 
 def test_pictures_are_read_in_order_and_their_crops_together(tmp_path):
-    reader = ocrjax.Reader(FixedDetector(rows), FixedRecognizer(), options=ReaderOptions(crops=5))
+    reader = ocrjax.Reader(
+        FixedDetector(rows), FixedRecognizer(), options=ReaderOptions(0, crops=5)
+    )
     images = [stripes(count) for count in (2, 1, 4, 3, 1)] + [np.zeros((10, 8), "u1")]
     pages = reader.read(images)
     assert [[word.text for word in page.words] for page in pages] == [
@@ -88,7 +90,7 @@ def test_pictures_are_read_in_order_and_their_crops_together(tmp_path):
 def test_a_bad_picture_is_named_and_the_others_are_read(tmp_path):
     write_image(tmp_path / "good.png", stripes(1))
     (tmp_path / "bad.png").write_bytes(b"nothing")
-    reader = ocrjax.Reader(FixedDetector(rows), FixedRecognizer())
+    reader = ocrjax.Reader(FixedDetector(rows), FixedRecognizer(), options=ReaderOptions(0))
     paths = [tmp_path / "bad.png", tmp_path / "good.png"]
     found = {reading.index: reading for reading in reader.stream(paths)}
     assert found[0].page is None and "bad.png" in str(found[0].error)
@@ -99,7 +101,7 @@ def test_a_bad_picture_is_named_and_the_others_are_read(tmp_path):
 
 def test_no_more_pages_are_held_than_needed():
     detector = FixedDetector(rows)
-    reader = ocrjax.Reader(detector, FixedRecognizer(), options=ReaderOptions(crops=4))
+    reader = ocrjax.Reader(detector, FixedRecognizer(), options=ReaderOptions(0, crops=4))
     readings = reader.stream([stripes(2)] * 50)
     next(readings)
     assert detector.drawn <= 6  # two pages are read, three are ahead

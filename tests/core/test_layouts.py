@@ -113,9 +113,33 @@ def test_an_ambiguous_line_is_refused():
 
 def test_forms_that_are_not_read_are_named():
     with pytest.raises(LineError, match="MSRA-TD500's own form"):
-        find_layout(["0 0 28 26 116 39 0.01", "1 1 218 96 80 30 -0.2"])
+        find_layout(["0 0 28 26 116 39 0.01", "1 1 218 96 80 30 -9"])
     with pytest.raises(LineError, match="YOLO"):
         find_layout(["0 0.5 0.5 0.2 0.1", "1 0.25 0.5 0.2 0.1"])
+
+
+def test_boxes_with_an_angle():
+    # Turned about their center, by radians: MSRA-TD500's own form, as DB's converters read it.
+    layout = find_layout(["0 0 28 26 116 39 0.01", "1 1 10 20 40 20 1.5707963"])
+    assert layout.name == "msra-td500"
+    word = read_line("1 1 10 20 40 20 1.5707963267948966", layout, dont_care=())
+    assert (word.text, word.care) == (None, False)
+    np.testing.assert_allclose(word.quad, [(40, 10), (40, 50), (20, 50), (20, 10)], atol=1e-4)
+    with pytest.raises(LineError, match="seven numbers"):
+        read_line("0 0 28 26 116 39", layout, dont_care=())
+
+
+def test_offsets_from_the_corner_of_a_box():
+    # Yuliang-Liu/Curve-Text-Detector, data/README.md at 2126a66: 32 numbers, a box and 14 points.
+    above = [(10 * i, 0) for i in range(7)]
+    points = [*above, *[(x, 20) for x, _ in reversed(above)]]
+    line = ",".join(map(str, (100, 50, 160, 70, *(value for point in points for value in point))))
+    layout = find_layout([line, line])
+    assert layout.name == "ctw1500"
+    word = read_line(line, layout, dont_care=())
+    np.testing.assert_array_equal(word.polygon, np.add(points, (100, 50)))
+    with pytest.raises(LineError, match="32 numbers"):
+        read_line(line + ",7", layout, dont_care=())
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -199,6 +201,25 @@ def test_some_parameters_without_decay():
     assert got["head/bias"] == got["encoder/slice1/bias"] == -1.0
 
 
+def test_parts_with_learning_rates_of_their_own():
+    got, state = one_update(
+        name="sgd",
+        learning_rate=1.0,
+        weight_decay=0.5,
+        freeze=("encoder/slice10",),
+        rates=(("*/slice1/bias", 0.25), ("encoder", 0.5)),
+    )
+    assert got == {
+        "encoder/slice1/kernel": -0.75,
+        "encoder/slice1/bias": -0.375,
+        "encoder/slice10/bias": 0,
+        "head/kernel": -1.5,
+        "head/bias": -1.5,
+    }
+    _, without = one_update(name="sgd", learning_rate=1.0, freeze=("encoder/slice10",))
+    assert len(jax.tree.leaves(state)) == len(jax.tree.leaves(without))
+
+
 def test_patterns():
     assert matches("encoder/slice1/conv0/kernel", "encoder/slice1")
     assert matches("encoder/slice1/conv0/kernel", "encoder/slice1/")
@@ -209,12 +230,19 @@ def test_patterns():
         optimizer, _ = make_optimizer(OptimizerOptions(**{field: ("head/kernal",)}), steps=1)
         with pytest.raises(OptimizerError, match=rf"{field}: 'head/kernal' .* are head/kernel"):
             optimizer.init(network())
+    optimizer, _ = make_optimizer(OptimizerOptions(rates=(("head/kernal", 0.1),)), steps=1)
+    with pytest.raises(OptimizerError, match=r"rates: 'head/kernal' matches no parameter"):
+        optimizer.init(network())
 
 
 def test_options_from_a_config():
     section = ConfigDict({"name": "adamw", "freeze": ["encoder"], "clip_norm": 5.0})
     expected = OptimizerOptions(name="adamw", freeze=("encoder",), clip_norm=5.0)
     assert OptimizerOptions.from_config(section) == expected
+    pairs = OptimizerOptions.from_config({"rates": [["head", 0.5]]})  # as JSON has them
+    assert pairs == OptimizerOptions(rates=(("head", 0.5),))
+    with pytest.raises(OptionsError, match=r"^config.optimizer.rates is .*, expected tuple"):
+        OptimizerOptions.from_config({"rates": (("head", "slow"),)})
     with pytest.raises(OptionsError, match=r"config.optimizer.weight_decy .* mean weight_decay"):
         OptimizerOptions.from_config({"weight_decy": 1})
     with pytest.raises(OptionsError, match=r"^config.optimizer.b1 is 2.0, expected 0 or more and"):
@@ -240,9 +268,10 @@ def test_options_from_a_config():
         {"final": 2.0},
         {"clip_norm": 0.0},
         {"accumulate": 0},
+        {"rates": (("head", 0.0),)},
     ],
 )
 def test_impossible_options_name_their_field(bad):
     field, value = next(iter(bad.items()))
-    with pytest.raises(OptimizerError, match=rf"^{field} is {value!r}, expected"):
+    with pytest.raises(OptimizerError, match=rf"^{field} is {re.escape(repr(value))}, expected"):
         OptimizerOptions(**bad)

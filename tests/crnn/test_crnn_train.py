@@ -329,6 +329,7 @@ def test_fine_tuning_measures_what_is_forgotten(tmp_path):
     config.init_weights = str(tmp_path / "net.pth")
     config.eval.probe = dict(config.eval.sets)
     config.data.workers = 1
+    config.average.shares = (0.5, 1.0)
     crnnjax.train(config, tmp_path / "run")  # as a user calls it from Python
     rows = [
         json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
@@ -339,6 +340,11 @@ def test_fine_tuning_measures_what_is_forgotten(tmp_path):
         if "eval/probe" in row
     ]
     assert found == [(0, 0, 0), (2, 0, 0)]
+    # Nothing was read right before or after: the start weights are kept, and exported.
+    average = json.loads((tmp_path / "run" / "average.json").read_text(encoding="utf-8"))
+    assert (average["share"], average["words"], average["probe"]["kept"]) == (0, 4, 0)
+    assert [one["share"] for one in average["tried"]] == [0, 0.5, 1]
+    assert_same(load_weights(tmp_path / "run" / "weights.pth"), load_weights(tmp_path / "net.pth"))
     # A check before it tells of the same weights, and begins with them.
     said = []
     checked = check_run(config, seconds=0.0, log=said.append)
@@ -437,4 +443,7 @@ def test_what_cannot_be_is_said(tmp_path):
     config = tiny_recognizer.get_config()
     config.eval.metric = "loss"
     with pytest.raises(OptionsError, match=r"config\.eval\.metric is 'loss', expected one of acc"):
+        train(config, tmp_path)
+    config.eval.metric, config.average.shares = "accuracy", (0.5,)
+    with pytest.raises(TrainError, match=r"shares is \(0\.5,\), but the run starts from random"):
         train(config, tmp_path)

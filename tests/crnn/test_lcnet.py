@@ -11,7 +11,7 @@ import pytest
 from crnnjax.charset import Charset, named
 from crnnjax.convert import ConversionError, from_state_dict, to_state_dict
 from crnnjax.crop_index import width_needed
-from crnnjax.lcnet import fold_batch_norm, shifted_sums
+from crnnjax.lcnet import convolve_on_cpu, depthwise_on_cpu, fold_batch_norm
 from crnnjax.models import CRNN, init_variables, options_of
 from crnnjax.ppocr import load_ppocr
 from crnnjax.recognizer import Recognizer, RecognizerError, load_recognizer
@@ -83,21 +83,43 @@ def test_state_dicts_go_both_ways(variables, fold):
         from_state_dict(lacking)
 
 
-@pytest.mark.parametrize(("stride", "size"), [((1, 1), (3, 3)), ((2, 1), (3, 3)), ((1, 1), (1, 7))])
-def test_shifted_sums_are_a_depthwise_convolution(stride, size):
+@pytest.mark.parametrize("depthwise", [True, False])
+@pytest.mark.parametrize(
+    ("stride", "size", "padding"),
+    [
+        ((1, 1), (3, 3), ((1, 1), (1, 1))),
+        ((2, 1), (3, 3), ((1, 1), (1, 1))),
+        ((2, 2), (3, 3), ((1, 1), (1, 1))),
+        ((1, 1), (2, 2), ((0, 1), (0, 1))),
+        ((1, 1), (1, 7), ((0, 0), (3, 3))),
+    ],
+)
+@pytest.mark.parametrize("shape", [(7, 9), (8, 10)])
+def test_convolutions_on_cpus_and_their_gradients_are_those_of_xla(
+    stride, size, padding, shape, depthwise
+):
     rng = np.random.default_rng(2)
-    x = rng.standard_normal((2, 7, 9, 5)).astype(np.float32)
-    kernel = rng.standard_normal((*size, 5)).astype(np.float32)
-    padding = [(side // 2, side // 2) for side in size]
-    wanted = jax.lax.conv_general_dilated(
-        x,
-        kernel[:, :, None],
-        stride,
-        padding,
-        dimension_numbers=("NHWC", "HWIO", "NHWC"),
-        feature_group_count=5,
-    )
-    np.testing.assert_allclose(shifted_sums(x, kernel, stride, padding), wanted, atol=1e-5)
+    x = rng.standard_normal((2, *shape, 5)).astype(np.float32)
+    kernel = rng.standard_normal((*size, *((5,) if depthwise else (5, 4)))).astype(np.float32)
+
+    def ours(x, kernel):
+        return (depthwise_on_cpu if depthwise else convolve_on_cpu)(x, kernel, stride, padding)
+
+    def wanted(x, kernel):
+        return jax.lax.conv_general_dilated(
+            x,
+            kernel[:, :, None] if depthwise else kernel,
+            stride,
+            padding,
+            dimension_numbers=("NHWC", "HWIO", "NHWC"),
+            feature_group_count=5 if depthwise else 1,
+        )
+
+    (expected, back), (found, ours_back) = jax.vjp(wanted, x, kernel), jax.vjp(ours, x, kernel)
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    gradient = rng.standard_normal(expected.shape).astype(np.float32)
+    for one, other in zip(ours_back(gradient), back(gradient), strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-4)
 
 
 def test_networks_that_cannot_be_are_refused(images):

@@ -1,8 +1,8 @@
 """Folders of pictures with a label file each: which belong together, and how the lines are read.
 
-One rule for all who read such folders. The labels of `NAME.jpg` are in `gt_NAME.txt`, `NAME.txt` or
-`res_NAME.txt`; suffixes may be in capitals. Two pictures, or two label files, of one name are an
-error. Folders inside are not read.
+One rule for all who read such folders. The labels of `NAME.jpg` are in `gt_NAME.txt`, `NAME.txt`,
+`res_NAME.txt` or `NAME.gt`; suffixes may be in capitals. Two pictures, or two label files, of one
+name are an error. Folders inside are not read.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ MAX_BYTES = 1 << 25
 """Label files above this size are refused."""
 PREFIXES = ("gt_", "", "res_")
 """Of label files, before the name of the picture."""
+LABEL_SUFFIXES = (".txt", ".gt")
+"""Of label files; the second is MSRA-TD500's."""
 
 _LINE_END = re.compile(r"\r\n|\n|\r")
 _ESCAPED = re.compile("[\udc80-\udcff]")  # a byte that is not UTF-8
@@ -149,7 +151,7 @@ class LabelFiles:
         if not self.pictures:
             raise LabelError(self.images, 0, "no picture", f"pictures ({', '.join(SUFFIXES)})")
         self._files: dict[str, list[Path]] = {}
-        for path in _files(self.labels, (".txt",)):
+        for path in _files(self.labels, LABEL_SUFFIXES):
             self._files.setdefault(path.stem, []).append(path)
         used = {prefix + stem for stem in names for prefix in PREFIXES}
         self.lonely = [
@@ -175,6 +177,30 @@ class LabelFiles:
                 f"one label file of {picture.name}; {found[0]} is another",
             )
         return found[0] if found else None
+
+    def words(
+        self,
+        picture: Path,
+        size: tuple[int, int],
+        *,
+        dont_care: Sequence[str],
+        bad: list[LabelError] | None = None,
+    ) -> list[Word]:
+        """Returns the words of a picture.
+
+        Args:
+            picture: one of `pictures`.
+            size: its height and width; text files say nothing of it.
+            dont_care: as for `read_words`.
+            bad: the same.
+
+        Raises:
+            LabelError: it has no label file, or two, or as of `read_words`.
+        """
+        label = self.label(picture)
+        if label is None:
+            raise LabelError(picture, 0, picture.name, f"gt_{picture.stem}.txt in {self.labels}")
+        return read_words(label, self.layout, dont_care=dont_care, bad=bad)
 
     @property
     def layout(self) -> Layout:

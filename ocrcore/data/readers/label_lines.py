@@ -4,11 +4,13 @@ Numbers stand between commas, tabs or blanks. A tab between numbers and text end
 `ocrcore.data.readers.layouts` tells the layout.
 
 Sources: rrc.cvc.uab.es for ICDAR 2013, 2015, MLT and RCTW; MhLiao/DB for MSRA-TD500; Total-Text's
-Groundtruth/Text; EasyOCR's trainer for the mark `,####`; Datumaro's ICDAR exporter for `quoted`.
+Groundtruth/Text; Curve-Text-Detector's data/README.md for CTW1500; EasyOCR's trainer for the mark
+`,####`; Datumaro's ICDAR exporter for `quoted`.
 """
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -29,6 +31,8 @@ LAYOUTS = {
     "mlt": "x1,y1,...,x4,y4,script,text (ICDAR MLT)",
     "rctw": 'x1,y1,...,x4,y4,flag,"text" (RCTW; the flag is 0 or 1)',
     "td500": "x1,y1,...,x4,y4,flag (MSRA-TD500 as DB has it: 1 is don't care, there is no text)",
+    "msra-td500": "index difficulty x y width height angle (MSRA-TD500's own .gt files, no text)",
+    "ctw1500": "left,top,right,bottom,dx1,dy1,...,dx14,dy14 (CTW1500's older labels, no text)",
     "total-text": "x: [[x1 x2 ...]], y: [[y1 y2 ...]], ornt: [u'c'], transcriptions: [u'text']",
 }
 """What a config may name as `layout`, with what a line then is."""
@@ -39,6 +43,7 @@ SCRIPTS = frozenset(
 MAX_COORDINATE = 1e6
 """Coordinates beyond this, in pixels, are taken for a fault of the file."""
 
+_FAR = 1e9
 _NUMBER = r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?"
 NUMBER = re.compile(rf"\s*{_NUMBER}\s*", re.ASCII)
 _START = re.compile(rf"{_NUMBER}(\s*)(,?)", re.ASCII)
@@ -59,12 +64,14 @@ _ESCAPE = re.compile(r"\\(x[0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|U000[0-9a-fA-F]{5}|['\
 MARK = "####"
 _QUOTES = "\"'"
 _FILL = 0.15  # least share of the rectangle around it that an outline covers
-_NEED = {"box": 4, "quad": 8}
+_NEED = {"box": 4, "quad": 8, "turned": 7, "offsets": 32}
 EXPECTED = {
     "quad": "eight coordinates and the text: x1,y1,x2,y2,x3,y3,x4,y4,text",
     "box": 'four coordinates and the text: left top right bottom "text"',
     "polygon": "pairs of coordinates and the text: x1,y1,x2,y2,x3,y3,...,text (or ...,####text)",
     "curve": f"Total-Text's lists: {LAYOUTS['total-text']}",
+    "turned": f"seven numbers: {LAYOUTS['msra-td500']}",
+    "offsets": f"32 numbers: {LAYOUTS['ctw1500']}",
 }
 
 
@@ -88,7 +95,8 @@ class Layout:
     Attributes:
         name: of `LAYOUTS`.
         commas: what lines with commas or tabs between the numbers begin with: "quad", "box",
-            "polygon" or "curve" (Total-Text's lists); "each": a quad or a polygon, as it fits.
+            "polygon", "curve" (Total-Text's lists), "turned" (MSRA-TD500's box with an angle) or
+            "offsets" (CTW1500's from the corner of a box); "each": a quad or a polygon, as it fits.
         blanks: the same of lines with blanks between the numbers.
         extra: what stands before the text: "", "script" or "flag"; "difficulty": a flag alone.
         quoted: one pair of quotes around the text is taken off.
@@ -147,8 +155,9 @@ class LabelLine:
         return None if end < 0 else self.text[end:].strip()
 
     def values(self, count: int) -> FloatArray:
-        """`(count / 2, 2)`."""
-        return np.array(self.numbers[:count], np.float64).astype(np.float32).reshape(-1, 2)
+        """`(count / 2, 2)`; what is out of all bounds is refused elsewhere, and bounded here."""
+        numbers = np.clip(np.array(self.numbers[:count], np.float64), -_FAR, _FAR)
+        return numbers.astype(np.float32).reshape(-1, 2)
 
 
 def scan(text: str) -> LabelLine:
@@ -287,6 +296,8 @@ def read_line(text: str, layout: Layout, *, dont_care: Sequence[str]) -> Word:
         )
     count, rest = _coordinates(line, form, layout)
     box = form == "box"
+    if form in ("turned", "offsets"):
+        return _without_text(line, form)
     corners = _checked(line, count, box=box)
     if form == "polygon" and not layout.points and not _text_behind(line):
         _check_outline(text, corners, lacks_text=layout.texts and rest is None)
@@ -338,7 +349,7 @@ def _word(
     text = text if care else None
     if len(corners) == 4:
         return Word(corners, text, care=care, language=language)
-    quad = _around(corners)
+    quad = around(corners)
     return Word(quad, text, polygon=corners, care=care, language=language)
 
 
@@ -359,11 +370,60 @@ def _coordinates(line: LabelLine, form: str, layout: Layout) -> tuple[int, str |
     return need, line.rest(need)
 
 
-def _checked(line: LabelLine, count: int, *, box: bool) -> FloatArray:
-    """The corners, `(N, 2)`."""
+def _within(line: LabelLine, count: int) -> list[float]:
     for number in line.numbers[:count]:
         if abs(float(number)) > MAX_COORDINATE:
             raise LineError(number, f"a coordinate within +-{MAX_COORDINATE:.0f} pixels")
+    return [float(number) for number in line.numbers[:count]]
+
+
+def fits_turned(line: LabelLine) -> bool:
+    """Whether seven numbers can be MSRA-TD500's: an index, a flag, a box and an angle."""
+    if len(line.numbers) != 7 or line.ends[-1] >= 0:
+        return False
+    wide, high, angle = map(float, line.numbers[4:])
+    return (
+        line.numbers[0].isdecimal()
+        and line.numbers[1] in ("0", "1")
+        and wide > 0 < high
+        and abs(angle) <= math.pi
+    )
+
+
+def fits_offsets(line: LabelLine) -> bool:
+    """Whether 32 numbers can be CTW1500's: a box, and 14 points in it by their offsets."""
+    if len(line.numbers) != 32 or line.ends[-1] >= 0:
+        return False
+    left, top, right, bottom, *offsets = map(float, line.numbers)
+    across, down = offsets[::2], offsets[1::2]
+    return (
+        right >= left
+        and bottom >= top
+        and -1 <= min(across) <= max(across) <= right - left + 1
+        and -1 <= min(down) <= max(down) <= bottom - top + 1
+    )
+
+
+def _without_text(line: LabelLine, form: str) -> Word:
+    """A word of MSRA-TD500's own form, or of CTW1500's older one."""
+    fits = fits_turned(line) if form == "turned" else fits_offsets(line)
+    if not fits:
+        raise LineError(line.text, EXPECTED[form])
+    numbers = _within(line, _NEED[form])
+    if form == "offsets":
+        polygon = np.array(numbers[4:]).reshape(14, 2) + numbers[:2]
+        outline = polygon.astype(np.float32)
+        return Word(around(outline), polygon=outline)
+    x, y, wide, high, angle = numbers[2:]
+    half = np.array([(-wide, -high), (wide, -high), (wide, high), (-wide, high)]) / 2
+    cos, sin = math.cos(angle), math.sin(angle)
+    turned = half @ np.array([[cos, sin], [-sin, cos]]) + (x + wide / 2, y + high / 2)
+    return Word(turned.astype(np.float32), care=line.numbers[1] == "0")
+
+
+def _checked(line: LabelLine, count: int, *, box: bool) -> FloatArray:
+    """The corners, `(N, 2)`."""
+    _within(line, count)
     corners = line.values(count)
     if not box:
         return corners
@@ -410,8 +470,8 @@ def _unquote(text: str, quotes: str = _QUOTES) -> str:
     return inside.replace(quote * 2, quote)  # all are doubled
 
 
-def _around(polygon: FloatArray) -> FloatArray:
-    """The smallest rectangle around, clockwise from near the first point."""
+def around(polygon: FloatArray) -> FloatArray:
+    """The smallest rectangle around an outline, `(4, 2)`, clockwise from near its first point."""
     corners = cv2.boxPoints(cv2.minAreaRect(polygon))
     edges = np.roll(corners, -1, axis=0) - corners
     if edges[0, 0] * edges[1, 1] - edges[0, 1] * edges[1, 0] < 0:

@@ -22,6 +22,8 @@ from ocrcore.data.readers.label_lines import (
     Layout,
     LineError,
     coordinate_count,
+    fits_offsets,
+    fits_turned,
     form_of,
     is_quoted,
     outline_count,
@@ -43,6 +45,8 @@ _NAMED = {
     "mlt": Layout("mlt", extra="script"),
     "rctw": Layout("rctw", extra="flag", quoted=True),
     "td500": Layout("td500", extra="difficulty"),
+    "msra-td500": Layout("msra-td500", "turned", "turned"),
+    "ctw1500": Layout("ctw1500", "offsets", "offsets"),
     "total-text": Layout("total-text", "curve", "curve"),
 }
 
@@ -85,6 +89,9 @@ def find_layout(lines: Iterable[str]) -> Layout:
             scanned.append(line)
     if curves and not scanned:
         return replace(_NAMED["total-text"], found=True)
+    for name, fits in (("msra-td500", fits_turned), ("ctw1500", fits_offsets)):
+        if scanned and all(map(fits, scanned)):
+            return replace(_NAMED[name], found=True)
     commas = [line for line in scanned if line.separator != " "]
     blanks = [line for line in scanned if line.separator == " "]
     _refuse_others(blanks)
@@ -127,8 +134,8 @@ def _refuse_others(blanks: Sequence[LabelLine]) -> None:
     if counts == {7}:
         raise LineError(
             blanks[0].text,
-            f"{EXPECTED['quad']}; seven numbers are MSRA-TD500's own form (index, difficulty, x, "
-            "y, width, height, angle): write four corners",
+            f"{EXPECTED['quad']}; seven numbers may be MSRA-TD500's own form (index, difficulty, "
+            "x, y, width, height, angle in radians), but not these",
         )
     shares = [[float(number) for number in line.numbers[1:]] for line in blanks]
     if counts == {5} and all(0 <= share <= 1 for line in shares for share in line):

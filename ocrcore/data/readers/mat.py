@@ -57,10 +57,13 @@ class Cells(Sequence[Any]):
         data: bytes of the file, or what was unpacked from it.
         order: "<" or ">".
         matrix: the variable.
+
+    Attributes:
+        shape: of the array; its cells are listed column by column.
     """
 
     def __init__(self, path: Path, data: Any, order: str, matrix: _Matrix) -> None:
-        self.path, self.name = path, matrix.name
+        self.path, self.name, self.shape = path, matrix.name, matrix.shape
         self._data, self._order = data, order
         count = math.prod(matrix.shape)
         if count * 8 > matrix.end - matrix.start:

@@ -1,0 +1,302 @@
+"""Fine-tuning a recognizer on own crops: what is gained, what is forgotten, and from how many.
+
+Each run trains configs/finetune_recognizer.py on some crops of a data set, a third of them (at most
+300) kept back to choose the share of the trained weights, and reads two sets that neither trained
+nor chose anything: a test set of the same kind, and crops of another kind, which tell what is
+forgotten. Start weights, trained weights and what the run keeps are read, on the same crops, so
+that differences have paired intervals.
+
+Data sets: "borndigital" (ROOT has images/ and gt/; words are cut out as they lie; pictures from the
+301st name on test, and no picture is divided), "rec_train" (ROOT has labels.tsv; of its lines the
+last 1,000 test, the 300 before line 3,469 choose). The charset is ASCII and what else the labels
+of the training part have.
+
+A finished run is a JSON file in --out and is not repeated; one that was stopped goes on.
+
+Command: python benchmarks/finetune_recognizer.py --data borndigital --root DIR --forget LABELS.tsv
+    --own 10 30 100 300 1000 3000 --seeds 0 1 2 [--wrong 0.1] [--set optimizer.learning_rate=1e-3]
+    --table alone prints what is there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import json
+import resource
+import runpy
+import string
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ml_collections import ConfigDict
+from numpy.typing import NDArray
+
+from crnnjax.charset import Charset
+from crnnjax.config import crops
+from crnnjax.evaluate import read_set
+from crnnjax.recognizer import Recognizer
+from ocrcore.data.readers.crops import Crop, read_labels_tsv
+from ocrcore.data.readers.icdar import read_icdar_folder
+from ocrcore.evaluation.statistics import paired_wilson, wilson
+from ocrcore.files import write_json, write_text
+from ocrcore.images import read_image, write_image
+from ocrcore.runtime.tuning import tune_process
+from ocrcore.training.averaging import average_variables
+from ocrcore.training.checkpoints import load_variables
+from ocrcore.training.run_folder import RunFolder
+from ocrcore.weights.averaging import load_flat
+
+CONFIG = Path(__file__).parents[1] / "configs" / "finetune_recognizer.py"
+Right = NDArray[np.bool_]
+
+
+def cut_words(root: Path, out: Path) -> Path:
+    """Cuts the labeled words out of pictures, as they lie; returns the file of their labels."""
+    labels = out / "labels.tsv"
+    if labels.is_file():
+        return labels
+    lines = ["filename\tphoto\twords"]
+    for page in sorted(read_icdar_folder(root / "images", root / "gt"), key=lambda page: page.path):
+        picture, stem = read_image(page.path), Path(page.path).stem
+        for number, word in enumerate(page.words):
+            corners = np.asarray(word.outline)
+            (x0, y0), (x1, y1) = corners.min(0), corners.max(0) + 1
+            crop = picture[max(int(y0), 0) : int(y1), max(int(x0), 0) : int(x1)]
+            if word.care and word.text and crop.size:
+                write_image(out / f"{stem}_{number}.png", crop)
+                lines.append(f"{stem}_{number}.png\t{stem}\t{word.text}")
+    write_text(labels, "\n".join(lines) + "\n")
+    return labels
+
+
+def open_data(data: str, root: Path, out: Path) -> tuple[list[list[Crop]], list[Crop], list[Crop]]:
+    """Groups of crops to train on (of a picture, or neighbors), those that choose, and the test.
+
+    Without crops that choose, they are taken from the groups.
+    """
+    if data == "rec_train":
+        listed = read_labels_tsv(root / "labels.tsv")
+        own = listed[:3168]
+        groups = [own[start : start + 24] for start in range(0, len(own), 24)]
+        return groups, listed[3168:3468], listed[-1000:]
+    listed = read_labels_tsv(cut_words(root, out / "crops"))
+    pictures: dict[str, list[Crop]] = {}
+    for crop in listed:
+        pictures.setdefault(Path(crop.name).stem.rpartition("_")[0], []).append(crop)
+    names = [path.stem for path in sorted((root / "images").iterdir(), key=lambda path: path.name)]
+    found = [pictures.get(name, []) for name in names]
+    return found[:300], [], [crop for group in found[300:] for crop in group]
+
+
+def spread(listed: list[Crop], count: int) -> list[Crop]:
+    """Some of the crops, evenly spread; all for 0."""
+    step = max(1, len(listed) // count) if count else 1
+    return listed[::step][: count or None]
+
+
+def draw(
+    groups: Sequence[Sequence[Crop]], count: int, seed: int, *, choose: bool
+) -> tuple[list[Crop], list[Crop]]:
+    """Some crops to train on and (a third of them) to choose by, of different groups."""
+    count = min(count, sum(map(len, groups)))
+    wanted = min(300, count // 3) if choose else 0
+    kept_back: list[Crop] = []
+    own: list[Crop] = []
+    for index in np.random.default_rng(seed).permutation(len(groups)):
+        if len(kept_back) < wanted:
+            kept_back += groups[index][: wanted - len(kept_back)]
+        else:
+            own += groups[index]
+    return own[: count - wanted], kept_back
+
+
+def spoil(listed: Sequence[Crop], share: float, seed: int) -> list[Crop]:
+    """Gives a share of the crops the texts of others."""
+    rng = np.random.default_rng([seed, 1])
+    wrong = np.flatnonzero(rng.random(len(listed)) < share)
+    texts = [crop.text for crop in listed]
+    for index, other in zip(wrong, np.roll(wrong, 1), strict=True):
+        texts[index] = listed[other].text
+    return [Crop(crop.name, text) for crop, text in zip(listed, texts, strict=True)]
+
+
+def write_labels(path: Path, listed: Iterable[Crop]) -> str:
+    """Writes a file of labels with whole paths."""
+    rows = [f"{Path(crop.name).resolve()}\t{crop.text}" for crop in listed]
+    write_text(path, "\n".join(rows) + "\n")
+    return str(path)
+
+
+def settings(texts: Sequence[str]) -> dict[str, Any]:
+    """Values of `SECTION.FIELD=VALUE`."""
+    found = {}
+    for text in texts:
+        name, _, value = text.partition("=")
+        try:
+            found[name] = ast.literal_eval(value)
+        except (ValueError, SyntaxError):
+            found[name] = value
+    return found
+
+
+def make_config(
+    folder: Path, parts: Mapping[str, Sequence[Crop]], changes: Mapping[str, Any], seed: int
+) -> ConfigDict:
+    """The experiment on the crops of a run."""
+    config: ConfigDict = runpy.run_path(str(CONFIG))["get_config"]()
+    config.seed = seed
+    mine = config.data.train.mine
+    mine.update(kind="tsv", outside=True)
+    config.data.labels = write_labels(folder / "train.tsv", parts["train"])
+    mine.split.part = ""
+    for name, sets in (("choose", config.eval.sets), ("test", config.test)):
+        path = write_labels(folder / f"{name}.tsv", parts[name])
+        sets.mine = crops("tsv", path=path, outside=True)
+    config.data.charset = str(folder.parent / "charset.txt")
+    config.update_from_flattened_dict(dict(changes))
+    return config
+
+
+def read(recognizer: Recognizer, sets: Mapping[str, Sequence[Crop]]) -> dict[str, Any]:
+    """For each set whether each word is read right: as it is written, and by letters and digits."""
+    found = {}
+    for name, listed in sets.items():
+        scores = read_set(recognizer, listed, name=name).scores
+        found[name] = {
+            "accuracy": scores.right().astype(int).tolist(),
+            "alnum_accuracy": scores.right(alnum=True).astype(int).tolist(),
+        }
+    return found
+
+
+def run(
+    args: argparse.Namespace, own: int, seed: int, data: tuple[Any, Any, Any], measured: Any
+) -> None:
+    """Trains once, and writes what came of it."""
+    from crnnjax.training import train
+
+    changes = settings(args.set)
+    told = "".join(f"-{name.rpartition('.')[2]}{value}" for name, value in changes.items())
+    wrong = f"-wrong{args.wrong:g}" if args.wrong else ""
+    told = "".join(one if one.isalnum() or one in "-._" else "" for one in told)
+    name = f"{args.data}-{own}{wrong}{told}-{seed}"
+    result = args.out / f"{name}.json"
+    if result.is_file():
+        return
+    groups, choose, _ = data
+    own_crops, kept_back = draw(groups, own, seed, choose=not choose)
+    own_crops = spoil(own_crops, args.wrong, seed)
+    kept_back = spoil(choose[:own] or kept_back, args.wrong, seed + 1)
+    folder = args.out / name
+    # The test of the run itself is not of interest: all is read below.
+    parts = {"train": own_crops, "choose": kept_back, "test": kept_back[:10]}
+    config = make_config(folder, parts, changes, seed)
+    before = resource.getrusage(resource.RUSAGE_SELF)
+    begin = time.monotonic()
+    if train(config, folder) is None:
+        raise SystemExit("stopped; the same command goes on")
+    after = resource.getrusage(resource.RUSAGE_SELF)
+    average = json.loads((folder / "average.json").read_text(encoding="utf-8"))
+    start = load_flat(RunFolder(folder).start)
+    last = load_variables(folder / "checkpoints" / str(average["step"]))
+    reader, shares = Recognizer.from_weights(folder), {}
+    for share in {1.0, average["share"]} - {0.0}:
+        shares[share] = read(
+            reader.with_variables(average_variables(start, last, share)), args.sets
+        )
+    shares[0.0] = measured(reader.with_variables(start))
+    row = {
+        "data": args.data,
+        "own": own,
+        "train_crops": len(own_crops),
+        "choose_crops": len(kept_back),
+        "wrong": args.wrong,
+        "seed": seed,
+        "set": changes,
+        "steps": config.steps,
+        "cpu_s": (after.ru_utime + after.ru_stime) - (before.ru_utime + before.ru_stime),
+        "wall_s": time.monotonic() - begin,
+        "share": average["share"],
+        "average": average,
+        "start": shares[0.0],
+        "kept": shares[average["share"]],
+        "trained": shares[1.0],
+    }
+    write_json(result, row)
+    print_rows([row])
+
+
+def print_rows(rows: Sequence[Mapping[str, Any]]) -> None:
+    """A line for each run and measured set."""
+    for row in rows:
+        changes = " ".join(f"{name}={value}" for name, value in row["set"].items())
+        wrong = f" {row['wrong']:.0%} wrong" if row["wrong"] else ""
+        title = f"{row['data']} {row['own']}{wrong} seed {row['seed']} {changes}".rstrip()
+        print(f"{title}; {row['steps']} steps, {row['cpu_s'] / 60:.1f} min of a core")
+        for name in row["start"]:
+            for score in ("accuracy", "alnum_accuracy"):
+                words = {
+                    what: np.array(row[what][name][score], np.bool_)
+                    for what in ("start", "kept", "trained")
+                }
+                cells = []
+                for what in words:
+                    one = wilson(int(words[what].sum()), len(words[what]))
+                    cell = f"{what} {one.value:.4f} ({one.low:.4f} to {one.high:.4f})"
+                    if what != "start":
+                        gain = paired_wilson(words["start"], words[what])
+                        cell += f" {gain.value:+.4f} ({gain.low:+.4f} to {gain.high:+.4f})"
+                    cells.append(cell)
+                print(f"  {name:6} {score:14} share {row['share']:g}: {'; '.join(cells)}")
+
+
+def main() -> None:
+    """Trains what is not there, and prints the table."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--data", choices=("borndigital", "rec_train"), default="borndigital")
+    parser.add_argument("--root", type=Path, help="folder of the data set")
+    parser.add_argument("--forget", type=Path, help="labels.tsv of words of another kind")
+    parser.add_argument("--forget-count", type=int, default=500, help="of them, evenly spread")
+    parser.add_argument("--test-count", type=int, default=0, help="of the test, 0 for all")
+    parser.add_argument("--own", type=int, nargs="+", default=[3093], help="numbers of own crops")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--wrong", type=float, default=0.0, help="share of wrong labels")
+    parser.add_argument("--set", nargs="*", default=[], help="fields of the config, NAME=VALUE")
+    parser.add_argument("--out", type=Path, default=Path("exp/benchmarks/finetune_recognizer"))
+    parser.add_argument("--table", action="store_true", help="print what is there, train nothing")
+    args = parser.parse_args()
+    if not args.table:
+        if not args.root or not args.forget:
+            parser.error("--root and --forget are needed")
+        tune_process(one_arena=True)
+        args.out = args.out / args.data
+        data = open_data(args.data, args.root, args.out)
+        args.sets = {
+            "test": spread(data[2], args.test_count),
+            "forget": spread(read_labels_tsv(args.forget), args.forget_count),
+        }
+        known = string.punctuation + string.digits + string.ascii_letters
+        seen = {c for group in data[0] for crop in group for c in crop.text if not c.isspace()}
+        text = known + "".join(sorted(seen - set(known)))
+        write_text(args.out / "charset.txt", text + "\n")
+        Charset("own", tuple(text))
+        starts = args.out / "start" / f"{args.test_count}-{args.forget_count}.json"
+
+        def measured(reader: Recognizer) -> Any:
+            if not starts.is_file():
+                write_json(starts, read(reader, args.sets))
+            return json.loads(starts.read_text(encoding="utf-8"))
+
+        for own in args.own:
+            for seed in args.seeds:
+                run(args, own, seed, data, measured)
+    files = sorted(args.out.parent.glob(f"{args.out.name}/*-*-*.json"))
+    print_rows([json.loads(path.read_text(encoding="utf-8")) for path in files])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,65 @@
+"""What a recognizer says of labels: how probable each is beside the best reading."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from crnnjax.charset import normalized
+from crnnjax.decoding import text_log_probability
+from crnnjax.recognizer import Recognizer
+from ocrcore.evaluation.label_errors import Reading
+from ocrcore.images import ImageLike
+from ocrcore.pages import FloatArray
+
+_CHUNK = 256  # crops whose logits are in memory at a time
+
+
+def read_labels(
+    recognizer: Recognizer,
+    images: Sequence[ImageLike],
+    labels: Sequence[str | None],
+    report: Callable[[int], None] | None = None,
+) -> list[Reading]:
+    """Reads labeled crops and compares each label with the best reading, by likelihood.
+
+    For `ocrcore.evaluation.label_errors`.
+
+    Args:
+        recognizer: with its weights.
+        images: crops, as for `Recognizer.recognize`.
+        labels: of each; None: it has none.
+        report: called with the number of crops read so far.
+
+    Returns:
+        One for each. A label with characters outside the charset has no probability. Texts are as
+        the charset writes them.
+
+    Raises:
+        ImageError: a crop cannot be read.
+    """
+    readings = []
+    for start in range(0, len(images), _CHUNK):
+        part = slice(start, start + _CHUNK)
+        for logits, label in zip(recognizer.logits(images[part]), labels[part], strict=True):
+            readings.append(read_label(recognizer, logits, label))
+        if report:
+            report(len(readings))
+    return readings
+
+
+def read_label(recognizer: Recognizer, logits: FloatArray, label: str | None) -> Reading:
+    """The same of the logits of one crop, `(T, num_classes)`."""
+    logs = logits - np.logaddexp.reduce(logits, axis=1, keepdims=True)
+    charset = recognizer.charset
+    path = logs.argmax(axis=1)
+    classes = path[(path != 0) & (path != np.concatenate([[0], path[:-1]]))]
+    text = charset.decode(classes)
+    best = text_log_probability(logs, classes.tolist())
+    if label is None or charset.missing(label):
+        return Reading(text, best)
+    own = text_log_probability(logs, charset.encode(label).tolist())
+    if own > best:  # the best path is not always that of the best text
+        return Reading(charset.fold(normalized(label)), own, own)
+    return Reading(text, best, own)

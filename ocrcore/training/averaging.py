@@ -1,0 +1,151 @@
+"""Averaging with the start weights at the end of a run (WiSE-FT, arXiv:2109.01903).
+
+What is trained on few samples forgets some of what the start weights knew. An average of both often
+reads the new as well as the trained ones, and the old nearly as the start weights. Shares of the
+trained weights are tried on what chooses the best weights; where none is better than the start
+weights by more than chance, these are kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ocrcore.evaluation.statistics import Interval, paired_wilson
+from ocrcore.files import write_json
+from ocrcore.training.checkpoints import load_variables
+from ocrcore.training.run import Run
+from ocrcore.weights.averaging import average_variables, load_flat, save_flat
+
+Tree = Any
+Right = NDArray[np.bool_]
+
+
+class Tried(NamedTuple):
+    """A share of the trained weights, and what it reads.
+
+    Attributes:
+        share: of the trained weights; 0 for the start weights.
+        score: share of the words that are read right.
+        gain: on the start weights' score, with its paired interval.
+    """
+
+    share: float
+    score: float
+    gain: Interval
+
+
+def keep_start(run: Run, variables: Callable[[], Tree]) -> None:
+    """Keeps the weights that a run begins with, and forgets what it kept when it last ended.
+
+    Args:
+        run: open, before its first step of this start.
+        variables: gives the start weights of a run that did not keep them so far.
+    """
+    if run.unfinished:
+        run.folder.kept.unlink(missing_ok=True)
+        run.folder.average.unlink(missing_ok=True)
+    if run.step == 0 or not run.folder.start.is_file():
+        save_flat(run.folder.start, variables())
+
+
+def choose_share(right: Mapping[float, Right]) -> tuple[Tried, list[Tried]]:
+    """Chooses a share of the trained weights.
+
+    Args:
+        right: for each share whether each word, always the same ones, is read right; 0 among them.
+
+    Returns:
+        The best one, of equal ones the smallest, where it reads more than the start weights by more
+        than chance (the interval of its gain lies above 0), else 0; and all.
+    """
+    tried = [
+        Tried(share, float(words.mean()) if len(words) else 0.0, paired_wilson(right[0], words))
+        for share, words in sorted(right.items())
+    ]
+    best = max(tried, key=lambda one: (one.score, -one.share))
+    return (best if best.gain.low > 0 else tried[0]), tried
+
+
+def average_run(
+    run: Run,
+    shares: Sequence[float],
+    read: Callable[[Tree], Right],
+    *,
+    metric: str,
+    measured_on: str,
+    probe: Callable[[Tree], Right] | None = None,
+) -> None:
+    """Tries averages of a finished run with its start weights, and keeps the best.
+
+    What is kept is what `load_variables` gives of the run from now on; `average.json` says which
+    share it is. A run that is killed here does all of it when it is started again, with the same
+    result.
+
+    Args:
+        run: finished; the main process alone may call this.
+        shares: of the trained weights: those of the best step, or, where that is the start, of the
+            last one.
+        read: whether variables read each word right, `(N,)`.
+        metric: what that means, for the report.
+        measured_on: what the words are, for the log.
+        probe: as `read`, of words that only tell what is forgotten.
+    """
+    run.checkpoints.wait()
+    step = run.stopper.best_step or run.checkpoints.steps[-1]
+    start, trained = load_flat(run.folder.start), load_variables(run.checkpoints.folder / str(step))
+    right = {share: read(average_variables(start, trained, share)) for share in (0.0, *shares)}
+    chosen, tried = choose_share(right)
+    kept = average_variables(start, trained, chosen.share)
+    report = {
+        "share": chosen.share,
+        "step": step,
+        "metric": metric,
+        "words": len(right[0.0]),
+        "tried": [{**one._asdict(), "gain": asdict(one.gain)} for one in tried],
+    }
+    lines = [describe(chosen, tried, step=step, metric=metric, measured_on=measured_on)]
+    if probe is not None:
+        before, after = probe(start), probe(kept)
+        lost = paired_wilson(before, after)
+        report["probe"] = {
+            "start": float(before.mean()),
+            "kept": float(after.mean()),
+            "gain": asdict(lost),
+        }
+        lines.append(
+            f"probe, what is forgotten: start weights {before.mean():.4f}, kept "
+            f"{after.mean():.4f}, difference {_shown(lost)}; on {len(before):,} words"
+        )
+    save_flat(run.folder.kept, kept)
+    write_json(run.folder.average, report)
+    for line in lines:
+        run.log(line)
+
+
+def describe(
+    chosen: Tried, tried: Sequence[Tried], *, step: int, metric: str, measured_on: str
+) -> str:
+    """One line for the log: what is kept, and why."""
+    start = tried[0]
+    if chosen.share:
+        return (
+            f"average: kept are {chosen.share:g} of the weights of step {step} and "
+            f"{1 - chosen.share:g} of the start weights: {metric} {chosen.score:.4f}, start "
+            f"weights {start.score:.4f}, difference {_shown(chosen.gain)}; on {measured_on}"
+        )
+    best = max(tried[1:], key=lambda one: (one.score, -one.share))
+    return (
+        f"average: the start weights are kept ({metric} {start.score:.4f}): no share of the "
+        f"weights of step {step} is better by more than chance. The best, {best.share:g}, has "
+        f"{best.score:.4f}, difference {_shown(best.gain)}; on {measured_on}. More words to judge "
+        "by tell smaller differences apart"
+    )
+
+
+def _shown(gain: Interval) -> str:
+    return f"{gain.value:+.4f} ({gain.low:+.4f} to {gain.high:+.4f})"

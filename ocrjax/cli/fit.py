@@ -1,0 +1,90 @@
+"""make a reader of labeled photos: audit, split, train, judge, export, in stages that resume."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from dataclasses import fields
+
+from ocrcore.command import INTERRUPTED
+from ocrjax.fitting.options import FitOptions, parse_budget
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the command's arguments."""
+    parser.add_argument("data", metavar="DATA", help="folder of photos and of their word labels")
+    parser.add_argument("--out", required=True, metavar="DIR", help="takes all results")
+    parser.add_argument("--name", default="", help="of the reader (default: that of --out)")
+    parser.add_argument(
+        "--budget",
+        default="45m",
+        help="time for everything, as 45m or 1h30m (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--charset", default="", metavar="FILE", help="characters to read: a name, or a file"
+    )
+    parser.add_argument(
+        "--split",
+        default="",
+        metavar="FILE",
+        help="lines of train, validation or test, a tab, and the name of a picture (default: a "
+        "test set in DATA is kept, else near-duplicates stay together)",
+    )
+    parser.add_argument(
+        "--layout", default="auto", help="of the label files (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--detector", default="craft_mlt_25k", help="start weights (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--recognizer", default="ppocrv6_small", help="start weights (default: %(default)s)"
+    )
+    for network in ("detector", "recognizer"):
+        parser.add_argument(
+            f"--{network}-steps",
+            type=int,
+            metavar="N",
+            help=f"updates of the {network} (default: as the budget allows; 0: none)",
+        )
+    parser.add_argument("--seed", type=int, default=0, help="of the order of samples")
+    parser.add_argument(
+        "--accept-warnings", action="store_true", help="go on where the audit warns"
+    )
+    parser.add_argument(
+        "--easyocr-python",
+        metavar="PATH",
+        default=os.environ.get("EASYOCR_PYTHON", ""),
+        help="interpreter that has EasyOCR, to check the plug-ins in (default: $EASYOCR_PYTHON)",
+    )
+    parser.add_argument(
+        "--stage", nargs="+", default=[], metavar="NAME", help="repeat these stages, and no others"
+    )
+    parser.add_argument(
+        "--dry-run", action="store_true", help="say what would be done, and how long it would take"
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Fits; returns 130 where a signal has stopped a training."""
+    budget = parse_budget(arguments.budget)
+    names = [one.name for one in fields(FitOptions) if one.name != "budget"]
+    values = {name: getattr(arguments, name) for name in names}
+    options = FitOptions(budget=budget, **values)
+
+    from ocrcore.runtime.tuning import tune_process
+
+    if arguments.dry_run:
+        from ocrjax.fitting.dry_run import describe_plan
+
+        tune_process()
+        print("\n".join(describe_plan(options)))
+        return 0
+
+    from ocrcore.training.full_disk import silence_orbax
+    from ocrjax.fitting.run import fit
+
+    silence_orbax()
+    tune_process(one_arena=True)
+    data, out = values.pop("data"), values.pop("out")
+    found = fit(data, out, stages=arguments.stage, budget=options.budget, **values)
+    return INTERRUPTED if found is None else 0

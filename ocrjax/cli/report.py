@@ -1,0 +1,218 @@
+"""make one HTML page of a run: curves, scores, errors by picture and word, suspected labels."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ocrcore.outputs import check_outputs, check_suffix
+from ocrcore.progress import Progress
+from ocrcore.training.run_folder import RunFolder
+from ocrjax.report.data import CropReading, Picture, Report, ShownSuspect
+
+if TYPE_CHECKING:
+    from crnnjax.recognizer import Recognizer
+    from ocrcore.data.readers.crops import Crop
+    from ocrcore.pages import Page, Sample
+
+_JUDGED = 1000  # words read wrong whose labels are judged
+_LEAST = 1.0  # nats; less of a suspicion is not shown
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the command's arguments."""
+    parser.add_argument(
+        "runs", nargs="+", metavar="RUN_OR_FOLDER", help="a run's --workdir; two are compared"
+    )
+    parser.add_argument(
+        "--out", metavar="FILE", help="the page (default: report.html in the run's folder)"
+    )
+    parser.add_argument(
+        "--pictures",
+        type=int,
+        default=50,
+        metavar="N",
+        help="run a detector's weights on the first N test pictures, at most 500; 0: none "
+        "(default: %(default)s)",
+    )
+    parser.add_argument("--force", action="store_true", help="replace a page that is there")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Writes the page."""
+    if len(arguments.runs) > 2:
+        raise ValueError(f"{len(arguments.runs)} runs: expected one, or two to compare")
+    if arguments.pictures < 0:
+        raise ValueError(f"--pictures {arguments.pictures}: expected 0 or more")
+    folders = list(map(Path, arguments.runs))
+    out = Path(arguments.out) if arguments.out else folders[-1] / "report.html"
+    check_suffix(out, (".html", ".htm"), option="--out")
+
+    from ocrjax.report.page import write_report
+    from ocrjax.report.runs import compared, read_run
+
+    reports = [read_run(folder) for folder in folders]
+    check_outputs([out], force=arguments.force)
+    reports[-1] = judged(reports[-1], RunFolder(folders[-1]), pictures=arguments.pictures)
+    report = reports[0]
+    if len(reports) == 2:
+        names = [folder.absolute().name for folder in folders]
+        if names[0] == names[1]:
+            names = list(map(str, folders))
+        report = compared((names[0], reports[0]), (names[1], reports[1]))
+    write_report(out, report)
+    for note in report.notes:
+        print(note)
+    print(f"written: {out} ({out.stat().st_size / 1e6:.1f} MB): open it in a browser")
+    return 0
+
+
+def judged(report: Report, run: RunFolder, *, pictures: int) -> Report:
+    """Adds what only the networks can tell; what stands in the way is a line of the report.
+
+    Args:
+        report: of the run's files.
+        run: with its weights and config.
+        pictures: how many test pictures a detector is run on at most.
+    """
+    config = run.read_config()
+    weights = run.weights if run.weights.is_file() else run.path
+    if not (config.get("test") and (weights.is_file() or run.checkpoints.is_dir())):
+        return report
+    notes = list(report.notes)
+    try:
+        if run.charset.is_file():
+            report = _with_crops(report, run, config, weights, notes)
+        elif pictures:
+            report = _with_pictures(report, config, weights, pictures, notes)
+        else:
+            notes.append("pictures: none were asked for (--pictures 0)")
+    except (ValueError, OSError, KeyError, ImportError) as error:
+        notes.append(f"{run.path}: its test data or weights cannot be opened: {error}")
+    return replace(report, notes=tuple(notes))
+
+
+def _with_pictures(
+    report: Report, config: dict[str, Any], weights: Path, most: int, notes: list[str]
+) -> Report:
+    """Pictures of the test with what the detector finds in them."""
+    from craftjax.detector import Detector, find_words
+    from craftjax.evaluate import read_truth, score_pages
+    from craftjax.options import DetectorOptions, options_of
+    from ocrcore.images import ImageError
+    from ocrcore.options import from_section
+    from ocrcore.pages import Sample
+    from ocrcore.runtime.tuning import tune_process
+    from ocrjax.report.images import small_maps
+
+    tune_process()
+    section = config["test"]
+    if section.get("kind") == "pages":  # drawn one by one: only those that are shown
+        section = {**section, "count": min(section["count"], most)}
+    truth: Sequence[Page | Sample] = read_truth(section)
+    if len(truth) > most:
+        notes.append(
+            f"pictures: the first {most:,} of {len(truth):,} test pictures were scored; "
+            f"--pictures {len(truth)} scores all"
+        )
+    truth = truth[:most]
+    own = from_section(DetectorOptions, config["detector"], "config.detector")
+    options, _ = options_of(weights, own, "config.detector")
+    detector = Detector.from_weights(weights, options=options)
+    found: dict[int, Picture] = {}
+    with Progress("finding words", unit="page", total=len(truth)) as progress:
+        for index, scores in score_pages(detector, truth, options=options):
+            progress.update(len(found) + 1)
+            if isinstance(scores, ImageError):
+                notes.append(f"pictures: left out: {scores}")
+                continue
+            item = truth[index]
+            page = item.page if isinstance(item, Sample) else item
+            found[index] = Picture(
+                truth=page,
+                found=page.with_words(find_words(scores, options)),
+                image=item.image if isinstance(item, Sample) else None,
+                maps=small_maps(scores.valid("crop")),
+            )
+    # The overlays of the training show the same pictures.
+    return replace(report, pictures=[found[index] for index in sorted(found)], gallery=())
+
+
+def _with_crops(
+    report: Report, run: RunFolder, config: dict[str, Any], weights: Path, notes: list[str]
+) -> Report:
+    """Pictures of the words that were read wrong, and how far their labels are to be doubted."""
+    from ml_collections import ConfigDict
+
+    from crnnjax.input_pipeline import InputOptions
+    from crnnjax.recognizer import Recognizer
+    from crnnjax.report import open_sets
+    from ocrcore.runtime.tuning import tune_process
+
+    tune_process()
+    wrong = {(one.set, one.name): one for one in report.crops if one.read != one.truth}
+    if not wrong:
+        return report
+    tree = ConfigDict(config)
+    sets = open_sets(tree.test, field="config.test", options=InputOptions.from_config(tree))
+    crops: dict[tuple[str, str], Crop] = {}
+    for name, items in sets.items():
+        for index in range(len(items)):
+            crop = _crop(items, index)
+            if crop is not None and (name, crop.name) in wrong:
+                crops[name, crop.name] = crop
+    found = _pictures(crops)
+    if len(found) < len(wrong):
+        notes.append(f"words read wrong: {len(wrong) - len(found):,} of {len(wrong):,} pictures "
+                     "cannot be read")  # fmt: skip
+    shown = [
+        replace(one, picture=found.get((one.set, one.name))) if one.read != one.truth else one
+        for one in report.crops
+    ]
+    recognizer = Recognizer.from_weights(weights)
+    suspects = _suspects(recognizer, {key: wrong[key] for key in found}, found)
+    return replace(report, crops=shown, suspects=suspects)
+
+
+def _crop(items: Sequence[Crop], index: int) -> Crop | None:
+    from ocrcore.images import ImageError
+    from ocrcore.pages import LabelError
+
+    try:
+        return items[index]
+    except (ImageError, LabelError):
+        return None
+
+
+def _pictures(crops: dict[tuple[str, str], Crop]) -> dict[tuple[str, str], Any]:
+    from ocrcore.images import ImageError
+
+    found = {}
+    for key, crop in crops.items():
+        try:
+            found[key] = crop.image()
+        except ImageError:
+            continue
+    return found
+
+
+def _suspects(
+    recognizer: Recognizer,
+    wrong: dict[tuple[str, str], CropReading],
+    pictures: dict[tuple[str, str], Any],
+) -> list[ShownSuspect]:
+    from crnnjax.label_readings import read_labels
+    from ocrcore.evaluation.label_errors import crop_suspects, ranked
+
+    keys = list(wrong)[:_JUDGED]
+    labels = [wrong[key].truth for key in keys]
+    with Progress("judging labels", unit="word", total=len(keys)) as progress:
+        images = [pictures[key] for key in keys]
+        readings = read_labels(recognizer, images, labels, progress.update)
+    names = [wrong[key].name for key in keys]
+    found = ranked([crop_suspects(names, labels, readings)])
+    image_of = {wrong[key].name: pictures[key] for key in keys}
+    return [ShownSuspect(one, image_of[one.page or ""]) for one in found if one.suspicion >= _LEAST]

@@ -1,0 +1,100 @@
+"""What `ocrjax fit` is asked for.
+
+Host code: no jax.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from math import inf
+from pathlib import Path
+
+from ocrcore.data.readers.layouts import LAYOUT_NAMES, is_layout
+from ocrcore.options import expect
+
+_UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
+_NAME = re.compile(r"[A-Za-z_]\w*", re.ASCII)
+
+
+class FitError(ValueError):
+    """What cannot be fitted; the message says why, and what to do."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FitOptions:
+    """Options of `ocrjax.fit`.
+
+    Attributes:
+        data: folder of photos and of their word labels, as `ocrcore.data.readers.words` finds them.
+        out: folder of all results.
+        name: of the reader, and of its networks in EasyOCR; empty: that of `out`.
+        budget: seconds for everything.
+        charset: of the recognizer: a name or a file, as for `crnnjax.charset.named`; empty: that
+            of the start weights (of `ppocrv6_small` letters, digits and marks of English), and the
+            characters of the labels.
+        split: a file of lines `part`, tab, name of a picture; part is train, validation or test.
+            Empty: folders of a test set are kept, else groups of near-duplicates are divided.
+        layout: of the label files, as for `ocrcore.data.readers.words.open_words`.
+        detector: the weights to start from: a name, or a file.
+        recognizer: the same.
+        detector_steps: updates of the detector; None: as many as the budget allows, 0: none.
+        recognizer_steps: the same of the recognizer.
+        seed: of the order of samples and of augmentation.
+        accept_warnings: go on where the audit finds what makes training fail.
+        easyocr_python: an interpreter that has EasyOCR, to check the plug-ins in; empty: none.
+
+    Raises:
+        OptionsError: a value out of range.
+    """
+
+    data: str
+    out: str
+    name: str = ""
+    budget: float = 2700.0
+    charset: str = ""
+    split: str = ""
+    layout: str = "auto"
+    detector: str = "craft_mlt_25k"
+    recognizer: str = "ppocrv6_small"
+    detector_steps: int | None = None
+    recognizer_steps: int | None = None
+    seed: int = 0
+    accept_warnings: bool = False
+    easyocr_python: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.name:
+            object.__setattr__(self, "name", re.sub(r"\W", "_", Path(self.out).resolve().name))
+        expect(
+            self,
+            (
+                bool(_NAME.fullmatch(self.name)),
+                "name",
+                "letters, digits and _, no digit first: EasyOCR imports a module of this name",
+            ),
+            (0 < self.budget < inf, "budget", "a positive number of seconds"),
+            (is_layout(self.layout), "layout", f"one of {LAYOUT_NAMES}"),
+            (0 <= self.seed < 1 << 63, "seed", "0 to 2**63 - 1"),
+        )
+        for field in ("detector_steps", "recognizer_steps"):
+            value = getattr(self, field)
+            fine = value is None or 0 <= value < 1 << 31
+            expect(self, (fine, field, "0 or more updates, or None"))
+
+
+def parse_budget(text: str) -> float:
+    """Seconds of a text such as `45m`, `1.5h`, `90s` or `1h30m`; a bare number is of minutes.
+
+    Raises:
+        FitError: it is none of these.
+    """
+    parts = re.findall(r"(\d+(?:\.\d+)?)([smh])", text)
+    if re.fullmatch(r"\d+(\.\d+)?", text):
+        parts = [(text, "m")]
+    elif "".join(number + unit for number, unit in parts) != text:
+        parts = []
+    seconds = sum(float(number) * _UNITS[unit] for number, unit in parts)
+    if not seconds:
+        raise FitError(f"--budget {text}: expected a time such as 45m, 1h30m or 90s")
+    return seconds

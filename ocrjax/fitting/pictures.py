@@ -1,0 +1,298 @@
+"""The pictures of a data set, divided: which train, which choose, which test.
+
+Near-duplicates are never divided: a picture whose twin is trained on tests nothing. Each part is
+written as a folder of links to the pictures, with labels as `x1,y1,...,x4,y4,text`, so that any
+command takes it.
+
+Host code: no jax.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+from crnnjax.split import divide
+from ocrcore.data.mixing import SourceError
+from ocrcore.data.readers.characters import PhotoFolder
+from ocrcore.data.readers.icdar import write_icdar
+from ocrcore.data.readers.words import find_folders
+from ocrcore.files import write_text
+from ocrcore.images import ImageError, read_image
+from ocrcore.pages import LabelError, Page, PageError, Word
+from ocrcore.progress import shown
+from ocrjax.fitting.options import FitError, FitOptions
+
+PARTS = ("train", "validation", "test")
+LAYOUT = "quad"
+"""Of the label files that a part is written with."""
+VALIDATION, TEST = 0.2, 0.2
+"""Shares of the pictures, where nothing else says which part they are of."""
+_SIDE, _ALIKE = 24, 0.9
+_STRETCH = 0.2  # by which the aspects of near-duplicates differ, in logarithms
+_CHUNK = 512  # pictures that are compared at a time
+_THREADS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A picture that can be used.
+
+    Attributes:
+        page: its labels.
+        part: of `PARTS`, where the data set says it; else empty.
+        group: of near-duplicates.
+    """
+
+    page: Page
+    part: str = ""
+    group: int = 0
+
+
+def open_folders(options: FitOptions) -> list[tuple[str, PhotoFolder]]:
+    """The folders of a data set: of the pictures, and of its own test set where it has one.
+
+    Raises:
+        LabelError: nothing to train on.
+    """
+    found = [("train", find_folders(options.data))]
+    if not options.split:
+        found.append(("test", find_folders(options.data, test=True)))
+    folders = [
+        (part, PhotoFolder(*pair, None, layout=options.layout)) for part, pair in found if pair
+    ]
+    used = frozenset(path for _, pair in found for path in pair or ())
+    for _, folder in folders:
+        folder.searched = Path(options.data), used
+    return folders
+
+
+def read_pictures(options: FitOptions) -> tuple[list[Picture], list[str]]:
+    """Reads all labels, and decodes all pictures.
+
+    Returns:
+        Pictures without faults, their groups found; and what is wrong with the others.
+
+    Raises:
+        FitError: the file of the split names what is not there, or parts are missing.
+        LabelError: nothing to train on.
+    """
+    folders = open_folders(options)
+    given = read_split(options.split) if options.split else {}
+    pictures, left_out, prints = [], [], []
+    used = set()
+    for part, folder in folders:
+        for index in shown(range(len(folder)), f"reading {folder.images}", unit="picture"):
+            name = Path(folder.name(index)).name
+            if given and name not in given:
+                left_out.append(f"{folder.name(index)}: not in {options.split}")
+                continue
+            used.add(name)
+            try:
+                page = folder.page(index)
+                prints.append(fingerprint(folder.name(index)))
+            except (LabelError, ImageError, PageError) as fault:
+                left_out.append(str(fault))
+                continue
+            of = given.get(name) or (part if len(folders) > 1 else "")
+            pictures.append(Picture(page, of))
+    if missing := sorted(set(given) - used):
+        raise FitError(
+            f"{options.split}: {missing[0]!r} ({len(missing)} such lines) is no picture of "
+            f"{options.data}: expected the names of its pictures"
+        )
+    sizes = np.array([(one.page.height, one.page.width) for one in pictures]).reshape(-1, 2)
+    groups = group_twins(np.array(prints).reshape(len(prints), -1), sizes)
+    return [replace(one, group=int(g)) for one, g in zip(pictures, groups, strict=True)], left_out
+
+
+def read_split(path: str | Path) -> dict[str, str]:
+    """Reads a file of parts: `part`, tab, name of a picture; what follows another tab is no matter.
+
+    Returns:
+        The part of each picture by its name without folders.
+
+    Raises:
+        FitError: the file cannot be read, or a line is none.
+    """
+    try:
+        lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise FitError(f"--split {path}: {error}") from error
+    found: dict[str, str] = {}
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        part, _, name = line.partition("\t")
+        name = Path(name.partition("\t")[0].strip()).name
+        if part not in PARTS or not name:
+            raise FitError(
+                f"{path}:{number}: {line!r}: expected {', '.join(PARTS)}, a tab, and a picture"
+            )
+        if found.setdefault(name, part) != part:
+            raise FitError(f"{path}:{number}: {name!r} is of {found[name]} already")
+    if not {"train", "test"} <= {*found.values()}:
+        raise FitError(f"--split {path}: expected pictures to train and to test")
+    return found
+
+
+def fingerprint(path: str) -> NDArray[np.float32]:
+    """The gray picture at 24x24 pixels, as a vector of mean 0 and length 1; 0 of an even one."""
+    gray = cv2.cvtColor(read_image(path), cv2.COLOR_RGB2GRAY)
+    small = cv2.resize(gray, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA).astype(np.float32)
+    flat = small.ravel() - small.mean()
+    length = float(np.linalg.norm(flat))
+    return flat / length if length else flat
+
+
+def group_twins(prints: NDArray[np.float32], sizes: NDArray[np.int64]) -> NDArray[np.int32]:
+    """Groups near-duplicates: fingerprints that correlate by more than .9, of about one aspect.
+
+    Args:
+        prints: `(N, D)`, of `fingerprint`.
+        sizes: `(N, 2)`, heights and widths.
+
+    Returns:
+        `(N,)`, numbered as they come.
+    """
+    shape = np.log(np.maximum(sizes, 1)) @ np.array([-1.0, 1.0])
+    rows, columns = [], []
+    for start in range(0, len(prints), _CHUNK):
+        part = slice(start, start + _CHUNK)
+        alike = prints[part] @ prints.T > _ALIKE
+        alike &= np.abs(shape[part, None] - shape[None]) <= _STRETCH
+        first, second = np.nonzero(alike)
+        rows.append(first + start)
+        columns.append(second)
+    pairs = np.concatenate([*rows, []]).astype(int), np.concatenate([*columns, []]).astype(int)
+    graph = coo_array((np.ones(len(pairs[0]), bool), pairs), shape=(len(prints), len(prints)))
+    _, found = connected_components(graph, directed=False)
+    numbers: dict[int, int] = {}
+    return np.array([numbers.setdefault(one, len(numbers)) for one in found.tolist()], np.int32)
+
+
+def divide_pictures(pictures: Sequence[Picture]) -> tuple[list[str], str]:
+    """Says which part each picture is of.
+
+    Returns:
+        The parts, and how they were found, for the user.
+
+    Raises:
+        FitError: too few pictures, or too few groups of them.
+    """
+    groups = np.array([one.group for one in pictures])
+    parts = [one.part for one in pictures]
+    free = np.flatnonzero([part in ("", "train") for part in parts])
+    test = 0.0 if "test" in parts else TEST
+    validation = 0.0 if "validation" in parts else VALIDATION
+    if validation or test:
+        _, own = np.unique(groups[free], return_inverse=True)
+        first = np.full(own.max(initial=0) + 1, len(own))
+        np.minimum.at(first, own, np.arange(len(own)))
+        order = np.argsort(np.argsort(first))  # numbered as they come
+        try:
+            found = divide(order[own], validation=validation, test=test)
+        except SourceError as error:
+            raise FitError(
+                f"{len(free)} pictures in {len(first)} groups of near-duplicates cannot be "
+                "divided into those that train, choose and test: give more pictures, or --split"
+            ) from error
+        for index, number in zip(free.tolist(), found.tolist(), strict=True):
+            parts[index] = PARTS[number]
+    kept = [part for part in PARTS if part in {one.part for one in pictures}]
+    how = f"{', '.join(kept)} as given" if kept else "by groups of near-duplicates"
+    doubled = len(groups) - len(np.unique(groups))
+    how += f"; {doubled:,} near-duplicates" if doubled else "; no near-duplicates"
+    trained = {one.group for one, part in zip(pictures, parts, strict=True) if part == "train"}
+    twins = sum(
+        part != "train" and one.group in trained for one, part in zip(pictures, parts, strict=True)
+    )
+    if twins:
+        how += f"; {twins:,} that choose or test have a twin that is trained on, as was given"
+    return parts, how
+
+
+def write_parts(folder: Path, pictures: Sequence[Picture], parts: Sequence[str]) -> int:
+    """Writes `split.tsv`, and for each part `images/` (links) and `gt/`.
+
+    Args:
+        folder: that takes them; empty, or with what an interrupted call left.
+        pictures: with their labels.
+        parts: of each.
+
+    Returns:
+        Curved words, whose outline becomes the rectangle around it.
+    """
+    curved = 0
+    lines = []
+    jobs = list(zip(pictures, parts, strict=True))
+    for one, part in shown(jobs, f"writing {folder}", unit="picture"):
+        source = Path(str(one.page.path)).absolute()
+        link = folder / part / "images" / source.name
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.unlink(missing_ok=True)
+        try:
+            link.symlink_to(source)
+        except OSError:  # a file system, or a system, without links
+            shutil.copyfile(source, link)
+        curved += sum(word.polygon is not None for word in one.page.words)
+        words = tuple(replace(word, polygon=None) for word in one.page.words)
+        page = replace(one.page, words=words)
+        write_icdar(folder / part / "gt" / f"gt_{source.stem}.txt", page)
+        lines.append(f"{part}\t{source.name}\t{one.group}")
+    write_text(folder / "split.tsv", "\n".join(sorted(lines)) + "\n")
+    return curved
+
+
+def section_of(out: Path, part: str) -> dict[str, object]:
+    """Fields of a config's data set of a part."""
+    return {
+        "images": "images",
+        "split": "all",
+        "holdout": 0.0,
+        "layout": LAYOUT,
+        "root": str(out / "data" / part),
+        "gt": "gt",
+    }
+
+
+def pages_of_part(out: Path, part: str) -> list[Page]:
+    """The pages of a part, by name of the picture."""
+    folder = out / "data" / part
+    found = PhotoFolder(folder / "images", folder / "gt", None, layout=LAYOUT)
+    return [found.page(index) for index in range(len(found))]
+
+
+def words_of(pages: Sequence[Page]) -> list[Word]:
+    """The words that count."""
+    return [word for page in pages for word in page.words if word.care]
+
+
+def data_digest(options: FitOptions) -> dict[str, object]:
+    """What the files of a data set are like: their number, and a digest of names, sizes, times."""
+    import hashlib
+
+    digest, count = hashlib.sha256(), 0
+    places = [
+        path for _, folder in open_folders(options) for path in (folder.images, folder.labels)
+    ]
+    for place in dict.fromkeys(places):
+        with os.scandir(place) as entries:
+            for entry in sorted(entries, key=lambda entry: entry.name):
+                if entry.is_file():
+                    stat = entry.stat()
+                    line = f"{entry.path}\0{stat.st_size}\0{stat.st_mtime_ns}\n"
+                    digest.update(line.encode(errors="surrogateescape"))
+                    count += 1
+    if options.split:
+        digest.update(Path(options.split).read_bytes())
+    return {"files": count, "state": digest.hexdigest()[:16]}
