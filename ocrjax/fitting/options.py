@@ -65,7 +65,8 @@ class FitOptions:
 
     def __post_init__(self) -> None:
         if not self.name:
-            object.__setattr__(self, "name", re.sub(r"\W", "_", Path(self.out).resolve().name))
+            name = re.sub(r"\W", "_", Path(self.out).resolve().name, flags=re.ASCII)
+            object.__setattr__(self, "name", f"_{name}" if name[:1].isdecimal() else name)
         expect(
             self,
             (

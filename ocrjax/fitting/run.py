@@ -23,12 +23,15 @@ from craftjax.evaluate import count_words
 from craftjax.options import DetectorOptions, load_operating_point, save_operating_point
 from craftjax.weak.supervision import CollapseError
 from crnnjax.charset import Charset, named
+from ocrcore.data.mixing import TooManyDropped
 from ocrcore.files import write_json, write_text
 from ocrcore.outputs import check_apart, check_outputs
 from ocrcore.training.lock import run_lock
+from ocrcore.training.metrics import NonFiniteError
 from ocrcore.weights.named import find_weights
+from ocrjax.easyocr.rules import name_fault
 from ocrjax.fitting import detector_run, plan, recognizer_run
-from ocrjax.fitting.average import choose_detector, choose_recognizer
+from ocrjax.fitting.average import SHARES, choose_detector, choose_recognizer
 from ocrjax.fitting.crops import choose_charset, cut_parts, known_part, labels_of
 from ocrjax.fitting.exports import export_plug_ins, write_cards
 from ocrjax.fitting.judging import (
@@ -184,13 +187,13 @@ def detector(job: Job) -> Done:
     reading = _reading(job)
     make = partial(detector_run.detector_config, job.out, options, reading, truth)
     evaluation = job.measured("before")["validation_page"] * len(choosing)
-    later = _later(job, trained=2)
+    later = _later(job, averages=True)
     found = _steps(
         job,
         folder,
         given=given,
         most=detector_run.MOST_STEPS,
-        seconds=lambda begun: (begun - later) * plan.DETECTOR_SHARE,
+        seconds=lambda left: (left - later) * plan.DETECTOR_SHARE,
         evaluation=evaluation,
         probe=lambda: detector_run.train_detector(make(log_every=1), folder, pause=plan.PROBE),
         batch_size=make().batch_size,
@@ -198,15 +201,11 @@ def detector(job: Job) -> Done:
     )
     if not found.steps:
         return Done({"steps": 0, "why": found.why}, f"not trained: {found.why}")
-    changes = {"steps": found.steps, "ema": detector_run.average_of(found.steps)}
-    config = make(**changes)
+    config = make(steps=found.steps, ema=detector_run.average_of(found.steps))
     config.eval.every = found.every
     job.log(f"  {found.steps:,} updates, an evaluation each {found.every:,} ({found.why})")
-    try:
-        if not detector_run.train_detector(config, folder):
-            raise Stopped
-    except CollapseError as error:
-        return Done({"steps": 0, "why": str(error)}, f"not trained: {error}")
+    if not detector_run.train_detector(config, folder):
+        raise Stopped
     said = f"{found.steps:,} updates; {folder}"
     return Done({"steps": found.steps}, said, ("detector/weights.pth",))
 
@@ -222,14 +221,15 @@ def recognizer(job: Job) -> Done:
     if why:
         return Done({"steps": 0, "why": why}, f"not trained: {why}")
     make = partial(recognizer_run.recognizer_config, job.out, options)
-    later = _later(job, trained=1)
+    evaluation = job.measured("before")["crop"] * counts["validation"]
+    later = _later(job, averages=bool(job.result("detector")["steps"])) + 5 * evaluation
     found = _steps(
         job,
         folder,
         given=given,
         most=recognizer_run.MOST_STEPS,
         seconds=lambda left: left - later,
-        evaluation=job.measured("before")["crop"] * counts["validation"],
+        evaluation=evaluation,
         probe=lambda: recognizer_run.train_recognizer(make(log_every=1), folder, pause=plan.PROBE),
         batch_size=make().batch_size,
     )
@@ -445,6 +445,9 @@ def open_job(options: FitOptions, log: Callable[[str], object]) -> Job:
     out = Path(options.out)
     if not Path(options.data).is_dir():
         raise FitError(f"{options.data}: no such folder, expected one with photos and their labels")
+    for name in (options.name, f"{options.name}_detector"):
+        if fault := name_fault(name):
+            raise FitError(f"--name {options.name}: {fault}")
     check_apart(out, [options.data], option="--out")
     if out.is_dir() and any(out.iterdir()) and not (out / "stages").is_dir():
         raise FitError(f"--out {out}: there already, and not of `ocrjax fit`: name another folder")
@@ -468,11 +471,18 @@ def summary(job: Job) -> Iterator[str]:
 
 
 def _freeing(stage: Stage) -> Stage:
-    """The stage, which drops its compiled programs at the end."""
+    """The stage, which drops its compiled programs at the end.
+
+    A training that fails for its data leaves the start weights: the report says why.
+    """
 
     def work(job: Job) -> Done:
         try:
             return stage.work(job)
+        except (CollapseError, NonFiniteError, TooManyDropped) as error:
+            if stage.name not in ("detector", "recognizer"):
+                raise
+            return Done({"steps": 0, "why": str(error)}, f"not trained: {error}")
         finally:
             jax.clear_caches()
 
@@ -485,11 +495,12 @@ def _steps(job: Job, folder: Path, *, seconds: Callable[[float], float], **more:
     return plan.decide_steps(folder, seconds=lambda: seconds(begun) - job.elapsed(), **more)
 
 
-def _later(job: Job, *, trained: int) -> float:
-    """Seconds that the stages after the trainings take: averages and the test."""
+def _later(job: Job, *, averages: bool) -> float:
+    """Seconds that the stages after a training take: averages of the detector, and the test."""
     measured, counts = job.measured("before"), job.result("split")["counts"]
-    averages = 5 * measured["validation_page"] * counts["validation"]["pictures"] * (trained > 1)
-    return averages + 1.5 * measured["test_page"] * counts["test"]["pictures"] + 30
+    tried = (len(SHARES) + 1) * averages * counts["validation"]["pictures"]
+    tested = 1.5 * counts["test"]["pictures"]  # EasyOCR finds words in some as well
+    return tried * measured["validation_page"] + tested * measured["test_page"] + 30
 
 
 def _reading(job: Job) -> DetectorOptions:

@@ -58,6 +58,7 @@ def test_no_budgets(text):
 
 def test_options():
     assert FitOptions(data="d", out="exp/my plates").name == "my_plates"
+    assert FitOptions(data="d", out="exp/2026").name == "_2026"
     for changes, message in (
         ({"name": "1a"}, "name is '1a'"),
         ({"budget": float("nan")}, "budget is nan"),
@@ -349,6 +350,7 @@ def test_places_are_checked_first(tmp_path, capsys):
         ((data, "--out", tmp_path / "out"), "there already, and not of `ocrjax fit`"),
         ((tmp_path / "none", "--out", tmp_path / "new"), "no such folder"),
         ((data, "--out", tmp_path / "new", "--budget", "x"), "expected a time such as 45m"),
+        ((data, "--out", tmp_path / "new", "--name", "numpy"), "--name numpy: "),
     ):
         assert run(*arguments) == 2
         assert message in capsys.readouterr().err
