@@ -101,11 +101,17 @@ def spread(listed: list[Crop], count: int) -> list[Crop]:
 def draw(
     groups: Sequence[Sequence[Crop]], count: int, seed: int, *, choose: bool
 ) -> tuple[list[Crop], list[Crop]]:
-    """Some crops, whole groups as far as that goes, to train on and (a third) to choose by."""
-    rng = np.random.default_rng(seed)
-    order = [crop for index in rng.permutation(len(groups)) for crop in groups[index]][:count]
-    kept_back = min(300, len(order) // 3) if choose else 0
-    return order[kept_back:], order[:kept_back]
+    """Some crops to train on and (a third of them) to choose by, of different groups."""
+    count = min(count, sum(map(len, groups)))
+    wanted = min(300, count // 3) if choose else 0
+    kept_back: list[Crop] = []
+    own: list[Crop] = []
+    for index in np.random.default_rng(seed).permutation(len(groups)):
+        if len(kept_back) < wanted:
+            kept_back += groups[index][: wanted - len(kept_back)]
+        else:
+            own += groups[index]
+    return own[: count - wanted], kept_back
 
 
 def spoil(listed: Sequence[Crop], share: float, seed: int) -> list[Crop]:
@@ -187,7 +193,7 @@ def run(
     kept_back = spoil(choose[:own] or kept_back, args.wrong, seed + 1)
     folder = args.out / name
     # The test of the run itself is not of interest: all is read below.
-    parts = {"train": own_crops, "choose": kept_back, "test": kept_back}
+    parts = {"train": own_crops, "choose": kept_back, "test": kept_back[:10]}
     config = make_config(folder, parts, changes, seed)
     before = resource.getrusage(resource.RUSAGE_SELF)
     begin = time.monotonic()
@@ -198,7 +204,7 @@ def run(
     start = load_flat(RunFolder(folder).start)
     last = load_variables(folder / "checkpoints" / str(average["step"]))
     reader, shares = Recognizer.from_weights(folder), {}
-    for share in {0.5, 1.0, average["share"]} - {0.0}:
+    for share in {1.0, average["share"]} - {0.0}:
         shares[share] = read(
             reader.with_variables(average_variables(start, last, share)), args.sets
         )
@@ -218,7 +224,6 @@ def run(
         "average": average,
         "start": shares[0.0],
         "kept": shares[average["share"]],
-        "half": shares[0.5],
         "trained": shares[1.0],
     }
     write_json(result, row)
@@ -236,7 +241,7 @@ def print_rows(rows: Sequence[Mapping[str, Any]]) -> None:
             for score in ("accuracy", "alnum_accuracy"):
                 words = {
                     what: np.array(row[what][name][score], np.bool_)
-                    for what in ("start", "kept", "half", "trained")
+                    for what in ("start", "kept", "trained")
                 }
                 cells = []
                 for what in words:

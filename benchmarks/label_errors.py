@@ -364,12 +364,13 @@ def main() -> None:
     labels, count, length = np.mean(sizes, axis=0)
     print(f"{len(truth)} pictures, {labels:.0f} labels, {count:.0f} corrupted, {length:.0f} listed")
     print(f"found among as many of the first as there are errors: {np.mean(precise):.3f}")
-    print(f"{'':9} errors" + "".join(f"  first {top:3.0%}" for top in TOPS) + "   strings 20%")
+    print(f"{'':9} errors" + "".join(f"  first {top:3.0%}" for top in TOPS) + "   strings 5%, 20%")
     for kind in (*KINDS, "all"):
         own = [p for k, p in rows["list"] if kind in ("all", k)]
         plain = [p for k, p in rows["strings"] if kind in ("all", k)]
         cells = "".join(f"  {np.mean(np.array(own) < top):9.3f}" for top in TOPS)
-        print(f"{kind:9} {len(own):6}{cells}  {np.mean(np.array(plain) < TOPS[-1]):9.3f}")
+        simple = "".join(f"  {np.mean(np.array(plain) < top):7.3f}" for top in (TOPS[0], TOPS[-1]))
+        print(f"{kind:9} {len(own):6}{cells} {simple}")
     if args.show:
         for one in judge(truth, seen, 0.0, 0, charset)[0][: args.show]:
             print(f"{one.suspicion:5.1f}  {one.kind:9}  {Path(one.page or '').name}: {one.why}")

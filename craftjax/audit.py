@@ -29,7 +29,7 @@ from ocrcore.data.readers.skipped_files import (
     turned_pictures,
     unused_files,
 )
-from ocrcore.data.readers.words import open_section
+from ocrcore.data.readers.words import WORD_KINDS, open_section
 from ocrcore.geometry import quad_faults
 from ocrcore.images import EXIF_VARIABLE, ImageError, is_turned
 from ocrcore.pages import LabelError, Page, PageError
@@ -212,7 +212,7 @@ def audit_sources(
     """
     found = {}
     for name, options in sources.items():
-        if options.kind == "words":
+        if options.needs_labels:
             folder = open_source(options, seed=0)
             found[name] = audit_words(folder, start=options.start, stop=options.stop)
             log(f"{name}: {found[name]}")
@@ -226,12 +226,15 @@ def audit_experiment(config: Mapping[str, Any]) -> bool:
         Whether nothing is wrong.
 
     Raises:
-        ValueError: (its subclasses) invalid fields, or no data set of kind "words".
+        ValueError: (its subclasses) invalid fields, or no data set of photos and words.
     """
     check(config)
     audits = audit_sources(InputOptions.from_config(config).train)
     if not audits:
-        raise ValueError("this config has no data set of kind 'words' in config.data.train")
+        raise ValueError(
+            "this config has no data set of kind 'words', or of an annotation tool, in "
+            "config.data.train"
+        )
     sections = {"config.eval.pages": config["eval"]["pages"], "config.test": config["test"]}
     bad = audit_truth({name: section for name, section in sections.items() if section})
     return not bad and not any(audit.warnings or audit.bad for audit in audits.values())
@@ -258,7 +261,7 @@ def audit_truth(
     seen: dict[tuple[str, ...], str] = {}
     said: set[str] = set()
     for name, section in sections.items():
-        if section["kind"] != "words":
+        if section["kind"] not in WORD_KINDS:
             continue
         folder = open_section(section)
         pictures = tuple(folder.name(index) for index in range(len(folder)))

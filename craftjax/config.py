@@ -188,7 +188,7 @@ class PagesOptions:
     """Labeled pages to evaluate on, read by `craftjax.evaluate.read_truth`.
 
     Attributes:
-        root: of "icdar" and "words": folder of the data set.
+        root: of "icdar" and "words": folder of the data set; of annotation tools also a label file.
         images: folder of the pictures in it; of "words": empty looks for it.
         gt: folder of the label files in it, in the same way.
         split: of "words": "all", "train", "validation" or "test", as for
@@ -324,7 +324,8 @@ def pages(kind: str, /, **changes: Any) -> ConfigDict:
 
     Args:
         kind: "icdar": pictures and label files in two named folders; "words": the same in a folder
-            that is searched and divided; "pages": synthetic pages.
+            that is searched and divided; so are "auto" and the formats of annotation tools
+            (`ocrcore.data.readers.label_formats`); "pages": synthetic pages.
         **changes: fields of `PagesOptions`; `page` as a dict of fields of `SynthConfig`, for
             "pages".
     """
@@ -335,8 +336,8 @@ def pages(kind: str, /, **changes: Any) -> ConfigDict:
 def pages_of(photos: ConfigDict, /, **changes: Any) -> ConfigDict:
     """Pages to evaluate on, of the folder that a data set to train on has.
 
-    Folders, holdout, order, layout and don't-care texts are those of `photos`, whatever the command
-    line makes of them there.
+    Kind, folders, holdout, order, layout and don't-care texts are those of `photos`, whatever the
+    command line makes of them there.
 
     Args:
         photos: of `source`, of kind "icdar" or "words".
@@ -345,7 +346,9 @@ def pages_of(photos: ConfigDict, /, **changes: Any) -> ConfigDict:
     alike = ("images", "holdout", "order", "layout", "dont_care")
     names = {"root": "path", "gt": "labels"} | {name: name for name in alike}
     shared = {ours: photos.get_ref(theirs) for ours, theirs in names.items()}
-    return pages(photos.kind, **{**shared, **changes})
+    chosen = pages(photos.kind, **{**shared, **changes})
+    chosen.kind = photos.get_ref("kind")
+    return chosen
 
 
 def pseudo(**changes: Any) -> ConfigDict:

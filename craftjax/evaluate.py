@@ -19,7 +19,7 @@ from ocrcore.config_sections import given
 from ocrcore.data.readers.characters import PhotoFolder
 from ocrcore.data.readers.icdar import read_icdar_folder
 from ocrcore.data.readers.skipped_files import describe_turned, turned_pictures, unused_files
-from ocrcore.data.readers.words import open_section
+from ocrcore.data.readers.words import WORD_KINDS, open_section
 from ocrcore.evaluation.matching import Evaluation, evaluate
 from ocrcore.evaluation.statistics import Interval, bootstrap_hmean, paired_bootstrap
 from ocrcore.files import replacing
@@ -66,7 +66,7 @@ def read_truth(
             bad=bad,
         )
         return pages[section.get("start", 0) : section.get("stop")]
-    if section["kind"] == "words":
+    if section["kind"] in WORD_KINDS:
         folder = open_section(section)
         return [folder.page(index, bad=bad) for index in range(len(folder))]
     if section["kind"] == "pages":
@@ -75,7 +75,8 @@ def read_truth(
         places = range(section["count"])
         return [source[index] for index in shown(places, "drawing synthetic pages", unit="page")]
     raise EvaluationError(
-        f"kind of labeled pages is {section['kind']!r}, expected icdar, words or pages"
+        f"kind of labeled pages is {section['kind']!r}, expected icdar, pages or one of "
+        f"{', '.join(WORD_KINDS)}"
     )
 
 
@@ -86,7 +87,7 @@ def truth_notes(section: Mapping[str, Any]) -> list[str]:
         root = Path(section["root"])
         labels = root / section["gt"]
         folder = PhotoFolder(root / section["images"], labels, None, layout=section["layout"])
-    elif section["kind"] == "words":
+    elif section["kind"] in WORD_KINDS:
         folder = open_section(section)
     else:
         return []

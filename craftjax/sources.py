@@ -38,14 +38,14 @@ from ocrcore.data.readers.layouts import LAYOUT_NAMES, is_layout
 from ocrcore.data.readers.packed import PackedSamples
 from ocrcore.data.readers.skipped_files import unused_files
 from ocrcore.data.readers.synthtext_index import IndexedSynthText
-from ocrcore.data.readers.words import ORDERS, SPLITS, open_words
+from ocrcore.data.readers.words import ORDERS, SPLITS, WORD_KINDS, open_words
 from ocrcore.images import ImageError
 from ocrcore.options import expect
 from ocrcore.pages import LabelError, PageError, Sample
 from ocrcore.synth.config import check_preset, preset
 from ocrcore.synth.pages import PageSource
 
-KINDS = ("synthtext", "icdar", "words", "arrayrecord", "pages", "python")
+KINDS = ("synthtext", "icdar", *WORD_KINDS, "arrayrecord", "pages", "python")
 FORMATS = ("raw", "packed")
 ATTEMPTS = 100
 """Samples tried for one position."""
@@ -59,9 +59,11 @@ class SourceOptions:
     Attributes:
         kind: "synthtext": a folder with `gt.mat`; "icdar": a folder of photos, words and
             characters (`ocrcore.data.readers.characters`); "words": a folder of photos and words
-            (`ocrcore.data.readers.words`), whose characters are pseudo labels; "arrayrecord": files
-            that `ocrjax synth` writes; "pages": synthetic pages, made when they are asked for;
-            "python": samples that a program passes to training as `sources`.
+            (`ocrcore.data.readers.words`), whose characters are pseudo labels; the same in files of
+            annotation tools: one of `ocrcore.data.readers.label_formats.FORMATS`, or "auto", which
+            finds out which; "arrayrecord": files that `ocrjax synth` writes; "pages": synthetic
+            pages, made when they are asked for; "python": samples that a program passes to training
+            as `sources`.
         path: folder or file; not of "pages" and "python".
         ratio: how many samples of this data set there are to those of others.
         start: the first sample that is used.
@@ -129,11 +131,18 @@ class SourceOptions:
             check_preset(self.preset, self.page, "page")
 
     @property
+    def needs_labels(self) -> bool:
+        """Whether it has words only, whose characters are pseudo labels."""
+        return self.kind in WORD_KINDS
+
+    @property
     def packed_folder(self) -> Path | None:
         """Where the packed data set is; None where there can be none."""
         if self.kind in ("arrayrecord", "python") or not (self.packed or self.path):
             return None
-        return Path(self.packed) if self.packed else Path(self.path) / "packed"
+        path = Path(self.path)
+        folder = path.parent if path.is_file() else path  # a label file
+        return Path(self.packed) if self.packed else folder / "packed"
 
     def content(self, seed: int) -> dict[str, Any]:
         """Returns, as JSON has it, all that the samples depend on but not where they lie.
@@ -141,6 +150,7 @@ class SourceOptions:
         Args:
             seed: of the run.
         """
+        kind = "words" if self.needs_labels else self.kind
         names = {
             "icdar": ("images", "labels", "characters", "layout", "dont_care"),
             "words": (
@@ -153,7 +163,7 @@ class SourceOptions:
                 "dont_care",
             ),
             "pages": ("preset", "page"),
-        }.get(self.kind, ())
+        }.get(kind, ())
         found = {"kind": self.kind, **{name: getattr(self, name) for name in names}}
         if self.kind == "pages":
             own = seed if self.seed is None else self.seed
@@ -227,7 +237,7 @@ class Mix:
     @property
     def word_sets(self) -> list[int]:
         """Which data sets have words only, so that they need pseudo labels."""
-        return [number for number, one in enumerate(self.options) if one.kind == "words"]
+        return [number for number, one in enumerate(self.options) if one.needs_labels]
 
     def word_places(self, first: int, last: int) -> list[tuple[int, int]]:
         """Returns which of the positions from `first` to before `last` need pseudo labels.
@@ -341,7 +351,8 @@ class Mix:
             if isinstance(samples, PackedSamples):
                 found[name] = [samples.folder]
             elif isinstance(samples, PhotoFolder):
-                folders = (samples.images, samples.labels, samples.characters)
+                files = samples.documents.files if samples.documents else [samples.labels]
+                folders = (samples.images, *files, samples.characters)
                 found[name] = [folder for folder in folders if folder is not None]
             elif one.path:
                 path = Path(one.path)
@@ -365,7 +376,7 @@ class Mix:
             return self._drop(which, index, error.reason, str(error))
         except PageError as error:
             return self._drop(which, index, "labels", str(error))
-        if options.kind == "words":
+        if options.needs_labels:
             return self._labeled(which, index, sample)
         words = sample.page.words
         if not any(word.care and word.characters for word in words):
@@ -415,9 +426,10 @@ def open_source(options: SourceOptions, *, seed: int, cache: str | Path | None =
         return IndexedSynthText(path, cache=cache)
     if options.kind == "arrayrecord":
         return ArrayRecords(path)
-    if options.kind == "words":
+    if options.needs_labels:
         return open_words(
             path,
+            kind=options.kind,
             images=options.images,
             labels=options.labels,
             split=options.split,

@@ -184,7 +184,7 @@ class EvalOptions:
 
 @dataclass(frozen=True, slots=True)
 class CropsOptions:
-    """Labeled crops to evaluate on, of kind "auto", "lmdb", "csv" or "tsv".
+    """Labeled crops to evaluate on, of kind "auto", "lmdb", "csv", "tsv", "doctr" or "trdg".
 
     Attributes:
         path: folder or file.
@@ -321,7 +321,7 @@ def crops(kind: str, /, **changes: Any) -> ConfigDict:
     """Crops to evaluate on: for `eval.sets.NAME`, `eval.probe.NAME` and `test.NAME`.
 
     Args:
-        kind: "auto", "lmdb", "csv" or "tsv", or "words" for synthetic ones.
+        kind: "auto", "lmdb", "csv", "tsv", "doctr" or "trdg", or "words" for synthetic ones.
         **changes: fields of `CropsOptions`; or of `WordsOptions`, `text` and `words` as dicts of
             fields of `TextConfig` and `WordConfig`.
     """
@@ -338,7 +338,7 @@ def crops_of(real: ConfigDict, part: str, /, **changes: Any) -> ConfigDict:
     them there.
 
     Args:
-        real: of `source`, of kind "auto", "lmdb", "csv" or "tsv".
+        real: of `source`, of kind "auto", "lmdb", "csv", "tsv", "doctr" or "trdg".
         part: "validation" or "test".
         **changes: as of `crops`.
     """

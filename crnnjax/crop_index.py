@@ -27,12 +27,14 @@ from crnnjax.time_steps import MIN_WIDTH, time_steps
 from ocrcore.data.mixing import Drop
 from ocrcore.data.python_sets import PythonSet
 from ocrcore.data.readers.crops import CSV_NAME, Crop, LmdbCrops, read_labels_csv, read_labels_tsv
+from ocrcore.data.readers.doctr import DOCTR_NAME, read_doctr_crops
+from ocrcore.data.readers.trdg import TRDG_NAME, is_trdg, read_trdg
 from ocrcore.files import default_cache, new_folder
 from ocrcore.images import EXIF_VARIABLE, ImageError, encoded_size, image_size
 from ocrcore.pages import LabelError
 from ocrcore.progress import shown
 
-KINDS = ("auto", "lmdb", "csv", "tsv")
+KINDS = ("auto", "lmdb", "csv", "tsv", "doctr", "trdg")
 LISTED = 1000
 """How many of the crops that a filter leaves out are named, of each reason and data set."""
 MAX_PIXELS = 1 << 26
@@ -54,11 +56,14 @@ _CHUNK = 1 << 18  # labels filtered at a time
 
 
 def kind_of(path: str | Path) -> str:
-    """The kind of a data set of crops: of a file "tsv", of a folder "lmdb" or "csv"."""
+    """The kind of a data set of crops: by the suffix of a file, and by what a folder holds."""
     path = Path(path)
-    if path.is_dir():
-        return "lmdb" if (path / "data.mdb").is_file() else "csv"
-    return "tsv"
+    if not path.is_dir():
+        return "doctr" if path.suffix.lower() == ".json" else "tsv"
+    for kind, name in (("lmdb", "data.mdb"), ("csv", CSV_NAME), ("doctr", DOCTR_NAME)):
+        if (path / name).is_file():
+            return kind
+    return "trdg" if is_trdg(path) else "csv"
 
 
 def open_crops(
@@ -69,8 +74,10 @@ def open_crops(
     Args:
         kind: "lmdb": as deep-text-recognition-benchmark makes it; "csv": folders with a
             `labels.csv`, as EasyOCR's trainer reads them; "tsv": a file of lines of a path, a tab
-            and a text, as also PaddleOCR reads them; "auto": which of these the path is.
-        path: the folder, or the file of "tsv".
+            and a text, as also PaddleOCR reads them; "doctr": a `labels.json` of docTR's, with the
+            pictures in `images`; "trdg": a folder of TextRecognitionDataGenerator's; "auto": which
+            of these the path is.
+        path: the folder, or the file of "tsv" and "doctr".
         root: of "tsv": the folder that its paths start from; None is that of the file.
         outside: of "csv" and "tsv": whether paths may lead out of that folder.
 
@@ -86,6 +93,10 @@ def open_crops(
         return LmdbCrops(path)
     if kind == "csv":
         return read_labels_csv(path, outside=outside)
+    if kind == "doctr":
+        return read_doctr_crops(Path(path) / DOCTR_NAME if Path(path).is_dir() else Path(path))
+    if kind == "trdg":
+        return read_trdg(path)
     if kind != "tsv":
         raise ValueError(f"kind is {kind!r}, expected one of {', '.join(KINDS)}")
     if not Path(path).is_file():
@@ -443,6 +454,10 @@ def label_files(path: str | Path) -> list[Path]:
     path = Path(path)
     if path.is_file():
         return [path]
+    if kind_of(path) in ("doctr", "trdg"):
+        # Names of pictures may be the labels: then the folder's own time tells of changes.
+        named = [path / DOCTR_NAME, path / TRDG_NAME]
+        return [one for one in named if one.is_file()][:1] or [path]
     inside = [path / "data.mdb", path / CSV_NAME]
     return [one for one in inside if one.is_file()] or sorted(path.rglob(CSV_NAME))
 

@@ -46,9 +46,10 @@ def open_sets(section: Mapping[str, Any], *, field: str, options: InputOptions) 
     """Opens the labeled crops that a run is measured on.
 
     Args:
-        section: for each set, by name: `kind` ("auto", "lmdb", "csv" or "tsv"), `path` and perhaps
-            `root`, `split`, `start` and `stop` as of `crnnjax.sources.SourceOptions`; or `kind`
-            "words" with `count`, `seed` and perhaps `text` and `words` for synthetic ones.
+        section: for each set, by name: `kind` ("auto", "lmdb", "csv", "tsv", "doctr" or "trdg"),
+            `path` and perhaps `root`, `split`, `start` and `stop` as of
+            `crnnjax.sources.SourceOptions`; or `kind` "words" with `count`, `seed` and perhaps
+            `text` and `words` for synthetic ones.
         field: its name in the config, for messages.
         options: charset, height and longest labels, for synthetic words; the cache.
 

@@ -39,9 +39,9 @@ class SourceOptions:
     """One data set of the mix.
 
     Attributes:
-        kind: "auto", "lmdb", "csv" or "tsv" (`crnnjax.crop_index.open_crops`); "words": synthetic
-            words, made when they are asked for; "pages": the same, cut from synthetic pages;
-            "python": crops that a program passes to training as `sources`.
+        kind: "auto", "lmdb", "csv", "tsv", "doctr" or "trdg" (`crnnjax.crop_index.open_crops`);
+            "words": synthetic words, made when they are asked for; "pages": the same, cut from
+            synthetic pages; "python": crops that a program passes to training as `sources`.
         path: folder or file; not of "words", "pages" and "python".
         ratio: how many crops of this data set there are to those of others.
         split: which part of a data set that is read is used.

@@ -266,6 +266,16 @@ def is_turned(path: str | os.PathLike[str]) -> bool:
         return False
 
 
+def orientation(path: str | os.PathLike[str]) -> int:
+    """How EXIF turns a picture that is read, 1 to 8; 1 for not at all, or what cannot be read."""
+    try:
+        head = _read_bytes(path, 65536)
+        found = _orientation(_read_bytes(path)) if _may_be_turned(head) else 1
+    except ImageError:
+        return 1
+    return found if 1 <= found <= 8 else 1
+
+
 def _stored_size(data: bytes, name: str, page: int = 1) -> tuple[int, int]:
     """Height and width of the stored pixels of a whole file, checked against the bound."""
     if not data:

@@ -12,13 +12,23 @@ from ocrjax import __version__
 
 def _parse(argv: Sequence[str]) -> argparse.Namespace:
     # In here Ctrl-C while they load, which takes a second or two, is one line.
-    from ocrjax.cli import average, convert, detect, doctor, export, fit, report, synth
+    from ocrjax.cli import (
+        average,
+        convert,
+        convert_labels,
+        detect,
+        doctor,
+        export,
+        fit,
+        report,
+        synth,
+    )
 
     parser = argparse.ArgumentParser(prog="ocrjax", description=__doc__)
     parser.add_argument("--version", action="version", version=f"ocrjax {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for module in (detect, convert, average, synth, fit, export, doctor, report):
-        name = module.__name__.rpartition(".")[2]
+    for module in (detect, fit, report, convert, average, synth, convert_labels, export, doctor):
+        name = module.__name__.rpartition(".")[2].replace("_", "-")
         summary = (module.__doc__ or "").partition("\n")[0]
         command = commands.add_parser(name, help=summary, description=summary)
         module.add_arguments(command)

@@ -222,6 +222,11 @@ class BidirectionalLSTM(nn.Module):
         return self.linear(self.rnn(x)[0])
 
 
+def pointwise(channels_in: int, channels: int) -> Any:
+    """A 1x1 convolution. Dilation changes nothing in it, but one thread takes oneDNN's then."""
+    return nn.Conv2d(channels_in, channels, 1, dilation=2)
+
+
 class LCNetV4(nn.Module):
     """The features of PP-OCRv6's small recognizer: both sides by four, then rows by four."""
 
@@ -232,7 +237,7 @@ class LCNetV4(nn.Module):
         self.stem2a = nn.Conv2d(stem, stem // 2, 2)
         self.stem2b = nn.Conv2d(stem // 2, stem, 2)
         self.stem3 = nn.Conv2d(2 * stem, stem, 3, stride=2, padding=1)
-        self.stem4 = nn.Conv2d(stem, quarter, 1)
+        self.stem4 = pointwise(stem, quarter)
         widths = [quarter] * 4 + [half] * 7 + [channels] * 3
         self.excited, self.blocks = (0, 4, 6, 8, 11), len(widths) - 1
         for index in range(self.blocks):
@@ -245,12 +250,13 @@ class LCNetV4(nn.Module):
             if index in self.excited:
                 self.add_module(f"block{index}_squeeze", nn.Conv2d(before, before // 4, 1))
                 self.add_module(f"block{index}_excite", nn.Conv2d(before // 4, before, 1))
-            self.add_module(f"block{index}_expand", nn.Conv2d(before, 2 * before, 1))
-            self.add_module(f"block{index}_project", nn.Conv2d(2 * before, after, 1))
+            self.add_module(f"block{index}_expand", pointwise(before, 2 * before))
+            self.add_module(f"block{index}_project", pointwise(2 * before, after))
 
     def forward(self, x: Any) -> Any:
         """`(B, C, H, W)` to `(B, channels, 1, T)`; T is an eighth of the width."""
-        x = F.relu(self.stem1(x))
+        # In this layout the depthwise convolutions are faster.
+        x = F.relu(self.stem1(x)).contiguous(memory_format=torch.channels_last)
         x = F.pad(x, (0, 1, 0, 1))
         y = F.relu(self.stem2b(F.pad(F.relu(self.stem2a(x)), (0, 1, 0, 1))))
         x = torch.cat([F.max_pool2d(x, 2, stride=1), y], 1)

@@ -99,7 +99,8 @@ def test_a_searchable_pdf(tmp_path):
     assert second.extract_text() == ""
     assert [float(value) for value in first.mediabox] == [0, 0, 144, 96]  # 300 dots an inch
     # The JPEG is that of the file, the other picture is kept without loss.
-    assert first.images[0].data == (tmp_path / "a.jpg").read_bytes()
+    (stored,) = first["/Resources"]["/XObject"].values()
+    assert stored.get_object().get_data() == (tmp_path / "a.jpg").read_bytes()
     np.testing.assert_array_equal(np.asarray(second.images[0].image), picture)
     places = {}
 

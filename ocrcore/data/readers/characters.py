@@ -19,7 +19,8 @@ from typing import Any
 import numpy as np
 
 from ocrcore.data.readers.icdar import DONT_CARE
-from ocrcore.data.readers.label_files import MAX_BYTES, LabelFiles, read_words
+from ocrcore.data.readers.label_documents import LabelDocuments
+from ocrcore.data.readers.label_files import MAX_BYTES, LabelFiles
 from ocrcore.data.readers.label_lines import MAX_COORDINATE, Layout
 from ocrcore.files import check_regular
 from ocrcore.images import image_size, read_bytes, read_image
@@ -75,6 +76,8 @@ class PhotoFolder(Sequence[Sample]):
         characters: folder of `NAME.json`; None: words only.
         layout: one of `ocrcore.data.readers.label_lines.LAYOUTS`; "auto" finds it out by all files.
         dont_care: as for `read_icdar`.
+        documents: the labels, where they are no text files of words: `images` and `labels` are then
+            what is said of them in messages.
 
     Raises:
         LabelError: a folder that does not exist, or holds no picture; two pictures of one name.
@@ -83,6 +86,7 @@ class PhotoFolder(Sequence[Sample]):
     Attributes:
         searched: the folder of the data set in which the others were found, and those folders of it
             that are used for something; None where they were not searched for.
+        documents: the labels, where they are no text files of words.
     """
 
     searched: tuple[Path, frozenset[Path]] | None = None
@@ -95,18 +99,23 @@ class PhotoFolder(Sequence[Sample]):
         *,
         layout: str = "auto",
         dont_care: Sequence[str] = DONT_CARE,
+        documents: LabelDocuments | None = None,
     ) -> None:
         self.images, self.labels = Path(images), Path(labels)
         self.characters = None if characters is None else Path(characters)
         self.dont_care = (dont_care,) if isinstance(dont_care, str) else tuple(dont_care)
         if self.characters is not None and not self.characters.is_dir():
             raise LabelError(self.characters, 0, str(self.characters), "a folder")
-        self._files = LabelFiles(images, labels, layout=layout)  # shared by all parts
-        self._names = [path.name for path in self._files.pictures]
+        self.documents = documents
+        # Shared by all parts.
+        self._files: LabelFiles | LabelDocuments = (
+            LabelFiles(images, labels, layout=layout) if documents is None else documents
+        )
+        self._names = [path.relative_to(self.images) for path in self._files.pictures]
 
     @property
-    def layout(self) -> Layout:
-        """How lines are written, by the label files of the whole folder.
+    def layout(self) -> Layout | str:
+        """How lines are written, by the label files of the whole folder; or the format of others.
 
         Raises:
             LabelError: they can be read in more than one way.
@@ -161,9 +170,9 @@ class PhotoFolder(Sequence[Sample]):
             LabelError: labels that are missing or cannot be.
             ImageError: a file that is no picture.
         """
-        path, words = self._words(index, bad)
+        path = self._path(index)
         height, width = image_size(path)
-        return Page(height, width, words, str(path))
+        return Page(height, width, self._words(path, (height, width), bad), str(path))
 
     def __getitem__(self, index: int) -> Sample:  # type: ignore[override]
         """Returns the photo of an index.
@@ -173,9 +182,10 @@ class PhotoFolder(Sequence[Sample]):
             LabelError: labels that are missing or cannot be.
             ImageError: a picture that cannot be read.
         """
-        path, words = self._words(index)
+        path = self._path(index)
         image = read_image(path)
         height, width = image.shape[:2]
+        words = self._words(path, (height, width))
         return Sample(image, Page(height, width, words, str(path)))
 
     def encoded(self, index: int) -> tuple[bytes, Page]:
@@ -191,25 +201,24 @@ class PhotoFolder(Sequence[Sample]):
 
     def label_files(self, index: int) -> tuple[Path, ...]:
         """Returns the files of words and characters of an index, those that there are."""
-        picture = Path(self._names[index])
+        picture = self.images / self._names[index]
         files = self._files.labels_of(picture)
         if self.characters is not None:
             files.append(self.characters / f"{picture.stem}.json")
         return tuple(path for path in files if path.is_file())
 
-    def _words(
-        self, index: int, bad: list[LabelError] | None = None
-    ) -> tuple[Path, tuple[Word, ...]]:
+    def _path(self, index: int) -> Path:
         if not 0 <= index < len(self):
             raise IndexError(f"photo {index} of {len(self)}")
-        path = self.images / self._names[index]
-        label = self._files.label(path)
-        if label is None:
-            raise LabelError(path, 0, path.name, f"gt_{path.stem}.txt in {self.labels}")
-        words = read_words(label, self.layout, dont_care=self.dont_care, bad=bad)
+        return self.images / self._names[index]
+
+    def _words(
+        self, path: Path, size: tuple[int, int], bad: list[LabelError] | None = None
+    ) -> tuple[Word, ...]:
+        words = self._files.words(path, size, dont_care=self.dont_care, bad=bad)
         if self.characters is not None:
             words = read_characters(self.characters / f"{path.stem}.json", words)
-        return path, tuple(words)
+        return tuple(words)
 
 
 def _characters(path: Path, number: int, word: Word, entry: Any) -> tuple[Character, ...]:

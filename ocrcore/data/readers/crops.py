@@ -203,7 +203,7 @@ def _is_header(path: Path, line: str, folder: Path) -> bool:
         LabelError: there are more columns, or they are in another order.
     """
     columns = [column.strip(" #'\"").lower() for column in line.split("\t")]
-    if "\0" in line or len(columns) == 1 or (folder / line.partition("\t")[0]).exists():
+    if "\0" in line or len(columns) == 1 or _is_there(folder / line.partition("\t")[0]):
         return False
     if len(columns) > 2:
         raise LabelError(
@@ -380,9 +380,9 @@ def _crop(
     if "\0" in name:
         raise LabelError(path, number, line, "a file name without a zero byte")
     folder = path.parent if folder is None else folder
-    if "\\" in name and not (folder / name).exists():
+    if "\\" in name and not _is_there(folder / name):
         other = name.replace("\\", "/")
-        name = other if (folder / other).is_file() else name
+        name = other if _is_there(folder / other) else name
     if not outside and not stays_below(folder, name):
         raise LabelError(
             path,
@@ -391,6 +391,13 @@ def _crop(
             f"a path that stays below {folder} (outside=True of the data set allows others)",
         )
     return Crop(name=str(folder / name), text=text.strip(), photo=photo)
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # a name that is too long
+        return False
 
 
 def _lines(path: Path) -> Iterator[tuple[int, str]]:

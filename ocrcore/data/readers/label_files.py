@@ -178,6 +178,30 @@ class LabelFiles:
             )
         return found[0] if found else None
 
+    def words(
+        self,
+        picture: Path,
+        size: tuple[int, int],
+        *,
+        dont_care: Sequence[str],
+        bad: list[LabelError] | None = None,
+    ) -> list[Word]:
+        """Returns the words of a picture.
+
+        Args:
+            picture: one of `pictures`.
+            size: its height and width; text files say nothing of it.
+            dont_care: as for `read_words`.
+            bad: the same.
+
+        Raises:
+            LabelError: it has no label file, or two, or as of `read_words`.
+        """
+        label = self.label(picture)
+        if label is None:
+            raise LabelError(picture, 0, picture.name, f"gt_{picture.stem}.txt in {self.labels}")
+        return read_words(label, self.layout, dont_care=dont_care, bad=bad)
+
     @property
     def layout(self) -> Layout:
         """The layout of the lines, by all label files that have a picture.

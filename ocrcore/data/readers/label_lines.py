@@ -43,6 +43,7 @@ SCRIPTS = frozenset(
 MAX_COORDINATE = 1e6
 """Coordinates beyond this, in pixels, are taken for a fault of the file."""
 
+_FAR = 1e9
 _NUMBER = r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?"
 NUMBER = re.compile(rf"\s*{_NUMBER}\s*", re.ASCII)
 _START = re.compile(rf"{_NUMBER}(\s*)(,?)", re.ASCII)
@@ -154,8 +155,9 @@ class LabelLine:
         return None if end < 0 else self.text[end:].strip()
 
     def values(self, count: int) -> FloatArray:
-        """`(count / 2, 2)`."""
-        return np.array(self.numbers[:count], np.float64).astype(np.float32).reshape(-1, 2)
+        """`(count / 2, 2)`; what is out of all bounds is refused elsewhere, and bounded here."""
+        numbers = np.clip(np.array(self.numbers[:count], np.float64), -_FAR, _FAR)
+        return numbers.astype(np.float32).reshape(-1, 2)
 
 
 def scan(text: str) -> LabelLine:

@@ -33,8 +33,8 @@ T = TypeVar("T")
 
 def unused_files(folder: PhotoFolder) -> list[str]:
     """Says which pictures, pages and label files of a folder are not used, a line a kind."""
-    notes = []
-    if others := left_out(folder.images):
+    notes = [] if folder.documents is None else folder.documents.notes()
+    if folder.documents is None and (others := left_out(folder.images)):
         notes.append(
             f"{len(others):,} pictures of {folder.images} are not used, because of their suffix "
             f"or because they lie in folders inside it: {name_files(others)}"

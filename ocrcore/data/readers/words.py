@@ -14,12 +14,16 @@ from typing import Any
 
 from ocrcore.data.readers.characters import PhotoFolder
 from ocrcore.data.readers.icdar import DONT_CARE
+from ocrcore.data.readers.label_documents import ambiguous, documents_of, open_documents
 from ocrcore.data.readers.label_files import LABEL_SUFFIXES, PREFIXES
+from ocrcore.data.readers.label_formats import FORMATS, find_formats
 from ocrcore.images import SUFFIXES
 from ocrcore.pages import LabelError
 
 SPLITS = ("all", "train", "validation", "test")
 ORDERS = ("name", "spread")
+WORD_KINDS = ("words", "auto", *FORMATS)
+"""What holds photos with labeled words: text files as ICDAR's, or files of other formats."""
 
 _CHALLENGES = (4, 2, 1, 8)  # of ICDAR; 4 is 2015, 2 is 2013, 1 born-digital images, 8 MLT
 _TRAINING = "ch4_training_images", "ch4_training_localization_transcription_gt"
@@ -52,7 +56,8 @@ _OWN = (
 )
 # The label files lie beside the folder of the pictures, as CVAT exports them.
 _BESIDE = (("train/images", "train"), ("default/images", "default"), ("images", "."))
-_TRAIN = (*_icdar("training"), *_OWN, *_BESIDE, (".", "."))
+# MSRA-TD500's pictures and labels lie together.
+_TRAIN = (*_icdar("training"), *_OWN, *_BESIDE, ("train", "train"), (".", "."))
 _TEST = (
     *_icdar("test"),
     ("ch4_test_images", _TRAINING[1]),  # a slip of EasyOCR's guide, which many follow
@@ -60,6 +65,7 @@ _TEST = (
     ("test/images", "test/gt"),
     ("test/images", "test/labels"),
     ("test/images", "test"),
+    ("test", "test"),
 )
 _DEPTH = 2  # of folders that are looked into
 
@@ -84,7 +90,7 @@ def find_folders(root: str | Path, *, test: bool = False) -> tuple[Path, Path] |
         if pictures is None or files is None or not (stems := file_stems(pictures, SUFFIXES)):
             continue
         beside = labels == "." or images.startswith(f"{labels}/")
-        if beside and images != labels:
+        if (beside and images != labels) or images == labels != ".":
             if not stems & _label_stems(files):
                 continue
         elif test and labels == _TRAINING[1]:
@@ -161,9 +167,40 @@ def _label_stems(folder: Path) -> set[str]:
     return {stem.removeprefix(prefix) for stem in stems for prefix in PREFIXES}
 
 
+def has_text_files(root: Path) -> bool:
+    """Whether a folder holds pictures with text files of words, as ICDAR's."""
+    try:
+        found = find_folders(root)
+    except LabelError:
+        return False
+    return found is not None and bool(file_stems(found[0], SUFFIXES) & _label_stems(found[1]))
+
+
+def _documents(
+    root: Path, kind: str, images: str, labels: str, dont_care: Sequence[str]
+) -> PhotoFolder | None:
+    """Opens labels that are no text files of words; None where "auto" finds none but those."""
+    where = root / labels if labels else root
+    pictures = (root.parent if root.is_file() else root) / images if images else None
+    if kind != "auto":
+        found = open_documents(where, format=kind, images=pictures)
+    else:
+        if not where.exists():
+            raise LabelError(where, 0, str(where), "a label file, or a folder of labels")
+        formats = find_formats(where)
+        texts = where.is_dir() and has_text_files(where)
+        if len(formats) + texts > 1:
+            raise ambiguous(where, formats, ["words (text files, one word a line)"] * texts)
+        if not formats:
+            return None
+        found = documents_of(where, formats[0], images=pictures)
+    return PhotoFolder(found.images, where, None, dont_care=dont_care, documents=found)
+
+
 def open_words(
     root: str | Path,
     *,
+    kind: str = "words",
     images: str = "",
     labels: str = "",
     split: str = "all",
@@ -175,10 +212,14 @@ def open_words(
     """Opens a part of a data set.
 
     Args:
-        root: its folder.
+        root: its folder, or a label file of another kind than "words".
+        kind: one of `WORD_KINDS`: "words": text files with a word in each line; "auto": those, or
+            the only format of `ocrcore.data.readers.label_formats.FORMATS` that is there.
         images: folder of the pictures below it; empty looks for it, see `find_folders`. Its test
-            set is in `test` with the same names, if it has one.
-        labels: folder of the label files; both are named, or neither.
+            set is in `test` with the same names, if it has one. Of other kinds than "words" it is
+            where their pictures are looked for.
+        labels: folder of the label files; both are named, or neither. Of other kinds a file or
+            folder below `root`.
         split: "all"; "train": all but the last ones; "validation": those; "test": the data set's
             own test set, or the same as "validation" where it has none.
         holdout: share of the photos that "train" leaves out, one at least; 0 leaves out none, and
@@ -197,9 +238,13 @@ def open_words(
             raise ValueError(f"{name} is {value!r}, expected one of {', '.join(known)}")
     if not 0 <= holdout < 1:
         raise ValueError(f"holdout is {holdout!r}, expected 0 or more and less than 1")
+    if kind not in WORD_KINDS:
+        raise ValueError(f"kind is {kind!r}, expected one of {', '.join(WORD_KINDS)}")
+    root = Path(root)
+    if kind != "words" and (folder := _documents(root, kind, images, labels, dont_care)):
+        return _part(folder.spread() if order == "spread" else folder, split, holdout)
     if bool(images) != bool(labels):
         raise ValueError(f"images is {images!r} and labels is {labels!r}: name both or neither")
-    root = Path(root)
     own_test = None
     if split == "test" and not images:
         own_test = find_folders(root, test=True)
@@ -217,7 +262,12 @@ def open_words(
             *others,
         )
     folder.searched = root, frozenset((*found, *others))
-    if split == "all" or own_test or (split == "train" and not holdout):
+    return folder if own_test else _part(folder, split, holdout)
+
+
+def _part(folder: PhotoFolder, split: str, holdout: float) -> PhotoFolder:
+    """The part of a folder that has no test set of its own; see `open_words`."""
+    if split == "all" or (split == "train" and not holdout):
         return folder
     left_out = max(1, round(len(folder) * holdout)) if holdout else 0
     if not 0 < left_out < len(folder):
@@ -232,12 +282,12 @@ def open_words(
 
 
 def open_section(section: Mapping[str, Any]) -> PhotoFolder:
-    """Opens what a section of a config names, of kind "words".
+    """Opens what a section of a config names, of one of `WORD_KINDS`.
 
     Args:
-        section: `root`, `images` and `gt` (the label files) below it, `split`, `holdout`, `layout`,
-            `dont_care` and `order` as for `open_words`; `start` and `stop`, if given, are the first
-            picture that counts and the first that does not any more.
+        section: `kind`, `root`, `images` and `gt` (the label files) below it, `split`, `holdout`,
+            `layout`, `dont_care` and `order` as for `open_words`; `start` and `stop`, if given, are
+            the first picture that counts and the first that does not any more.
 
     Raises:
         LabelError: folders that are not there or hold no picture.
@@ -245,6 +295,7 @@ def open_section(section: Mapping[str, Any]) -> PhotoFolder:
     """
     return open_words(
         section["root"],
+        kind=section.get("kind", "words"),
         images=section.get("images", ""),
         labels=section.get("gt", ""),
         split=section["split"],

@@ -1,7 +1,7 @@
 "use strict";
 // Texts of the data only ever become text nodes and attributes, never HTML.
 const data = JSON.parse(document.getElementById("data").textContent);
-const STEP = 60; // cards that are made at a time
+const STEP = 24; // cards that are made at a time
 const NS = "http://www.w3.org/2000/svg";
 
 function make(tag, attributes, ...children) {
@@ -204,7 +204,6 @@ const zoom = {
       button.hidden = name === "heat" ? !item.heat : !item.words;
       button.setAttribute("aria-pressed", this[name]);
     }
-    this.scale();
     const words = document.getElementById("zoom-words");
     words.replaceChildren();
     if (item.parts) words.append(pair(item));
@@ -219,6 +218,7 @@ const zoom = {
       words.append(make("h3", null, tag(kind, counted(item, kind))), make("ul", null, ...lines));
     }
     words.hidden = !words.children.length;
+    this.scale(); // now that the words have taken their room
   },
   scale() {
     const inside = this.stage.querySelector(".picture");
@@ -258,9 +258,9 @@ window.addEventListener("resize", () => { if (zoom.box.open) zoom.scale(); });
 const lists = [...document.querySelectorAll("[data-list]")].map((root) => new List(root));
 const ZOOMED = { j: "next", k: "previous", n: "next", p: "previous", "+": "larger", "=": "larger", "-": "smaller", "−": "smaller", 0: "fit", h: "heat", b: "boxes" };
 
-// The list with the focus, else the one that takes most of the window, else the first.
+// The list of the section with the focus, else the one that takes most of the window, else the first.
 function current() {
-  const focused = lists.find((list) => list.root.contains(document.activeElement));
+  const focused = lists.find((list) => list.root.closest("section").contains(document.activeElement));
   if (focused) return focused;
   const seen = (list) => {
     const box = list.root.getBoundingClientRect();

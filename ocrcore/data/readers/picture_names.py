@@ -1,0 +1,138 @@
+"""Which picture a label file means: by paths, addresses and names as tools write them."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import parse_qs, unquote, urlsplit
+
+from ocrcore.data.readers.label_lines import LineError
+from ocrcore.images import PICTURE_SUFFIXES, SUFFIXES
+
+_PREFIX = re.compile(r"[0-9a-f]{8}-(?=.)")  # that Label Studio puts before what is uploaded
+_DEPTH = 4
+
+
+def is_picture_name(value: str) -> bool:
+    """Whether a text is the path or the address of a picture, by its suffix."""
+    return len(value) < 4096 and any(
+        form.lower().endswith((*SUFFIXES, *PICTURE_SUFFIXES)) for form in name_forms(value)
+    )
+
+
+def name_forms(name: str) -> Iterator[str]:
+    r"""Yields what a name may be on this disk, the most literal first, with `/` between folders.
+
+    `/data/upload/3/1a2b3c4d-photo.jpg`, `/data/local-files/?d=set/photo.jpg`, `s3://bucket/a/b.jpg`
+    and `https://host/a%20b.jpg` are those of Label Studio; `C:\set\photo.jpg` of Windows.
+    """
+    forms = [name.replace("\\", "/")]
+    if "?" in name or "://" in name:
+        try:
+            parts = urlsplit(name)
+            forms += [value for value in parse_qs(parts.query).get("d", [])]
+            forms.append(parts.path)
+        except ValueError:  # no address
+            pass
+    forms += [unquote(form) for form in forms if "%" in form]
+    for form in list(forms):
+        head, slash, tail = form.rpartition("/")
+        if short := _PREFIX.sub("", tail, count=1):
+            forms.append(head + slash + short)
+    yield from dict.fromkeys(form.strip("/") for form in forms if form.strip("/"))
+
+
+class PictureNames:
+    """The pictures below some folders, to be found by what label files call them.
+
+    Nothing but what lies below these folders is ever found, whatever a label file says.
+
+    Args:
+        roots: the folders; those inside are looked into, four deep.
+
+    Attributes:
+        paths: of all pictures, by folder and name.
+    """
+
+    def __init__(self, roots: list[Path]) -> None:
+        self.roots = list(dict.fromkeys(roots))
+        found: dict[Path, None] = {}
+        for root in self.roots:
+            found.update(dict.fromkeys(_pictures(root)))
+        self.paths = list(found)
+        self._by_name: dict[str, list[Path]] = {}
+        self._by_stem: dict[str, list[Path]] = {}
+        for path in self.paths:
+            self._by_name.setdefault(path.name, []).append(path)
+            self._by_stem.setdefault(path.stem, []).append(path)
+
+    def find(self, name: str) -> Path | None:
+        """Returns the picture of a name; None where there is none.
+
+        The picture whose path ends as the name does counts, by as many folders as fit. A name
+        without the suffix of a picture may stand for one with it.
+
+        Raises:
+            LineError: several pictures fit equally well.
+        """
+        if len(name) > 4096 or "\0" in name:
+            return None
+        forms = list(name_forms(name))
+        for form in forms:
+            if found := self._best(form, self._by_name):
+                return found
+        for form in forms:
+            if found := self._best(form, self._by_stem):
+                return found
+        return None
+
+    def _best(self, form: str, known: dict[str, list[Path]]) -> Path | None:
+        parts = [part for part in form.split("/") if part not in ("", ".")]
+        if not parts or ".." in parts[-1:]:
+            return None
+        paths = known.get(parts[-1], [])
+        if len(paths) < 2:
+            return paths[0] if paths else None
+        folders = parts[-2::-1] if len(parts) > 1 else []
+        scores = [_common(path.parts[-2::-1], folders) for path in paths]
+        best = [path for path, score in zip(paths, scores, strict=True) if score == max(scores)]
+        if len(best) == 1:
+            return best[0]
+        # Without a folder in the name: the one that lies least deep.
+        depth = min(len(path.parts) for path in best)
+        shallow = [path for path in best if len(path.parts) == depth]
+        if len(shallow) == 1 and not max(scores):
+            return shallow[0]
+        raise LineError(form, f"one picture of this name; {best[0]} and {best[1]} are two")
+
+
+def _common(one: tuple[str, ...], two: list[str]) -> int:
+    count = 0
+    for a, b in zip(one, two, strict=False):
+        if a != b:
+            break
+        count += 1
+    return count
+
+
+def _pictures(root: Path) -> Iterator[Path]:
+    """Pictures below a folder, by name; hidden folders are not looked into."""
+    level = [root]
+    for _ in range(_DEPTH + 1):
+        inside: list[Path] = []
+        for folder in level:
+            try:
+                with os.scandir(folder) as entries:
+                    files = sorted(entries, key=lambda entry: entry.name)
+                    for entry in files:
+                        if entry.name.startswith("."):
+                            continue
+                        if entry.is_dir():
+                            inside.append(folder / entry.name)
+                        elif entry.name.lower().endswith(SUFFIXES):
+                            yield folder / entry.name
+            except OSError:  # lost+found
+                continue
+        level = inside

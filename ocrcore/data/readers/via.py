@@ -1,0 +1,92 @@
+"""Projects and annotations of the VGG Image Annotator (VIA 1 and 2), in JSON.
+
+A region is a rectangle or a polygon in pixels; the text is one of its attributes.
+
+Source: ox-vgg/via, `via-2.x.y`, `_via_img_metadata` and its `regions`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from ocrcore.data.readers.documents import (
+    LabeledPicture,
+    cares,
+    corners,
+    mapping,
+    number,
+    outline,
+    sequence,
+    shown,
+    string,
+    text_in,
+    word_of,
+    words_of,
+)
+from ocrcore.data.readers.label_lines import LineError
+from ocrcore.pages import FloatArray, LabelError, Word
+
+
+def read_via(path: Path, data: Any, notes: Counter[str]) -> Iterator[LabeledPicture]:
+    """Reads the pictures of a project, or of its annotations alone.
+
+    Args:
+        path: of the file, for messages.
+        data: what `read_json` made of it.
+        notes: counts what is passed over.
+    """
+    data = data if isinstance(data, dict) else {}
+    files = data.get("_via_img_metadata", data)
+    for key, entry in (files if isinstance(files, dict) else {}).items():
+        place = f"picture {key!r}"
+        try:
+            entry = mapping(entry, "a picture of VIA")
+            name = string(entry.get("filename"), "filename") or key
+            regions = entry.get("regions", [])
+            if isinstance(regions, dict):  # VIA 1 numbers them
+                regions = list(regions.values())
+            regions = [mapping(one, "a region") for one in sequence(regions, "regions")]
+        except LineError as fault:
+            error = LabelError(path, 0, f"{place}: {fault.value}", fault.expected)
+            yield LabeledPicture(path, "", bad=(error,))
+            continue
+        kept = [one for one in regions if _kind(one) in ("rect", "polygon", "polyline")]
+        notes["circles, ellipses and points passed over"] += len(regions) - len(kept)
+        words, bad = words_of(path, place, kept, _word)
+        yield LabeledPicture(path, name, words, None, bad)
+
+
+def _kind(region: Mapping[str, Any]) -> Any:
+    shape = region.get("shape_attributes")
+    return shape.get("name") if isinstance(shape, dict) else None
+
+
+def _word(region: Mapping[str, Any]) -> Word:
+    shape = mapping(region.get("shape_attributes"), "the shape of a region")
+    found = region.get("region_attributes")
+    attributes: dict[str, Any] = {}
+    for name, value in (found if isinstance(found, dict) else {}).items():
+        if isinstance(value, dict):  # boxes to check: {"difficult": true}
+            attributes |= value
+        else:
+            attributes[name] = value
+    return word_of(_points(shape), text_in(attributes), care=cares(attributes))
+
+
+def _points(shape: Mapping[str, Any]) -> FloatArray:
+    if shape["name"] == "rect":
+        left, top, wide, high = (
+            number(shape.get(name), name) for name in ("x", "y", "width", "height")
+        )
+        return corners(left, top, left + wide, top + high)
+    xs = sequence(shape.get("all_points_x"), "all_points_x")
+    ys = sequence(shape.get("all_points_y"), "all_points_y")
+    if len(xs) != len(ys):
+        raise LineError(shown(xs), f"as many x as y: {len(xs)} and {len(ys)}")
+    points = [[x, y] for x, y in zip(xs, ys, strict=True)]
+    if len(points) > 3 and points[0] == points[-1]:
+        points.pop()  # VIA 1 closes them
+    return outline(points)

@@ -1,0 +1,1 @@
+"""Labels of other tools: written, converted, and what a format cannot carry."""

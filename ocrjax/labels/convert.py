@@ -1,0 +1,177 @@
+"""Labels of one format written in another, with their pictures, into a new folder."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from ocrcore.data.readers.characters import PhotoFolder
+from ocrcore.data.readers.skipped_files import unused_files
+from ocrcore.data.readers.synthtext import SynthText
+from ocrcore.data.readers.words import open_words
+from ocrcore.files import new_folder, write_bytes
+from ocrcore.images import ImageError
+from ocrcore.pages import LabelError, Page, PageError
+from ocrcore.progress import shown
+from ocrjax.labels.carry import fitted
+from ocrjax.labels.targets import TARGETS
+
+PICTURES = ("copy", "link", "none")
+SOURCES = "words", "synthtext"
+"""Formats that are read besides those of `ocrcore.data.readers.label_formats.FORMATS`."""
+
+
+@dataclass(slots=True)
+class Conversion:
+    """What was read and written.
+
+    Attributes:
+        source: how the labels were read.
+        pages: how many pictures were written.
+        words: on them.
+        lost: what the target cannot carry.
+        bad: words and pictures that cannot be read.
+        notes: what of the source is not used.
+    """
+
+    source: str
+    pages: int = 0
+    words: int = 0
+    lost: Counter[str] = field(default_factory=Counter)
+    bad: list[Exception] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+def read_pages(
+    path: Path,
+    *,
+    kind: str = "auto",
+    images: str = "",
+    layout: str = "auto",
+    dont_care: Sequence[str] = ("###",),
+) -> tuple[list[Page], Conversion]:
+    """Reads the labels of all pictures.
+
+    Args:
+        path: a label file or a folder.
+        kind: one of `ocrcore.data.readers.words.WORD_KINDS`, or "synthtext".
+        images: folder of the pictures; empty: beside the labels or below.
+        layout: of text files with a word in each line.
+        dont_care: texts of words that do not count.
+
+    Raises:
+        LabelError: labels that are not there, of several kinds, or whose layout is not clear.
+    """
+    folder: PhotoFolder | SynthText
+    if kind == "synthtext":
+        folder = SynthText(path)
+        done = Conversion("SynthText (gt.mat)")
+    else:
+        named = str(Path(images).absolute()) if images else ""
+        labels = "." if images and path.is_dir() else ""
+        folder = open_words(
+            path,
+            kind=kind,
+            images=named,
+            labels=labels,
+            split="all",
+            layout=layout,
+            dont_care=dont_care,
+        )
+        done = Conversion(str(folder.layout), notes=unused_files(folder))
+        done.bad += folder.documents.bad if folder.documents else []
+    pages = []
+    for index in shown(range(len(folder)), "reading the labels", unit="page"):
+        bad: list[LabelError] = []
+        try:
+            pages.append(
+                folder[index] if isinstance(folder, SynthText) else folder.page(index, bad=bad)
+            )
+        except (LabelError, ImageError, PageError) as error:
+            done.bad.append(error)
+        done.bad += bad
+    return pages, done
+
+
+def write_labels(
+    pages: Sequence[Page], out: Path, target: str, *, pictures: str = "copy"
+) -> tuple[int, Counter[str]]:
+    """Writes labels and pictures in a format, into a new folder, all or nothing.
+
+    Args:
+        pages: with the paths of their pictures.
+        out: the folder; it must not exist, or be empty.
+        target: one of `ocrjax.labels.targets.TARGETS`.
+        pictures: "copy" them; "link" makes symbolic links; "none" writes the labels alone.
+
+    Returns:
+        How many words were written, and what the format cannot carry.
+
+    Raises:
+        LabelError: a picture without a path or that is not there.
+        OSError: it cannot be written.
+    """
+    form = TARGETS[target]
+    lost: Counter[str] = Counter()
+    named = []
+    for page, name in zip(pages, picture_names(pages), strict=True):
+        page, gone = fitted(page, form.carries)
+        lost += gone
+        named.append(
+            replace(page, path=name if form.pictures == "." else f"{form.pictures}/{name}")
+        )
+    files: dict[str, bytes] = {}
+    if form.bytes or target == "via":
+        for page, one in zip(pages, named, strict=True):
+            files[str(one.path)] = Path(str(page.path)).read_bytes()
+    labels = form.write(named, files, out.name)
+    if out.is_dir() and not any(out.iterdir()):
+        out.rmdir()
+    with new_folder(out, marker=next(iter(labels), "")) as part:
+        part.chmod(0o777 & ~_umask())
+        for place, data in labels.items():
+            write_bytes(part / place, data)
+        for page, one in shown(
+            list(zip(pages, named, strict=True)), f"writing {out}", unit="picture"
+        ):
+            picture = part / str(one.path)
+            if pictures != "none":
+                picture.parent.mkdir(parents=True, exist_ok=True)
+            if pictures == "copy":
+                shutil.copyfile(str(page.path), picture)
+            elif pictures == "link":
+                picture.symlink_to(Path(str(page.path)).absolute())
+    return sum(len(page.words) for page in named), lost
+
+
+def _umask() -> int:
+    """Permissions that new files do not get; temporary folders have fewer than usual."""
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def picture_names(pages: Sequence[Page]) -> list[str]:
+    """Names of the pictures in one folder: their own, with their folders' where two are alike.
+
+    Label files are found by the name without its suffix, so that these must differ.
+    """
+    paths = [Path(str(page.path)) for page in pages]
+    alike = Counter(path.stem for path in paths)
+    taken: set[str] = set()
+    names = []
+    for path in paths:
+        name = path.name
+        if alike[path.stem] > 1:
+            name = f"{path.parent.name}_{name}"
+        stem, count = Path(name).stem, 1
+        while Path(name).stem in taken:
+            count += 1
+            name = f"{stem}-{count}{path.suffix}"
+        taken.add(Path(name).stem)
+        names.append(name)
+    return names
