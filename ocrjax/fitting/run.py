@@ -443,7 +443,7 @@ def fit(
 def open_job(options: FitOptions, log: Callable[[str], object]) -> Job:
     """Checks places and names before any work."""
     out = Path(options.out)
-    if not Path(options.data).is_dir():
+    if not Path(options.data).exists():
         raise FitError(f"{options.data}: no such folder, expected one with photos and their labels")
     for name in (options.name, f"{options.name}_detector"):
         if fault := name_fault(name):

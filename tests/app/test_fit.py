@@ -29,6 +29,7 @@ from ocrjax.fitting.judging import ERRORS, Judged, WordReading, errors_by_kind, 
 from ocrjax.fitting.options import FitError, FitOptions, parse_budget
 from ocrjax.fitting.pictures import (
     Picture,
+    data_digest,
     divide_pictures,
     fingerprint,
     group_twins,
@@ -162,6 +163,28 @@ def test_pictures_are_read_and_written(tmp_path):
     split.write_text("train\tp0.png\ntest\tq.png\n")
     with pytest.raises(FitError, match=r"'q.png' \(1 such lines\) is no picture"):
         read_pictures(options)
+
+
+def test_labels_of_annotation_tools_are_read(tmp_path):
+    for n in range(5):
+        sample = make_page(n)
+        write_image(tmp_path / "data" / str(n % 2) / f"p{n}.png", sample.image)
+        shapes = [
+            {"label": f" {word.text}", "points": word.quad.tolist(), "shape_type": "polygon"}
+            for word in sample.page.words
+        ]
+        label = {"version": "5.0", "shapes": shapes, "imagePath": f"p{n}.png", "imageData": None}
+        path = tmp_path / "data" / str(n % 2) / f"p{n}.json"
+        path.write_text(json.dumps({**label, "imageHeight": 64, "imageWidth": 96}))
+    options = FitOptions(data=str(tmp_path / "data"), out="o")
+    before = data_digest(options)
+    pictures, left_out = read_pictures(options)
+    assert len(pictures) == 5 and left_out == []
+    write_parts(tmp_path / "parts", pictures, ["train"] * 5)
+    words = read_icdar(tmp_path / "parts" / "train" / "gt" / "gt_p0.txt")
+    assert words == [*make_page(0).page.words]
+    path.write_text(path.read_text() + " ")
+    assert data_digest(options) != before
 
 
 class Work:
