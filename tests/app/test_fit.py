@@ -16,15 +16,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tiny_fit
+import tiny_recognizer
 from tiny_words import make_page, write_words
 
+import crnnjax
 import ocrjax
+from craftjax.evaluate import OperatingPoint
+from craftjax.options import DetectorOptions
 from ocrcore.data.readers.icdar import read_icdar
+from ocrcore.evaluation.matching import evaluate_pages
 from ocrcore.images import read_image, write_image
 from ocrcore.options import OptionsError
 from ocrcore.pages import Page, Word
+from ocrcore.weights.pth import load_weights
 from ocrjax.cli.main import _parse, _run
-from ocrjax.fitting import plan
+from ocrjax.fitting import average, plan
 from ocrjax.fitting.judging import ERRORS, Judged, WordReading, errors_by_kind, figures, gains
 from ocrjax.fitting.options import FitError, FitOptions, parse_budget
 from ocrjax.fitting.pictures import (
@@ -345,6 +351,23 @@ def test_the_number_of_updates_is_decided_once(tmp_path):
         )
 
 
+@pytest.mark.slow
+def test_a_training_pauses_and_goes_on(tmp_path):
+    config = tiny_recognizer.get_config()
+    config.update(steps=4)
+    config.data.widths = (96,)
+    first = config.copy_and_resolve_references()
+    first.steps = 1000  # what is not known yet
+    for _ in range(2):
+        assert crnnjax.train(first, tmp_path / "run", pause=2) is None
+        steps = [path.name for path in (tmp_path / "run" / "checkpoints").glob("[0-9]*")]
+        assert sorted(steps) == ["2"]
+    assert plan.seconds_a_step(tmp_path / "run" / "metrics.jsonl", config.batch_size) > 0
+    assert crnnjax.train(config, tmp_path / "run") is not None
+    rows = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
+    assert [row["step"] for row in map(json.loads, rows) if "loss" in row] == [1, 2, 3, 4]
+
+
 def test_figures_and_errors():
     def box(x, text):
         return Word([(x, 0), (x + 9, 0), (x + 9, 9), (x, 9)], text)
@@ -358,6 +381,43 @@ def test_figures_and_errors():
     )
     gained = gains(figures(truth, before), figures(truth, after))
     assert gained["word_accuracy"]["value"] == 0.5 and gained["end_to_end"]["value"] > 0.5
+
+
+def detected(truth, hits):
+    """A point at which the words of the first pages are found."""
+    found = [page if n < hits else page.with_words([]) for n, page in enumerate(truth)]
+    return OperatingPoint(0.7, 0.4, 0.4, evaluate_pages(truth, found))
+
+
+@pytest.mark.parametrize("hits", [0, 2, 8])
+def test_the_detector_is_averaged_where_that_is_better_by_more_than_chance(
+    tmp_path, monkeypatch, hits
+):
+    arguments = tiny_fit.write_toy(tmp_path, 1)
+    options = FitOptions(out=str(tmp_path), **{**arguments, "data": "d"})
+    start = load_weights(tmp_path / "detector.pth")
+    end = {key: array + 1 for key, array in start.items()}
+    truth = [make_page(n).page for n in range(9)]
+    seen = []
+
+    def tried(detector, pages, reading, task):
+        seen.append(task)
+        return [detected(truth, hits if "60%" in task else 0)]
+
+    monkeypatch.setattr(average, "trained_state", lambda folder: end)
+    monkeypatch.setattr(average, "try_thresholds", tried)
+    reading = DetectorOptions()
+    chosen = average.choose_detector(
+        tmp_path, options, reading, detected(truth, 1), truth, trained=True
+    )
+    assert len(seen) == len(average.SHARES) and chosen.tried["0"] == pytest.approx(0.2)
+    kept = load_weights(tmp_path / "weights" / "detector.pth")
+    better = hits == 8
+    assert chosen.share == (0.6 if better else 0)
+    assert chosen.why.startswith("60% of the trained" if better else "the start weights, for")
+    for key, array in start.items():
+        if np.issubdtype(array.dtype, np.floating):
+            np.testing.assert_allclose(kept[key], array + chosen.share, rtol=1e-5, atol=1e-6)
 
 
 def run(*arguments):
