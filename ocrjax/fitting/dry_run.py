@@ -16,7 +16,7 @@ from ocrjax.reader import Reader
 
 
 def describe_plan(options: FitOptions) -> Iterator[str]:
-    """Lines for the user. Two pictures are read, to know how fast this machine is.
+    """Lines for the user. A picture is read, to know how fast this machine is.
 
     Raises:
         LabelError: nothing to train on.
