@@ -63,7 +63,9 @@ DEVICE_CODE = (
     "ocrjax/fitting/reporting.py",
     "ocrjax/fitting/run.py",
     "ocrjax/fitting/work.py",
+    "ocrjax/onnx/",
     "ocrjax/reader.py",
+    "ocrjax/samples.py",
     "ocrjax/weights.py",
 )
 
