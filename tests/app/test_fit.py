@@ -502,7 +502,7 @@ def launch(folder: Path, out: Path) -> subprocess.Popen[bytes]:
         [sys.executable, str(tests / "tiny_fit.py"), str(folder), str(out)],
         env={**os.environ, "PYTHONPATH": f"{ROOT}:{tests}", "JAX_PLATFORMS": "cpu"},
         stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
     )
 
 
@@ -512,7 +512,7 @@ def test_killed_at_ten_random_moments_it_ends_with_the_same_files(tmp_path):
     tiny_fit.write_toy(tmp_path)
     begun = time.monotonic()
     whole = launch(tmp_path, tmp_path / "a" / "fit")
-    assert whole.wait() == 0, whole.stderr.read()
+    assert whole.wait() == 0
     seconds = time.monotonic() - begun
     moments, kills = random.Random(0), 0
     while True:
@@ -524,7 +524,7 @@ def test_killed_at_ten_random_moments_it_ends_with_the_same_files(tmp_path):
             process.wait()
             kills += 1
             continue
-        assert process.returncode == 0, process.stderr.read()
+        assert process.returncode == 0
         if kills >= 10:
             break
         shutil.rmtree(tmp_path / "b")  # it was done before the tenth: once more from the start
