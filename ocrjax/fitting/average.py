@@ -20,6 +20,7 @@ from crnnjax.recognizer import load_recognizer
 from ocrcore.evaluation.statistics import Interval, paired_bootstrap
 from ocrcore.files import write_json
 from ocrcore.pages import Page
+from ocrcore.training.checkpoints import RunCheckpoints
 from ocrcore.training.run_folder import RunFolder
 from ocrcore.weights.averaging import average_states
 from ocrjax.fitting.judging import try_thresholds
@@ -47,14 +48,14 @@ class Chosen:
 
 
 def trained_state(folder: Path) -> State:
-    """The weights that a run ended with.
+    """The weights that a run of the detector has trained: those of its best step.
 
-    Not those that it kept: of few words it keeps the start weights, and whether the last ones are
-    better is asked here, with evidence.
+    Where that is its start, those of the last one: of few words a run keeps the start weights, and
+    whether others are better is asked here, with evidence.
     """
-    checkpoints = RunFolder(folder).checkpoints
-    last = max(int(path.name) for path in checkpoints.glob("[0-9]*") if path.name.isdecimal())
-    return load_network(checkpoints / str(last)).state
+    with RunCheckpoints(RunFolder(folder).checkpoints, keep=2) as checkpoints:
+        step = checkpoints.best_step or checkpoints.steps[-1]
+        return load_network(checkpoints.folder / str(step)).state
 
 
 def _mixed(start: State, end: State, share: float) -> State:

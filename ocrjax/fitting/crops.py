@@ -10,7 +10,6 @@ from crnnjax.charset import Charset, CharsetError, named, normalized
 from crnnjax.recognizer import load_recognizer
 from ocrcore.files import write_text
 from ocrcore.images import read_image, write_image
-from ocrcore.pages import Page
 from ocrcore.progress import shown
 from ocrcore.text import visible_graphemes
 from ocrjax.crops import rectify
@@ -117,8 +116,3 @@ def known_part(charset: Charset, options: FitOptions) -> Charset:
         return charset
     kept = tuple(c for c in charset.characters if c not in lacking)
     return Charset(f"{charset.name}_known", kept, charset.case_insensitive, charset.as_is)
-
-
-def texts_of(pages: list[Page]) -> list[str]:
-    """Texts of the words that count."""
-    return [word.text or "" for page in pages for word in page.words if word.care]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 
+from craftjax.options import too_few
 from ocrcore.pages import LabelError, Page
 from ocrcore.progress import shown
 from ocrjax.fitting import plan
@@ -15,7 +16,7 @@ from ocrjax.reader import Reader
 
 
 def describe_plan(options: FitOptions) -> Iterator[str]:
-    """Lines for the user. Two pictures are read, to know how fast this machine is.
+    """Lines for the user. A picture is read, to know how fast this machine is.
 
     Raises:
         LabelError: nothing to train on.
@@ -38,7 +39,7 @@ def describe_plan(options: FitOptions) -> Iterator[str]:
 
     each = _seconds(options, some)
     judging = each * counts["test"][0]
-    tuning = each * choosing[0] * (0 if why.endswith("pictures)") else 2)
+    tuning = 0.0 if too_few(choosing[1], choosing[0]) else 2 * each * choosing[0]
     averaging = each * choosing[0] * (0 if why else len(SHARES) + 1)
     left = max(options.budget - 2 * judging - tuning - averaging, 0.0)
     detector = 0.0 if why else left * plan.DETECTOR_SHARE

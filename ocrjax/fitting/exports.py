@@ -21,19 +21,19 @@ from ocrjax.weights import load_network
 _ORIGINS = {
     "craft_mlt_25k": (
         "apache-2.0",
-        "The detector was fine-tuned from `craft_mlt_25k`, which EasyOCR distributes "
+        "The detector is, or was fine-tuned from, `craft_mlt_25k`, which EasyOCR distributes "
         "(https://github.com/JaidedAI/EasyOCR, Apache License 2.0); it is CRAFT of NAVER Corp. "
         "(https://github.com/clovaai/CRAFT-pytorch, MIT License).",
     ),
     "ppocrv6_small": (
         "apache-2.0",
-        "The recognizer was fine-tuned from PP-OCRv6's small recognizer: PaddleOCR, "
+        "The recognizer is, or was fine-tuned from, PP-OCRv6's small recognizer: PaddleOCR, "
         "https://github.com/PaddlePaddle/PaddleOCR, Apache License 2.0, "
         "https://www.apache.org/licenses/LICENSE-2.0.",
     ),
     "english_g2": (
         "apache-2.0",
-        "The recognizer was fine-tuned from `english_g2` of EasyOCR "
+        "The recognizer is, or was fine-tuned from, `english_g2` of EasyOCR "
         "(https://github.com/JaidedAI/EasyOCR, Apache License 2.0).",
     ),
 }
@@ -150,8 +150,8 @@ def _card(network: str, options: FitOptions, judged: Mapping[str, Any], fact: st
         start if start in KNOWN_WEIGHTS else "",
         (
             "other",
-            f"The {network} was fine-tuned from `{Path(start).name}`, whose license is yours "
-            "to name.",
+            f"The {network} is, or was fine-tuned from, `{Path(start).name}`, whose license is "
+            "yours to name.",
         ),
     )
     metric = "hmean" if network == "detector" else "word_accuracy"

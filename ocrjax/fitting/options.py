@@ -26,7 +26,8 @@ class FitOptions:
     """Options of `ocrjax.fit`.
 
     Attributes:
-        data: folder of photos and of their word labels, as `ocrcore.data.readers.words` finds them.
+        data: folder of photos and of their word labels, or a label file, in any form that
+            `ocrcore.data.readers.words.open_words` finds.
         out: folder of all results.
         name: of the reader, and of its networks in EasyOCR; empty: that of `out`.
         budget: seconds for everything.
@@ -65,7 +66,8 @@ class FitOptions:
 
     def __post_init__(self) -> None:
         if not self.name:
-            object.__setattr__(self, "name", re.sub(r"\W", "_", Path(self.out).resolve().name))
+            name = re.sub(r"\W", "_", Path(self.out).resolve().name, flags=re.ASCII)
+            object.__setattr__(self, "name", f"_{name}" if name[:1].isdecimal() else name)
         expect(
             self,
             (

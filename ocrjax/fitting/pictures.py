@@ -9,9 +9,10 @@ Host code: no jax.
 
 from __future__ import annotations
 
-import os
+import hashlib
 import shutil
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -25,7 +26,7 @@ from crnnjax.split import divide
 from ocrcore.data.mixing import SourceError
 from ocrcore.data.readers.characters import PhotoFolder
 from ocrcore.data.readers.icdar import write_icdar
-from ocrcore.data.readers.words import find_folders
+from ocrcore.data.readers.words import find_folders, open_words
 from ocrcore.files import write_text
 from ocrcore.images import ImageError, read_image
 from ocrcore.pages import LabelError, Page, PageError, Word
@@ -40,7 +41,6 @@ VALIDATION, TEST = 0.2, 0.2
 _SIDE, _ALIKE = 24, 0.9
 _STRETCH = 0.2  # by which the aspects of near-duplicates differ, in logarithms
 _CHUNK = 512  # pictures that are compared at a time
-_THREADS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,15 +64,13 @@ def open_folders(options: FitOptions) -> list[tuple[str, PhotoFolder]]:
     Raises:
         LabelError: nothing to train on.
     """
-    found = [("train", find_folders(options.data))]
-    if not options.split:
-        found.append(("test", find_folders(options.data, test=True)))
-    folders = [
-        (part, PhotoFolder(*pair, None, layout=options.layout)) for part, pair in found if pair
-    ]
-    used = frozenset(path for _, pair in found for path in pair or ())
-    for _, folder in folders:
-        folder.searched = Path(options.data), used
+    folder = open_words(options.data, kind="auto", layout=options.layout)
+    folders = [("train", folder)]
+    lines = not options.split and folder.documents is None
+    if lines and (pair := find_folders(options.data, test=True)):
+        test = PhotoFolder(*pair, None, layout=options.layout)
+        test.searched = folder.searched
+        folders.append(("test", test))
     return folders
 
 
@@ -234,10 +232,16 @@ def write_parts(folder: Path, pictures: Sequence[Picture], parts: Sequence[str])
     """
     curved = 0
     lines = []
+    taken: set[tuple[str, str]] = set()
     jobs = list(zip(pictures, parts, strict=True))
     for one, part in shown(jobs, f"writing {folder}", unit="picture"):
         source = Path(str(one.page.path)).absolute()
-        link = folder / part / "images" / source.name
+        stem, number = source.stem, 1
+        while (part, stem) in taken:  # of another folder
+            number += 1
+            stem = f"{source.stem}_{number}"
+        taken.add((part, stem))
+        link = folder / part / "images" / f"{stem}{source.suffix}"
         link.parent.mkdir(parents=True, exist_ok=True)
         link.unlink(missing_ok=True)
         try:
@@ -245,12 +249,18 @@ def write_parts(folder: Path, pictures: Sequence[Picture], parts: Sequence[str])
         except OSError:  # a file system, or a system, without links
             shutil.copyfile(source, link)
         curved += sum(word.polygon is not None for word in one.page.words)
-        words = tuple(replace(word, polygon=None) for word in one.page.words)
+        words = tuple(map(_plain, one.page.words))
         page = replace(one.page, words=words)
-        write_icdar(folder / part / "gt" / f"gt_{source.stem}.txt", page)
+        write_icdar(folder / part / "gt" / f"gt_{stem}.txt", page)
         lines.append(f"{part}\t{source.name}\t{one.group}")
     write_text(folder / "split.tsv", "\n".join(sorted(lines)) + "\n")
     return curved
+
+
+def _plain(word: Word) -> Word:
+    """A word as its line holds it: no outline, and a text of one line."""
+    text = None if word.text is None else " ".join(word.text.split())
+    return replace(word, text=text, polygon=None)
 
 
 def section_of(out: Path, part: str) -> dict[str, object]:
@@ -279,20 +289,18 @@ def words_of(pages: Sequence[Page]) -> list[Word]:
 
 def data_digest(options: FitOptions) -> dict[str, object]:
     """What the files of a data set are like: their number, and a digest of names, sizes, times."""
-    import hashlib
-
-    digest, count = hashlib.sha256(), 0
-    places = [
-        path for _, folder in open_folders(options) for path in (folder.images, folder.labels)
-    ]
-    for place in dict.fromkeys(places):
-        with os.scandir(place) as entries:
-            for entry in sorted(entries, key=lambda entry: entry.name):
-                if entry.is_file():
-                    stat = entry.stat()
-                    line = f"{entry.path}\0{stat.st_size}\0{stat.st_mtime_ns}\n"
-                    digest.update(line.encode(errors="surrogateescape"))
-                    count += 1
+    files: dict[Path, None] = {}
+    for _, folder in open_folders(options):
+        for index in range(len(folder)):
+            files |= dict.fromkeys([Path(folder.name(index)), *folder.label_files(index)])
+        if folder.documents is not None:
+            files |= dict.fromkeys(folder.documents.files)
     if options.split:
-        digest.update(Path(options.split).read_bytes())
-    return {"files": count, "state": digest.hexdigest()[:16]}
+        files[Path(options.split)] = None
+    digest = hashlib.sha256()
+    for path in files:
+        with suppress(OSError):  # reading it says what is wrong
+            stat = path.stat()
+            line = f"{path}\0{stat.st_size}\0{stat.st_mtime_ns}\n"
+            digest.update(line.encode(errors="surrogateescape"))
+    return {"files": len(files), "state": digest.hexdigest()[:16]}

@@ -62,6 +62,7 @@ DEVICE_CODE = (
     "ocrjax/fitting/recognizer_run.py",
     "ocrjax/fitting/reporting.py",
     "ocrjax/fitting/run.py",
+    "ocrjax/fitting/work.py",
     "ocrjax/onnx/",
     "ocrjax/reader.py",
     "ocrjax/samples.py",
