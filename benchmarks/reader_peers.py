@@ -4,7 +4,7 @@
 
 For each path on standard input it writes a line of JSON to standard output: the words with their
 corners and confidence, the seconds from the path to the words, the seconds of processor time and
-the peak memory. The first line says what runs, with which parameters. Nothing of ours is imported
+the peak memory. The first line says what runs, with which parameters. Nothing of ocrjax is imported
 for a peer. Each runs as it comes:
 
 * `easyocr`: `Reader(["en"]).readtext`, which joins words to lines; `easyocr-words`: the same with
@@ -90,7 +90,7 @@ def open_tesseract() -> tuple[Run, dict[str, Any]]:
 
 
 def open_ours(recognizer: str) -> tuple[Run, dict[str, Any]]:
-    """Returns `Reader.read` of ours."""
+    """Returns `ocrjax.Reader.read`."""
     from ocrcore.runtime.tuning import tune_process
     from ocrjax import Reader, __version__
 

@@ -120,7 +120,7 @@ def drawn_paths(
 
 
 def picture_title(picture: Picture) -> str:
-    """A picture's name for people: of a file of several pages with its number."""
+    """A picture's name in messages; with a number if its file has several pages."""
     page = f", page {picture.number}" if isinstance(picture, PageOfFile) else ""
     return Path(picture).name + page
 

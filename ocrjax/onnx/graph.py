@@ -185,7 +185,7 @@ class Graph:
                 is free.
             outputs: as `inputs`.
             metadata: of the file.
-            about: one paragraph for people.
+            about: a description, one paragraph.
 
         Returns:
             An `onnx.ModelProto`.

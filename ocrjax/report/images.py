@@ -67,7 +67,7 @@ def heat_map(maps: NDArray[np.uint8]) -> str:
 
 
 def thumbnail(image: ByteArray, *, side: int, most: int) -> str:
-    """A picture in at most so many characters, as large as that allows.
+    """A picture as a data address of bounded length, as large as that allows.
 
     Args:
         image: `(H, W, 3)` uint8, RGB.
