@@ -37,6 +37,9 @@ from ocrcore.training.checkpoints import load_variables
 from ocrcore.weights.named import find_weights
 from ocrcore.weights.pth import load_weights
 
+Network = Callable[[ByteArray], FloatArray]
+"""From images `(B, H, W, 3)` uint8 to scores `(B, H // 2, W // 2, 2)`."""
+
 # Compiled programs that are kept, some 10 MB each: a function of `jax.jit` keeps all that it has
 # ever compiled, so that each shape has a function of its own, which can be dropped.
 _MAX_KEPT = 64
@@ -125,13 +128,15 @@ class Detector:
         """
         self.options = options or DetectorOptions()
         self._model = CRAFT(width=width_of(variables), dtype=dtype)
-        self._variables = _put(variables)
+        self._variables: Any = _put(variables)
         model = self._model
 
-        def program(shape: tuple[int, ...]) -> Callable[..., jax.Array]:
+        def program(shape: tuple[int, ...]) -> Callable[..., Any]:
             return jax.jit(lambda variables, images: model.apply(variables, images)[0])
 
-        self._program = lru_cache(_MAX_KEPT)(program)  # by the shape of the images
+        # By the shape of the images.
+        self._program: Callable[[tuple[int, ...]], Callable[..., Any]]
+        self._program = lru_cache(_MAX_KEPT)(program)
         self._planned: set[Shape] = set()  # inputs, which the next folder may use again
         self._programs: set[Shape] = set()  # inputs or their tiles
 
@@ -161,6 +166,21 @@ class Detector:
             options = load_operating_point(operating_point_path(path))
         variables = load_variables(path) if path.is_dir() else from_state_dict(load_weights(path))
         return cls(variables, options=options, dtype=dtype)
+
+    @classmethod
+    def from_network(cls, network: Network, *, options: DetectorOptions | None = None) -> Detector:
+        """A detector whose network something else than JAX runs; it has no variables.
+
+        Args:
+            network: called from one thread.
+            options: see `DetectorOptions`.
+        """
+        self = cls.__new__(cls)
+        self.options = options or DetectorOptions()
+        self._variables = None
+        self._program = lambda shape: lambda variables, images: network(images)
+        self._planned, self._programs = set(), set()
+        return self
 
     def with_variables(self, variables: Variables) -> Detector:
         """The same detector with other weights of the same network; shares compiled programs.
@@ -315,7 +335,7 @@ class Detector:
             return np.stack(one)
         return self._apply(stacked(inputs, _batch_size(options.batch_size)))
 
-    def _apply(self, images: ByteArray) -> jax.Array:
+    def _apply(self, images: ByteArray) -> Any:
         return self._program(images.shape)(self._variables, images)
 
 

@@ -34,14 +34,14 @@ MIN_SIZE = 16
 
 # Slices 1 to 4 are torchvision's `vgg16_bn().features[0:39]`. Each entry is the index there of a
 # convolution, its channels, and what comes before it; its BatchNorm has the next index.
-_ENCODER: Mapping[str, tuple[tuple[int, int, tuple[str, ...]], ...]] = {
+ENCODER: Mapping[str, tuple[tuple[int, int, tuple[str, ...]], ...]] = {
     "slice1": ((0, 64, ()), (3, 64, ("relu",)), (7, 128, ("relu", "pool")), (10, 128, ("relu",))),
     "slice2": ((14, 256, ("pool",)), (17, 256, ("relu",))),
     "slice3": ((20, 256, ()), (24, 512, ("relu", "pool")), (27, 512, ("relu",))),
     "slice4": ((30, 512, ()), (34, 512, ("relu", "pool")), (37, 512, ("relu",))),
 }
-_DECODER = {"upconv1": (512, 256), "upconv2": (256, 128), "upconv3": (128, 64), "upconv4": (64, 32)}
-_HEAD = ((0, 32, 3), (2, 32, 3), (4, 16, 3), (6, 16, 1), (8, 2, 1))
+DECODER = {"upconv1": (512, 256), "upconv2": (256, 128), "upconv3": (128, 64), "upconv4": (64, 32)}
+HEAD = ((0, 32, 3), (2, 32, 3), (4, 16, 3), (6, 16, 1), (8, 2, 1))
 
 
 def normalize(images: Array, *, dtype: Any = jnp.float32) -> Array:
@@ -203,7 +203,7 @@ class Encoder(nn.Module):
     def __call__(self, x: Array, *, train: bool) -> tuple[Array, ...]:
         """Returns the skip connections, coarse first: fc7, /16, /8, /4, /2."""
         skips = []
-        for name, layers in _ENCODER.items():
+        for name, layers in ENCODER.items():
             scaled = tuple((i, scale_channels(c, self.width), before) for i, c, before in layers)
             block = _block(Slice, 2, self.remat)
             x = block(scaled, self.dtype, self.frozen, name=name)(x, train)
@@ -223,8 +223,8 @@ class Head(nn.Module):
     @nn.compact
     def __call__(self, x: Array) -> Array:
         """`(B, H, W, C)` to `(B, H, W, 2)`."""
-        for index, features, size in _HEAD:
-            last = index == _HEAD[-1][0]
+        for index, features, size in HEAD:
+            last = index == HEAD[-1][0]
             features = features if last else scale_channels(features, self.width)
             x = Conv(features, size, dtype=self.dtype, name=f"conv{index}")(x)
             x = x if last else nn.relu(x)
@@ -269,7 +269,7 @@ class CRAFT(nn.Module):
         encoder = Encoder(self.width, self.dtype, self.remat, self.frozen, name="basenet")
         skips = encoder(x, train=train)
         y = skips[0]
-        for (name, (middle, out)), skip in zip(_DECODER.items(), skips[1:], strict=True):
+        for (name, (middle, out)), skip in zip(DECODER.items(), skips[1:], strict=True):
             middle, out = scale_channels(middle, self.width), scale_channels(out, self.width)
             block = _block(DoubleConv, 3, self.remat)
             y = block(middle, out, self.dtype, self.frozen, name=name)(y, skip, train)

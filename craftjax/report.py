@@ -24,6 +24,7 @@ from ocrcore.drawing import (
     drawing_names,
     grid,
 )
+from ocrcore.evaluation.statistics import bootstrap_hmean
 from ocrcore.files import write_json
 from ocrcore.images import read_image, write_image
 from ocrcore.options import from_section
@@ -55,9 +56,9 @@ def write_results(
     """Writes a run's results, and logs what they are and what to do with them.
 
     `weights.pth` has the best weights (the moving average) in EasyOCR's form, and its thresholds
-    beside it; `result.json` their scores on the pages of `config.test`; `loss.png` the curves;
-    `overlays/` some of these pages by their names, with found words in green over true ones in red,
-    and with the score maps.
+    beside it; `result.json` their scores on the pages of `config.test`, and the 95 % interval of
+    hmean; `loss.png` the curves; `overlays/` some of these pages by their names, with found words
+    in green over true ones in red, and with the score maps.
 
     Args:
         config: of the run.
@@ -87,7 +88,15 @@ def write_results(
         )
     beside = operating_point_path(run.weights)
     save_operating_point(beside, options, measured=point.to_dict(), chosen=chosen)
-    write_json(run.path / "result.json", {**point.to_dict(), "pages": describe_truth(truth)})
+    interval = bootstrap_hmean(point.evaluation)
+    write_json(
+        run.path / "result.json",
+        {
+            **point.to_dict(),
+            "interval": [interval.low, interval.high],
+            "pages": describe_truth(truth),
+        },
+    )
     draw_curves(run.path / "loss.png", run.metrics)
     pages = truth[: config.overlays]
     paths = [page_of(item).path for item in pages]
@@ -100,7 +109,8 @@ def write_results(
         f"written to {workdir}: weights.pth, result.json, metrics.jsonl, loss.png, overlays/\n"
         f"look at {workdir}/overlays, then find words in your own pictures:\n"
         f"  ocrjax detect PICTURES --weights {run.weights} --overlay exp/mine\n"
-        "(outside the environment: ./launch.sh ocrjax detect ...)"
+        "(outside the environment: ./launch.sh ocrjax detect ...)\n"
+        f"all on one page: ocrjax report {workdir}"
     )
     found = point.evaluation
     return {"precision": found.precision, "recall": found.recall, "hmean": found.hmean}

@@ -35,6 +35,8 @@ from ocrcore.pages import LabelError
 from ocrcore.progress import shown
 
 KINDS = ("auto", "lmdb", "csv", "tsv", "doctr", "trdg")
+PPOCR_NAME = "rec_gt.txt"
+"""Of PPOCRLabel, in the folder of a project."""
 LISTED = 1000
 """How many of the crops that a filter leaves out are named, of each reason and data set."""
 MAX_PIXELS = 1 << 26
@@ -60,7 +62,8 @@ def kind_of(path: str | Path) -> str:
     path = Path(path)
     if not path.is_dir():
         return "doctr" if path.suffix.lower() == ".json" else "tsv"
-    for kind, name in (("lmdb", "data.mdb"), ("csv", CSV_NAME), ("doctr", DOCTR_NAME)):
+    names = {"lmdb": "data.mdb", "csv": CSV_NAME, "doctr": DOCTR_NAME, "tsv": PPOCR_NAME}
+    for kind, name in names.items():
         if (path / name).is_file():
             return kind
     return "trdg" if is_trdg(path) else "csv"
@@ -77,7 +80,7 @@ def open_crops(
             and a text, as also PaddleOCR reads them; "doctr": a `labels.json` of docTR's, with the
             pictures in `images`; "trdg": a folder of TextRecognitionDataGenerator's; "auto": which
             of these the path is.
-        path: the folder, or the file of "tsv" and "doctr".
+        path: the folder, or the file of "tsv" and "doctr"; of a folder with "tsv" its `rec_gt.txt`.
         root: of "tsv": the folder that its paths start from; None is that of the file.
         outside: of "csv" and "tsv": whether paths may lead out of that folder.
 
@@ -99,7 +102,8 @@ def open_crops(
         return read_trdg(path)
     if kind != "tsv":
         raise ValueError(f"kind is {kind!r}, expected one of {', '.join(KINDS)}")
-    if not Path(path).is_file():
+    path = Path(path) / PPOCR_NAME if Path(path).is_dir() else Path(path)
+    if not path.is_file():
         raise LabelError(path, 0, str(path), "a file of lines: path, tab, text")
     return read_labels_tsv(path, root=root, outside=outside)
 
@@ -454,12 +458,11 @@ def label_files(path: str | Path) -> list[Path]:
     path = Path(path)
     if path.is_file():
         return [path]
-    if kind_of(path) in ("doctr", "trdg"):
-        # Names of pictures may be the labels: then the folder's own time tells of changes.
-        named = [path / DOCTR_NAME, path / TRDG_NAME]
-        return [one for one in named if one.is_file()][:1] or [path]
     inside = [path / "data.mdb", path / CSV_NAME]
-    return [one for one in inside if one.is_file()] or sorted(path.rglob(CSV_NAME))
+    if kind_of(path) in ("doctr", "trdg", "tsv"):
+        inside = [path / name for name in (DOCTR_NAME, PPOCR_NAME, TRDG_NAME)]
+    # Names of pictures may be the labels: then the folder's own time tells of changes.
+    return [one for one in inside if one.is_file()] or sorted(path.rglob(CSV_NAME)) or [path]
 
 
 def _look_again(index: Index, crops: Sequence[Crop]) -> Index:

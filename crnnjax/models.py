@@ -22,7 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from crnnjax.features import FEATURES, Conv
-from crnnjax.lcnet import LCNetV4
+from crnnjax.lcnet import BLOCKS, LCNetV4
 from crnnjax.lightsvtr import HEADS, LightSVTR
 from crnnjax.lstm import BiLSTM
 from crnnjax.time_steps import (
@@ -271,24 +271,26 @@ def options_of(variables: Variables) -> dict[str, Any]:
     """Arguments of `CRNN` that variables were made with, all but `dtype` and `frozen`."""
     params = variables["params"]
     features, sequence = params["FeatureExtraction"], params.get("SequenceModeling", {})
-    if "stem1" in features:
-        return {
-            "num_classes": params["Prediction"]["kernel"].shape[-1],
-            "features": "lcnetv4",
-            "channels": features["block12_project"]["kernel"].shape[-1],
-            "hidden": sequence["skip"]["kernel"].shape[-1] if sequence else 120,
-            "sequence": "lightsvtr" if sequence else "none",
-            "transform": "affine" if "Transformation" in params else "none",
-            "batch_norm": "bn" in features["stem1"],
-        }
-    kinds = {"conv18": "vgg", "conv4_2": "resnet", "conv9": "rcnn"}
-    (last,) = kinds.keys() & features.keys()
+    # A layer that only this network has, and that with as many channels as all features.
+    kinds = {
+        "conv18": ("vgg", "conv18"),
+        "conv4_2": ("resnet", "conv4_2"),
+        "conv9": ("rcnn", "conv9"),
+        "stem1": ("lcnetv4", f"block{len(BLOCKS) - 1}_project"),
+    }
+    (told,) = kinds.keys() & features.keys()
+    kind, last = kinds[told]
+    # Without a sequence model the number of its channels means nothing: the usual one.
+    name, hidden = "none", 120 if kind == "lcnetv4" else 256
+    if sequence:
+        name, layer = ("lightsvtr", "skip") if "skip" in sequence else ("bilstm", "linear0")
+        hidden = sequence[layer]["kernel"].shape[-1]
     return {
         "num_classes": params["Prediction"]["kernel"].shape[-1],
-        "features": kinds[last],
+        "features": kind,
         "channels": features[last]["kernel"].shape[-1],
-        "hidden": sequence["linear0"]["kernel"].shape[-1] if sequence else 256,
-        "sequence": "bilstm" if sequence else "none",
+        "hidden": hidden,
+        "sequence": name,
         "transform": "affine" if "Transformation" in params else "none",
-        "batch_norm": True,
+        "batch_norm": kind != "lcnetv4" or "bn" in features["stem1"],
     }

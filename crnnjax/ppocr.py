@@ -7,7 +7,7 @@ makes three equal ones, so that the sum of the three kernels does the same.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from crnnjax.charset import Charset, CharsetError
 from crnnjax.convert import ConversionError
 from crnnjax.lcnet import BLOCKS
 from crnnjax.lightsvtr import DEPTH
-from crnnjax.models import CRNN, shapes_of
+from crnnjax.models import CRNN, options_of, shapes_of
 from ocrcore.layers import BATCH_NORM_EPSILON
 from ocrcore.weights.onnx_file import load_onnx
 
@@ -28,6 +28,16 @@ NAME = "ppocrv6_small"
 NOTICE = """The weights are those of PP-OCRv6's small recognizer, or derived from them: PaddleOCR,
 https://github.com/PaddlePaddle/PaddleOCR, Apache License 2.0,
 https://www.apache.org/licenses/LICENSE-2.0."""
+
+
+def notice_of(variables: Mapping[str, Any]) -> str:
+    """Whose weights these are, where a license asks for that; else nothing.
+
+    Without BatchNorm there are only the published weights, and what was trained from them.
+    """
+    options = options_of(variables)
+    published = options["features"] == "lcnetv4" and not options["batch_norm"]
+    return NOTICE if published else ""
 
 
 def load_ppocr(path: str | Path) -> tuple[dict[str, Any], Charset]:
@@ -43,6 +53,11 @@ def load_ppocr(path: str | Path) -> tuple[dict[str, Any], Charset]:
         ImportError: the package `onnx` is missing.
     """
     arrays, metadata = load_onnx(path)
+    if "ocrjax" in metadata:
+        raise ConversionError(
+            f"{path}: exported by `ocrjax export onnx`; give the run or the weights that it was "
+            "made of: its norms are folded and its classes have another order"
+        )
     if "character" not in metadata:
         raise ConversionError(
             f"{path}: not a recognizer of PP-OCR: its metadata have no 'character'; known is "

@@ -46,6 +46,9 @@ from ocrcore.training.run_folder import RunFolder
 from ocrcore.weights.named import find_weights
 from ocrcore.weights.pth import load_weights
 
+Network = Callable[[ByteArray, "np.ndarray | None"], FloatArray]
+"""From images `(B, H, W, 1)` uint8 and widths `(B,)` int32, or None, to logits `(B, T, C)`."""
+
 # Columns of an input of "bucket", as in training: a hair-thin crop would fill the memory.
 _WIDEST = 8192
 
@@ -122,9 +125,9 @@ class Recognizer:
         self.height = height
         options = options or RecognizerOptions()
         self.options = replace(options, lexicon=as_lexicon(options.lexicon, charset))
-        self._variables = _put(variables)
+        self._variables: Any = _put(variables)
         model = CRNN(**self._kind, dtype=dtype)
-        self._apply = jax.jit(model.apply)
+        self._apply: Callable[..., Any] = jax.jit(model.apply)
 
         def read(variables: Any, images: Any, widths: Any, steps: Any, ignored: Any) -> Greedy:
             return greedy(model.apply(variables, images, widths), steps, ignored)
@@ -132,7 +135,8 @@ class Recognizer:
         def score(variables: Any, images: Any, widths: Any, ignored: Any) -> jax.Array:
             return log_probabilities(model.apply(variables, images, widths), ignored)
 
-        self._greedy, self._scores = jax.jit(read), jax.jit(score)
+        self._greedy: Callable[..., Any] = jax.jit(read)
+        self._scores: Callable[..., Any] = jax.jit(score)
         self._programs: set[tuple[int, ...]] = set()
 
     @classmethod
@@ -173,6 +177,37 @@ class Recognizer:
             options=options or loaded.options,
             dtype=dtype,
         )
+
+    @classmethod
+    def from_network(
+        cls,
+        network: Network,
+        *,
+        charset: Charset,
+        height: int,
+        features: str,
+        options: RecognizerOptions | None = None,
+    ) -> Recognizer:
+        """A recognizer whose network something else than JAX runs; it has no variables.
+
+        Args:
+            network: called from one thread.
+            charset: the characters of its classes, in order.
+            height: of the inputs.
+            features: by which `crnnjax.time_steps` counts its time steps.
+            options: see `RecognizerOptions`.
+        """
+        self = cls.__new__(cls)
+        self._kind = {"num_classes": charset.num_classes, "features": features}
+        self.charset, self.height = charset, height
+        options = options or RecognizerOptions()
+        self.options = replace(options, lexicon=as_lexicon(options.lexicon, charset))
+        self._variables, self._programs = None, set()
+        decode, score = jax.jit(greedy), jax.jit(log_probabilities)
+        self._apply = lambda _, images, widths: network(images, widths)
+        self._greedy = lambda _, images, widths, *rest: decode(network(images, widths), *rest)
+        self._scores = lambda _, images, widths, ignored: score(network(images, widths), ignored)
+        return self
 
     def with_variables(self, variables: Variables) -> Recognizer:
         """The same recognizer with other weights of the same network; shares compiled programs."""

@@ -283,7 +283,8 @@ def write_results(
     report = evaluate_recognizer(recognizer, sets, weights=run.path, folder=run.path, log=log)
     log(
         f"written to {workdir}: weights.pth, charset.json, metrics.jsonl, curves.png\n"
-        f"for EasyOCR: ocrjax export easyocr {workdir}"
+        f"for EasyOCR: ocrjax export easyocr {workdir}\n"
+        f"all on one page: ocrjax report {workdir}"
     )
     return {name: float(report["all"][name]["value"]) for name in SCORES}
 

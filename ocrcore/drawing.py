@@ -81,6 +81,33 @@ def draw_page(
     return out
 
 
+def draw_readings(image: ByteArray, page: Page) -> ByteArray:
+    """Draws a page's words over its picture, and beside it their texts at the same places.
+
+    Args:
+        image: `(H, W, 3)` uint8, RGB; not changed.
+        page: its words.
+
+    Returns:
+        `(H, 2 * W, 3)` uint8, RGB.
+    """
+    height, width = image.shape[:2]
+    texts = np.full_like(image, 255)
+    for word in page.words:
+        quad = word.quad.astype(np.float64)
+        sides = np.hypot(*(np.roll(quad, -1, axis=0) - quad).T)
+        wide, high = (max(1, round(min(side, 4096))) for side in sides[:2])
+        if not word.text or min(sides[:2]) < 1:
+            continue
+        drawn = draw_text(word.text, width=wide, height=high, size=0.75 * high)
+        box = np.array([(0, 0), (wide, 0), (wide, high), (0, high)], np.float32)
+        matrix = cv2.getPerspectiveTransform(box - 0.5, word.quad - np.float32(0.5))
+        cv2.warpPerspective(
+            drawn, matrix, (width, height), dst=texts, borderMode=cv2.BORDER_TRANSPARENT
+        )
+    return np.hstack([draw_page(image, page), texts])
+
+
 def draw_scores(image: ByteArray, maps: FloatArray) -> ByteArray:
     """Draws region and affinity scores in color over a page, one beside the other.
 

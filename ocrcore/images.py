@@ -494,7 +494,7 @@ def _is_picture(path: Path) -> bool:
         return False
 
 
-def name_files(paths: Sequence[Path], *, most: int = 3) -> str:
+def name_files(paths: Sequence[Path | PageOfFile], *, most: int = 3) -> str:
     """The first of some files and how many more there are, for a message."""
     more = f" and {len(paths) - most:,} more" if len(paths) > most else ""
     return ", ".join(map(str, paths[:most])) + more

@@ -75,6 +75,11 @@ class Progress:
                 self._bar.initial = done
             self._bar.update(done - self._bar.n)
 
+    @property
+    def done(self) -> int:
+        """How many are done."""
+        return self._done
+
     def write(self, line: str, *, file: TextIO | None = None) -> None:
         """Prints a line that is no progress, at once, beside a bar; by default to stdout."""
         self._bar.write(line, file=file or sys.stdout)

@@ -42,16 +42,13 @@ def write_pdf(
         ImportError: reportlab is missing.
         ImageError: a picture cannot be read any more.
     """
-    try:
-        from reportlab import rl_config
-        from reportlab.pdfbase import pdfmetrics
-        from reportlab.pdfbase.cidfonts import UnicodeCIDFont
-        from reportlab.pdfbase.ttfonts import TTFont
-        from reportlab.pdfgen.canvas import Canvas
-    except ImportError as error:
-        raise ImportError(
-            "searchable PDFs need reportlab: pip install 'ocrjax[pdf]'", name=None
-        ) from error
+    check_reportlab()
+    from reportlab import rl_config
+    from reportlab.pdfbase import pdfmetrics
+    from reportlab.pdfbase.cidfonts import UnicodeCIDFont
+    from reportlab.pdfbase.ttfonts import TTFont
+    from reportlab.pdfgen.canvas import Canvas
+
     if _FONT not in pdfmetrics.getRegisteredFontNames():
         (font,) = (font for font in bundled_fonts() if str(font) == _FONT)
         pdfmetrics.registerFont(TTFont(_FONT, font.path))
@@ -67,6 +64,14 @@ def write_pdf(
             canvas.save()
     finally:
         rl_config.useA85 = as_text
+
+
+def check_reportlab() -> None:
+    """Raises an `ImportError` that names the extra where reportlab is missing."""
+    try:
+        import reportlab  # noqa: F401
+    except ImportError as error:
+        raise ImportError("searchable PDFs need reportlab: pip install 'ocrjax[pdf]'") from error
 
 
 def _draw(canvas: Any, image: ImageLike, page: Page) -> None:

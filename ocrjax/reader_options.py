@@ -14,8 +14,13 @@ from craftjax.options import DetectorOptions
 from ocrcore.options import expect
 
 TURNS = (90, 180, 270)
-DETECTION = DetectorOptions(canvas_size=1280, mag_ratio=2.0)
-"""How words are found with weights that have no operating point beside them."""
+DETECTION = DetectorOptions(canvas_size=1280)
+"""How words are found with weights that have no operating point beside them.
+
+EasyOCR's thresholds, on a canvas of half the side of EasyOCR's. Chosen end to end on 79 photos of
+ICDAR 2015 (numbers that leave 1 or 3 modulo 5), with `ppocrv6_small`: F .740, against .684 with the
+thresholds .85 / .2 / .5; of words alone the latter are found better.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +28,8 @@ class ReaderOptions:
     """How photos are read.
 
     Attributes:
-        min_confidence: words of a lower confidence are left out.
+        min_confidence: words of a lower confidence are left out. On the photos that `DETECTION`
+            was chosen on F is .711 with all of them, .740 at 0.5, .741 at 0.6.
         margin: seen around a word, in shares of its shorter side.
         vertical: height over width from which on a word is also read turned by 90 and by 270
             degrees, for it may run up or down; the surest reading counts. 0: none.
@@ -34,7 +40,7 @@ class ReaderOptions:
         crops: words that are read together; None: 64 on a CPU, else 1024.
     """
 
-    min_confidence: float = 0.0
+    min_confidence: float = 0.5
     margin: float = 0.0
     vertical: float = 1.5
     rotations: tuple[int, ...] = ()

@@ -48,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="*",
         default=["###"],
         metavar="TEXT",
-        help="texts of words that do not count, besides the format's own (default: %(default)s)",
+        help="texts of words that do not count, added to the format's own (default: %(default)s)",
     )
     parser.add_argument(
         "--pictures",
@@ -104,7 +104,8 @@ def run(arguments: argparse.Namespace) -> int:
         print("\n".join(f"  {error}" for error in done.bad[:_SHOWN]))
         if len(done.bad) > _SHOWN:
             print(f"  and {len(done.bad) - _SHOWN:,} more")
-    print(f"to train on it: {_advice(arguments.to, out)}")
+    if arguments.pictures != "none":
+        print(f"to train on it: {_advice(arguments.to, out)}")
     return 1 if done.bad else 0
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,41 +14,30 @@ from ocrcore.drawing import (
     draw_caption,
     draw_page,
     draw_scores,
-    drawing_names,
     grid,
 )
 from ocrcore.files import write_text
-from ocrcore.images import (
-    PageOfFile,
-    find_images,
-    left_out,
-    load_image,
-    name_files,
-    page_count,
-    write_image,
-)
+from ocrcore.images import find_images, load_image, write_image
 from ocrcore.outputs import check_apart, check_outputs, check_suffix
 from ocrcore.pages import Page, write_pages
 from ocrcore.progress import Progress
 from ocrcore.weights.named import find_weights
-from ocrjax.cli.arguments import refuse_idle
-
-_OPTIONS = (
-    "text_threshold",
-    "link_threshold",
-    "low_text",
-    "canvas_size",
-    "mag_ratio",
-    "polygons",
-    "tile",
-    "pad",
+from ocrjax.cli.pictures import (
+    Picture,
+    add_detection_arguments,
+    check_detection_arguments,
+    drawn_paths,
+    name_left_out,
+    pages_of,
+    picture_title,
+    read_detection_options,
+    shrunk,
 )
 
 _SCORES = "_scores.png"  # behind the name of an overlay: its heat maps
 
 if TYPE_CHECKING:
     from craftjax.detector import Detection
-    from craftjax.options import DetectorOptions
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -64,43 +52,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--overlay", metavar="DIR", help="draw the words over the pictures")
     parser.add_argument("--force", action="store_true", help="replace files that are there")
     parser.add_argument("--heatmaps", action="store_true", help="draw the scores too, into DIR")
-    parser.add_argument(
-        "--operating-point",
-        metavar="FILE",
-        help="thresholds and scaling that a sweep wrote (default: the file beside the weights if "
-        "there is one, else EasyOCR's; the options below change single values)",
-    )
-    parser.add_argument("--text-threshold", type=float, help="EasyOCR: 0.7")
-    parser.add_argument("--link-threshold", type=float, help="EasyOCR: 0.4")
-    parser.add_argument("--low-text", type=float, help="EasyOCR: 0.4")
-    parser.add_argument("--canvas-size", type=int, help="longest side scored; EasyOCR: 2560")
-    parser.add_argument("--mag-ratio", type=float, help="magnification; EasyOCR: 1")
-    parser.add_argument(
-        "--polygons", action="store_true", default=None, help="outline curved words"
-    )
-    parser.add_argument(
-        "--tile",
-        action="store_true",
-        default=None,
-        help="score pages over the canvas in tiles at full size",
-    )
-    parser.add_argument(
-        "--pad",
-        choices=("bucketed", "exact"),
-        help="bucketed needs few programs; exact pads as EasyOCR, one program a picture size",
-    )
-    parser.add_argument("--bfloat16", action="store_true", help="compute in bfloat16 (GPU, TPU)")
+    add_detection_arguments(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Detects; returns 1 if a picture could not be read."""
     if arguments.heatmaps and not arguments.overlay:
         raise ValueError("--heatmaps needs --overlay DIR, where they are written")
-    if arguments.tile:
-        refuse_idle({"--canvas-size": arguments.canvas_size}, "with --tile: tiles have full size")
+    check_detection_arguments(arguments)
     files = find_images(arguments.images)
-    paths = [page for path in files for page in _pages_of(path)]
-    overlays = _overlay_paths(paths, Path(arguments.overlay)) if arguments.overlay else {}
+    paths = [page for path in files for page in pages_of(path)]
+    endings = (".png", _SCORES)
+    overlays = drawn_paths(paths, arguments.overlay, endings) if arguments.overlay else {}
     _check_outputs(arguments, files, list(overlays.values()))
 
     import jax.numpy as jnp
@@ -110,7 +73,7 @@ def run(arguments: argparse.Namespace) -> int:
     from ocrcore.runtime.tuning import tune_process
 
     tune_process()
-    options, origin = _read_options(arguments)
+    options, origin = read_detection_options(arguments, arguments.weights)
     detector = Detector.from_weights(
         arguments.weights,
         options=options,
@@ -129,8 +92,8 @@ def run(arguments: argparse.Namespace) -> int:
                 continue
             pages[detection.index] = detection.page
             line = f"{path}: {len(detection.page.words)} words"
-            if shrunk := _shrunk(detection.page, detector.options):
-                line += f"; {shrunk}"
+            if warning := shrunk(detection.page, detector.options):
+                line += f"; {warning}"
             if path in overlays:
                 _draw(path, detection, overlays[path], heatmaps=arguments.heatmaps)
                 line += f", drawn in {overlays[path]}"
@@ -140,13 +103,7 @@ def run(arguments: argparse.Namespace) -> int:
         _write(Path(arguments.json), found)
     words = sum(len(page.words) for page in found)
     print(f"{words} words on {len(found)} pages; {failed} of {len(paths)} could not be read")
-    for root in filter(Path.is_dir, map(Path, arguments.images)):
-        if others := left_out(root, deep=True):
-            print(
-                f"not read in {root}: {len(others)} files that are pictures by another suffix: "
-                f"{name_files(others)}",
-                file=sys.stderr,
-            )
+    name_left_out(arguments.images)
     return 1 if failed else 0
 
 
@@ -173,46 +130,10 @@ def _scores_path(overlay: Path) -> Path:
     return overlay.with_name(overlay.stem + _SCORES)
 
 
-def _read_options(arguments: argparse.Namespace) -> tuple[DetectorOptions, str]:
-    """The options, and where they come from."""
-    from craftjax.options import DetectorOptions, load_operating_point, options_of
-    from ocrcore.weights.named import find_weights
-
-    if point := arguments.operating_point:
-        options, origin = load_operating_point(point), point
-    else:
-        weights = find_weights(arguments.weights)
-        options, origin = options_of(weights, DetectorOptions(), "EasyOCR's")
-    changes = {name: getattr(arguments, name) for name in _OPTIONS}
-    changes = {name: value for name, value in changes.items() if value is not None}
-    if changes:
-        given = (f"--{name.replace('_', '-')}" for name in changes)
-        origin += f"; {', '.join(given)} of the command line"
-    return replace(options, **changes), origin
-
-
-def _shrunk(page: Page, options: DetectorOptions) -> str:
-    """What to say of a page so large that its words become too small; empty of others."""
-    longest = max(page.height, page.width) * options.mag_ratio
-    if options.tile or longest <= 2 * options.canvas_size:
-        return ""
-    return (
-        f"{page.width}x{page.height} pixels were shrunk to "
-        f"{options.canvas_size / longest:.0%} (canvas {options.canvas_size}): small words are "
-        "lost; --tile scores it at full size"
-    )
-
-
-def _pages_of(path: Path) -> list[Path | PageOfFile]:
-    """A file by its pages: a TIFF may have several."""
-    count = page_count(path)
-    return [PageOfFile(str(path), n) for n in range(1, count + 1)] if count > 1 else [path]
-
-
-def _draw(path: Path | PageOfFile, detection: Detection, out: Path, *, heatmaps: bool) -> None:
+def _draw(path: Picture, detection: Detection, out: Path, *, heatmaps: bool) -> None:
     assert detection.page is not None
     image = load_image(path)
-    name = f"{Path(path).name}{f', page {path.number}' if isinstance(path, PageOfFile) else ''}"
+    name = picture_title(path)
     title = f"{name}: {len(detection.page.words)} words"
     picture = draw_page(image, detection.page)
     legend = (("found", FOUND), FIRST_CORNER)
@@ -223,12 +144,6 @@ def _draw(path: Path | PageOfFile, detection: Detection, out: Path, *, heatmaps:
         scores = draw_scores(image, detection.scores.valid("crop"))
         caption = draw_caption(name, SCORES, width=scores.shape[1])
         write_image(_scores_path(out), grid([scores, caption], columns=1))
-
-
-def _overlay_paths(paths: list[Path | PageOfFile], folder: Path) -> dict[Path | PageOfFile, Path]:
-    """One PNG a picture, named after it."""
-    names = drawing_names(paths, (".png", _SCORES))
-    return {path: folder / f"{name}.png" for path, name in zip(paths, names, strict=True)}
 
 
 def _write(path: Path, pages: list[Page]) -> None:

@@ -1,4 +1,4 @@
-"""make a run's network one that EasyOCR loads, check it there, and install it."""
+"""make a run's network one that EasyOCR or ONNX Runtime loads, and check it there."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ from pathlib import Path
 
 from ocrcore.outputs import check_outputs
 from ocrcore.weights.named import find_weights
+from ocrjax.cli import export_onnx
 from ocrjax.cli.arguments import refuse_idle
 from ocrjax.easyocr.install import install, uninstall
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the command's arguments."""
-    parser.add_argument("target", choices=("easyocr",), help="the program to export to")
+    parser.add_argument("target", choices=("easyocr", "onnx"), help="the program to export to")
     parser.add_argument(
         "source",
         metavar="RUN",
@@ -22,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         ".safetensors file, or a name",
     )
     parser.add_argument("--name", help="of the network in EasyOCR (default: that of RUN)")
-    parser.add_argument("--out", metavar="DIR", help="default: exp/easyocr/NAME")
+    parser.add_argument("--out", metavar="DIR", help="default: exp/easyocr/NAME, exp/onnx/NAME")
     parser.add_argument(
         "--force", action="store_true", help="replace files that are there, also with --install"
     )
@@ -37,8 +38,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--check",
         action="store_true",
-        help="load the files in a real EasyOCR and compare; exit status 1 and no installation if "
-        "it does not give the same, or reads worse than the run does by itself",
+        help="load the files in a real EasyOCR, or in ONNX Runtime, and compare; exit status 1 and "
+        "no installation, or no file, if it does not give the same, or reads worse than the run",
     )
     parser.add_argument(
         "--easyocr-python", metavar="PATH", help="interpreter that has EasyOCR (default: this one)"
@@ -74,10 +75,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=(),
         help="to check with: pictures and folders (default: those that the run is judged on)",
     )
+    export_onnx.add_arguments(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Exports; returns 1 if EasyOCR does not give the same as ours, or reads worse."""
+    """Exports; returns 1 if the other program does not give the same as ours, or reads worse."""
+    if arguments.target == "onnx":
+        return export_onnx.run(arguments)
+    export_onnx.refuse(arguments)
     if arguments.uninstall is not None:
         return _uninstall(arguments)
     if arguments.source is None:

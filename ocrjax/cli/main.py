@@ -5,30 +5,26 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable, Sequence
+from importlib import import_module
 
 from ocrcore.command import run_command
 from ocrjax import __version__
 
+_COMMANDS = (
+    *("read", "detect", "fit", "report", "convert", "average", "synth"),
+    *("convert-labels", "export", "doctor"),
+)
+
 
 def _parse(argv: Sequence[str]) -> argparse.Namespace:
-    # In here Ctrl-C while they load, which takes a second or two, is one line.
-    from ocrjax.cli import (
-        average,
-        convert,
-        convert_labels,
-        detect,
-        doctor,
-        export,
-        fit,
-        report,
-        synth,
-    )
+    # Only what is needed, and in here: Ctrl-C while it loads is one line.
+    asked = argv[1:2] if argv[1:2] and argv[1] in _COMMANDS else _COMMANDS
 
     parser = argparse.ArgumentParser(prog="ocrjax", description=__doc__)
     parser.add_argument("--version", action="version", version=f"ocrjax {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for module in (detect, fit, report, convert, average, synth, convert_labels, export, doctor):
-        name = module.__name__.rpartition(".")[2].replace("_", "-")
+    for name in asked:
+        module = import_module(f"ocrjax.cli.{name.replace('-', '_')}")
         summary = (module.__doc__ or "").partition("\n")[0]
         command = commands.add_parser(name, help=summary, description=summary)
         module.add_arguments(command)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from ocrcore.data.readers.crops import Crop
     from ocrcore.pages import Page, Sample
 
-_JUDGED = 1000  # words read wrong whose labels are judged
+_JUDGED = 1000  # labels that are judged, of words that are read wrong; of a fit, of all
 _LEAST = 1.0  # nats; less of a suspicion is not shown
 
 
@@ -52,10 +53,10 @@ def run(arguments: argparse.Namespace) -> int:
     check_suffix(out, (".html", ".htm"), option="--out")
 
     from ocrjax.report.page import write_report
-    from ocrjax.report.runs import compared, read_run
+    from ocrjax.report.runs import compared
 
-    reports = [read_run(folder) for folder in folders]
     check_outputs([out], force=arguments.force)
+    reports = [_read(folder) for folder in folders]
     reports[-1] = judged(reports[-1], RunFolder(folders[-1]), pictures=arguments.pictures)
     report = reports[0]
     if len(reports) == 2:
@@ -68,6 +69,41 @@ def run(arguments: argparse.Namespace) -> int:
         print(note)
     print(f"written: {out} ({out.stat().st_size / 1e6:.1f} MB): open it in a browser")
     return 0
+
+
+def _read(folder: Path) -> Report:
+    """What a run left, or a fit: of one that has not finished what its trainings left."""
+    from ocrjax.report.runs import ReportError, read_run
+
+    stages = folder / "stages"
+    if not stages.is_dir():
+        return read_run(folder)
+    results, said = {}, []
+    for path in sorted(stages.glob("*.json")):
+        try:
+            record = json.loads(path.read_text(encoding="utf-8"))
+            results[path.stem] = record["result"]
+            said.append((path.stat().st_mtime_ns, f"{path.stem}: {record['said']}"))
+        except (OSError, ValueError, TypeError, KeyError):
+            continue  # a stage that is not done
+    summary = tuple(line for _, line in sorted(said))
+    note = f"{folder}: the fit has not finished; the same `ocrjax fit` goes on"
+    if "after" in results:
+        from ocrjax.fitting.reporting import fit_report
+
+        name = folder.absolute().name
+        try:
+            return fit_report(folder, name, results, summary, judging=_JUDGED)
+        except (OSError, KeyError, TypeError, ValueError) as error:
+            note = (
+                f"{folder}: results of the fit's stages are missing, damaged or of another version "
+                f"({error}); the same `ocrjax fit` repeats them"
+            )
+    try:
+        report = read_run(folder)
+    except ReportError:  # no training has begun
+        report = Report(folder.absolute().name)
+    return replace(report, summary=summary, notes=(note, *report.notes))
 
 
 def judged(report: Report, run: RunFolder, *, pictures: int) -> Report:

@@ -2,31 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from ml_collections import ConfigDict
-
 from craftjax.detector import Detector
-from craftjax.evaluate import read_truth
 from craftjax.options import DetectorOptions, describe_options, options_of
-from crnnjax.crop_index import open_crops
-from crnnjax.input_pipeline import InputOptions
 from crnnjax.recognizer import Recognizer, load_recognizer
-from crnnjax.report import open_sets
-from crnnjax.resize import as_gray, read_gray
-from ocrcore.data.readers.crops import Crop
 from ocrcore.files import write_json
-from ocrcore.images import ImageError, find_images, read_image
 from ocrcore.options import from_section
-from ocrcore.pages import ByteArray, LabelError, Sample
 from ocrcore.training.run_folder import RunFolder
 from ocrcore.weights.named import easyocr_model_folder
 from ocrjax.easyocr import export_detector, export_recognizer
 from ocrjax.easyocr.rules import ExportError, network_folder
 from ocrjax.easyocr.runner import check_import
+from ocrjax.samples import crop_sets, read_crops, read_photos
 from ocrjax.weights import load_network
 
 # Options that mean something for one network alone.
@@ -158,8 +149,8 @@ def _export_recognizer(
     # Before anything is written: the next call would find it in its way.
     crops = []
     if options.check:
-        sets = _crop_sets(options.crops, RunFolder.of(source))
-        crops = _read_crops(sets, 200 if options.count is None else options.count, log)
+        sets = crop_sets(options.crops, RunFolder.of(source))
+        crops = read_crops(sets, 200 if options.count is None else options.count, log)
         check_import(options.python)
     files = export_recognizer.write_recognizer(
         folder,
@@ -205,7 +196,7 @@ def _export_detector(
     photos = []
     if options.check:
         count = 20 if options.count is None else options.count
-        photos = _photos(options.photos, config, source, count)
+        photos = read_photos(options.photos, config, source, count)
         check_import(options.python)
     weights = export_detector.write_detector(folder, variables, name=name, options=thresholds)
     return Export(
@@ -217,65 +208,3 @@ def _export_detector(
         ),
         lambda found: export_detector.write_readme(weights, thresholds, checked=found),
     )
-
-
-def _crop_sets(path: str | None, run: RunFolder) -> list[Sequence[Crop]]:
-    """Crops with their texts: of `--crops`, else those by which the run chose its checkpoint."""
-    if path is not None:
-        place = Path(path)
-        if not place.exists():
-            raise ExportError(f"--crops {path}: no such file or folder")
-        kind = "tsv" if place.is_file() else "lmdb" if (place / "data.mdb").is_file() else "csv"
-        return [open_crops(kind, place)]
-    config = run.read_config()
-    sections = (config.get("eval") or {}).get("sets")
-    if not sections:
-        raise ExportError(f"{run.path}: name crops to check with (--crops PATH)")
-    config = {**config, "data": {**config["data"], "charset": str(run.charset)}}
-    options = InputOptions.from_config(ConfigDict(config))
-    return list(open_sets(sections, field="config.eval.sets", options=options).values())
-
-
-def _read_crops(
-    sets: Sequence[Sequence[Crop]], count: int, log: Callable[[str], object]
-) -> list[tuple[ByteArray, str]]:
-    """Gray crops, evenly from all there are; those that cannot be read are left out."""
-    places = [(crops, index) for crops in sets for index in range(len(crops))]
-    out = []
-    for at in _spread(len(places), count):
-        crops, index = places[at]
-        try:
-            crop = crops[index]
-            # Of a file the gray values that EasyOCR reads.
-            gray = read_gray(crop.name) if crop.data is None else as_gray(crop.image())
-            out.append((gray, crop.text))
-        except (ImageError, LabelError) as error:
-            log(f"left out: {error}")
-    return out
-
-
-def _photos(
-    paths: Sequence[str], config: Mapping[str, Any], source: Path, count: int
-) -> list[tuple[str, ByteArray]]:
-    """Photos by name, evenly from all there are."""
-    if paths:
-        files = find_images(list(paths))
-        return [(files[at].name, read_image(files[at])) for at in _spread(len(files), count)]
-    if not config.get("test"):
-        raise ExportError(f"{source}: name photos to check with (--photos PATH)")
-    truth = read_truth(config["test"])
-    out = []
-    for index in _spread(len(truth), count):
-        item = truth[index]
-        if isinstance(item, Sample):
-            out.append((f"page {index}", item.image))
-        else:
-            out.append((Path(str(item.path)).name, read_image(str(item.path))))
-    return out
-
-
-def _spread(total: int, count: int) -> Sequence[int]:
-    """`count` indices of `total`, evenly."""
-    if count < 1:
-        raise ExportError(f"--count {count}: expected 1 or more")
-    return [index * total // min(count, total) for index in range(min(count, total))]

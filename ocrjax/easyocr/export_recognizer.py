@@ -122,9 +122,7 @@ def write_recognizer(
         raise ExportError(
             f"height {height}, languages {list(languages)}: expected {MIN_HEIGHT} or more, and one"
         )
-    # Without BatchNorm there are only the published weights, and what was trained from them.
-    published = options["features"] == "lcnetv4" and not options["batch_norm"]
-    files = NetworkFiles(name, Path(folder), tuple(languages), ppocr.NOTICE if published else "")
+    files = NetworkFiles(name, Path(folder), tuple(languages), ppocr.notice_of(variables))
     if options["features"] == "lcnetv4":
         variables = fold_batch_norm(variables)
     save_weights(files.weights, to_state_dict(variables))

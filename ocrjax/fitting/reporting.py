@@ -53,8 +53,20 @@ def write_fit_report(
     Returns:
         The page, and how many labels are suspected.
     """
+    report = fit_report(out, name, results, summary, judging=judging)
+    lines = [
+        f"{one.suspect.suspicion:.3f}\t{one.suspect.page}\t{one.suspect.label}\t{one.suspect.read}"
+        for one in report.suspects
+    ]
+    write_text(out / "suspects.tsv", "\n".join(["suspicion\tcrop\tlabel\tread", *lines]) + "\n")
+    return write_report(out / "report.html", report), len(report.suspects)
+
+
+def fit_report(
+    out: Path, name: str, results: Mapping[str, Any], summary: Sequence[str], *, judging: int
+) -> Report:
+    """All that the page of a fit shows; the arguments are those of `write_fit_report`."""
     notes: list[str] = []
-    suspects = _suspects(out, judging, notes)
     truth, after = pages_of_part(out, "test"), load_judged(out / "after")
     maps = [out / "after" / "maps" / f"{index}.npy" for index in range(len(truth))]
     pictures = [
@@ -64,7 +76,8 @@ def write_fit_report(
     if len(pictures) > _SHOWN:
         notes.append(f"pictures: the first {_SHOWN} of {len(pictures):,} are shown")
     folder = labels_of(out, "test").parent
-    report = Report(
+    suspects = _suspects(out, judging, notes)
+    return Report(
         title=name,
         summary=tuple(summary),
         columns=("start weights", "fitted"),
@@ -95,12 +108,6 @@ def write_fit_report(
         ),
         notes=tuple(notes),
     )
-    lines = [
-        f"{one.suspect.suspicion:.3f}\t{one.suspect.page}\t{one.suspect.label}\t{one.suspect.read}"
-        for one in suspects
-    ]
-    write_text(out / "suspects.tsv", "\n".join(["suspicion\tcrop\tlabel\tread", *lines]) + "\n")
-    return write_report(out / "report.html", report), len(suspects)
 
 
 def _scores(results: Mapping[str, Any]) -> tuple[Score, ...]:

@@ -11,6 +11,7 @@ from ocrcore.data.readers.label_lines import around
 from ocrcore.pages import FloatArray, Page, Word
 
 CTW_POINTS = 14
+_ENDS = frozenset("\r\n\t\v\f\x1c\x1d\x1e\x85\u2028\u2029")  # of lines and columns
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,11 +134,7 @@ def _fitted_text(word: Word, carries: Carries, lost: Counter[str]) -> Word:
         return replace(word, text=None)
     text = word.text
     if text is not None:
-        plain = (
-            " ".join(text.split())
-            if any(c in text for c in "\r\n\t\v\f\x1c\x1d\x1e\x85\u2028\u2029")
-            else text.strip()
-        )
+        plain = " ".join(text.split()) if _ENDS.intersection(text) else text.strip()
         if carries.letters:
             plain = "".join(c for c in plain if c.isprintable() or c == " " or ord(c) > 0x9F)
             plain = plain.replace("\ufffe", "").replace("\uffff", "").strip()

@@ -18,11 +18,9 @@ from ocrcore.images import ImageError
 from ocrcore.pages import LabelError, Page, PageError
 from ocrcore.progress import shown
 from ocrjax.labels.carry import fitted
-from ocrjax.labels.targets import TARGETS
+from ocrjax.labels.targets import TARGETS, losses
 
 PICTURES = ("copy", "link", "none")
-SOURCES = "words", "synthtext"
-"""Formats that are read besides those of `ocrcore.data.readers.label_formats.FORMATS`."""
 
 
 @dataclass(slots=True)
@@ -67,8 +65,9 @@ def read_pages(
         LabelError: labels that are not there, of several kinds, or whose layout is not clear.
     """
     folder: PhotoFolder | SynthText
-    if kind == "synthtext":
-        folder = SynthText(path)
+    root = path.parent if path.name == "gt.mat" else path
+    if kind == "synthtext" or (kind == "auto" and (root / "gt.mat").is_file()):
+        folder = SynthText(root)
         done = Conversion("SynthText (gt.mat)")
     else:
         named = str(Path(images).absolute()) if images else ""
@@ -82,8 +81,11 @@ def read_pages(
             layout=layout,
             dont_care=dont_care,
         )
-        done = Conversion(str(folder.layout), notes=unused_files(folder))
-        done.bad += folder.documents.bad if folder.documents else []
+        done = Conversion(str(folder.layout))
+        if folder.documents is None:
+            done.notes = unused_files(folder)
+        else:
+            done.notes, done.bad = folder.documents.notes(bad=False), [*folder.documents.bad]
     pages = []
     for index in shown(range(len(folder)), "reading the labels", unit="page"):
         bad: list[LabelError] = []
@@ -112,8 +114,8 @@ def write_labels(
         How many words were written, and what the format cannot carry.
 
     Raises:
-        LabelError: a picture without a path or that is not there.
-        OSError: it cannot be written.
+        ValueError: there are words, and the format can carry none of them.
+        OSError: a picture is not there, or the folder cannot be written.
     """
     form = TARGETS[target]
     lost: Counter[str] = Counter()
@@ -124,10 +126,13 @@ def write_labels(
         named.append(
             replace(page, path=name if form.pictures == "." else f"{form.pictures}/{name}")
         )
-    files: dict[str, bytes] = {}
-    if form.bytes or target == "via":
-        for page, one in zip(pages, named, strict=True):
-            files[str(one.path)] = Path(str(page.path)).read_bytes()
+    count = sum(len(page.words) for page in named)
+    if not count and any(page.words for page in pages):
+        raise ValueError(
+            f"not one word can be written as {form.title}: {'; '.join(losses(lost))}. Name another "
+            "format"
+        )
+    files = {str(b.path): Path(str(a.path)) for a, b in zip(pages, named, strict=True)}
     labels = form.write(named, files, out.name)
     if out.is_dir() and not any(out.iterdir()):
         out.rmdir()
@@ -145,7 +150,7 @@ def write_labels(
                 shutil.copyfile(str(page.path), picture)
             elif pictures == "link":
                 picture.symlink_to(Path(str(page.path)).absolute())
-    return sum(len(page.words) for page in named), lost
+    return count, lost
 
 
 def _umask() -> int:

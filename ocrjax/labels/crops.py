@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from crnnjax.crop_index import KINDS, open_crops
+from crnnjax.crop_index import KINDS, PPOCR_NAME, open_crops
 from ocrcore.data.readers.crops import CSV_HEADER, CSV_NAME, Crop, import_lmdb
 from ocrcore.files import json_line, new_folder, write_bytes, write_text
 from ocrcore.image_headers import kind_of
@@ -37,7 +37,7 @@ class CropTarget(NamedTuple):
 
 CROP_TARGETS = {
     "easyocr-csv": CropTarget("EasyOCR's labels.csv", ".", "csv"),
-    "ppocr-rec": CropTarget("PaddleOCR's rec_gt.txt", "crop_img", "tsv", "rec_gt.txt"),
+    "ppocr-rec": CropTarget("PaddleOCR's rec_gt.txt", "crop_img", "tsv", PPOCR_NAME),
     "doctr-rec": CropTarget("docTR, recognition", "images", "doctr"),
     "trdg": CropTarget("TextRecognitionDataGenerator", ".", "trdg"),
     "lmdb": CropTarget("LMDB of deep-text-recognition-benchmark", "", "lmdb"),
@@ -144,7 +144,7 @@ def _write_list(lines: list[tuple[str, str]], part: Path, target: str) -> None:
             f"{CSV_HEADER}\n" + "".join(f"{name},{text}\n" for name, text in lines),
         ),
         "ppocr-rec": lambda: (
-            "rec_gt.txt",
+            PPOCR_NAME,
             "".join(f"crop_img/{name}\t{text}\n" for name, text in lines),
         ),
         "doctr-rec": lambda: ("labels.json", json_line(dict(lines)) + "\n"),

@@ -359,17 +359,22 @@ def _around(words: Sequence[Word]) -> list[list[float]]:
     return _rows(box_around(np.concatenate([word.outline for word in words])))
 
 
-def doctr(pages: Sequence[Page], files: Mapping[str, bytes]) -> dict[str, Any]:
+def doctr(pages: Sequence[Page], files: Mapping[str, Path]) -> dict[str, Any]:
     """Labels of docTR for detection.
 
     Args:
         pages: of the pictures.
-        files: the bytes of the picture files, by `path`, for the sums that docTR wants.
+        files: the picture files, by `path`, for the sums that docTR wants.
     """
+
+    def digest(page: Page) -> str:
+        with files[str(page.path)].open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+
     return {
         PurePosixPath(str(page.path)).name: {
             "img_dimensions": [page.height, page.width],
-            "img_hash": hashlib.sha256(files[str(page.path)]).hexdigest(),
+            "img_hash": digest(page),
             "polygons": [_rows(word.quad) for word in page.words],
         }
         for page in pages

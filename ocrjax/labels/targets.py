@@ -7,7 +7,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
 from ocrcore.data.readers.label_lines import SCRIPTS
@@ -27,25 +27,23 @@ class Target(NamedTuple):
         carries: what it can say.
         pictures: folder of the pictures below that of the output; "." for itself.
         write: makes the files of the labels. It is given the pages, whose `path` is that of the
-            picture below the output, the bytes of the pictures by that path, and the name of the
-            output's folder.
+            picture below the output, the picture files by that path, and the name of the output's
+            folder.
         kind: what a config names as `kind` to read it.
         layout: of a text file, where it needs to be named to be sure.
-        bytes: whether `write` needs the pictures.
     """
 
     title: str
     carries: Carries
     pictures: str
-    write: Callable[[Sequence[Page], Mapping[str, bytes], str], Files]
+    write: Callable[[Sequence[Page], Mapping[str, Path], str], Files]
     kind: str
     layout: str = ""
-    bytes: bool = False
 
 
 def _texts(
     make: Callable[[Page], str], place: str = "gt/gt_{stem}.txt"
-) -> Callable[[Sequence[Page], Mapping[str, bytes], str], Files]:
+) -> Callable[[Sequence[Page], Mapping[str, Path], str], Files]:
     """A text file for each picture."""
     return lambda pages, files, folder: {
         place.format(stem=_stem(page)): make(page).encode() for page in pages
@@ -54,7 +52,7 @@ def _texts(
 
 def _blobs(
     make: Callable[[Page], bytes], place: str
-) -> Callable[[Sequence[Page], Mapping[str, bytes], str], Files]:
+) -> Callable[[Sequence[Page], Mapping[str, Path], str], Files]:
     """A file of its own for each picture."""
     return lambda pages, files, folder: {
         place.format(stem=_stem(page)): make(page) for page in pages
@@ -63,7 +61,7 @@ def _blobs(
 
 def _json(
     make: Callable[[Sequence[Page]], Any], name: str, **more: str
-) -> Callable[[Sequence[Page], Mapping[str, bytes], str], Files]:
+) -> Callable[[Sequence[Page], Mapping[str, Path], str], Files]:
     """One file in JSON."""
     others = {place.replace("__", "."): text.encode() for place, text in more.items()}
     return lambda pages, files, folder: {name: _encoded(make(pages)), **others}
@@ -77,33 +75,33 @@ def _stem(page: Page) -> str:
     return PurePosixPath(str(page.path)).stem
 
 
-def _labelme(pages: Sequence[Page], files: Mapping[str, bytes], folder: str) -> Files:
+def _labelme(pages: Sequence[Page], files: Mapping[str, Path], folder: str) -> Files:
     return {f"{_stem(page)}.json": _encoded(json_files.labelme(page)) for page in pages}
 
 
-def _via(pages: Sequence[Page], files: Mapping[str, bytes], folder: str) -> Files:
-    sizes = [len(files[str(page.path)]) for page in pages]
+def _via(pages: Sequence[Page], files: Mapping[str, Path], folder: str) -> Files:
+    sizes = [files[str(page.path)].stat().st_size for page in pages]
     return {"via_project.json": _encoded(json_files.via(pages, sizes))}
 
 
-def _ppocr(pages: Sequence[Page], files: Mapping[str, bytes], folder: str) -> Files:
+def _ppocr(pages: Sequence[Page], files: Mapping[str, Path], folder: str) -> Files:
     return {"Label.txt": json_files.ppocr(pages, folder).encode()}
 
 
-def _doctr(pages: Sequence[Page], files: Mapping[str, bytes], folder: str) -> Files:
+def _doctr(pages: Sequence[Page], files: Mapping[str, Path], folder: str) -> Files:
     return {"labels.json": _encoded(json_files.doctr(pages, files))}
 
 
-def _hiertext(pages: Sequence[Page], files: Mapping[str, bytes], folder: str) -> Files:
+def _hiertext(pages: Sequence[Page], files: Mapping[str, Path], folder: str) -> Files:
     text = json.dumps(json_files.hiertext(pages), ensure_ascii=False)
     return {"gt/train.jsonl.gz": gzip.compress(text.encode(), mtime=0)}
 
 
-def _cvat(pages: Sequence[Page], files: Mapping[str, bytes], folder: str) -> Files:
+def _cvat(pages: Sequence[Page], files: Mapping[str, Path], folder: str) -> Files:
     return {"annotations.xml": other_files.cvat(pages)}
 
 
-def _synthtext(pages: Sequence[Page], files: Mapping[str, bytes], folder: str) -> Files:
+def _synthtext(pages: Sequence[Page], files: Mapping[str, Path], folder: str) -> Files:
     return {"gt.mat": other_files.synthtext(pages)}
 
 
@@ -228,7 +226,6 @@ TARGETS = {
         "images",
         _doctr,
         "doctr",
-        bytes=True,
     ),
     "ppocr": Target(
         "PaddleOCR and PPOCRLabel",
@@ -261,7 +258,7 @@ TARGETS = {
         "quoted",
     ),
     "labelme": Target("labelme", Carries(empty=False), ".", _labelme, "labelme"),
-    "via": Target("VGG Image Annotator", Carries(), ".", _via, "via", bytes=True),
+    "via": Target("VGG Image Annotator", Carries(), ".", _via, "via"),
     "datumaro": Target(
         "Datumaro",
         Carries(),

@@ -40,7 +40,7 @@ _SPARE = 300_000  # bytes for the page itself beyond what was counted
 _LABELS = 8_000_000  # bytes for the words of all pictures; what is right is left out first
 _SIDE, _GALLERY_SIDE, _CROP_SIDE = 1280, 1600, 480
 _PICTURE_BYTES, _GALLERY_BYTES, _CROP_BYTES = 90_000, 220_000, 6_000
-_MAP_SHARE = 0.25  # of a picture's bytes for its heat map
+_MAP_SHARE = 0.4  # of a picture's bytes that its heat map may take; a larger one is left out
 _NAMED = 5  # examples and problems that are named
 Json = dict[str, Any]
 
@@ -450,14 +450,15 @@ def _counted(item: Json, purse: _Purse) -> Json:
 def _picture_items(report: Report, purse: _Purse, notes: list[str]) -> Iterator[Json]:
     judged = []
     matched = _matches(report.pictures)
-    for one, result in zip(report.pictures, matched, strict=True):
-        judged.append((one, _words(one, result, report.texts)))
-    judged.sort(key=lambda pair: -_cost(pair[1]))
+    for place, (one, result) in enumerate(zip(report.pictures, matched, strict=True), 1):
+        name = _name(one.truth) or f"picture {place}"
+        judged.append((one, name, _words(one, result, report.texts)))
+    judged.sort(key=lambda judgment: -_cost(judgment[2]))
     chosen: list[tuple[Picture, Json]] = []
     room = min(_LABELS, purse.left // 2)
-    for one, words in judged[:_PICTURES]:
+    for one, name, words in judged[:_PICTURES]:
         item: Json = {
-            "name": _name(one.truth),
+            "name": name,
             "cost": _cost(words),
             "counts": _counts(words),
             "words": words,
@@ -471,15 +472,10 @@ def _picture_items(report: Report, purse: _Purse, notes: list[str]) -> Iterator[
         chosen.append((one, item))
     if len(chosen) < len(judged):
         notes.append(f"pictures: the {len(chosen):,} of highest cost of {len(judged):,} are shown")
-    for place in (
-        range(len(chosen))
-        if len(chosen) < 20
-        else shown(range(len(chosen)), "shrinking pictures", unit="picture")
-    ):
-        one, item = chosen[place]
+    for place, (one, item) in enumerate(shown(chosen, "shrinking pictures", unit="picture")):
         share = min(purse.left // (len(chosen) - place), _PICTURE_BYTES)
-        maps = "" if one.maps is None else _heat(one, purse)
-        if len(maps) > max(_MAP_SHARE * share, 3000) or len(maps) > share:
+        maps = "" if one.maps is None else _heat(one, item["name"], purse)
+        if len(maps) > _MAP_SHARE * share:
             maps = ""
         purse.left -= len(maps)
         said = ", ".join(f"{count} {kind}" for kind, count in item["counts"].items())
@@ -487,18 +483,19 @@ def _picture_items(report: Report, purse: _Purse, notes: list[str]) -> Iterator[
         if source is None:
             drawn: Json = {"src": "", "lost": "a picture without a path"}
         else:
-            name = f"{item['name']}: {said}"
-            drawn = purse.spend(source, name, side=_SIDE, most=share - len(maps))
+            drawn = purse.spend(
+                source, f"{item['name']}: {said}", side=_SIDE, most=share - len(maps)
+            )
         # The words are in pixels of the labels' page, whatever was drawn.
         yield {**drawn, **{k: v for k, v in item.items() if k != "src"}, "heat": maps}
 
 
-def _heat(one: Picture, purse: _Purse) -> str:
+def _heat(one: Picture, name: str, purse: _Purse) -> str:
     assert one.maps is not None
     try:
         return heat_map(small_maps(one.maps))
     except ImageError as error:
-        purse.lost.append(f"heat map of {_name(one.truth)}: {error}")
+        purse.lost.append(f"heat map of {name}: {error}")
         return ""
 
 
@@ -509,7 +506,7 @@ def _source(page: Page) -> ImageLike | None:
 
 
 def _name(page: Page) -> str:
-    name = Path(page.path).name if page.path else "picture"
+    name = Path(page.path).name if page.path else ""
     return name if page.number is None else f"{name}, page {page.number}"
 
 

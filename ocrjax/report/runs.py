@@ -8,7 +8,6 @@ Host code: no jax.
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import json
 import math
@@ -47,6 +46,10 @@ _SCORES = {
     "alnum_accuracy": "word accuracy, 0-9 a-z",
     "one_minus_ned": "1-NED",
     "cer": "character error rate",
+}
+_COUNTED = {
+    "unreadable": "cannot be read",
+    "outside_charset": "label has characters outside the charset: counts as wrong",
 }
 _DETECTION = ("hmean", "precision", "recall")
 Json = dict[str, Any]
@@ -252,7 +255,9 @@ def charts_of(metrics: str | Path, notes: list[str] | None = None) -> list[Chart
             row = json.loads(line)
             step = float(row["step"])
             values = {str(k): float(v) for k, v in row.items() if v is not None}
-        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+            if not math.isfinite(step):
+                raise ValueError("a step that is not finite")
+        except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
             bad += 1
             continue
         for name, value in values.items():
@@ -409,12 +414,12 @@ def _interval(value: Any) -> Interval | None:
 def _tsv(path: Path, name: str, notes: list[str]) -> list[CropReading]:
     crops, bad = [], 0
     text = path.read_text(encoding="utf-8", errors="replace")
-    for row in csv.reader(text.split("\n")[1:], delimiter="\t", quoting=csv.QUOTE_NONE):
+    for line in text.split("\n")[1:]:
         try:
-            crop, truth, read, sure = row
+            crop, truth, read, sure = line.split("\t")
             crops.append(CropReading(crop, truth, read, float(sure), None, name))
         except ValueError:
-            bad += bool(row)
+            bad += bool(line)
     if bad:
         notes.append(f"{path}: {bad:,} lines are left out: expected path, truth, read, confidence")
     return crops
@@ -462,17 +467,19 @@ def _detection(folder: Path, notes: list[str]) -> list[Score]:
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             notes.append(f"{folder / 'evaluate.json'}: left out: {error}")
     result = _json(folder / "result.json", notes)
-    values = [(name, result.get(name)) for name in _DETECTION]
     note = f"{result.get('pages', '')}, {result.get('protocol', '')}".strip(", ")
     rows = [
-        Score(name, after=_bare(float(value)), note=note)
-        for name, value in values
-        if isinstance(value, int | float)
+        Score(name, after=_bare(float(result[name])), note=note)
+        for name in _DETECTION
+        if isinstance(result.get(name), int | float)
     ]
-    if rows:
-        notes.append(
-            f"{folder / 'result.json'}: has no intervals; --mode=evaluate writes what they need"
-        )
+    match result.get("interval"):
+        case [int() | float() as low, int() | float() as high] if isinstance(
+            result.get("hmean"), int | float
+        ):
+            rows[0] = replace(rows[0], after=Interval(float(result["hmean"]), low, high))
+        case _ if rows:
+            notes.append(f"{folder / 'result.json'}: no intervals: of an earlier version")
     return rows
 
 
@@ -523,12 +530,12 @@ def _dropped(folder: Path, notes: list[str]) -> tuple[Dropped, ...]:
     rows = []
     sets = _json(folder / "recognition.json", notes).get("sets")
     for name, one in sets.items() if isinstance(sets, dict) else ():
-        if isinstance(one, dict) and (count := one.get("unreadable")):
-            named = tuple(map(str, one.get("unreadable_named", ())))
-            rows.append(Dropped(f"crops of {name}", "cannot be read", int(count), named))
-        if isinstance(one, dict) and (count := one.get("outside_charset")):
-            why = "label has characters outside the charset: counts as wrong"
-            rows.append(Dropped(f"crops of {name}", why, int(count)))
+        for field_name, why in _COUNTED.items():
+            count = one.get(field_name) if isinstance(one, dict) else 0
+            if isinstance(count, int) and count:
+                named = one.get(f"{field_name}_named")
+                examples = tuple(map(str, named)) if isinstance(named, list) else ()
+                rows.append(Dropped(f"crops of {name}", why, count, examples))
     for file in ("evaluate.json", "sweep.json"):
         bad = _json(folder / file, notes).get("malformed")
         if isinstance(bad, list) and bad:

@@ -15,6 +15,7 @@ from ocrjax.report.data import Chart, Threshold, Thresholds
 
 _WIDTH, _HEIGHT = 560, 260
 _LEFT, _RIGHT, _TOP, _BOTTOM = 62, 14, 14, 40
+_HUGE = 1e100  # what is not smaller is not drawn, nor NaN
 _POINTS = 400  # of a line; more cannot be told apart
 _COLORS = 6  # classes s0 to s5
 _BINS = 9  # classes q0 to q8
@@ -52,10 +53,13 @@ def log_ticks(low: float, high: float) -> list[float]:
         high: its other end, not below.
 
     Returns:
-        Ascending, two or more; over three powers of ten only the powers.
+        Ascending, two or more; over three powers of ten only powers.
     """
     first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
-    powers = range(first, max(last, first + 1) + 1)
+    last = max(last, first + 1)
+    powers = range(first, last + 1, math.ceil((last - first) / 8))
+    if powers[-1] < last:
+        powers = range(first, last + 1 + powers.step, powers.step)
     factors = (1,) if len(powers) > 4 else (1, 2, 5)
     values = [float(f"{f}e{power}") for power in powers for f in factors]
     begin = max((i for i, v in enumerate(values) if v <= low * (1 + 1e-9)), default=0)
@@ -243,7 +247,7 @@ def _kept(points: Points, positive: bool) -> Points:
     return [
         (x, y)
         for x, y in points
-        if math.isfinite(x) and math.isfinite(y) and (y > 0 or not positive)
+        if abs(x) < _HUGE and abs(y) < _HUGE and (y > 1 / _HUGE or not positive)
     ]
 
 

@@ -92,6 +92,12 @@ def test_what_cannot_be_read_is_left_out_and_said(tmp_path, capsys):
     assert "1 labels or pictures that cannot be read" in said and "Label.txt:1" in said
 
 
+def test_a_format_that_can_carry_nothing(tmp_path, source):
+    with pytest.raises(ValueError, match=r"as SynthText \(gt\.mat\): 3 words without"):
+        run(source, tmp_path / "out", "--to", "synthtext")
+    assert not (tmp_path / "out").exists()
+
+
 def test_nothing_is_overwritten(tmp_path, source):
     (tmp_path / "out").mkdir()
     assert run(source, tmp_path / "out", "--to", "cvat") == 0  # an empty folder is fine
@@ -109,8 +115,8 @@ def test_crops(tmp_path, source, name, capsys):
     target = CROP_TARGETS[name]
     path = out / target.path if target.path else out
     assert kind_of(path) == target.kind
-    for kind in ("auto", target.kind):
-        crops = open_crops(kind, path)
+    for kind, place in (("auto", path), (target.kind, path), ("auto", out)):
+        crops = open_crops(kind, place)
         assert [crops[index].text for index in range(len(crops))] == ["one", "two"]
     # A box upright in the picture is cut as it is.
     image = read_image(source / "photo.png")

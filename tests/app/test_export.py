@@ -29,10 +29,10 @@ from ocrcore.weights.pth import load_pth, save_weights
 from ocrjax.cli import doctor
 from ocrjax.cli.main import _parse, _run
 from ocrjax.easyocr import export, export_detector, export_recognizer, runner
-from ocrjax.easyocr.export import _read_crops
 from ocrjax.easyocr.install import InstallError, install
 from ocrjax.easyocr.rules import ExportError
 from ocrjax.easyocr.runner import EasyOcrError, check_import, run_easyocr
+from ocrjax.samples import read_crops
 
 CHARSET = Charset("own", tuple(" +-*\\]^'\"#0a~"))
 MODEL = CRNN(CHARSET.num_classes, channels=8, hidden=4)
@@ -419,7 +419,7 @@ def test_bad_records_of_a_database_are_left_out(tmp_path, capsys):
         for number, label in enumerate((b"a", b"\xff", b"b"), 1):
             transaction.put(b"image-%09d" % number, data)
             transaction.put(b"label-%09d" % number, label)
-    assert [text for _, text in _read_crops([LmdbCrops(tmp_path)], 3, print)] == ["a", "b"]
+    assert [text for _, text in read_crops([LmdbCrops(tmp_path)], 3, print)] == ["a", "b"]
     assert "left out: " in (said := capsys.readouterr().out) and "label-000000002" in said
 
 

@@ -378,6 +378,9 @@ def test_without_training_all_stages_leave_their_files(tmp_path):
     assert (out / "easyocr" / "recognizer" / "fit.yaml").is_file()
     page = (out / "report.html").read_text("utf-8")
     assert "end-to-end F" in page and "not trained: 0 updates were asked for" in page
+    made = tmp_path / "again.html"
+    assert _run(_parse(["ocrjax", "report", str(out), "--out", str(made)])) == 0
+    assert "end-to-end F" in made.read_text("utf-8")
     again = []
     assert ocrjax.fit(out=out, log=again.append, **arguments) == found
     assert sum("done before" in line for line in again) == 10

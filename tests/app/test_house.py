@@ -62,7 +62,9 @@ DEVICE_CODE = (
     "ocrjax/fitting/recognizer_run.py",
     "ocrjax/fitting/reporting.py",
     "ocrjax/fitting/run.py",
+    "ocrjax/onnx/",
     "ocrjax/reader.py",
+    "ocrjax/samples.py",
     "ocrjax/weights.py",
 )
 

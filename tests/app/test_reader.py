@@ -8,74 +8,26 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from fixed_reader import FixedDetector, FixedRecognizer, box, rows, stripes
 
 import ocrjax
 from craftjax.convert import to_state_dict
-from craftjax.detector import Detection, Detector
 from craftjax.models import CRAFT
 from craftjax.models import init_variables as craft_variables
 from craftjax.options import DetectorOptions, save_operating_point
 from crnnjax.charset import named
 from crnnjax.models import CRNN
 from crnnjax.models import init_variables as crnn_variables
-from crnnjax.recognizer import Reading, Recognizer
-from ocrcore.images import ImageError, load_image, write_image
+from crnnjax.recognizer import Recognizer
+from ocrcore.images import ImageError, write_image
 from ocrcore.options import OptionsError
-from ocrcore.pages import Page, Word
+from ocrcore.pages import Page
 from ocrcore.weights.named import WeightsNotFoundError
 from ocrcore.weights.pth import save_weights
 from ocrjax.crops import rectify, turned
 from ocrjax.reader_options import DETECTION, ReaderOptions
 
 EXAMPLE = Path(__file__).parents[2] / "docs" / "example.jpg"
-
-
-def box(left, top, right, bottom):
-    return [(left, top), (right, top), (right, bottom), (left, bottom)]
-
-
-class FixedDetector(Detector):
-    """Finds words where it is told, in as many rows as a picture is high."""
-
-    def __init__(self, found):
-        self.found, self.drawn = found, 0
-
-    def stream(self, images, **options):
-        for index, image in enumerate(images):
-            self.drawn += 1
-            try:
-                height, width = load_image(image).shape[:2]
-            except ImageError as error:
-                yield Detection(index, None, None, error)
-                continue
-            words = tuple(Word(quad, score=0.5) for quad in self.found(height, width))
-            yield Detection(index, Page(height, width, words), None)
-
-
-class FixedRecognizer(Recognizer):
-    """Reads the color of a crop's first pixel; is sure where the crop is red."""
-
-    height = 32
-
-    def __init__(self):
-        self.batches = []
-
-    def recognize(self, images, report=None, **options):
-        self.batches.append(len(images))
-        self.options = options
-        first = [image[0, 0].tolist() for image in images]
-        return [Reading(f"{r} {g} {b}" if r + g + b else "", r / 255) for r, g, b in first]
-
-
-def stripes(count):
-    """A picture whose words are rows of 10 pixels."""
-    image = np.zeros((10 * count, 40, 3), np.uint8)
-    image[:, :, 0] = np.repeat(np.arange(1, count + 1), 10)[:, None]
-    return image
-
-
-def rows(height, width):
-    return [box(0, top, width, top + 10) for top in range(0, height, 10)]
 
 
 def test_a_word_at_a_slant_becomes_level():
@@ -118,7 +70,9 @@ def test_the_corners_of_a_turned_word():
 
 
 def test_pictures_are_read_in_order_and_their_crops_together(tmp_path):
-    reader = ocrjax.Reader(FixedDetector(rows), FixedRecognizer(), options=ReaderOptions(crops=5))
+    reader = ocrjax.Reader(
+        FixedDetector(rows), FixedRecognizer(), options=ReaderOptions(0, crops=5)
+    )
     images = [stripes(count) for count in (2, 1, 4, 3, 1)] + [np.zeros((10, 8), "u1")]
     pages = reader.read(images)
     assert [[word.text for word in page.words] for page in pages] == [
@@ -136,7 +90,7 @@ def test_pictures_are_read_in_order_and_their_crops_together(tmp_path):
 def test_a_bad_picture_is_named_and_the_others_are_read(tmp_path):
     write_image(tmp_path / "good.png", stripes(1))
     (tmp_path / "bad.png").write_bytes(b"nothing")
-    reader = ocrjax.Reader(FixedDetector(rows), FixedRecognizer())
+    reader = ocrjax.Reader(FixedDetector(rows), FixedRecognizer(), options=ReaderOptions(0))
     paths = [tmp_path / "bad.png", tmp_path / "good.png"]
     found = {reading.index: reading for reading in reader.stream(paths)}
     assert found[0].page is None and "bad.png" in str(found[0].error)
@@ -147,7 +101,7 @@ def test_a_bad_picture_is_named_and_the_others_are_read(tmp_path):
 
 def test_no_more_pages_are_held_than_needed():
     detector = FixedDetector(rows)
-    reader = ocrjax.Reader(detector, FixedRecognizer(), options=ReaderOptions(crops=4))
+    reader = ocrjax.Reader(detector, FixedRecognizer(), options=ReaderOptions(0, crops=4))
     readings = reader.stream([stripes(2)] * 50)
     next(readings)
     assert detector.drawn <= 6  # two pages are read, three are ahead

@@ -218,6 +218,8 @@ def test_logarithmic_ticks():
     assert log_ticks(0.03, 0.4) == [0.02, 0.05, 0.1, 0.2, 0.5]
     assert log_ticks(1e-5, 10) == [1e-5, 1e-4, 1e-3, 1e-2, 0.1, 1, 10]
     assert log_ticks(0.2, 0.2)[0] <= 0.2
+    wide = log_ticks(3e-90, 2e90)
+    assert wide[0] <= 3e-90 and wide[-1] >= 2e90 and len(wide) < 12
 
 
 def test_charts_leave_out_what_is_not_finite():
@@ -282,6 +284,20 @@ def test_damaged_files_are_lines_of_the_report(run):
         assert name in notes
 
 
+def test_hostile_values_are_left_out(run):
+    sets = {"mine": {"accuracy": {"value": "x"}, "unreadable": "many", "unreadable_named": 3}}
+    (run / "recognition.json").write_text(json.dumps({"sets": sets | {"other": []}}))
+    row = '{"step": 1e999, "loss": 1}\n{"step": 1, "loss": 1e308}\n{"step": 2, "loss": -1e308}\n'
+    (run / "metrics.jsonl").write_text(row + '[1]\n{"step": 3, "loss": NaN}\n')
+    (run / "mine_readings.tsv").write_text("head\n" + "x" * 200_000 + "\ta\tb\tnan\nshort\n\n")
+    (run / "sweep.json").write_text('{"points": 3}')
+    (run / "evaluate.json").write_text('{"best": {"protocol": "iou", "images": [{"pairs": 1}]}}')
+    report = read_run(run)
+    assert data_of(render(report))["crops"][0]["sure"] is None
+    assert report.scores == () and report.dropped == ()
+    assert sum("left out" in note for note in report.notes) >= 4
+
+
 def test_a_detectors_folder(tmp_path):
     image = {"truth_care": 4, "found_care": 4, "recall_sum": 3, "precision_sum": 3, "pairs": []}
     best = {"protocol": "iou", "images": [image, image]}
@@ -290,8 +306,13 @@ def test_a_detectors_folder(tmp_path):
     (tmp_path / "evaluate.json").write_text(json.dumps({"best": best, "malformed": ["gt_1.txt:2"]}))
     (tmp_path / "sweep.json").write_text(json.dumps({"points": [point], "options": point}))
     write_image(tmp_path / "overlays" / "one.png", noise())
+    result = {"hmean": 0.8, "precision": 0.9, "recall": 0.7, "interval": [0.7, 0.9]}
+    (tmp_path / "result.json").write_text(json.dumps(result))
     report = read_run(tmp_path)
-    assert report.scores[0].after == Interval(0.75, 0.75, 0.75)
+    assert report.scores[0].after == Interval(0.75, 0.75, 0.75)  # of evaluate.json
+    (tmp_path / "end").mkdir()
+    (tmp_path / "result.json").rename(tmp_path / "end" / "result.json")
+    assert read_run(tmp_path / "end").scores[0].after == Interval(0.8, 0.7, 0.9)
     assert report.thresholds.used == report.thresholds.points[0]
     assert report.dropped[0].count == 1 and report.gallery[0][0] == "one"
     assert data_of(render(report))["gallery"][0]["src"]
@@ -318,6 +339,19 @@ def test_the_command(run, capsys):
     both = run.parent / "both.html"
     assert command.run(options([run / "evaluate-old", run], out=both)) == 0
     assert "evaluate-old and run" in both.read_text(encoding="utf-8")
+
+
+def test_a_fit_that_has_not_finished(tmp_path, capsys):
+    (tmp_path / "stages").mkdir()
+    record = {"result": {}, "said": "12 words to train on"}
+    (tmp_path / "stages" / "audit.json").write_text(json.dumps(record))
+    (tmp_path / "stages" / "split.begun.json").write_text("{}")
+    assert command.run(options([tmp_path])) == 0
+    assert "the fit has not finished" in capsys.readouterr().out
+    assert "audit: 12 words to train on" in (tmp_path / "report.html").read_text("utf-8")
+    (tmp_path / "stages" / "after.json").write_text(json.dumps(record))
+    assert command.run(options([tmp_path], force=True)) == 0
+    assert "missing, damaged or of another version" in capsys.readouterr().out
 
 
 def test_what_the_command_refuses(tmp_path):

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-SHARED = {"contest", "detector_runs", "peers", "torch_craft", "torch_crnn"}
+SHARED = {"contest", "detector_runs", "peers", "reader_peers", "torch_craft", "torch_crnn"}
 SCRIPTS = [
     path
     for folder in ("benchmarks", "benchmarks/lab")

@@ -12,6 +12,7 @@ from ocrcore.drawing import (
     MISSED,
     draw_caption,
     draw_page,
+    draw_readings,
     draw_text,
     drawing_names,
     fit_cell,
@@ -109,3 +110,17 @@ def test_a_grid_has_rows_as_high_as_their_cells():
     assert grid(cells[:1], columns=4).shape == (3, 8, 3)
     with pytest.raises(ValueError, match="without pictures"):
         grid([], columns=2)
+
+
+def test_texts_are_drawn_at_the_places_of_their_words():
+    image = np.full((100, 200, 3), 90, np.uint8)
+    upwards = [(150, 90), (150, 10), (170, 10), (170, 90)]
+    words = (Word([(20, 40), (90, 40), (90, 70), (20, 70)], "text"), Word(upwards, "upwards"))
+    drawn = draw_readings(image, Page(100, 200, (*words, Word(upwards))))
+    assert drawn.shape == (100, 400, 3)
+    rows, columns = np.nonzero((drawn[:, 200:] < 128).all(axis=2))
+    left = columns < 100
+    assert columns[left].min() >= 20 and columns[left].max() < 90
+    assert rows[left].min() >= 40 and rows[left].max() < 70
+    assert columns[~left].min() >= 150 and columns[~left].max() < 170
+    assert np.ptp(rows[~left]) > 40

@@ -6,6 +6,7 @@ the long run.
 
 from __future__ import annotations
 
+import copy
 import gzip
 import io
 import json
@@ -104,22 +105,22 @@ def damaged_json(rng: random.Random, value):
                     walk(inside)
 
         if not isinstance(value, dict | list):
-            return rng.choice(_ODD)
+            return copy.deepcopy(rng.choice(_ODD))
         walk(value)
         if not places:
             return value
         node, key = rng.choice(places)
         change = rng.random()
         if change < 0.6:
-            node[key] = rng.choice(_ODD)
+            node[key] = copy.deepcopy(rng.choice(_ODD))
         elif change < 0.8:
             other, place = rng.choice(places)
             # A copy: no list may be inside of itself.
-            node[key] = json.loads(json.dumps(other[place]))
+            node[key] = copy.deepcopy(other[place])
         elif isinstance(node, dict):
             del node[key]
         else:
-            node.insert(key, rng.choice(_ODD))
+            node.insert(key, copy.deepcopy(rng.choice(_ODD)))
     return value
 
 

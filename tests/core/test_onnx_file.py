@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from ocrcore.weights import onnx_file
 from ocrcore.weights.onnx_file import OnnxFileError, load_onnx
 
 onnx = pytest.importorskip("onnx")
@@ -95,3 +96,53 @@ def test_huge_shapes_are_refused(tmp_path):
     path.write_bytes(made.SerializeToString())
     with pytest.raises(OnnxFileError, match="'a' are damaged"):
         load_onnx(path)
+
+
+def test_a_graph_within_graphs_is_refused(tmp_path):
+    """Each graph in a node of the one around it, deeper than protobuf reads."""
+
+    def field(number, data):
+        length, size = b"", len(data)
+        while size > 127:
+            length, size = length + bytes([size & 127 | 128]), size >> 7
+        return bytes([number << 3 | 2]) + length + bytes([size]) + data
+
+    graph = b""
+    for _ in range(200):
+        graph = field(1, field(5, field(6, graph)))  # node, attribute, g
+    path = tmp_path / "m.onnx"
+    path.write_bytes(field(7, graph))
+    with pytest.raises(OnnxFileError, match="not an ONNX file, or a damaged one"):
+        load_onnx(path)
+
+
+def test_endless_metadata_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(onnx_file, "_MAX_METADATA", 10)
+    made = model()
+    onnx.helper.set_model_props(made, {"character": "a" * 11})
+    path = tmp_path / "m.onnx"
+    path.write_bytes(made.SerializeToString())
+    with pytest.raises(OnnxFileError, match="more than 10 characters of metadata"):
+        load_onnx(path)
+
+
+def test_large_files_are_not_opened(tmp_path, monkeypatch):
+    monkeypatch.setattr(onnx_file, "_MAX_BYTES", 99)
+    path = tmp_path / "m.onnx"
+    path.write_bytes(bytes(100))
+    with pytest.raises(OnnxFileError, match="100 bytes, expected at most 99"):
+        load_onnx(path)
+
+
+@pytest.mark.parametrize("command", [("convert",), ("doctor",)])
+def test_commands_say_it_in_one_line(tmp_path, capsys, command):
+    from ocrjax.cli.main import _parse, _run
+
+    path = tmp_path / "m.onnx"
+    more = [str(tmp_path / "out.pth")] if command == ("convert",) else []
+    for content in (b"", b"\xff" * 64, model().SerializeToString()):
+        path.write_bytes(content)
+        status = _run(_parse(["ocrjax", *command, str(path), *more]))
+        said, errors = capsys.readouterr()
+        assert status in (1, 2) and "m.onnx" in said + errors
+        assert "Traceback" not in errors and not (tmp_path / "out.pth").exists()

@@ -199,3 +199,12 @@ def test_a_sample_checks_its_image():
         Sample(image, Page(5, 4))
     with pytest.raises(PageError, match="expected uint8"):
         Sample(image.astype(np.float32), Page(4, 5))
+
+
+def test_words_as_easyocr_gives_them():
+    quad = [(0, 0), (8, 0), (8, 4), (0, 4)]
+    page = Page(10, 10, (Word(quad, "a b", confidence=0.5), Word(quad)))
+    assert page.to_easyocr() == [
+        ([list(p) for p in quad], "a b", 0.5),
+        ([list(p) for p in quad], "", 0),
+    ]

@@ -122,6 +122,21 @@ def test_convolutions_on_cpus_and_their_gradients_are_those_of_xla(
         np.testing.assert_allclose(one, other, atol=1e-4)
 
 
+@pytest.mark.parametrize("sequence", ["lightsvtr", "bilstm", "none"])
+def test_variables_tell_what_they_were_made_with(sequence):
+    model = CRNN(9, "lcnetv4", 64, 16, sequence)
+    found = options_of(jax.eval_shape(model.init, jax.random.key(0), np.zeros((1, 48, 64, 1))))
+    assert found == {
+        "num_classes": 9,
+        "features": "lcnetv4",
+        "channels": 64,
+        "hidden": 120 if sequence == "none" else 16,
+        "sequence": sequence,
+        "transform": "none",
+        "batch_norm": True,
+    }
+
+
 def test_networks_that_cannot_be_are_refused(images):
     for model, words in (
         (CRNN(5, sequence="lightsvtr"), "expected lcnetv4 with sequence"),

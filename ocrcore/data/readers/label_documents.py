@@ -102,8 +102,12 @@ class LabelDocuments:
         """The label files."""
         return self.labels.files
 
-    def notes(self) -> list[str]:
-        """What of the labels and of the pictures is not used."""
+    def notes(self, *, bad: bool = True) -> list[str]:
+        """What of the labels and of the pictures is not used.
+
+        Args:
+            bad: whether `bad` is counted among it.
+        """
         notes = []
         if self._missing:
             shown = ", ".join(map(repr, self._missing[:3]))
@@ -115,7 +119,7 @@ class LabelDocuments:
             notes.append(
                 f"{self._unlabeled:,} pictures beside the labels are not labeled: not used"
             )
-        if self.bad:
+        if bad and self.bad:
             notes.append(
                 f"{len(self.bad):,} entries of the labels cannot be used: {self.bad[0]}"
                 + (" ..." if len(self.bad) > 1 else "")

@@ -1,0 +1,162 @@
+"""The networks in ONNX Runtime against ours in JAX: time, processor time, peak memory, file sizes.
+
+Each contestant is a process of its own that sees as many CPUs as it may use; they take turns. The
+models are made first, int8 with the pictures of docs/ to calibrate with, which does for speed.
+Noise goes in. Accuracy by precision is what `ocrjax export onnx --check` prints.
+
+Command: python benchmarks/onnx_runtime.py --threads 1 2 --rounds 7
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from contest import HEAD, Answer, race, serve
+
+# Weights, and the height, width and number of pictures.
+CASES: dict[str, tuple[str, tuple[int, int, int]]] = {
+    "english_g2 1": ("english_g2", (64, 192, 1)),
+    "english_g2 16": ("english_g2", (64, 192, 16)),
+    "ppocrv6_small 1": ("ppocrv6_small", (48, 144, 1)),
+    "ppocrv6_small 16": ("ppocrv6_small", (48, 144, 16)),
+    "craft 1": ("craft_mlt_25k", (736, 1280, 1)),
+}
+KINDS = ("ours", "float32", "int8")
+ROOT = Path(__file__).parents[1]
+
+
+def _make(folder: Path, names: set[str]) -> None:
+    """Writes the models of all precisions."""
+    from ocrjax.onnx.export import OnnxOptions, export_onnx
+
+    for name in sorted(names):
+        options = OnnxOptions(
+            precisions=("float32", "float16", "int8"),
+            charset="en95" if name == "ppocrv6_small" else None,
+            calibrate=(str(ROOT / "docs"),),
+        )
+        from ocrcore.weights.named import find_weights
+
+        export_onnx(find_weights(name), folder, name=name, options=options, log=lambda said: None)
+        for path in sorted(folder.glob(f"{name}*.onnx")):
+            print(f"{path.name:32} {path.stat().st_size / 1e6:6.1f} MB")
+
+
+def _inputs(case: str) -> dict[str, np.ndarray]:
+    name, (height, width, rows) = CASES[case]
+    channels = 3 if name.startswith("craft") else 1
+    shape = (rows, height, width, channels)
+    images = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+    if channels == 3:
+        return {"images": images}
+    return {"images": images, "widths": np.full(rows, width, np.int32)}
+
+
+def _ours(case: str) -> Callable[[], Any]:
+    import jax
+
+    from craftjax.models import CRAFT, width_of
+    from crnnjax.models import CRNN, options_of
+    from crnnjax.recognizer import load_recognizer
+    from ocrcore.runtime.tuning import tune_process
+    from ocrjax.weights import load_network
+
+    tune_process()
+    name = CASES[case][0]
+    inputs = _inputs(case)
+    if "widths" in inputs:
+        charset = "en95" if name == "ppocrv6_small" else None
+        variables = load_recognizer(name, charset=charset).variables
+        apply = jax.jit(CRNN(**options_of(variables)).apply)
+        placed = jax.device_put(variables)
+        return lambda: np.asarray(apply(placed, inputs["images"], inputs["widths"]))
+    variables = load_network(name).variables
+    model = CRAFT(width=width_of(variables))
+    scores = jax.jit(lambda variables, images: model.apply(variables, images)[0])
+    placed = jax.device_put(variables)
+    return lambda: np.asarray(scores(placed, inputs["images"]))
+
+
+def _onnx(case: str, kind: str, folder: Path, threads: int) -> Callable[[], Any]:
+    import onnxruntime
+
+    suffix = "" if kind == "float32" else f"_{kind}"
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    session = onnxruntime.InferenceSession(
+        str(folder / f"{CASES[case][0]}{suffix}.onnx"), options, providers=["CPUExecutionProvider"]
+    )
+    inputs = _inputs(case)
+    return lambda: session.run(None, inputs)[0]
+
+
+def main() -> None:
+    """Runs the rounds and prints the tables."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--cases", nargs="+", choices=list(CASES), default=list(CASES))
+    parser.add_argument("--threads", nargs="+", type=int, default=[1, 2])
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--out", type=Path, default=Path("exp/benchmarks/onnx_runtime.json"))
+    parser.add_argument("--worker", help=argparse.SUPPRESS)
+    parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.worker:
+        if arguments.worker == "make":
+            _make(arguments.folder, {CASES[case][0] for case in arguments.cases})
+            return
+        (case,), (threads,) = arguments.cases, arguments.threads
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
+        run = (
+            _ours(case)
+            if arguments.worker == "ours"
+            else _onnx(case, arguments.worker, arguments.folder, threads)
+        )
+        serve(run, lambda found: {"largest": float(np.abs(found).max())})
+        return
+    found: dict[str, Any] = {}
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        # In a process of its own: contestants would inherit its peak of memory.
+        given = ["--worker", "make", "--folder", name, "--cases", *arguments.cases]
+        subprocess.run([sys.executable, __file__, *given], check=True)
+        for threads in arguments.threads:
+            for case in arguments.cases:
+                _race(case, threads, folder, arguments.rounds, found)
+    arguments.out.parent.mkdir(parents=True, exist_ok=True)
+    arguments.out.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+
+
+def _race(case: str, threads: int, folder: Path, rounds: int, found: dict[str, Any]) -> None:
+    def check(firsts: dict[str, Answer]) -> None:
+        ours, theirs = (firsts[kind]["largest"] for kind in KINDS[:2])
+        assert abs(ours - theirs) < 1e-3 * max(1, ours), f"unequal: {firsts}"
+
+    height, width, rows = CASES[case][1]
+    print(
+        f"\n{case}: {rows} of {width}x{height}, {threads} threads\n{HEAD}  share of cpu", flush=True
+    )
+    given = ["--cases", case, "--threads", str(threads), "--folder", str(folder)]
+    result = race(
+        __file__,
+        {kind: (kind, False) for kind in KINDS},
+        rounds=rounds,
+        arguments=given,
+        check=check,
+    )
+    least = {kind: min(row["cpu"] for row in result.rounds[kind]) for kind in KINDS}
+    for kind in KINDS:
+        print(f"{result.row(kind)}  {least[kind] / least['ours']:7.2f}", flush=True)
+        found[f"{case} {threads} {kind}"] = result.rounds[kind]
+
+
+if __name__ == "__main__":
+    main()

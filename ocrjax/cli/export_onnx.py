@@ -1,0 +1,92 @@
+"""`ocrjax export onnx`: files for ONNX Runtime and RapidOCR."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from ocrcore.outputs import check_outputs
+from ocrcore.weights.named import find_weights
+from ocrjax.cli.arguments import refuse_idle
+
+_PRECISIONS = ("float32", "float16", "int8")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the arguments that `ocrjax export easyocr` does not have."""
+    group = parser.add_argument_group("onnx")
+    group.add_argument(
+        "--precision",
+        nargs="+",
+        choices=_PRECISIONS,
+        help="of the weights, a file for each (default: float32)",
+    )
+    group.add_argument(
+        "--rapidocr", action="store_true", help="also write a recognizer's file for RapidOCR"
+    )
+    group.add_argument(
+        "--calibrate",
+        metavar="PATH",
+        nargs="+",
+        default=(),
+        help="pictures and folders, of crops or photos, by which int8 rounds convolutions",
+    )
+
+
+def refuse(arguments: argparse.Namespace) -> None:
+    """Refuses these arguments where another program is exported to."""
+    names = ("precision", "rapidocr", "calibrate")
+    refuse_idle({f"--{name}": getattr(arguments, name) for name in names}, "without onnx")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Exports; returns 1, and writes nothing, if ONNX Runtime does not give the same as ours."""
+    own = ("install", "uninstall", "easyocr_python", "accept_worse")
+    given = {f"--{name.replace('_', '-')}": getattr(arguments, name) for name in own}
+    given["--languages"] = None if arguments.languages == "en" else arguments.languages
+    refuse_idle(given, "with onnx")
+    if not arguments.check:
+        refuse_idle(
+            {f"--{name}": getattr(arguments, name) for name in ("crops", "photos", "count")},
+            "without --check",
+        )
+    if arguments.source is None:
+        raise ValueError("name what to export: ocrjax export onnx RUN")
+    source = find_weights(arguments.source)
+    name = arguments.name or source.resolve().stem
+    folder = Path(arguments.out or Path("exp/onnx") / name)
+
+    from ocrcore.runtime.tuning import tune_process
+    from ocrjax.onnx.export import OnnxOptions, export_onnx, file_names
+
+    options = OnnxOptions(
+        precisions=tuple(dict.fromkeys(arguments.precision or ("float32",))),
+        rapidocr=arguments.rapidocr,
+        charset=arguments.charset,
+        height=arguments.height,
+        calibrate=tuple(arguments.calibrate),
+        check=arguments.check,
+        count=arguments.count,
+        crops=arguments.crops,
+        photos=tuple(arguments.photos),
+    )
+    read = (source, arguments.charset, arguments.crops, *arguments.photos, *arguments.calibrate)
+    check_outputs(
+        [folder / file for file in file_names(name, options)],
+        inputs=list(filter(None, read)),
+        force=arguments.force,
+        remedy="--force replaces, --out DIR takes another folder",
+    )
+    tune_process()
+    exported = export_onnx(source, folder, name=name, options=options)
+    if exported.check is not None:
+        print(exported.check.table())
+        for fault in exported.check.faults:
+            print(f"NOT GOOD: {fault}")
+        if exported.check.faults:
+            print("nothing was written")
+            return 1
+    print("written:", *map(str, exported.files), sep="\n  ")
+    if exported.notice:
+        print(exported.notice)
+    return 0

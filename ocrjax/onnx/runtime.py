@@ -1,0 +1,149 @@
+"""Detectors and recognizers that ONNX Runtime runs: the same classes, without JAX's programs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from craftjax.detector import Detector
+from craftjax.options import DetectorOptions
+from crnnjax.charset import Charset
+from crnnjax.options import RecognizerOptions
+from crnnjax.recognizer import Recognizer
+from ocrcore.options import from_section
+from ocrcore.pages import ByteArray, FloatArray
+from ocrjax.onnx.graph import OnnxError
+from ocrjax.onnx.models import FORMAT, KEY, OF_DETECTOR, OF_RECOGNIZER
+
+_MAX_BYTES = 1 << 30
+
+
+def import_onnxruntime() -> Any:
+    """The package `onnxruntime`.
+
+    Raises:
+        ImportError: it is not installed; names the extra.
+    """
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise ImportError(
+            'running ONNX files needs the package onnxruntime: pip install "ocrjax[onnxruntime]"'
+        ) from error
+    return onnxruntime
+
+
+def open_session(model: str | Path | bytes, *, threads: int | None = None) -> Any:
+    """An `onnxruntime.InferenceSession` on the CPU.
+
+    Args:
+        model: a file, or its bytes.
+        threads: None for all CPUs.
+
+    Raises:
+        OnnxError: not a model that ONNX Runtime can load.
+        ImportError: the package `onnxruntime` is missing.
+    """
+    ort = import_onnxruntime()
+    name = "the model" if isinstance(model, bytes) else str(model)
+    if not isinstance(model, bytes):
+        path = Path(model)
+        try:
+            if (size := path.stat().st_size) > _MAX_BYTES:
+                raise OnnxError(f"{path}: {size:,} bytes, expected at most {_MAX_BYTES:,}")
+            # From its bytes a model cannot name other files to be read.
+            model = path.read_bytes()
+        except OSError as error:
+            raise OnnxError(f"{path}: {error.strerror or error}") from error
+    options = ort.SessionOptions()
+    options.log_severity_level = 3
+    if threads is not None:
+        options.intra_op_num_threads = threads
+    try:
+        return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # a class for each of its errors, without a common one
+        raise OnnxError(f"{name}: ONNX Runtime cannot load it: {error}") from error
+
+
+def facts_of(session: Any, network: str) -> dict[str, Any]:
+    """What our metadata say.
+
+    Raises:
+        OnnxError: another network's model, another program's, or a newer version's.
+    """
+    try:
+        facts = json.loads(session.get_modelmeta().custom_metadata_map[KEY])
+        kind, version = facts["network"], facts["format"]
+    except (KeyError, TypeError, ValueError) as error:
+        raise OnnxError(
+            f"not a model of ocrjax: its metadata have no {KEY!r} (expected a file of `ocrjax "
+            "export onnx`, not one for RapidOCR)"
+        ) from error
+    if kind != network or version != FORMAT:
+        raise OnnxError(f"a {kind} of format {version}, expected a {network} of format {FORMAT}")
+    return dict(facts)
+
+
+def load_detector(model: str | Path | bytes, *, threads: int | None = None) -> Detector:
+    """A detector from its ONNX file, with the options that the file has.
+
+    Args:
+        model: a file of `ocrjax export onnx`, or its bytes.
+        threads: None for all CPUs.
+
+    Raises:
+        OnnxError: not such a file.
+        ImportError: the package `onnxruntime` is missing.
+    """
+    session = open_session(model, threads=threads)
+    facts = facts_of(session, "detector")
+    options = _section(DetectorOptions, facts, OF_DETECTOR)
+
+    def network(images: ByteArray) -> FloatArray:
+        (scores,) = session.run(["scores"], {"images": images})
+        return np.asarray(scores, np.float32)
+
+    return Detector.from_network(network, options=options)
+
+
+def load_recognizer(model: str | Path | bytes, *, threads: int | None = None) -> Recognizer:
+    """A recognizer from its ONNX file, with the charset and the options that the file has.
+
+    Arguments and errors as of `load_detector`.
+    """
+    session = open_session(model, threads=threads)
+    facts = facts_of(session, "recognizer")
+    try:
+        charset = Charset(
+            str(facts["charset"]),
+            tuple(facts["characters"]),
+            case_insensitive=bool(facts["case_insensitive"]),
+            as_is=True,
+        )
+        height, features = int(facts["height"]), str(facts["features"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise OnnxError(f"metadata {KEY!r}: not those of a recognizer: {error!r}") from error
+
+    def network(images: ByteArray, widths: np.ndarray | None) -> FloatArray:
+        if widths is None:
+            widths = np.full(len(images), images.shape[2], np.int32)
+        (logits,) = session.run(["logits"], {"images": images, "widths": widths})
+        return np.asarray(logits, np.float32)
+
+    return Recognizer.from_network(
+        network,
+        charset=charset,
+        height=height,
+        features=features,
+        options=_section(RecognizerOptions, facts, OF_RECOGNIZER),
+    )
+
+
+def _section(kind: Any, facts: dict[str, Any], names: tuple[str, ...]) -> Any:
+    try:
+        return from_section(kind, {name: facts[name] for name in names}, "options")
+    except (KeyError, TypeError, ValueError) as error:
+        raise OnnxError(f"metadata {KEY!r}: {error!r}") from error
