@@ -56,7 +56,7 @@ class Size:
         margin: of a page, in pixels.
         words: on a page, at least and at most.
         backgrounds: pictures that are drawn where none are given.
-        pages: to evaluate the detector on; fewer than 300 words would stop nothing early.
+        pages: to evaluate the detector on: 308 words, fewer than 300 would stop nothing early.
         detector_epochs: at most.
         detector_steps: of an epoch, a page each (keras-ocr: one for each background).
         height: of the recognizer's pictures.
@@ -72,7 +72,7 @@ class Size:
     margin: int = 50
     words: tuple[int, int] = (5, 9)
     backgrounds: int = 100
-    pages: int = 45
+    pages: int = 50
     detector_epochs: int = 3
     detector_steps: int = 20
     height: int = 48
