@@ -22,7 +22,7 @@ from tiny_words import make_page, write_words
 import crnnjax
 import ocrjax
 from craftjax.evaluate import OperatingPoint
-from craftjax.options import DetectorOptions
+from craftjax.options import DetectorOptions, load_operating_point
 from ocrcore.data.readers.icdar import read_icdar
 from ocrcore.evaluation.matching import evaluate_pages
 from ocrcore.images import read_image, write_image
@@ -458,7 +458,10 @@ def test_without_training_all_stages_leave_their_files(tmp_path):
         out / "model" / "detector" / "model.safetensors",
         out / "model" / "recognizer" / "model.safetensors",
     )
-    assert reader.recognizer.charset.name == "en36" and reader.detector.options.mag_ratio == 2.0
+    assert reader.recognizer.charset.name == "en36"
+    beside = out / "model" / "detector" / "model.safetensors.operating_point.json"
+    point = load_operating_point(out / "before" / "operating_point.json")
+    assert reader.detector.options == load_operating_point(beside) == point
     assert any("of width 0.125" in line for line in said)
     assert (out / "easyocr" / "recognizer" / "fit.yaml").is_file()
     page = (out / "report.html").read_text("utf-8")
