@@ -120,12 +120,11 @@ def test_ctrl_c_while_a_command_loads_or_works(command, tmp_path, monkeypatch, c
     interrupted = (  # the first import of a command
         # A shell starts what it runs in the background deaf to Ctrl-C.
         "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
-        "import builtins; real = builtins.__import__\n"
-        "def load(name, globals=None, locals=None, fromlist=(), level=0):\n"
-        "    if name == 'ocrjax.cli' and 'detect' in (fromlist or ()): import os;"
-        " os.kill(os.getpid(), signal.SIGINT)\n"
-        "    return real(name, globals, locals, fromlist, level)\n"
-        "builtins.__import__ = load\n"
+        "import os, sys; entry = sys.modules['ocrjax.cli.main']; real = entry.import_module\n"
+        "def load(name):\n"
+        "    if name == 'ocrjax.cli.doctor': os.kill(os.getpid(), signal.SIGINT)\n"
+        "    return real(name)\n"
+        "entry.import_module = load\n"
     )
     process = python(code + interrupted + "main()")
     _, error = process.communicate(timeout=60)
