@@ -138,11 +138,13 @@ def main() -> None:
         "--python-of", action="append", default=[], metavar="READER=PYTHON", help="its interpreter"
     )
     parser.add_argument("--count", type=int, help="how many photos at most")
+    parser.add_argument("--all", action="store_true", help="all photos, whatever their numbers")
     parser.add_argument("--out", type=Path, default=Path("exp/benchmarks/read"), help="of answers")
     args = parser.parse_args()
 
     pythons = dict(entry.split("=", 1) for entry in args.python_of)
-    truth = chosen(read_icdar_folder(args.images, args.gt), args.count)
+    truth = read_icdar_folder(args.images, args.gt)
+    truth = truth[: args.count] if args.all else chosen(truth, args.count)
     readers = [
         Contestant(name, pythons.get(name, sys.executable), args.out)
         for name in args.readers.split(",")
