@@ -798,7 +798,10 @@ def test_settings_that_cannot_be(tmp_path, data, message):
 @pytest.mark.parametrize(
     ("source", "message"),
     [
-        ({"kind": "jpg"}, "kind is 'jpg', expected one of auto, lmdb, csv, tsv, words, pages"),
+        (
+            {"kind": "jpg"},
+            "kind is 'jpg', expected one of auto, lmdb, csv, tsv, doctr, trdg, words",
+        ),
         ({"kind": "words", "path": "x"}, "expected none: these crops have no files"),
         ({"kind": "csv"}, "expected a folder or a file"),
         ({"kind": "words", "ratio": 0}, "ratio is 0"),
