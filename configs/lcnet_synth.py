@@ -4,7 +4,7 @@ Command: python -m crnnjax.main --config=configs/lcnet_synth.py
 Source: the network is LCNetV4 with LightSVTR and CTC, of PP-OCRv6 small; the words and everything
     else are those of configs/crnn_synth.py, drawn 48 pixels high.
 Expected: nothing known.
-Measured: not measured.
+Measured: 60 updates alone: peak memory 15 GB, with the gradients that the network had then.
 """
 
 from ml_collections import ConfigDict
