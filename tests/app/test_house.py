@@ -63,6 +63,7 @@ DEVICE_CODE = (
     "ocrjax/fitting/reporting.py",
     "ocrjax/fitting/run.py",
     "ocrjax/fitting/work.py",
+    "ocrjax/labels/doubts.py",
     "ocrjax/onnx/",
     "ocrjax/reader.py",
     "ocrjax/samples.py",
