@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from craftjax.detector import Detection
 from crnnjax.label_readings import read_labels
@@ -15,10 +16,20 @@ from ocrjax.labels.findings import Finding
 from ocrjax.labels.lint import Lint
 from ocrjax.reader import Reader
 
-SURE = 10.0
-"""Nats of suspicion from which on a label is named as contradicted."""
+SURE, CONFIDENT = 15.0, 0.9
+"""Suspicion in nats, and confidence, from which on a label is named as contradicted."""
 LEAST = 1.0
 """Nats from which on it is shown in the list of suspects."""
+_TOGETHER = 256  # crops that are read together
+
+
+class _Judged(NamedTuple):
+    """A page whose words wait for the recognizer: of its labels and of what was found."""
+
+    page: Page
+    found: Page
+    peaks: list[float]
+    crops: list[ByteArray | None]
 
 
 def find_doubts(found: Lint, reader: Reader) -> list[Suspect]:
@@ -33,18 +44,23 @@ def find_doubts(found: Lint, reader: Reader) -> list[Suspect]:
     """
     pages = [page for part in found.parts for page in part.pages]
     parts = {str(page.path): part.name for part in found.parts for page in part.pages}
-    judged = []
+    judged: list[list[Suspect]] = []
+    waiting: list[_Judged] = []
     with Progress("judging labels by the networks", unit="picture", total=len(pages)) as progress:
         for detection in reader.detector.stream([str(page.path) for page in pages]):
             if detection.error is None:
-                judged.append(_judge(pages[detection.index], detection, reader))
+                waiting += _cut(pages[detection.index], detection, reader)
+            if sum(len(one.crops) for one in waiting) >= _TOGETHER:
+                judged += _judge(waiting, reader)
+                waiting = []
             progress.update(progress.done + 1)
+        judged += _judge(waiting, reader)
     doubts = [one for one in ranked(judged) if one.suspicion >= LEAST]
     found.findings += [
         Finding(
-            "contradicted",
+            "word without a label" if one.kind == "unlabeled" else "contradicted",
             one.page or "",
-            f"{one.why}; {one.suspicion:.0f} nats",
+            one.why,
             one.label or "",
             picture=one.page or "",
             part=parts[one.page or ""],
@@ -52,40 +68,48 @@ def find_doubts(found: Lint, reader: Reader) -> list[Suspect]:
             quad=one.quad,
         )
         for one in doubts
-        if one.suspicion >= SURE
+        if one.suspicion >= SURE and one.confidence >= CONFIDENT
     ]
     found.sort()
     return doubts
 
 
-def _judge(page: Page, detection: Detection, reader: Reader) -> list[Suspect]:
-    """What the networks say of one page."""
+def _cut(page: Page, detection: Detection, reader: Reader) -> list[_Judged]:
+    """The crops of a page; none where its picture is no more what it was."""
     assert detection.page is not None and detection.scores is not None
     try:
         image = load_image(str(page.path))
-    except ImageError:  # it is no more what it was
+    except ImageError:
         return []
-    labels = [word.text if word.care else None for word in page.words]
-    return suspects(
-        page,
-        _read(reader, image, page, labels),
-        peaks=label_peaks(page, detection.scores.valid("crop")),
-        found=detection.page,
-        found_readings=_read(reader, image, detection.page, [None] * len(detection.page.words)),
-    )
-
-
-def _read(
-    reader: Reader, image: ByteArray, page: Page, labels: Sequence[str | None]
-) -> list[Reading | None]:
-    """What the recognizer says of each word; None where no crop can be made of its quad."""
     height = reader.recognizer.height
-    crops = [rectify(image, word.quad, height=height) for word in page.words]
-    there = [place for place, crop in enumerate(crops) if crop is not None]
-    read = read_labels(
-        reader.recognizer,
-        [crop for crop in crops if crop is not None],
-        [labels[place] for place in there],
-    )
-    by_place = dict(zip(there, read, strict=True))
-    return [by_place.get(place) for place in range(len(crops))]
+    words = (*page.words, *detection.page.words)
+    crops = [rectify(image, word.quad, height=height) for word in words]
+    return [_Judged(page, detection.page, label_peaks(page, detection.scores.valid("crop")), crops)]
+
+
+def _judge(waiting: Sequence[_Judged], reader: Reader) -> list[list[Suspect]]:
+    """What the networks say of some pages."""
+    crops: list[ByteArray] = []
+    labels: list[str | None] = []
+    for one in waiting:
+        texts = [word.text if word.care else None for word in one.page.words]
+        texts += [None] * len(one.found.words)
+        for crop, text in zip(one.crops, texts, strict=True):
+            if crop is not None:
+                crops.append(crop)
+                labels.append(text)
+    read = iter(read_labels(reader.recognizer, crops, labels) if crops else [])
+    out = []
+    for one in waiting:
+        readings: list[Reading | None] = [None if c is None else next(read) for c in one.crops]
+        count = len(one.page.words)
+        out.append(
+            suspects(
+                one.page,
+                readings[:count],
+                peaks=one.peaks,
+                found=one.found,
+                found_readings=readings[count:],
+            )
+        )
+    return out

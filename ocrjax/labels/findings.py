@@ -60,6 +60,7 @@ KINDS = {
     "outside the charset": Kind("warning"),
     "twin in another part": Kind("warning", "left out of the training part"),
     "contradicted": Kind("warning"),
+    "word without a label": Kind("hint"),
     "no text": Kind("hint"),
     "letters one below another": Kind("hint"),
     "too small": Kind("hint"),

@@ -184,7 +184,7 @@ def _look_at(part: Part, options: LintOptions, found: Lint, prints: dict[str, Fl
         for name, why in broken.items()
     ]
     read: list[tuple[int, Page, Page | None]] = []  # as it is, and with boxes of x, y, w, h
-    bad: list[Exception] = [ImageError(why) for why in broken.values()]
+    bad: list[Exception] = [ImageError(f"{name}: {why}") for name, why in broken.items()]
     lines: dict[int, list[LabelError]] = {}
     for index in shown(range(len(folder)), f"reading the labels of {folder.labels}", unit="page"):
         if folder.name(index) in broken:

@@ -119,8 +119,8 @@ def _name(one: Finding) -> str:
     return f"{Path(one.path).name}:{one.line}" if one.line else Path(one.place).name
 
 
-def to_json(found: Lint) -> dict[str, Any]:
-    """All findings and counts as JSON values."""
+def to_json(found: Lint, suspects: Sequence[Suspect] = ()) -> dict[str, Any]:
+    """All findings, counts and suspected labels as JSON values."""
     return {
         "parts": [
             {
@@ -139,6 +139,7 @@ def to_json(found: Lint) -> dict[str, Any]:
         "counts": found.counts,
         "characters": dict(found.characters.most_common()),
         "findings": [asdict(one) | {"severity": one.severity} for one in found.findings],
+        "suspects": [asdict(one) for one in suspects],
     }
 
 
@@ -157,7 +158,7 @@ def write_lint(
         The files.
     """
     drawn = list(drawings(found))
-    write_json(folder / JSON, to_json(found))
+    write_json(folder / JSON, to_json(found, suspects))
     files = [folder / PAGE, folder / JSON]
     if drawn:
         write_image(folder / SHEET, sheet(drawn))

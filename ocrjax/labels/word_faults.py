@@ -107,7 +107,7 @@ def _disagreements(word: Word, size: tuple[int, int], vertical: bool) -> Iterato
     elif vertical and size[1] > 2 * size[0] and (word.text or "").isascii():
         yield (
             "letters one below another",
-            "the corners say so; where the word runs up or down, the first is its own top left",
+            "as the corners say; where the word runs up or down, the first is its own top left",
         )
 
 
