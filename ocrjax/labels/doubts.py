@@ -16,7 +16,7 @@ from ocrjax.labels.findings import Finding
 from ocrjax.labels.lint import Lint
 from ocrjax.reader import Reader
 
-SURE, CONFIDENT = 15.0, 0.9
+SURE, CONFIDENT = 14.0, 0.7
 """Suspicion in nats, and confidence, from which on a label is named as contradicted."""
 LEAST = 1.0
 """Nats from which on it is shown in the list of suspects."""
