@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from craftjax.weak.word_crops import is_outside
 from ocrcore.data.readers.label_lines import Layout
 from ocrcore.files import write_text
 from ocrcore.pages import FloatArray, Page, Word
@@ -119,8 +120,13 @@ def _clean(word: Word, page: Page) -> Word:
     return replace(word, text=cleaned(word.text or "") or None)
 
 
-def _in_order(word: Word, page: Page) -> Word:
-    """Corners clockwise, the first one where it was; outlines are not touched."""
+def _in_order(word: Word, page: Page) -> Word | None:
+    """Corners clockwise, the first one where it was; outlines are not touched.
+
+    Of a word that lies wholly beside its picture the crossing was named alone: it is left out.
+    """
+    if is_outside(word.quad, (page.height, page.width)):
+        return None
     if word.polygon is not None:
         return word
     offsets = word.quad - word.quad.mean(axis=0)

@@ -11,6 +11,8 @@ from types import SimpleNamespace
 import cv2
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from craftjax.detector import Detection
@@ -23,8 +25,8 @@ from ocrcore.pages import LabelError, Page, Word
 from ocrjax.cli.main import _parse
 from ocrjax.labels import doubts
 from ocrjax.labels.convert import write_labels
-from ocrjax.labels.findings import KINDS
-from ocrjax.labels.lint import Lint, LintOptions, lint, open_parts
+from ocrjax.labels.findings import KINDS, Finding
+from ocrjax.labels.lint import Lint, LintOptions, Part, lint, open_parts
 from ocrjax.labels.lint_report import (
     drawings,
     rare_characters,
@@ -339,6 +341,36 @@ def test_words_that_do_not_count_are_passed_over():
     page = Page(HIGH, WIDE, (Word(quad, care=False), Word(quad, "wo\u200brd", care=False)))
     assert word_faults(page, scale=1.0) == []
     assert word_faults(Page(HIGH, WIDE, ()), scale=1.0) == []
+
+
+_COORDINATE = st.one_of(st.integers(-20, 200), st.floats(-1e6, 1e6, width=32))
+_POINT = st.tuples(_COORDINATE, _COORDINATE)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(
+        st.tuples(
+            st.lists(_POINT, min_size=4, max_size=4),
+            st.none() | st.lists(_POINT, min_size=3, max_size=6),
+            st.none() | st.text(st.characters(exclude_categories=["Cs"]), max_size=8),
+        ),
+        max_size=4,
+    )
+)
+def test_any_words_are_judged_and_repaired(words):
+    made = [Word(quad, text, polygon=polygon) for quad, polygon, text in words]
+    page = Page(HIGH, WIDE, tuple(made), "p.png")
+    findings = [
+        Finding(fault.kind, "gt_p.txt", fault.why, picture="p.png", part="train", word=fault.word)
+        for fault in word_faults(page, scale=1.0)
+    ]
+    part = Part("train", None, [page])
+    kept = repaired(Lint([part], findings))[0]["train"][0]
+    assert len(kept.words) <= len(made)
+    assert not {"zero area", "labeled twice", "outside of the picture"} & {
+        fault.kind for fault in word_faults(kept, scale=1.0)
+    }
 
 
 def test_drawings(found):
