@@ -426,7 +426,7 @@ def from_scratch(name: str, folder: Path, until: float, *, toy: bool) -> None:
     train._PROBE_S, train._KEPT = 50.0, (0.75, 1.2)
     args = argparse.Namespace(
         job=name,
-        data=folder / "recognizers.tar",
+        data=[folder / "recognizers.tar"],
         out=folder / name,
         workdir=None,
         budget=until - time.time(),
@@ -622,7 +622,7 @@ def pack_all(datasets: Path, archive: Path, *, start: str) -> None:
     from jobs import JOBS, pack
 
     job = replace(JOBS["lcnet_synth"], prepare=partial(prepare, start=start))
-    pack(job, datasets, archive, weights="")
+    pack(job, datasets, archive, weights="", teacher="")
 
 
 def write_toy(datasets: Path, archive: Path) -> None:
