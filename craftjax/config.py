@@ -8,12 +8,12 @@
 Every field of a config is a field of a dataclass, which holds its default and says what it means:
 `RunOptions` (ocrcore/training/run_options.py) and `DetectorRun` at the top; in the sections `model`
 `ModelOptions`, `loss` `LossOptions`, `optimizer` `OptimizerOptions`
-(ocrcore/training/optimizer_options.py), `checkpoint` `CheckpointOptions`, `data` `DataOptions` and
-`InputOptions` (craftjax/input_pipeline.py), `data.train.NAME` `SourceOptions`
-(craftjax/sources.py), its `augment` `AugmentOptions` (craftjax/augment.py), `pseudo`
-`SupervisionOptions` and `PseudoOptions` (craftjax/weak/options.py), `eval` `EvalOptions`,
-`eval.pages`, `calibration` and `test` `PagesOptions`, `detector` `DetectorOptions`
-(craftjax/options.py), `sweep` `SweepOptions`.
+(ocrcore/training/optimizer_options.py), `distill` `DistillOptions`, `checkpoint`
+`CheckpointOptions`, `data` `DataOptions` and `InputOptions` (craftjax/input_pipeline.py),
+`data.train.NAME` `SourceOptions` (craftjax/sources.py), its `augment` `AugmentOptions`
+(craftjax/augment.py), `pseudo` `SupervisionOptions` and `PseudoOptions` (craftjax/weak/options.py),
+`eval` `EvalOptions`, `eval.pages`, `calibration` and `test` `PagesOptions`, `detector`
+`DetectorOptions` (craftjax/options.py), `sweep` `SweepOptions`.
 
 Host code: no jax.
 """
@@ -109,6 +109,26 @@ class LossOptions:
             (self.version in (2, 3), "version", "2 or 3"),
             (0 <= self.neg_rto < inf, "neg_rto", "0 or more"),
             (self.n_min_neg >= 1, "n_min_neg", "1 or more pixels"),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class DistillOptions:
+    """The section `config.distill`: a trained network whose scores are learned instead of labels.
+
+    Attributes:
+        teacher: a name, a file (.pth, .safetensors) or a checkpoint, of any width.
+        dtype: of the teacher's computation: "float32", or "bfloat16" on GPUs and TPUs.
+    """
+
+    teacher: str = "craft_mlt_25k"
+    dtype: str = "float32"
+
+    def __post_init__(self) -> None:
+        expect(
+            self,
+            (bool(self.teacher), "teacher", "the name or the file of trained weights"),
+            (self.dtype in DTYPES, "dtype", f"one of {', '.join(DTYPES)}"),
         )
 
 
@@ -242,7 +262,7 @@ def detector(name: str, /, **changes: Any) -> ConfigDict:
 
     Returns:
         The config, locked but for the data sets in `data.train`. Sections that an experiment may
-        have or not are None: `pseudo`, `eval.pages`, `calibration` and `test`.
+        have or not are None: `pseudo`, `distill`, `eval.pages`, `calibration` and `test`.
 
     Raises:
         KeyError: a field that does not exist; the nearest is named.
@@ -257,6 +277,7 @@ def detector(name: str, /, **changes: Any) -> ConfigDict:
         "loss": defaults(LossOptions),
         "optimizer": defaults(OptimizerOptions),
         "pseudo": nothing(),
+        "distill": nothing(),
         "data": {**defaults(DataOptions), **inputs, "train": {}},
         "eval": {**defaults(EvalOptions), "pages": nothing()},
         "calibration": nothing(),
@@ -288,6 +309,7 @@ def check(config: Mapping[str, Any]) -> None:
             "loss": (LossOptions,),
             "optimizer": (OptimizerOptions,),
             "pseudo": (SupervisionOptions, PseudoOptions),
+            "distill": (DistillOptions,),
             "data": (DataOptions,),
             "eval": (EvalOptions,),
             "eval.pages": (PagesOptions,),
@@ -360,3 +382,12 @@ def pseudo(**changes: Any) -> ConfigDict:
     """
     fields = {**defaults(SupervisionOptions, leave=("labels",)), **defaults(PseudoOptions)}
     return section(fields, changes)
+
+
+def distill(**changes: Any) -> ConfigDict:
+    """The section `config.distill`: learning from another network's scores.
+
+    Args:
+        **changes: fields of `DistillOptions`.
+    """
+    return section(defaults(DistillOptions), changes)

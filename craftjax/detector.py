@@ -164,8 +164,7 @@ class Detector:
         path = find_weights(name_or_path)
         if options is None and operating_point_path(path).is_file():
             options = load_operating_point(operating_point_path(path))
-        variables = load_variables(path) if path.is_dir() else from_state_dict(load_weights(path))
-        return cls(variables, options=options, dtype=dtype)
+        return cls(read_variables(path), options=options, dtype=dtype)
 
     @classmethod
     def from_network(cls, network: Network, *, options: DetectorOptions | None = None) -> Detector:
@@ -337,6 +336,12 @@ class Detector:
 
     def _apply(self, images: ByteArray) -> Any:
         return self._program(images.shape)(self._variables, images)
+
+
+def read_variables(name_or_path: str | Path) -> Variables:
+    """Reads a network's variables from what `Detector.from_weights` takes; raises the same."""
+    path = find_weights(name_or_path)
+    return load_variables(path) if path.is_dir() else from_state_dict(load_weights(path))
 
 
 def _put(variables: Variables) -> Any:

@@ -36,6 +36,7 @@ from ocrcore.data.readers.arrayrecord import ArrayRecords
 from ocrcore.data.readers.characters import PhotoFolder
 from ocrcore.data.readers.layouts import LAYOUT_NAMES, is_layout
 from ocrcore.data.readers.packed import PackedSamples
+from ocrcore.data.readers.pictures import PictureFolder
 from ocrcore.data.readers.skipped_files import unused_files
 from ocrcore.data.readers.synthtext_index import IndexedSynthText
 from ocrcore.data.readers.words import ORDERS, SPLITS, WORD_KINDS, open_words
@@ -45,7 +46,7 @@ from ocrcore.pages import LabelError, PageError, Sample
 from ocrcore.synth.config import check_preset, preset
 from ocrcore.synth.pages import PageSource
 
-KINDS = ("synthtext", "icdar", *WORD_KINDS, "arrayrecord", "pages", "python")
+KINDS = ("synthtext", "icdar", *WORD_KINDS, "pictures", "arrayrecord", "pages", "python")
 FORMATS = ("raw", "packed")
 ATTEMPTS = 100
 """Samples tried for one position."""
@@ -61,7 +62,9 @@ class SourceOptions:
             characters (`ocrcore.data.readers.characters`); "words": a folder of photos and words
             (`ocrcore.data.readers.words`), whose characters are pseudo labels; the same in files of
             annotation tools: one of `ocrcore.data.readers.label_formats.FORMATS`, or "auto", which
-            finds out which; "arrayrecord": files that `ocrjax synth` writes; "pages": synthetic
+            finds out which; "pictures": a folder of pictures without labels, which count as
+            without text unless another network answers for them (`config.distill`);
+            "arrayrecord": files that `ocrjax synth` writes; "pages": synthetic
             pages, made when they are asked for; "python": samples that a program passes to training
             as `sources`.
         path: folder or file; not of "pages" and "python".
@@ -382,7 +385,7 @@ class Mix:
         if not any(word.care and word.characters for word in words):
             # A page that is empty on purpose teaches what is no text; one whose words were never
             # taken apart teaches nothing.
-            made = options.kind in ("pages", "arrayrecord", "python")
+            made = options.kind in ("pictures", "pages", "arrayrecord", "python")
             empty = made and not any(w.care for w in words)
             if not empty:
                 name = self.name(which, index)
@@ -426,6 +429,8 @@ def open_source(options: SourceOptions, *, seed: int, cache: str | Path | None =
         return IndexedSynthText(path, cache=cache)
     if options.kind == "arrayrecord":
         return ArrayRecords(path)
+    if options.kind == "pictures":
+        return PictureFolder(path)
     if options.needs_labels:
         return open_words(
             path,

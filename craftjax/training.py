@@ -23,9 +23,10 @@ from ml_collections import ConfigDict
 
 from craftjax import losses
 from craftjax.audit import audit_sources
-from craftjax.config import LossOptions, ModelOptions, check
+from craftjax.config import DistillOptions, LossOptions, ModelOptions, check
 from craftjax.convert import from_state_dict, is_vgg16_bn, with_vgg16_bn
 from craftjax.detector import Detector
+from craftjax.distillation import make_teacher, taught
 from craftjax.evaluate import check_words, choose_point, count_words, read_truth, sweep, with_used
 from craftjax.input_pipeline import BatchSource, make_batches
 from craftjax.models import CRAFT, count_parameters, init_variables, width_of
@@ -258,6 +259,10 @@ def train(
             ema_decay=config.ema,
             norm_groups=mesh.size if config.model.norm_per_device and not freeze_norm else 1,
         )
+        if config.get("distill"):
+            distill = from_section(DistillOptions, config.distill, "config.distill")
+            step_of = taught(step_of, make_teacher(distill, mesh=mesh))
+            run.log(f"labels: the scores of {distill.teacher}, for every crop")
         run.announce(
             _describe(config, run, freeze_norm=freeze_norm),
             source.describe(),

@@ -19,7 +19,7 @@ from ml_collections import ConfigDict
 
 from ocrcore.data.readers.icdar import write_icdar
 from ocrcore.data.readers.words import open_words
-from ocrcore.images import read_image, write_image
+from ocrcore.images import find_images, read_image, write_image
 from ocrcore.synth.config import preset
 from ocrcore.synth.pages import PageSource
 from ocrcore.synth.words import WordConfig, WordRenderer
@@ -39,6 +39,7 @@ class Job:
         prepare: copies from a folder of data sets what the job needs into another.
         settings: changes the config for one GPU, with the packed data in a folder.
         weights: to start from unless others are packed; empty for random ones.
+        teacher: weights that are learned from, packed as well; empty for none.
         max_steps: most updates that are of use.
         evaluations: how many on the way; eval_s: seconds of one, estimated.
         reserve_s: seconds after the last step: its evaluation, the results, the judgment.
@@ -49,6 +50,7 @@ class Job:
     prepare: Callable[[Path, Path], None]
     settings: Callable[[ConfigDict, Path], None]
     weights: str = ""
+    teacher: str = ""
     max_steps: int = 1_000_000
     evaluations: int = 2
     eval_s: float = 15.0
@@ -105,6 +107,20 @@ def prepare_weak(datasets: Path, folder: Path) -> None:
         target.write_bytes(data)
 
 
+def prepare_compact(datasets: Path, folder: Path) -> None:
+    """The ten photos that teach, backgrounds to write on, and photos to judge on.
+
+    Backgrounds are pictures of a folder `backgrounds` beside the data sets, where there is one;
+    those of a folder `pictures` teach as the ten photos do.
+    """
+    prepare_scene(datasets, folder)
+    found = {"pictures/ic15": datasets / "icdar2015" / "det_train10" / "images"}
+    found |= {name: datasets / name for name in ("backgrounds", "pictures")}
+    for name, source in found.items():
+        for path in find_images([source]) if source.is_dir() else []:
+            _copy(path, folder / name / path.name)
+
+
 def words_settings(config: ConfigDict, data: Path) -> None:
     """Judged on real crops; synthetic ones only for the product's own last evaluation."""
     config.eval.sets = ConfigDict()
@@ -113,6 +129,14 @@ def words_settings(config: ConfigDict, data: Path) -> None:
         config.eval.sets[name] = ConfigDict({"kind": "tsv", "path": path})
     config.test.synthetic.count = 200
     config.log_every = 20
+
+
+def scratch_settings(config: ConfigDict, data: Path) -> None:
+    """The words and updates of the config, in bfloat16, with four widths instead of nine."""
+    words_settings(config, data)
+    config.model.dtype = "bfloat16"
+    config.data.widths = tuple(config.data.height * times for times in (2, 3, 4, 6))
+    config.data.update(threads=1, workers=5 if config.data.height > 32 else 3)
 
 
 def scene_settings(config: ConfigDict, data: Path) -> None:
@@ -155,6 +179,20 @@ def weak_settings(config: ConfigDict, data: Path) -> None:
     config.overlays = 4
 
 
+def compact_settings(config: ConfigDict, data: Path) -> None:
+    """Chosen on synthetic pages; the photos only judge."""
+    config.distill.teacher = str(data / "teacher.safetensors")
+    config.data.root = str(data / "pictures")
+    config.data.workers = 6  # others draw at the same time
+    if (data / "backgrounds").is_dir():
+        config.data.train.pages.page.backgrounds = (str(data / "backgrounds"),)
+    config.eval.pages.count = 60
+    config.test.count = 60
+    config.overlays = 4
+    config.log_every = 20
+    config.sweep = ConfigDict({"text_threshold": (0.5, 0.6, 0.7), "low_text": (0.3, 0.4)})
+
+
 JOBS: dict[str, Job] = {
     "words": Job(
         "crnn_gpu",
@@ -165,7 +203,27 @@ JOBS: dict[str, Job] = {
         eval_s=5.0,
         reserve_s=45.0,
     ),
+    **{
+        name: Job(
+            name,
+            "crnnjax",
+            prepare_words,
+            scratch_settings,
+            max_steps=5500,  # as many words for both
+            evaluations=1,
+            reserve_s=40.0,
+        )
+        for name in ("lcnet_synth", "crnn_synth")
+    },
     "scene": Job("synth_scene", "craftjax", prepare_scene, scene_settings),
+    "compact": Job(
+        "craft_compact",
+        "craftjax",
+        prepare_compact,
+        compact_settings,
+        teacher="craft_mlt_25k",
+        reserve_s=60.0,
+    ),
     "weak": Job(
         "borndigital",
         "craftjax",
@@ -183,25 +241,23 @@ def load(name: str) -> ConfigDict:
     return runpy.run_path(str(CONFIGS / f"{name}.py"))["get_config"]()
 
 
-def pack(job: Job, datasets: Path, archive: Path, *, weights: str) -> None:
+def pack(job: Job, datasets: Path, archive: Path, *, weights: str, teacher: str) -> None:
     """Writes a job's data as a tar file, and the weights to start from as float16.
 
     Args:
         job: one of `JOBS`.
         datasets: folder of the data sets.
         archive: to write.
-        weights: a name or file; empty for none.
+        weights: a name or file of those to start from; empty for none.
+        teacher: the same of those to learn from.
     """
     folder = archive.with_name(archive.name + ".part")
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     job.prepare(datasets, folder)
-    if weights:
-        from ocrcore.weights.named import find_weights
-        from ocrcore.weights.pth import load_weights, save_safetensors
-
-        state = load_weights(find_weights(weights))
-        save_safetensors(folder / "start.safetensors", as_half(state))
+    for name, file in ((weights, "start"), (teacher, "teacher")):
+        if name:
+            _pack_weights(name, folder / f"{file}.safetensors")
     # Pictures do not shrink, but float16 weights do, by a tenth.
     with tarfile.open(archive, "w:xz", preset=0) as tar:
         for path in sorted(folder.rglob("*")):
@@ -249,7 +305,12 @@ def write_toy(datasets: Path) -> Path:
             lines.append(f"images/{index}.png\t{words[index].text}\n")
         (root / labels).write_text("".join(lines), encoding="utf-8")
     pages = PageSource(preset("plain", height=96, width=96, font_size=(14, 20), words=(1, 2)), 0)
-    for root, count in ((datasets / "icdar2015" / "det_dev", 2), (datasets / "borndigital", 5)):
+    ic15 = datasets / "icdar2015"
+    for root, count in (
+        (ic15 / "det_dev", 2),
+        (ic15 / "det_train10", 2),
+        (datasets / "borndigital", 5),
+    ):
         for index in range(count):
             sample = pages[index]
             write_image(root / "images" / f"p{index}.png", sample.image)
@@ -287,6 +348,8 @@ def toy_settings(config: ConfigDict) -> None:
         pages.page = ConfigDict(page)
     if config.test.kind == "pages":
         config.test.count = 2
+    if config.distill:
+        config.distill.dtype = "float32"
     if config.pseudo:
         config.data.train.words.stop = 3
         config.eval.pages.update(start=3, stop=5)
@@ -294,6 +357,14 @@ def toy_settings(config: ConfigDict) -> None:
         config.pseudo.height = 32
         # Random weights, which nobody would trust.
         config.pseudo.guard.update(confidence=0.0, mass=0.0, equal=1.0, hmean=0.0)
+
+
+def _pack_weights(name: str, target: Path) -> None:
+    from ocrcore.weights.named import find_weights
+    from ocrcore.weights.pth import load_weights, save_safetensors
+
+    target.parent.mkdir(parents=True, exist_ok=True)
+    save_safetensors(target, as_half(load_weights(find_weights(name))))
 
 
 def _evenly(items: Sequence[Any], count: int) -> list[Any]:

@@ -27,7 +27,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +75,7 @@ class Session:
         side, few, many = (64, 2, 4) if self.toy else (768, 16, 1024)
         self.detector = Case("detector", few, side, side, share)
         self.recognizer = Case("recognizer", many, 32, 100, features)
+        self.lcnet = Case("lcnet", many, 48, 160, self.scaled(32, 384))
         self.small = small_cases(self.toy)
 
     def scaled(self, toy: Any, full: Any) -> Any:
@@ -136,7 +137,8 @@ class Session:
         if self.toy and self.reference is not None:  # whose programs are in the cache then
             self.reference.wait()
         begun = time.perf_counter()
-        with ThreadPoolExecutor(1 if self.toy else 6) as pool:
+        pool = ThreadPoolExecutor(1 if self.toy else 9)
+        try:
             builds = {
                 case.network: pool.submit(build, case, "bfloat16")
                 for case in (self.detector, self.recognizer)
@@ -146,11 +148,17 @@ class Session:
                 for dtype in _DTYPES
                 for case in self.small
             }
+            # A program that takes minutes must not cost the rows of the others.
+            wait([*builds.values(), *small.values()], timeout=self.scaled(1200, 100))
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
         errors = {}
         for target, futures in ((self.built, builds), (self.numbers_of, small)):
             for key, future in futures.items():
-                if error := future.exception():
-                    errors[str(key)] = repr(error)[:2000]
+                if not future.done():
+                    errors[str(key)] = f"not compiled after {time.perf_counter() - begun:.0f} s"
+                elif future.cancelled() or (error := future.exception()):
+                    errors[str(key)] = "not begun" if future.cancelled() else repr(error)[:2000]
                 else:
                     target[key] = future.result()
         for network, built in self.built.items():
@@ -224,6 +232,19 @@ class Session:
         self.rates[network] = row["images_per_s"]
         ratio = row["images_per_s"] / torch["images_per_s"]
         return {**row, "rounds_s": ours, "torch": torch, "times_torch": ratio}
+
+    def lcnet_step(self) -> dict[str, Any]:
+        """A step of PP-OCRv6's recognizer alone."""
+        from networks import build
+
+        built, steps = build(self.lcnet, "bfloat16"), self.scaled(1, 20)
+        self.built["lcnet"] = built
+        first = built.run(1)
+        built.run(1)
+        times = [built.run(steps) / steps for _ in range(self.scaled(1, 3))]
+        row = {"case": self.lcnet.name, **built.about, **self._speed(self.lcnet, built, times)}
+        self.rates["lcnet"] = row["images_per_s"]
+        return {**row, "first_step_s": first, "share_is": _SHARE}
 
     def _wait_for_torch(self) -> None:
         """Until torch has built both steps, so that nothing else is on the card."""
@@ -426,6 +447,8 @@ _ROWS: tuple[tuple[str, float, Callable[[Session], dict[str, Any]]], ...] = (
     ("loader_lmdb_threads", 12, lambda s: s.loader("lmdb", 0)),
     ("detector_kernels", 15, lambda s: s.kernels("detector")),
     ("recognizer_kernels", 15, lambda s: s.kernels("recognizer")),
+    ("lcnet_step", 45, Session.lcnet_step),
+    ("lcnet_kernels", 15, lambda s: s.kernels("lcnet")),
     ("detector_batches", 40, lambda s: s.other_batches("detector", s.scaled((2,), (32, 8)))),
     (
         "recognizer_batches",
@@ -447,7 +470,7 @@ def _version(name: str) -> str | None:
         return None
 
 
-def small_cases(toy: bool) -> tuple[Any, Any]:
+def small_cases(toy: bool) -> tuple[Any, ...]:
     """The cases whose numbers are compared with the CPU's."""
     from networks import Case
 
@@ -455,6 +478,7 @@ def small_cases(toy: bool) -> tuple[Any, Any]:
     return (
         Case("detector", 2, side, side, share),
         Case("recognizer", 4 if toy else 32, 32, 100, features),
+        Case("lcnet", 4 if toy else 32, 48, 160, 32 if toy else 384),
     )
 
 
@@ -525,6 +549,8 @@ def main() -> None:
         watch.cancel()
         session.close()
     print(json.dumps({"out": str(session.kit.path), "seconds": round(session.kit.spent(), 1)}))
+    sys.stdout.flush()
+    os._exit(0)  # threads may still compile what nobody waits for
 
 
 if __name__ == "__main__":

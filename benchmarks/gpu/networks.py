@@ -31,6 +31,7 @@ OPTIMIZERS = {
         "clip_norm": 5.0,
     },
 }
+OPTIMIZERS["lcnet"] = OPTIMIZERS["recognizer"]
 CLASSES = 37
 
 
@@ -39,11 +40,11 @@ class Case:
     """A network and a batch.
 
     Attributes:
-        network: "detector" or "recognizer".
+        network: "detector", "recognizer" (None-VGG-BiLSTM-CTC) or "lcnet" (PP-OCRv6's small one).
         rows: of the batch.
         height: of its pictures.
         width: of its pictures.
-        channels: of the detector a share of its channels, of the recognizer how many.
+        channels: of the detector a share of its channels, of the others how many.
     """
 
     network: str
@@ -72,7 +73,10 @@ class Case:
             return CRAFT(self.channels, jnp.dtype(dtype))
         from crnnjax.models import CRNN
 
-        return CRNN(CLASSES, channels=int(self.channels), dtype=jnp.dtype(dtype))
+        options: dict[str, Any] = {"channels": int(self.channels), "dtype": jnp.dtype(dtype)}
+        if self.network == "lcnet":
+            options |= {"features": "lcnetv4", "hidden": 120, "sequence": "lightsvtr"}
+        return CRNN(CLASSES, **options)
 
     def variables(self) -> Tree:
         """Random variables, which NumPy makes: the same on every machine."""

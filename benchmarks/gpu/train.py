@@ -400,7 +400,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--datasets", type=Path, help="folder of the data sets, for --prepare")
     parser.add_argument("--init", help="weights to pack and start from; 'none': random ones")
     parser.add_argument("--join", type=Path, nargs="+", help="files of weights to join as --out")
-    parser.add_argument("--data", type=Path, metavar="TAR", help="what --prepare made")
+    parser.add_argument("--data", type=Path, nargs="+", metavar="TAR", help="what --prepare made")
     parser.add_argument("--out", type=Path)
     parser.add_argument("--workdir", type=Path, help="of the run; default a temporary folder")
     parser.add_argument("--budget", type=float, default=470.0, help="seconds for all")
@@ -411,7 +411,7 @@ def main(argv: list[str] | None = None) -> None:
     job = JOBS[args.job]
     weights = {None: job.weights, "none": ""}.get(args.init, args.init)
     if args.prepare:
-        pack(job, args.datasets, args.prepare, weights=weights)
+        pack(job, args.datasets, args.prepare, weights=weights, teacher=job.teacher)
         print(f"{args.prepare}: {args.prepare.stat().st_size:,} bytes")
     elif args.join:
         join_weights(args.join, args.out)
@@ -425,12 +425,14 @@ def train(job: Job, args: argparse.Namespace, began: float) -> None:
     kit = Kit(args.out / "train.json", budget_s=args.budget, start=began)
     tune_process(one_arena=job.package == "crnnjax")  # as the package's own command
     with tempfile.TemporaryDirectory() as scratch:
-        folder, archive = Path(scratch), args.data
+        folder, archives = Path(scratch), args.data
         if args.toy:
-            archive = folder / "toy.tar"
+            archives = [folder / "toy.tar"]
             weights = write_toy(folder / "datasets")
-            pack(job, folder / "datasets", archive, weights=str(weights) if job.weights else "")
-        unpack(archive, folder / "data")
+            start, teacher = (str(weights) if name else "" for name in (job.weights, job.teacher))
+            pack(job, folder / "datasets", archives[0], weights=start, teacher=teacher)
+        for archive in archives:
+            unpack(archive, folder / "data")
         config = configure(job, folder / "data", args.set, toy=args.toy)
         if args.steps:
             config.steps = args.steps

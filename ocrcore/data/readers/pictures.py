@@ -1,0 +1,45 @@
+"""Folders of pictures without labels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from ocrcore.images import find_images, read_image
+from ocrcore.pages import Page, Sample
+
+
+class PictureFolder(Sequence[Sample]):
+    """The pictures of a folder, and of folders in it, as pages without words; ordered by name.
+
+    Args:
+        folder: of the pictures; or one picture.
+
+    Raises:
+        ImageError: it does not exist, or holds no picture.
+
+    Attributes:
+        paths: of the pictures.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self.paths = find_images([Path(folder)])
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def name(self, index: int) -> str:
+        """Returns the path of the picture of an index."""
+        return str(self.paths[index])
+
+    def __getitem__(self, index: int) -> Sample:  # type: ignore[override]
+        """Reads the picture of an index.
+
+        Raises:
+            IndexError: the index is not in `[0, len)`.
+            ImageError: the file cannot be read.
+        """
+        path = self.paths[index]
+        image = read_image(path)
+        height, width = image.shape[:2]
+        return Sample(image, Page(height, width, (), str(path)))

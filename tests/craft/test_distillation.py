@@ -1,0 +1,89 @@
+"""Learning from another network's scores."""
+
+from __future__ import annotations
+
+import json
+
+import jax
+import numpy as np
+import pytest
+import tiny_detector
+
+import craftjax
+from craftjax.config import DistillOptions, distill, source
+from craftjax.convert import to_state_dict
+from craftjax.distillation import make_teacher
+from craftjax.models import CRAFT, init_variables
+from craftjax.sources import Mix, SourceOptions
+from ocrcore.images import ImageError, write_image
+from ocrcore.runtime.mesh import make_mesh, put_batch
+from ocrcore.weights.pth import save_weights
+
+
+@pytest.fixture
+def teacher(tmp_path):
+    """A file of random weights, and these weights."""
+    variables = init_variables(CRAFT(0.125), seed=3)
+    save_weights(tmp_path / "teacher.safetensors", to_state_dict(variables))
+    return tmp_path / "teacher.safetensors", variables
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    """A folder of two pictures, one of them in a folder of its own."""
+    rng = np.random.default_rng(0)
+    for name in ("a.png", "more/b.png"):
+        write_image(tmp_path / "pictures" / name, rng.integers(0, 256, (90, 120, 3), np.uint8))
+    return tmp_path / "pictures"
+
+
+def test_a_teacher_gives_its_scores_clipped(teacher):
+    path, variables = teacher
+    images = np.random.default_rng(1).integers(0, 256, (2, 64, 96, 3), np.uint8)
+    mesh = make_mesh(jax.devices()[:1])
+    placed = put_batch({"image": images}, mesh)["image"]
+    maps = make_teacher(DistillOptions(teacher=str(path)), mesh=mesh)(placed)
+    scores = np.clip(CRAFT(0.125).apply(variables, images)[0], 0, 1)
+    assert scores.min() < scores.max()
+    np.testing.assert_allclose(maps["region"], scores[..., 0], atol=1e-5)
+    np.testing.assert_allclose(maps["affinity"], scores[..., 1], atol=1e-5)
+    assert np.array_equal(maps["confidence"], np.ones((2, 32, 48)))
+
+
+def test_training_learns_the_teachers_scores_of_pages_and_of_pictures(teacher, pictures, tmp_path):
+    path, variables = teacher
+    config = tiny_detector.get_config()
+    config.distill = distill(teacher=str(path))
+    config.data.train.photos = source("pictures", path=str(pictures))
+    config.data.train.photos.augment.crop = "random_crop"
+    config.steps = 6
+    # A student that is its teacher, and keeps its statistics, has nothing to learn.
+    config.init_weights, config.model.freeze_norm = str(path), True
+    craftjax.train(config, tmp_path / "run")
+    lines = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
+    losses = [row["loss"] for row in map(json.loads, lines) if "loss" in row]
+    scores = np.asarray(CRAFT(0.125).apply(variables, np.zeros((1, 64, 64, 3), np.uint8))[0])
+    beyond = np.square(scores - np.clip(scores, 0, 1)).max()  # what clipping leaves to learn
+    assert len(losses) == 6 and max(losses) < 4 * beyond + 1e-3
+
+
+def test_pictures_without_labels_are_pages_without_words(pictures):
+    mix = Mix({"photos": SourceOptions("pictures", str(pictures))}, seed=0)
+    names, words = set(), 0
+    for position in range(2):
+        which, sample, index, dropped = mix.sample(position)
+        assert not dropped
+        names.add(mix.name(which, index).removeprefix(str(pictures)))
+        words += len(sample.page.words)
+    assert names == {"/a.png", "/more/b.png"} and not words
+
+
+def test_a_picture_that_cannot_be_read_is_dropped_and_a_folder_without_any_refused(pictures):
+    (pictures / "a.png").write_bytes(b"no picture")
+    mix = Mix({"photos": SourceOptions("pictures", str(pictures))}, seed=0)
+    drops = [drop for position in range(2) for drop in mix.sample(position)[3]]
+    assert {drop.reason for drop in drops} == {"picture"}
+    (pictures / "more" / "b.png").unlink()
+    (pictures / "a.png").unlink()
+    with pytest.raises(ImageError, match="no pictures"):
+        Mix({"photos": SourceOptions("pictures", str(pictures))}, seed=0)
