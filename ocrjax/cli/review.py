@@ -87,6 +87,8 @@ def run(arguments: argparse.Namespace) -> int:
     elif not arguments.judge:
         refuse_idle(networks, "without --judge or --predict")
     labels = _Predicted(arguments) if arguments.predict else _Labeled(arguments)
+    for error in labels.bad:
+        print(f"left out: {error}")
     session = Session(labels.pages, journal, labels.prepare)
     done = sum(state["done"] for state in session.states())
     print(f"{len(session.items):,} words to look at, {done:,} done; changes: {journal}")
@@ -146,8 +148,6 @@ class _Predicted:
 
         self._arguments = arguments
         self.pages, self.bad = empty_pages(arguments.data)
-        for error in self.bad:
-            print(f"left out: {error}")
         self.parts = [("train", len(self.pages), arguments.to or _NEW)]
 
     def prepare(self) -> tuple[Sequence[Page], Sequence[Item]]:
