@@ -11,12 +11,11 @@ import numpy as np
 
 from craftjax.weak.word_crops import is_outside
 from ocrcore.data.readers.label_lines import Layout
-from ocrcore.files import write_text
 from ocrcore.pages import FloatArray, Page, Word
-from ocrjax.labels.convert import write_labels
+from ocrjax.labels.copies import CopyPart, write_copy
 from ocrjax.labels.findings import KINDS, Finding
 from ocrjax.labels.lint import Lint, Part
-from ocrjax.labels.targets import TARGETS, losses
+from ocrjax.labels.targets import TARGETS
 from ocrjax.labels.text_faults import cleaned
 
 CHANGES = "changes.tsv"
@@ -189,15 +188,12 @@ def write_repaired(
         ValueError: the format is read, and not written; or it can carry none of the words.
     """
     pages, done = repaired(found)
-    lost: list[str] = []
-    for part in found.parts:
-        place = out / "test" if part.name == "test" else out
-        name = target or target_of(part)
-        _, gone = write_labels(pages[part.name], place, name, pictures=pictures)
-        lost += losses(gone)
     rows = [f"{one.kind}\t{one.place}\t{one.value!a}\t{KINDS[one.kind].repair}" for one in done]
-    write_text(out / CHANGES, "\n".join(["fault\tplace\tvalue\tchange", *rows]) + "\n")
-    return done, lost
+    text = "\n".join(["fault\tplace\tvalue\tchange", *rows]) + "\n"
+    parts = [
+        CopyPart(part.name, pages[part.name], target or target_of(part)) for part in found.parts
+    ]
+    return done, write_copy(out, parts, (CHANGES, text), pictures=pictures)
 
 
 def advice(part: Part, out: Path, target: str = "") -> str:

@@ -5,14 +5,12 @@ Host code: no jax.
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from ocrcore.files import write_text
 from ocrcore.outputs import OutputError
 from ocrcore.pages import Page
-from ocrjax.labels.convert import write_labels
+from ocrjax.labels.copies import CopyPart, write_copy
 from ocrjax.review.session import Session, digest_of
 
 MARK = "reviewed.tsv"
@@ -53,25 +51,14 @@ def save(
         OSError: it cannot be written.
     """
     check_place(out)
-    made = out.with_name(f"{out.name}.new")
-    shutil.rmtree(made, ignore_errors=True)
     pages = session.result()
-    at = 0
+    copies, at = [], 0
     for name, count, target in parts:
-        place = made / "test" if name == "test" else made
-        write_labels(pages[at : at + count], place, target, pictures=pictures)
+        copies.append(CopyPart(name, pages[at : at + count], target))
         at += count
     rows = _changes(session.pages, pages)
     head = f"# review of {digest_of(session.pages)}\npicture\twords before\twords after"
-    write_text(made / MARK, "\n".join([head, *rows]) + "\n")
-    if out.exists():
-        old = out.with_name(f"{out.name}.old")
-        shutil.rmtree(old, ignore_errors=True)
-        out.rename(old)
-        made.rename(out)
-        shutil.rmtree(old)
-    else:
-        made.rename(out)
+    write_copy(out, copies, (MARK, "\n".join([head, *rows]) + "\n"), pictures=pictures)
     return f"written: {out}, {sum(len(page.words) for page in pages):,} words"
 
 

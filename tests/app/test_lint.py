@@ -303,6 +303,8 @@ def test_files_of_tools_keep_their_format(tmp_path):
     assert found.counts == {"anticlockwise": 1, "whole data set": 1}
     assert found.findings[0].place.endswith("tasks.json: p1.png, word 4")
     write_repaired(found, tmp_path / "out")
+    write_repaired(found, tmp_path / "paddle", target="ppocr")
+    assert (tmp_path / "paddle/Label.txt").read_text().startswith("paddle/p0.png\t")
     assert json.loads((tmp_path / "out/tasks.json").read_text())
     again = look(tmp_path / "out")
     assert again.findings == []
