@@ -185,9 +185,12 @@ def write_repaired(
         The findings that were mended, and what the format could not carry.
 
     Raises:
-        ValueError: the format is read, and not written; or it can carry none of the words.
+        ValueError: nothing is left; the format is read, and not written; or it can carry none of
+            the words.
     """
     pages, done = repaired(found)
+    if not any(pages.values()):
+        raise ValueError(f"{out}: not written, since no picture with labels is left")
     rows = [f"{one.kind}\t{one.place}\t{one.value!a}\t{KINDS[one.kind].repair}" for one in done]
     text = "\n".join(["fault\tplace\tvalue\tchange", *rows]) + "\n"
     parts = [

@@ -468,6 +468,15 @@ def test_a_format_that_is_not_written_needs_another(tmp_path):
     assert open_words(tmp_path / "out", kind="cvat")[0].page.words[0].text == "word"
 
 
+def test_a_copy_of_nothing_is_refused(tmp_path, capsys):
+    write_set(tmp_path / "in", {"p": SOUND})
+    (tmp_path / "in/gt/gt_p.txt").unlink()
+    with pytest.raises(ValueError, match="no picture with labels is left"):
+        run(tmp_path / "in", "--fix", tmp_path / "out")
+    assert "picture without labels" in capsys.readouterr().out
+    assert not (tmp_path / "out").exists()
+
+
 def test_an_unclear_layout_is_a_finding(tmp_path):
     write_set(tmp_path, {"p": ["0 0.5 0.5 0.2 0.1"]})  # of YOLO
     found = look(tmp_path)
