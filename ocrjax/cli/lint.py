@@ -13,8 +13,12 @@ from ocrcore.outputs import OutputError, check_apart, check_outputs
 from ocrjax.cli.arguments import refuse_idle
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from crnnjax.charset import Charset
+    from ocrcore.data.readers.crops import Crop
     from ocrcore.evaluation.label_errors import Suspect
-    from ocrjax.labels.lint import Lint
+    from ocrjax.reader import Reader
 
 _NETWORKS = ("detector", "recognizer")
 
@@ -22,9 +26,12 @@ _NETWORKS = ("detector", "recognizer")
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the command's arguments."""
     from ocrjax.labels.convert import PICTURES
+    from ocrjax.labels.crops import CROP_KINDS
     from ocrjax.labels.targets import TARGETS
 
-    parser.add_argument("data", metavar="DATA", help="a folder of labeled pictures, or label file")
+    parser.add_argument(
+        "data", metavar="DATA", help="a folder of labeled pictures or of crops, or a label file"
+    )
     parser.add_argument(
         "--report",
         metavar="DIR",
@@ -51,9 +58,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--from",
         dest="kind",
         default="auto",
-        choices=WORD_KINDS,
+        choices=tuple(dict.fromkeys((*WORD_KINDS, *CROP_KINDS))),
         metavar="FORMAT",
-        help=f"of DATA, where it cannot be guessed: words, {', '.join(FORMATS)}",
+        help=f"of DATA, where it cannot be guessed: words, {', '.join(FORMATS)}; of crops: "
+        f"{', '.join(CROP_KINDS)}",
     )
     parser.add_argument("--images", metavar="DIR", help="the pictures, where they lie elsewhere")
     parser.add_argument("--layout", default="auto", help="of text files, one word a line")
@@ -92,6 +100,7 @@ def run(arguments: argparse.Namespace) -> int:
     from craftjax.options import DetectorOptions
     from crnnjax.charset import named
     from ocrjax.labels.lint import LintOptions, lint, open_parts
+    from ocrjax.labels.lint_crops import find_crops
     from ocrjax.labels.lint_report import rare_characters, table, write_lint
     from ocrjax.labels.repair import CHANGES, advice, target_of, write_repaired
 
@@ -100,6 +109,8 @@ def run(arguments: argparse.Namespace) -> int:
         DetectorOptions(), **{name: value for name, value in given.items() if value is not None}
     )
     charset = named(arguments.charset) if arguments.charset else None
+    if crops := find_crops(data, arguments.kind):
+        return _run_crops(arguments, *crops, charset)
     parts, doubles = open_parts(
         data,
         kind=arguments.kind,
@@ -113,7 +124,11 @@ def run(arguments: argparse.Namespace) -> int:
     found = lint(parts, LintOptions(detector, charset))
     found.findings += doubles
     found.sort()
-    suspects = _judge(found, arguments) if arguments.judge else []
+    suspects: list[Suspect] = []
+    if arguments.judge:
+        from ocrjax.labels.doubts import find_doubts
+
+        suspects = find_doubts(found, _reader(arguments))
     for part in found.parts:
         print("\n".join(part.audit.summary))
     if rare := rare_characters(found):
@@ -159,17 +174,46 @@ def _check(arguments: argparse.Namespace, inputs: list[Path]) -> None:
         check_outputs([out / "labels"], inputs=folders)
 
 
-def _judge(found: Lint, arguments: argparse.Namespace) -> list[Suspect]:
+def _run_crops(
+    arguments: argparse.Namespace, kind: str, crops: Sequence[Crop], charset: Charset | None
+) -> int:
+    """The same of crops with texts."""
+    from ocrjax.labels.lint_crops import lint_crops, write_repaired_crops
+    from ocrjax.labels.lint_report import rare_characters, table, write_lint
+
+    names = ("to", "pictures", "images", "canvas_size", "mag_ratio", "detector")
+    refuse_idle(
+        {f"--{name.replace('_', '-')}": getattr(arguments, name) for name in names}, "on crops"
+    )
+    found, kept = lint_crops(crops, charset)
+    suspects: list[Suspect] = []
+    if arguments.judge:
+        from ocrjax.labels.doubts import find_crop_doubts
+
+        suspects = find_crop_doubts(found, kept, _reader(arguments))
+    print(f"labels read as {kind}: {len(crops):,} crops, {len(kept):,} that can be trained on")
+    if rare := rare_characters(found):
+        print(rare)
+    print("\n".join(table(found)))
+    if arguments.report:
+        files = write_lint(Path(arguments.report), arguments.data, found, suspects)
+        print(f"written: {', '.join(map(str, files))}")
+    if arguments.fix:
+        out = Path(arguments.fix)
+        count = write_repaired_crops(found, kept, out, kind)
+        print(f"repaired copy: {out}, {len(kept):,} crops; {count:,} changes")
+    return 1 if found.faulty else 0
+
+
+def _reader(arguments: argparse.Namespace) -> Reader:
     from ocrcore.runtime.tuning import tune_process
-    from ocrjax.labels.doubts import find_doubts
     from ocrjax.reader import Reader
 
     tune_process()
     # The charset of the weights; of the start weights `--charset` may choose one.
-    reader = Reader(
+    return Reader(
         arguments.detector,
         arguments.recognizer,
         charset=None if arguments.recognizer else arguments.charset,
         log=print,
     )
-    return find_doubts(found, reader)

@@ -7,7 +7,15 @@ from typing import NamedTuple
 
 from craftjax.detector import Detection
 from crnnjax.label_readings import read_labels
-from ocrcore.evaluation.label_errors import Reading, Suspect, label_peaks, ranked, suspects
+from ocrcore.data.readers.crops import Crop
+from ocrcore.evaluation.label_errors import (
+    Reading,
+    Suspect,
+    crop_suspects,
+    label_peaks,
+    ranked,
+    suspects,
+)
 from ocrcore.images import ImageError, load_image
 from ocrcore.pages import ByteArray, Page
 from ocrcore.progress import Progress
@@ -67,6 +75,26 @@ def find_doubts(found: Lint, reader: Reader) -> list[Suspect]:
             word=one.word,
             quad=one.quad,
         )
+        for one in doubts
+        if one.suspicion >= SURE and one.confidence >= CONFIDENT
+    ]
+    found.sort()
+    return doubts
+
+
+def find_crop_doubts(found: Lint, crops: Sequence[Crop], reader: Reader) -> list[Suspect]:
+    """Judges the texts of crops; see `find_doubts`."""
+    judged = []
+    with Progress("judging labels by the network", unit="crop", total=len(crops)) as progress:
+        for start in range(0, len(crops), _TOGETHER):
+            part = crops[start : start + _TOGETHER]
+            labels = [crop.text for crop in part]
+            read = read_labels(reader.recognizer, [crop.image() for crop in part], labels)
+            judged.append(crop_suspects([crop.name for crop in part], labels, read))
+            progress.update(start + len(part))
+    doubts = [one for one in ranked(judged) if one.suspicion >= LEAST]
+    found.findings += [
+        Finding("contradicted", one.page or "", one.why, one.label or "", picture=one.page or "")
         for one in doubts
         if one.suspicion >= SURE and one.confidence >= CONFIDENT
     ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -191,12 +191,19 @@ def write_repaired(
     pages, done = repaired(found)
     if not any(pages.values()):
         raise ValueError(f"{out}: not written, since no picture with labels is left")
-    rows = [f"{one.kind}\t{one.place}\t{one.value!a}\t{KINDS[one.kind].repair}" for one in done]
-    text = "\n".join(["fault\tplace\tvalue\tchange", *rows]) + "\n"
     parts = [
         CopyPart(part.name, pages[part.name], target or target_of(part)) for part in found.parts
     ]
-    return done, write_copy(out, parts, (CHANGES, text), pictures=pictures)
+    return done, write_copy(out, parts, (CHANGES, changes_of(done)), pictures=pictures)
+
+
+def changes_of(done: Sequence[Finding]) -> str:
+    """The lines of `changes.tsv`."""
+    rows = [
+        f"{one.kind}\t{one.place}\t{one.value!a}\t{KINDS[one.kind].repair or 'left out'}"
+        for one in done
+    ]
+    return "\n".join(["fault\tplace\tvalue\tchange", *rows]) + "\n"
 
 
 def advice(part: Part, out: Path, target: str = "") -> str:

@@ -27,6 +27,7 @@ from ocrjax.labels import doubts
 from ocrjax.labels.convert import write_labels
 from ocrjax.labels.findings import KINDS, Finding
 from ocrjax.labels.lint import Lint, LintOptions, Part, lint, open_parts
+from ocrjax.labels.lint_crops import find_crops, lint_crops
 from ocrjax.labels.lint_report import (
     drawings,
     rare_characters,
@@ -444,6 +445,62 @@ def test_command(planted, tmp_path, capsys):
         run(planted.root, "--to", "cvat")
     with pytest.raises(LabelError):
         run(tmp_path / "nothing")
+
+
+def test_crops(tmp_path, capsys, monkeypatch):
+    data, out = tmp_path / "in", tmp_path / "out"
+    rows = {
+        "a.png": "sound",
+        "b.png": "wo\u200brd",
+        "c.png": "two  words",
+        "d.png": "",
+        "e.png": "broken",
+        "f.png": "sound",
+        "g.png": "other",
+        "h.png": "tall",
+        "i.png": "fine",
+    }
+    data.mkdir()
+    for number, name in enumerate(rows):
+        size = (90, 20) if name == "h.png" else (24, 90)
+        same = 0 if name in "f.png g.png" else number
+        (data / name).write_bytes(encode_image(picture(same, size), suffix=".png"))
+    (data / "e.png").write_bytes(b"no picture")
+    lines = ["filename,words", *(f"{name},{text}" for name, text in rows.items())]
+    (data / "labels.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    before = digests(data)
+    assert run(data, "--fix", out, "--report", tmp_path / "report") == 1
+    assert digests(data) == before
+    values = json.loads((tmp_path / "report/findings.json").read_text())
+    assert {(one["kind"], Path(one["path"]).name) for one in values["findings"]} == {
+        ("zero-width character", "b.png"),
+        ("odd blank", "c.png"),
+        ("no text", "d.png"),
+        ("broken picture", "e.png"),
+        ("near-duplicates", "f.png"),
+        ("overlapping labels", "g.png"),
+        ("letters one below another", "h.png"),
+    }
+    assert "labels read as csv: 9 crops, 7 that can be trained on" in capsys.readouterr().out
+    kind, crops = find_crops(out)
+    texts = ["sound", "word", "two words", "sound", "other", "tall", "fine"]
+    assert kind == "csv" and [crop.text for crop in crops] == texts
+    assert lint_crops(crops)[0].counts.keys() == {
+        *("overlapping labels", "near-duplicates", "letters one below another"),
+    }
+
+    def read_labels(recognizer, images, labels):
+        wrong = Reading("wrong", -0.01, -30.0)
+        return [wrong if label == "fine" else Reading(label, -0.1, -0.1) for label in labels]
+
+    monkeypatch.setattr(doubts, "read_labels", read_labels)
+    found, kept = lint_crops(crops)
+    suspects = doubts.find_crop_doubts(found, kept, SimpleNamespace(recognizer=None))
+    assert [one.label for one in suspects] == ["fine"] and found.counts["contradicted"] == 1
+    with pytest.raises(ValueError, match="--canvas-size has no effect on crops"):
+        run(data, "--canvas-size", 640)
+    (tmp_path / "none").mkdir()
+    assert find_crops(tmp_path / "none") is None
 
 
 def test_a_sound_set_by_the_command(tmp_path, capsys):
