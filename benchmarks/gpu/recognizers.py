@@ -423,7 +423,7 @@ def from_scratch(name: str, folder: Path, until: float, *, toy: bool) -> None:
     ratios = [2.0] if toy else [0.95, 1.45, 1.95, 2.9, 3.9, 5.8, 7.8]
     share_programs(ratios, (96,) if toy else widths, rows=4 if toy else 64)
     # At first all compile, so that speeds are believed late, and a somewhat shorter run is left.
-    train._PROBE_S, train._KEPT = 50.0, (0.75, 1.2)
+    train._KEPT = (0.75, 1.2)
     args = argparse.Namespace(
         job=name,
         data=[folder / "recognizers.tar"],
@@ -432,6 +432,7 @@ def from_scratch(name: str, folder: Path, until: float, *, toy: bool) -> None:
         budget=until - time.time(),
         steps=6 if toy else None,
         set=[],
+        probe=50.0,
         toy=toy,
     )
     train.train(job, args, time.perf_counter())
