@@ -20,6 +20,7 @@ DEVICE_CODE = (
     "craftjax/check.py",
     "craftjax/convert.py",
     "craftjax/detector.py",
+    "craftjax/distillation.py",
     "craftjax/evaluate.py",
     "craftjax/losses.py",
     "craftjax/main.py",
