@@ -36,7 +36,10 @@ if TYPE_CHECKING:
 
 _TOGETHER = 64  # pages after which nothing is held any more
 _FOLDERS = {"hocr": ".hocr", "alto": ".xml", "pdf": ".pdf", "overlay": ".png"}
-_READER = ("min_confidence", "margin", "vertical", "rotations", "allowlist", "blocklist", "lexicon")
+_READER = (
+    *("min_confidence", "margin", "vertical", "rotations", "allowlist", "blocklist", "lexicon"),
+    "characters",
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -91,6 +94,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--allowlist", metavar="CHARACTERS", help="read no others")
     parser.add_argument("--blocklist", metavar="CHARACTERS", help="do not read these")
     parser.add_argument("--lexicon", metavar="FILE", help="read nothing but its words, one a line")
+    parser.add_argument(
+        "--no-characters",
+        dest="characters",
+        action="store_const",
+        const=False,
+        help="leave the places of single characters out of JSON, hOCR and ALTO",
+    )
     add_detection_arguments(parser, origin="the reader's")
 
 

@@ -227,6 +227,32 @@ def test_beam_and_lexicon(recognizer, crops):
     assert recognizer.recognize(crops[:1], decoder="lexicon", lexicon=long) == [Reading("", 0.0)]
 
 
+@pytest.mark.parametrize("resize", ["bucket", "easyocr", "fixed"])
+@pytest.mark.parametrize("decoder", ["greedy", "beam"])
+def test_characters_are_placed_within_the_crop(recognizer, crops, resize, decoder):
+    placed = recognizer.recognize_placed(crops, resize=resize, decoder=decoder)
+    readings = recognizer.recognize(crops, resize=resize, decoder=decoder)
+    assert [one.reading for one in placed] == readings
+    for (text, _), spans, sure, degrees in placed:
+        assert spans.shape == (len(text), 2) and sure.shape == (len(text),) and degrees == 0
+        assert (spans >= 0).all() and (spans <= 1).all() and (np.diff(spans) >= 0).all()
+        assert (spans[1:, 0] == spans[:-1, 1]).all()
+        assert (sure > 0).all() and (sure <= 1).all()
+    assert sum(len(one.reading.text) for one in placed) > 10
+
+
+def test_where_characters_cannot_be_placed(recognizer):
+    variables = init_variables(CRNN(37, channels=16, hidden=8, transform="affine"))
+    affine = Recognizer(variables, charset=named("en36"), height=HEIGHT)
+    (placed,) = affine.recognize_placed([crop(32, 90)])
+    assert placed.spans is None and placed.confidences is None
+    upright = np.rot90(crop(32, 90), -1)
+    (placed,) = recognizer.recognize_placed([upright], resize="bucket", turn_above=1.5)
+    (lying,) = recognizer.recognize_placed([crop(32, 90)], resize="bucket")
+    assert placed.degrees == 270 and placed.reading == lying.reading
+    np.testing.assert_array_equal(placed.spans, lying.spans)
+
+
 def test_a_lexicon_may_be_a_file(recognizer, crops, tmp_path, caplog):
     file = tmp_path / "words.txt"
     words = [item.text for item in recognizer.recognize(crops[:2])]
