@@ -361,6 +361,24 @@ def labeled(recognizer, crops, tmp_path_factory):
     return out
 
 
+def test_spaces_are_judged_where_the_charset_has_one(recognizer, labeled, monkeypatch):
+    texts = ["a line", "twowords", "word", "o ne"]
+    true = ["a line", "two words", "word", "one"]
+    crops = [Crop(labeled[0].name, text) for text in true]
+    lines = []
+    spaced = Recognizer(make_variables(classes=96), charset=named("en95"), height=HEIGHT)
+    readings = [Reading(text, 1.0) for text in texts]
+    monkeypatch.setattr(Recognizer, "recognize", lambda *arguments, **options: readings)
+    report = evaluate_recognizer(spaced, {"all": crops, "b": crops}, log=lines.append)
+    spaces = report["sets"]["all"]["spaces"]
+    assert (spaces["found"], spaces["missed"], spaces["invented"]) == (1, 1, 1)
+    assert spaces["space_error_rate"]["value"] == pytest.approx(2 / 3)
+    assert report["all"]["spaces"]["missed"] == 2
+    assert sum("1 of 2 spaces missed, 1 invented" in line for line in lines) == 2
+    report = evaluate_recognizer(recognizer, {"a": crops}, log=lines.append)
+    assert "spaces" not in report["sets"]["a"] and "spaces" not in report["all"]
+
+
 def test_evaluation(recognizer, labeled, tmp_path):
     lines = []
     report = evaluate_recognizer(
