@@ -220,6 +220,11 @@ class Recognizer:
         return other
 
     @property
+    def variables(self) -> Variables:
+        """Those of the network, as NumPy arrays; none (None) of `from_network`."""
+        return jax.device_get(self._variables)
+
+    @property
     def programs(self) -> int:
         """Number of sizes of batches that were read so far; each takes a program."""
         return len(self._programs)
