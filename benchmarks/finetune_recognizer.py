@@ -7,7 +7,8 @@ forgotten. Start weights, trained weights and what the run keeps are read, on th
 that differences have paired intervals.
 
 Data sets: "borndigital" (ROOT has images/ and gt/; words are cut out as they lie; pictures from the
-301st name on test, and no picture is divided), "rec_train" (ROOT has labels.tsv; of its lines the
+301st name on test, and no picture is divided; where ROOT has crops/, the words are cut already),
+"rec_train" (ROOT has labels.tsv; of its lines the
 last 1,000 test, the 300 before line 3,469 choose). The charset is ASCII and what else the labels
 of the training part have.
 
@@ -83,7 +84,8 @@ def open_data(data: str, root: Path, out: Path) -> tuple[list[list[Crop]], list[
         own = listed[:3168]
         groups = [own[start : start + 24] for start in range(0, len(own), 24)]
         return groups, listed[3168:3468], listed[-1000:]
-    listed = read_labels_tsv(cut_words(root, out / "crops"))
+    cut = root / "crops"
+    listed = read_labels_tsv(cut_words(root, cut if cut.is_dir() else out / "crops"))
     pictures: dict[str, list[Crop]] = {}
     for crop in listed:
         pictures.setdefault(Path(crop.name).stem.rpartition("_")[0], []).append(crop)
@@ -131,6 +133,15 @@ def write_labels(path: Path, listed: Iterable[Crop]) -> str:
     return str(path)
 
 
+def write_charset(path: Path, listed: Iterable[Crop]) -> None:
+    """Writes a charset of ASCII and what else the labels have."""
+    known = string.punctuation + string.digits + string.ascii_letters
+    seen = {one for crop in listed for one in crop.text if not one.isspace()}
+    text = known + "".join(sorted(seen - set(known)))
+    Charset("own", tuple(text))
+    write_text(path, text + "\n")
+
+
 def settings(texts: Sequence[str]) -> dict[str, Any]:
     """Values of `SECTION.FIELD=VALUE`."""
     found = {}
@@ -173,17 +184,23 @@ def read(recognizer: Recognizer, sets: Mapping[str, Sequence[Crop]]) -> dict[str
     return found
 
 
-def run(
-    args: argparse.Namespace, own: int, seed: int, data: tuple[Any, Any, Any], measured: Any
-) -> None:
-    """Trains once, and writes what came of it."""
-    from crnnjax.training import train
-
+def title(args: argparse.Namespace, own: int, seed: int) -> str:
+    """Names a run and its result."""
     changes = settings(args.set)
     told = "".join(f"-{name.rpartition('.')[2]}{value}" for name, value in changes.items())
     wrong = f"-wrong{args.wrong:g}" if args.wrong else ""
     told = "".join(one if one.isalnum() or one in "-._" else "" for one in told)
-    name = f"{args.data}-{own}{wrong}{told}-{seed}"
+    return f"{args.data}-{own}{wrong}{told}-{seed}"
+
+
+def run(
+    args: argparse.Namespace, own: int, seed: int, data: tuple[Any, Any, Any], measured: Any
+) -> None:
+    """Trains once, and writes what came of it."""
+    from crnnjax.report import make_recognizer
+    from crnnjax.training import train
+
+    changes, name = settings(args.set), title(args, own, seed)
     result = args.out / f"{name}.json"
     if result.is_file():
         return
@@ -194,7 +211,7 @@ def run(
     folder = args.out / name
     # The test of the run itself is not of interest: all is read below.
     parts = {"train": own_crops, "choose": kept_back, "test": kept_back[:10]}
-    config = make_config(folder, parts, changes, seed)
+    config = make_config(folder, parts, {**changes, **args.unnamed}, seed)
     before = resource.getrusage(resource.RUSAGE_SELF)
     begin = time.monotonic()
     if train(config, folder) is None:
@@ -203,7 +220,7 @@ def run(
     average = json.loads((folder / "average.json").read_text(encoding="utf-8"))
     start = load_flat(RunFolder(folder).start)
     last = load_variables(folder / "checkpoints" / str(average["step"]))
-    reader, shares = Recognizer.from_weights(folder), {}
+    reader, shares = make_recognizer(config, start, Charset.load(folder / "charset.json")), {}
     for share in {1.0, average["share"]} - {0.0}:
         shares[share] = read(
             reader.with_variables(average_variables(start, last, share)), args.sets
@@ -266,6 +283,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--wrong", type=float, default=0.0, help="share of wrong labels")
     parser.add_argument("--set", nargs="*", default=[], help="fields of the config, NAME=VALUE")
+    parser.add_argument("--start", help="weights to start from instead of the config's")
     parser.add_argument("--out", type=Path, default=Path("exp/benchmarks/finetune_recognizer"))
     parser.add_argument("--table", action="store_true", help="print what is there, train nothing")
     args = parser.parse_args()
@@ -274,16 +292,14 @@ def main() -> None:
             parser.error("--root and --forget are needed")
         tune_process(one_arena=True)
         args.out = args.out / args.data
+        # Settings that the names of results do not have.
+        args.unnamed = {"init_weights": args.start} if args.start else {}
         data = open_data(args.data, args.root, args.out)
         args.sets = {
             "test": spread(data[2], args.test_count),
             "forget": spread(read_labels_tsv(args.forget), args.forget_count),
         }
-        known = string.punctuation + string.digits + string.ascii_letters
-        seen = {c for group in data[0] for crop in group for c in crop.text if not c.isspace()}
-        text = known + "".join(sorted(seen - set(known)))
-        write_text(args.out / "charset.txt", text + "\n")
-        Charset("own", tuple(text))
+        write_charset(args.out / "charset.txt", [crop for group in data[0] for crop in group])
         starts = args.out / "start" / f"{args.test_count}-{args.forget_count}.json"
 
         def measured(reader: Recognizer) -> Any:

@@ -10,7 +10,7 @@ Host code: no jax.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -39,7 +39,8 @@ from ocrcore.text import visible_graphemes
 # Shares of all words (or lines) from which on a fault is called one of the whole data set.
 _MANY, _SOME = 0.2, 0.02
 _MOSTLY, _HALF = 0.9, 0.5
-_SMALL = 8  # pixels; lower words have characters of two or three pixels of the maps
+SMALL = 8
+"""Pixels; lower words have characters of two or three pixels of the maps."""
 _SHOWN = 5  # lines shown of what is malformed
 
 
@@ -95,17 +96,22 @@ class Audit:
     warnings: list[str] = field(default_factory=list)
     hints: list[str] = field(default_factory=list)
 
-    def __str__(self) -> str:
-        lines = [
+    @property
+    def summary(self) -> list[str]:
+        """Lines on how much there is."""
+        return [
             f"labels read as {self.layout}",
             f"{self.pages:,} pages ({self.empty:,} without words), {self.words:,} words: "
             f"{self.usable:,} to train on with {self.characters:,} characters, "
             f"{self.dont_care:,} don't care, {self.no_text + self.blank:,} without text, "
             f"{self.dropped:,} dropped",
             f"{self.vertical:,} vertical, {self.spaces:,} with spaces, {self.small:,} lower than "
-            f"{_SMALL} pixels; median height {self.height:.0f} pixels; longest {self.longest!r} "
+            f"{SMALL} pixels; median height {self.height:.0f} pixels; longest {self.longest!r} "
             f"({len(visible_graphemes(self.longest))} characters)",
         ]
+
+    def __str__(self) -> str:
+        lines = self.summary
         if self.faults:
             counted = (f"{number:,} {fault}" for fault, number in self.faults.most_common())
             lines.append(f"quads: {', '.join(counted)}")
@@ -137,7 +143,19 @@ def audit_words(folder: PhotoFolder, *, start: int = 0, stop: int | None = None)
         start: first picture that is trained on.
         stop: the picture before which to stop; None goes to the end.
     """
-    audit = Audit()
+    bad: list[Exception] = []
+    return audit_pages(folder, _pages(folder, start, stop, bad), bad)
+
+
+def audit_pages(folder: PhotoFolder, pages: Iterable[Page], bad: list[Exception]) -> Audit:
+    """The same of pages that are read elsewhere.
+
+    Args:
+        folder: that they are of.
+        pages: nothing is taken of them where the layout of the labels is not clear.
+        bad: malformed lines, broken pictures and label files; read when `pages` is at its end.
+    """
+    audit = Audit(bad=bad)
     heights: list[int] = []
     shapes: Counter[str] = Counter()
     audit.notes = unused_files(folder)
@@ -148,7 +166,7 @@ def audit_words(folder: PhotoFolder, *, start: int = 0, stop: int | None = None)
         audit.bad.append(unclear)
         audit.warnings.append("nothing can be trained on before the layout is named; see above")
         return audit
-    for page in _pages(folder, start, stop, audit.bad):
+    for page in pages:
         audit.pages += 1
         audit.empty += not page.words
         turned = bool(page.path) and is_turned(page.path or "")
@@ -160,7 +178,7 @@ def audit_words(folder: PhotoFolder, *, start: int = 0, stop: int | None = None)
                 audit.dont_care += 1
                 continue
             size = word_size(word.quad, (page.height, page.width))
-            if what := fault or _misplaced(word.quad, (page.height, page.width), size):
+            if what := fault or misplaced(word.quad, (page.height, page.width), size):
                 audit.faults[what] += 1
                 if len(audit.examples) < _SHOWN:
                     audit.examples.append(f"{page.path}: word {number}, {word.text!r}: {what}")
@@ -179,16 +197,15 @@ def audit_words(folder: PhotoFolder, *, start: int = 0, stop: int | None = None)
             audit.vertical += vertical
             audit.spaces += " " in (word.text or "").strip()
             heights.append(across if vertical else down)
-            audit.small += heights[-1] < _SMALL
+            audit.small += heights[-1] < SMALL
             if len(characters) > len(visible_graphemes(audit.longest)):
                 audit.longest = word.text or ""
             if len(characters) > 2:
-                wide, high = np.ptp(word.quad, axis=0).tolist()
                 where = "turned picture" if turned else "other picture"
                 shapes[where] += 1
-                shapes[f"tall in {where}"] += high > 1.5 * wide
+                shapes[f"tall in {where}"] += is_tall(word.quad)
             if len(characters) > 2 and not fault:
-                shapes[_start(word.quad, across, down)] += 1
+                shapes[first_corner(word.quad, across, down)] += 1
     audit.height = float(np.median(heights)) if heights else 0.0
     audit.hints = _hints(audit)
     audit.warnings = _warnings(audit, shapes, folder) + audit.hints
@@ -311,10 +328,16 @@ def _pages(
     bad.extend(lines)
 
 
-def _misplaced(
+def misplaced(
     quad: NDArray[np.float32], page: tuple[int, int], size: tuple[int, int] | None
 ) -> str | None:
-    """What is wrong with a quad whose shape is none of `quad_faults`."""
+    """What is wrong with a quad whose shape is none of `quad_faults`.
+
+    Args:
+        quad: `(4, 2)`.
+        page: height and width of the picture.
+        size: of the word, of `word_size`.
+    """
     if is_outside(quad, page):
         return "outside of the picture"
     if np.abs(quad).max() <= 1:
@@ -322,8 +345,23 @@ def _misplaced(
     return "dented or too thin" if size is None else None
 
 
-def _start(quad: NDArray[np.float32], across: int, down: int) -> str:
-    """Where the first corner of a word of three or more characters seems to lie."""
+def is_tall(quad: NDArray[np.float32]) -> bool:
+    """Whether a word is half as high again as wide, as it lies on its picture."""
+    wide, high = np.ptp(quad, axis=0).tolist()
+    return bool(high > 1.5 * wide)
+
+
+def first_corner(quad: NDArray[np.float32], across: int, down: int) -> str:
+    """Where the first corner of a word of three or more characters seems to lie.
+
+    Args:
+        quad: `(4, 2)`.
+        across: width of the word, of `word_size`.
+        down: its height.
+
+    Returns:
+        "right", "turned" or "upside down".
+    """
     wide, high = np.ptp(quad, axis=0).tolist()
     if wide > 1.5 * high and down > 1.5 * across:
         return "turned"  # the edge from the first to the second corner is the short one
@@ -413,7 +451,7 @@ def _hints(audit: Audit) -> list[str]:
     hints = []
     if audit.small > _MANY * max(audit.usable, 1):
         hints.append(
-            f"{audit.small:,} words are lower than {_SMALL} pixels; magnify the pictures, or mark "
+            f"{audit.small:,} words are lower than {SMALL} pixels; magnify the pictures, or mark "
             "such words as don't care"
         )
     if audit.spaces > _MANY * max(audit.usable, 1):

@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from ocrcore.files import write_json
 from ocrcore.options import expect, from_section
+from ocrcore.pages import Page
 from ocrcore.training.run_folder import RunFolder
 
 # The largest input of the original's recipe (1280x2240) fits, and half of a 4:3 page on EasyOCR's
@@ -82,6 +83,12 @@ class DetectorOptions:
             (self.tile_margin >= 0, "tile_margin", "0 or more pixels"),
             (batch_size, "batch_size", "1 to 65,536, or None"),
         )
+
+
+def magnification_of(page: Page, options: DetectorOptions) -> float:
+    """How much a page is magnified before the network sees it."""
+    longest = max(page.height, page.width)
+    return min(options.mag_ratio, options.canvas_size / longest)
 
 
 def too_few(words: int, pictures: int) -> str:

@@ -208,6 +208,7 @@ class Recognizer:
         charset: Charset,
         height: int,
         features: str,
+        transform: str = "unknown",
         options: RecognizerOptions | None = None,
     ) -> Recognizer:
         """A recognizer whose network something else than JAX runs; it has no variables.
@@ -217,10 +218,12 @@ class Recognizer:
             charset: the characters of its classes, in order.
             height: of the inputs.
             features: by which `crnnjax.time_steps` counts its time steps.
+            transform: as of `crnnjax.models.CRNN`; but for "none" no characters are placed.
             options: see `RecognizerOptions`.
         """
         self = cls.__new__(cls)
-        self._kind = {"num_classes": charset.num_classes, "features": features}
+        classes = charset.num_classes
+        self._kind = {"num_classes": classes, "features": features, "transform": transform}
         self.charset, self.height = charset, height
         options = options or RecognizerOptions()
         self.options = replace(options, lexicon=as_lexicon(options.lexicon, charset))
@@ -240,6 +243,11 @@ class Recognizer:
         other = copy.copy(self)
         other._variables = _put(variables)
         return other
+
+    @property
+    def variables(self) -> Variables:
+        """Those of the network, as NumPy arrays; none (None) of `from_network`."""
+        return jax.device_get(self._variables)
 
     @property
     def programs(self) -> int:
@@ -428,7 +436,7 @@ class Recognizer:
     def _placed(
         self, reading: Reading, job: _Job, path: ArrayLike, probabilities: ArrayLike
     ) -> PlacedReading:
-        if self._kind.get("transform") != "none":  # its columns may be others than the crop's
+        if self._kind["transform"] != "none":  # its columns may be others than the crop's
             return PlacedReading(reading, None, None)
         steps, confidences = character_steps(path, probabilities)
         columns = step_columns(steps, features=self._kind["features"])

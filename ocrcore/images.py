@@ -142,11 +142,23 @@ def decode_gray(data: ByteArray | bytes, *, name: str = "image") -> ByteArray:
 
 
 def check_image(image: str | os.PathLike[str] | bytes, *, name: str = "") -> None:
-    """Decodes a picture file to see whether it is whole; of a JPEG only an eighth of the size.
+    """Decodes a picture file to see whether it is whole; the arguments are those of `read_small`.
+
+    Raises:
+        ImageError: missing, truncated, too large or not a picture.
+    """
+    read_small(image, name=name)
+
+
+def read_small(image: str | os.PathLike[str] | bytes, *, name: str = "") -> ByteArray:
+    """Decodes a picture file to gray, a JPEG at an eighth of its size.
 
     Args:
         image: a path, or the bytes of a picture file.
         name: for the error, with bytes.
+
+    Returns:
+        `(H, W)` uint8, turned as EXIF says where OpenCV knows to.
 
     Raises:
         ImageError: missing, truncated, too large or not a picture.
@@ -156,8 +168,10 @@ def check_image(image: str | os.PathLike[str] | bytes, *, name: str = "") -> Non
     with decoding(data, name=name):
         jpeg = data[:3].tobytes() == b"\xff\xd8\xff"
         flags = cv2.IMREAD_REDUCED_GRAYSCALE_8 if jpeg else cv2.IMREAD_GRAYSCALE
-        if cv2.imdecode(data, flags) is None:
-            raise ImageError(f"{name}: not a picture that OpenCV reads, or truncated")
+        small = cv2.imdecode(data, flags)
+    if small is None:
+        raise ImageError(f"{name}: not a picture that OpenCV reads, or truncated")
+    return np.asarray(small, np.uint8)
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -31,9 +32,14 @@ DETECTOR = "craft_mlt_25k"
 RECOGNIZER, CHARSET = "ppocrv6_small", "en95"
 """Those of the recognizer, and what they read of their 18,709 characters: English."""
 
+BACKENDS = ("jax", "onnx", "auto")
+"""What runs the networks: JAX; ONNX Runtime on the CPU, with the same weights; the latter where it
+is installed and there is no GPU."""
+
 _AHEAD = 2  # pictures whose words are found before those of the one before are read
 _END = object()
 _T = TypeVar("_T")
+_Network = TypeVar("_Network", Detector, Recognizer)
 _log = logging.getLogger(__name__)
 
 
@@ -68,6 +74,7 @@ class Reader:
         *,
         charset: Charset | str | None = None,
         options: ReaderOptions | None = None,
+        backend: str = "jax",
         log: Callable[[str], None] = _log.info,
     ) -> None:
         """Loads what is not loaded yet.
@@ -80,19 +87,23 @@ class Reader:
             charset: of the recognizer's weights; None: what they were trained with, but of
                 `ppocrv6_small` English (`en95`).
             options: see `ReaderOptions`.
+            backend: what runs the networks that are loaded here: one of `BACKENDS`.
             log: called with a line that says which weights were taken.
 
         Raises:
             WeightsNotFoundError: named weights are not on this machine; says how to get them.
-            ImportError: the file of `ppocrv6_small` needs the extra `onnx`.
-            ValueError: a charset for a recognizer that has one.
+            ImportError: the file of `ppocrv6_small` needs the extra `onnx`, the backend "onnx" that
+                and `onnxruntime`.
+            ValueError: a charset for a recognizer that has one; an unknown backend.
         """
         self.options = options or ReaderOptions()
+        chosen = choose_backend(backend)
         if not isinstance(detector, Detector):
-            detector = _load_detector(detector or DETECTOR, log)
+            detector = _with_backend(_load_detector(detector or DETECTOR, log), chosen)
         self.detector = detector
         if not isinstance(recognizer, Recognizer):
-            recognizer = _load_recognizer(recognizer or RECOGNIZER, charset, log)
+            loaded = _load_recognizer(recognizer or RECOGNIZER, charset, log)
+            recognizer = _with_backend(loaded, chosen)
         elif charset is not None:
             raise ValueError("a charset for a recognizer that is loaded: pass its weights instead")
         self.recognizer = recognizer
@@ -251,6 +262,28 @@ class Reader:
             if now.text and (not before.text or now.confidence > before.confidence):
                 best[index] = placed._replace(degrees=(degrees + placed.degrees) % 360)
         return best
+
+
+def choose_backend(name: str) -> str:
+    """Which of "jax" and "onnx" a name of `BACKENDS` means on this machine.
+
+    Raises:
+        ValueError: an unknown name.
+    """
+    if name not in BACKENDS:
+        raise ValueError(f"backend is {name!r}, expected one of {', '.join(BACKENDS)}")
+    if name != "auto":
+        return name
+    there = all(importlib.util.find_spec(package) for package in ("onnx", "onnxruntime"))
+    return "onnx" if there and jax.default_backend() == "cpu" else "jax"
+
+
+def _with_backend(network: _Network, name: str) -> _Network:
+    if name == "jax":
+        return network
+    from ocrjax.onnx.runtime import with_onnxruntime
+
+    return with_onnxruntime(network)
 
 
 def _load_detector(weights: str | Path, log: Callable[[str], None]) -> Detector:

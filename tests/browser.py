@@ -21,7 +21,7 @@ FLAGS = (
     "--disable-sync",
     "--hide-scrollbars",
 )
-KEYS = {"Enter": "\ue007", "Escape": "\ue00c"}
+KEYS = {"Enter": "\ue007", "Escape": "\ue00c", "Tab": "\ue004", "F2": "\ue032", "F4": "\ue034"}
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
 DRIVER = shutil.which("chromedriver")
 _OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # never by a proxy

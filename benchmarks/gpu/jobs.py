@@ -131,6 +131,14 @@ def words_settings(config: ConfigDict, data: Path) -> None:
     config.log_every = 20
 
 
+def scratch_settings(config: ConfigDict, data: Path) -> None:
+    """The words and updates of the config, in bfloat16, with four widths instead of nine."""
+    words_settings(config, data)
+    config.model.dtype = "bfloat16"
+    config.data.widths = tuple(config.data.height * times for times in (2, 3, 4, 6))
+    config.data.update(threads=1, workers=5 if config.data.height > 32 else 3)
+
+
 def scene_settings(config: ConfigDict, data: Path) -> None:
     """Judged on photos, read as configs/ic15.py does, which has the settings of EasyOCR's guide."""
     config.steps = 7000  # tried first; those of the config are for an hour or more
@@ -172,17 +180,14 @@ def weak_settings(config: ConfigDict, data: Path) -> None:
 
 
 def compact_settings(config: ConfigDict, data: Path) -> None:
-    """Chosen on synthetic pages; the photos only judge."""
+    """Judged on photos, at thresholds of its own."""
+    scene_settings(config, data)
+    config.steps = 4000
     config.distill.teacher = str(data / "teacher.safetensors")
     config.data.root = str(data / "pictures")
-    config.data.workers = 6  # others draw at the same time
     if (data / "backgrounds").is_dir():
         config.data.train.pages.page.backgrounds = (str(data / "backgrounds"),)
-    config.eval.pages.count = 60
-    config.test.count = 60
-    config.overlays = 4
-    config.log_every = 20
-    config.sweep = ConfigDict({"text_threshold": (0.5, 0.6, 0.7), "low_text": (0.3, 0.4)})
+    config.detector.update(canvas_size=1280, mag_ratio=1.0)
 
 
 JOBS: dict[str, Job] = {
@@ -195,6 +200,18 @@ JOBS: dict[str, Job] = {
         eval_s=5.0,
         reserve_s=45.0,
     ),
+    **{
+        name: Job(
+            name,
+            "crnnjax",
+            prepare_words,
+            scratch_settings,
+            max_steps=5500,  # as many words for both
+            evaluations=1,
+            reserve_s=40.0,
+        )
+        for name in ("lcnet_synth", "crnn_synth")
+    },
     "scene": Job("synth_scene", "craftjax", prepare_scene, scene_settings),
     "compact": Job(
         "craft_compact",

@@ -47,7 +47,6 @@ from ocrcore.runtime.tuning import tune_process
 LARGEST = 15 << 20  # bytes of a file of weights
 FILES = 4  # of weights, at most
 _LOOK_S = 2.0  # between two looks at the run's folder
-_PROBE_S = 25.0  # of training before its speed is believed
 _RESTART_S = 45.0  # of another start, estimated: workers, compilation
 _KEPT = (0.9, 1.2)  # updates that fit over those planned, for which a run is left as it is
 
@@ -63,6 +62,7 @@ class Training:
         out: takes weights, metrics and curves.
         adapt: whether the updates may be changed to those that fit.
         export_s: seconds from one export to the next.
+        probe_s: seconds of training before its speed is believed.
     """
 
     def __init__(
@@ -75,9 +75,10 @@ class Training:
         out: Path,
         adapt: bool,
         export_s: float = 50.0,
+        probe_s: float = 25.0,
     ) -> None:
         self.job, self.config, self.kit = job, config, kit
-        self.workdir, self.out, self.export_s = workdir, out, export_s
+        self.workdir, self.out, self.export_s, self.probe_s = workdir, out, export_s, probe_s
         self.until_s = kit.budget_s - job.reserve_s
         self._warmup = config.optimizer.warmup
         self._adapt, self._wanted = adapt, 0
@@ -170,10 +171,10 @@ class Training:
             self._lap_at = now
         if self.kit.spent() > self.until_s and rows:
             self._stop("the time is over")
-        elif self._adapt and self._lap_at and now - self._lap_at > _PROBE_S and len(rows) > 3:
+        elif self._adapt and self._lap_at and now - self._lap_at > self.probe_s and len(rows) > 3:
             self._adapt = False
-            # The first lap has the start of the workers in it.
-            laps = [row["images_per_s"] for row in rows[1:]]
+            # The first laps have the start of the workers, and of what runs beside, in them.
+            laps = [row["images_per_s"] for row in rows[len(rows) // 2 :]]
             rate = statistics.median(laps) / self.config.batch_size
             left = self.until_s - self.kit.spent() - self.job.evaluations * self.job.eval_s
             fit = {of: self._fitting(rows[-1]["step"], rate, s) for of, s in self._ways(left)}
@@ -405,6 +406,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--workdir", type=Path, help="of the run; default a temporary folder")
     parser.add_argument("--budget", type=float, default=470.0, help="seconds for all")
     parser.add_argument("--steps", type=int, help="updates; they are not changed to what fits")
+    parser.add_argument("--probe", type=float, default=25.0, help="seconds before that change")
     parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="of the config")
     parser.add_argument("--toy", action="store_true")
     args = parser.parse_args(argv)
@@ -447,6 +449,7 @@ def train(job: Job, args: argparse.Namespace, began: float) -> None:
             out=args.out,
             adapt=not args.steps,
             export_s=2.0 if args.toy else 50.0,
+            probe_s=args.probe,
         )
         kit.row("training", 30, training.run)
         # What follows the training is what its time was reserved for.

@@ -16,6 +16,7 @@ import json
 import resource
 import runpy
 import string
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -40,17 +41,18 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
 LOOK = {"p_perspective": 0.3, "p_blur": 0.3, "p_noise": 0.3}
 
 
-def run(case: str, args: argparse.Namespace) -> dict[str, Any]:
+def run(
+    case: str, args: argparse.Namespace, changes: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
     """Trains on one charset; scores of the start weights and of the trained ones."""
     from crnnjax.charset import Charset
     from crnnjax.evaluate import read_set
     from crnnjax.input_pipeline import InputOptions
-    from crnnjax.ppocr import load_ppocr
+    from crnnjax.recognizer import read_weights
     from crnnjax.report import make_recognizer, open_sets
     from crnnjax.training import train
     from ocrcore.training.checkpoints import load_variables
     from ocrcore.weights.averaging import load_flat
-    from ocrcore.weights.named import find_weights
 
     characters, text = CASES[case]
     folder = args.out / f"{case}-{args.steps}"
@@ -59,6 +61,7 @@ def run(case: str, args: argparse.Namespace) -> dict[str, Any]:
     config = runpy.run_path(str(CONFIG))["get_config"]()
     config.seed, config.steps = args.seed, args.steps
     config.data.charset = str(charset)
+    config.init_weights = args.start
     del config.data.train.mine, config.eval.sets.mine, config.eval.probe.synthetic, config.test.mine
     look = {"text": text, "words": LOOK}
     config.data.train.words = source("words", augment="light", **look)
@@ -67,6 +70,7 @@ def run(case: str, args: argparse.Namespace) -> dict[str, Any]:
     config.eval.every = config.checkpoint.every = args.steps
     if args.unfrozen:
         config.optimizer.update(freeze=(), rates=(("FeatureExtraction", 0.1),))
+    config.update_from_flattened_dict(dict(changes or {}))
     before = resource.getrusage(resource.RUSAGE_SELF)
     if train(config, folder) is None:
         raise SystemExit("stopped; the same command goes on")
@@ -78,7 +82,8 @@ def run(case: str, args: argparse.Namespace) -> dict[str, Any]:
         "before": read_set(first, test["words"]).scores,
         "after": read_set(first.with_variables(load_variables(folder)), test["words"]).scores,
     }
-    there = set(load_ppocr(find_weights("ppocrv6_small"))[1].characters)
+    old = read_weights(args.start)[2]
+    there = set(old.characters if old else "")
     return {
         "case": case,
         "steps": args.steps,
@@ -94,6 +99,7 @@ def main() -> None:
     parser.add_argument("--cases", nargs="+", choices=list(CASES), default=list(CASES))
     parser.add_argument("--steps", type=int, default=300)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--start", default="ppocrv6_small", help="weights to start from")
     parser.add_argument("--unfrozen", action="store_true", help="the convolutions learn, slowly")
     parser.add_argument("--out", type=Path, default=Path("exp/benchmarks/other_charsets"))
     args = parser.parse_args()

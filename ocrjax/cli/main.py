@@ -12,7 +12,7 @@ from ocrjax import __version__
 
 _COMMANDS = (
     *("read", "detect", "fit", "report", "convert", "average", "synth"),
-    *("convert-labels", "export", "doctor"),
+    *("convert-labels", "lint", "review", "export", "doctor"),
 )
 
 

@@ -11,10 +11,9 @@ from ml_collections import ConfigDict
 
 from craftjax.config import detector, pages, pseudo, source
 from craftjax.models import width_of
-from craftjax.options import DetectorOptions
+from craftjax.options import DetectorOptions, magnification_of
 from craftjax.training import train
 from ocrcore.pages import Page
-from ocrjax.fitting.judging import magnification_of
 from ocrjax.fitting.options import FitOptions
 from ocrjax.fitting.pictures import section_of, words_of
 from ocrjax.fitting.plan import PROBE

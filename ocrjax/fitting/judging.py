@@ -13,7 +13,7 @@ import numpy as np
 
 from craftjax.detector import Detector
 from craftjax.evaluate import OperatingPoint, choose_point, count_words, sweep, with_used
-from craftjax.options import THRESHOLDS, DetectorOptions, too_few
+from craftjax.options import THRESHOLDS, DetectorOptions, magnification_of, too_few
 from crnnjax.crop_index import open_crops
 from crnnjax.evaluate import read_set
 from crnnjax.recognizer import Recognizer
@@ -320,12 +320,6 @@ def tune(
 def _sizes(truth: Sequence[Page], options: DetectorOptions) -> tuple[float, ...]:
     """How much each page is magnified before the network sees it."""
     return tuple(magnification_of(page, options) for page in truth)
-
-
-def magnification_of(page: Page, options: DetectorOptions) -> float:
-    """How much a page is magnified before the network sees it."""
-    longest = max(page.height, page.width)
-    return min(options.mag_ratio, options.canvas_size / longest)
 
 
 def thresholds_of(points: Sequence[OperatingPoint]) -> list[dict[str, Any]]:

@@ -16,11 +16,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import cv2
 import numpy as np
-from numpy.typing import NDArray
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from crnnjax.split import divide
 from ocrcore.data.mixing import SourceError
@@ -28,19 +24,17 @@ from ocrcore.data.readers.characters import PhotoFolder
 from ocrcore.data.readers.icdar import write_icdar
 from ocrcore.data.readers.words import find_folders, open_words
 from ocrcore.files import write_text
-from ocrcore.images import ImageError, read_image
+from ocrcore.images import ImageError
 from ocrcore.pages import LabelError, Page, PageError, Word
 from ocrcore.progress import shown
 from ocrjax.fitting.options import FitError, FitOptions
+from ocrjax.labels.twins import fingerprint, group_twins
 
 PARTS = ("train", "validation", "test")
 LAYOUT = "quad"
 """Of the label files that a part is written with."""
 VALIDATION, TEST = 0.2, 0.2
 """Shares of the pictures, where nothing else says which part they are of."""
-_SIDE, _ALIKE = 24, 0.9
-_STRETCH = 0.2  # by which the aspects of near-duplicates differ, in logarithms
-_CHUNK = 512  # pictures that are compared at a time
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,41 +135,6 @@ def read_split(path: str | Path) -> dict[str, str]:
     if not {"train", "test"} <= {*found.values()}:
         raise FitError(f"--split {path}: expected pictures to train and to test")
     return found
-
-
-def fingerprint(path: str) -> NDArray[np.float32]:
-    """The gray picture at 24x24 pixels, as a vector of mean 0 and length 1; 0 of an even one."""
-    gray = cv2.cvtColor(read_image(path), cv2.COLOR_RGB2GRAY)
-    small = cv2.resize(gray, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA).astype(np.float32)
-    flat = small.ravel() - small.mean()
-    length = float(np.linalg.norm(flat))
-    return flat / length if length else flat
-
-
-def group_twins(prints: NDArray[np.float32], sizes: NDArray[np.int64]) -> NDArray[np.int32]:
-    """Groups near-duplicates: fingerprints that correlate by more than .9, of about one aspect.
-
-    Args:
-        prints: `(N, D)`, of `fingerprint`.
-        sizes: `(N, 2)`, heights and widths.
-
-    Returns:
-        `(N,)`, numbered as they come.
-    """
-    shape = np.log(np.maximum(sizes, 1)) @ np.array([-1.0, 1.0])
-    rows, columns = [], []
-    for start in range(0, len(prints), _CHUNK):
-        part = slice(start, start + _CHUNK)
-        alike = prints[part] @ prints.T > _ALIKE
-        alike &= np.abs(shape[part, None] - shape[None]) <= _STRETCH
-        first, second = np.nonzero(alike)
-        rows.append(first + start)
-        columns.append(second)
-    pairs = np.concatenate([*rows, []]).astype(int), np.concatenate([*columns, []]).astype(int)
-    graph = coo_array((np.ones(len(pairs[0]), bool), pairs), shape=(len(prints), len(prints)))
-    _, found = connected_components(graph, directed=False)
-    numbers: dict[int, int] = {}
-    return np.array([numbers.setdefault(one, len(numbers)) for one in found.tolist()], np.int32)
 
 
 def divide_pictures(pictures: Sequence[Picture]) -> tuple[list[str], str]:

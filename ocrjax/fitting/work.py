@@ -69,7 +69,8 @@ def audit(job: Job) -> Done:
     if faults and not options.accept_warnings:
         raise FitError(
             f"{options.data}: the audit warns of {len(faults)} things that make training fail; the "
-            f"first: {faults[0]}. Mend them ({path} has all), or go on with --accept-warnings"
+            f"first: {faults[0]}. Mend them ({path} has all; `ocrjax lint {options.data} --fix "
+            "OUT` repairs a copy), or go on with --accept-warnings"
         )
     said = f"{usable:,} words to train on, {left:,} faults, {len(faults)} warnings; {path}"
     return Done({"usable": usable, "warnings": faults}, said, ("audit.txt",))

@@ -105,10 +105,10 @@ class Count:
 
 @dataclass(frozen=True, slots=True)
 class Dropped:
-    """What was left out, and why.
+    """What was left out, or is wrong, and why.
 
     Attributes:
-        what: kind of thing, as `pictures`.
+        what: kind of thing, as `pictures`; of a fault how bad it is.
         reason: in a few words.
         count: how many.
         examples: some of them by name, as the messages say it.
@@ -254,6 +254,7 @@ class Report:
         scores: its rows.
         counts: of the data.
         dropped: what was left out.
+        faults: what is wrong with the data.
         charts: curves over steps.
         pictures: of a test, with what was found.
         crops: readings, right and wrong.
@@ -274,6 +275,7 @@ class Report:
     scores: tuple[Score, ...] = ()
     counts: tuple[Count, ...] = ()
     dropped: tuple[Dropped, ...] = ()
+    faults: tuple[Dropped, ...] = ()
     charts: tuple[Chart, ...] = ()
     pictures: Sequence[Picture] = ()
     crops: Sequence[CropReading] = ()

@@ -27,7 +27,7 @@ from ocrcore.files import write_text
 from ocrcore.images import ImageError, ImageLike, PageOfFile, load_image
 from ocrcore.pages import ByteArray, Page
 from ocrcore.progress import shown
-from ocrjax.report.data import CropReading, Picture, Report, Score, ShownSuspect
+from ocrjax.report.data import CropReading, Dropped, Picture, Report, Score, ShownSuspect
 from ocrjax.report.images import heat_map, small_maps, thumbnail
 from ocrjax.report.svg import draw_chart, draw_gain, draw_thresholds, verdict
 from ocrjax.report.texts import confusions, differences, distance, folded
@@ -252,20 +252,25 @@ def _data(report: Report) -> str:
     out = ""
     if rows:
         out = f'<div class="wide"><table class="counts"><tbody>{rows}</tbody></table></div>'
+    return out + _listed("Faults", report.faults) + _listed("Left out", report.dropped)
+
+
+def _listed(title: str, items: Sequence[Dropped]) -> str:
+    """A table of what was left out or is wrong; empty for nothing."""
     lines = []
-    for one in report.dropped:
+    for one in items:
         examples = "".join(f"<li>{_text(example)}</li>" for example in one.examples)
         named = f"<details><summary>examples</summary><ul class=plain>{examples}</ul></details>"
         lines.append(
             f'<tr><td class="num">{one.count:,}</td><td>{_text(one.what)}</td>'
             f"<td>{_text(one.reason)}{named if examples else ''}</td></tr>"
         )
-    if lines:
-        out += (
-            f'<h3>Left out</h3><div class="wide"><table class="counts"><tbody>{"".join(lines)}'
-            "</tbody></table></div>"
-        )
-    return out
+    if not lines:
+        return ""
+    return (
+        f'<h3>{title}</h3><div class="wide"><table class="counts"><tbody>{"".join(lines)}'
+        "</tbody></table></div>"
+    )
 
 
 def _curves(report: Report) -> str:

@@ -37,14 +37,13 @@ from ocrjax.fitting.pictures import (
     Picture,
     data_digest,
     divide_pictures,
-    fingerprint,
-    group_twins,
     pages_of_part,
     read_pictures,
     read_split,
     write_parts,
 )
 from ocrjax.fitting.stages import Done, Job, Stage, Stopped, run_stages
+from ocrjax.labels.twins import fingerprint, group_twins
 
 ROOT = Path(__file__).parents[2]
 

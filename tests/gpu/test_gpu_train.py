@@ -39,10 +39,9 @@ def rehearse(out, job, *arguments):
 
 def test_words_with_another_number_of_updates(tmp_path, monkeypatch):
     """That many would not fit: the run stops early, and ends by the schedule of a shorter one."""
-    monkeypatch.setattr(train, "_PROBE_S", 0.0)
     monkeypatch.setattr(train, "_RESTART_S", 1e6)  # after which there is time for one update
     monkeypatch.setattr(train, "_LOOK_S", 0.2)
-    log, joined = rehearse(tmp_path, "words", "--set", "steps=1_000_000")
+    log, joined = rehearse(tmp_path, "words", "--set", "steps=1_000_000", "--probe", "0")
     training = log["training"]
     assert training["finished"] and training["starts"] == 2
     assert training["step"] == training["of"] == log["config"]["steps"] < 100_000

@@ -20,7 +20,7 @@ import numpy as np
 
 from ocrcore.data.readers.icdar import DONT_CARE
 from ocrcore.data.readers.label_documents import LabelDocuments
-from ocrcore.data.readers.label_files import MAX_BYTES, LabelFiles
+from ocrcore.data.readers.label_files import MAX_BYTES, LabelFiles, numbered_words
 from ocrcore.data.readers.label_lines import MAX_COORDINATE, Layout
 from ocrcore.files import check_regular
 from ocrcore.images import image_size, read_bytes, read_image
@@ -76,6 +76,8 @@ class PhotoFolder(Sequence[Sample]):
         characters: folder of `NAME.json`; None: words only.
         layout: one of `ocrcore.data.readers.label_lines.LAYOUTS`; "auto" finds it out by all files.
         dont_care: as for `read_icdar`.
+        bad: where given, pictures of a name that another one has are added to this list and left
+            out instead of raised.
         documents: the labels, where they are no text files of words: `images` and `labels` are then
             what is said of them in messages.
 
@@ -99,6 +101,7 @@ class PhotoFolder(Sequence[Sample]):
         *,
         layout: str = "auto",
         dont_care: Sequence[str] = DONT_CARE,
+        bad: list[LabelError] | None = None,
         documents: LabelDocuments | None = None,
     ) -> None:
         self.images, self.labels = Path(images), Path(labels)
@@ -109,7 +112,7 @@ class PhotoFolder(Sequence[Sample]):
         self.documents = documents
         # Shared by all parts.
         self._files: LabelFiles | LabelDocuments = (
-            LabelFiles(images, labels, layout=layout) if documents is None else documents
+            LabelFiles(images, labels, layout=layout, bad=bad) if documents is None else documents
         )
         self._names = [path.relative_to(self.images) for path in self._files.pictures]
 
@@ -206,6 +209,25 @@ class PhotoFolder(Sequence[Sample]):
         if self.characters is not None:
             files.append(self.characters / f"{picture.stem}.json")
         return tuple(path for path in files if path.is_file())
+
+    def line_numbers(self, index: int) -> list[int]:
+        """Lines of the label file, from 1, that the words of a photo are read from.
+
+        Empty where labels are no text files of words, or cannot be read.
+
+        Raises:
+            IndexError: the index is not in `[0, len)`.
+        """
+        path = self._path(index)
+        if isinstance(self._files, LabelDocuments):
+            return []
+        try:
+            label = self._files.label(path)
+            layout = self._files.layout
+            found = numbered_words(label, layout, dont_care=self.dont_care, bad=[]) if label else []
+        except (LabelError, OSError):
+            return []
+        return [number for number, _ in found]
 
     def _path(self, index: int) -> Path:
         if not 0 <= index < len(self):

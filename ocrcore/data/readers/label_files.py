@@ -96,6 +96,17 @@ def read_words(
         LabelError: a malformed line; it names the file, the line, the value and what was expected.
         OSError: the file cannot be read.
     """
+    return [word for _, word in numbered_words(path, layout, dont_care=dont_care, bad=bad)]
+
+
+def numbered_words(
+    path: str | Path,
+    layout: Layout,
+    *,
+    dont_care: Sequence[str],
+    bad: list[LabelError] | None = None,
+) -> list[tuple[int, Word]]:
+    """Reads the words of a label file with the numbers of their lines; see `read_words`."""
     words = []
     lines = read_lines(path)
     # Where one line is not UTF-8, others may be so only by chance: their words would be wrong.
@@ -104,7 +115,7 @@ def read_words(
         try:
             if foreign and not line.isascii():
                 raise _not_utf8(line)
-            words.append(read_line(line, layout, dont_care=dont_care))
+            words.append((number, read_line(line, layout, dont_care=dont_care)))
         except LineError as fault:
             error = LabelError(path, number, fault.value, fault.expected)
             if bad is None:
@@ -128,6 +139,8 @@ class LabelFiles:
         images: folder of the pictures.
         labels: folder of the label files; may be the same.
         layout: one of `ocrcore.data.readers.label_lines.LAYOUTS`.
+        bad: where given, pictures of a name that another one has are added to this list and left
+            out instead of raised.
 
     Raises:
         LabelError: a folder that does not exist or holds no picture; two pictures of one name.
@@ -138,15 +151,25 @@ class LabelFiles:
         lonely: label files without a picture.
     """
 
-    def __init__(self, images: str | Path, labels: str | Path, *, layout: str = "auto") -> None:
+    def __init__(
+        self,
+        images: str | Path,
+        labels: str | Path,
+        *,
+        layout: str = "auto",
+        bad: list[LabelError] | None = None,
+    ) -> None:
         self.images, self.labels = Path(images), Path(labels)
         self._layout = named_layout(layout)
         names: dict[str, Path] = {}
         for path in _files(self.images, SUFFIXES):
             if (other := names.setdefault(path.stem, path)) != path:
-                raise LabelError(
+                error = LabelError(
                     path, 0, path.name, f"one picture of this name; {other.name} is another"
                 )
+                if bad is None:
+                    raise error
+                bad.append(error)
         self.pictures = list(names.values())
         if not self.pictures:
             raise LabelError(self.images, 0, "no picture", f"pictures ({', '.join(SUFFIXES)})")

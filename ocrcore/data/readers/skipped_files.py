@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from ocrcore.data.readers.characters import PhotoFolder
 from ocrcore.data.readers.label_files import PREFIXES
@@ -31,21 +31,43 @@ _CHUNK = 256
 T = TypeVar("T")
 
 
+class Unused(NamedTuple):
+    """What of a data set is not used, for one reason.
+
+    Attributes:
+        kind: "pictures", "pages", "labels" or "folders"; "documents": said by the label files.
+        paths: of the files or folders; none for "documents".
+        text: a line for the user.
+    """
+
+    kind: str
+    paths: list[Path]
+    text: str
+
+
 def unused_files(folder: PhotoFolder) -> list[str]:
     """Says which pictures, pages and label files of a folder are not used, a line a kind."""
+    return [one.text for one in find_unused(folder)]
+
+
+def find_unused(folder: PhotoFolder) -> list[Unused]:
+    """Finds the pictures, pages, label files and folders of a data set that are not used."""
     notes = [] if folder.documents is None else folder.documents.notes()
+    found = [Unused("documents", [], note) for note in notes]
     if folder.documents is None and (others := left_out(folder.images)):
-        notes.append(
+        text = (
             f"{len(others):,} pictures of {folder.images} are not used, because of their suffix "
             f"or because they lie in folders inside it: {name_files(others)}"
         )
+        found.append(Unused("pictures", others, text))
     names = [Path(folder.name(index)) for index in range(len(folder))]
     tiffs = [path for path in names if path.suffix.lower() in (".tif", ".tiff")]
     if several := [path for path in tiffs if page_count(path) > 1]:
-        notes.append(
+        text = (
             f"{len(several):,} files have more than one page, and only the first is used: "
             f"{name_files(several)}"
         )
+        found.append(Unused("pages", several, text))
     # A folder of label files may be that of several folders of pictures.
     used = folder.searched[1] if folder.searched else ()
     stems = {stem for path in used for stem in file_stems(path, SUFFIXES)}
@@ -55,16 +77,18 @@ def unused_files(folder: PhotoFolder) -> list[str]:
         if not any(path.stem.removeprefix(prefix) in stems for prefix in PREFIXES)
     ]
     if lonely:
-        notes.append(
+        text = (
             f"{len(lonely):,} label files of {folder.labels} have no picture and are not used: "
             f"{name_files(lonely)}"
         )
+        found.append(Unused("labels", lonely, text))
     if folder.searched and (others := unused_folders(*folder.searched)):
-        notes.append(
+        text = (
             f"{len(others):,} folders of {folder.searched[0]} hold labeled pictures or their "
             f"labels, and are not used: {name_files(others)}"
         )
-    return notes
+        found.append(Unused("folders", others, text))
+    return found
 
 
 def turned_pictures(folder: PhotoFolder) -> list[str]:

@@ -212,6 +212,7 @@ def open_words(
     layout: str = "auto",
     dont_care: Sequence[str] = DONT_CARE,
     order: str = "name",
+    bad: list[LabelError] | None = None,
 ) -> PhotoFolder:
     """Opens a part of a data set.
 
@@ -232,6 +233,7 @@ def open_words(
         dont_care: the same.
         order: of the pictures: "name": `img_10` before `img_2`; "spread":
             `PhotoFolder.spread`, so that the last ones are like the others.
+        bad: as for `PhotoFolder`.
 
     Raises:
         LabelError: folders that are not there or hold no picture.
@@ -256,7 +258,7 @@ def open_words(
         own_test = root / "test" / images, root / "test" / labels
     found = own_test or ((root / images, root / labels) if images else find_folders(root))
     assert found is not None  # only a test set may be missing
-    folder = PhotoFolder(*found, None, layout=layout, dont_care=dont_care)
+    folder = PhotoFolder(*found, None, layout=layout, dont_care=dont_care, bad=bad)
     if order == "spread":
         folder = folder.spread()
     others = (find_folders(root, test=True) or ()) if split != "test" else _trained(root)

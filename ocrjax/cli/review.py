@@ -1,0 +1,164 @@
+"""correct labels in a page of the browser, the most doubtful first."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ocrcore.data.readers.label_formats import FORMATS
+from ocrcore.data.readers.words import WORD_KINDS
+from ocrcore.outputs import check_apart, check_outputs
+from ocrcore.pages import Page
+from ocrjax.cli.arguments import refuse_idle
+
+if TYPE_CHECKING:
+    from ocrjax.reader import Reader
+    from ocrjax.review.session import Item
+
+_NEW = "icdar2015"  # format of labels of pictures that had none
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the command's arguments."""
+    from ocrjax.labels.convert import PICTURES
+    from ocrjax.labels.targets import TARGETS
+
+    parser.add_argument("data", metavar="DATA", help="labeled pictures; with --predict any")
+    parser.add_argument(
+        "--out",
+        required=True,
+        metavar="OUT",
+        help="a new folder for the corrected labels; the changes are kept beside it in OUT.jsonl, "
+        "and the same command goes on with them",
+    )
+    parser.add_argument(
+        "--predict", action="store_true", help="pictures without labels: a reader makes the first"
+    )
+    parser.add_argument("--judge", action="store_true", help="labels that networks doubt as well")
+    parser.add_argument("--every", action="store_true", help="all other words, behind the doubtful")
+    parser.add_argument("--detector", metavar="WEIGHTS", help="default: that of ocrjax read")
+    parser.add_argument("--recognizer", metavar="WEIGHTS", help="default: that of ocrjax read")
+    parser.add_argument("--charset", metavar="NAME", help="that the start weights read")
+    parser.add_argument(
+        "--to",
+        choices=tuple(TARGETS),
+        metavar="FORMAT",
+        help=f"of OUT: {', '.join(TARGETS)} (default: that of DATA; with --predict {_NEW})",
+    )
+    parser.add_argument(
+        "--pictures", choices=PICTURES, default="copy", help="in OUT (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--from",
+        dest="kind",
+        default="auto",
+        choices=WORD_KINDS,
+        metavar="FORMAT",
+        help=f"of DATA, where it cannot be guessed: words, {', '.join(FORMATS)}",
+    )
+    parser.add_argument("--images", metavar="DIR", help="the pictures, where they lie elsewhere")
+    parser.add_argument("--layout", default="auto", help="of text files, one word a line")
+    parser.add_argument("--port", type=int, default=0, help="default: a free one")
+    parser.add_argument(
+        "--save",
+        action="store_true",
+        help="write OUT with the changes so far, without a page",
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Serves the page until Ctrl-C; returns 1 where pictures cannot be read."""
+    from ocrjax.review.saving import check_place, save
+    from ocrjax.review.server import ReviewServer
+    from ocrjax.review.session import Session
+
+    out = Path(arguments.out)
+    journal = out.with_name(f"{out.name}.jsonl")
+    inputs = [arguments.data, *filter(None, [arguments.images])]
+    check_apart(out, inputs, option="--out")
+    check_place(out)
+    check_outputs([out / "labels"])
+    networks = {f"--{n}": getattr(arguments, n) for n in ("detector", "recognizer", "charset")}
+    if arguments.predict:
+        idle = {f"--{name}": getattr(arguments, name) for name in ("judge", "every", "images")}
+        refuse_idle(idle, "with --predict")
+    elif not arguments.judge:
+        refuse_idle(networks, "without --judge or --predict")
+    labels = _Predicted(arguments) if arguments.predict else _Labeled(arguments)
+    for error in labels.bad:
+        print(f"left out: {error}")
+    session = Session(labels.pages, journal, labels.prepare)
+    done = sum(state["done"] for state in session.states())
+    print(f"{len(session.items):,} words to look at, {done:,} done; changes: {journal}")
+
+    def write() -> str:
+        return save(session, out, labels.parts, pictures=arguments.pictures)
+
+    if arguments.save:
+        print(write())
+        return 1 if labels.bad else 0
+    with ReviewServer(session, write, port=arguments.port, title=str(arguments.data)) as server:
+        print(f"open in a browser of this machine: {server.address}")
+        print("Ctrl-C ends it; nothing that was changed is lost")
+        try:
+            server.serve_forever()
+        except KeyboardInterrupt:
+            print(f"\n{session.edits:,} changes with {session.keys:,} keys; {write()}")
+    return 1 if labels.bad else 0
+
+
+class _Labeled:
+    """Labels, and their faults as what to look at."""
+
+    def __init__(self, arguments: argparse.Namespace) -> None:
+        from ocrjax.labels.lint import lint, open_parts
+        from ocrjax.labels.repair import target_of
+
+        parts, self.bad = open_parts(
+            arguments.data,
+            kind=arguments.kind,
+            images=arguments.images or "",
+            layout=arguments.layout,
+        )
+        self._arguments = arguments
+        self._found = lint(parts)
+        self.pages = [page for part in parts for page in part.pages]
+        self.parts = [
+            (part.name, len(part.pages), arguments.to or target_of(part)) for part in parts
+        ]
+
+    def prepare(self) -> tuple[Sequence[Page], Sequence[Item]]:
+        from ocrjax.review.prepare import items_of
+
+        suspects = []
+        if self._arguments.judge:
+            from ocrjax.labels.doubts import find_doubts
+
+            suspects = find_doubts(self._found, _reader(self._arguments))
+        return self.pages, items_of(self._found, suspects, every=self._arguments.every)
+
+
+class _Predicted:
+    """Pictures without labels, and what a reader finds in them."""
+
+    def __init__(self, arguments: argparse.Namespace) -> None:
+        from ocrjax.review.prepare import empty_pages
+
+        self._arguments = arguments
+        self.pages, self.bad = empty_pages(arguments.data)
+        self.parts = [("train", len(self.pages), arguments.to or _NEW)]
+
+    def prepare(self) -> tuple[Sequence[Page], Sequence[Item]]:
+        from ocrjax.review.prepare import predicted
+
+        return predicted(self.pages, _reader(self._arguments))
+
+
+def _reader(arguments: argparse.Namespace) -> Reader:
+    from ocrcore.runtime.tuning import tune_process
+    from ocrjax.reader import Reader
+
+    tune_process()
+    return Reader(arguments.detector, arguments.recognizer, charset=arguments.charset, log=print)

@@ -1,0 +1,1 @@
+"""Labels looked at by a person, the most doubtful first, in a page of the browser."""

@@ -1,0 +1,306 @@
+"""A review: changes, the journal that keeps them, the server's refusals, and what is saved."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ocrcore.data.readers.words import open_words
+from ocrcore.images import write_image
+from ocrcore.outputs import OutputError
+from ocrcore.pages import LabelError, Page, Word
+from ocrjax.cli.main import _parse
+from ocrjax.labels.lint import lint, open_parts
+from ocrjax.review.prepare import by_doubt, items_of
+from ocrjax.review.saving import MARK, save
+from ocrjax.review.server import ReviewServer
+from ocrjax.review.session import ConflictError, EditError, Item, Session
+
+HIGH, WIDE = 120, 160
+
+
+def box(left, top, right, bottom):
+    return [(left, top), (right, top), (right, bottom), (left, bottom)]
+
+
+def word(row, text="word", **more):
+    return Word(np.array(box(10, 10 + 30 * row, 70, 26 + 30 * row), np.float32), text, **more)
+
+
+@pytest.fixture
+def pages(tmp_path):
+    found = []
+    for number in range(2):
+        path = tmp_path / "photos" / f"p{number}.png"
+        noise = np.random.default_rng(number).integers(0, 256, (HIGH, WIDE, 3), np.uint8)
+        write_image(path, noise)
+        words = word(0), word(1, "othr"), word(2, "third", care=False)
+        found.append(Page(HIGH, WIDE, words, str(path)))
+    return found
+
+
+LACKING = np.array(box(100, 90, 150, 110), np.float32)
+ITEMS = (Item(0, 1, "doubtful", "other"), Item(1, 0), Item(0, None, "lacking", "new", LACKING))
+
+
+def begin(pages, tmp_path, items=ITEMS):
+    return Session(pages, tmp_path / "out.jsonl", lambda: (pages, items))
+
+
+def texts(session):
+    return [[w.text if w.care else "###" for w in page.words] for page in session.result()]
+
+
+def change(session, action, page=0, word=1, **more):
+    version = session.state(page, word)["version"]
+    return session.edit({"action": action, "page": page, "word": word, "version": version, **more})
+
+
+def test_changes(pages, tmp_path):
+    session = begin(pages, tmp_path)
+    assert [(one["word"], one["done"]) for one in session.states()] == [(1, 0), (0, 0), (3, 0)]
+    assert session.states()[2]["removed"] and session.states()[2]["read"] == "new"
+    assert change(session, "text", text=" other  word ", keys=4)["text"] == "other word"
+    assert change(session, "ignore", page=1, word=0)["care"] is False
+    made = change(session, "text", word=3, text="new")
+    assert made["quad"] == LACKING.tolist() and made["done"]
+    assert change(session, "remove", word=0)["removed"]
+    quad = box(10, 40, 90, 60)
+    assert change(session, "quad", quad=quad)["quad"] == [list(map(float, p)) for p in quad]
+    added = session.edit({"action": "add", "page": 1, "quad": box(100, 10, 150, 30), "text": ""})
+    assert (added["word"], added["done"]) == (3, False)
+    assert change(session, "text", page=1, word=3, text="added")["done"]
+    assert texts(session) == [["other word", "###", "new"], ["###", "othr", "###", "added"]]
+    assert session.result()[0].words[0].quad.tolist() == [list(map(float, p)) for p in quad]
+    assert session.keys == 4
+    for _ in range(7):
+        session.edit({"action": "undo"})
+    assert session.result() == pages
+    with pytest.raises(EditError, match="nothing to undo"):
+        session.edit({"action": "undo"})
+    assert not any(one["done"] for one in session.states())
+
+
+def test_a_journal_goes_on_after_a_kill(pages, tmp_path):
+    session = begin(pages, tmp_path)
+    change(session, "text", text="other")
+    change(session, "accept", page=1, word=0)
+    session.edit({"action": "add", "page": 1, "quad": box(100, 10, 150, 30), "text": "x"})
+    session.edit({"action": "undo"})
+    before = session.states()
+    with session.journal.open("ab") as file:
+        file.write(b'{"action": "text", "page": 0, "wo')  # killed while it was written
+
+    def never():
+        raise AssertionError("what to look at is in the journal")
+
+    again = Session(pages, session.journal, never)
+    assert again.states() == before
+    assert texts(again)[0][1] == "other"
+    change(again, "text", text="better")
+    assert texts(Session(pages, session.journal, never))[0][1] == "better"
+    with pytest.raises(EditError, match="another review writes to"):
+        change(session, "text", text="worse")
+    other = [pages[0].with_words(pages[0].words[:1]), pages[1]]
+    with pytest.raises(LabelError, match=r"out.jsonl:1.*of other labels"):
+        Session(other, session.journal, never)
+    lines = session.journal.read_bytes().splitlines(keepends=True)
+    session.journal.write_bytes(b"".join([lines[0], b"{}\n", *lines[1:]]))
+    with pytest.raises(LabelError, match=r"out.jsonl:2.*action is None"):
+        Session(pages, session.journal, never)
+
+
+def test_predictions_are_kept(pages, tmp_path):
+    empty = [page.with_words(()) for page in pages]
+    read = [
+        page.with_words([word(0, "sure", confidence=0.9), word(1, "not", confidence=0.2)])
+        for page in pages
+    ]
+    session = Session(empty, tmp_path / "out.jsonl", lambda: (read, by_doubt(read)))
+    assert [(one.page, one.word, one.why) for one in session.items[1:3]] == [
+        (1, 1, "20% sure"),
+        (0, 0, "90% sure"),
+    ]
+    change(session, "text", text="note")
+    again = Session(empty, session.journal, lambda: (_ for _ in ()).throw(AssertionError))
+    assert texts(again) == [["sure", "note"], ["sure", "not"]]
+    assert again.result()[0].words[1].confidence is None
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"action": "burn"}, "action is 'burn'"),
+        ({"action": "text", "page": 2}, "page is 2"),
+        ({"action": "text", "page": True}, "page is True"),
+        ({"action": "text", "word": -1}, "word is -1"),
+        ({"action": "text", "text": " "}, "the text is empty"),
+        ({"action": "text", "text": 5}, "expected a text"),
+        ({"action": "text", "text": "\ud800"}, "half a character"),
+        ({"action": "quad", "quad": [[0, 0]] * 4}, "less than a pixel"),
+        ({"action": "quad", "quad": [[0, 0], [1, 1]]}, "four corners"),
+        ({"action": "quad", "quad": "a"}, "four corners"),
+        ({"action": "quad", "quad": [[0, 0], [1e9, 0], [1, 1], [0, 1]]}, "in pixels"),
+        ({"action": "add", "quad": [[0, 0], [float("nan"), 0], [1, 1], [0, 1]]}, "in pixels"),
+        ({"action": "accept", "keys": "many"}, "keys is 'many'"),
+        ({"action": "ignore", "word": 3}, "type its text first"),
+    ],
+)
+def test_changes_that_cannot_be_leave_no_trace(pages, tmp_path, values, message):
+    session = begin(pages, tmp_path)
+    before = session.journal.read_bytes()
+    with pytest.raises(EditError, match=message):
+        session.edit({"page": 0, "word": 1, "version": 0, **values})
+    assert session.journal.read_bytes() == before and session.result() == pages
+
+
+def test_two_tabs(pages, tmp_path):
+    session = begin(pages, tmp_path)
+    session.edit({"action": "text", "page": 0, "word": 1, "version": 0, "text": "one"})
+    with pytest.raises(ConflictError):
+        session.edit({"action": "text", "page": 0, "word": 1, "version": 0, "text": "two"})
+    assert texts(session)[0][1] == "one"
+
+
+def test_what_to_look_at(pages, tmp_path):
+    lines = ["10,10,70,10,70,26,10,26,sound", "10,40,70,56,70,40,10,56,cross"]
+    (tmp_path / "gt").mkdir()
+    for number in range(2):
+        (tmp_path / "gt" / f"gt_p{number}.txt").write_text("\n".join(lines))
+    (tmp_path / "photos").rename(tmp_path / "images")
+    found = lint(open_parts(tmp_path)[0])
+    assert [(one.page, one.word) for one in items_of(found)] == [(0, 1), (1, 1)]
+    assert items_of(found)[0].why.startswith("self-crossing: ")
+    every = [(one.page, one.word) for one in items_of(found, every=True)]
+    assert every == [(0, 1), (1, 1), (0, 0), (1, 0)]
+
+
+def test_saving(pages, tmp_path):
+    session = begin(pages, tmp_path)
+    change(session, "text", text="other")
+    out, parts = tmp_path / "out", [("train", 1, "icdar2015"), ("test", 1, "icdar2015")]
+    assert save(session, out, parts) == f"written: {out}, 6 words"
+    assert (out / "gt/gt_p0.txt").read_text().splitlines()[1].endswith(",other")
+    assert (out / "test/images/p1.png").is_file()
+    change(session, "text", text="better")
+    save(session, out, parts)
+    assert (out / "gt/gt_p0.txt").read_text().splitlines()[1].endswith(",better")
+    assert (out / MARK).read_text().splitlines()[2:] == ["p0.png\t3\t3"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "out.jsonl", "photos"]
+    (out / MARK).unlink()
+    with pytest.raises(OutputError, match="name a new folder"):
+        save(session, out, parts)
+
+
+@contextmanager
+def serving(session, said="saved"):
+    server = ReviewServer(session, lambda: said, title="set <b>")
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
+    thread.start()
+    try:
+        yield server
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+def request(server, method, place, body=None, token=None, **headers):
+    connection = http.client.HTTPConnection("127.0.0.1", server.server_port, timeout=10)
+    headers = {name.replace("_", "-"): value for name, value in headers.items()}
+    headers.setdefault("Content-Type", "application/json")
+    data = None if body is None else body if isinstance(body, bytes) else json.dumps(body)
+    connection.request(method, f"/{token or server.token}/{place}", data, headers)
+    answer = connection.getresponse()
+    content = answer.read()
+    connection.close()
+    return answer.status, content, answer.headers
+
+
+def test_server(pages, tmp_path):
+    session = begin(pages, tmp_path)
+    with serving(session) as server:
+        status, page, headers = request(server, "GET", "")
+        assert status == 200 and b"review.js" in page
+        assert "default-src 'none'" in headers["Content-Security-Policy"]
+        assert headers["Referrer-Policy"] == "no-referrer"
+        found = json.loads(request(server, "GET", "items")[1])
+        assert found["title"] == "set <b>" and len(found["items"]) == 3
+        assert len(json.loads(request(server, "GET", "words/0")[1])) == 4
+        assert request(server, "GET", "picture/1")[1].startswith(b"\xff\xd8\xff")
+        edit = {"action": "text", "page": 0, "word": 1, "version": 0, "text": "other"}
+        assert json.loads(request(server, "POST", "edit", edit)[1])["text"] == "other"
+        status, said, _ = request(server, "POST", "edit", edit)
+        assert status == 409 and "has changed" in json.loads(said)["error"]
+        assert json.loads(request(server, "POST", "save", {})[1]) == {"said": "saved"}
+    assert texts(session)[0][1] == "other"
+
+
+def test_the_server_refuses_others(pages, tmp_path):
+    session = begin(pages, tmp_path)
+    edit = {"action": "text", "page": 0, "word": 1, "version": 0, "text": "bad"}
+    with serving(session) as server:
+        assert server.server_address[0] == "127.0.0.1"
+        for status, method, place, more in (
+            (404, "GET", "items", {"token": "x"}),
+            (404, "POST", "edit", {"token": "x"}),
+            (404, "GET", "../session.py", {}),
+            (404, "GET", "picture/9", {}),
+            (404, "GET", "picture/-1", {}),
+            (404, "POST", "other", {}),
+            (403, "POST", "edit", {"Origin": "http://evil.example"}),
+            (403, "POST", "edit", {"Origin": "null"}),
+            (403, "POST", "edit", {"Host": "evil.example"}),
+            (403, "GET", "items", {"Sec_Fetch_Site": "cross-site"}),
+            (400, "POST", "edit", {"Content_Type": "text/plain"}),
+        ):
+            body = edit if method == "POST" else None
+            assert request(server, method, place, body, **more)[0] == status, (place, more)
+        assert request(server, "POST", "edit", b"[" * 5000)[0] == 400
+        assert request(server, "POST", "edit", b"[]")[0] == 400
+        assert request(server, "POST", "edit", b" " * (1 << 17))[0] == 400
+    assert session.result() == pages
+
+
+def test_command_survives_a_kill(pages, tmp_path):
+    for number in range(2):
+        (tmp_path / "photos" / f"gt_p{number}.txt").write_text(
+            "10,40,70,56,70,40,10,56,cross\n10,10,70,10,70,26,10,26,sound\n"
+        )
+    out = tmp_path / "out"
+    command = [
+        sys.executable,
+        "-m",
+        "ocrjax",
+        "review",
+        str(tmp_path / "photos"),
+        "--out",
+        str(out),
+    ]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        address = next(line for line in process.stdout if "http" in line).split()[-1]
+        port, token = address.split(":")[2].split("/")[:2]
+        connection = http.client.HTTPConnection("127.0.0.1", int(port), timeout=10)
+        edit = {"action": "text", "page": 0, "word": 0, "version": 0, "text": "kept"}
+        headers = {"Content-Type": "application/json"}
+        connection.request("POST", f"/{token}/edit", json.dumps(edit), headers)
+        assert connection.getresponse().status == 200
+        os.kill(process.pid, signal.SIGKILL)
+    arguments = _parse(["ocrjax", *command[3:], "--save"])
+    assert arguments.run(arguments) == 0
+    read = open_words(out, kind="auto")
+    assert [[w.text for w in read.page(n).words] for n in range(2)] == [
+        ["kept", "sound"],
+        ["cross", "sound"],
+    ]
+    assert Path(f"{out}.jsonl").read_text().count("\n") == 2
