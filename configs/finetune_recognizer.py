@@ -17,7 +17,7 @@ from crnnjax.config import STREET_WORDS, crops, crops_of, recognizer, source
 
 def get_config() -> ConfigDict:
     """Returns the experiment."""
-    config = recognizer("finetune_recognizer", steps=100, batch_size=16)
+    config = recognizer("finetune_recognizer", steps=1000, batch_size=16)
     # Any charset: rows of the 18,709 characters that the weights know, by character.
     config.data.charset = "en94"
     config.init_weights = "ppocrv6_small"
@@ -48,7 +48,7 @@ def get_config() -> ConfigDict:
     config.test.mine = crops_of(mine, "test")
     config.eval.probe.synthetic = crops("words", count=300, seed=1, **STREET_WORDS)
     config.eval.metric = "accuracy"
-    config.eval.every, config.checkpoint.every = 100, 50
+    config.eval.every, config.checkpoint.every = 250, 50
     # At the end these shares of the trained weights, the rest being the start weights, are tried on
     # the validation crops. The best is kept if it beats the start weights by more than chance.
     config.average.shares = (0.25, 0.5, 0.75, 1.0)
