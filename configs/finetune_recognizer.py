@@ -6,8 +6,8 @@ Command: python -m crnnjax.main --config=configs/finetune_recognizer.py --config
 Source: our own. Averages with the start weights: WiSE-FT (arXiv:2109.01903).
 Expected: nothing known.
 Measured: 2,790 words of web graphics to train on, 300 to choose by: 1,133 words of other pictures
-    .8985, +.0450 (+.0319 to +.0538) on the start weights; 500 words of IIIT5K -.0040 (-.0073 to
-    +.0032), letters and digits alone; 2.1 minutes of a core (docs/how_much_data.md).
+    .9276, +.0741 (+.0614 to +.0815) on the start weights; 500 words of IIIT5K -.0080 (-.0113 to
+    +.0015), letters and digits alone; 7.6 minutes of a core (docs/how_much_data.md).
 """
 
 from ml_collections import ConfigDict
