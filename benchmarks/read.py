@@ -40,7 +40,7 @@ from ocrcore.pages import Page, Word
 CHOSEN = (0, 2)  # numbers of photos modulo 5
 DEFAULT = ("ppocrv6_small", "english_g2", "easyocr", "rapidocr", "tesseract")
 HEAD = (
-    f"{'reader':14s}  photos  precision  recall      F  {'95 %':14s}  {'minus EasyOCR':22s}  "
+    f"{'reader':14s}  photos  precision  recall      F  {'95 %':14s}  {'minus':22s}  "
     "s/photo  mean s  cpu s  peak MiB"
 )
 
@@ -54,11 +54,11 @@ class Contestant:
         answers: by the name of the photo.
     """
 
-    def __init__(self, name: str, python: str, out: Path) -> None:
+    def __init__(self, name: str, python: str, out: Path, *more: str) -> None:
         self.name, self.out = name, out / f"{name}.jsonl"
         worker = Path(__file__).with_name("reader_peers.py")
         self._process = subprocess.Popen(
-            [python, str(worker), name],
+            [python, str(worker), name, *more],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -137,6 +137,8 @@ def main() -> None:
     parser.add_argument(
         "--python-of", action="append", default=[], metavar="READER=PYTHON", help="its interpreter"
     )
+    parser.add_argument("--fitted", help="folder of an `ocrjax fit`, for the reader `fitted`")
+    parser.add_argument("--against", default="easyocr", help="whose F is taken from that of ours")
     parser.add_argument("--count", type=int, help="how many photos at most")
     parser.add_argument("--all", action="store_true", help="all photos, whatever their numbers")
     parser.add_argument("--out", type=Path, default=Path("exp/benchmarks/read"), help="of answers")
@@ -146,7 +148,12 @@ def main() -> None:
     truth = read_icdar_folder(args.images, args.gt)
     truth = truth[: args.count] if args.all else chosen(truth, args.count)
     readers = [
-        Contestant(name, pythons.get(name, sys.executable), args.out)
+        Contestant(
+            name,
+            pythons.get(name, sys.executable),
+            args.out,
+            *([args.fitted] if name == "fitted" else []),
+        )
         for name in args.readers.split(",")
     ]
     for reader in readers:
@@ -168,20 +175,20 @@ def main() -> None:
         for reader in readers
     }
     rows = []
-    print(f"{os.cpu_count()} CPUs\n{HEAD}")
+    print(f"{os.cpu_count()} CPUs; minus: what {args.against} has\n{HEAD}")
     for reader in readers:
         result, answers = evaluations[reader.name], [reader.answers[name] for name in names]
         interval = bootstrap_hmean(result)
         minus = None
-        if reader.name in OURS and "easyocr" in evaluations:
-            minus = paired_bootstrap(evaluations["easyocr"], result)
+        if reader.name in OURS and args.against in evaluations and reader.name != args.against:
+            minus = paired_bootstrap(evaluations[args.against], result)
         row = {
             **reader.about,
             "photos": len(truth),
             "precision": result.precision,
             "recall": result.recall,
             "f": asdict(interval),
-            "minus_easyocr": minus and asdict(minus),
+            f"minus_{args.against}": minus and asdict(minus),
             "seconds": median(answer["seconds"] for answer in answers),
             "mean_seconds": mean(answer["seconds"] for answer in answers),
             "cpu_seconds": mean(answer["cpu"] for answer in answers),

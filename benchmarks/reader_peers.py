@@ -11,7 +11,8 @@ for a peer. Each runs as it comes:
   `width_ths=0`, which joins fewer.
 * `rapidocr`: with `return_word_box=True`, its own way from lines to words.
 * `tesseract`: the program, with `--psm 11` (sparse text) and `tsv`.
-* `english_g2`, `ppocrv6_small`: `ocrjax.Reader` with these weights of the recognizer.
+* `english_g2`, `ppocrv6_small`: `ocrjax.Reader` with these weights of the recognizer; `fitted` with
+  what `ocrjax fit` left in the folder that follows the name.
 """
 
 from __future__ import annotations
@@ -89,14 +90,14 @@ def open_tesseract() -> tuple[Run, dict[str, Any]]:
     return run, {"version": version.stdout.split("\n")[0].split()[-1], "psm": 11}
 
 
-def open_ours(recognizer: str) -> tuple[Run, dict[str, Any]]:
-    """Returns `ocrjax.Reader.read`."""
+def open_ours(recognizer: str, detector: str = "") -> tuple[Run, dict[str, Any]]:
+    """Returns `ocrjax.Reader.read`; the default detector's where none is given."""
     from ocrcore.runtime.tuning import tune_process
     from ocrjax import Reader, __version__
 
     tune_process()
     said: list[str] = []
-    reader = Reader(recognizer=recognizer, log=said.append)
+    reader = Reader(detector or None, recognizer, log=said.append)
 
     def run(path: str) -> Words:
         words = reader.read(path).words
@@ -105,10 +106,17 @@ def open_ours(recognizer: str) -> tuple[Run, dict[str, Any]]:
     return run, {"version": __version__, "said": [line.partition(";")[2] for line in said]}
 
 
-OURS = ("english_g2", "ppocrv6_small")
+def open_fitted(folder: Path) -> tuple[Run, dict[str, Any]]:
+    """Returns the same with the weights of a fit."""
+    weights = folder / "weights"
+    return open_ours(str(weights / "recognizer" / "weights.pth"), str(weights / "detector.pth"))
+
+
+OURS = ("english_g2", "ppocrv6_small", "fitted")
 READERS: dict[str, Callable[[], tuple[Run, dict[str, Any]]]] = {
     "english_g2": lambda: open_ours("english_g2"),
     "ppocrv6_small": lambda: open_ours("ppocrv6_small"),
+    "fitted": lambda: open_fitted(Path(sys.argv[2])),
     "easyocr": open_easyocr,
     "easyocr-words": lambda: open_easyocr(width_ths=0),
     "rapidocr": open_rapidocr,
@@ -132,6 +140,7 @@ def main() -> None:
     """Reads the pictures that it is told."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("reader", choices=sorted(READERS))
+    parser.add_argument("folder", nargs="?", help="of the fit")
     name = parser.parse_args().reader
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # what a reader prints is no answer

@@ -4,7 +4,8 @@ Command: python -m craftjax.main --config=configs/craft_compact.py --config.data
 Source: our own. The teacher is `craft_mlt_25k`; its scores are learned on synthetic scenes, and on
     the pictures of a folder, which need no labels.
 Expected: nothing known.
-Measured: not measured.
+Measured: 1,041 updates, 75 seconds of an H200: hmean .484 on the 250 test photos of ICDAR 2015, of
+    which the teacher has .836 (docs/distillation.md). Not trained to the end.
 """
 
 from ml_collections import ConfigDict

@@ -181,6 +181,11 @@ class Detector:
         self._planned, self._programs = set(), set()
         return self
 
+    @property
+    def variables(self) -> Variables:
+        """Those of the network, as NumPy arrays; none (None) of `from_network`."""
+        return jax.device_get(self._variables)
+
     def with_variables(self, variables: Variables) -> Detector:
         """The same detector with other weights of the same network; shares compiled programs.
 

@@ -221,6 +221,10 @@ def train(
     """
     if not config.data.train:
         raise TrainError("config.data.train has no data set, so there is nothing to train on")
+    if config.get("distill") and config.get("pseudo"):
+        raise TrainError(
+            "config.distill and config.pseudo both say where labels come from: set one to None"
+        )
     check(config)
     RunFolder(Path(workdir)).check_place(trains=True)
     mesh = make_mesh()

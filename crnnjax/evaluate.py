@@ -15,6 +15,7 @@ from crnnjax.metrics import TextScores, format_scores, pooled, score_texts
 from crnnjax.recognizer import Reading, Recognizer
 from crnnjax.resize import read_gray
 from ocrcore.data.readers.crops import Crop
+from ocrcore.evaluation.spaces import space_errors
 from ocrcore.files import write_json, write_text
 from ocrcore.images import ImageError, write_image
 from ocrcore.pages import ByteArray, LabelError
@@ -152,7 +153,8 @@ def evaluate_recognizer(
     Returns:
         `sets`: for each its `count`; `accuracy`, `alnum_accuracy`, `one_minus_ned` and `cer`, each
         as `value`, `low` and `high` (see `crnnjax.metrics`); and what did not count. `all`: the
-        same of all words together. `weights`, `resize`, `decoder`, `charset` and its `digest`.
+        same of all words together. With a charset that has the space each has `spaces` as well
+        (`ocrcore.evaluation.spaces`). `weights`, `resize`, `decoder`, `charset` and its `digest`.
 
     Raises:
         EvaluationError: no sets, or one without a crop that can be read.
@@ -175,6 +177,13 @@ def evaluate_recognizer(
         "digest": recognizer.charset.digest,
     }
     log(format_scores(scores if len(scores) == 1 else {**scores, "all": whole}))
+    if " " in recognizer.charset.characters:
+        report["all"]["spaces"] = space_errors(whole.truth, whole.read).to_dict()
+        for name, one in scores.items():
+            spaces = space_errors(one.truth, one.read)
+            report["sets"][name]["spaces"] = spaces.to_dict()
+            if spaces.found + spaces.missed + spaces.invented:
+                log(f"{name}: {spaces}")
     for name, result in results.items():
         if result.outside:
             log(f"{name}: {result.outside} labels have characters outside the charset")

@@ -14,8 +14,10 @@ from typing import Any, NamedTuple, overload
 import jax
 import numpy as np
 from jax.typing import DTypeLike
+from numpy.typing import ArrayLike
 
 from crnnjax import ppocr
+from crnnjax.alignment import best_path, character_spans, character_steps
 from crnnjax.charset import Charset, named
 from crnnjax.charset_transfer import map_classes
 from crnnjax.convert import from_state_dict
@@ -36,7 +38,7 @@ from crnnjax.resize import (
     scale_crop,
     turn_tall,
 )
-from crnnjax.time_steps import time_steps
+from crnnjax.time_steps import step_columns, time_steps
 from ocrcore.images import ImageLike, load_image, one_or_many
 from ocrcore.options import from_section
 from ocrcore.pages import ByteArray, FloatArray
@@ -66,6 +68,24 @@ class Reading(NamedTuple):
     confidence: float
 
 
+class PlacedReading(NamedTuple):
+    """What was read in a crop, and where its characters stand.
+
+    Attributes:
+        reading: text and confidence.
+        spans: `(N, 2)` float32, where each character of the text begins and ends, in shares of the
+            crop's width; None where that is not known: the network transforms its inputs, or may.
+        confidences: `(N,)` float32, the probability of each in its time step; None as `spans`.
+        degrees: by how much the crop was turned clockwise before (`turn_above`); the shares are of
+            the width that it then had.
+    """
+
+    reading: Reading
+    spans: FloatArray | None
+    confidences: FloatArray | None
+    degrees: int = 0
+
+
 @dataclass(frozen=True, slots=True)
 class _Job:
     """A crop on its way to the network.
@@ -73,13 +93,15 @@ class _Job:
     Attributes:
         index: of the crop.
         width: of the input.
-        true: how much of that is the crop; None: the network sees all of it.
+        true: how much of that the network is told to be the crop; None: it sees all of it.
+        filled: how much the crop fills.
         make: makes the input, `(height, width)` uint8.
     """
 
     index: int
     width: int
     true: int | None
+    filled: int
     make: Callable[[], ByteArray]
 
 
@@ -186,6 +208,7 @@ class Recognizer:
         charset: Charset,
         height: int,
         features: str,
+        transform: str = "unknown",
         options: RecognizerOptions | None = None,
     ) -> Recognizer:
         """A recognizer whose network something else than JAX runs; it has no variables.
@@ -195,10 +218,12 @@ class Recognizer:
             charset: the characters of its classes, in order.
             height: of the inputs.
             features: by which `crnnjax.time_steps` counts its time steps.
+            transform: as of `crnnjax.models.CRNN`; but for "none" no characters are placed.
             options: see `RecognizerOptions`.
         """
         self = cls.__new__(cls)
-        self._kind = {"num_classes": charset.num_classes, "features": features}
+        classes = charset.num_classes
+        self._kind = {"num_classes": classes, "features": features, "transform": transform}
         self.charset, self.height = charset, height
         options = options or RecognizerOptions()
         self.options = replace(options, lexicon=as_lexicon(options.lexicon, charset))
@@ -218,6 +243,11 @@ class Recognizer:
         other = copy.copy(self)
         other._variables = _put(variables)
         return other
+
+    @property
+    def variables(self) -> Variables:
+        """Those of the network, as NumPy arrays; none (None) of `from_network`."""
+        return jax.device_get(self._variables)
 
     @property
     def programs(self) -> int:
@@ -261,19 +291,33 @@ class Recognizer:
             RecognizerError: an option out of its range.
         """
         listed, single = one_or_many(images)
+        readings = [placed.reading for placed in self.recognize_placed(listed, report, **options)]
+        return readings[0] if single else readings
+
+    def recognize_placed(
+        self,
+        images: Iterable[ImageLike],
+        report: Callable[[int], None] | None = None,
+        **options: object,
+    ) -> list[PlacedReading]:
+        """Reads crops and says where their characters stand; otherwise as `recognize`."""
+        listed, _ = one_or_many(images)
         chosen = replace(self.options, **dict[str, Any](options))
         with reading_threads() as pool:
-            crops = _load_all(pool, listed, chosen)
-            readings = self._read(pool, self._jobs(crops, chosen), chosen, report)
+            loaded = _load_all(pool, listed, chosen)
+            crops = [crop for crop, _ in loaded]
+            found = self._read(pool, self._jobs(crops, chosen), chosen, report)
             if chosen.resize == "easyocr" and chosen.decoder == "greedy":
                 dull = [
-                    i for i, item in readings.items() if item.confidence < chosen.contrast_threshold
+                    index
+                    for index, item in found.items()
+                    if item.reading.confidence < chosen.contrast_threshold
                 ]
                 again = self._read(pool, self._contrast_jobs(pool, crops, dull, chosen), chosen)
                 for index, second in again.items():
-                    if second.confidence >= readings[index].confidence:
-                        readings[index] = second
-        return readings[0] if single else [readings[index] for index in range(len(crops))]
+                    if second.reading.confidence >= found[index].reading.confidence:
+                        found[index] = second
+        return [found[index]._replace(degrees=turn) for index, (_, turn) in enumerate(loaded)]
 
     def logits(
         self, images: ImageLike | Iterable[ImageLike], **options: object
@@ -285,7 +329,8 @@ class Recognizer:
         chosen = replace(self.options, **dict[str, Any](options))
         out: dict[int, FloatArray] = {}
         with reading_threads() as pool:
-            jobs = self._jobs(_load_all(pool, one_or_many(images)[0], chosen), chosen)
+            loaded = _load_all(pool, one_or_many(images)[0], chosen)
+            jobs = self._jobs([crop for crop, _ in loaded], chosen)
 
             def score(inputs: Any, widths: Any, steps: Any) -> Any:
                 return self._apply(self._variables, inputs, widths)
@@ -300,18 +345,19 @@ class Recognizer:
         jobs = []
         for index, crop in enumerate(crops):
             size = crop.shape[0], crop.shape[1]
+            own = level_width(*size, high)
             if options.resize == "fixed":
-                width, true = options.width, None
+                own, width, true = options.width, options.width, None
                 make = _later(lambda crop: fixed_crop(as_gray(crop), high, options.width), crop)
             elif options.resize == "easyocr":
                 width, true = easyocr_width(*size, high), None
                 make = _later(self._scaled, crop, width)
             else:
                 # A narrow crop keeps some padding: its own time steps may not hold two letters.
-                true = min(max(level_width(*size, high), high), _WIDEST)
+                true = min(max(own, high), _WIDEST)
                 width = bucket_width(true, high)
                 make = _later(self._scaled, crop, width)
-            jobs.append(_Job(index, width, true, make))
+            jobs.append(_Job(index, width, true, min(own, width), make))
         return jobs
 
     def _scaled(self, crop: ByteArray, width: int) -> ByteArray:
@@ -336,8 +382,9 @@ class Recognizer:
             if stretched is scaled:
                 return None
             width = easyocr_width(crop.shape[0], crop.shape[1], self.height)
-            done = pad_crop(level_crop(stretched, self.height), width)
-            return _Job(index, width, None, lambda: done)
+            level = level_crop(stretched, self.height)
+            done = pad_crop(level, width)
+            return _Job(index, width, None, level.shape[1], lambda: done)
 
         return [job for job in pool.map(stretch, indices) if job is not None]
 
@@ -347,14 +394,14 @@ class Recognizer:
         jobs: list[_Job],
         options: RecognizerOptions,
         report: Callable[[int], None] | None = None,
-    ) -> dict[int, Reading]:
+    ) -> dict[int, PlacedReading]:
         report = report or (lambda done: None)
         closed = ignored_classes(
             self.charset.characters, allowlist=options.allowlist, blocklist=options.blocklist
         )
         if closed is None:
             closed = np.zeros(self.charset.num_classes, np.bool_)
-        readings: dict[int, Reading] = {}
+        readings: dict[int, PlacedReading] = {}
         if options.decoder == "greedy":
 
             def read(inputs: Any, widths: Any, steps: Any) -> Any:
@@ -364,7 +411,9 @@ class Recognizer:
                 sure = confidence(found, options.confidence)
                 for row, job in enumerate(batch):
                     text = self.charset.decode(found.indices[row, : found.counts[row]])
-                    readings[job.index] = Reading(text, float(sure[row]))
+                    reading = Reading(text, float(sure[row]))
+                    path, best = found.path[row], found.probabilities[row]
+                    readings[job.index] = self._placed(reading, job, path, best)
                 report(len(readings))
             return readings
 
@@ -374,12 +423,25 @@ class Recognizer:
         lexicon = as_lexicon(options.lexicon, self.charset)
         for batch, steps, logs in self._run(pool, jobs, options, score):
             for row, job in enumerate(batch):
-                found = search(
-                    logs[row, : steps[row]], self.charset, lexicon, width=options.beam_width
-                )
-                readings[job.index] = Reading(*found)
+                own = logs[row, : steps[row]]
+                reading = Reading(*search(own, self.charset, lexicon, width=options.beam_width))
+                points = np.frombuffer(reading.text.encode("utf-32-le"), np.uint32)
+                path = best_path(own, self.charset.classes_of(points))
+                assert path is not None  # the text was found in these steps
+                best = np.exp(own[np.arange(len(path)), path])
+                readings[job.index] = self._placed(reading, job, path, best)
             report(len(readings))
         return readings
+
+    def _placed(
+        self, reading: Reading, job: _Job, path: ArrayLike, probabilities: ArrayLike
+    ) -> PlacedReading:
+        if self._kind["transform"] != "none":  # its columns may be others than the crop's
+            return PlacedReading(reading, None, None)
+        steps, confidences = character_steps(path, probabilities)
+        columns = step_columns(steps, features=self._kind["features"])
+        spans = character_spans(columns, reading.text, job.filled) / job.filled
+        return PlacedReading(reading, spans.astype(np.float32), confidences.astype(np.float32))
 
     def _run(
         self,
@@ -524,20 +586,22 @@ def _put(variables: Variables) -> Any:
     return jax.device_put({name: variables.get(name, {}) for name in ("params", "batch_stats")})
 
 
-def _load(image: ImageLike, options: RecognizerOptions) -> ByteArray:
+def _load(image: ImageLike, options: RecognizerOptions) -> tuple[ByteArray, int]:
+    """A crop, and by how many degrees it was turned clockwise."""
     like_easyocr = options.resize == "easyocr"
     if isinstance(image, str | os.PathLike) and like_easyocr:
-        return read_gray(image)
+        return read_gray(image), 0
     if isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.ndim == 2 and image.size:
         crop = np.asarray(image, np.uint8)  # gray stays gray
     else:
         crop = load_image(image)
-    return crop if like_easyocr else turn_tall(crop, options.turn_above)
+    turned = crop if like_easyocr else turn_tall(crop, options.turn_above)
+    return turned, 0 if turned is crop else 270
 
 
 def _load_all(
     pool: ThreadPoolExecutor, images: Sequence[ImageLike], options: RecognizerOptions
-) -> list[ByteArray]:
+) -> list[tuple[ByteArray, int]]:
     return list(pool.map(lambda image: _load(image, options), images))
 
 

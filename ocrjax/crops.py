@@ -38,18 +38,11 @@ def rectify(
         without an area, not convex, beside the picture.
     """
     corners = np.asarray(quad, np.float32).reshape(4, 2)
-    size = word_size(corners, image.shape[:2])
-    if size is None:
+    frame = _frame(corners, image.shape[:2], height, margin)
+    if frame is None:
         return None
-    scale = min(1.0, _MAX_OVERSIZE * height / min(size))
-    around = margin * min(size) * scale
-    wide, high = (max(1.0, side * scale) for side in size)
-    columns, rows = (max(1, round(side + 2 * around)) for side in (wide, high))
-    left, top = (columns - wide) / 2, (rows - high) / 2
+    columns, rows, box = frame
     # OpenCV counts from the center of the first pixel.
-    box = np.array(
-        [(left, top), (left + wide, top), (left + wide, top + high), (left, top + high)], np.float32
-    )
     matrix = cv2.getPerspectiveTransform(corners - np.float32(0.5), box - np.float32(0.5))
     crop = cv2.warpPerspective(
         image, matrix, (columns, rows), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
@@ -67,3 +60,56 @@ def turned(quad: FloatArray, degrees: int) -> FloatArray:
     Turned by 90, what was the bottom left corner is the top left one.
     """
     return np.roll(quad, degrees // 90, axis=0)
+
+
+def place_characters(
+    quad: ArrayLike,
+    spans: ArrayLike,
+    shape: tuple[int, ...],
+    *,
+    height: int,
+    margin: float = 0.0,
+) -> FloatArray:
+    """Where characters stand in the picture, from their places in a crop of `rectify`.
+
+    Args:
+        quad: of the word, as `rectify` took it (`turned`, if the crop was turned).
+        spans: `(N, 2)`, the left and right end of each in shares of the crop's width.
+        shape: `(H, W)` of the picture.
+        height: as for `rectify`.
+        margin: as for `rectify`.
+
+    Returns:
+        `(N, 4, 2)` float32, as high as the word and within it, clockwise from the top left in
+        reading direction.
+    """
+    corners = np.asarray(quad, np.float32).reshape(4, 2)
+    frame = _frame(corners, shape, height, margin)
+    ends = np.asarray(spans, np.float32).reshape(-1, 2)
+    if frame is None or not len(ends):
+        return np.zeros((0, 4, 2), np.float32)
+    columns, _, box = frame
+    across = (ends * columns).clip(box[0, 0], box[2, 0])
+    down = np.broadcast_to(box[[0, 0, 2, 2], 1], (len(ends), 4))
+    points = np.stack([across[:, [0, 1, 1, 0]], down], axis=-1)
+    matrix = cv2.getPerspectiveTransform(box, corners)
+    placed = cv2.perspectiveTransform(points.reshape(1, -1, 2), matrix)
+    return np.asarray(placed, np.float32).reshape(-1, 4, 2)
+
+
+def _frame(
+    corners: FloatArray, shape: tuple[int, ...], height: int, margin: float
+) -> tuple[int, int, FloatArray] | None:
+    """Columns and rows of a crop before it is made smaller, and where the word stands in it."""
+    size = word_size(corners, (shape[0], shape[1]))
+    if size is None:
+        return None
+    scale = min(1.0, _MAX_OVERSIZE * height / min(size))
+    around = margin * min(size) * scale
+    wide, high = (max(1.0, side * scale) for side in size)
+    columns, rows = (max(1, round(side + 2 * around)) for side in (wide, high))
+    left, top = (columns - wide) / 2, (rows - high) / 2
+    box = np.array(
+        [(left, top), (left + wide, top), (left + wide, top + high), (left, top + high)], np.float32
+    )
+    return columns, rows, box

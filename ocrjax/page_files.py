@@ -2,7 +2,8 @@
 
 hOCR 1.2 (HTML with the places in attributes) is what tesseract and OCRmyPDF speak, ALTO 4.4 (XML,
 Library of Congress) what libraries and archives keep. Both hold paragraphs, lines and words with
-their upright boxes in pixels; a word that does not stand upright also has its outline.
+their upright boxes in pixels, and the characters of words where their places are known. In hOCR
+words, in ALTO also characters have their outline as well if they do not stand upright.
 
 Host code: no jax.
 """
@@ -16,7 +17,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 
-from ocrcore.pages import Page, Word
+from ocrcore.pages import Character, FloatArray, Page, Word
 
 ALTO = "http://www.loc.gov/standards/alto/ns-v4#"
 # What XML 1.0 cannot hold, and lone surrogates of file names that are not UTF-8.
@@ -33,6 +34,7 @@ def to_hocr(pages: Sequence[Page], *, title: str = "", software: str = "ocrjax")
         title: of the document.
         software: with its version.
     """
+    words = [word for page in pages for word in page.words]
     out = [
         '<?xml version="1.0" encoding="UTF-8"?>',
         '<!DOCTYPE html PUBLIC "-//W3C//DTD XHTML 1.0 Transitional//EN" '
@@ -41,7 +43,8 @@ def to_hocr(pages: Sequence[Page], *, title: str = "", software: str = "ocrjax")
         f"<head><title>{_html(title)}</title>",
         '<meta http-equiv="Content-Type" content="text/html;charset=utf-8"/>',
         f'<meta name="ocr-system" content="{_html(software)}"/>',
-        '<meta name="ocr-capabilities" content="ocr_page ocr_carea ocr_par ocr_line ocrx_word"/>',
+        '<meta name="ocr-capabilities" content="ocr_page ocr_carea ocr_par ocr_line ocrx_word'
+        f'{" ocrx_cinfo" if any(map(_characters, words)) else ""}"/>',
         "</head>\n<body>",
     ]
     for number, page in enumerate(pages, 1):
@@ -66,12 +69,17 @@ def to_hocr(pages: Sequence[Page], *, title: str = "", software: str = "ocrjax")
                     word_number += 1
                     where = _bbox(page, [word])
                     if not _upright(word):
-                        where += "; poly " + " ".join(f"{v:.1f}" for v in word.outline.flat)
+                        where += "; poly " + " ".join(f"{v:.1f}" for v in _outline(word).flat)
                     if word.confidence is not None:
                         where += f"; x_wconf {round(100 * word.confidence)}"
+                    text = "".join(
+                        f'<span class="ocrx_cinfo" title="{_cinfo(page, character)}">'
+                        f"{_html(character.text)}</span>"
+                        for character in _characters(word)
+                    )
                     out.append(
                         f'    <span class="ocrx_word" id="word_{number}_{word_number}" '
-                        f'title="{where}">{_html(word.text or "")}</span>'
+                        f'title="{where}">{text or _html(word.text or "")}</span>'
                     )
                 out.append("   </span>")
             out.append("  </p>\n </div>")
@@ -126,9 +134,17 @@ def to_alto(pages: Sequence[Page], *, name: str = "", software: tuple[str, str])
                     )
                     if word.confidence is not None:
                         string.set("WC", f"{word.confidence:.4f}")
-                    if not _upright(word):
-                        points = " ".join(f"{x:.1f},{y:.1f}" for x, y in word.outline)
-                        _inside(_inside(string, "Shape"), "Polygon", POINTS=points)
+                    _shape(string, word)
+                    characters = _characters(word)
+                    if any(len(character.text) > 1 for character in characters):
+                        continue  # a Glyph holds one code point
+                    for character in characters:
+                        content = _xml(character.text)
+                        place = _place(page, [character])
+                        glyph = _inside(string, "Glyph", CONTENT=content, **place)
+                        if character.confidence is not None:
+                            glyph.set("GC", f"{character.confidence:.4f}")
+                        _shape(glyph, character)
     ElementTree.indent(root, " ")
     text = ElementTree.tostring(root, encoding="unicode")
     return f'<?xml version="1.0" encoding="UTF-8"?>\n{text}\n'
@@ -138,9 +154,33 @@ def _inside(element: ElementTree.Element, tag: str, **attributes: str) -> Elemen
     return ElementTree.SubElement(element, tag, attributes)
 
 
-def _box(page: Page, words: Sequence[Word]) -> Box:
+def _shape(element: ElementTree.Element, item: Word | Character) -> None:
+    if not _upright(item):
+        points = " ".join(f"{x:.1f},{y:.1f}" for x, y in _outline(item))
+        _inside(_inside(element, "Shape"), "Polygon", POINTS=points)
+
+
+def _characters(word: Word) -> Sequence[Character]:
+    """Those of a word, if they make up its text."""
+    whole = "".join(character.text for character in word.characters) == word.text
+    return word.characters if whole else ()
+
+
+def _cinfo(page: Page, character: Character) -> str:
+    """As tesseract writes it."""
+    where = "x_bboxes " + " ".join(map(str, _box(page, [character])))
+    if character.confidence is not None:
+        where += f"; x_conf {100 * character.confidence:.2f}"
+    return where
+
+
+def _outline(item: Word | Character) -> FloatArray:
+    return item.outline if isinstance(item, Word) else item.quad
+
+
+def _box(page: Page, items: Sequence[Word | Character]) -> Box:
     """Left, top, right and bottom in whole pixels within the page."""
-    points = np.concatenate([word.outline for word in words])
+    points = np.concatenate([_outline(item) for item in items])
     low, high = np.floor(points.min(axis=0)), np.ceil(points.max(axis=0))
     size = page.width, page.height
     left, top = (int(min(max(value, 0), side)) for value, side in zip(low, size, strict=True))
@@ -152,19 +192,19 @@ def _bbox(page: Page, words: Sequence[Word]) -> str:
     return "bbox " + " ".join(map(str, _box(page, words)))
 
 
-def _place(page: Page, words: Sequence[Word]) -> dict[str, str]:
-    left, top, right, bottom = _box(page, words)
+def _place(page: Page, items: Sequence[Word | Character]) -> dict[str, str]:
+    left, top, right, bottom = _box(page, items)
     values = {"HPOS": left, "VPOS": top, "WIDTH": right - left, "HEIGHT": bottom - top}
     return {name: str(value) for name, value in values.items()}
 
 
-def _upright(word: Word) -> bool:
-    """Whether the box says all of a word's place."""
-    if word.polygon is not None:
+def _upright(item: Word | Character) -> bool:
+    """Whether the box says all of the place."""
+    if isinstance(item, Word) and item.polygon is not None:
         return False
-    (left, top), (right, bottom) = word.quad[0], word.quad[2]
+    (left, top), (right, bottom) = item.quad[0], item.quad[2]
     box = np.array([(left, top), (right, top), (right, bottom), (left, bottom)])
-    return bool(right > left and bottom > top and np.abs(word.quad - box).max() <= 1)
+    return bool(right > left and bottom > top and np.abs(item.quad - box).max() <= 1)
 
 
 def _degrees(words: Sequence[Word]) -> float:

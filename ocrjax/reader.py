@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -16,13 +17,14 @@ from numpy.typing import ArrayLike
 from craftjax.detector import Detector
 from craftjax.options import describe_options, options_of
 from crnnjax.charset import Charset
-from crnnjax.recognizer import Reading, Recognizer
+from crnnjax.recognizer import PlacedReading, Reading, Recognizer
 from ocrcore.images import ImageError, ImageLike, load_image, one_or_many
-from ocrcore.pages import ByteArray, FloatArray, Page, Word
+from ocrcore.pages import ByteArray, Character, FloatArray, Page, Word
 from ocrcore.reading_order import arrange
 from ocrcore.runtime.inference import drawn_ahead
+from ocrcore.text import graphemes
 from ocrcore.weights.named import find_weights
-from ocrjax.crops import rectify, turned
+from ocrjax.crops import place_characters, rectify, turned
 from ocrjax.reader_options import DETECTION, ReaderOptions
 
 DETECTOR = "craft_mlt_25k"
@@ -30,9 +32,14 @@ DETECTOR = "craft_mlt_25k"
 RECOGNIZER, CHARSET = "ppocrv6_small", "en95"
 """Those of the recognizer, and what they read of their 18,709 characters: English."""
 
+BACKENDS = ("jax", "onnx", "auto")
+"""What runs the networks: JAX; ONNX Runtime on the CPU, with the same weights; the latter where it
+is installed and there is no GPU."""
+
 _AHEAD = 2  # pictures whose words are found before those of the one before are read
 _END = object()
 _T = TypeVar("_T")
+_Network = TypeVar("_Network", Detector, Recognizer)
 _log = logging.getLogger(__name__)
 
 
@@ -67,6 +74,7 @@ class Reader:
         *,
         charset: Charset | str | None = None,
         options: ReaderOptions | None = None,
+        backend: str = "jax",
         log: Callable[[str], None] = _log.info,
     ) -> None:
         """Loads what is not loaded yet.
@@ -79,19 +87,23 @@ class Reader:
             charset: of the recognizer's weights; None: what they were trained with, but of
                 `ppocrv6_small` English (`en95`).
             options: see `ReaderOptions`.
+            backend: what runs the networks that are loaded here: one of `BACKENDS`.
             log: called with a line that says which weights were taken.
 
         Raises:
             WeightsNotFoundError: named weights are not on this machine; says how to get them.
-            ImportError: the file of `ppocrv6_small` needs the extra `onnx`.
-            ValueError: a charset for a recognizer that has one.
+            ImportError: the file of `ppocrv6_small` needs the extra `onnx`, the backend "onnx" that
+                and `onnxruntime`.
+            ValueError: a charset for a recognizer that has one; an unknown backend.
         """
         self.options = options or ReaderOptions()
+        chosen = choose_backend(backend)
         if not isinstance(detector, Detector):
-            detector = _load_detector(detector or DETECTOR, log)
+            detector = _with_backend(_load_detector(detector or DETECTOR, log), chosen)
         self.detector = detector
         if not isinstance(recognizer, Recognizer):
-            recognizer = _load_recognizer(recognizer or RECOGNIZER, charset, log)
+            loaded = _load_recognizer(recognizer or RECOGNIZER, charset, log)
+            recognizer = _with_backend(loaded, chosen)
         elif charset is not None:
             raise ValueError("a charset for a recognizer that is loaded: pass its weights instead")
         self.recognizer = recognizer
@@ -114,7 +126,9 @@ class Reader:
             A page, or for several pictures a list of pages in order. Its words are in reading
             order, with line and paragraph. Each has `text`, `confidence` (that the text is right),
             `score` (of the detection) and `quad`, `(4, 2)` float32, clockwise from the top left of
-            the text, in pixels of the picture.
+            the text, in pixels of the picture. Where the recognizer can place them, `characters`
+            make up the text, spaces included: each with its `text`, `confidence` and `quad`, which
+            is as high as the word.
 
         Raises:
             ImageError: a picture cannot be read. `stream` goes on instead.
@@ -181,10 +195,12 @@ class Reader:
             return []
         if places.ndim != 3 or places.shape[1:] != (4, 2):
             raise ValueError(f"quads of shape {places.shape}: expected (N, 4, 2)")
-        crops = self._cut(load_image(image), places, chosen)
+        picture = load_image(image)
+        crops = self._cut(picture, places, chosen)
         words = [Word(quad) for quad in places]
         return [
-            _with_text(*row) for row in zip(words, *self._recognize(crops, chosen), strict=True)
+            self._with_text(word, placed, picture.shape, chosen)
+            for word, placed in zip(words, self._recognize(crops, chosen), strict=True)
         ]
 
     def _find(self, images: Sequence[ImageLike]) -> Iterator[PageReading]:
@@ -202,21 +218,35 @@ class Reader:
         self, waiting: list[tuple[int, Page, list[ByteArray | None]]], options: ReaderOptions
     ) -> Iterator[PageReading]:
         crops = [crop for _, _, crops in waiting for crop in crops]
-        answers = zip(*self._recognize(crops, options), strict=True)
+        answers = iter(self._recognize(crops, options))
         for index, page, _ in waiting:
-            read = [(word, *next(answers)) for word in page.words]
+            shape = page.height, page.width
+            read = [(word, next(answers)) for word in page.words]
             kept = [
-                _with_text(word, reading, degrees)
-                for word, reading, degrees in read
-                if reading.text and reading.confidence >= options.min_confidence
+                self._with_text(word, placed, shape, options)
+                for word, placed in read
+                if placed.reading.text and placed.reading.confidence >= options.min_confidence
             ]
             yield PageReading(index, arrange(page.with_words(kept)))
 
+    def _with_text(
+        self, word: Word, placed: PlacedReading, shape: tuple[int, ...], options: ReaderOptions
+    ) -> Word:
+        (text, confidence), spans, sure, degrees = placed
+        quad = turned(word.quad, degrees)
+        characters: tuple[Character, ...] = ()
+        if options.characters and spans is not None and sure is not None:
+            parts, spans, sure = _by_grapheme(text, spans, sure)
+            height, margin = self.recognizer.height, options.margin
+            quads = place_characters(quad, spans, shape, height=height, margin=margin)
+            characters = tuple(map(Character, parts, quads, sure.tolist()))
+        return replace(word, text=text, confidence=confidence, quad=quad, characters=characters)
+
     def _recognize(
         self, crops: Sequence[ByteArray | None], options: ReaderOptions
-    ) -> tuple[list[Reading], list[int]]:
-        """The surest reading of each crop, and by how many degrees it was turned for that."""
-        best, turns = [Reading("", 0.0)] * len(crops), [0] * len(crops)
+    ) -> list[PlacedReading]:
+        """The surest reading of each crop, with the degrees by which it was turned for that."""
+        best = [PlacedReading(Reading("", 0.0), None, None)] * len(crops)
         jobs = [
             (index, degrees, np.ascontiguousarray(np.rot90(crop, -degrees // 90)))
             for index, crop in enumerate(crops)
@@ -224,13 +254,36 @@ class Reader:
             for degrees in _degrees(crop, options)
         ]
         if not jobs:
-            return best, turns
-        readings = self.recognizer.recognize([crop for *_, crop in jobs], **options.of_recognizer())
-        for (index, degrees, _), reading in zip(jobs, readings, strict=True):
-            before = best[index]
-            if reading.text and (not before.text or reading.confidence > before.confidence):
-                best[index], turns[index] = reading, degrees
-        return best, turns
+            return best
+        images = [crop for *_, crop in jobs]
+        answers = self.recognizer.recognize_placed(images, **options.of_recognizer())
+        for (index, degrees, _), placed in zip(jobs, answers, strict=True):
+            before, now = best[index].reading, placed.reading
+            if now.text and (not before.text or now.confidence > before.confidence):
+                best[index] = placed._replace(degrees=(degrees + placed.degrees) % 360)
+        return best
+
+
+def choose_backend(name: str) -> str:
+    """Which of "jax" and "onnx" a name of `BACKENDS` means on this machine.
+
+    Raises:
+        ValueError: an unknown name.
+    """
+    if name not in BACKENDS:
+        raise ValueError(f"backend is {name!r}, expected one of {', '.join(BACKENDS)}")
+    if name != "auto":
+        return name
+    there = all(importlib.util.find_spec(package) for package in ("onnx", "onnxruntime"))
+    return "onnx" if there and jax.default_backend() == "cpu" else "jax"
+
+
+def _with_backend(network: _Network, name: str) -> _Network:
+    if name == "jax":
+        return network
+    from ocrjax.onnx.runtime import with_onnxruntime
+
+    return with_onnxruntime(network)
 
 
 def _load_detector(weights: str | Path, log: Callable[[str], None]) -> Detector:
@@ -261,13 +314,17 @@ def _degrees(crop: ByteArray, options: ReaderOptions) -> tuple[int, ...]:
     return tuple(sorted({0, *options.rotations, *((90, 270) if tall else ())}))
 
 
-def _with_text(word: Word, reading: Reading, degrees: int) -> Word:
-    return replace(
-        word,
-        text=reading.text,
-        confidence=reading.confidence,
-        quad=turned(word.quad, degrees),
-    )
+def _by_grapheme(
+    text: str, spans: FloatArray, confidences: FloatArray
+) -> tuple[Sequence[str], FloatArray, FloatArray]:
+    """Characters of several code points, as a letter and a mark on it, from those of each."""
+    parts = graphemes(text)
+    if len(parts) == len(text) or "".join(parts) != text:  # the second: text that is not in NFC
+        return tuple(text), spans, confidences
+    ends = np.cumsum([len(part) for part in parts])
+    starts = ends - [len(part) for part in parts]
+    joined = np.stack([spans[starts, 0], spans[ends - 1, 1]], axis=1)
+    return parts, joined, np.minimum.reduceat(confidences, starts)
 
 
 def _in_thread(items: Iterator[_T]) -> Iterator[_T]:

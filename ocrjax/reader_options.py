@@ -37,6 +37,7 @@ class ReaderOptions:
         allowlist: characters that alone may be read; empty: all.
         blocklist: characters that may not be read; an allowlist wins.
         lexicon: a file of words, one on each line: every reading is one of them; empty: none.
+        characters: words get the places of their characters, as far as the recognizer knows them.
         crops: words that are read together; None: 64 on a CPU, else 1024.
     """
 
@@ -47,6 +48,7 @@ class ReaderOptions:
     allowlist: str = ""
     blocklist: str = ""
     lexicon: str | Path = ""
+    characters: bool = True
     crops: int | None = None
 
     def __post_init__(self) -> None:

@@ -8,7 +8,6 @@ import json
 import statistics
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -178,7 +177,7 @@ def weak_supervision(
 
 
 def _compile_ahead(config: Any, *, most: int | None) -> None:
-    """Fills the cache with the run's programs, side by side: one after the other takes minutes."""
+    """Fills the cache with the run's programs, which are not what is measured."""
     import jax
     import numpy as np
 
@@ -222,11 +221,9 @@ def _compile_ahead(config: Any, *, most: int | None) -> None:
         images = jax.ShapeDtypeStruct(shape, np.uint8)
         labeler._apply.lower(teacher, images).compile()
 
-    with ThreadPoolExecutor(1 if most else 6) as pool:
-        made = [pool.submit(lambda: step.lower(state, placed).compile())]
-        made += [pool.submit(label, width) for width in labeler._widths[:most]]
-        for one in made:
-            one.result()
+    step.lower(state, placed).compile()
+    for width in labeler._widths[:most]:
+        label(width)
 
 
 def _config(name: str) -> Any:

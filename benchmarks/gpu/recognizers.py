@@ -30,7 +30,6 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -215,7 +214,7 @@ def _benchmark(name: str, *, lab: bool = False) -> Any:
 
 
 class Steps:
-    """Steps of one network and optimizer, compiled side by side for all widths of batches."""
+    """Steps of one network and optimizer, compiled for all widths of batches."""
 
     def __init__(self, step: Any, widths: Sequence[int]) -> None:
         self._step, self._widths = step, widths
@@ -234,16 +233,14 @@ class Steps:
                 return self._step.lower(state, {**batch, "image": other}).compile()
 
             began = time.perf_counter()
-            with ThreadPoolExecutor(len(self._widths)) as pool:
-                found = pool.map(compiled, self._widths)
-                self._programs = dict(zip(self._widths, found, strict=True))
+            self._programs = {width: compiled(width) for width in self._widths}
             print(f"steps of {self._widths}: {time.perf_counter() - began:.1f} s", flush=True)
         program = self._programs.get(batch["image"].shape[2], self._step)
         return program(state, batch)
 
 
 def share_programs(ratios: Sequence[float], widths: Sequence[int], *, rows: int = 64) -> None:
-    """Lets the runs of this process share compiled programs, and compiles them side by side.
+    """Lets the runs of this process share compiled programs, and compiles them at once.
 
     The product compiles for each run, from its cache, and has three batch sizes for each width of
     crops that it reads. What is computed is the same.
@@ -277,8 +274,8 @@ def share_programs(ratios: Sequence[float], widths: Sequence[int], *, rows: int 
             crops = [np.full((height, round(height * one)), 99, np.uint8) for one in ratios]
             began = time.perf_counter()
             try:
-                with ThreadPoolExecutor(8) as pool:
-                    list(pool.map(lambda crop: readers[key].recognize([crop]), crops))
+                for crop in crops:
+                    readers[key].recognize([crop])
             except Exception:  # then they are compiled as they are needed
                 traceback.print_exc()
             print(f"{len(crops)} readers: {time.perf_counter() - began:.1f} s", flush=True)

@@ -1,4 +1,4 @@
-"""How wide characters are: the table of `craftjax.weak.character_split`, from the bundled fonts.
+"""How wide characters are: the table of `ocrcore.character_widths`, from the bundled fonts.
 
     python benchmarks/lab/character_widths.py
 

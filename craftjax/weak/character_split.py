@@ -6,7 +6,7 @@ costs
 * what the teacher's scores in it differ from those of a character of its width: the region score
   is a Gaussian in the middle of the cell, the affinity score one on the edge to each neighbor;
 * how much its width differs from that of its letter: an "i" is narrower than an "m". The widths are
-  measured on the bundled fonts (`python benchmarks/lab/character_widths.py`);
+  measured on the bundled fonts (`ocrcore/character_widths.py`);
 
 and a cut costs the ink it goes through. The outer edges are those of the word, but a margin without
 ink is left out.
@@ -21,7 +21,6 @@ The weights were chosen on the first 50 photos of ICDAR 2003 and 250 words of II
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -32,25 +31,11 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from craftjax.boxes import MAP_STRIDE
+from ocrcore.character_widths import UNKNOWN, character_width
 from ocrcore.pages import ByteArray, FloatArray
 
 Floats = NDArray[np.float64]
 
-# Characters of about the same width; width over the mean of letters and digits; deviation of its
-# logarithm. Printed by benchmarks/lab/character_widths.py.
-_WIDTHS = (
-    ("',", 0.42, 0.37),
-    (" !.:;ij|", 0.50, 0.32),
-    ("()I]`l", 0.61, 0.30),
-    ('"-/1[frt{}', 0.70, 0.23),
-    ("*7<>?J\\^cesvyz", 0.87, 0.17),
-    ("$+02345689=EFLPSTYZ_abdghknopqux~", 0.99, 0.10),
-    ("#&ABCDGHKNOQRUVXw", 1.15, 0.11),
-    ("%@MWm", 1.44, 0.19),
-)
-_WIDTH_OF = {c: (width, spread) for members, width, spread in _WIDTHS for c in members}
-_EM = (1.75, 0.2)  # Chinese, Japanese, Korean: an em; letters and digits are .57 of it
-_OTHER = (1.0, 0.25)
 _LEAST_SPREAD = 0.16
 
 # A word is looked at in columns so wide that a cell has this many on average, or in its own.
@@ -120,7 +105,7 @@ def split_word(
         affinity[:, left:right],
         image[:, MAP_STRIDE * left : MAP_STRIDE * right],
         _kinds(cells),
-        [_OTHER if even else _expected(cell) for cell in cells],
+        [UNKNOWN if even else character_width(cell) for cell in cells],
     )
     return Split(split.edges + left, split.blind + left, split.confidence)
 
@@ -157,16 +142,6 @@ def _split(
         np.minimum(blind * step, width).astype(np.float64),
         confidence,
     )
-
-
-def _expected(cell: str) -> tuple[float, float]:
-    """The width of a character, and the spread of its logarithm."""
-    base = unicodedata.normalize("NFD", cell)[0]
-    if base.isspace():
-        base = " "
-    if base in _WIDTH_OF:
-        return _WIDTH_OF[base]
-    return _EM if unicodedata.east_asian_width(base) in "WF" else _OTHER
 
 
 def _kinds(cells: Sequence[str]) -> list[int]:

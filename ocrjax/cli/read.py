@@ -36,7 +36,10 @@ if TYPE_CHECKING:
 
 _TOGETHER = 64  # pages after which nothing is held any more
 _FOLDERS = {"hocr": ".hocr", "alto": ".xml", "pdf": ".pdf", "overlay": ".png"}
-_READER = ("min_confidence", "margin", "vertical", "rotations", "allowlist", "blocklist", "lexicon")
+_READER = (
+    *("min_confidence", "margin", "vertical", "rotations", "allowlist", "blocklist", "lexicon"),
+    "characters",
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -91,6 +94,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--allowlist", metavar="CHARACTERS", help="read no others")
     parser.add_argument("--blocklist", metavar="CHARACTERS", help="do not read these")
     parser.add_argument("--lexicon", metavar="FILE", help="read nothing but its words, one a line")
+    parser.add_argument(
+        "--no-characters",
+        dest="characters",
+        action="store_const",
+        const=False,
+        help="leave the places of single characters out of JSON, hOCR and ALTO",
+    )
+    parser.add_argument(
+        "--backend",
+        choices=("jax", "onnx", "auto"),
+        default="jax",
+        help="what runs the networks; auto: ONNX Runtime where it and onnx are installed and there "
+        "is no GPU (default: %(default)s)",
+    )
     add_detection_arguments(parser, origin="the reader's")
 
 
@@ -297,6 +314,7 @@ def _settings(
         **weights,
         "charset": arguments.charset,
         "bfloat16": arguments.bfloat16,
+        "backend": arguments.backend,
         "options": {**asdict(options), "lexicon": str(options.lexicon)},
         "detection": asdict(detection),
     }
@@ -314,14 +332,25 @@ def _load(
     from craftjax.detector import Detector
     from craftjax.options import describe_options
     from ocrcore.runtime.tuning import tune_process
-    from ocrjax.reader import Reader
+    from ocrjax.reader import Reader, choose_backend
 
     tune_process()
+    backend = choose_backend(arguments.backend)
     dtype = jnp.bfloat16 if arguments.bfloat16 else jnp.float32
     detector = Detector.from_weights(arguments.detector, options=detection, dtype=dtype)
     log(f"detector: {arguments.detector}; {describe_options(detection, origin)}")
+    if backend == "onnx":
+        from ocrjax.onnx.runtime import with_onnxruntime
+
+        detector = with_onnxruntime(detector)
+        log("the networks run in ONNX Runtime")
     return Reader(
-        detector, arguments.recognizer, charset=arguments.charset, options=options, log=log
+        detector,
+        arguments.recognizer,
+        charset=arguments.charset,
+        options=options,
+        backend=backend,
+        log=log,
     )
 
 

@@ -227,6 +227,7 @@ def recognizer_metadata(
         "output": "logits: float32 (B, T, classes); steps: int32 (B,), how many of T count",
         "height": height,
         "features": kind["features"],
+        "transform": kind["transform"],
         "blank": 0,
         "decoder": "greedy",
         "charset": charset.name,

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -16,9 +18,17 @@ from crnnjax.recognizer import Recognizer
 from ocrcore.options import from_section
 from ocrcore.pages import ByteArray, FloatArray
 from ocrjax.onnx.graph import OnnxError
-from ocrjax.onnx.models import FORMAT, KEY, OF_DETECTOR, OF_RECOGNIZER
+from ocrjax.onnx.models import (
+    FORMAT,
+    KEY,
+    OF_DETECTOR,
+    OF_RECOGNIZER,
+    detector_model,
+    recognizer_model,
+)
 
 _MAX_BYTES = 1 << 30
+_Network = TypeVar("_Network", Detector, Recognizer)
 
 
 def import_onnxruntime() -> Any:
@@ -101,12 +111,7 @@ def load_detector(model: str | Path | bytes, *, threads: int | None = None) -> D
     session = open_session(model, threads=threads)
     facts = facts_of(session, "detector")
     options = _section(DetectorOptions, facts, OF_DETECTOR)
-
-    def network(images: ByteArray) -> FloatArray:
-        (scores,) = session.run(["scores"], {"images": images})
-        return np.asarray(scores, np.float32)
-
-    return Detector.from_network(network, options=options)
+    return Detector.from_network(_scores(session), options=options)
 
 
 def load_recognizer(model: str | Path | bytes, *, threads: int | None = None) -> Recognizer:
@@ -126,6 +131,49 @@ def load_recognizer(model: str | Path | bytes, *, threads: int | None = None) ->
         height, features = int(facts["height"]), str(facts["features"])
     except (KeyError, TypeError, ValueError) as error:
         raise OnnxError(f"metadata {KEY!r}: not those of a recognizer: {error!r}") from error
+    return Recognizer.from_network(
+        _logits(session),
+        charset=charset,
+        height=height,
+        features=features,
+        transform=str(facts.get("transform", "unknown")),  # files of before lack it
+        options=_section(RecognizerOptions, facts, OF_RECOGNIZER),
+    )
+
+
+def with_onnxruntime(network: _Network) -> _Network:
+    """The same detector or recognizer, whose network ONNX Runtime runs on the CPU.
+
+    A lexicon among a recognizer's own options is not taken over.
+
+    Raises:
+        ImportError: the package onnx or onnxruntime is missing.
+    """
+    import_onnxruntime()
+    variables, options = network.variables, network.options
+    if isinstance(network, Detector):
+        session = open_session(detector_model(variables, options).SerializeToString())
+        return Detector.from_network(_scores(session), options=options)
+    model = recognizer_model(
+        variables, charset=network.charset, height=network.height, options=options
+    )
+    loaded = load_recognizer(model.SerializeToString())  # whose classes have another order
+    loaded.options = replace(options, lexicon=loaded.options.lexicon)
+    return loaded
+
+
+def _scores(session: Any) -> Callable[[ByteArray], FloatArray]:
+    """A detector's network."""
+
+    def network(images: ByteArray) -> FloatArray:
+        (scores,) = session.run(["scores"], {"images": images})
+        return np.asarray(scores, np.float32)
+
+    return network
+
+
+def _logits(session: Any) -> Callable[[ByteArray, np.ndarray | None], FloatArray]:
+    """A recognizer's."""
 
     def network(images: ByteArray, widths: np.ndarray | None) -> FloatArray:
         if widths is None:
@@ -133,13 +181,7 @@ def load_recognizer(model: str | Path | bytes, *, threads: int | None = None) ->
         (logits,) = session.run(["logits"], {"images": images, "widths": widths})
         return np.asarray(logits, np.float32)
 
-    return Recognizer.from_network(
-        network,
-        charset=charset,
-        height=height,
-        features=features,
-        options=_section(RecognizerOptions, facts, OF_RECOGNIZER),
-    )
+    return network
 
 
 def _section(kind: Any, facts: dict[str, Any], names: tuple[str, ...]) -> Any:

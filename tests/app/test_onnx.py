@@ -16,7 +16,11 @@ from craftjax.convert import to_state_dict as craft_state  # noqa: E402
 from craftjax.detector import Detector  # noqa: E402
 from craftjax.models import CRAFT  # noqa: E402
 from craftjax.models import init_variables as craft_variables  # noqa: E402
-from craftjax.options import DetectorOptions  # noqa: E402
+from craftjax.options import (  # noqa: E402
+    DetectorOptions,
+    operating_point_path,
+    save_operating_point,
+)
 from crnnjax.charset import Charset  # noqa: E402
 from crnnjax.models import CRNN, init_variables  # noqa: E402
 from crnnjax.options import RecognizerOptions  # noqa: E402
@@ -33,7 +37,14 @@ from ocrjax.onnx.models import (  # noqa: E402
     rapidocr_model,
     recognizer_model,
 )
-from ocrjax.onnx.runtime import load_detector, load_recognizer, open_session  # noqa: E402
+from ocrjax.onnx.runtime import (  # noqa: E402
+    load_detector,
+    load_recognizer,
+    open_session,
+    with_onnxruntime,
+)
+from ocrjax.reader import Reader, choose_backend  # noqa: E402
+from ocrjax.reader_options import ReaderOptions  # noqa: E402
 
 CHARSET = Charset("own", tuple(" +-*\\]^'\"#0a~"))  # the space comes first, and goes last
 
@@ -211,6 +222,11 @@ def test_the_reader_beside_a_file_reads_what_ours_reads(tmp_path, vgg, resize):
         sure = [one.confidence for one in expected]
         np.testing.assert_allclose([one for _, one in found], sure, atol=1e-3)
     assert len({one.text for one in expected}) > 5
+    placed = zip(
+        load_recognizer(path).recognize_placed(crops()), ours.recognize_placed(crops()), strict=True
+    )
+    for one, two in placed:
+        np.testing.assert_allclose(one.spans, two.spans, atol=1e-6)
 
 
 def test_pillows_resizing_is_redone():
@@ -287,6 +303,33 @@ def test_the_reader_detects_what_ours_detects(tmp_path, craft):
             np.testing.assert_allclose(quad, word.quad, atol=0.1)
             np.testing.assert_allclose(other.quad, word.quad, atol=0.1)
     assert total >= 3
+
+
+def test_a_reader_reads_the_same_in_onnx_runtime(tmp_path, craft, vgg, monkeypatch):
+    path = tmp_path / "craft.safetensors"
+    save_weights(path, craft_state(craft))
+    options = DetectorOptions(
+        text_threshold=0.1, low_text=0.05, link_threshold=0.1, canvas_size=128, pad="exact"
+    )
+    save_operating_point(operating_point_path(path), options, measured={})
+    pages = {}
+    for backend in ("jax", "onnx"):
+        recognizer = Recognizer(vgg[1], charset=CHARSET, height=32)
+        if backend == "onnx":  # of what is loaded already nothing else is made
+            recognizer = with_onnxruntime(recognizer)
+        reader = Reader(path, recognizer, options=ReaderOptions(0), backend=backend)
+        assert reader.detector.options == options
+        pages[backend] = reader.read([photo for _, photo in photos()])
+    words = [[word for page in pages[name] for word in page.words] for name in pages]
+    assert len(words[0]) == len(words[1]) >= 3
+    for one, other in zip(*words, strict=True):
+        assert one.text == other.text and abs(one.confidence - other.confidence) < 1e-3
+        np.testing.assert_allclose(one.quad, other.quad, atol=0.1)
+    assert choose_backend("auto") == "onnx"
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert choose_backend("auto") == "jax"
+    with pytest.raises(ValueError, match="backend is 'torch', expected one of jax, onnx, auto"):
+        choose_backend("torch")
 
 
 def test_a_check_sees_other_weights(vgg, file):

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from ocrcore.pages import Page, Word
+from ocrcore.pages import Character, Page, Word
 from ocrcore.reading_order import arrange
 from ocrjax.page_files import ALTO, to_alto, to_hocr
 from ocrjax.pdf import write_pdf
@@ -22,6 +23,17 @@ def word(text, left, top, *, degrees=0.0, confidence=0.9):
     matrix = np.array([[np.cos(turn), np.sin(turn)], [-np.sin(turn), np.cos(turn)]])
     box = np.array([(0, 0), (12 * len(text), 0), (12 * len(text), 20), (0, 20)], float)
     return Word(box @ matrix + (left, top), text, confidence=confidence)
+
+
+def with_characters(word, texts):
+    """A word cut into parts of one width."""
+    left, right = word.quad[[0, 3]], word.quad[[1, 2]]
+    ends = [left + (right - left) * place / len(texts) for place in range(len(texts) + 1)]
+    characters = [
+        Character(text, np.stack([a[0], b[0], b[1], a[1]]), 0.25)
+        for text, a, b in zip(texts, ends, ends[1:], strict=False)
+    ]
+    return replace(word, characters=tuple(characters))
 
 
 @pytest.fixture
@@ -79,6 +91,44 @@ def test_alto(page):
     assert place == {"HPOS": "115", "VPOS": "30", "WIDTH": "36", "HEIGHT": "20", "WC": "0.4560"}
     (shape,) = first.findall(".//a:Shape/a:Polygon", ns)
     assert shape.get("POINTS").startswith("300.0,120.0 ")
+
+
+def test_characters_in_hocr_and_alto():
+    words = [
+        with_characters(word("<a b", 20, 30), "<a b"),
+        with_characters(word("up", 200, 30, degrees=20), "up"),
+        with_characters(word("é\u0328", 20, 90), ["é\u0328"]),  # no single code point for this one
+        with_characters(word("other", 20, 130), "text"),  # characters of another text
+        word("none", 20, 180),
+    ]
+    page = Page(400, 600, tuple(words))
+    text = to_hocr([page], software="ocrjax 1")
+    root = ElementTree.fromstring(text)
+    assert 'ocrx_word ocrx_cinfo"' in text and "cinfo" not in to_hocr([Page(4, 6)])
+    read = {
+        "".join(one.itertext()): [(child.text, child.get("title")) for child in one]
+        for one in root.iter()
+        if one.get("class") == "ocrx_word"
+    }
+    assert [*read] == ["<a b", "up", "é\u0328", "other", "none"]
+    assert [one for one, _ in read["<a b"]] == ["<", "a", " ", "b"]
+    assert read["<a b"][1] == ("a", "x_bboxes 32 30 44 50; x_conf 25.00")
+    assert read["é\u0328"] and not read["other"] and not read["none"]
+
+    alto = ElementTree.fromstring(to_alto([page], software=("ocrjax", "1")))
+    strings = {one.get("CONTENT"): one for one in alto.iter(f"{{{ALTO}}}String")}
+    glyphs = {name: one.findall(f"{{{ALTO}}}Glyph") for name, one in strings.items()}
+    assert {name: len(found) for name, found in glyphs.items()} == {
+        **{"<a b": 4, "up": 2},
+        **dict.fromkeys(("é\u0328", "other", "none"), 0),
+    }
+    assert glyphs["<a b"][1].attrib == {
+        **{"CONTENT": "a", "GC": "0.2500", "HPOS": "32", "VPOS": "30"},
+        **{"WIDTH": "12", "HEIGHT": "20"},
+    }
+    shapes = [one.find(f"{{{ALTO}}}Shape/{{{ALTO}}}Polygon") for one in glyphs["up"]]
+    assert shapes[0].get("POINTS").startswith("200.0,30.0 ")
+    assert glyphs["<a b"][0].find(f"{{{ALTO}}}Shape") is None
 
 
 def test_a_searchable_pdf(tmp_path):

@@ -143,6 +143,34 @@ def test_recognize_answers_for_every_quad():
         reader.recognize(image, quads[0])
 
 
+def test_characters_are_placed_in_the_picture():
+    image = np.full((60, 60, 3), (255, 0, 0), np.uint8)
+    reader = ocrjax.Reader(FixedDetector(rows), FixedRecognizer())
+    turn = np.array([[0.8, 0.6], [-0.6, 0.8]])
+    quad = np.array(box(0, 0, 42, 10)) @ turn + (10, 5)
+    (word,) = reader.recognize(image, [quad])
+    assert word.text == "255 0 0" == "".join(c.text for c in word.characters)
+    for place, character in enumerate(word.characters):
+        corners = np.array(box(6 * place, 0, 6 * place + 6, 10)) @ turn + (10, 5)
+        np.testing.assert_allclose(character.quad, corners, atol=0.01)
+        assert character.confidence == pytest.approx((place + 1) / 7)
+    # What is seen around a word belongs to none of its characters.
+    (wide,) = reader.recognize(image, [quad], margin=0.3)
+    np.testing.assert_allclose(wide.characters[0].quad[[0, 3]], quad[[0, 3]], atol=0.01)
+    inner = np.array(box(48 / 7 - 3, 0, 96 / 7 - 3, 10)) @ turn + (10, 5)
+    np.testing.assert_allclose(wide.characters[1].quad, inner, atol=0.1)
+    # Read turned, they follow each other from where the word begins.
+    (back,) = reader.recognize(image, [turned(np.float32(quad), 180)])
+    np.testing.assert_allclose(back.characters[0].quad[0], quad[2], atol=0.01)
+    (none,) = reader.recognize(image, [quad], characters=False)
+    assert none.characters == () and none.text == word.text
+    # In perspective those that are nearer are larger.
+    near = np.array([(0, 20), (50, 0), (50, 60), (0, 40)])
+    (word,) = reader.recognize(image, [near])
+    widths = [c.quad[1, 0] - c.quad[0, 0] for c in word.characters]
+    assert (np.diff(widths) > 0).all() and sum(widths) == pytest.approx(50, abs=0.01)
+
+
 def test_options_that_cannot_be():
     for changes in ({"rotations": (45,)}, {"vertical": 0.5}, {"crops": 0}, {"min_confidence": 2}):
         with pytest.raises(OptionsError, match=next(iter(changes))):

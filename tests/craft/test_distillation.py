@@ -10,7 +10,7 @@ import pytest
 import tiny_detector
 
 import craftjax
-from craftjax.config import DistillOptions, distill, source
+from craftjax.config import DistillOptions, distill, pseudo, source
 from craftjax.convert import to_state_dict
 from craftjax.distillation import make_teacher
 from craftjax.models import CRAFT, init_variables
@@ -65,6 +65,13 @@ def test_training_learns_the_teachers_scores_of_pages_and_of_pictures(teacher, p
     scores = np.asarray(CRAFT(0.125).apply(variables, np.zeros((1, 64, 64, 3), np.uint8))[0])
     beyond = np.square(scores - np.clip(scores, 0, 1)).max()  # what clipping leaves to learn
     assert len(losses) == 6 and max(losses) < 4 * beyond + 1e-3
+
+
+def test_only_one_teacher(tmp_path):
+    config = tiny_detector.get_config()
+    config.distill, config.pseudo = distill(), pseudo()
+    with pytest.raises(ValueError, match=r"config\.distill and config\.pseudo"):
+        craftjax.train(config, tmp_path / "run")
 
 
 def test_pictures_without_labels_are_pages_without_words(pictures):

@@ -164,7 +164,11 @@ def test_classes_are_cut_by_character(tmp_path):
     path = weights()
     recognizer = Recognizer.from_weights(path, charset="en95")
     crops = [GOLDEN[f"image{index}"] for index in range(2)]
-    assert [one.text for one in recognizer.recognize(crops)] == ["Golden 42", "ocr"]
+    placed = recognizer.recognize_placed(crops)
+    assert [one.reading.text for one in placed] == ["Golden 42", "ocr"]
+    # "ocr" stands in columns 7 to 24, 26 to 43 and 45 to 57 of the picture.
+    spans = placed[1].spans * crops[1].shape[1]
+    np.testing.assert_allclose(spans, [(7, 25), (25, 44), (44, 57)], atol=4)
     full, _ = load_ppocr(path)
     cut = load_recognizer(path, charset=Charset("two", ("ß", "7"))).variables["params"]
     old = full["params"]["Prediction"]["kernel"]

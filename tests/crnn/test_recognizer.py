@@ -227,6 +227,32 @@ def test_beam_and_lexicon(recognizer, crops):
     assert recognizer.recognize(crops[:1], decoder="lexicon", lexicon=long) == [Reading("", 0.0)]
 
 
+@pytest.mark.parametrize("resize", ["bucket", "easyocr", "fixed"])
+@pytest.mark.parametrize("decoder", ["greedy", "beam"])
+def test_characters_are_placed_within_the_crop(recognizer, crops, resize, decoder):
+    placed = recognizer.recognize_placed(crops, resize=resize, decoder=decoder)
+    readings = recognizer.recognize(crops, resize=resize, decoder=decoder)
+    assert [one.reading for one in placed] == readings
+    for (text, _), spans, sure, degrees in placed:
+        assert spans.shape == (len(text), 2) and sure.shape == (len(text),) and degrees == 0
+        assert (spans >= 0).all() and (spans <= 1).all() and (np.diff(spans) >= 0).all()
+        assert (spans[1:, 0] == spans[:-1, 1]).all()
+        assert (sure > 0).all() and (sure <= 1).all()
+    assert sum(len(one.reading.text) for one in placed) > 10
+
+
+def test_where_characters_cannot_be_placed(recognizer):
+    variables = init_variables(CRNN(37, channels=16, hidden=8, transform="affine"))
+    affine = Recognizer(variables, charset=named("en36"), height=HEIGHT)
+    (placed,) = affine.recognize_placed([crop(32, 90)])
+    assert placed.spans is None and placed.confidences is None
+    upright = np.rot90(crop(32, 90), -1)
+    (placed,) = recognizer.recognize_placed([upright], resize="bucket", turn_above=1.5)
+    (lying,) = recognizer.recognize_placed([crop(32, 90)], resize="bucket")
+    assert placed.degrees == 270 and placed.reading == lying.reading
+    np.testing.assert_array_equal(placed.spans, lying.spans)
+
+
 def test_a_lexicon_may_be_a_file(recognizer, crops, tmp_path, caplog):
     file = tmp_path / "words.txt"
     words = [item.text for item in recognizer.recognize(crops[:2])]
@@ -333,6 +359,24 @@ def labeled(recognizer, crops, tmp_path_factory):
     out[1] = Crop(out[1].name, "é" + out[1].text)
     out.insert(3, Crop(str(folder / "lost.png"), "lost"))
     return out
+
+
+def test_spaces_are_judged_where_the_charset_has_one(recognizer, labeled, monkeypatch):
+    texts = ["a line", "twowords", "word", "o ne"]
+    true = ["a line", "two words", "word", "one"]
+    crops = [Crop(labeled[0].name, text) for text in true]
+    lines = []
+    spaced = Recognizer(make_variables(classes=96), charset=named("en95"), height=HEIGHT)
+    readings = [Reading(text, 1.0) for text in texts]
+    monkeypatch.setattr(Recognizer, "recognize", lambda *arguments, **options: readings)
+    report = evaluate_recognizer(spaced, {"all": crops, "b": crops}, log=lines.append)
+    spaces = report["sets"]["all"]["spaces"]
+    assert (spaces["found"], spaces["missed"], spaces["invented"]) == (1, 1, 1)
+    assert spaces["space_error_rate"]["value"] == pytest.approx(2 / 3)
+    assert report["all"]["spaces"]["missed"] == 2
+    assert sum("1 of 2 spaces missed, 1 invented" in line for line in lines) == 2
+    report = evaluate_recognizer(recognizer, {"a": crops}, log=lines.append)
+    assert "spaces" not in report["sets"]["a"] and "spaces" not in report["all"]
 
 
 def test_evaluation(recognizer, labeled, tmp_path):

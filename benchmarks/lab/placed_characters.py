@@ -1,0 +1,113 @@
+"""How well a recognizer places characters: beside boxes that people drew, along the word.
+
+    python benchmarks/lab/placed_characters.py --icdar2003 DIR --iiit5k DIR [--weights NAME]
+
+Words of photos of ICDAR 2003 (the word's box) and of IIIT5K (the crop) are read. Of those that are
+read right, upper and lower case alike, each character's span is compared with the true one: its
+IoU along the word, and how far its middle is off, in shares of the true width; beside that what
+cutting the word into equal parts gives. Words by the numbers 0, 2, 4, ... were those that the
+constants of `crnnjax.alignment` and `crnnjax.time_steps` were chosen on; the others are measured.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from crnnjax.recognizer import Recognizer
+from ocrcore.data.readers.characters import PhotoFolder
+from ocrcore.images import read_image
+from ocrjax.crops import rectify
+
+
+class Labeled(NamedTuple):
+    """A crop, its text, and `(N, 2)`: where each character begins and ends, in shares."""
+
+    image: np.ndarray
+    text: str
+    spans: np.ndarray
+
+
+def icdar2003(folder: Path, height: int) -> Iterator[Labeled]:
+    """Words of the photos that have characters."""
+    photos = PhotoFolder(folder / "images", folder / "gt", folder / "chars")
+    for index in range(len(photos)):
+        sample = photos[index]
+        for word in sample.page.words:
+            if not (word.care and word.text and len(word.characters) == len(word.text)):
+                continue
+            crop = rectify(sample.image, word.quad, height=height)
+            if crop is None:
+                continue
+            # Places along the upper edge of the word; those words are boxes, or nearly.
+            start, along = word.quad[0], word.quad[1] - word.quad[0]
+            quads = np.stack([character.quad for character in word.characters])
+            shares = (quads - start) @ along / (along @ along)
+            yield Labeled(crop, word.text, np.stack([shares.min(1), shares.max(1)], axis=1))
+
+
+def iiit5k(folder: Path) -> Iterator[Labeled]:
+    """All words."""
+    entries = json.loads((folder / "chars_train.json").read_text(encoding="utf-8"))
+    for name, entry in entries.items():
+        image = read_image(folder / name)
+        boxes = np.array(entry["charBB_xywh"], np.float64)
+        if len(boxes) == len(entry["text"]):
+            ends = np.stack([boxes[:, 0], boxes[:, 0] + boxes[:, 2]], axis=1)
+            yield Labeled(image, entry["text"], ends / image.shape[1])
+
+
+def overlap(found: np.ndarray, true: np.ndarray) -> np.ndarray:
+    """IoU of spans."""
+    low, high = np.maximum(found, true), np.minimum(found, true)
+    inside = np.maximum(high[:, 1] - low[:, 0], 0)
+    return np.asarray(inside / np.maximum(low[:, 1] - high[:, 0], 1e-9))
+
+
+def measure(name: str, recognizer: Recognizer, words: list[Labeled]) -> None:
+    """Prints a line of a table."""
+    placed = recognizer.recognize_placed([word.image for word in words])
+    rows, even, off = [], [], []
+    for word, one in zip(words, placed, strict=True):
+        if one.spans is None or one.reading.text.lower() != word.text.lower():
+            continue
+        edges = np.linspace(0, 1, len(word.text) + 1)
+        rows.append(overlap(one.spans, word.spans))
+        even.append(overlap(np.stack([edges[:-1], edges[1:]], axis=1), word.spans))
+        widths = np.maximum(np.diff(word.spans)[:, 0], 1e-9)
+        off.append(np.abs(one.spans.mean(1) - word.spans.mean(1)) / widths)
+    ious, equal, middles = map(np.concatenate, (rows, even, off))
+    print(
+        f"{name}: {len(rows)} of {len(words)} words are read right, {len(ious)} characters: mean "
+        f"IoU {ious.mean():.3f}, above .5 {np.mean(ious > 0.5):.3f}; middle off by "
+        f"{np.median(middles):.3f} of the width (median); equal parts: IoU {equal.mean():.3f}, "
+        f"above .5 {np.mean(equal > 0.5):.3f}",
+        flush=True,
+    )
+
+
+def main() -> None:
+    """Measures both sets."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
+    parser.add_argument("--icdar2003", type=Path, required=True)
+    parser.add_argument("--iiit5k", type=Path, required=True)
+    parser.add_argument("--weights", default="ppocrv6_small")
+    parser.add_argument("--words", type=int, default=500, help="of each set")
+    arguments = parser.parse_args()
+    charset = "en95" if arguments.weights == "ppocrv6_small" else None
+    recognizer = Recognizer.from_weights(arguments.weights, charset=charset)
+    for name, words in (
+        ("ICDAR 2003", icdar2003(arguments.icdar2003, recognizer.height)),
+        ("IIIT5K", iiit5k(arguments.iiit5k)),
+    ):
+        measure(name, recognizer, list(islice(words, 1, 2 * arguments.words, 2)))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,100 @@
+"""Spaces in lines: missed and invented ones.
+
+A reading is aligned with the truth by the fewest edits of characters; a space may stand for a space
+only. Of all such alignments the one with the fewest spaces in common counts: a space at another
+place is missed and invented, rather than its neighbor. What is left over of the truth's spaces is
+missed, of the reading's invented.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ocrcore.evaluation.statistics import Interval, ratio_interval
+
+
+@dataclass(frozen=True, slots=True)
+class SpaceErrors:
+    """The spaces of a set of readings.
+
+    Attributes:
+        found: spaces of the truth that were read.
+        missed: spaces of the truth that were not.
+        invented: spaces that were read where none is.
+        rate: missed and invented ones over all three, in [0, 1]; 0 where there are none.
+    """
+
+    found: int
+    missed: int
+    invented: int
+    rate: Interval
+
+    def __str__(self) -> str:
+        rate = self.rate
+        return (
+            f"space error rate {rate.value:.4f} ({rate.low:.4f} to {rate.high:.4f}): "
+            f"{self.missed} of {self.found + self.missed} spaces missed, {self.invented} invented"
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        rate = {"value": self.rate.value, "low": self.rate.low, "high": self.rate.high}
+        counts = {"found": self.found, "missed": self.missed, "invented": self.invented}
+        return {**counts, "space_error_rate": rate}
+
+
+def common_spaces(truth: str, read: str) -> int:
+    """How many spaces two texts have in common, by the best alignment.
+
+    Args:
+        truth: what stands there.
+        read: what was read.
+    """
+    one, two = (unicodedata.normalize("NFC", text) for text in (truth, read))
+    if one == two:
+        return one.count(" ")
+    # One number counts both: an edit costs more than all spaces that there can be in common.
+    edit = 1 + min(one.count(" "), two.count(" "))
+    row = [edit * place for place in range(len(two) + 1)]
+    for place, a in enumerate(one, 1):
+        before, row[0] = row[0], edit * place
+        for column, b in enumerate(two, 1):
+            least = edit + min(row[column], row[column - 1])
+            if a == b:
+                least = min(least, before + (a == " "))
+            elif a != " " != b:
+                least = min(least, before + edit)
+            before, row[column] = row[column], least
+    return row[-1] % edit
+
+
+def space_errors(truth: Sequence[str], read: Sequence[str], *, seed: int = 0) -> SpaceErrors:
+    """Counts the spaces that were missed and invented.
+
+    Args:
+        truth: what stands there.
+        read: what was read, in the same order.
+        seed: of the interval's draws, percentile bootstrap over texts.
+
+    Raises:
+        ValueError: different numbers of both.
+    """
+    if len(truth) != len(read):
+        raise ValueError(f"{len(truth)} true texts and {len(read)} readings: expected as many")
+    counts = np.array(
+        [
+            (common_spaces(a, b), a.count(" "), b.count(" "))
+            for a, b in zip(truth, read, strict=True)
+        ],
+        np.int64,
+    ).reshape(-1, 3)
+    found, true, seen = counts.T
+    missed, invented = true - found, seen - found
+    errors, whole = (missed + invented).astype(np.float64), (true + invented).astype(np.float64)
+    rate = ratio_interval(errors, whole, seed=seed)
+    return SpaceErrors(int(found.sum()), int(missed.sum()), int(invented.sum()), rate)
