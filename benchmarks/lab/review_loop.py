@@ -49,7 +49,18 @@ from ocrjax.review.server import ReviewServer
 from ocrjax.review.session import Session
 
 TRAINED_ON, SHARED = 300, 0.5
+SHORT = "steps=100", "eval.every=100", "checkpoint.every=50"
 FINETUNE = Path(__file__).parents[1] / "finetune_recognizer.py"
+
+
+# Page, place and text of the word that is shown, once so many are done and all of it is shown.
+SHOWN = """
+const one = now();
+const title = one && `${pages[one.page].name}, word ${one.word + 1}`;
+const ready = one && !one.done && $("where").textContent === title && field.value === offered();
+const done = items.filter((other) => other.done).length;
+return ready && done === arguments[0] ? [one.page, one.quad, field.value] : null;
+"""
 
 
 def true_word(quad: Any, page: Page) -> Word | None:
@@ -70,12 +81,8 @@ def correct(session: Session, truth: Sequence[Page]) -> Counter[str]:
         threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         page.call("POST", "/url", url=server.address)
         for number in range(len(session.items)):
-            while page.run("return items.filter((one) => one.done).length") < number:
-                time.sleep(0.02)
-            shown = page.run("return now() && [now().page, now().quad, field.value]")
-            while shown is None or page.run("return now().done"):
-                shown = page.run("return now() && [now().page, now().quad, field.value]")
-                time.sleep(0.02)
+            while (shown := page.run(SHOWN, number)) is None:
+                time.sleep(0.01)
             word = true_word(shown[1], truth[shown[0]])
             if word is None:
                 keys, what = ["F4"], "no word"
@@ -108,9 +115,7 @@ def review(root: Path, out: Path, pictures: int) -> dict[str, Any]:
     pages = sorted(read_icdar_folder(root / "images", root / "gt"), key=lambda page: page.path)
     truth = pages[: TRAINED_ON : TRAINED_ON // pictures][:pictures]
     empty = [page.with_words(()) for page in truth]
-    begin = time.monotonic()
     session = Session(empty, out / "labels.jsonl", lambda: predicted(empty, Reader()))
-    read_s = time.monotonic() - begin
     before = session.pages
     done = correct(session, truth)
     print(save(session, out / "labels", [("train", len(empty), "icdar2015")]))
@@ -118,7 +123,6 @@ def review(root: Path, out: Path, pictures: int) -> dict[str, Any]:
     row = {
         "pictures": len(truth),
         "labels": sum(len(page.words) for page in truth),
-        "read_s": read_s,
         "words": len(session.items),
         "done": dict(done),
         "keys": session.keys,
@@ -134,7 +138,7 @@ def train(args: argparse.Namespace, name: str) -> dict[str, Any]:
     out = args.out / f"trained_{name}"
     command: list[object] = [sys.executable, FINETUNE, "--root", args.root]
     command += ["--train", args.out / name / "rec_gt.txt"]
-    command += ["--forget", args.forget, "--out", out, "--own", 100_000]
+    command += ["--forget", args.forget, "--out", out, "--own", 100_000, "--set", *SHORT]
     subprocess.run(list(map(str, command)), check=True)
     (file,) = (out / "borndigital").glob("*-*-*.json")
     found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
