@@ -1,7 +1,8 @@
-"""Which words to label first: those that a reader is least sure of.
+"""Which words to look at first: those that a reader is least sure of, as most of them are wrong.
 
-Least confidence, the plainest of the rules of active learning (Settles, "Active Learning Literature
-Survey", 2009). Host code: no jax.
+Least confidence is the plainest rule of active learning (Settles, "Active Learning Literature
+Survey", 2009). As a choice of what to train on it was no better than chance
+(docs/how_much_data.md). Host code: no jax.
 """
 
 from __future__ import annotations

@@ -41,7 +41,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--crops", action="store_true", help="with --predict: each picture is a word, or a line"
     )
     parser.add_argument(
-        "--count", type=int, metavar="N", help="no more words than these, the most doubtful"
+        "--count", type=int, metavar="N", help="no more words than these, the first ones"
+    )
+    parser.add_argument(
+        "--shuffle", action="store_true", help="words at random, not the most doubtful first"
     )
     parser.add_argument("--judge", action="store_true", help="labels that networks doubt as well")
     parser.add_argument("--every", action="store_true", help="all other words, behind the doubtful")
@@ -79,6 +82,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Serves the page until Ctrl-C; returns 1 where pictures cannot be read."""
     from ocrjax.labels.crops import CROP_TARGETS
+    from ocrjax.review.prepare import shuffled
     from ocrjax.review.saving import check_place, save, save_crops
     from ocrjax.review.server import ReviewServer
     from ocrjax.review.session import Session
@@ -110,6 +114,8 @@ def run(arguments: argparse.Namespace) -> int:
 
     def prepare() -> tuple[Sequence[Page], Sequence[Item]]:
         pages, items = labels.prepare()
+        if arguments.shuffle:
+            items = shuffled(items)
         return pages, items[: arguments.count]
 
     session = Session(labels.pages, journal, prepare)

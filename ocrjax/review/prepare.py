@@ -121,3 +121,8 @@ def by_doubt(pages: Iterable[Page]) -> list[Item]:
         Item(number, index, f"{word.confidence or 0:.0%} sure", word.text)
         for number, index, word in chosen
     ]
+
+
+def shuffled(items: Sequence[Item]) -> list[Item]:
+    """The same words in a random order, always the same one."""
+    return [items[place] for place in np.random.default_rng(0).permutation(len(items))]

@@ -275,6 +275,10 @@ def test_some_of_the_crops_by_the_command(crops, tmp_path, capsys, monkeypatch):
     run(*few)
     assert "1 done" in capsys.readouterr().out
     assert [crop.text for crop in read_labels_tsv(out / "rec_gt.txt")] == ["right"]
+    journal.unlink()
+    run("--predict", "--crops", "--shuffle", "--count", "3", "--save")
+    pages = [one["page"] for one in json.loads(journal.read_text())["items"]]
+    assert len(set(pages)) == 3 and pages != [0, 1, 2]
     for arguments, message in (
         (("--crops",), "--crops goes with --predict"),
         (("--predict", "--count", "0"), "--count is 0, expected 1 or more"),

@@ -1,4 +1,4 @@
-"""What is labeled first."""
+"""What is looked at first."""
 
 from __future__ import annotations
 
