@@ -171,8 +171,8 @@ def main() -> None:
             )
             if name == "corrected":
                 line += (
-                    f"; {100_000 * gain.value / row['keys']:.1f} words of 100 a 1,000 keys; "
-                    f"{100 * gain.value / hours:.1f} points an hour at an assumed "
+                    f"; {100_000 * gain.value / row['keys']:.2f} points a 1,000 keys; "
+                    f"{100 * gain.value / hours:.2f} an hour at an assumed "
                     f"{args.keys_a_minute:g} keys a minute"
                 )
             print(line)
