@@ -48,7 +48,13 @@ def write_copy(
             _, gone = write_labels(part.pages, place, part.target, pictures=pictures)
             lost += losses(gone)
         write_text(made / note[0], note[1])
+        old = Path(folder) / f"{out.name}.old"
         if out.exists():
-            out.rename(Path(folder) / "old")
-        made.rename(out)
+            out.rename(old)
+        try:
+            made.rename(out)
+        except OSError:
+            if old.exists():
+                old.rename(out)
+            raise
     return lost

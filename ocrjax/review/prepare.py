@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ocrcore.data.readers.skipped_files import broken_pictures
 from ocrcore.evaluation.label_errors import Suspect
-from ocrcore.images import ImageError, find_images, image_size
+from ocrcore.images import check_image, find_images, image_size
 from ocrcore.pages import Page
 from ocrcore.progress import Progress
 from ocrjax.labels.lint import Lint
@@ -54,16 +55,18 @@ def items_of(found: Lint, suspects: Sequence[Suspect] = (), *, every: bool = Fal
     return list(items.values())
 
 
-def empty_pages(folder: str | Path) -> tuple[list[Page], list[ImageError]]:
+def empty_pages(folder: str | Path) -> tuple[list[Page], list[ValueError]]:
     """A page without words for each picture of a folder, and pictures that cannot be read."""
-    pages, bad = [], []
-    for path in find_images([str(folder)]):
-        try:
-            height, width = image_size(path)
-            pages.append(Page(height, width, (), str(path)))
-        except ImageError as error:
-            bad.append(error)
-    return pages, bad
+    paths = find_images([str(folder)])
+    sizes = {}
+
+    def look(path: Path) -> None:
+        check_image(path)  # a truncated one would be saved as a picture without text
+        sizes[path] = image_size(path)
+
+    broken = broken_pictures(paths, look, task=f"decoding the pictures of {folder}")
+    pages = [Page(*sizes[path], (), str(path)) for path in paths if path in sizes]
+    return pages, [error for _, error in broken]
 
 
 def predicted(pages: Sequence[Page], reader: Reader) -> tuple[list[Page], list[Item]]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from threading import Lock
 
 from ocrcore.outputs import OutputError
 from ocrcore.pages import Page
@@ -16,15 +17,24 @@ from ocrjax.review.session import Session, digest_of
 MARK = "reviewed.tsv"
 """In the folder of the labels: what it is of, and what was changed."""
 
+_SAVING = Lock()  # tabs, and Ctrl-C while one of them saves
 
-def check_place(out: Path) -> None:
-    """Refuses a folder that holds anything but an earlier save.
+
+def check_place(out: Path, journal: Path) -> None:
+    """Refuses a folder that holds anything but an earlier save of a review that goes on.
 
     Raises:
         OutputError: it does.
     """
-    if out.exists() and not (out / MARK).is_file() and (not out.is_dir() or any(out.iterdir())):
+    if not out.exists():
+        return
+    if not (out / MARK).is_file() and (not out.is_dir() or any(out.iterdir())):
         raise OutputError(f"{out}: there already: name a new folder")
+    if (out / MARK).is_file() and not journal.exists():
+        raise OutputError(
+            f"{out}: holds the labels of an earlier review, whose changes are not there: "
+            f"{journal}. A new review would replace them: name a new folder"
+        )
 
 
 def save(
@@ -50,15 +60,16 @@ def save(
         ValueError: the format can carry none of the words.
         OSError: it cannot be written.
     """
-    check_place(out)
-    pages = session.result()
-    copies, at = [], 0
-    for name, count, target in parts:
-        copies.append(CopyPart(name, pages[at : at + count], target))
-        at += count
-    rows = _changes(session.pages, pages)
-    head = f"# review of {digest_of(session.pages)}\npicture\twords before\twords after"
-    write_copy(out, copies, (MARK, "\n".join([head, *rows]) + "\n"), pictures=pictures)
+    with _SAVING:
+        check_place(out, session.journal)
+        pages = session.result()
+        copies, at = [], 0
+        for name, count, target in parts:
+            copies.append(CopyPart(name, pages[at : at + count], target))
+            at += count
+        rows = _changes(session.pages, pages)
+        head = f"# review of {digest_of(session.pages)}\npicture\twords before\twords after"
+        write_copy(out, copies, (MARK, "\n".join([head, *rows]) + "\n"), pictures=pictures)
     return f"written: {out}, {sum(len(page.words) for page in pages):,} words"
 
 
