@@ -12,6 +12,11 @@ Data sets: "borndigital" (ROOT has images/ and gt/; words are cut out as they li
 last 1,000 test, the 300 before line 3,469 choose). The charset is ASCII and what else the labels
 of the training part have.
 
+With --choose, words are drawn one by one out of those to train on, whatever picture they are of:
+"random", "doubt" (those that the start weights are least sure of), or "unsure" (at random, of the
+less sure half). --recipe trains by another config with other start weights. --train trains on other
+crops (a file of paths and texts), of which a third, at most 300, choose.
+
 A finished run is a JSON file in --out and is not repeated; one that was stopped goes on.
 
 Command: python benchmarks/finetune_recognizer.py --data borndigital --root DIR --forget LABELS.tsv
@@ -42,6 +47,7 @@ from crnnjax.evaluate import read_set
 from crnnjax.recognizer import Recognizer
 from ocrcore.data.readers.crops import Crop, read_labels_tsv
 from ocrcore.data.readers.icdar import read_icdar_folder
+from ocrcore.evaluation.doubt import least_sure
 from ocrcore.evaluation.statistics import paired_wilson, wilson
 from ocrcore.files import write_json, write_text
 from ocrcore.images import read_image, write_image
@@ -53,6 +59,7 @@ from ocrcore.weights.averaging import load_flat
 
 CONFIG = Path(__file__).parents[1] / "configs" / "finetune_recognizer.py"
 Right = NDArray[np.bool_]
+CHOICES = ("random", "doubt", "unsure")
 
 
 def cut_words(root: Path, out: Path) -> Path:
@@ -81,9 +88,7 @@ def open_data(data: str, root: Path, out: Path) -> tuple[list[list[Crop]], list[
     """
     if data == "rec_train":
         listed = read_labels_tsv(root / "labels.tsv")
-        own = listed[:3168]
-        groups = [own[start : start + 24] for start in range(0, len(own), 24)]
-        return groups, listed[3168:3468], listed[-1000:]
+        return neighbors(listed[:3168]), listed[3168:3468], listed[-1000:]
     cut = root / "crops"
     listed = read_labels_tsv(cut_words(root, cut if cut.is_dir() else out / "crops"))
     pictures: dict[str, list[Crop]] = {}
@@ -92,6 +97,11 @@ def open_data(data: str, root: Path, out: Path) -> tuple[list[list[Crop]], list[
     names = [path.stem for path in sorted((root / "images").iterdir(), key=lambda path: path.name)]
     found = [pictures.get(name, []) for name in names]
     return found[:300], [], [crop for group in found[300:] for crop in group]
+
+
+def neighbors(listed: list[Crop]) -> list[list[Crop]]:
+    """Groups of crops that are neighbors in their file, and may be of one picture."""
+    return [listed[start : start + 24] for start in range(0, len(listed), 24)]
 
 
 def spread(listed: list[Crop], count: int) -> list[Crop]:
@@ -114,6 +124,13 @@ def draw(
         else:
             own += groups[index]
     return own[: count - wanted], kept_back
+
+
+def order(groups: Sequence[Sequence[Crop]], sure: Sequence[float], how: str) -> list[list[Crop]]:
+    """Groups of one crop to draw from: all, or the half that is read with the least confidence."""
+    pool = [crop for group in groups for crop in group]
+    chosen = range(len(pool)) if how == "random" else least_sure(sure, len(pool) // 2)
+    return [[pool[index]] for index in chosen]
 
 
 def spoil(listed: Sequence[Crop], share: float, seed: int) -> list[Crop]:
@@ -155,10 +172,14 @@ def settings(texts: Sequence[str]) -> dict[str, Any]:
 
 
 def make_config(
-    folder: Path, parts: Mapping[str, Sequence[Crop]], changes: Mapping[str, Any], seed: int
+    recipe: Path,
+    folder: Path,
+    parts: Mapping[str, Sequence[Crop]],
+    changes: Mapping[str, Any],
+    seed: int,
 ) -> ConfigDict:
     """The experiment on the crops of a run."""
-    config: ConfigDict = runpy.run_path(str(CONFIG))["get_config"]()
+    config: ConfigDict = runpy.run_path(str(recipe))["get_config"]()
     config.seed = seed
     mine = config.data.train.mine
     mine.update(kind="tsv", outside=True)
@@ -190,7 +211,22 @@ def title(args: argparse.Namespace, own: int, seed: int) -> str:
     told = "".join(f"-{name.rpartition('.')[2]}{value}" for name, value in changes.items())
     wrong = f"-wrong{args.wrong:g}" if args.wrong else ""
     told = "".join(one if one.isalnum() or one in "-._" else "" for one in told)
-    return f"{args.data}-{own}{wrong}{told}-{seed}"
+    chosen = f"-{args.choose}" if args.choose else ""
+    return f"{args.data}-{own}{chosen}{wrong}{told}-{seed}"
+
+
+def confidences(args: argparse.Namespace, groups: Sequence[Sequence[Crop]]) -> list[float]:
+    """Of the start weights, for each crop to train on; they are read once."""
+    file = args.out / "start" / "confidences.json"
+    if not file.is_file():
+        config = runpy.run_path(str(args.recipe))["get_config"]()
+        reader = Recognizer.from_weights(args.start or config.init_weights)
+        result = read_set(reader, [crop for group in groups for crop in group], name="the pool")
+        assert not result.unreadable
+        print(f"the pool: {result.scores.to_dict()}")
+        write_json(file, [reading.confidence for reading in result.readings])
+    found: list[float] = json.loads(file.read_text(encoding="utf-8"))
+    return found
 
 
 def run(
@@ -205,13 +241,18 @@ def run(
     if result.is_file():
         return
     groups, choose, _ = data
+    if args.choose:
+        sure = [] if args.choose == "random" else confidences(args, groups)
+        groups = order(groups, sure, args.choose)
+        if args.choose == "doubt":
+            groups = groups[:own]
     own_crops, kept_back = draw(groups, own, seed, choose=not choose)
     own_crops = spoil(own_crops, args.wrong, seed)
     kept_back = spoil(choose[:own] or kept_back, args.wrong, seed + 1)
     folder = args.out / name
     # The test of the run itself is not of interest: all is read below.
     parts = {"train": own_crops, "choose": kept_back, "test": kept_back[:10]}
-    config = make_config(folder, parts, {**changes, **args.unnamed}, seed)
+    config = make_config(args.recipe, folder, parts, {**changes, **args.unnamed}, seed)
     before = resource.getrusage(resource.RUSAGE_SELF)
     begin = time.monotonic()
     if train(config, folder) is None:
@@ -232,6 +273,7 @@ def run(
         "train_crops": len(own_crops),
         "choose_crops": len(kept_back),
         "wrong": args.wrong,
+        "choose": args.choose,
         "seed": seed,
         "set": changes,
         "steps": config.steps,
@@ -252,7 +294,8 @@ def print_rows(rows: Sequence[Mapping[str, Any]]) -> None:
     for row in rows:
         changes = " ".join(f"{name}={value}" for name, value in row["set"].items())
         wrong = f" {row['wrong']:.0%} wrong" if row["wrong"] else ""
-        title = f"{row['data']} {row['own']}{wrong} seed {row['seed']} {changes}".rstrip()
+        chosen = f" by {row['choose']}" if row.get("choose") else ""
+        title = f"{row['data']} {row['own']}{chosen}{wrong} seed {row['seed']} {changes}".rstrip()
         print(f"{title}; {row['steps']} steps, {row['cpu_s'] / 60:.1f} min of a core")
         for name in row["start"]:
             for score in ("accuracy", "alnum_accuracy"):
@@ -282,6 +325,9 @@ def main() -> None:
     parser.add_argument("--own", type=int, nargs="+", default=[3093], help="numbers of own crops")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--wrong", type=float, default=0.0, help="share of wrong labels")
+    parser.add_argument("--train", type=Path, help="labels of crops to train on, not ROOT's own")
+    parser.add_argument("--choose", choices=CHOICES, default="", help="which of the words")
+    parser.add_argument("--recipe", type=Path, default=CONFIG, help="a config of a recognizer")
     parser.add_argument("--set", nargs="*", default=[], help="fields of the config, NAME=VALUE")
     parser.add_argument("--start", help="weights to start from instead of the config's")
     parser.add_argument("--out", type=Path, default=Path("exp/benchmarks/finetune_recognizer"))
@@ -295,6 +341,8 @@ def main() -> None:
         # Settings that the names of results do not have.
         args.unnamed = {"init_weights": args.start} if args.start else {}
         data = open_data(args.data, args.root, args.out)
+        if args.train:
+            data = neighbors(read_labels_tsv(args.train)), [], data[2]
         args.sets = {
             "test": spread(data[2], args.test_count),
             "forget": spread(read_labels_tsv(args.forget), args.forget_count),

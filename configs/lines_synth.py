@@ -6,9 +6,8 @@ Command: python -m crnnjax.main --config=configs/lines_synth.py
     are not explained here. Needs the extra `weights`.
 Source: our own.
 Expected: nothing known.
-Measured: of the start weights alone: 15 of 412 spaces missed, none invented, on the 200 lines of
-    config.test (docs/recognizer_data.md, "Lines with spaces"). What training makes of that is not
-    measured yet.
+Measured: 200 lines of config.test: .895 read right, 15 of 412 spaces missed by the start weights;
+    .925 and 10 after the 100 updates (docs/recognizer_data.md, "Lines with spaces").
 """
 
 from ml_collections import ConfigDict
@@ -44,7 +43,7 @@ def get_config() -> ConfigDict:
     config.ema = 0.98
 
     config.data.train.lines = source("words", augment="light", **LINES)
-    config.eval.sets.lines = crops("words", count=100, seed=1, **LINES)
+    config.eval.sets.lines = crops("words", count=300, seed=1, **LINES)
     config.test.lines = crops("words", count=200, seed=2, **LINES)
     config.eval.metric = "accuracy"
     config.eval.every = config.checkpoint.every = 100

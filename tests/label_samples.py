@@ -181,6 +181,27 @@ def via() -> Sample:
     return Sample("via", {"via_project.json": json.dumps(data)}, words, says)
 
 
+def via_csv() -> Sample:
+    # ox-vgg/via, via-2.x.y/via.js (pack_via_metadata, escape_for_csv); as of `via`.
+    def line(*fields, region=""):
+        quoted = ['"' + json.dumps(one).replace('"', '""') + '"' for one in fields]
+        return f"photo.png,77,{quoted[0]},2,{region},{quoted[1]},{quoted[2]}"
+
+    xs, ys = ([point[axis] for point in CURVE] for axis in (0, 1))
+    shapes = [
+        {"name": "rect", "x": 20, "y": 10, "width": 40, "height": 20},
+        {"name": "polygon", "all_points_x": xs, "all_points_y": ys},
+    ]
+    rows = [
+        "filename,file_size,file_attributes,region_count,region_id,region_shape_attributes,"
+        "region_attributes",
+        line({}, shapes[0], {"text": 'one, "two"'}, region=0),
+        line({}, shapes[1], {"text": "x", "state": {"illegible": True}}, region=1),
+    ]
+    words = [(BOX, 'one, "two"', True), (CURVE, "x", False)]
+    return Sample("via-csv", {"via_export.csv": "\n".join(rows) + "\n"}, words, "2 words")
+
+
 def datumaro() -> Sample:
     # open-edge-platform/datumaro, src/datumaro/plugins/data_formats/datumaro/base.py and
     # exporter.py, at 575c03f.
@@ -353,6 +374,6 @@ SAMPLES = [
     make()
     for make in (
         *(label_studio, label_studio_min, cvat, labelme, via, datumaro, ppocr, coco_text, textocr),
-        *(hiertext, doctr, art, ctw1500_xml, hocr, alto, page_xml),
+        *(via_csv, hiertext, doctr, art, ctw1500_xml, hocr, alto, page_xml),
     )
 ]

@@ -17,13 +17,14 @@ if TYPE_CHECKING:
     from ocrjax.reader import Reader
     from ocrjax.review.session import Item
 
-_NEW = "icdar2015"  # format of labels of pictures that had none
+_NEW, _CROPS = "icdar2015", "easyocr-csv"  # formats of labels of pictures that had none
 _SHOWN = 20  # lines on what is left out
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the command's arguments."""
     from ocrjax.labels.convert import PICTURES
+    from ocrjax.labels.crops import CROP_TARGETS
     from ocrjax.labels.targets import TARGETS
 
     parser.add_argument("data", metavar="DATA", help="labeled pictures; with --predict any")
@@ -37,6 +38,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--predict", action="store_true", help="pictures without labels: a reader makes the first"
     )
+    parser.add_argument(
+        "--crops", action="store_true", help="with --predict: each picture is a word, or a line"
+    )
+    parser.add_argument(
+        "--count", type=int, metavar="N", help="no more words than these, the first ones"
+    )
+    parser.add_argument(
+        "--shuffle", action="store_true", help="words at random, not the most doubtful first"
+    )
     parser.add_argument("--judge", action="store_true", help="labels that networks doubt as well")
     parser.add_argument("--every", action="store_true", help="all other words, behind the doubtful")
     parser.add_argument("--detector", metavar="WEIGHTS", help="default: that of ocrjax read")
@@ -44,9 +54,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--charset", metavar="NAME", help="that the start weights read")
     parser.add_argument(
         "--to",
-        choices=tuple(TARGETS),
+        choices=(*TARGETS, *CROP_TARGETS),
         metavar="FORMAT",
-        help=f"of OUT: {', '.join(TARGETS)} (default: that of DATA; with --predict {_NEW})",
+        help=f"of OUT: {', '.join(TARGETS)} (default: that of DATA; with --predict {_NEW}); "
+        f"with --crops {', '.join(CROP_TARGETS)} (default: {_CROPS})",
     )
     parser.add_argument(
         "--pictures", choices=PICTURES, default="copy", help="in OUT (default: %(default)s)"
@@ -71,10 +82,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Serves the page until Ctrl-C; returns 1 where something of DATA is left out or mended."""
-    from ocrjax.review.saving import check_place, save
+    from ocrjax.labels.crops import CROP_TARGETS
+    from ocrjax.review.prepare import shuffled
+    from ocrjax.review.saving import check_place, save, save_crops
     from ocrjax.review.server import ReviewServer
     from ocrjax.review.session import Session
 
+    if arguments.count is not None and arguments.count < 1:
+        raise ValueError(f"--count is {arguments.count}, expected 1 or more")
+    crops = arguments.crops
+    if crops and not arguments.predict:
+        raise ValueError("--crops goes with --predict: labeled crops are for ocrjax lint --judge")
+    if arguments.to and (arguments.to in CROP_TARGETS) != crops:
+        wanted = "of crops" if crops else "of pictures; ocrjax convert-labels cuts words out"
+        raise ValueError(f"--to is {arguments.to!r}, expected a format {wanted}")
     out = Path(arguments.out)
     journal = out.with_name(f"{out.name}.jsonl")
     inputs = [arguments.data, *filter(None, [arguments.images])]
@@ -87,6 +108,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.predict:
         idle = {f"--{name}": getattr(arguments, name) for name in ("judge", "every", "images")}
         refuse_idle(idle, "with --predict")
+        refuse_idle({"--detector": crops and arguments.detector}, "with --crops")
     elif not arguments.judge:
         refuse_idle(networks, "without --judge or --predict")
     labels = _Predicted(arguments) if arguments.predict else _Labeled(arguments)
@@ -94,11 +116,20 @@ def run(arguments: argparse.Namespace) -> int:
         print(line)
     if len(labels.notes) > _SHOWN:
         print(f"and {len(labels.notes) - _SHOWN:,} more; `ocrjax lint DATA` lists those of labels")
-    session = Session(labels.pages, journal, labels.prepare)
+
+    def prepare() -> tuple[Sequence[Page], Sequence[Item]]:
+        pages, items = labels.prepare()
+        if arguments.shuffle:
+            items = shuffled(items)
+        return pages, items[: arguments.count]
+
+    session = Session(labels.pages, journal, prepare)
     done = sum(state["done"] for state in session.states())
     print(f"{len(session.items):,} words to look at, {done:,} done; changes: {journal}")
 
     def write() -> str:
+        if crops:
+            return save_crops(session, out, arguments.to or _CROPS)
         return save(session, out, labels.parts, pictures=arguments.pictures)
 
     if arguments.save:
@@ -165,9 +196,10 @@ class _Predicted:
         self.parts = [("train", len(self.pages), arguments.to or _NEW)]
 
     def prepare(self) -> tuple[Sequence[Page], Sequence[Item]]:
-        from ocrjax.review.prepare import predicted
+        from ocrjax.review.prepare import predicted, predicted_crops
 
-        return predicted(self.pages, _reader(self._arguments))
+        read = predicted_crops if self._arguments.crops else predicted
+        return read(self.pages, _reader(self._arguments))
 
 
 def _reader(arguments: argparse.Namespace) -> Reader:

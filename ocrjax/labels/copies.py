@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,6 +20,28 @@ class CopyPart(NamedTuple):
     name: str
     pages: Sequence[Page]
     target: str
+
+
+@contextmanager
+def replaced(out: Path) -> Iterator[Path]:
+    """Gives a folder to make, which takes the place of another once it is whole.
+
+    Args:
+        out: the place; what is there goes, which the caller has to allow.
+    """
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f"{out.name}.", dir=out.parent) as folder:
+        made = Path(folder) / out.name  # some formats write the name of the folder
+        yield made
+        old = Path(folder) / f"{out.name}.old"
+        if out.exists():
+            out.rename(old)
+        try:
+            made.rename(out)
+        except OSError:
+            if old.exists():
+                old.rename(out)
+            raise
 
 
 def write_copy(
@@ -39,22 +62,11 @@ def write_copy(
         ValueError: a format can carry none of the words.
         OSError: a picture is not there, or the folder cannot be written.
     """
-    out.parent.mkdir(parents=True, exist_ok=True)
     lost = []
-    with tempfile.TemporaryDirectory(prefix=f"{out.name}.", dir=out.parent) as folder:
-        made = Path(folder) / out.name  # some formats write the name of the folder
+    with replaced(out) as made:
         for part in parts:
             place = made / "test" if part.name == "test" else made
             _, gone = write_labels(part.pages, place, part.target, pictures=pictures)
             lost += losses(gone)
         write_text(made / note[0], note[1])
-        old = Path(folder) / f"{out.name}.old"
-        if out.exists():
-            out.rename(old)
-        try:
-            made.rename(out)
-        except OSError:
-            if old.exists():
-                old.rename(out)
-            raise
     return lost

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ocrcore.data.readers.skipped_files import broken_pictures
+from ocrcore.evaluation.doubt import least_sure
 from ocrcore.evaluation.label_errors import Suspect
 from ocrcore.images import check_image, find_images, image_size
-from ocrcore.pages import Page
+from ocrcore.pages import Page, Word
 from ocrcore.progress import Progress
 from ocrjax.labels.lint import Lint
 from ocrjax.review.session import Item
@@ -81,14 +82,43 @@ def predicted(pages: Sequence[Page], reader: Reader) -> tuple[list[Page], list[I
     return found, by_doubt(found)
 
 
+def predicted_crops(
+    pages: Sequence[Page], reader: Reader, *, together: int = 256
+) -> tuple[list[Page], list[Item]]:
+    """Pictures of one word each with what a recognizer reads, those it doubts most first.
+
+    Args:
+        pages: of the pictures, which can be read.
+        reader: its recognizer reads.
+        together: how many are read at a time.
+    """
+    found: list[Page] = []
+    with Progress("reading", unit="crop", total=len(pages)) as progress:
+        for start in range(0, len(pages), together):
+            part = pages[start : start + together]
+            readings = reader.recognizer.recognize([str(page.path) for page in part])
+            for page, (text, confidence) in zip(part, readings, strict=True):
+                right, low = page.width, page.height
+                quad = np.array([(0, 0), (right, 0), (right, low), (0, low)], np.float32)
+                found.append(page.with_words([Word(quad, text, confidence=confidence)]))
+            progress.update(len(found))
+    return found, by_doubt(found)
+
+
 def by_doubt(pages: Iterable[Page]) -> list[Item]:
     """All words, the least sure first."""
-    items = [
-        (word.confidence or 0.0, number, index, word.text)
+    words = [
+        (number, index, word)
         for number, page in enumerate(pages)
         for index, word in enumerate(page.words)
     ]
+    chosen = [words[place] for place in least_sure([word.confidence for *_, word in words])]
     return [
-        Item(number, index, f"{confidence:.0%} sure", text)
-        for confidence, number, index, text in sorted(items, key=lambda one: one[:3])
+        Item(number, index, f"{word.confidence or 0:.0%} sure", word.text)
+        for number, index, word in chosen
     ]
+
+
+def shuffled(items: Sequence[Item]) -> list[Item]:
+    """The same words in a random order, always the same one."""
+    return [items[place] for place in np.random.default_rng(0).permutation(len(items))]

@@ -9,9 +9,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from threading import Lock
 
+from ocrcore.data.readers.crops import Crop
+from ocrcore.files import write_text
 from ocrcore.outputs import OutputError
-from ocrcore.pages import Page
-from ocrjax.labels.copies import CopyPart, write_copy
+from ocrjax.labels.copies import CopyPart, replaced, write_copy
+from ocrjax.labels.crops import write_crops
 from ocrjax.review.session import Session, digest_of
 
 MARK = "reviewed.tsv"
@@ -67,15 +69,42 @@ def save(
         for name, count, target in parts:
             copies.append(CopyPart(name, pages[at : at + count], target))
             at += count
-        rows = _changes(session.pages, pages)
-        head = f"# review of {digest_of(session.pages)}\npicture\twords before\twords after"
-        write_copy(out, copies, (MARK, "\n".join([head, *rows]) + "\n"), pictures=pictures)
+        rows = [
+            f"{Path(str(one.path)).name}\t{len(one.words)}\t{len(two.words)}"
+            for one, two in zip(session.pages, pages, strict=True)
+            if one.words != two.words
+        ]
+        note = _mark(session, "picture\twords before\twords after", rows)
+        write_copy(out, copies, (MARK, note), pictures=pictures)
     return f"written: {out}, {sum(len(page.words) for page in pages):,} words"
 
 
-def _changes(before: Sequence[Page], after: Sequence[Page]) -> list[str]:
-    return [
-        f"{Path(str(one.path)).name}\t{len(one.words)}\t{len(two.words)}"
-        for one, two in zip(before, after, strict=True)
-        if one.words != two.words
+def save_crops(session: Session, out: Path, target: str) -> str:
+    """Writes the crops that a person looked at and that have a text; see `save`.
+
+    Args:
+        session: the review, of pages that are crops.
+        out: the folder.
+        target: one of `ocrjax.labels.crops.CROP_TARGETS`.
+    """
+    check_place(out, session.journal)
+    states = sorted(session.states(), key=lambda state: state["page"])
+    crops = [
+        Crop(str(session.pages[state["page"]].path), state["text"])
+        for state in states
+        if state["done"] and state["word"] == 0 and state["care"] and state["text"]
     ]
+    if not crops:
+        return "nothing is written: no word was accepted or typed so far"
+    bad: list[Exception] = []
+    with _SAVING, replaced(out) as made:
+        count = write_crops(crops, made, target, bad)
+        rows = [f"{crop.name}\t{crop.text}" for crop in crops]
+        write_text(made / MARK, _mark(session, "picture\ttext", rows))
+    lines = [f"written: {out}, {count:,} crops; those that nobody looked at are left out"]
+    return "\n".join([*lines, *(f"left out: {error}" for error in bad)])
+
+
+def _mark(session: Session, head: str, rows: Sequence[str]) -> str:
+    """The text of the file `MARK`."""
+    return "\n".join([f"# review of {digest_of(session.pages)}", head, *rows]) + "\n"

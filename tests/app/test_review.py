@@ -5,24 +5,29 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import threading
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from crnnjax.recognizer import Reading
+from ocrcore.data.readers.crops import read_labels_csv, read_labels_tsv
 from ocrcore.data.readers.words import open_words
 from ocrcore.images import write_image
 from ocrcore.outputs import OutputError
 from ocrcore.pages import LabelError, Page, Word
+from ocrjax.cli import review
 from ocrjax.cli.main import _parse
 from ocrjax.labels.lint import lint, open_parts
-from ocrjax.review.prepare import by_doubt, empty_pages, items_of
-from ocrjax.review.saving import MARK, save
+from ocrjax.review.prepare import by_doubt, empty_pages, items_of, predicted_crops
+from ocrjax.review.saving import MARK, save, save_crops
 from ocrjax.review.server import ReviewServer
 from ocrjax.review.session import ConflictError, EditError, Item, Session
 
@@ -248,6 +253,93 @@ def test_what_is_left_out_is_told(pages, tmp_path, capsys):
     arguments.port = 1 << 16
     with pytest.raises(ValueError, match="--port is 65536, expected 1 to 65535"):
         arguments.run(arguments)
+
+
+class Recognizer:
+    """Reads the number in the name of a crop; a higher one is surer."""
+
+    def recognize(self, paths):
+        numbers = [int(Path(path).stem) for path in paths]
+        return [Reading(f"word {number}" if number else "", number / 10) for number in numbers]
+
+
+@pytest.fixture
+def crops(tmp_path):
+    folder = tmp_path / "crops"
+    for number in (3, 0, 2, 1):
+        write_image(folder / f"{number}.png", np.full((20, 30 + number, 3), number, np.uint8))
+    return folder
+
+
+def test_crops_the_least_sure_first(crops, tmp_path):
+    empty, bad = empty_pages(crops)
+    reader = SimpleNamespace(recognizer=Recognizer())
+    session = Session(
+        empty, tmp_path / "out.jsonl", lambda: predicted_crops(empty, reader, together=3)
+    )
+    assert not bad and [(one.page, one.why, one.read) for one in session.items] == [
+        (0, "0% sure", ""),
+        (1, "10% sure", "word 1"),
+        (2, "20% sure", "word 2"),
+        (3, "30% sure", "word 3"),
+    ]
+    assert session.pages[3].words[0].quad.tolist() == [[0, 0], [33, 0], [33, 20], [0, 20]]
+    out = tmp_path / "out"
+    assert save_crops(session, out, "easyocr-csv").startswith("nothing is written")
+    assert not out.exists()
+    change(session, "accept", page=2, word=0)
+    change(session, "text", page=0, word=0, text="typed, with a comma")
+    change(session, "ignore", page=1, word=0)
+    assert save_crops(session, out, "easyocr-csv").startswith(f"written: {out}, 2 crops")
+    read = read_labels_csv(out)
+    assert [crop.text for crop in read] == ["typed, with a comma", "word 2"]
+    assert Path(read[1].name).read_bytes() == (crops / "2.png").read_bytes()
+    assert (out / MARK).read_text().splitlines()[2:] == [
+        f"{crops / '0.png'}\ttyped, with a comma",
+        f"{crops / '2.png'}\tword 2",
+    ]
+    change(session, "remove", page=2, word=0)
+    save_crops(session, out, "easyocr-csv")
+    assert [crop.text for crop in read_labels_csv(out)] == ["typed, with a comma"]
+
+
+def test_some_of_the_crops_by_the_command(crops, tmp_path, capsys, monkeypatch):
+    (crops / "9.png").write_bytes((crops / "1.png").read_bytes()[:60])
+    reader = SimpleNamespace(recognizer=Recognizer())
+    monkeypatch.setattr(review, "_reader", lambda arguments: reader)
+    out = tmp_path / "out"
+
+    def run(*more):
+        arguments = _parse(["ocrjax", "review", str(crops), "--out", str(out), *more])
+        return arguments.run(arguments)
+
+    few = ("--predict", "--crops", "--count", "2", "--to", "ppocr-rec", "--save")
+    assert run(*few) == 1  # a broken crop
+    said = capsys.readouterr().out
+    assert "left out: " in said and "9.png" in said and "2 words to look at, 0 done" in said
+    journal = Path(f"{out}.jsonl")
+    edit = {"action": "text", "page": 1, "word": 0, "version": 0, "text": "right", "keys": 6}
+    with journal.open("a") as file:
+        file.write(json.dumps(edit) + "\n")
+    run(*few)
+    assert "1 done" in capsys.readouterr().out
+    assert [crop.text for crop in read_labels_tsv(out / "rec_gt.txt")] == ["right"]
+    journal.unlink()
+    with pytest.raises(OutputError, match="earlier review"):
+        run(*few)
+    shutil.rmtree(out)
+    run("--predict", "--crops", "--shuffle", "--count", "3", "--save")
+    pages = [one["page"] for one in json.loads(journal.read_text())["items"]]
+    assert len(set(pages)) == 3 and pages != [0, 1, 2]
+    for arguments, message in (
+        (("--crops",), "--crops goes with --predict"),
+        (("--predict", "--count", "0"), "--count is 0, expected 1 or more"),
+        (("--predict", "--to", "lmdb"), "expected a format of pictures"),
+        (("--predict", "--crops", "--to", "via"), "expected a format of crops"),
+        (("--predict", "--crops", "--detector", "x"), "--detector has no effect with --crops"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            run(*arguments)
 
 
 @contextmanager

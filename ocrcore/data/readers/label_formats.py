@@ -36,7 +36,7 @@ from ocrcore.data.readers.mat import read_cells
 from ocrcore.data.readers.page_xml import read_page_xml
 from ocrcore.data.readers.ppocr import read_ppocr
 from ocrcore.data.readers.total_text import VARIABLES, read_total_text
-from ocrcore.data.readers.via import read_via
+from ocrcore.data.readers.via import read_via, read_via_csv
 from ocrcore.files import check_regular
 from ocrcore.pages import LabelError
 
@@ -48,7 +48,7 @@ class Format(NamedTuple):
 
     Attributes:
         title: as it is said to users.
-        form: "json", "xml", "text", "mat": what a file is before `read` gets it.
+        form: "json", "xml", "text", "csv", "mat": what a file is before `read` gets it.
         read: yields what a file says of pictures.
         unit: what is counted in a file, in the plural.
         single: a file for each picture.
@@ -69,6 +69,7 @@ FORMATS = {
     "cvat": Format("CVAT for images 1.1 (XML)", "xml", read_cvat),
     "labelme": Format("labelme", "json", read_labelme, single=True),
     "via": Format("VGG Image Annotator", "json", read_via),
+    "via-csv": Format("VGG Image Annotator (CSV)", "csv", read_via_csv),
     "datumaro": Format("Datumaro", "json", read_datumaro, "items"),
     "ppocr": Format("PaddleOCR or PPOCRLabel (Label.txt)", "text", read_ppocr),
     "coco-text": Format("COCO-Text v2", "json", read_coco_text),
@@ -87,6 +88,7 @@ _SUFFIXES = {
     "json": (".json", ".jsonl", ".gz"),
     "xml": (".xml",),
     "text": (".txt", ".hocr", ".html", ".htm", ".xhtml"),
+    "csv": (".csv",),
     "mat": (".mat",),
 }
 _DEPTH = 2  # of folders that are looked into for label files
@@ -263,6 +265,8 @@ def format_of(path: Path) -> tuple[str, Any]:
     if suffix in _SUFFIXES["json"] or start[:1] in (b"{", b"["):
         data = read_json(path)
         return _json_format(data), data
+    if start.removeprefix(b"#").startswith(b"filename,file_size,"):
+        return "via-csv", read_text(path)
     if b'\t[{"' in head or b"\t[]" in head or b"\t[{'" in head:
         return "ppocr", read_text(path)
     return "", None
@@ -355,6 +359,7 @@ def _data(path: Path, form: str) -> Any:
         "json": read_json,
         "xml": read_xml,
         "text": read_text,
+        "csv": read_text,
     }
     read = readers.get(form)
     return None if read is None else read(path)

@@ -1,12 +1,15 @@
-"""Projects and annotations of the VGG Image Annotator (VIA 1 and 2), in JSON.
+"""Projects and annotations of the VGG Image Annotator (VIA 1 and 2), in JSON and in CSV.
 
 A region is a rectangle or a polygon in pixels; the text is one of its attributes.
 
-Source: ox-vgg/via, `via-2.x.y`, `_via_img_metadata` and its `regions`.
+Source: ox-vgg/via, `via-2.x.y`, `_via_img_metadata` and its `regions`; of CSV `pack_via_metadata`.
 """
 
 from __future__ import annotations
 
+import csv
+import io
+import json
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -28,6 +31,8 @@ from ocrcore.data.readers.documents import (
 )
 from ocrcore.data.readers.label_lines import LineError
 from ocrcore.pages import FloatArray, LabelError, Word
+
+_COLUMNS = ("filename", "region_shape_attributes", "region_attributes")
 
 
 def read_via(path: Path, data: Any, notes: Counter[str]) -> Iterator[LabeledPicture]:
@@ -57,6 +62,52 @@ def read_via(path: Path, data: Any, notes: Counter[str]) -> Iterator[LabeledPict
         notes["circles, ellipses and points passed over"] += len(regions) - len(kept)
         words, bad = words_of(path, place, kept, _word)
         yield LabeledPicture(path, name, words, None, bad)
+
+
+def read_via_csv(path: Path, data: str, notes: Counter[str]) -> Iterator[LabeledPicture]:
+    """Reads annotations as CSV, a line for each region; a picture without any has one line.
+
+    Args:
+        path: of the file, for messages.
+        data: its text.
+        notes: counts what is passed over.
+    """
+    rows = csv.reader(io.StringIO(data, newline=""))
+    files: dict[str, dict[str, Any]] = {}
+    bad: list[LabelError] = []
+    try:
+        head = [name.strip().lstrip("#") for name in next(rows, [])]
+        missing = [name for name in _COLUMNS if name not in head]
+        if missing:
+            raise LabelError(path, 1, ",".join(head), f"columns {', '.join(_COLUMNS)}")
+        for row in rows:
+            if not row:
+                continue
+            try:
+                if len(row) != len(head):
+                    raise LineError(shown(row), f"{len(head)} columns, as the first line has")
+                values = dict(zip(head, row, strict=True))
+                name = values["filename"]
+                entry = files.setdefault(name, {"filename": name, "regions": []})
+                shape, attributes = (_json_column(values[column]) for column in _COLUMNS[1:])
+                if shape:
+                    entry["regions"].append(
+                        {"shape_attributes": shape, "region_attributes": attributes}
+                    )
+            except LineError as fault:
+                bad.append(LabelError(path, rows.line_num, *fault.args))
+    except csv.Error as error:
+        bad.append(LabelError(path, rows.line_num, str(error), "CSV of VIA"))
+    if bad:
+        yield LabeledPicture(path, "", bad=tuple(bad))
+    yield from read_via(path, files, notes)
+
+
+def _json_column(text: str) -> Mapping[str, Any]:
+    try:
+        return mapping(json.loads(text), "an object in JSON")
+    except (ValueError, RecursionError) as error:
+        raise LineError(text, f"an object in JSON ({error})") from error
 
 
 def _kind(region: Mapping[str, Any]) -> Any:
