@@ -398,7 +398,8 @@ class Mix:
         if self._labels is None:
             raise SourceError(
                 f"config.data.train.{self.names[which]} has words only: pseudo labels need a "
-                "section config.pseudo (configs/custom.py has one)"
+                "section config.pseudo (configs/custom.py has one); with config.distill its kind "
+                "is 'pictures'"
             )
         try:
             page = self._labels.attach(self.names[which], index, sample.page)

@@ -16,6 +16,7 @@ from ocrcore.outputs import check_apart, check_outputs, check_suffix
 from ocrcore.pages import Page
 from ocrcore.progress import Progress
 from ocrcore.weights.named import find_weights
+from ocrjax.cli.arguments import refuse_idle
 from ocrjax.cli.pictures import (
     Picture,
     add_detection_arguments,
@@ -336,6 +337,8 @@ def _load(
 
     tune_process()
     backend = choose_backend(arguments.backend)
+    if backend == "onnx":
+        refuse_idle({"--bfloat16": arguments.bfloat16}, "in ONNX Runtime: --backend jax has it")
     dtype = jnp.bfloat16 if arguments.bfloat16 else jnp.float32
     detector = Detector.from_weights(arguments.detector, options=detection, dtype=dtype)
     log(f"detector: {arguments.detector}; {describe_options(detection, origin)}")

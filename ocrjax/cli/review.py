@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from ocrjax.review.session import Item
 
 _NEW, _CROPS = "icdar2015", "easyocr-csv"  # formats of labels of pictures that had none
+_SHOWN = 20  # lines on what is left out
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -80,7 +81,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Serves the page until Ctrl-C; returns 1 where pictures cannot be read."""
+    """Serves the page until Ctrl-C; returns 1 where something of DATA is left out or mended."""
     from ocrjax.labels.crops import CROP_TARGETS
     from ocrjax.review.prepare import shuffled
     from ocrjax.review.saving import check_place, save, save_crops
@@ -98,8 +99,10 @@ def run(arguments: argparse.Namespace) -> int:
     out = Path(arguments.out)
     journal = out.with_name(f"{out.name}.jsonl")
     inputs = [arguments.data, *filter(None, [arguments.images])]
+    if not 0 <= arguments.port < 1 << 16:
+        raise ValueError(f"--port is {arguments.port}, expected 1 to 65535, or 0 for a free one")
     check_apart(out, inputs, option="--out")
-    check_place(out)
+    check_place(out, journal)
     check_outputs([out / "labels"])
     networks = {f"--{n}": getattr(arguments, n) for n in ("detector", "recognizer", "charset")}
     if arguments.predict:
@@ -109,8 +112,10 @@ def run(arguments: argparse.Namespace) -> int:
     elif not arguments.judge:
         refuse_idle(networks, "without --judge or --predict")
     labels = _Predicted(arguments) if arguments.predict else _Labeled(arguments)
-    for error in labels.bad:
-        print(f"left out: {error}")
+    for line in labels.notes[:_SHOWN]:
+        print(line)
+    if len(labels.notes) > _SHOWN:
+        print(f"and {len(labels.notes) - _SHOWN:,} more; `ocrjax lint DATA` lists those of labels")
 
     def prepare() -> tuple[Sequence[Page], Sequence[Item]]:
         pages, items = labels.prepare()
@@ -144,10 +149,11 @@ class _Labeled:
     """Labels, and their faults as what to look at."""
 
     def __init__(self, arguments: argparse.Namespace) -> None:
+        from ocrjax.labels.findings import KINDS
         from ocrjax.labels.lint import lint, open_parts
         from ocrjax.labels.repair import target_of
 
-        parts, self.bad = open_parts(
+        parts, doubles = open_parts(
             arguments.data,
             kind=arguments.kind,
             images=arguments.images or "",
@@ -155,6 +161,13 @@ class _Labeled:
         )
         self._arguments = arguments
         self._found = lint(parts)
+        # What is not read is not written either; what is read in another way is written so.
+        self.bad = doubles + [
+            one
+            for one in self._found.findings
+            if one.word is None and one.severity == "error" and KINDS[one.kind].repair
+        ]
+        self.notes = [f"{one.kind}, {KINDS[one.kind].repair}: {one}" for one in self.bad]
         self.pages = [page for part in parts for page in part.pages]
         self.parts = [
             (part.name, len(part.pages), arguments.to or target_of(part)) for part in parts
@@ -178,7 +191,8 @@ class _Predicted:
         from ocrjax.review.prepare import empty_pages
 
         self._arguments = arguments
-        self.pages, self.bad = empty_pages(arguments.data, decode=arguments.crops)
+        self.pages, self.bad = empty_pages(arguments.data)
+        self.notes = [f"left out: {error}" for error in self.bad]
         self.parts = [("train", len(self.pages), arguments.to or _NEW)]
 
     def prepare(self) -> tuple[Sequence[Page], Sequence[Item]]:

@@ -33,9 +33,15 @@ def replaced(out: Path) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix=f"{out.name}.", dir=out.parent) as folder:
         made = Path(folder) / out.name  # some formats write the name of the folder
         yield made
+        old = Path(folder) / f"{out.name}.old"
         if out.exists():
-            out.rename(Path(folder) / "old")
-        made.rename(out)
+            out.rename(old)
+        try:
+            made.rename(out)
+        except OSError:
+            if old.exists():
+                old.rename(out)
+            raise
 
 
 def write_copy(

@@ -88,8 +88,9 @@ def lint_crops(crops: Sequence[Crop], charset: Charset | None = None) -> tuple[L
             continue
         found.findings += _faults(crop, image, charset, seen)
         found.characters.update(visible_graphemes(crop.text))
-        if visible_graphemes(crop.text):
-            kept.append(Crop(crop.name, cleaned(crop.text), crop.data, crop.photo))
+        text = cleaned(crop.text)
+        if visible_graphemes(text):
+            kept.append(Crop(crop.name, text, crop.data, crop.photo))
     found.sort()
     return found, kept
 
@@ -102,7 +103,8 @@ def _faults(
         # An upright crop of a slanted word is higher than the word.
         hint = one.kind == "too much text"
         yield Finding(one.kind, crop.name, why, crop.text, picture=crop.name, hint=hint)
-    other = seen.setdefault(hashlib.sha256(image.tobytes()).digest(), crop)
+    size = f"{image.shape}".encode()
+    other = seen.setdefault(hashlib.sha256(size + image.tobytes()).digest(), crop)
     if other is not crop:
         same = other.text == crop.text
         text = "the same text" if same else f"another text, {other.text!r}"

@@ -197,6 +197,6 @@ def _crop(one: Suspect) -> ByteArray | None:
     except ImageError:
         return None
     low = np.clip(np.floor(np.min(one.quad, axis=0)), 0, None).astype(int)
-    high = np.ceil(np.max(one.quad, axis=0)).astype(int)
+    high = np.clip(np.ceil(np.max(one.quad, axis=0)), 0, None).astype(int)
     crop = image[low[1] : high[1], low[0] : high[0]]
     return np.ascontiguousarray(crop) if crop.size else None

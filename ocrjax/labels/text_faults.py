@@ -20,6 +20,8 @@ _BACK = {
     "GREEK": {latin: letter for letter, latin in _GREEK.items()},
 }
 _JOINERS = "\u200c\u200d"
+# Signs of the category of invisible ones that are seen: they stand about the digits behind them.
+_SEEN = "\u0600\u0601\u0602\u0603\u0604\u0605\u06dd\u070f\u0890\u0891\u08e2\U000110bd\U000110cd"
 _WIDE = {point: point - 0xFEE0 for point in range(0xFF01, 0xFF5F)}
 
 
@@ -84,9 +86,9 @@ def _decoded(text: str) -> str:
 
 def _is_idle(character: str, text: str) -> bool:
     """Whether a character has no width and no effect on those beside it."""
-    if unicodedata.category(character) != "Cf":
+    if unicodedata.category(character) != "Cf" or character in _SEEN:
         return False
-    # Joiners shape the letters of some scripts, and emoji; marks of direction order others.
+    # Joiners shape the letters of some scripts, and emoji.
     if character in _JOINERS:
         return not any(needs_shaping(c) or unicodedata.category(c) == "So" for c in text)
     return True

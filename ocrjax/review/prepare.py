@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ocrcore.data.readers.skipped_files import broken_pictures
 from ocrcore.evaluation.doubt import least_sure
 from ocrcore.evaluation.label_errors import Suspect
-from ocrcore.images import ImageError, check_image, find_images, image_size
+from ocrcore.images import check_image, find_images, image_size
 from ocrcore.pages import Page, Word
 from ocrcore.progress import Progress
 from ocrjax.labels.lint import Lint
@@ -55,23 +56,18 @@ def items_of(found: Lint, suspects: Sequence[Suspect] = (), *, every: bool = Fal
     return list(items.values())
 
 
-def empty_pages(folder: str | Path, *, decode: bool = False) -> tuple[list[Page], list[ImageError]]:
-    """A page without words for each picture of a folder, and pictures that cannot be read.
+def empty_pages(folder: str | Path) -> tuple[list[Page], list[ValueError]]:
+    """A page without words for each picture of a folder, and pictures that cannot be read."""
+    paths = find_images([str(folder)])
+    sizes = {}
 
-    Args:
-        folder: of the pictures.
-        decode: whether all of a picture is looked at, not only its head.
-    """
-    pages, bad = [], []
-    for path in find_images([str(folder)]):
-        try:
-            height, width = image_size(path)
-            if decode:
-                check_image(path)
-            pages.append(Page(height, width, (), str(path)))
-        except ImageError as error:
-            bad.append(error)
-    return pages, bad
+    def look(path: Path) -> None:
+        check_image(path)  # a truncated one would be saved as a picture without text
+        sizes[path] = image_size(path)
+
+    broken = broken_pictures(paths, look, task=f"decoding the pictures of {folder}")
+    pages = [Page(*sizes[path], (), str(path)) for path in paths if path in sizes]
+    return pages, [error for _, error in broken]
 
 
 def predicted(pages: Sequence[Page], reader: Reader) -> tuple[list[Page], list[Item]]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from threading import Lock
 
 from ocrcore.data.readers.crops import Crop
 from ocrcore.files import write_text
@@ -18,15 +19,24 @@ from ocrjax.review.session import Session, digest_of
 MARK = "reviewed.tsv"
 """In the folder of the labels: what it is of, and what was changed."""
 
+_SAVING = Lock()  # tabs, and Ctrl-C while one of them saves
 
-def check_place(out: Path) -> None:
-    """Refuses a folder that holds anything but an earlier save.
+
+def check_place(out: Path, journal: Path) -> None:
+    """Refuses a folder that holds anything but an earlier save of a review that goes on.
 
     Raises:
         OutputError: it does.
     """
-    if out.exists() and not (out / MARK).is_file() and (not out.is_dir() or any(out.iterdir())):
+    if not out.exists():
+        return
+    if not (out / MARK).is_file() and (not out.is_dir() or any(out.iterdir())):
         raise OutputError(f"{out}: there already: name a new folder")
+    if (out / MARK).is_file() and not journal.exists():
+        raise OutputError(
+            f"{out}: holds the labels of an earlier review, whose changes are not there: "
+            f"{journal}. A new review would replace them: name a new folder"
+        )
 
 
 def save(
@@ -52,19 +62,20 @@ def save(
         ValueError: the format can carry none of the words.
         OSError: it cannot be written.
     """
-    check_place(out)
-    pages = session.result()
-    copies, at = [], 0
-    for name, count, target in parts:
-        copies.append(CopyPart(name, pages[at : at + count], target))
-        at += count
-    rows = [
-        f"{Path(str(one.path)).name}\t{len(one.words)}\t{len(two.words)}"
-        for one, two in zip(session.pages, pages, strict=True)
-        if one.words != two.words
-    ]
-    note = _mark(session, "picture\twords before\twords after", rows)
-    write_copy(out, copies, (MARK, note), pictures=pictures)
+    with _SAVING:
+        check_place(out, session.journal)
+        pages = session.result()
+        copies, at = [], 0
+        for name, count, target in parts:
+            copies.append(CopyPart(name, pages[at : at + count], target))
+            at += count
+        rows = [
+            f"{Path(str(one.path)).name}\t{len(one.words)}\t{len(two.words)}"
+            for one, two in zip(session.pages, pages, strict=True)
+            if one.words != two.words
+        ]
+        note = _mark(session, "picture\twords before\twords after", rows)
+        write_copy(out, copies, (MARK, note), pictures=pictures)
     return f"written: {out}, {sum(len(page.words) for page in pages):,} words"
 
 
@@ -76,7 +87,7 @@ def save_crops(session: Session, out: Path, target: str) -> str:
         out: the folder.
         target: one of `ocrjax.labels.crops.CROP_TARGETS`.
     """
-    check_place(out)
+    check_place(out, session.journal)
     states = sorted(session.states(), key=lambda state: state["page"])
     crops = [
         Crop(str(session.pages[state["page"]].path), state["text"])
@@ -86,7 +97,7 @@ def save_crops(session: Session, out: Path, target: str) -> str:
     if not crops:
         return "nothing is written: no word was accepted or typed so far"
     bad: list[Exception] = []
-    with replaced(out) as made:
+    with _SAVING, replaced(out) as made:
         count = write_crops(crops, made, target, bad)
         rows = [f"{crop.name}\t{crop.text}" for crop in crops]
         write_text(made / MARK, _mark(session, "picture\ttext", rows))

@@ -260,6 +260,11 @@ class Session:
         """Applies what the journal holds, or begins it; returns its size."""
         data = self.journal.read_bytes() if self.journal.exists() else b""
         whole = data[: data.rfind(b"\n") + 1]
+        if data and not whole:  # the first line is written whole or not at all
+            shown = data[:60].decode(errors="replace")
+            raise LabelError(
+                self.journal, 1, shown, "a journal of a review: give --out another name"
+            )
         for number, line in enumerate(whole.splitlines(), 1):
             try:
                 value = json.loads(line)
@@ -276,7 +281,8 @@ class Session:
                     self.journal,
                     number,
                     shown,
-                    f"a journal of these labels ({error}): name another one, or their data",
+                    f"the changes of a review of these labels ({error}): give --out another name, "
+                    "or review the labels that they are of",
                 ) from error
         self.journal.parent.mkdir(parents=True, exist_ok=True)
         if not whole:
@@ -320,7 +326,9 @@ def digest_of(pages: Sequence[Page]) -> str:
     for page in pages:
         words = json_line([word.to_dict() for word in page.words])
         digest.update(
-            f"{Path(str(page.path)).name}\0{page.height}x{page.width}\0{words}\n".encode()
+            f"{Path(str(page.path)).name}\0{page.height}x{page.width}\0{words}\n".encode(
+                errors="surrogateescape"
+            )
         )
     return digest.hexdigest()[:32]
 

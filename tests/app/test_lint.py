@@ -331,6 +331,7 @@ def test_files_of_tools_keep_their_format(tmp_path):
         ),
         ("no\xadne\xa0", ["odd blank", "zero-width character"], "none"),
         ("\ue000", ["lost characters"], "\ue000"),
+        ("\u0600\u0661\u0662", [], "\u0600\u0661\u0662"),  # the sign is seen
     ],
 )
 def test_texts(text, kinds, meant):
@@ -459,6 +460,7 @@ def test_crops(tmp_path, capsys, monkeypatch):
         "g.png": "other",
         "h.png": "tall",
         "i.png": "fine",
+        "j.png": "&nbsp;",
     }
     data.mkdir()
     for number, name in enumerate(rows):
@@ -480,8 +482,9 @@ def test_crops(tmp_path, capsys, monkeypatch):
         ("near-duplicates", "f.png"),
         ("overlapping labels", "g.png"),
         ("letters one below another", "h.png"),
+        ("markup", "j.png"),
     }
-    assert "labels read as csv: 9 crops, 7 that can be trained on" in capsys.readouterr().out
+    assert "labels read as csv: 10 crops, 7 that can be trained on" in capsys.readouterr().out
     kind, crops = find_crops(out)
     texts = ["sound", "word", "two words", "sound", "other", "tall", "fine"]
     assert kind == "csv" and [crop.text for crop in crops] == texts

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -201,9 +202,57 @@ def test_saving(pages, tmp_path):
     assert (out / "gt/gt_p0.txt").read_text().splitlines()[1].endswith(",better")
     assert (out / MARK).read_text().splitlines()[2:] == ["p0.png\t3\t3"]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "out.jsonl", "photos"]
+    session.journal.rename(tmp_path / "elsewhere.jsonl")
+    with pytest.raises(OutputError, match="earlier review, whose changes are not there"):
+        save(session, out, parts)
     (out / MARK).unlink()
     with pytest.raises(OutputError, match="name a new folder"):
         save(session, out, parts)
+
+
+def test_a_save_that_fails_keeps_the_one_before(pages, tmp_path, monkeypatch):
+    session = begin(pages, tmp_path)
+    out, parts = tmp_path / "old", [("train", 2, "icdar2015")]
+    for text in ("other", "better"):
+        change(session, "text", text=text)
+        save(session, out, parts)
+    before = sorted(path.name for path in out.iterdir())
+    rename = Path.rename
+
+    def fails(path, target):
+        if Path(target) == out and path.name == out.name:
+            raise OSError("no")
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", fails)
+    with pytest.raises(OSError, match="no"):
+        save(session, out, parts)
+    assert sorted(path.name for path in out.iterdir()) == before
+
+
+def test_a_file_that_is_no_journal_is_kept(pages, tmp_path):
+    path = tmp_path / "out.jsonl"
+    path.write_text('{"mine": 1}')  # one line, without an end
+    with pytest.raises(LabelError, match=r"out.jsonl:1.*a journal of a review"):
+        begin(pages, tmp_path)
+    assert path.read_text() == '{"mine": 1}'
+
+
+def test_what_is_left_out_is_told(pages, tmp_path, capsys):
+    photos = tmp_path / "photos"
+    (photos / "gt_p0.txt").write_text("10,10,70,10,70,26,10,26,sound\n1,2,no box\n")
+    (photos / "gt_p1.txt").write_text("10,10,70,10,70,26,10,26,sound\n")
+    (photos / "p1.png").write_bytes((photos / "p1.png").read_bytes()[:500])
+    arguments = _parse(["ocrjax", "review", str(photos), "--out", str(tmp_path / "out"), "--save"])
+    assert arguments.run(arguments) == 1
+    said = capsys.readouterr().out
+    assert "broken line, left out: " in said and "gt_p0.txt:2" in said
+    assert "broken picture, left out: " in said and "p1.png" in said
+    (found,), (error,) = empty_pages(photos)
+    assert found.path == str(photos / "p0.png") and "p1.png" in str(error)
+    arguments.port = 1 << 16
+    with pytest.raises(ValueError, match="--port is 65536, expected 1 to 65535"):
+        arguments.run(arguments)
 
 
 class Recognizer:
@@ -223,7 +272,7 @@ def crops(tmp_path):
 
 
 def test_crops_the_least_sure_first(crops, tmp_path):
-    empty, bad = empty_pages(crops, decode=True)
+    empty, bad = empty_pages(crops)
     reader = SimpleNamespace(recognizer=Recognizer())
     session = Session(
         empty, tmp_path / "out.jsonl", lambda: predicted_crops(empty, reader, together=3)
@@ -276,6 +325,9 @@ def test_some_of_the_crops_by_the_command(crops, tmp_path, capsys, monkeypatch):
     assert "1 done" in capsys.readouterr().out
     assert [crop.text for crop in read_labels_tsv(out / "rec_gt.txt")] == ["right"]
     journal.unlink()
+    with pytest.raises(OutputError, match="earlier review"):
+        run(*few)
+    shutil.rmtree(out)
     run("--predict", "--crops", "--shuffle", "--count", "3", "--save")
     pages = [one["page"] for one in json.loads(journal.read_text())["items"]]
     assert len(set(pages)) == 3 and pages != [0, 1, 2]

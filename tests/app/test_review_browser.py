@@ -31,7 +31,9 @@ def click_keys(page, *keys):
 
 
 def drag(page, start, end):
-    """A drag on the canvas between two places in pixels of the picture."""
+    """A drag on the canvas between two places in pixels of the picture, once that stands still."""
+    page.run("window.still = false; queue(() => { window.still = true; })")
+    until(page, "window.still", True)
     place = page.run(
         "const r = view.getBoundingClientRect();"
         "return [...arguments].map(onScreen).map(([x, y]) =>"
@@ -47,6 +49,24 @@ def drag(page, start, end):
     ]
     mouse = {"type": "pointer", "id": "mouse", "parameters": {"pointerType": "mouse"}}
     page.call("POST", "/actions", actions=[mouse | {"actions": moves}])
+
+
+def test_keys_that_come_at_once(pages, tmp_path):
+    session = begin(pages, tmp_path, ITEMS)
+    with serving(session) as server, browser() as page:
+        page.call("POST", "/url", url=server.address)
+        until(page, "field.value", "othr")
+        page.run(
+            "for (let i = 0; i < 3; i++) {"
+            " document.dispatchEvent(new KeyboardEvent('keydown', { key: 'Enter' })); }"
+        )
+        until(page, "items.every((one) => one.done)", True)
+        # Each is of the word that is shown when its turn comes.
+        assert texts(session) == [["word", "othr", "###", "new"], ["word", "othr", "###"]]
+        held = "new KeyboardEvent('keydown', { key: 'F4', repeat: true })"
+        page.run(f"document.dispatchEvent({held}); queue(() => say('later'))")
+        until(page, "said.textContent", "later")
+        assert session.edits == 3
 
 
 def test_a_review_in_the_browser(pages, tmp_path):
@@ -92,6 +112,7 @@ def test_a_review_in_the_browser(pages, tmp_path):
         until(page, "[now()?.page, now()?.word, field.value].join()", "1,0,word")
 
         # Another tab changes the word that this one shows.
+        page.press(*"stale")
         first = page.call("GET", "/window")
         second = page.call("POST", "/window/new", type="tab")["handle"]
         page.call("POST", "/window", handle=second)
@@ -100,8 +121,8 @@ def test_a_review_in_the_browser(pages, tmp_path):
         page.press(*"elsewhere", "Enter")
         until(page, "items.every((one) => one.done)", True)
         page.call("POST", "/window", handle=first)
-        page.run("items[at].version = 0")  # as if this tab had not been told
-        page.press(*"stale", "Enter")
+        until(page, "document.hasFocus()", True)
+        page.press("Enter")
         until(page, "said.textContent.includes('has changed')", True)
         until(page, "field.value", "elsewhere")
         assert texts(session)[1][0] == "elsewhere"

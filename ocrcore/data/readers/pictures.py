@@ -39,6 +39,8 @@ class PictureFolder(Sequence[Sample]):
             IndexError: the index is not in `[0, len)`.
             ImageError: the file cannot be read.
         """
+        if not 0 <= index < len(self):
+            raise IndexError(f"picture {index} of {len(self)}")
         path = self.paths[index]
         image = read_image(path)
         height, width = image.shape[:2]

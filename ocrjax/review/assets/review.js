@@ -4,7 +4,7 @@ const $ = (name) => document.getElementById(name);
 const view = $("view"), field = $("text"), pen = view.getContext("2d");
 const NEAR = 12; // pixels of the screen within which a corner is taken
 let pages = [], items = [], at = 0, words = [], picture = null, shownPage = -1, frame = null;
-let quad = null, drag = null, keys = 0, busy = Promise.resolve();
+let quad = null, drag = null, keys = 0, given = "", busy = Promise.resolve();
 
 async function ask(place, value) {
   const options = value === undefined ? {} : {
@@ -51,7 +51,7 @@ async function show(index) {
   words = await ask(`words/${item.page}`);
   quad = item.quad.map((point) => [...point]);
   frame = null;
-  field.value = offered();
+  field.value = given = offered();
   draw();
   tell();
   field.focus();
@@ -167,13 +167,23 @@ view.addEventListener("pointerup", () => {
   }
 });
 
-// Changes wait for each other, so that none is made of a word that is not shown yet.
-function change(action, more = {}) {
-  busy = busy.then(() => make(action, more)).catch((error) => say(error.message));
-  return busy;
+// What is asked for waits for what was asked before: keys that come quickly act on the word that is
+// shown when their turn comes.
+function queue(work) {
+  busy = busy.then(work).catch((error) => say(error.message));
 }
 
-async function make(action, more) {
+// A box that was drawn is of the word it was drawn at.
+function change(action, more = {}) {
+  const { page, word } = now() ?? {};
+  queue(() => {
+    const same = now()?.page === page && now()?.word === word;
+    return more.quad && !same ? say("another word was shown before the box was done: draw it once more")
+      : make(action, more);
+  });
+}
+
+async function make(action, more = {}) {
   if (!items.length) { return; }
   say("");
   const item = now();
@@ -198,39 +208,45 @@ async function make(action, more) {
 }
 
 function enter() {
+  if (!items.length) { return; }
   const text = field.value.trim().split(/\s+/).join(" ");
-  if (!text) { return now().removed ? change("accept") : say("no text: F2 for don't care, F4 for no word"); }
-  return text === original() && now().care ? change("accept") : change("text", { text });
+  if (!text) { return now().removed ? make("accept") : say("no text: F2 for don't care, F4 for no word"); }
+  return text === original() && now().care ? make("accept") : make("text", { text });
 }
 
 document.addEventListener("keydown", (event) => {
   if (event.isComposing || ["Shift", "Control", "Alt", "Meta"].includes(event.key)) { return; }
+  // A key that is held down says nothing of words that nobody has looked at.
+  if (event.repeat && ["Enter", "F2", "F4"].includes(event.key)) { event.preventDefault(); return; }
   keys += 1;
   const undo = event.key === "z" && (event.ctrlKey || event.metaKey) && !event.shiftKey;
   const action = {
-    Enter: () => busy.then(enter),
+    Enter: () => queue(enter),
     Tab: () => { if (items.length && now().read) { field.value = now().read; } },
     F2: () => change("ignore"),
     F4: () => change("remove"),
-    PageDown: () => { busy = busy.then(() => show(at + 1)); },
-    PageUp: () => { busy = busy.then(() => show(at - 1)); },
+    PageDown: () => queue(() => show(at + 1)),
+    PageUp: () => queue(() => show(at - 1)),
   }[event.key] ?? (undo && field.value === offered() ? () => change("undo") : null);
   if (action) { event.preventDefault(); action(); }
 });
 
 $("save").addEventListener("click", () => {
-  busy = busy.then(async () => say((await ask("save", {})).said)).catch((error) => say(error.message));
+  queue(async () => say((await ask("save", {})).said));
   field.focus();
 });
 window.addEventListener("resize", () => { if (items.length) { draw(); } });
 // What another tab has changed.
 window.addEventListener("focus", () => {
-  busy = busy.then(async () => {
-    const { page, word } = now() ?? {};
+  queue(async () => {
+    if (!items.length) { return; }
+    const { page, word, version } = now();
     await load();
-    const place = items.findIndex((one) => one.page === page && one.word === word);
-    if (place >= 0 && field.value === offered()) { await show(place); } else if (place >= 0) { at = place; }
-  }).catch((error) => say(error.message));
+    at = Math.max(items.findIndex((one) => one.page === page && one.word === word), 0);
+    if (now().version === version) { tell(); return; }
+    // What is typed is of the word as it was shown: the server refuses it, and the word is shown.
+    if (field.value !== given) { now().version = version; } else { await show(at); }
+  });
 });
 
-busy = load().then(() => show(Math.max(items.findIndex((one) => !one.done), 0))).catch((error) => say(error.message));
+queue(() => load().then(() => show(Math.max(items.findIndex((one) => !one.done), 0))));
