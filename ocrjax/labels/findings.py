@@ -114,4 +114,4 @@ class Finding:
 
     def __str__(self) -> str:
         value = self.value if len(self.value) <= 60 else self.value[:60] + "..."
-        return f"{self.place}: {f'{value!a}: ' if value else ''}{self.why}"
+        return f"{self.place}: {f'{value!r}: ' if value else ''}{self.why}"

@@ -200,7 +200,7 @@ def write_repaired(
 def changes_of(done: Sequence[Finding]) -> str:
     """The lines of `changes.tsv`."""
     rows = [
-        f"{one.kind}\t{one.place}\t{one.value!a}\t{KINDS[one.kind].repair or 'left out'}"
+        f"{one.kind}\t{one.place}\t{one.value!r}\t{KINDS[one.kind].repair or 'left out'}"
         for one in done
     ]
     return "\n".join(["fault\tplace\tvalue\tchange", *rows]) + "\n"
