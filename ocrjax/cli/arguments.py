@@ -2,7 +2,25 @@
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Mapping
+
+
+def add_label_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares where pictures lie, and how label files are written."""
+    parser.add_argument("--images", metavar="DIR", help="the pictures, where they lie elsewhere")
+    parser.add_argument("--layout", default="auto", help="of text files, one word a line")
+
+
+def add_dont_care(parser: argparse.ArgumentParser) -> None:
+    """Declares which words do not count."""
+    parser.add_argument(
+        "--dont-care",
+        nargs="*",
+        default=["###"],
+        metavar="TEXT",
+        help="texts of words that do not count, added to the format's own (default: %(default)s)",
+    )
 
 
 def refuse_idle(given: Mapping[str, object], why: str) -> None:

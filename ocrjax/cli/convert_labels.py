@@ -12,7 +12,7 @@ from ocrcore.data.readers.label_formats import FORMATS, find_formats
 from ocrcore.data.readers.words import WORD_KINDS, has_text_files
 from ocrcore.outputs import OutputError, check_apart, check_outputs
 from ocrcore.pages import LabelError
-from ocrjax.cli.arguments import refuse_idle
+from ocrjax.cli.arguments import add_dont_care, add_label_arguments, refuse_idle
 from ocrjax.labels.convert import PICTURES, Conversion, read_pages, write_labels
 from ocrjax.labels.targets import TARGETS, losses
 
@@ -41,15 +41,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="of IN, where it cannot be guessed: words (text files, one word a line), synthtext, "
         f"{', '.join(FORMATS)}; of crops: {', '.join(CROP_KINDS)}",
     )
-    parser.add_argument("--images", metavar="DIR", help="the pictures, where they lie elsewhere")
-    parser.add_argument("--layout", default="auto", help="of text files, one word a line")
-    parser.add_argument(
-        "--dont-care",
-        nargs="*",
-        default=["###"],
-        metavar="TEXT",
-        help="texts of words that do not count, added to the format's own (default: %(default)s)",
-    )
+    add_label_arguments(parser)
+    add_dont_care(parser)
     parser.add_argument(
         "--pictures",
         choices=PICTURES,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from ocrcore.data.readers.label_formats import FORMATS
 from ocrcore.data.readers.words import WORD_KINDS
 from ocrcore.outputs import OutputError, check_apart, check_outputs
-from ocrjax.cli.arguments import refuse_idle
+from ocrjax.cli.arguments import add_dont_care, add_label_arguments, refuse_idle
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -63,15 +63,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"of DATA, where it cannot be guessed: words, {', '.join(FORMATS)}; of crops: "
         f"{', '.join(CROP_KINDS)}",
     )
-    parser.add_argument("--images", metavar="DIR", help="the pictures, where they lie elsewhere")
-    parser.add_argument("--layout", default="auto", help="of text files, one word a line")
-    parser.add_argument(
-        "--dont-care",
-        nargs="*",
-        default=["###"],
-        metavar="TEXT",
-        help="texts of words that do not count (default: %(default)s)",
-    )
+    add_label_arguments(parser)
+    add_dont_care(parser)
     parser.add_argument(
         "--charset", metavar="NAME", help="name words with other characters: a name or a file"
     )

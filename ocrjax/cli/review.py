@@ -11,7 +11,7 @@ from ocrcore.data.readers.label_formats import FORMATS
 from ocrcore.data.readers.words import WORD_KINDS
 from ocrcore.outputs import check_apart, check_outputs
 from ocrcore.pages import Page
-from ocrjax.cli.arguments import refuse_idle
+from ocrjax.cli.arguments import add_label_arguments, refuse_idle
 
 if TYPE_CHECKING:
     from ocrjax.reader import Reader
@@ -70,8 +70,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FORMAT",
         help=f"of DATA, where it cannot be guessed: words, {', '.join(FORMATS)}",
     )
-    parser.add_argument("--images", metavar="DIR", help="the pictures, where they lie elsewhere")
-    parser.add_argument("--layout", default="auto", help="of text files, one word a line")
+    add_label_arguments(parser)
     parser.add_argument("--port", type=int, default=0, help="default: a free one")
     parser.add_argument(
         "--save",
