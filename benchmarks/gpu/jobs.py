@@ -266,7 +266,9 @@ def pack(job: Job, datasets: Path, archive: Path, *, weights: str, teacher: str)
 def unpack(archive: Path, folder: Path) -> None:
     """Extracts what `pack` wrote."""
     with tarfile.open(archive) as tar:
-        tar.extractall(folder, filter="data")
+        # Python before 3.11.4 has no filters; the archives are our own.
+        safe: Any = {"filter": "data"} if hasattr(tarfile, "data_filter") else {}
+        tar.extractall(folder, **safe)
 
 
 def as_half(state: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

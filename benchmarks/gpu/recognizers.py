@@ -88,7 +88,7 @@ class Task:
             from finetune_recognizer import title
         finally:
             sys.path.remove(str(HERE.parent))
-        return title(argparse.Namespace(**vars(self)), int(self.own), self.seed)
+        return title(argparse.Namespace(**vars(self), choose=""), int(self.own), self.seed)
 
 
 def _curve() -> Iterator[Task]:
@@ -378,6 +378,7 @@ class Tools:
         if self.toy:
             unnamed |= TOY_CHANGES | {"eval.probe.synthetic.count": 2, "eval.every": 2}
         args = argparse.Namespace(**vars(task), out=out, sets=sets, unnamed=unnamed)
+        args.choose, args.recipe = "", benchmark.CONFIG
 
         def measured(reader: Any) -> Any:
             if task.data not in self._starts:
