@@ -105,7 +105,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--backend",
         choices=("jax", "onnx", "auto"),
-        default="jax",
+        default="auto",
         help="what runs the networks; auto: ONNX Runtime where it and onnx are installed and there "
         "is no GPU (default: %(default)s)",
     )
@@ -336,7 +336,8 @@ def _load(
     from ocrjax.reader import Reader, choose_backend
 
     tune_process()
-    backend = choose_backend(arguments.backend)
+    only_jax = arguments.backend == "auto" and arguments.bfloat16
+    backend = "jax" if only_jax else choose_backend(arguments.backend)
     if backend == "onnx":
         refuse_idle({"--bfloat16": arguments.bfloat16}, "in ONNX Runtime: --backend jax has it")
     dtype = jnp.bfloat16 if arguments.bfloat16 else jnp.float32

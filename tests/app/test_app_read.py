@@ -34,6 +34,7 @@ def networks(tmp_path, monkeypatch):
     detector, recognizer = FixedDetector(rows), FixedRecognizer()
     save_weights(tmp_path / "weights.pth", {"basenet.x": np.zeros(1, np.float32)})
     monkeypatch.setattr("craftjax.detector.Detector.from_weights", lambda *a, **k: detector)
+    monkeypatch.setattr("ocrjax.reader.choose_backend", lambda name: "jax")  # they have no weights
     monkeypatch.setattr("ocrjax.reader._load_recognizer", lambda *a, **k: recognizer)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "in").mkdir()
