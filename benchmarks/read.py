@@ -138,7 +138,9 @@ def main() -> None:
         "--python-of", action="append", default=[], metavar="READER=PYTHON", help="its interpreter"
     )
     parser.add_argument("--fitted", help="folder of an `ocrjax fit`, for the reader `fitted`")
-    parser.add_argument("--against", default="easyocr", help="whose F is taken from that of ours")
+    parser.add_argument(
+        "--against", default="easyocr", help="reader whose F is subtracted from ours"
+    )
     parser.add_argument("--count", type=int, help="how many photos at most")
     parser.add_argument("--all", action="store_true", help="all photos, whatever their numbers")
     parser.add_argument("--out", type=Path, default=Path("exp/benchmarks/read"), help="of answers")

@@ -2,7 +2,7 @@
 
 A reading is aligned with the truth by the fewest edits of characters; a space may stand for a space
 only. Of all such alignments the one with the fewest spaces in common counts: a space at another
-place is missed and invented, rather than its neighbor. What is left over of the truth's spaces is
+place counts as one missed and one invented. What is left over of the truth's spaces is
 missed, of the reading's invented.
 """
 

@@ -1,4 +1,4 @@
-"""What a lint found, for people and programs: a table, a picture of the worst, a page, JSON.
+"""What `ocrjax lint` found: a table, a picture of the worst, a page, JSON.
 
 Host code: no jax.
 """

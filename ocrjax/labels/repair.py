@@ -83,7 +83,7 @@ def repaired(found: Lint) -> tuple[dict[str, list[Page]], list[Finding]]:
 
 
 def _turning(found: Lint) -> set[tuple[str, str]]:
-    """Kinds of first corners that so many words of a part have that it is no chance."""
+    """Kinds of first corners that are too frequent among the words of a part to be chance."""
     usable = {part.name: max(part.audit.usable, 1) for part in found.parts}
     counts: dict[tuple[str, str], int] = defaultdict(int)
     for one in found.findings:
