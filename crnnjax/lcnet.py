@@ -84,12 +84,12 @@ class Layer(nn.Module):
         if self.size == (1, 1):
             # Of one matrix XLA:CPU computes the kernel's gradient faster.
             x = jnp.dot(x.reshape(-1, channels), kernel[0, 0]).reshape(*x.shape[:-1], -1)
-        elif self.depthwise:
-            x = depthwise(x, kernel[:, :, 0], self.stride, self.padding)
-        elif _on_cpu():
-            x = convolve_on_cpu(x, kernel, self.stride, self.padding)
-        else:
+        elif jax.default_backend() != "cpu":
             x = _convolve(x, kernel, self.stride, self.padding)
+        elif self.depthwise:
+            x = depthwise_on_cpu(x, kernel[:, :, 0], self.stride, self.padding)
+        else:
+            x = convolve_on_cpu(x, kernel, self.stride, self.padding)
         if self.batch_norm:
             norm = BatchNorm(dtype=self.dtype, frozen=self.frozen, name="bn")
             return norm(x, train=train)
@@ -97,12 +97,15 @@ class Layer(nn.Module):
 
 
 def _convolve(x: Array, kernel: Array, stride: tuple[int, int], padding: Padding) -> Array:
-    layout = ("NHWC", "HWIO", "NHWC")
-    return lax.conv_general_dilated(x, kernel, stride, padding, dimension_numbers=layout)
-
-
-def _on_cpu() -> bool:
-    return jax.default_backend() == "cpu"
+    """XLA's convolution; a kernel with one input channel of several is depthwise."""
+    return lax.conv_general_dilated(
+        x,
+        kernel,
+        stride,
+        padding,
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        feature_group_count=x.shape[-1] // kernel.shape[2],
+    )
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(2, 3))
@@ -147,10 +150,10 @@ convolve_on_cpu.defvjp(_keep_convolved, _convolution_gradients)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(2, 3))
-def depthwise(x: Array, kernel: Array, stride: tuple[int, int], padding: Padding) -> Array:
+def depthwise_on_cpu(x: Array, kernel: Array, stride: tuple[int, int], padding: Padding) -> Array:
     """Depthwise convolution as a sum of shifted products; its gradients as well.
 
-    On CPUs XLA's own is 15 to 35 times slower. Which is faster on a GPU was not measured.
+    On CPUs XLA's own is 15 to 35 times slower.
 
     Args:
         x: `(B, H, W, C)`.
@@ -184,17 +187,16 @@ def _depthwise_gradients(
     spread = lax.pad(gradient, jnp.zeros((), gradient.dtype), ((0, 0, 0), *sides, (0, 0, 0)))
     to_x = _shifted_sums(spread, kernel[::-1, ::-1], (1, 1))
 
-    def to_kernel(x: Array, gradient: Array) -> Array:
+    def of_image(x: Array, gradient: Array) -> Array:
         parts = _shifts(x, kernel.shape, stride, gradient.shape)
         products = (part.astype(jnp.float32) * gradient.astype(jnp.float32) for part in parts)
-        return jnp.stack([jnp.sum(product, axis=range(product.ndim - 1)) for product in products])
+        return jnp.stack([jnp.sum(product, axis=(0, 1)) for product in products])
 
-    x = _padded(x, padding)
-    total = _sum_over_images(to_kernel, x, gradient) if _on_cpu() else to_kernel(x, gradient)
+    total = _sum_over_images(of_image, _padded(x, padding), gradient)
     return to_x, total.reshape(kernel.shape).astype(kernel.dtype)
 
 
-depthwise.defvjp(_keep_shifted, _depthwise_gradients)
+depthwise_on_cpu.defvjp(_keep_shifted, _depthwise_gradients)
 
 
 def _padded(x: Array, padding: Padding) -> Array:

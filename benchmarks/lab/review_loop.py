@@ -53,7 +53,7 @@ SHORT = "steps=100", "eval.every=100", "checkpoint.every=50"
 FINETUNE = Path(__file__).parents[1] / "finetune_recognizer.py"
 
 
-# Page, place and text of the word that is shown, once so many are done and all of it is shown.
+# Page, place and text of the word on the page, when a number of words is done and it is drawn.
 SHOWN = """
 const one = now();
 const title = one && `${pages[one.page].name}, word ${one.word + 1}`;
