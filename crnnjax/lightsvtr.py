@@ -12,8 +12,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from crnnjax.lcnet import Layer, masked
 from ocrcore.layers import Frozen, Linear, never
+from ocrcore.lcnet import Layer, masked
 
 Array = jax.Array
 

@@ -22,7 +22,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from crnnjax.features import FEATURES, Conv
-from crnnjax.lcnet import BLOCKS, LCNetV4
 from crnnjax.lightsvtr import HEADS, LightSVTR
 from crnnjax.lstm import BiLSTM
 from crnnjax.time_steps import (
@@ -33,6 +32,7 @@ from crnnjax.time_steps import (
     time_steps,
 )
 from ocrcore.layers import BatchNorm, Frozen, Linear, max_pool, never
+from ocrcore.lcnet import RECOGNIZER_BLOCKS, LCNetV4, masked
 
 __all__ = ["CRNN", "count_parameters", "init_variables", "normalize", "options_of", "time_steps"]
 
@@ -99,7 +99,9 @@ class CRNN(nn.Module):
         steps = None if widths is None else time_steps(widths, features=self.features)
         if self.features == "lcnetv4":  # its means are over the true width
             shared["batch_norm"] = self.batch_norm
-            x = LCNetV4(self.channels, **shared, name="FeatureExtraction")(x, widths, train=train)
+            features = LCNetV4(RECOGNIZER_BLOCKS, self.channels, **shared, name="FeatureExtraction")
+            stages, inside = features(x, widths, train=train)
+            x = _merge_columns(jnp.mean(masked(stages[-1], inside), axis=1, keepdims=True))
         else:
             encoder = FEATURES[self.features](self.channels, **shared, name="FeatureExtraction")
             x = encoder(x, train=train)
@@ -143,6 +145,12 @@ class CRNN(nn.Module):
                 f"images of shape {images.shape}: expected (B, H, W, 1) with H at least "
                 f"{MIN_HEIGHT} and W at least {MIN_WIDTH}"
             )
+
+
+def _merge_columns(x: Array) -> Array:
+    """The means of pairs of columns; one that is left over is dropped."""
+    b, h, w, c = x.shape
+    return jnp.mean(x[:, :, : w // 2 * 2].reshape(b, h, w // 2, 2, c), axis=3)
 
 
 class Sequence(nn.Module):
@@ -276,7 +284,7 @@ def options_of(variables: Variables) -> dict[str, Any]:
         "conv18": ("vgg", "conv18"),
         "conv4_2": ("resnet", "conv4_2"),
         "conv9": ("rcnn", "conv9"),
-        "stem1": ("lcnetv4", f"block{len(BLOCKS) - 1}_project"),
+        "stem1": ("lcnetv4", f"block{len(RECOGNIZER_BLOCKS) - 1}_project"),
     }
     (told,) = kinds.keys() & features.keys()
     kind, last = kinds[told]

@@ -16,10 +16,10 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 from crnnjax.charset import Charset, CharsetError
 from crnnjax.convert import ConversionError
-from crnnjax.lcnet import BLOCKS
 from crnnjax.lightsvtr import DEPTH
 from crnnjax.models import CRNN, options_of, shapes_of
 from ocrcore.layers import BATCH_NORM_EPSILON
+from ocrcore.lcnet import RECOGNIZER_BLOCKS
 from ocrcore.weights.onnx_file import load_onnx
 
 HEIGHT = 48
@@ -124,7 +124,7 @@ def _order() -> Iterator[tuple[tuple[str, ...], str]]:
     """Layers in the order of the graph, and what each has: a bias, BatchNorm, ..."""
     for name in ("stem1", "stem2a", "stem2b", "stem3", "stem4"):
         yield ("FeatureExtraction", name), "conv"
-    for index, block in enumerate(BLOCKS):
+    for index, block in enumerate(RECOGNIZER_BLOCKS):
         parts = ("depthwise", *(("squeeze", "excite") if block.excite else ()), "expand", "project")
         for part in parts:
             yield ("FeatureExtraction", f"block{index}_{part}"), "conv"

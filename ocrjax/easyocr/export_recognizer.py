@@ -15,7 +15,6 @@ import numpy as np
 from crnnjax import ppocr
 from crnnjax.charset import Charset
 from crnnjax.convert import to_state_dict
-from crnnjax.lcnet import fold_batch_norm
 from crnnjax.metrics import TextScores, score_texts
 from crnnjax.models import options_of
 from crnnjax.options import RecognizerOptions
@@ -23,6 +22,7 @@ from crnnjax.recognizer import Recognizer
 from crnnjax.resize import as_gray, easyocr_width, level_crop, pad_crop, scale_crop
 from crnnjax.time_steps import MIN_HEIGHT
 from ocrcore.evaluation.statistics import Interval
+from ocrcore.lcnet import fold_batch_norm
 from ocrcore.pages import ByteArray, FloatArray
 from ocrcore.progress import Progress, shown
 from ocrcore.weights.pth import save_weights

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from crnnjax.lcnet import BLOCKS
 from crnnjax.lightsvtr import DEPTH, HEADS
+from ocrcore.lcnet import RECOGNIZER_BLOCKS
 from ocrjax.onnx.graph import Graph
 
 _SAME, _AFTER = (1, 1, 1, 1), (0, 0, 1, 1)
@@ -20,7 +20,7 @@ def add_lcnet(graph: Graph, params: Mapping[str, Any], x: str, widths: str, *, h
 
     Args:
         graph: takes the nodes.
-        params: of `crnnjax.lcnet.LCNetV4`.
+        params: of `ocrcore.lcnet.LCNetV4`.
         x: `(B, 1, height, W)`, -1 to 1.
         widths: `(B,)` int64, true widths.
         height: of the pictures.
@@ -49,11 +49,10 @@ def add_lcnet(graph: Graph, params: Mapping[str, Any], x: str, widths: str, *, h
     inside = _mask(graph, x, widths)
     wide = graph.op("Cast", graph.op("Unsqueeze", widths, graph.whole(1, 2, 3)), to=1)
     x = graph.relu(conv("stem4", x))
-    for index, block in enumerate(BLOCKS):
+    for index, block in enumerate(RECOGNIZER_BLOCKS):
         name = f"block{index}"
-        stride = (block.rows, 1)
-        y = conv(f"{name}_depthwise", masked(x), _SAME, stride=stride, depthwise=True)
-        height = -(-height // block.rows)
+        y = conv(f"{name}_depthwise", masked(x), _SAME, stride=block.stride, depthwise=True)
+        height = -(-height // block.stride[0])
         if block.excite:
             total = graph.op("ReduceSum", masked(y), graph.whole(2, 3), keepdims=1)
             mean = graph.op("Div", total, graph.op("Mul", wide, graph.scalar(float(height))))

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from crnnjax.lcnet import fold_batch_norm
 from crnnjax.models import options_of
 from crnnjax.time_steps import FULL_HEIGHT
+from ocrcore.lcnet import fold_batch_norm
 from ocrjax.onnx.graph import Graph, norm_factors
 from ocrjax.onnx.lcnet_graph import add_lcnet, add_lightsvtr
 

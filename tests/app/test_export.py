@@ -18,13 +18,13 @@ from craftjax.models import CRAFT
 from craftjax.models import init_variables as craft_variables
 from craftjax.options import DetectorOptions
 from crnnjax.charset import Charset
-from crnnjax.lcnet import fold_batch_norm
 from crnnjax.models import CRNN, init_variables
 from crnnjax.options import RecognizerOptions
 from crnnjax.recognizer import Recognizer
 from crnnjax.resize import easyocr_width, level_crop, pad_crop, scale_crop
 from ocrcore.data.readers.crops import LmdbCrops
 from ocrcore.images import write_image
+from ocrcore.lcnet import fold_batch_norm
 from ocrcore.weights.pth import load_pth, save_weights
 from ocrjax.cli import doctor
 from ocrjax.cli.main import _parse, _run

@@ -11,11 +11,11 @@ import pytest
 from crnnjax.charset import Charset, named
 from crnnjax.convert import ConversionError, from_state_dict, to_state_dict
 from crnnjax.crop_index import width_needed
-from crnnjax.lcnet import convolve_on_cpu, depthwise_on_cpu, fold_batch_norm
 from crnnjax.models import CRNN, init_variables, options_of
 from crnnjax.ppocr import load_ppocr
 from crnnjax.recognizer import Recognizer, RecognizerError, load_recognizer
 from crnnjax.time_steps import time_steps
+from ocrcore.lcnet import convolve_on_cpu, depthwise_on_cpu, fold_batch_norm
 from ocrcore.weights.named import WeightsNotFoundError, find_weights
 
 GOLDEN = np.load(Path(__file__).parents[1] / "golden" / "ppocr_golden.npz")

@@ -1,4 +1,4 @@
-"""LCNetV4, the features of PP-OCRv6's small recognizer (Cui et al. 2026, arXiv 2606.13108).
+"""LCNetV4, the features of PP-OCRv6's small networks (Cui et al. 2026, arXiv 2606.13108).
 
 A stem that divides both sides by four, then blocks of a depthwise convolution, in some of them
 squeeze-and-excitation, and two 1x1 convolutions. Published weights have each BatchNorm folded into
@@ -34,21 +34,28 @@ class Block(NamedTuple):
 
     Attributes:
         share: its channels, in shares of the last block's.
-        rows: vertical stride.
+        stride: vertical and horizontal.
         excite: whether it has squeeze-and-excitation.
     """
 
     share: float
-    rows: int = 1
+    stride: tuple[int, int] = (1, 1)
     excite: bool = False
 
 
-BLOCKS = (
+RECOGNIZER_BLOCKS = (
     *(Block(0.25, excite=True), Block(0.25), Block(0.25)),
-    *(Block(0.5, rows=2), *(Block(0.5, excite=index % 2 == 0) for index in range(6))),
-    *(Block(1, rows=2), Block(1, excite=True), Block(1)),
+    *(Block(0.5, (2, 1)), *(Block(0.5, excite=index % 2 == 0) for index in range(6))),
+    *(Block(1, (2, 1)), Block(1, excite=True), Block(1)),
 )
-"""The blocks of PP-OCRv6 small."""
+"""The blocks of PP-OCRv6's small recognizer."""
+DETECTOR_BLOCKS = (
+    *(Block(0.125, excite=True), Block(0.125)),
+    *(Block(0.25, (2, 2)), Block(0.25, excite=True), Block(0.25)),
+    *(Block(0.5, (2, 2)), *(Block(0.5, excite=index % 2 == 0) for index in range(4))),
+    *(Block(1, (2, 2)), Block(1, excite=True), Block(1)),
+)
+"""The blocks of its small detector."""
 
 
 class Layer(nn.Module):
@@ -242,9 +249,10 @@ def masked(x: Array, widths: Array | None) -> Array:
 
 
 class LCNetV4(nn.Module):
-    """The features of PP-OCRv6's small recognizer.
+    """Features of a picture, coarser from stage to stage.
 
     Attributes:
+        blocks: of the network.
         channels: of the last block: 384 as published.
         frozen: which parameters are not trained.
         dtype: of the computation.
@@ -252,19 +260,26 @@ class LCNetV4(nn.Module):
             it folded into the bias.
     """
 
+    blocks: Sequence[Block]
     channels: int = 384
     frozen: Frozen = never
     dtype: Any = jnp.float32
     batch_norm: bool = False
 
     @nn.compact
-    def __call__(self, x: Array, widths: Array | None = None, *, train: bool) -> Array:
-        """`(B, H, W, 1)` to `(B, 1, T, channels)`: T is a eighth of the width.
+    def __call__(
+        self, x: Array, widths: Array | None = None, *, train: bool
+    ) -> tuple[list[Array], Array | None]:
+        """Computes the features.
 
         Args:
-            x: values from -1 to 1.
+            x: `(B, H, W, C)`, values from -1 to 1.
             widths: `(B,)` true widths of pictures that are padded; None reads all columns.
             train: normalize by the batch's statistics.
+
+        Returns:
+            For each stage `(B, H', W', C')`, the first a quarter of the picture's size, the others
+            divided further by the strides of their first block; and the widths in the last.
         """
 
         def layer(name: str, features: int, size: int, x: Array, **options: Any) -> Array:
@@ -279,7 +294,8 @@ class LCNetV4(nn.Module):
             )
             return made(x, train=train)
 
-        stem = self.channels // 8
+        first = round(self.channels * self.blocks[0].share)
+        stem = first // 2
         same, after = ((1, 1), (1, 1)), ((0, 1), (0, 1))
         x = masked(x, widths)
         x = nn.relu(layer("stem1", stem, 3, x, stride=(2, 2), padding=same))
@@ -290,16 +306,18 @@ class LCNetV4(nn.Module):
         x = jnp.concatenate([_pooled(x), y], axis=-1)
         x = nn.relu(layer("stem3", stem, 3, masked(x, widths), stride=(2, 2), padding=same))
         widths = _halved(widths)
-        x = nn.relu(layer("stem4", self.channels // 4, 1, x))
-        for index, block in enumerate(BLOCKS):
+        x = nn.relu(layer("stem4", first, 1, x))
+        stages = []
+        for index, block in enumerate(self.blocks):
             features, before = round(self.channels * block.share), x.shape[-1]
             name = f"block{index}"
+            if block.stride != (1, 1):
+                stages.append(x)
             x = masked(x, widths)
-            stride = (block.rows, 1)
-            y = layer(
-                f"{name}_depthwise", before, 3, x, stride=stride, padding=same, depthwise=True
-            )
-            if self.batch_norm and block.rows == 1:
+            shape = {"stride": block.stride, "padding": same}
+            y = layer(f"{name}_depthwise", before, 3, x, depthwise=True, **shape)
+            widths = _halved(widths) if block.stride[1] == 2 else widths
+            if self.batch_norm and block.stride == (1, 1):
                 y = y + x  # an identity branch, which `fold_batch_norm` adds to the kernel
             if block.excite:
                 y = y * self._excitation(name, y, widths)
@@ -307,9 +325,7 @@ class LCNetV4(nn.Module):
             x = layer(f"{name}_project", features, 1, expanded)
             if features == before:
                 x = x + y
-        x = jnp.mean(masked(x, widths), axis=1, keepdims=True)
-        b, _, w, c = x.shape
-        return jnp.mean(x[:, :, : w // 2 * 2].reshape(b, 1, w // 2, 2, c), axis=3)
+        return [*stages, x], widths
 
     def _excitation(self, name: str, x: Array, widths: Array | None) -> Array:
         """Factors of the channels, `(B, 1, 1, C)`, by squeeze-and-excitation."""
@@ -340,12 +356,15 @@ def _pooled(x: Array) -> Array:
     return jnp.maximum(x[:, :, :-1], x[:, :, 1:])
 
 
-def fold_batch_norm(variables: Mapping[str, Any]) -> dict[str, Any]:
+def fold_batch_norm(
+    variables: Mapping[str, Any], blocks: Sequence[Block] = RECOGNIZER_BLOCKS
+) -> dict[str, Any]:
     """Folds each BatchNorm into its convolution: the same results, without running statistics.
 
     Args:
-        variables: of `crnnjax.models.CRNN` with `features="lcnetv4"`; those without BatchNorm are
-            returned as they are.
+        variables: of a network that has an `LCNetV4`; without BatchNorm they are returned as they
+            are.
+        blocks: of the `LCNetV4`.
 
     Returns:
         `{"params": ..., "batch_stats": {}}` of float32 NumPy arrays.
@@ -359,7 +378,7 @@ def fold_batch_norm(variables: Mapping[str, Any]) -> dict[str, Any]:
         factor = scale / np.sqrt(variance + np.float32(BATCH_NORM_EPSILON))
         kernel = found[(*path, "kernel")] * factor
         index, _, what = path[-1].removeprefix("block").partition("_")
-        if what == "depthwise" and BLOCKS[int(index)].rows == 1:
+        if what == "depthwise" and blocks[int(index)].stride == (1, 1):
             kernel[1, 1] += 1
         found[(*path, "kernel")] = kernel
         found[(*path, "bias")] = shift - np.asarray(stats[(*path, "bn", "mean")]) * factor
