@@ -63,7 +63,9 @@ class ModelOptions:
     """The section `config.model`.
 
     Attributes:
-        width: channels, as a share of the original's: a multiple of 1/128.
+        features: "vgg" for CRAFT; "lcnetv4" for the compact network, which starts from
+            `config.init_weights = "ppocrv6_det_small"` or a detector trained from it.
+        width: channels of CRAFT, as a share of the original's: a multiple of 1/128.
         dtype: of the computation: "float32", or "bfloat16" on GPUs and TPUs.
         remat: compute more and keep less for the backward pass.
         freeze_norm: BatchNorm keeps its running statistics; None: when a trained network sees fewer
@@ -71,6 +73,7 @@ class ModelOptions:
         norm_per_device: BatchNorm takes the statistics of each device's images, not of all.
     """
 
+    features: str = "vgg"
     width: float = 1.0
     dtype: str = "float32"
     remat: bool = False
@@ -81,7 +84,9 @@ class ModelOptions:
         fine = 0 < self.width <= 4 and float(self.width * 128).is_integer()
         expect(
             self,
+            (self.features in ("vgg", "lcnetv4"), "features", "'vgg' or 'lcnetv4'"),
             (fine, "width", "a multiple of 1/128 up to 4, such as 1, 0.5 or 0.25"),
+            (self.features == "vgg" or self.width == 1, "width", "1 with features 'lcnetv4'"),
             (self.dtype in DTYPES, "dtype", f"one of {', '.join(DTYPES)}"),
         )
 
@@ -119,15 +124,25 @@ class DistillOptions:
     Attributes:
         teacher: a name, a file (.pth, .safetensors) or a checkpoint, of any width.
         dtype: of the teacher's computation: "float32", or "bfloat16" on GPUs and TPUs.
+        crops: how many crops the teacher scores once, before training begins, which then draws
+            windows of `config.data.size` of them; 0: it scores every crop of every step. On CPUs,
+            where it takes longer than the step itself.
+        crop_size: side of these crops, a multiple of 32, at least `config.data.size`.
+        cache: their folder; empty: "taught" in the run's own. Another run may use it again.
     """
 
     teacher: str = "craft_mlt_25k"
     dtype: str = "float32"
+    crops: int = 0
+    crop_size: int = 512
+    cache: str = ""
 
     def __post_init__(self) -> None:
         expect(
             self,
             (bool(self.teacher), "teacher", "the name or the file of trained weights"),
+            (self.crops >= 0, "crops", "0 or more"),
+            (self.crop_size % 32 == 0 < self.crop_size, "crop_size", "a multiple of 32"),
             (self.dtype in DTYPES, "dtype", f"one of {', '.join(DTYPES)}"),
         )
 

@@ -1,7 +1,8 @@
-"""CRAFT's weights between Flax variables and PyTorch state dicts.
+"""A detector's weights between Flax variables and PyTorch state dicts.
 
 The names on the torch side are those of EasyOCR and the official code: `basenet.slice1.0.weight`,
-`upconv1.conv.0.weight`, `conv_cls.0.weight`, with torchvision's indices in slices 1 to 4.
+`upconv1.conv.0.weight`, `conv_cls.0.weight`, with torchvision's indices in slices 1 to 4. Those of
+the compact network are its own: `features.stem1.weight`, `lateral32.weight`, `scores.weight`.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import jax
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-from craftjax.models import CRAFT
+from craftjax.models import make_network
 
 STATE_ENTRIES = 154
 _FIELDS = {
@@ -33,6 +34,8 @@ class ConversionError(ValueError):
 def torch_name(path: tuple[str, ...]) -> str:
     """Name on the torch side of a Flax path such as `("params", "upconv1", "conv0", "kernel")`."""
     collection, *modules, leaf = path
+    if not modules[0].startswith(("basenet", "upconv", "conv_cls")):
+        return ".".join((*modules, _FIELDS[collection, leaf]))
     index = re.sub(r"\D", "", modules[-1])
     parents = [*modules[:-1], "conv"] if modules[0].startswith("upconv") else modules[:-1]
     return ".".join((*parents, index, _FIELDS[collection, leaf]))
@@ -42,11 +45,11 @@ def to_state_dict(variables: Mapping[str, Any]) -> dict[str, np.ndarray]:
     """Returns the PyTorch state dict of Flax variables.
 
     Returns:
-        154 entries for any width: float32 weights, biases and running statistics, and an int64
-        `num_batches_tracked` of zero beside each BatchNorm, which torch ignores at momentum 0.1.
+        Float32 weights, biases and running statistics, and an int64 `num_batches_tracked` of zero
+        beside each BatchNorm, which torch ignores at momentum 0.1: of CRAFT 154 entries.
     """
     state: dict[str, np.ndarray] = {}
-    flat = flatten_dict({name: variables[name] for name in ("params", "batch_stats")})
+    flat = _flat(variables)
     for path, value in flat.items():
         array = np.asarray(value, np.float32)
         state[torch_name(path)] = (
@@ -66,7 +69,7 @@ def from_state_dict(
     Args:
         state: bare names (`ocrcore.weights.pth.find_state_dict` strips what trainers put around
             them).
-        width: of the network; by default it is read off the first convolution.
+        width: of CRAFT; by default it is read off fc6.
 
     Returns:
         `{"params": ..., "batch_stats": ...}` of float32 NumPy arrays.
@@ -74,14 +77,12 @@ def from_state_dict(
     Raises:
         ConversionError: lists missing, unexpected and misshapen entries and guesses what it is.
     """
-    if width is None:
-        width = guess_width(state)
-    shapes = jax.eval_shape(
-        CRAFT(width=width).init,
-        jax.random.key(0),
-        jax.ShapeDtypeStruct((1, 32, 32, 3), np.uint8),
-    )
-    flat = flatten_dict({name: shapes[name] for name in ("params", "batch_stats")})
+    if "features.stem1.weight" in state:
+        model = make_network("lcnetv4")
+    else:
+        model = make_network(width=guess_width(state) if width is None else width)
+    image = jax.ShapeDtypeStruct((1, 32, 32, 3), np.uint8)
+    flat = _flat(jax.eval_shape(model.init, jax.random.key(0), image))
     expected = {torch_name(path): path for path in flat}
     missing = [name for name in expected if name not in state]
     unexpected = [
@@ -104,7 +105,13 @@ def from_state_dict(
             out[path] = array.transpose(2, 3, 1, 0).copy() if path[-1] == "kernel" else array
     if missing or unexpected or misshapen:
         raise ConversionError(_explain(state, missing, unexpected, misshapen))
-    return unflatten_dict(out)
+    return {"batch_stats": {}, **unflatten_dict(out)}
+
+
+def _flat(variables: Mapping[str, Any]) -> dict[tuple[str, ...], Any]:
+    """By path; without BatchNorm there are no running statistics."""
+    names = ("params", "batch_stats")
+    return flatten_dict({name: variables[name] for name in names if name in variables})
 
 
 def is_vgg16_bn(state: Mapping[str, np.ndarray]) -> bool:

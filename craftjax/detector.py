@@ -17,8 +17,8 @@ import numpy as np
 from jax.typing import DTypeLike
 
 from craftjax.boxes import find_boxes, scale_boxes
-from craftjax.convert import from_state_dict
-from craftjax.models import CRAFT, Variables, width_of
+from craftjax.convert import ConversionError, from_state_dict
+from craftjax.models import Variables, make_network, options_of
 from craftjax.options import DetectorOptions, load_operating_point, operating_point_path
 from craftjax.resize import Fit, Shape, fit_page, plan_shapes, resize_page
 from craftjax.tiles import plan_tiles, score_tiles
@@ -122,12 +122,13 @@ class Detector:
         """Puts the weights onto the device.
 
         Args:
-            variables: of `craftjax.models.CRAFT`; the width is read off them.
+            variables: of a network of `craftjax.models.make_network`; which one is read off them.
             options: see `DetectorOptions`.
             dtype: of the computation, float32 or bfloat16.
         """
         self.options = options or DetectorOptions()
-        self._model = CRAFT(width=width_of(variables), dtype=dtype)
+        self._kind = options_of(variables)
+        self._model = make_network(**self._kind, dtype=dtype)
         self._variables: Any = _put(variables)
         model = self._model
 
@@ -190,12 +191,10 @@ class Detector:
         """The same detector with other weights of the same network; shares compiled programs.
 
         Args:
-            variables: of the same width.
+            variables: of the same network.
         """
-        if width_of(variables) != self._model.width:
-            raise ValueError(
-                f"variables of width {width_of(variables)}, expected {self._model.width}"
-            )
+        if (kind := options_of(variables)) != self._kind:
+            raise ValueError(f"variables of {kind}, expected {self._kind}")
         other = copy.copy(self)
         other._variables = _put(variables)
         other.__dict__.pop("fingerprint", None)
@@ -346,6 +345,12 @@ class Detector:
 def read_variables(name_or_path: str | Path) -> Variables:
     """Reads a network's variables from what `Detector.from_weights` takes; raises the same."""
     path = find_weights(name_or_path)
+    if path.suffix == ".onnx":
+        raise ConversionError(
+            f"{path}: an ONNX file has no weights of a detector: PP-OCRv6's is where a training "
+            "starts (config.model.features=lcnetv4, config.init_weights=ppocrv6_det_small); give "
+            "the run that was trained, or its weights"
+        )
     return load_variables(path) if path.is_dir() else from_state_dict(load_weights(path))
 
 

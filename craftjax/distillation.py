@@ -7,18 +7,36 @@ read at the teacher's thresholds.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import closing
+from dataclasses import asdict
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.sharding import Mesh
+from ml_collections import ConfigDict
 
 from craftjax.config import DistillOptions
 from craftjax.detector import read_variables
-from craftjax.models import CRAFT, width_of
-from ocrcore.runtime.mesh import batch_sharding, replicated
+from craftjax.input_pipeline import InputOptions, make_batches
+from craftjax.models import Network, make_network, options_of
+from craftjax.taught_crops import has_crop, same_facts, write_crop
+from ocrcore.data.mixing import SourceError
+from ocrcore.progress import Progress
+from ocrcore.runtime.mesh import (
+    batch_sharding,
+    is_main,
+    make_mesh,
+    meet,
+    put_batch,
+    replicated,
+)
 from ocrcore.training.loop import Step
+
+_ROWS = 16  # crops that a GPU scores at a time
 
 Tree = Any
 Maps = dict[str, jax.Array]
@@ -40,7 +58,7 @@ def make_teacher(options: DistillOptions, *, mesh: Mesh) -> Callable[[jax.Array]
         ValueError: (its subclasses) as `craftjax.detector.Detector.from_weights`.
     """
     variables = read_variables(options.teacher)
-    model = CRAFT(width_of(variables), jnp.dtype(options.dtype))
+    model = make_network(**options_of(variables), dtype=jnp.dtype(options.dtype))
     known = {name: variables[name] for name in ("params", "batch_stats")}
     placed = jax.device_put(known, replicated(mesh))
     teach = jax.jit(
@@ -56,7 +74,73 @@ def taught(step: Step, teacher: Callable[[jax.Array], Maps]) -> Step:
     return lambda state, batch: step(state, {**batch, **teacher(batch["image"])})
 
 
-def _maps(model: CRAFT, variables: Tree, images: jax.Array) -> Maps:
+def scored_inputs(
+    config: ConfigDict, options: DistillOptions, workdir: Path
+) -> tuple[dict[str, Any], list[str]]:
+    """Lets the teacher score crops, once, to train on.
+
+    The main process does it, on its own devices; what is there already stays.
+
+    Args:
+        config: of the experiment, with what the crops are drawn of.
+        options: of `config.distill`.
+        workdir: of the run, which has the crops where `options.cache` names no folder.
+
+    Returns:
+        The config for `craftjax.input_pipeline.make_batches`, whose data set are the crops; and
+        lines for the start of the run.
+
+    Raises:
+        SourceError: the folder has crops of other settings.
+        ValueError: (its subclasses) data or weights that cannot be used.
+    """
+    size = InputOptions.from_config(config).size
+    if max(size) > options.crop_size:
+        raise SourceError(
+            f"config.distill.crop_size is {options.crop_size}, expected at least config.data.size, "
+            f"which is {max(size)}"
+        )
+    folder = Path(options.cache or workdir / "taught")
+    lines: list[str] = []
+    if is_main():
+        lines = _score_crops(config.to_dict(), options, folder)
+    meet("crops of the teacher")
+    train = {"crops": {"kind": "maps", "path": str(folder), "stop": options.crops}}
+    return {**config, "data": {**config.data, "train": train}}, lines
+
+
+def _score_crops(config: dict[str, Any], options: DistillOptions, folder: Path) -> list[str]:
+    mesh = make_mesh(jax.local_devices())
+    rows = mesh.size * (1 if jax.default_backend() == "cpu" else _ROWS)
+    config |= {"batch_size": rows, "data": {**config["data"], "size": options.crop_size}}
+    seed, inputs = config["seed"], InputOptions.from_config(config)
+    facts = {
+        **{"size": options.crop_size, "teacher": options.teacher, "seed": seed, "rows": rows},
+        "data": {name: one.content(seed) for name, one in inputs.train.items()},
+        "augment": {name: asdict(one.augment) for name, one in inputs.train.items()},
+        "ratios": {name: one.ratio for name, one in inputs.train.items()},
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    same_facts(folder, facts)
+    steps = {number // rows for number in range(options.crops) if not has_crop(folder, number)}
+    if not steps:
+        return [f"labels: {options.teacher} has scored {options.crops:,} crops, in {folder}"]
+    teacher = make_teacher(options, mesh=mesh)
+    with (
+        closing(make_batches(config, seed=seed, rows=slice(0, rows))) as source,
+        Progress(f"{options.teacher} scores crops", unit="crop", total=options.crops) as progress,
+    ):
+        for step in sorted(steps):
+            images = source[step]["image"]
+            maps = jax.device_get(teacher(put_batch({"image": images}, mesh)["image"]))
+            for row, image in enumerate(images):
+                scores = np.stack([maps["region"][row], maps["affinity"][row]], -1)
+                write_crop(folder, step * rows + row, image, scores)
+            progress.update(min((step + 1) * rows, options.crops))
+        return [f"labels: the scores of {options.teacher}, of crops of", source.describe()]
+
+
+def _maps(model: Network, variables: Tree, images: jax.Array) -> Maps:
     scores = jnp.clip(model.apply(variables, images)[0], 0.0, 1.0)
     return {
         "region": scores[..., 0],

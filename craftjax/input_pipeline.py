@@ -38,6 +38,7 @@ from craftjax.augment import (
 )
 from craftjax.sources import FORMATS, Mix, SourceOptions
 from craftjax.targets import FloatArray, confidence_map, draw_targets
+from craftjax.taught_crops import TaughtSample
 from craftjax.weak.label_set import LabelSet
 from ocrcore.data.batches import (
     Batch,
@@ -276,6 +277,8 @@ def make_item(
         augment: what becomes of it.
         options: size and targets.
     """
+    if isinstance(sample, TaughtSample):
+        return _taught_item(rng, sample, augment, options.size)
     height, width = options.size
     page = sample.page
     words = [word for word in page.words if word.care and word.characters]
@@ -307,6 +310,21 @@ def make_item(
         confidence *= 1 - confidence_map(shape, [move(border, to_map)], [0])
     undrawn = Counter({k: n for k, n in targets.dropped.items() if k not in _EXPECTED})
     return Item(image, targets.region, targets.affinity, confidence, undrawn)
+
+
+def _taught_item(
+    rng: np.random.Generator, sample: TaughtSample, augment: AugmentOptions, size: tuple[int, int]
+) -> Item:
+    """A window of a crop and of its maps; of the augmentation only the colors."""
+    (height, width), page = size, sample.page
+    y = int(rng.integers(0, (page.height - height) // 2 + 1))
+    x = int(rng.integers(0, (page.width - width) // 2 + 1))
+    image = sample.image[2 * y : 2 * y + height, 2 * x : 2 * x + width]
+    image = recolor(image, draw_colors(rng, mean_color(image), augment))
+    maps = sample.maps[y : y + height // 2, x : x + width // 2]
+    region, affinity = (np.divide(maps[..., i], 255, dtype=np.float32) for i in (0, 1))
+    trusted = np.ones(maps.shape[:2], np.float32)
+    return Item(image, region, affinity, trusted, Counter())
 
 
 def _trust(word: Word) -> float:

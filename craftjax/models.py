@@ -23,6 +23,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from craftjax.lcnet import LCNetCRAFT
 from ocrcore.layers import BatchNorm, Frozen, add_bias, convolve, max_pool, never
 
 Array = jax.Array
@@ -287,13 +288,37 @@ def scale_channels(channels: int, width: float) -> int:
     return max(8, round(channels * width / 8) * 8)
 
 
+Network = CRAFT | LCNetCRAFT
+
+
+def make_network(
+    features: str = "vgg", width: float = 1.0, *, dtype: Any = jnp.float32, remat: bool = False
+) -> Network:
+    """Makes a network.
+
+    Args:
+        features: `vgg` for CRAFT, `lcnetv4` for the compact one, which has one width.
+        width: of CRAFT.
+        dtype: of the computation.
+        remat: of CRAFT.
+    """
+    return LCNetCRAFT(dtype) if features == "lcnetv4" else CRAFT(width, dtype, remat)
+
+
+def options_of(variables: Variables) -> dict[str, Any]:
+    """The arguments `features` and `width` of `make_network` that variables were made with."""
+    if "features" in variables["params"]:
+        return {"features": "lcnetv4", "width": 1.0}
+    return {"features": "vgg", "width": width_of(variables)}
+
+
 def width_of(variables: Variables) -> float:
-    """The width that a network's variables were made with."""
+    """The width that CRAFT's variables were made with."""
     fc6 = variables["params"]["basenet"]["slice5"]["conv1"]["kernel"]
     return float(fc6.shape[-1] / 1024)
 
 
-def init_variables(model: CRAFT, *, seed: int = 0) -> dict[str, Any]:
+def init_variables(model: Network, *, seed: int = 0) -> dict[str, Any]:
     """Makes random variables: Xavier-uniform kernels, zero biases, identity BatchNorm.
 
     NumPy fills them, since XLA takes seconds to compile one random generator per shape. The same
@@ -317,7 +342,7 @@ def init_variables(model: CRAFT, *, seed: int = 0) -> dict[str, Any]:
         else:
             leaves.append(np.full(leaf.shape, float(name in ("scale", "var")), np.float32))
     variables: dict[str, Any] = jax.tree_util.tree_unflatten(tree, leaves)
-    return variables
+    return {"batch_stats": {}, **variables}
 
 
 def count_parameters(variables: Variables) -> int:

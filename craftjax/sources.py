@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from craftjax.augment import AugmentOptions
+from craftjax.taught_crops import TaughtCrops
 from craftjax.weak.label_set import LabelSet, LabelSetError
 from ocrcore.data.mixing import (
     BLOCK,
@@ -46,7 +47,7 @@ from ocrcore.pages import LabelError, PageError, Sample
 from ocrcore.synth.config import check_preset, preset
 from ocrcore.synth.pages import PageSource
 
-KINDS = ("synthtext", "icdar", *WORD_KINDS, "pictures", "arrayrecord", "pages", "python")
+KINDS = ("synthtext", "icdar", *WORD_KINDS, "pictures", "maps", "arrayrecord", "pages", "python")
 FORMATS = ("raw", "packed")
 ATTEMPTS = 100
 """Samples tried for one position."""
@@ -64,6 +65,7 @@ class SourceOptions:
             annotation tools: one of `ocrcore.data.readers.label_formats.FORMATS`, or "auto", which
             finds out which; "pictures": a folder of pictures without labels, which count as
             without text unless another network answers for them (`config.distill`);
+            "maps": crops that a teacher has scored (`craftjax.taught_crops`);
             "arrayrecord": files that `ocrjax synth` writes; "pages": synthetic
             pages, made when they are asked for; "python": samples that a program passes to training
             as `sources`.
@@ -141,7 +143,7 @@ class SourceOptions:
     @property
     def packed_folder(self) -> Path | None:
         """Where the packed data set is; None where there can be none."""
-        if self.kind in ("arrayrecord", "python") or not (self.packed or self.path):
+        if self.kind in ("arrayrecord", "maps", "python") or not (self.packed or self.path):
             return None
         path = Path(self.path)
         folder = path.parent if path.is_file() else path  # a label file
@@ -385,7 +387,7 @@ class Mix:
         if not any(word.care and word.characters for word in words):
             # A page that is empty on purpose teaches what is no text; one whose words were never
             # taken apart teaches nothing.
-            made = options.kind in ("pictures", "pages", "arrayrecord", "python")
+            made = options.kind in ("pictures", "maps", "pages", "arrayrecord", "python")
             empty = made and not any(w.care for w in words)
             if not empty:
                 name = self.name(which, index)
@@ -432,6 +434,8 @@ def open_source(options: SourceOptions, *, seed: int, cache: str | Path | None =
         return ArrayRecords(path)
     if options.kind == "pictures":
         return PictureFolder(path)
+    if options.kind == "maps":
+        return TaughtCrops(path)
     if options.needs_labels:
         return open_words(
             path,

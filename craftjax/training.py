@@ -26,11 +26,18 @@ from craftjax.audit import audit_sources
 from craftjax.config import DistillOptions, LossOptions, ModelOptions, check
 from craftjax.convert import from_state_dict, is_vgg16_bn, with_vgg16_bn
 from craftjax.detector import Detector
-from craftjax.distillation import make_teacher, taught
+from craftjax.distillation import make_teacher, scored_inputs, taught
 from craftjax.evaluate import check_words, choose_point, count_words, read_truth, sweep, with_used
 from craftjax.input_pipeline import BatchSource, make_batches
-from craftjax.models import CRAFT, count_parameters, init_variables, width_of
+from craftjax.models import (
+    Network,
+    count_parameters,
+    init_variables,
+    make_network,
+    options_of,
+)
 from craftjax.options import DetectorOptions, too_few
+from craftjax.ppocr import load_ppocr_detector
 from craftjax.report import describe_truth, draw_pages, write_results
 from craftjax.weak.options import SupervisionOptions
 from craftjax.weak.supervision import WeakSupervision
@@ -75,18 +82,20 @@ def make_loss(section: Mapping[str, Any]) -> Loss:
     return partial(losses.loss_v2 if version == 2 else losses.loss_v3, **options)
 
 
-def make_model(section: Mapping[str, Any]) -> CRAFT:
+def make_model(section: Mapping[str, Any]) -> Network:
     """The network of `config.model`, all of it trained; see `freezes_norm` for the rest.
 
     Raises:
         OptionsError: a field that is not known or has a bad value.
     """
     options = from_section(ModelOptions, section, "config.model")
-    return CRAFT(options.width, jnp.dtype(options.dtype), options.remat)
+    return make_network(
+        options.features, options.width, dtype=jnp.dtype(options.dtype), remat=options.remat
+    )
 
 
 def make_train_step(
-    model: CRAFT,
+    model: Network,
     optimizer: optax.GradientTransformation,
     *,
     mesh: Mesh,
@@ -149,14 +158,14 @@ def make_train_step(
     return make_step(loss_of, optimizer, mesh=mesh, options=options, ema_decay=ema_decay)
 
 
-def begin(config: ConfigDict, model: CRAFT, start: Start, memory: RunMemory) -> Tree:
+def begin(config: ConfigDict, model: Network, start: Start, memory: RunMemory) -> Tree:
     """The variables of a start, and in the memory whether all of them had been trained before.
 
     Weights may also be torchvision's VGG16-BN of ImageNet, which gives the encoder; the rest is
-    random.
+    random. Of PP-OCRv6's small detector all but the last layer is taken.
 
     Raises:
-        TrainError: the weights are of a network of another width.
+        TrainError: the weights are of another network.
     """
     variables, trained = init_variables(model, seed=config.seed), start.kind in ("run", "weights")
     if start.kind == "resume":
@@ -165,15 +174,17 @@ def begin(config: ConfigDict, model: CRAFT, start: Start, memory: RunMemory) -> 
         variables = load_variables(start.source or "")
     elif start.kind == "weights":
         path = find_weights(start.source or "")
-        state_dict = {} if path.is_dir() else load_weights(path)
-        if is_vgg16_bn(state_dict):
+        published = path.suffix == ".onnx"
+        state_dict = {} if path.is_dir() or published else load_weights(path)
+        if published:
+            variables, trained = load_ppocr_detector(path, seed=config.seed), False
+        elif is_vgg16_bn(state_dict):
             variables, trained = with_vgg16_bn(variables, state_dict), False
         else:
             variables = from_state_dict(state_dict) if state_dict else load_variables(path)
-    if (width := width_of(variables)) != model.width:
-        raise TrainError(
-            f"config.model.width is {config.model.width}, but {start.source} is of width {width:g}"
-        )
+    wanted = {"features": config.model.get("features", "vgg"), "width": config.model.width}
+    if (found := options_of(variables)) != wanted:
+        raise TrainError(f"config.model has {wanted}, but {start.source} is of {found}")
     memory.fine_tuning = trained
     return variables
 
@@ -238,9 +249,14 @@ def train(
     few = too_few(words, pictures)
     grid = {} if few else _grid(config)
     begins = partial(begin, config, model)
+    distill, inputs, scored = None, config, list[str]()
+    if config.get("distill"):
+        distill = from_section(DistillOptions, config.distill, "config.distill")
+    if distill and distill.crops:
+        inputs, scored = scored_inputs(config, distill, Path(workdir))
     with (
         closing(
-            make_batches(config, seed=config.seed, rows=rows, workdir=workdir, sources=sources)
+            make_batches(inputs, seed=config.seed, rows=rows, workdir=workdir, sources=sources)
         ) as source,
         open_run(
             config,
@@ -263,12 +279,12 @@ def train(
             ema_decay=config.ema,
             norm_groups=mesh.size if config.model.norm_per_device and not freeze_norm else 1,
         )
-        if config.get("distill"):
-            distill = from_section(DistillOptions, config.distill, "config.distill")
+        if distill and not distill.crops:
             step_of = taught(step_of, make_teacher(distill, mesh=mesh))
             run.log(f"labels: the scores of {distill.teacher}, for every crop")
         run.announce(
             _describe(config, run, freeze_norm=freeze_norm),
+            *scored,
             source.describe(),
             f"evaluation: {describe_truth(truth)}",
             f"test: {describe_truth(test)}",
@@ -334,15 +350,17 @@ def train(
 
 def _describe(config: ConfigDict, run: Run, *, freeze_norm: bool) -> str:
     frozen = config.optimizer.get("freeze", ())
+    compact = config.model.get("features") == "lcnetv4"
+    norm = "no BatchNorm" if compact else f"BatchNorm {'frozen' if freeze_norm else 'trained'}"
     return (
-        f"network: width {config.model.width:g}, {count_parameters(run.state.variables):,} "
-        f"parameters, {config.model.dtype}, BatchNorm {'frozen' if freeze_norm else 'trained'}"
+        f"network: {'lcnetv4' if compact else f'width {config.model.width:g}'}, "
+        f"{count_parameters(run.state.variables):,} parameters, {config.model.dtype}, {norm}"
         f"{', frozen: ' if frozen else ''}{' '.join(frozen)}"
     )
 
 
 def _supervision(
-    config: ConfigDict, run: Run, source: BatchSource, model: CRAFT
+    config: ConfigDict, run: Run, source: BatchSource, model: Network
 ) -> WeakSupervision | None:
     """What makes pseudo labels, where the config has a section for it."""
     if not config.get("pseudo"):

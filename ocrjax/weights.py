@@ -24,7 +24,7 @@ from ocrcore.weights.pth import load_weights, save_weights
 Network = Literal["detector", "recognizer"]
 State = Mapping[str, np.ndarray]
 _LAYERS: dict[Network, set[str]] = {
-    "detector": {"basenet", "upconv1", "conv_cls"},
+    "detector": {"basenet", "upconv1", "conv_cls", "lateral32", "scores"},
     # The last two are other projects' names; the converter says so.
     "recognizer": {"FeatureExtraction", "SequenceModeling", "Prediction", "cnn", "rnn"},
 }

@@ -40,6 +40,13 @@ KNOWN_WEIGHTS: dict[str, NamedWeights] = {
         "2f8227d2def4037cdb3b34389dcf9ec1",
         "EasyOCR's text detector: CRAFT, trained on MLT for 25,000 iterations",
     ),
+    "ppocrv6_det_small": NamedWeights(
+        "PP-OCRv6_det_small.onnx",
+        "2d9ddb510a327379ed7e0df5e9832bb8",
+        "PaddleOCR's small detector of text lines, Apache-2.0, where a training starts",
+        package="rapidocr",
+        easyocr=False,
+    ),
     "english_g2": NamedWeights(
         "english_g2.pth",
         "5864788e1821be9e454ec108d61b887d",

@@ -12,7 +12,7 @@ import numpy as np
 
 from craftjax.convert import to_state_dict
 from craftjax.detector import Detector
-from craftjax.models import width_of
+from craftjax.models import options_of
 from craftjax.options import DetectorOptions
 from ocrcore.pages import ByteArray, FloatArray
 from ocrcore.progress import shown
@@ -41,7 +41,13 @@ def write_detector(
     Raises:
         ExportError: a network of another width, no name of a file, or one of EasyOCR's own files.
     """
-    width = width_of(variables)
+    features, width = options_of(variables).values()
+    if features != "vgg":
+        raise ExportError(
+            "this is the compact detector, and EasyOCR's module is CRAFT's (VGG): it cannot load "
+            "it. ocrjax export onnx writes it for ONNX Runtime; a Reader takes the boxes that it "
+            "finds by recognize(image, horizontal_list, free_list)"
+        )
     if width != 1:
         raise ExportError(
             f"this detector is of width {width:g}, and EasyOCR's CRAFT has the full width: train "

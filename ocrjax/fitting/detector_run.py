@@ -10,7 +10,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from craftjax.config import detector, pages, pseudo, source
-from craftjax.models import width_of
+from craftjax.models import options_of
 from craftjax.options import DetectorOptions, magnification_of
 from craftjax.training import train
 from ocrcore.pages import Page
@@ -44,7 +44,7 @@ def detector_config(
     config = detector(f"{options.name}_detector", batch_size=-(-BATCH // devices) * devices)
     config.update(seed=options.seed, log_every=50, overlays=0, ema=average_of(steps))
     config.init_weights = options.detector
-    config.model.width = float(width_of(load_network(options.detector).variables))
+    config.model.update(options_of(load_network(options.detector).variables))
     config.loss.update(version=2, neg_rto=0.3, n_min_neg=5000)
     config.optimizer.update(name="adam", learning_rate=1.5e-4, weight_decay=1e-5)
     config.optimizer.update(schedule="cosine", warmup=3 * PROBE)

@@ -1,4 +1,4 @@
-"""CRAFT as a graph of ONNX."""
+"""CRAFT and the compact detector as graphs of ONNX."""
 
 from __future__ import annotations
 
@@ -7,23 +7,28 @@ from typing import Any
 
 import numpy as np
 
-from craftjax.models import DECODER, ENCODER, HEAD, MEAN, STD
+from craftjax.lcnet import LEVELS, SPAN
+from craftjax.models import DECODER, ENCODER, HEAD, MEAN, STD, options_of
+from ocrcore.lcnet import DETECTOR_BLOCKS
 from ocrjax.onnx.graph import Graph, norm_factors
+from ocrjax.onnx.lcnet_graph import gelu
 
 _PADS = {1: (0, 0, 0, 0), 3: (1, 1, 1, 1)}
 
 
 def add_detector(graph: Graph, variables: Mapping[str, Any], images: str) -> str:
-    """Adds CRAFT of any width, its BatchNorm folded.
+    """Adds CRAFT of any width, its BatchNorm folded, or the compact detector.
 
     Args:
         graph: takes the nodes.
-        variables: of `craftjax.models.CRAFT`.
+        variables: of a network of `craftjax.models.make_network`.
         images: `(B, H, W, 3)` uint8, RGB; H and W from 16 on, of any size.
 
     Returns:
         `(B, H // 2, W // 2, 2)` float32: region and affinity.
     """
+    if options_of(variables)["features"] == "lcnetv4":
+        return _add_compact(graph, variables["params"], images)
     params, stats = variables["params"], variables["batch_stats"]
     encoder, encoder_stats = params["basenet"], stats["basenet"]
     x = graph.op("Cast", graph.op("Transpose", images, perm=[0, 3, 1, 2]), to=1)
@@ -89,3 +94,62 @@ def _folded(
     """Kernel and bias of a convolution and the BatchNorm behind it."""
     factor, shift = norm_factors(norm, stats)
     return np.asarray(conv["kernel"]) * factor, np.asarray(conv["bias"]) * factor + shift
+
+
+def _add_compact(graph: Graph, params: Mapping[str, Any], images: str) -> str:
+    """Adds `craftjax.lcnet.LCNetCRAFT`."""
+
+    def conv(name: str, x: str, **options: Any) -> str:
+        layer = params[name] if name in params else params["features"][name]
+        return graph.conv(x, name, layer["kernel"], layer["bias"], **options)
+
+    def factors(name: str, x: str, slope: float) -> str:
+        mean = graph.op("ReduceMean", x, graph.whole(2, 3), keepdims=1)
+        y = conv(f"{name}_excite", graph.relu(conv(f"{name}_squeeze", mean)))
+        return graph.op("HardSigmoid", y, alpha=slope, beta=0.5)
+
+    def excited(name: str, x: str) -> str:
+        x = conv(name, x)
+        return graph.op("Add", x, graph.op("Mul", x, factors(name, x, 0.2)))
+
+    def enlarged(x: str, times: int) -> str:
+        scales = graph.weights(f"times{times}", [1, 1, times, times])
+        nearest = {"coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
+        return graph.op("Resize", x, "", scales, mode="nearest", **nearest)
+
+    x = graph.op("Cast", graph.op("Transpose", images, perm=[0, 3, 1, 2]), to=1)
+    x = graph.op("Sub", graph.op("Div", x, graph.scalar(127.5)), graph.scalar(1.0))
+    size = graph.op("Shape", images, start=1, end=3)
+    side = graph.whole(LEVELS[0])
+    missing = graph.op("Mod", graph.op("Neg", size), side)
+    ends = graph.op("Concat", graph.whole(0, 0, 0, 0, 0, 0), missing, axis=0)
+    x = graph.op("Pad", x, ends, mode="constant")
+    x = graph.relu(conv("stem1", x, pads=_PADS[3], stride=(2, 2)))
+    after = (0, 0, 1, 1)
+    y = graph.relu(conv("stem2b", graph.relu(conv("stem2a", x, pads=after)), pads=after))
+    x = graph.op("Concat", graph.max_pool(x, stride=(1, 1), pads=after), y, axis=1)
+    x = graph.relu(conv("stem3", x, pads=_PADS[3], stride=(2, 2)))
+    x = graph.relu(conv("stem4", x))
+    stages = []
+    for index, block in enumerate(DETECTOR_BLOCKS):
+        name = f"block{index}"
+        if block.stride != (1, 1):
+            stages.append(x)
+        y = conv(f"{name}_depthwise", x, pads=_PADS[3], stride=block.stride, depthwise=True)
+        if block.excite:
+            y = graph.op("Mul", y, factors(name, y, 1 / 6))
+        x = conv(f"{name}_project", gelu(graph, conv(f"{name}_expand", y)))
+        if block.stride == (1, 1):
+            x = graph.op("Add", x, y)
+    above, joined = "", []
+    for level, stage in zip(LEVELS, (x, *reversed(stages)), strict=True):
+        y = excited(f"lateral{level}", stage)
+        above = graph.op("Add", y, enlarged(above, 2)) if above else y
+        y = conv(f"spread{level}", above, pads=(SPAN // 2,) * 4, depthwise=True)
+        y = excited(f"narrow{level}", y)
+        joined.append(y if level == LEVELS[-1] else enlarged(y, level // LEVELS[-1]))
+    x = graph.relu(conv("join", graph.op("Concat", *joined, axis=1), pads=_PADS[3]))
+    x = graph.op("DepthToSpace", graph.relu(conv("enlarge", x)), blocksize=2, mode="DCR")
+    scores = graph.op("Transpose", conv("scores", x), perm=[0, 2, 3, 1])
+    half = graph.op("Div", size, graph.whole(2))
+    return graph.op("Slice", scores, graph.whole(0, 0), half, graph.whole(1, 2))

@@ -59,7 +59,7 @@ def add_lcnet(graph: Graph, params: Mapping[str, Any], x: str, widths: str, *, h
             factor = conv(f"{name}_excite", graph.relu(conv(f"{name}_squeeze", mean)))
             factor = graph.op("HardSigmoid", factor, alpha=1 / 6, beta=0.5)
             y = graph.op("Mul", y, factor)
-        x = conv(f"{name}_project", _gelu(graph, conv(f"{name}_expand", y)))
+        x = conv(f"{name}_project", gelu(graph, conv(f"{name}_expand", y)))
         _, _, before, features = np.shape(params[f"{name}_project"]["kernel"])
         if 2 * features == before:
             x = graph.op("Add", x, y)
@@ -132,7 +132,7 @@ def _norm(graph: Graph, name: str, params: Mapping[str, Any], x: str, epsilon: f
     return graph.op("LayerNormalization", x, scale, bias, axis=-1, epsilon=epsilon)
 
 
-def _gelu(graph: Graph, x: str) -> str:
+def gelu(graph: Graph, x: str) -> str:
     """Exact GELU, written as runtimes know it; opset 18 has no such operation."""
     y = graph.op("Erf", graph.op("Div", x, graph.scalar(float(np.sqrt(2)))))
     y = graph.op("Mul", x, graph.op("Add", y, graph.scalar(1.0)))

@@ -10,11 +10,15 @@ import pytest
 import tiny_detector
 
 import craftjax
+from craftjax.augment import AugmentOptions
 from craftjax.config import DistillOptions, distill, pseudo, source
 from craftjax.convert import to_state_dict
 from craftjax.distillation import make_teacher
+from craftjax.input_pipeline import InputOptions, make_item
 from craftjax.models import CRAFT, init_variables
 from craftjax.sources import Mix, SourceOptions
+from craftjax.taught_crops import TaughtCrops
+from ocrcore.data.mixing import SourceError
 from ocrcore.images import ImageError, write_image
 from ocrcore.runtime.mesh import make_mesh, put_batch
 from ocrcore.weights.pth import save_weights
@@ -65,6 +69,57 @@ def test_training_learns_the_teachers_scores_of_pages_and_of_pictures(teacher, p
     scores = np.asarray(CRAFT(0.125).apply(variables, np.zeros((1, 64, 64, 3), np.uint8))[0])
     beyond = np.square(scores - np.clip(scores, 0, 1)).max()  # what clipping leaves to learn
     assert len(losses) == 6 and max(losses) < 4 * beyond + 1e-3
+
+
+def test_crops_are_scored_once(teacher, pictures, tmp_path):
+    path, variables = teacher
+    config = tiny_detector.get_config()
+    crops = tmp_path / "crops"
+    config.distill = distill(teacher=str(path), crops=5, crop_size=96, cache=str(crops))
+    config.data.train.photos = source("pictures", path=str(pictures))
+    config.data.train.photos.augment.crop = "random_crop"
+    config.steps = 2
+    config.init_weights, config.model.freeze_norm = str(path), True
+    craftjax.train(config, tmp_path / "run")
+    samples = TaughtCrops(crops)
+    assert len(samples) >= 5
+    for sample in samples:
+        scores = np.asarray(CRAFT(0.125).apply(variables, sample.image[None])[0][0])
+        np.testing.assert_allclose(
+            sample.maps[..., :2] / 255, np.clip(scores, 0, 1), atol=0.5 / 255 + 1e-5
+        )
+    # Windows of crops and of their maps lie alike.
+    options = InputOptions(1, {}, size=(64, 64))
+    plain = AugmentOptions(brightness=0, contrast=0, saturation=0, hue=0)
+    item = make_item(np.random.default_rng(0), samples[0], plain, options)
+    found = [
+        (y, x)
+        for y in range(17)
+        for x in range(17)
+        if np.array_equal(samples[0].image[2 * y : 2 * y + 64, 2 * x : 2 * x + 64], item.image)
+    ]
+    ((y, x),) = found
+    expected = samples[0].maps[y : y + 32, x : x + 32, 0] / np.float32(255)
+    np.testing.assert_allclose(item.region, expected, atol=1e-6)
+
+    made = {file: file.stat().st_mtime_ns for file in crops.iterdir()}
+    (crops / f"{3:08d}.maps.png").unlink()  # as of a run that was killed
+    craftjax.train(config, tmp_path / "again")
+    renewed = [file.name for file in made if file.stat().st_mtime_ns != made[file]]
+    assert renewed and all(name.startswith("0000000") for name in renewed)
+    assert "taught.json" not in renewed and len(renewed) < len(made)
+
+    config.seed = 1
+    with pytest.raises(SourceError, match="made with other settings"):
+        craftjax.train(config, tmp_path / "third")
+    config.distill.crop_size = 32
+    with pytest.raises(SourceError, match=r"crop_size is 32, expected at least config\.data"):
+        craftjax.train(config, tmp_path / "third")
+
+
+def test_a_folder_without_crops_is_refused(tmp_path):
+    with pytest.raises(SourceError, match=r"config\.distill\.crops"):
+        TaughtCrops(tmp_path)
 
 
 def test_only_one_teacher(tmp_path):

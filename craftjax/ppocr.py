@@ -1,0 +1,121 @@
+"""PP-OCRv6's small detector: its ONNX file as variables of `craftjax.lcnet.LCNetCRAFT`.
+
+The published file (Apache-2.0, of PaddleOCR's authors) is what the PyPI package `rapidocr` holds.
+It finds text lines by one map of the picture's size; its last layer is left out, and the layer that
+makes region and affinity begins at nearly zero, to be trained. It reads BGR, which is turned in the
+first kernel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from flax.traverse_util import flatten_dict, unflatten_dict
+
+from craftjax.convert import ConversionError
+from craftjax.lcnet import LEVELS, NARROW, LCNetCRAFT
+from ocrcore.lcnet import DETECTOR_BLOCKS
+from ocrcore.weights.onnx_file import load_onnx
+
+NAME = "ppocrv6_det_small"
+NOTICE = """The weights are derived from those of PP-OCRv6's small detector: PaddleOCR,
+https://github.com/PaddlePaddle/PaddleOCR, Apache License 2.0,
+https://www.apache.org/licenses/LICENSE-2.0."""
+_START = 0.01  # deviation of the new layer's kernel
+
+
+def load_ppocr_detector(path: str | Path, *, seed: int = 0) -> dict[str, Any]:
+    """Reads the ONNX file of PP-OCRv6's small detector.
+
+    Args:
+        path: of the file.
+        seed: of the new last layer.
+
+    Returns:
+        `{"params": ..., "batch_stats": {}}` of float32 NumPy arrays.
+
+    Raises:
+        OnnxFileError: the file cannot be read.
+        ConversionError: another network; says where the first difference is.
+        ImportError: the package `onnx` is missing.
+    """
+    arrays, metadata = load_onnx(path)
+    if "ocrjax" in metadata:
+        raise ConversionError(
+            f"{path}: exported by `ocrjax export onnx`; give the run or the weights that it was "
+            "made of"
+        )
+    # The others are constants of the graph, such as those of GELU and the factors of sizes.
+    weights = [(name, array) for name, array in arrays.items() if array.ndim == 4]
+    try:
+        params = _params(iter(weights))
+    except ConversionError as error:
+        raise ConversionError(f"{path}: not PP-OCRv6's small detector: {error}") from error
+    shape = flatten_dict(shapes())[("scores", "kernel")].shape
+    kernel = np.random.default_rng(seed).normal(0, _START, shape).astype(np.float32)
+    params[("scores", "kernel")], params[("scores", "bias")] = kernel, np.zeros(2, np.float32)
+    return {"params": unflatten_dict(params), "batch_stats": {}}
+
+
+def shapes() -> dict[str, Any]:
+    """Shapes of the network's parameters."""
+    image = jax.ShapeDtypeStruct((1, 32, 32, 3), np.uint8)
+    return dict(jax.eval_shape(LCNetCRAFT().init, jax.random.key(0), image)["params"])
+
+
+def _params(left: Iterator[tuple[str, np.ndarray]]) -> dict[tuple[str, ...], np.ndarray]:
+    known = flatten_dict(shapes())
+    found: dict[tuple[str, ...], np.ndarray] = {}
+
+    def take(shape: tuple[int, ...], what: str) -> np.ndarray:
+        name, array = next(left, ("nothing", np.zeros(0)))
+        if array.size != np.prod(shape, dtype=int) or array.shape[:1] not in (shape[:1], (1,)):
+            raise ConversionError(f"{name} has shape {list(array.shape)}, expected {what}")
+        return array.reshape(shape)
+
+    for path, biased in _order():
+        where = "/".join(path)
+        height, width, inputs, outputs = known[(*path, "kernel")].shape
+        if path == ("enlarge",):
+            kernel = take((inputs, outputs // 4, 2, 2), where).transpose(0, 2, 3, 1)
+            kernel = kernel.reshape(height, width, inputs, outputs)
+            bias = np.tile(take((outputs // 4,), where), 4)
+        else:
+            kernel = take((outputs, inputs, height, width), where).transpose(2, 3, 1, 0)
+            bias = take((outputs,), where) if biased else np.zeros(outputs, np.float32)
+        if path[-1] == "stem1":
+            kernel = kernel[:, :, ::-1]
+        found[(*path, "kernel")] = np.ascontiguousarray(kernel)
+        found[(*path, "bias")] = bias
+    take((NARROW, 1, 2, 2), "the last layer")
+    take((1,), "the last layer's bias")
+    if (more := next(left, None)) is not None:
+        raise ConversionError(f"{more[0]} is left over")
+    return found
+
+
+def _order() -> Iterator[tuple[tuple[str, ...], bool]]:
+    """Layers in the order of the graph, and whether they have a bias."""
+    for name in ("stem1", "stem2a", "stem2b", "stem3", "stem4"):
+        yield ("features", name), True
+    for index, block in enumerate(DETECTOR_BLOCKS):
+        parts = ("depthwise", *(("squeeze", "excite") if block.excite else ()), "expand", "project")
+        for part in parts:
+            yield ("features", f"block{index}_{part}"), True
+    for level in LEVELS:
+        yield from _excited(f"lateral{level}")
+    for level in LEVELS:
+        yield (f"spread{level}",), True
+        yield from _excited(f"narrow{level}")
+    yield ("join",), True
+    yield ("enlarge",), True
+
+
+def _excited(name: str) -> Iterator[tuple[tuple[str, ...], bool]]:
+    yield (name,), False
+    yield (f"{name}_squeeze",), True
+    yield (f"{name}_excite",), True
