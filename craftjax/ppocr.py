@@ -8,7 +8,7 @@ first kernel.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +18,22 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 from craftjax.convert import ConversionError
 from craftjax.lcnet import LEVELS, NARROW, LCNetCRAFT
+from craftjax.models import options_of
 from ocrcore.lcnet import DETECTOR_BLOCKS
 from ocrcore.weights.onnx_file import load_onnx
 
-NAME = "ppocrv6_det_small"
 NOTICE = """The weights are derived from those of PP-OCRv6's small detector: PaddleOCR,
 https://github.com/PaddlePaddle/PaddleOCR, Apache License 2.0,
 https://www.apache.org/licenses/LICENSE-2.0."""
 _START = 0.01  # deviation of the new layer's kernel
+
+
+def notice_of(variables: Mapping[str, Any]) -> str:
+    """Whose weights these are, where a license asks for that; else nothing.
+
+    The compact network is trained from the published weights alone.
+    """
+    return NOTICE if options_of(variables)["features"] == "lcnetv4" else ""
 
 
 def load_ppocr_detector(path: str | Path, *, seed: int = 0) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import numpy as np
 
 from craftjax.detector import Detector, fit_of
 from craftjax.options import DetectorOptions, describe_options, options_of
+from craftjax.ppocr import notice_of as detector_notice
 from craftjax.resize import resize_page
 from crnnjax import ppocr
 from crnnjax.options import RecognizerOptions
@@ -118,7 +119,7 @@ def export_onnx(
         raise OnnxError("--calibrate has no effect without --precision int8")
     if loaded.network == "detector":
         models, check = _detector(source, loaded.variables, options, log)
-        notice = ""
+        notice = detector_notice(loaded.variables)
     else:
         models, check, notice = _recognizer(source, options, log)
     if check is not None and check.faults:

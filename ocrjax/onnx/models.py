@@ -8,6 +8,7 @@ from dataclasses import asdict
 from typing import Any
 
 from craftjax.options import DetectorOptions
+from craftjax.ppocr import notice_of as detector_notice
 from crnnjax import ppocr
 from crnnjax.charset import Charset
 from crnnjax.models import options_of
@@ -47,7 +48,7 @@ def detector_model(
     Returns:
         An `onnx.ModelProto`.
     """
-    graph = Graph(half=half)
+    graph, notice = Graph(half=half), detector_notice(variables)
     graph.name(add_detector(graph, variables, "images"), "scores")
     facts = {
         "format": FORMAT,
@@ -59,8 +60,8 @@ def detector_model(
     return graph.finish(
         {"images": ("uint8", ("batch", "height", "width", 3))},
         {"scores": ("float32", ("batch", "half_height", "half_width", 2))},
-        metadata={KEY: json.dumps(facts)},
-        about="A text detector (CRAFT), exported by ocrjax.",
+        metadata={KEY: json.dumps(facts), **({"license": notice} if notice else {})},
+        about=f"A text detector (CRAFT), exported by ocrjax. {notice}".strip(),
     )
 
 

@@ -14,8 +14,10 @@ ort = pytest.importorskip("onnxruntime")
 
 from craftjax.convert import to_state_dict as craft_state  # noqa: E402
 from craftjax.detector import Detector  # noqa: E402
+from craftjax.lcnet import LCNetCRAFT  # noqa: E402
 from craftjax.models import CRAFT  # noqa: E402
 from craftjax.models import init_variables as craft_variables  # noqa: E402
+from craftjax.models import options_of as options_of_detector  # noqa: E402
 from craftjax.options import (  # noqa: E402
     DetectorOptions,
     operating_point_path,
@@ -133,11 +135,14 @@ def test_every_recognizer_gives_the_same(height, options):
     assert np.array_equal(wide, full)
 
 
-def test_a_detector_gives_the_same_at_any_size():
+@pytest.mark.parametrize("model", [CRAFT(width=0.125), LCNetCRAFT()], ids=["craft", "compact"])
+def test_a_detector_gives_the_same_at_any_size(model):
     size = (37, 65)
-    model = CRAFT(width=0.125)
     variables = noisy(craft_variables(model))
-    session = open_session(detector_model(variables, DetectorOptions()).SerializeToString())
+    made = detector_model(variables, DetectorOptions())
+    licensed = [one.value for one in made.metadata_props if one.key == "license"]
+    assert bool(licensed) == (options_of_detector(variables)["features"] == "lcnetv4")
+    session = open_session(made.SerializeToString())
     images = np.random.default_rng(0).integers(0, 256, (2, *size, 3), np.uint8)
     (smallest,) = session.run(None, {"images": images[:, :16, :16]})
     assert smallest.shape == (2, 8, 8, 2)

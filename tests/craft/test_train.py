@@ -29,6 +29,7 @@ from craftjax.evaluate import evaluate_detector, read_truth
 from craftjax.input_pipeline import make_batches
 from craftjax.models import CRAFT, init_variables
 from craftjax.options import DetectorOptions, load_operating_point, operating_point_path
+from craftjax.ppocr import load_ppocr_detector
 from craftjax.resize import fit_page
 from craftjax.training import (
     TrainError,
@@ -50,6 +51,7 @@ from ocrcore.training.optimizer_options import OptimizerOptions
 from ocrcore.training.optimizers import make_optimizer
 from ocrcore.training.run import open_run
 from ocrcore.training.state import create_state
+from ocrcore.weights.named import WeightsNotFoundError, find_weights
 from ocrcore.weights.pth import load_weights, save_weights
 
 MODEL = CRAFT(width=0.125)
@@ -292,7 +294,7 @@ def opened(config, workdir, devices):
     with open_run(
         config,
         workdir,
-        partial(begin, config, CRAFT(width=config.model.width)),
+        partial(begin, config, make_model(config.model)),
         optimizer=optimizer,
         schedule=schedule,
         mesh=mesh_of(devices),
@@ -315,9 +317,7 @@ def test_starts(tmp_path):
     state, start_, memory = start(tmp_path, init_from=str(tmp_path / "other"), seed=1)
     assert (start_.kind, memory.fine_tuning, int(state.step)) == ("run", True, 0)
     assert_same(state.params, variables["params"])
-    with pytest.raises(
-        TrainError, match=r"config.model.width is 0.25, but .*net.pth is of .*0.125"
-    ):
+    with pytest.raises(TrainError, match=r"config.model has .*0.25}, but .*net.pth is of .*0.125}"):
         start(tmp_path, init_weights=str(tmp_path / "net.pth"), model={"width": 0.25})
 
 
@@ -603,3 +603,14 @@ def test_two_processes_equal_one(tmp_path):
     assert_close(
         *(load_variables(tmp_path / name) for name in ("one", "two")), rtol=1e-2, atol=1e-3
     )
+
+
+def test_start_from_ppocr(tmp_path):
+    try:
+        path = find_weights("ppocrv6_det_small")
+    except WeightsNotFoundError as error:
+        pytest.skip(str(error))
+    model = {"features": "lcnetv4", "width": 1.0}
+    state, _, memory = start(tmp_path, init_weights="ppocrv6_det_small", model=model)
+    assert not memory.fine_tuning  # its last layer is new
+    assert_same(state.params, load_ppocr_detector(path, seed=0)["params"])
