@@ -182,7 +182,10 @@ def weak_settings(config: ConfigDict, data: Path) -> None:
 def compact_settings(config: ConfigDict, data: Path) -> None:
     """Judged on photos, at thresholds of its own."""
     scene_settings(config, data)
-    config.steps = 4000
+    config.update(steps=4000, batch_size=16, ema=0.998)
+    config.model.dtype = "bfloat16"
+    config.data.update(size=640, threads=1, workers=15)
+    config.distill.update(crops=0, dtype="bfloat16")
     config.distill.teacher = str(data / "teacher.safetensors")
     config.data.root = str(data / "pictures")
     if (data / "backgrounds").is_dir():
@@ -218,6 +221,7 @@ JOBS: dict[str, Job] = {
         "craftjax",
         prepare_compact,
         compact_settings,
+        weights="ppocrv6_det_small",
         teacher="craft_mlt_25k",
         reserve_s=60.0,
     ),
@@ -336,7 +340,7 @@ def toy_settings(config: ConfigDict) -> None:
         config.data.window = 4
         config.test.synthetic.count = 4
         return
-    config.model.width = 0.125
+    config.model.update(features="vgg", width=0.125)
     config.data.size = 64
     config.detector.update(canvas_size=96, mag_ratio=1.0)
     config.overlays = 1
@@ -363,7 +367,15 @@ def _pack_weights(name: str, target: Path) -> None:
     from ocrcore.weights.pth import load_weights, save_safetensors
 
     target.parent.mkdir(parents=True, exist_ok=True)
-    save_safetensors(target, as_half(load_weights(find_weights(name))))
+    path = find_weights(name)
+    if path.suffix == ".onnx":
+        from craftjax.convert import to_state_dict
+        from craftjax.ppocr import load_ppocr_detector
+
+        state = to_state_dict(load_ppocr_detector(path))
+    else:
+        state = load_weights(path)
+    save_safetensors(target, as_half(state))
 
 
 def _evenly(items: Sequence[Any], count: int) -> list[Any]:

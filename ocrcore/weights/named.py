@@ -21,7 +21,8 @@ class NamedWeights:
         file: its name.
         md5: of its bytes; of EasyOCR's files as its config states it.
         what: it is, for a list.
-        package: that has it in its folder `models`.
+        package: that has it.
+        folder: of the package.
         easyocr: whether it may be in EasyOCR's model folder.
     """
 
@@ -29,6 +30,7 @@ class NamedWeights:
     md5: str
     what: str
     package: str = "easyocr_en_models"
+    folder: str = "models"
     easyocr: bool = True
 
 
@@ -127,7 +129,7 @@ def _folders(weights: NamedWeights) -> list[Path]:
     # Finds the package and does not import it.
     spec = importlib.util.find_spec(weights.package)
     for place in (spec.submodule_search_locations or ()) if spec else ():
-        folders.append(Path(place) / "models")
+        folders.append(Path(place) / weights.folder)
     return folders
 
 

@@ -53,6 +53,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="a name, a file, or the folder of a run or a checkpoint (default: %(default)s)",
     )
     parser.add_argument(
+        "--fast",
+        dest="detector",
+        action="store_const",
+        const="craft_compact",
+        help="--detector craft_compact: a small detector that comes with ocrjax",
+    )
+    parser.add_argument(
         "--recognizer",
         metavar="WEIGHTS",
         default="ppocrv6_small",
