@@ -88,7 +88,7 @@ def test_what_cannot_be_read_is_left_out_and_said(tmp_path, capsys):
     Image.new("RGB", (WIDTH, HEIGHT)).save(folder / "photo.png")
     assert run(folder, tmp_path / "out", "--to", "via") == 1
     said = capsys.readouterr().out
-    assert "1 labeled pictures are not there, and not used: 'gone.png'" in said
+    assert "1 labeled pictures were not found and are not used: 'gone.png'" in said
     assert "1 labels or pictures that cannot be read" in said and "Label.txt:1" in said
 
 

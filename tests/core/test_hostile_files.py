@@ -107,7 +107,7 @@ def test_no_cut_lmdb_kills_the_process(tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines() == ["refused True"] * len(cuts)
-    with pytest.raises(LabelError, match=r"bytes as its header says: the copy broke off\?"):
+    with pytest.raises(LabelError, match=r"bytes as its header says: the copy is cut off"):
         LmdbCrops(tmp_path / f"cut{cuts[-1]}")
 
 

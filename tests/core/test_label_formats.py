@@ -62,7 +62,7 @@ def test_pictures_elsewhere_and_one_file(tmp_path, sample):
     path = tmp_path / "mine" / next(iter(sample.files))
     documents = open_documents(path, images=tmp_path / "pictures")
     assert documents.pictures == [tmp_path / "pictures" / "inside" / "photo.png"]
-    with pytest.raises(LabelError, match=r"photo.*not there.*name their folder"):
+    with pytest.raises(LabelError, match=r"photo.*not found.*name their folder"):
         open_documents(path)
 
 
@@ -166,7 +166,7 @@ def test_pictures_that_are_missing_or_labeled_twice(tmp_path):
     write(tmp_path, {"Label.txt": "".join(lines)})
     write(tmp_path, {}, picture="extra.png")
     notes = unused_files(open_words(tmp_path, kind="ppocr"))
-    assert "1 labeled pictures are not there, and not used: 'gone.png'" in notes[0]
+    assert "1 labeled pictures were not found and are not used: 'gone.png'" in notes[0]
     assert "1 pictures beside the labels are not labeled" in notes[1]
     assert "labeled twice" in notes[2]
 
@@ -215,13 +215,13 @@ DOCTYPE = """<!DOCTYPE annotations SYSTEM "http://127.0.0.1:9/none.dtd"><annotat
 @pytest.mark.parametrize(
     ("text", "match"),
     [
-        (BOMB, "without entities of its own"),
-        (OUTSIDE, "without entities of its own"),
+        (BOMB, "that declares no entities"),
+        (OUTSIDE, "that declares no entities"),
         ("<a>" * (MAX_DEPTH + 1), "at most"),
-        ("<a><b></a>", "XML that is whole"),
-        ("", "XML that is whole"),
-        ("<?xml version='1.0' encoding='klingon'?><a/>", "XML that is whole"),
-        ("<a>&undeclared;</a>", "XML that is whole"),
+        ("<a><b></a>", "well-formed XML"),
+        ("", "well-formed XML"),
+        ("<?xml version='1.0' encoding='klingon'?><a/>", "well-formed XML"),
+        ("<a>&undeclared;</a>", "well-formed XML"),
     ],
 )
 def test_hostile_xml(tmp_path, text, match):

@@ -185,7 +185,7 @@ def test_boxes_and_corners(tmp_path):
     ],
 )
 def test_nothing_is_left_to_train_on(tmp_path, line, start):
-    """Corners in the order of a Z, no area, shares of the picture."""
+    """Corners in the order of a Z, no area, fractions of the picture size."""
     found = audit(tmp_path, line)
     assert (found.usable, found.dropped) == (0, 1)
     assert found.warnings[0].startswith(start)
@@ -272,7 +272,7 @@ def test_parts_of_a_folder(tmp_path):
         open_words(tmp_path, split="validation", holdout=0)
     with pytest.raises(ValueError, match="split is 'val'"):
         open_words(tmp_path, split="val")
-    with pytest.raises(ValueError, match="name both or neither"):
+    with pytest.raises(ValueError, match="give both or neither"):
         open_words(tmp_path, images="images")
     page = train.part(3, None).page(0)
     assert (Path(page.path).name, page.words[0].text) == ("p3.png", "word")
@@ -440,7 +440,7 @@ def test_the_layout_is_named_first_or_refused(tmp_path, capsys):
     write(tmp_path / "flags", *[f"{corners},0"] * 3)
     options = SourceOptions("words", str(tmp_path / "flags"), holdout=0)
     found = audit_sources({"mine": options})["mine"]
-    assert "layout=td500 takes them for flags" in str(found) and found.warnings
+    assert "layout=td500 reads them as difficulty flags" in str(found) and found.warnings
     with pytest.raises(LabelError, match="3 of 3 texts are 0 or 1"):
         Mix({"mine": options}, seed=0)
     section = {"kind": "words", "root": options.path, "split": "all", "holdout": 0.0}
