@@ -82,7 +82,7 @@ def label_studio() -> Sample:
         "1 tasks, 3 words; 1 don't care; 1 canceled annotations skipped; "
         "1 tasks labeled more than once: the ground truth or the newest taken; "
         "1 relations between words skipped; 1 brush strokes and ellipses skipped; "
-        "1 tasks with predictions alone",
+        "1 tasks with predictions only",
     )
 
 

@@ -115,7 +115,7 @@ def planted(tmp_path_factory):
         expected.add((kind, f"gt_{name}.txt", 4))
     shares = next(names)
     pages[shares] = ["0.1,0.1,0.5,0.1,0.5,0.3,0.1,0.3,one", "0.1,0.5,0.5,0.5,0.5,0.7,0.1,0.7,two"]
-    expected.add(("fractions of the picture size", f"gt_{shares}.txt", 0))
+    expected.add(("shares of the picture", f"gt_{shares}.txt", 0))
     write_set(root, pages)
     images, labels = root / "images", root / "gt"
 
@@ -228,7 +228,7 @@ def test_repaired_copy(planted, found, tmp_path):
 
 def test_repairs_of_whole_pages(found):
     pages = {Path(page.path).stem: page for page in repaired(found)[0]["train"]}
-    shares = next(one for one in found.findings if one.kind == "fractions of the picture size")
+    shares = next(one for one in found.findings if one.kind == "shares of the picture")
     quad = pages[Path(shares.picture).stem].words[0].quad
     np.testing.assert_allclose(quad, [(16, 12), (80, 12), (80, 36), (16, 36)], atol=1e-4)
     stored = next(one for one in found.findings if one.kind == "labels of stored pixels")

@@ -123,7 +123,7 @@ def test_crops_behind_the_count_are_said(tmp_path):
         transaction.put(b"num-samples", b"7")
     crops = LmdbCrops(tmp_path / "whole")
     assert len(crops) == 7
-    assert "num-samples says 7, but there are more crops" in crops.note
+    assert "num-samples says 7, but there are further crops" in crops.note
 
 
 def chunk(name, content, length=None):

@@ -47,7 +47,7 @@ def test_an_lmdb_of_the_benchmark(tmp_path):
         ({}, "num-samples: b''"),
         ({"num-samples": b"-3"}, "number of up to nine digits"),
         ({"num-samples": b"9" * 30}, "number of up to nine digits"),
-        ({"num-samples": b"999999999"}, "999999999.*more than there are records, 1"),
+        ({"num-samples": b"999999999"}, "999999999.*at most the number of records, 1"),
         ({"num-samples": b"1"}, "no image-000000001"),
         ({"num-samples": b"1", "image-000000001": b"x"}, "no label-000000001"),
         (
@@ -136,7 +136,7 @@ def test_texts_that_would_not_read_back_are_refused(tmp_path, text):
         (b"filename;words\n1.png;a\n", "'filename;words': .*exactly so: commas .* no quotes"),
         (b'"filename","words"\n"1.png","a"\n', "commas between the fields, and no quotes"),
         (b"Filename, Words\n1.png, a\n", "no quotes, spaces or capitals"),
-        (b",filename,words\n0,1.png,a\n", "the header filename,words and these two columns alone"),
+        (b",filename,words\n0,1.png,a\n", "the header filename,words and only these two columns"),
         ("filename,words\n1.png,\u0416\n".encode("utf-16"), r"labels\.csv: 'UTF-16 .*save it as"),
         (b"filename,words\n\n1.png\n", "labels.csv:3: '1.png': expected a file name, a comma"),
         (b"filename,words\n,a\n", "labels.csv:2"),
@@ -261,7 +261,7 @@ def test_what_is_not_used_beside_a_csv_is_said(tmp_path, caplog):
     (tmp_path / "more" / "labels.csv").write_text("filename,words\nc.png,two\n")
     assert [crop.text for crop in read_labels_csv(tmp_path)] == ["one"]
     nested, pictures = caplog.messages
-    assert "not used, because labels.csv is there" in nested and "more/labels.csv" in nested
+    assert "not used, because labels.csv exists" in nested and "more/labels.csv" in nested
     assert pictures.startswith("1 pictures beside") and pictures.endswith("b.png")
     caplog.clear()
     assert [crop.text for crop in read_labels_csv(tmp_path / "more")] == ["two"]

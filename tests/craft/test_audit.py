@@ -88,7 +88,7 @@ def test_pictures_turned_by_exif_are_said(tmp_path, right, monkeypatch):
         (tmp_path / "gt" / f"gt_p{number}.txt").write_text(level if right else tall)
     folder = PhotoFolder(tmp_path / "images", tmp_path / "gt", None)
     found = audit_words(folder)
-    assert "3 of 3 pictures are turned by EXIF" in str(found) and "p0.jpg" in str(found)
+    assert "3 of 3 pictures are rotated by EXIF" in str(found) and "p0.jpg" in str(found)
     assert ("seem to be of the stored pixels" in str(found)) != right
     assert folder[0].page.height == 120
     monkeypatch.setenv("OCRJAX_EXIF", "ignore")
@@ -435,7 +435,7 @@ def test_the_layout_is_named_first_or_refused(tmp_path, capsys):
     found = audit_sources(sources)["mine"]
     assert (found.longest, found.dont_care) == ("Chicken", 3)
     assert capsys.readouterr().out.startswith(
-        "mine: labels read as mlt: x1,y1,...,x4,y4,script,text (ICDAR MLT); found by all lines"
+        "mine: labels read as mlt: x1,y1,...,x4,y4,script,text (ICDAR MLT); detected from all lines"
     )
     write(tmp_path / "flags", *[f"{corners},0"] * 3)
     options = SourceOptions("words", str(tmp_path / "flags"), holdout=0)
