@@ -124,7 +124,7 @@ def test_written_csv_folders_read_back(tmp_path):
 
 @pytest.mark.parametrize("text", ["", " a", "a ", "a\nb", "a\rb"])
 def test_texts_that_would_not_read_back_are_refused(tmp_path, text):
-    with pytest.raises(ValueError, match="expected one line without blanks"):
+    with pytest.raises(ValueError, match="expected one line, not empty"):
         CsvWriter(tmp_path, suffix=".png").add(0, b"", text)
 
 
@@ -262,7 +262,7 @@ def test_what_is_not_used_beside_a_csv_is_said(tmp_path, caplog):
     assert [crop.text for crop in read_labels_csv(tmp_path)] == ["one"]
     nested, pictures = caplog.messages
     assert "not used, because labels.csv exists" in nested and "more/labels.csv" in nested
-    assert pictures.startswith("1 pictures beside") and pictures.endswith("b.png")
+    assert pictures.startswith("1 pictures next to") and pictures.endswith("b.png")
     caplog.clear()
     assert [crop.text for crop in read_labels_csv(tmp_path / "more")] == ["two"]
     assert not caplog.messages
