@@ -103,7 +103,7 @@ def test_nothing_is_overwritten(tmp_path, source):
     assert run(source, tmp_path / "out", "--to", "cvat") == 0  # an empty folder is fine
     with pytest.raises(OutputError, match="there already"):
         run(source, tmp_path / "out", "--to", "cvat")
-    with pytest.raises(OutputError, match="is read"):
+    with pytest.raises(OutputError, match="input"):
         run(source, source / "out", "--to", "cvat")
 
 
