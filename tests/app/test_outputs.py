@@ -20,9 +20,9 @@ from ocrcore.training.run_folder import RunFolder
 from ocrjax.cli.main import _parse, _run
 
 INPUTS = [
-    ("detect in --overlay in", "lies in in"),
-    ("detect in --overlay in/drawn", "lies in in"),
-    ("detect in --overlay link", "lies in in"),
+    ("detect in --overlay in", "lies in the input in"),
+    ("detect in --overlay in/drawn", "lies in the input in"),
+    ("detect in --overlay link", "lies in the input in"),
     ("detect in/a.png --overlay in", "in/a.png: would be replaced, but it is an input:"),
     (
         "detect in/a.png --overlay link",
@@ -46,8 +46,8 @@ INPUTS = [
     ("synth --backgrounds in --sheet in/a.png", "it belongs to the input in"),
     ("synth --backgrounds in/a.png --sheet in/a.png", "it is an input"),
     ("synth --words words.png --sheet words.png", "it is an input"),
-    ("synth --backgrounds in --count 1 --format crops-csv --out in", "lies in in"),
-    ("synth --backgrounds in --count 1 --format crops-csv --out in/new", "lies in in"),
+    ("synth --backgrounds in --count 1 --format crops-csv --out in", "lies in the input in"),
+    ("synth --backgrounds in --count 1 --format crops-csv --out in/new", "lies in the input in"),
     ("export easyocr w.pth --out . --name w", "w.pth: would be replaced, but it is an input"),
     ("export easyocr run --out run --name weights", "it belongs to the input run"),
     ("export easyocr w.pth --crops same --out same --name n", "it belongs to the input same"),
