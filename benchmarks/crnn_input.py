@@ -133,7 +133,7 @@ def start_up(folder: Path) -> dict[str, float]:
 
 
 def many(count: int = 14_400_000) -> dict[str, float]:
-    """Returns seconds for the filters at each start, with as many labels as MJSynth + SynthText."""
+    """Times the filters that run at each start, with as many labels as MJSynth and SynthText."""
     rng = np.random.default_rng(0)
     ends = np.cumsum(rng.integers(3, 12, count)).astype(np.int64)
     letters = np.frombuffer(NAMED["english_g2"].replace("€", "").encode(), np.uint8)

@@ -335,7 +335,7 @@ def main() -> None:
     args = parser.parse_args()
     if not args.table:
         if not args.root or not args.forget:
-            parser.error("--root and --forget are needed")
+            parser.error("--root and --forget are required")
         tune_process(one_arena=True)
         args.out = args.out / args.data
         # Settings that are not part of the names of results.

@@ -99,7 +99,7 @@ class DropLog:
         """Logs the drops of a batch.
 
         Args:
-            drops: in the order encountered; samples already known still count for the fraction.
+            drops: in the order encountered. A sample dropped again counts again in the fraction.
             used: how many samples were used.
             undrawn: characters of these samples that were not drawn, by reason.
 

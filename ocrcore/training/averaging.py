@@ -89,11 +89,11 @@ def average_run(
 
     Args:
         run: the finished run; call this in the main process only.
-        shares: shares of the trained weights, which are those of the best step, or, if that is the
-            start, those of the last step.
+        shares: shares of the trained weights to try. The trained weights are those of the best
+            step; if no step was better than the start, those of the last step.
         read: given variables, returns whether each word is read correctly, `(N,)`.
         metric: name of this metric, for the report.
-        measured_on: what the words are, for the log.
+        measured_on: description of the words, for the log.
         probe: like `read`, on words that only show what is forgotten.
     """
     run.checkpoints.wait()

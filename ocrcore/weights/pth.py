@@ -146,8 +146,8 @@ def find_state_dict(tree: Mapping[Any, Any], *, name: str = "checkpoint") -> Sta
     if state is None:
         keys = ", ".join(repr(key)[:60] for key in list(tree)[:12]) or "nothing"
         raise TorchFileError(
-            f"{name}: no state dict in it. Its keys are {keys}; expected a dict of arrays, alone "
-            f"or under one of {', '.join(_WRAPPERS)}"
+            f"{name}: no state dict in it. Its keys are {keys}; expected a dict of arrays, "
+            f"at the top level or under one of {', '.join(_WRAPPERS)}"
         )
     while prefix := next((p for p in _PREFIXES if all(k.startswith(p) for k in state)), None):
         state = {key.removeprefix(prefix): array for key, array in state.items()}
