@@ -386,7 +386,7 @@ def select(
     )
     if not kept:
         raise FontError(
-            f"none of {len(fonts)} fonts is left (split {split}, without weights "
+            f"no font of {len(fonts)} is left (split {split}, without weights "
             f"{sorted(weights)}, families {families}): give more fonts or fewer conditions"
         )
     return kept

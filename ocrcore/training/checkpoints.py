@@ -257,7 +257,7 @@ class RunCheckpoints:
         )
 
     def _write_checksums(self) -> None:
-        """Writes checksums; runs in a background thread of the main process before the final rename."""
+        """Writes checksums; runs in a background thread, before the final rename."""
         folder = self.folder / str(self._saving)
         part = folder.with_name(f"{folder.name}.orbax-checkpoint-tmp")
         write_checksums(part if part.is_dir() else folder)

@@ -51,7 +51,7 @@ def decode_record(record: bytes, *, name: str = "record") -> tuple[bytes, Page]:
     end = _HEAD.size + length
     if end > len(record):
         raise LabelError(
-            name, 0, f"labels of {length} bytes", f"at most the {len(record) - _HEAD.size} there"
+            name, 0, f"labels of {length} bytes", f"at most {len(record) - _HEAD.size} bytes"
         )
     try:
         page = Page.from_json(record[_HEAD.size : end].decode("utf-8"))
