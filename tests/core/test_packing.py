@@ -397,7 +397,7 @@ def test_a_part_can_be_packed(tmp_path, photos):
     assert mix.lengths == [3]
     with pytest.raises(SourceError, match="to the end are asked for"):
         Mix({"photos": SourceOptions("icdar", str(photos))}, seed=0, form="packed")
-    with pytest.raises(IndexError, match="packed are 0 to 2"):
+    with pytest.raises(IndexError, match="only 0 to 2 were packed"):
         mix._samples[0][3]
 
 
@@ -536,7 +536,7 @@ class Dying:
 
 def test_a_worker_that_dies_is_noticed(tmp_path):
     with pytest.raises(
-        PackingError, match=r"fewer than the 2 of --workers\. The same command resumes"
+        PackingError, match=r"set --workers lower than 2\. The same command resumes"
     ):
         pack(Dying, tmp_path / "out", name="dying", shard=2, workers=2)
     assert not (tmp_path / "out" / "packed-train.json").exists()

@@ -217,7 +217,10 @@ def test_few_words_keep_what_was_there(tmp_path, mesh, compiled, scores, best):
         expected, _ = checkpoints.restore(compiled[0](), step=best)
     assert_same(load_variables(tmp_path), copies(expected.eval_variables))
     assert not any("best so far" in line for line in said)
-    assert "evaluations rest on 6 words, fewer than 300: the start weights are only left" in said[2]
+    assert (
+        "evaluations use only 6 words, fewer than 300: the start weights are replaced only"
+        in said[2]
+    )
     if best:
         assert said[-1] == (
             "kept: step 4, the latest whose hmean is not below the best (0.9000) by more than "

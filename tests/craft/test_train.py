@@ -449,7 +449,7 @@ def test_training_on_samples_of_a_python_program(tmp_path):
     scores = craftjax.train(config, tmp_path, sources={"mine": samples})
     assert set(scores) == {"precision", "recall", "hmean"}
     assert (tmp_path / "weights.pth").is_file()
-    with pytest.raises(SourceError, match="mine is a data set from Python, but none is given"):
+    with pytest.raises(SourceError, match="mine is a data set from Python, but none was given"):
         craftjax.train(config, tmp_path / "other")
 
 
