@@ -520,7 +520,7 @@ def test_characters_that_cannot_be_drawn_are_told(tmp_path):
     source[0]
     flat = source.log.undrawn["flat"]
     assert flat > 0
-    told = f"; characters not drawn, each time that they came up: flat: {flat}"
+    told = f"; characters not drawn (counted at every use): flat: {flat}"
     assert source.log.summary().startswith("no sample dropped" + told)
 
 
