@@ -61,7 +61,7 @@ def test_a_file_in_a_folder_is_named_once(tmp_path, photos):
         labels.write_text(text)
         note_data(tmp_path / "data.json", {"a": [labels, photos / "gt"]}, said.append)
     (line,) = said
-    assert "last started: gt_1.txt was changed. It" in line
+    assert "last started: gt_1.txt was changed. Training" in line
 
 
 def test_of_a_large_folder_the_files_are_counted(note, photos, monkeypatch):
