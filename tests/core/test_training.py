@@ -228,8 +228,8 @@ def test_few_words_keep_what_was_there(tmp_path, mesh, compiled, scores, best):
         )
     else:
         assert said[-1] == (
-            "not better than the start weights by more than chance: these are kept (hmean 0.6000 "
-            f"on 2 pages); those of the last step are in {tmp_path}/checkpoints/5"
+            "not better than the start weights by more than chance, which are kept (hmean 0.6000 "
+            f"on 2 pages); the weights of the last step are in {tmp_path}/checkpoints/5"
         )
     assert [row["step"] for row in logged(tmp_path) if "eval/hmean" in row] == [0, 2, 4, 5]
 
@@ -509,7 +509,7 @@ def test_a_checkpoint_of_something_else_is_refused(tmp_path, mesh, compiled):
             checkpoints.restore(state)
         checkpoints.save(1, state, run={})
         wider = state.params | {"second": {"kernel": np.zeros((9, 1)), "bias": np.zeros(1)}}
-        with pytest.raises(CheckpointError, match=r"params/second/kernel: float32\[8, 1\] there"):
+        with pytest.raises(CheckpointError, match=r"params/second/kernel: float32\[8, 1\] in the"):
             checkpoints.restore(state.replace(params=wider))
         with pytest.raises(CheckpointError, match=r"set config.ema as before"):
             checkpoints.restore(state.replace(ema=None))
