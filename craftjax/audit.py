@@ -133,7 +133,7 @@ def _shown(bad: Sequence[Exception]) -> list[str]:
 
 
 def audit_words(folder: PhotoFolder, *, start: int = 0, stop: int | None = None) -> Audit:
-    """Reads all labels of a folder, and decodes all its pictures once.
+    """Read all labels of a folder, and decode all its pictures once.
 
     Words that do not count, and words without a text, are masked in training: how many characters
     they have is not known.
@@ -215,7 +215,7 @@ def audit_pages(folder: PhotoFolder, pages: Iterable[Page], bad: list[Exception]
 def audit_sources(
     sources: Mapping[str, SourceOptions], log: Callable[[str], object] = print
 ) -> dict[str, Audit]:
-    """Looks at the data sets of an experiment that have words only.
+    """Look at the data sets of an experiment that have words only.
 
     Args:
         sources: by name.
@@ -237,7 +237,7 @@ def audit_sources(
 
 
 def audit_experiment(config: Mapping[str, Any]) -> bool:
-    """Looks at all word labels of an experiment, and prints what was found: the mode `audit`.
+    """Look at all word labels of an experiment, and prints what was found: the mode `audit`.
 
     Returns:
         Whether nothing is wrong.
@@ -260,7 +260,7 @@ def audit_experiment(config: Mapping[str, Any]) -> bool:
 def audit_truth(
     sections: Mapping[str, Mapping[str, Any]], log: Callable[[str], object] = print
 ) -> list[Exception]:
-    """Looks at the word-labeled pictures that an experiment judges by.
+    """Look at the word-labeled pictures that an experiment judges by.
 
     Unlike those to train on, none of them is left out: training refuses to begin.
 
@@ -339,10 +339,10 @@ def misplaced(
         size: of the word, of `word_size`.
     """
     if is_outside(quad, page):
-        return "outside of the picture"
+        return "outside the picture"
     if np.abs(quad).max() <= 1:
         return "within the first pixel"
-    return "dented or too thin" if size is None else None
+    return "concave or too thin" if size is None else None
 
 
 def is_tall(quad: NDArray[np.float32]) -> bool:
@@ -429,9 +429,9 @@ def _warnings(audit: Audit, shapes: Counter[str], folder: PhotoFolder) -> list[s
                 f"{shapes[kind]:,} words {what}. Expected: top left, top right, bottom right, "
                 "bottom left in reading direction"
             )
-    if audit.faults["outside of the picture"] > _SOME * max(counting, 1):
+    if audit.faults["outside the picture"] > _SOME * max(counting, 1):
         warnings.append(
-            f"{audit.faults['outside of the picture']:,} words lie outside of their picture: were "
+            f"{audit.faults['outside the picture']:,} words lie outside of their picture: were "
             "the pictures resized or turned after they were labeled?"
         )
     if audit.faults["within the first pixel"] > _SOME * max(counting, 1):

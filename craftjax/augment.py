@@ -113,7 +113,7 @@ def draw_transform(
     options: AugmentOptions,
     words: Sequence[ArrayLike] = (),
 ) -> Floats:
-    """Draws where a crop comes from.
+    """Draw where a crop comes from.
 
     Args:
         rng: what it is drawn with.
@@ -142,14 +142,14 @@ def draw_transform(
 
 
 def move(points: ArrayLike, matrix: ArrayLike) -> Floats:
-    """Puts points `(..., 2)` through a homography `(3, 3)`; float64."""
+    """Put points `(..., 2)` through a homography `(3, 3)`; float64."""
     moved = np.asarray(points, np.float64) @ np.asarray(matrix, np.float64)[:, :2].T
     moved = moved + np.asarray(matrix, np.float64)[:, 2]
     return moved[..., :2] / moved[..., 2:]
 
 
 def warp(image: ByteArray, matrix: Floats, out: tuple[int, int]) -> ByteArray:
-    """Resamples a picture; what lies outside of it is black.
+    """Resample a picture; what lies outside of it is black.
 
     A picture that shrinks to a half or less is first averaged, by the whole number below the
     factor, so that no pixel is passed over; the rest is linear interpolation.
@@ -194,7 +194,7 @@ def warp(image: ByteArray, matrix: Floats, out: tuple[int, int]) -> ByteArray:
 
 
 def draw_colors(rng: Rng, mean: ArrayLike, options: AugmentOptions) -> Floats:
-    """Draws what becomes of the colors.
+    """Draw what becomes of the colors.
 
     Brightness, contrast, saturation and hue are changed in random order, as in torchvision's
     ColorJitter, each by an affine map of the color.
@@ -227,19 +227,19 @@ def draw_colors(rng: Rng, mean: ArrayLike, options: AugmentOptions) -> Floats:
 
 
 def recolor(image: ByteArray, colors: Floats) -> ByteArray:
-    """Applies what `draw_colors` returned to `(H, W, 3)` uint8."""
+    """Apply what `draw_colors` returned to `(H, W, 3)` uint8."""
     return cv2.transform(image, colors)
 
 
 def draw_quality(rng: Rng, options: AugmentOptions) -> int | None:
-    """Draws the quality at which a picture is compressed; None for those that are not."""
+    """Draw the quality at which a picture is compressed; None for those that are not."""
     if not options.p_jpeg or rng.random() >= options.p_jpeg:
         return None
     return max(round(rng.uniform(*options.jpeg_quality)), 1)
 
 
 def compress(image: ByteArray, quality: int, matrix: Floats, out: tuple[int, int]) -> ByteArray:
-    """Compresses what a crop shows of a picture as JPEG.
+    """Compress what a crop shows of a picture as JPEG.
 
     Before it is resampled: text that was compressed when it was small looks different.
 
@@ -281,7 +281,7 @@ def _crop(
     words: Sequence[ArrayLike],
     canvas: Floats,
 ) -> tuple[float, float, float, float]:
-    """Returns left, top, width and height of the crop in pixels of the scaled, turned picture."""
+    """Return left, top, width and height of the crop in pixels of the scaled, turned picture."""
     height, width = size
     if options.crop == "whole":
         stretch = max(width / out[1], height / out[0])
@@ -332,7 +332,7 @@ def _crop_words(
     text_height: tuple[float, float],
     words: list[Floats],
 ) -> tuple[float, float, float, float]:
-    """Takes a word, chooses how large it becomes, and where it stands in the crop.
+    """Take a word, chooses how large it becomes, and where it stands in the crop.
 
     Of several places the first that cuts the fewest words is taken.
     """
@@ -390,7 +390,7 @@ def _rotation(angle: float) -> Floats:
 
 
 def _hue(angle: float) -> Floats:
-    """Turns the chrominance plane of YIQ; the luminance stays. `(3, 3)`."""
+    """Turn the chrominance plane of YIQ; the luminance stays. `(3, 3)`."""
     yiq: Any = np.array([_LUMINANCE, [0.596, -0.274, -0.322], [0.211, -0.523, 0.312]])
     cosine, sine = math.cos(angle), math.sin(angle)
     turn = np.array([[1, 0, 0], [0, cosine, -sine], [0, sine, cosine]])

@@ -74,7 +74,7 @@ def find_boxes(
     polygons: bool = False,
     min_polygon_side: int = 10,
 ) -> Boxes:
-    """Finds words in the region and affinity maps of CRAFT.
+    """Find words in the region and affinity maps of CRAFT.
 
     Pixels above `low_text` in the region map or above `link_threshold` in the affinity map form
     4-connected components; each component that is large and certain enough is a word. Its quad is
@@ -135,7 +135,7 @@ def find_boxes(
 
 
 def scale_boxes(boxes: Boxes, ratio: float, *, size: tuple[int, int] | None = None) -> Boxes:
-    """Brings boxes from map pixels to pixels of the picture.
+    """Bring boxes from map pixels to pixels of the picture.
 
     Args:
         boxes: as `find_boxes` returns them.
@@ -167,7 +167,7 @@ def scale_boxes(boxes: Boxes, ratio: float, *, size: tuple[int, int] | None = No
 
 
 def _map(value: ArrayLike, *, name: str) -> FloatArray:
-    """Returns a map as a contiguous `(H, W)` float32 array of finite numbers."""
+    """Return a map as a contiguous `(H, W)` float32 array of finite numbers."""
     array = np.asarray(value)
     if not np.can_cast(array.dtype, np.float32, "same_kind"):
         raise ValueError(f"the {name} map is {array.dtype}, expected real numbers")
@@ -186,7 +186,7 @@ def _map(value: ArrayLike, *, name: str) -> FloatArray:
 
 
 def _runs(mask: NDArray[np.bool_]) -> tuple[IntArray, IntArray, IntArray]:
-    """Returns rows, first and last columns of the maximal horizontal runs of `mask`, by row."""
+    """Return rows, first and last columns of the maximal horizontal runs of `mask`, by row."""
     height, width = mask.shape
     padded = np.zeros((height, width + 2), np.bool_)
     padded[:, 1:-1] = mask
@@ -197,7 +197,7 @@ def _runs(mask: NDArray[np.bool_]) -> tuple[IntArray, IntArray, IntArray]:
 
 
 def _spans(label: IntArray, lower: IntArray, upper: IntArray, count: int) -> IntArray:
-    """Returns for each of `count` labels how many pixels lie from its least to its most."""
+    """Return for each of `count` labels how many pixels lie from its least to its most."""
     least, most = np.full(count, upper.max()), np.zeros(count, np.int64)
     np.minimum.at(least, label, lower)
     np.maximum.at(most, label, upper)
@@ -211,7 +211,7 @@ def _find_quads(
     link_threshold: float,
     low_text: float,
 ) -> tuple[FloatArray, FloatArray, IntArray, NDArray[np.int32]]:
-    """Returns quads, scores, the label of each quad's component, and the map of labels."""
+    """Return quads, scores, the label of each quad's component, and the map of labels."""
     height, width = region.shape
     text = region > low_text
     mask = text | (affinity > link_threshold)
@@ -258,7 +258,7 @@ def _find_quads(
 
 
 def _rectangles(points: NDArray[np.int32], starts: IntArray) -> FloatArray:
-    """Returns the rectangle of least area around each group of points, `(N, 4, 2)`.
+    """Return the rectangle of least area around each group of points, `(N, 4, 2)`.
 
     Args:
         points: `(M, 2)`, group after group.
@@ -287,7 +287,7 @@ def _rectangles(points: NDArray[np.int32], starts: IntArray) -> FloatArray:
 def _polygon(
     quad: FloatArray, labels: NDArray[np.int32], label: int, min_side: int
 ) -> FloatArray | None:
-    """Outlines one component in 14 points, or returns None where its quad has to do.
+    """Outline one component in 14 points, or returns None where its quad has to do.
 
     The component is rectified through its quad and cut into `SEGMENTS` slices. The tallest column
     of every second slice gives a pivot of the center line; there the outline stands off at right
@@ -359,7 +359,7 @@ def _end_line(
     slope: float,
     direction: int,
 ) -> tuple[float, ...]:
-    """Moves the outermost line of a polygon outward until it leaves the word."""
+    """Move the outermost line of a polygon outward until it leaves the word."""
     moved = line
     for step in END_STEPS:
         dx = direction * 2 * half * step

@@ -36,7 +36,7 @@ def check_run(
     sources: Mapping[str, Sequence[Any]] | None = None,
     log: Callable[[str], object] = print,
 ) -> dict[str, int]:
-    """Draws the first crops of a run with their maps, and counts the words on their pages.
+    """Draw the first crops of a run with their maps, and count the words on their pages.
 
     Words of data sets of kind "words" are taken apart by the weights that the run would start from,
     only those of these pages.
@@ -76,7 +76,7 @@ def check_run(
 def _label(
     config: ConfigDict, source: BatchSource, count: int, log: Callable[[str], object]
 ) -> None:
-    """Takes the words of the first pages apart, as the run would do."""
+    """Take the words of the first pages apart, as the run would do."""
     places = source.mix.word_places(0, count)
     if not places or not config.get("pseudo"):
         return
@@ -94,7 +94,7 @@ def _label(
 
 
 def _count(source: BatchSource, count: int, log: Callable[[str], object]) -> dict[str, int]:
-    """Counts words on the pages of the first crops."""
+    """Count words on the pages of the first crops."""
     total = Counter[str](pages=0, words=0, characters=0, masked=0)
     reasons, dropped = Counter[str](), Counter[str]()
     for position in range(count):

@@ -290,7 +290,7 @@ def detector(name: str, /, **changes: Any) -> ConfigDict:
 
 
 def check(config: Mapping[str, Any]) -> None:
-    """Refuses values that make no sense, before anything is read or computed with them.
+    """Refuse values that make no sense, before anything is read or computed with them.
 
     Data sets to train on are not looked at: `InputOptions.from_config` checks them.
 

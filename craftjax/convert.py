@@ -39,7 +39,7 @@ def torch_name(path: tuple[str, ...]) -> str:
 
 
 def to_state_dict(variables: Mapping[str, Any]) -> dict[str, np.ndarray]:
-    """Returns the PyTorch state dict of Flax variables.
+    """Return the PyTorch state dict of Flax variables.
 
     Returns:
         154 entries for any width: float32 weights, biases and running statistics, and an int64
@@ -61,7 +61,7 @@ def to_state_dict(variables: Mapping[str, Any]) -> dict[str, np.ndarray]:
 def from_state_dict(
     state: Mapping[str, np.ndarray], *, width: float | None = None
 ) -> dict[str, Any]:
-    """Returns Flax variables from a bare PyTorch state dict.
+    """Return Flax variables from a bare PyTorch state dict.
 
     Args:
         state: bare names (`ocrcore.weights.pth.find_state_dict` strips what trainers put around
@@ -113,7 +113,7 @@ def is_vgg16_bn(state: Mapping[str, np.ndarray]) -> bool:
 
 
 def with_vgg16_bn(variables: Mapping[str, Any], state: Mapping[str, np.ndarray]) -> dict[str, Any]:
-    """Takes the encoder's slices 1 to 4 from torchvision's `vgg16_bn`.
+    """Take the encoder's slices 1 to 4 from torchvision's `vgg16_bn`.
 
     Its `features.0` to `features.38` have the same indices as the four slices; its last block and
     the classifier are not used.

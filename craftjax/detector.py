@@ -87,7 +87,7 @@ class Detection:
 
 
 def find_words(scores: Scores, options: DetectorOptions) -> tuple[Word, ...]:
-    """Cuts a page's scores into words, in pixels of the page."""
+    """Cut a page's scores into words, in pixels of the page."""
     maps = scores.valid(options.border)
     found = find_boxes(
         maps[:, :, 0],
@@ -119,7 +119,7 @@ class Detector:
         options: DetectorOptions | None = None,
         dtype: DTypeLike = np.float32,
     ) -> None:
-        """Puts the weights onto the device.
+        """Put the weights onto the device.
 
         Args:
             variables: of `craftjax.models.CRAFT`; the width is read off them.
@@ -148,7 +148,7 @@ class Detector:
         options: DetectorOptions | None = None,
         dtype: DTypeLike = np.float32,
     ) -> Detector:
-        """Loads weights by name (`craft_mlt_25k`), from a file, or from an Orbax checkpoint.
+        """Load weights by name (`craft_mlt_25k`), from a file, or from an Orbax checkpoint.
 
         Args:
             name_or_path: a name, a `.pth` or `.safetensors` file, or a checkpoint's folder.
@@ -223,7 +223,7 @@ class Detector:
     def detect(
         self, images: ImageLike | Iterable[ImageLike], **options: object
     ) -> Page | list[Page]:
-        """Finds words in pictures.
+        """Find words in pictures.
 
         Args:
             images: a picture or several: paths, arrays (gray, RGB, RGBA; uint8, uint16 or floats in
@@ -250,7 +250,7 @@ class Detector:
     def stream(
         self, images: ImageLike | Iterable[ImageLike], **options: object
     ) -> Iterator[Detection]:
-        """Finds words in pictures, each as soon as it is done (not in order).
+        """Find words in pictures, each as soon as it is done (not in order).
 
         A picture that cannot be read comes as a `Detection` with an error. Arguments as for
         `detect`.
@@ -270,7 +270,7 @@ class Detector:
     def score(
         self, images: Sequence[ImageLike], *, options: DetectorOptions | None = None
     ) -> Iterator[tuple[int, Scores | ImageError]]:
-        """Runs the network over pictures; yields their indices with scores or an error.
+        """Run the network over pictures; yields their indices with scores or an error.
 
         Pictures are decoded in threads and scaled while the device works on those before them.
         """
@@ -344,7 +344,7 @@ class Detector:
 
 
 def read_variables(name_or_path: str | Path) -> Variables:
-    """Reads a network's variables from what `Detector.from_weights` takes; raises the same."""
+    """Read a network's variables from what `Detector.from_weights` takes; raises the same."""
     path = find_weights(name_or_path)
     return load_variables(path) if path.is_dir() else from_state_dict(load_weights(path))
 

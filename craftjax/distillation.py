@@ -25,7 +25,7 @@ Maps = dict[str, jax.Array]
 
 
 def make_teacher(options: DistillOptions, *, mesh: Mesh) -> Callable[[jax.Array], Maps]:
-    """Loads the teacher.
+    """Load the teacher.
 
     Args:
         options: which weights, and in which precision they compute.

@@ -36,7 +36,7 @@ _MASKED, _DOUBTED = (220, 30, 60), (255, 170, 0)
 
 
 def draw_batches(source: BatchSource, steps: range) -> ByteArray:
-    """Draws the crops of batches as the network is trained on them.
+    """Draw the crops of batches as the network is trained on them.
 
     From left to right: the crop; region and affinity as they are to be answered; and where the
     answer does not count, or counts less.
@@ -74,7 +74,7 @@ def draw_batches(source: BatchSource, steps: range) -> ByteArray:
 def draw_labels(
     labels: LabelSet, read: Callable[[str, int], Sample], *, title: str, count: int = 16
 ) -> ByteArray | None:
-    """Draws pseudo labels over their photos: the words with the least confidence, worst first.
+    """Draw pseudo labels over their photos: the words with the least confidence, worst first.
 
     Args:
         labels: of words.

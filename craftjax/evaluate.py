@@ -81,7 +81,7 @@ def read_truth(
 
 
 def truth_notes(section: Mapping[str, Any]) -> list[str]:
-    """Says how the labels of a section are written, which files are not used, which EXIF turns."""
+    """Say how the labels of a section are written, which files are not used, which EXIF turns."""
     section = given(section)
     if section["kind"] == "icdar":
         root = Path(section["root"])
@@ -97,7 +97,7 @@ def truth_notes(section: Mapping[str, Any]) -> list[str]:
 
 
 def check_words(truth: Sequence[Page | Sample], name: str) -> None:
-    """Refuses labeled pages on which nothing can be right or wrong.
+    """Refuse labeled pages on which nothing can be right or wrong.
 
     Args:
         truth: the pages.
@@ -138,7 +138,7 @@ class ScoreCache:
         return self.folder / f"{path.stem}.{hashlib.md5(repr(seen).encode()).hexdigest()[:12]}.npy"
 
     def load(self, page: Page) -> Scores | None:
-        """Returns a page's scores if they are there."""
+        """Return a page's scores if they are there."""
         path = self._path(page)
         if not path.exists():
             return None
@@ -147,7 +147,7 @@ class ScoreCache:
         return Scores(maps, fit, page.height, page.width)
 
     def save(self, page: Page, scores: Scores) -> None:
-        """Keeps a page's scores."""
+        """Keep a page's scores."""
         with replacing(self._path(page)) as part, part.open("wb") as file:
             np.save(file, scores.maps)
 
@@ -159,7 +159,7 @@ def score_pages(
     options: DetectorOptions,
     cache: ScoreCache | None = None,
 ) -> Iterator[tuple[int, Scores | ImageError]]:
-    """Yields every page's index with its scores, from the cache where they are there.
+    """Yield every page's index with its scores, from the cache where they are there.
 
     Inputs are padded to multiples of 32 whatever `options.pad` says: what is found in a picture
     does not depend on the pictures that are scored with it.
@@ -236,7 +236,7 @@ def sweep(
     cache: ScoreCache | None = None,
     report: Callable[[int], None] | None = None,
 ) -> list[OperatingPoint]:
-    """Evaluates every combination of thresholds with one forward pass for each picture.
+    """Evaluate every combination of thresholds with one forward pass for each picture.
 
     Args:
         detector: with its weights.
@@ -315,7 +315,7 @@ class Choice:
 
 
 def choose_point(points: Sequence[OperatingPoint], options: DetectorOptions) -> Choice:
-    """Takes the best thresholds where they beat those in use by more than chance.
+    """Take the best thresholds where they beat those in use by more than chance.
 
     Args:
         points: of `sweep`, those in use among them.
@@ -368,7 +368,7 @@ def evaluate_detector(
     cache: ScoreCache | None = None,
     report: Callable[[int], None] | None = None,
 ) -> OperatingPoint:
-    """Evaluates at the thresholds of `options`; see `sweep`."""
+    """Evaluate at the thresholds of `options`; see `sweep`."""
     (point,) = sweep(
         detector,
         truth,

@@ -106,7 +106,7 @@ class InputOptions:
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> InputOptions:
-        """Reads an experiment's config.
+        """Read an experiment's config.
 
         Args:
             config: `batch_size`, and `data` with `train`: for each data set, by name, fields of
@@ -157,7 +157,7 @@ class BatchSource:
     def use_labels(
         self, path: str | Path, *, only: bool = False, labels: LabelSet | None = None
     ) -> None:
-        """Takes pseudo labels for the data sets that have words only.
+        """Take pseudo labels for the data sets that have words only.
 
         Args:
             path: of a file of `craftjax.weak.label_set.LabelSet`, also there for workers.
@@ -171,7 +171,7 @@ class BatchSource:
         self.mix.use_labels(labels or LabelSet.load(path), only=only)
 
     def __getitem__(self, step: int) -> Batch:
-        """Returns this host's rows of the batch of a step, and notes what was dropped.
+        """Return this host's rows of the batch of a step, and note what was dropped.
 
         Raises:
             IndexError: a step that is negative.
@@ -180,7 +180,7 @@ class BatchSource:
         return batch_at(self, step)
 
     def build(self, step: int) -> Built:
-        """Makes the batch of a step and notes nothing, so that threads and workers may do it."""
+        """Make the batch of a step and note nothing, so that threads and workers may do it."""
         step = check_step(step)
         height, width = self.options.size
         count = self.rows.stop - self.rows.start
@@ -201,7 +201,7 @@ class BatchSource:
         return built
 
     def batch_names(self, step: int) -> list[str]:
-        """Returns the files of this host's rows of a batch; makes the batch again to know them."""
+        """Return the files of this host's rows of a batch; makes the batch again to know them."""
         return [self.mix.name(*one) for one in self.build(step).chosen]
 
     def describe(self) -> str:
@@ -220,7 +220,7 @@ class BatchSource:
         return "\n".join([*lines, self.log.summary()])
 
     def close(self) -> None:
-        """Closes the files; the source cannot be used any more."""
+        """Close the files; the source cannot be used any more."""
         self.mix.close()
 
 
@@ -232,7 +232,7 @@ def make_batches(
     workdir: str | Path | None = None,
     sources: Mapping[str, Sequence[Any]] | None = None,
 ) -> BatchSource:
-    """Opens the data sets of an experiment.
+    """Open the data sets of an experiment.
 
     Args:
         config: as `InputOptions.from_config` reads it.
@@ -268,7 +268,7 @@ class Item(NamedTuple):
 def make_item(
     rng: np.random.Generator, sample: Sample, augment: AugmentOptions, options: InputOptions
 ) -> Item:
-    """Makes one row of a batch of a sample.
+    """Make one row of a batch of a sample.
 
     Args:
         rng: for the augmentation.
@@ -316,7 +316,7 @@ def _trust(word: Word) -> float:
 
 
 def _moved(quads: list[FloatArray], matrix: NDArray[np.float64], shape: tuple[int, int]) -> Any:
-    """Puts the characters of words onto the map; words far from it are left out."""
+    """Put the characters of words onto the map; words far from it are left out."""
     if not quads:
         return []
     moved = move(np.concatenate(quads), matrix)

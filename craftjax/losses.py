@@ -126,7 +126,7 @@ def loss_v3(
 
 
 def sum_of_largest(values: jax.Array, k: jax.Array, *, axis: tuple[int, ...]) -> jax.Array:
-    """Adds up the k largest values, for a k that may depend on data.
+    """Add up the k largest values, for a k that may depend on data.
 
     The bits of floats that are not negative are ordered as the floats are. So the k-th largest is
     found exactly in 31 steps, each of which fixes one bit by counting the values that are not below
@@ -172,7 +172,7 @@ def _errors(
     *,
     strict: bool,
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Returns errors, which pixels are positive, and which count, `(2, B, H, W)`."""
+    """Return errors, which pixels are positive, and which count, `(2, B, H, W)`."""
     arrays = {
         "region_label": region_label,
         "affinity_label": affinity_label,
@@ -212,7 +212,7 @@ def _parts(
     size: jax.Array,
     axis: tuple[int, ...],
 ) -> tuple[jax.Array, jax.Array]:
-    """Returns the two terms, with `axis` reduced: `size` is by what the hard sum is divided."""
+    """Return the two terms, with `axis` reduced: `size` is by what the hard sum is divided."""
     p, n = _count(positive, axis), _count(negative, axis)
     size = jnp.minimum(size, p + n)
     hard = sum_of_largest(jnp.where(negative, error, 0.0), size.astype(jnp.int32), axis=axis)
@@ -231,7 +231,7 @@ def _results(
     images: int,
     batch: int,
 ) -> tuple[jax.Array, Metrics]:
-    """Adds up both maps; `images` is how many losses there are for each map."""
+    """Add up both maps; `images` is how many losses there are for each map."""
     mean, hard = (jnp.sum(part) / images for part in parts)
     everywhere = tuple(range(positive.ndim))
     metrics = {

@@ -35,7 +35,7 @@ _WORKERS = flags.DEFINE_integer("workers", None, "Processes that pack; 0: this o
 
 
 def main() -> None:
-    """Runs one mode."""
+    """Run one mode."""
     config, workdir = experiment()
     mode = _MODE.value or ("train" if config.data.train and not _IMAGES.value else "evaluate")
     refuse_idle(mode, {**dict.fromkeys(_JUDGING, ("evaluate", "sweep")), "workers": ("pack",)})

@@ -45,7 +45,7 @@ HEAD = ((0, 32, 3), (2, 32, 3), (4, 16, 3), (6, 16, 1), (8, 2, 1))
 
 
 def normalize(images: Array, *, dtype: Any = jnp.float32) -> Array:
-    """Subtracts ImageNet's mean and divides by its deviation.
+    """Subtract ImageNet's mean and divide by its deviation.
 
     Args:
         images: `(..., 3)`, RGB, 0 to 255, uint8 or float.
@@ -120,7 +120,7 @@ class Conv(nn.Module):
 
     @nn.compact
     def __call__(self, *inputs: Array) -> Array:
-        """Convolves the channel-wise concatenation of the inputs without making it.
+        """Convolve the channel-wise concatenation of the inputs without making it.
 
         Inputs of a lower resolution than the last one are convolved at their own, and then
         upsampled: a 1x1 convolution and bilinear interpolation commute.
@@ -152,7 +152,7 @@ class DoubleConv(nn.Module):
 
     @nn.compact
     def __call__(self, coarse: Array, skip: Array, train: bool) -> Array:
-        """Joins the inputs at the size of `skip`."""
+        """Join the inputs at the size of `skip`."""
         x = Conv(self.middle, 1, dtype=self.dtype, name="conv0")(coarse, skip)
         x = nn.relu(BatchNorm(self.dtype, self.frozen, name="bn1")(x, train=train))
         x = Conv(self.features, 3, dtype=self.dtype, name="conv3")(x)
@@ -201,7 +201,7 @@ class Encoder(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, *, train: bool) -> tuple[Array, ...]:
-        """Returns the skip connections, coarse first: fc7, /16, /8, /4, /2."""
+        """Return the skip connections, coarse first: fc7, /16, /8, /4, /2."""
         skips = []
         for name, layers in ENCODER.items():
             scaled = tuple((i, scale_channels(c, self.width), before) for i, c, before in layers)
@@ -294,7 +294,7 @@ def width_of(variables: Variables) -> float:
 
 
 def init_variables(model: CRAFT, *, seed: int = 0) -> dict[str, Any]:
-    """Makes random variables: Xavier-uniform kernels, zero biases, identity BatchNorm.
+    """Make random variables: Xavier-uniform kernels, zero biases, identity BatchNorm.
 
     NumPy fills them, since XLA takes seconds to compile one random generator per shape. The same
     seed gives the same values on every platform.

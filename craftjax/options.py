@@ -92,7 +92,7 @@ def magnification_of(page: Page, options: DetectorOptions) -> float:
 
 
 def too_few(words: int, pictures: int) -> str:
-    """Says that words are too few to choose thresholds by; empty where they are enough.
+    """Say that words are too few to choose thresholds by; empty where they are enough.
 
     Args:
         words: that count.
@@ -124,7 +124,7 @@ def operating_point_path(weights: str | Path) -> Path:
 def save_operating_point(
     path: str | Path, options: DetectorOptions, *, measured: Mapping[str, Any], chosen: str = ""
 ) -> None:
-    """Writes options as JSON, with what was measured with them; all or nothing.
+    """Write options as JSON, with what was measured with them; all or nothing.
 
     Args:
         path: of the file.
@@ -136,7 +136,7 @@ def save_operating_point(
 
 
 def load_operating_point(path: str | Path) -> DetectorOptions:
-    """Reads the options that `save_operating_point` wrote.
+    """Read the options that `save_operating_point` wrote.
 
     Raises:
         OperatingPointError: the file is missing or something else.

@@ -32,7 +32,7 @@ def pack_source(
     workers: int | None = 0,
     progress: Callable[[int, int], None] = lambda done, of: None,
 ) -> Packed:
-    """Packs one data set, from `start` to `stop` of its options.
+    """Pack one data set, from `start` to `stop` of its options.
 
     Args:
         options: of the data set.
@@ -71,7 +71,7 @@ def pack_all(
     workers: int | None = 0,
     progress: Callable[[str, int, int], None] = lambda name, done, of: None,
 ) -> dict[str, Packed | None]:
-    """Packs the data sets of an experiment, each to its `packed_folder`.
+    """Pack the data sets of an experiment, each to its `packed_folder`.
 
     Args:
         options: of the experiment.
@@ -104,7 +104,7 @@ def pack_all(
 
 
 def pack_experiment(config: Mapping[str, Any], *, workers: int | None = None) -> None:
-    """Packs the data sets of an experiment, and prints what each holds: the mode `pack`.
+    """Pack the data sets of an experiment, and prints what each holds: the mode `pack`.
 
     Args:
         config: as `InputOptions.from_config` reads it, and its `seed`.

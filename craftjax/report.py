@@ -53,7 +53,7 @@ def write_results(
     thresholds: Mapping[str, float] | None = None,
     chosen: str = "config.detector",
 ) -> dict[str, float]:
-    """Writes a run's results, and logs what they are and what to do with them.
+    """Write a run's results, and logs what they are and what to do with them.
 
     `weights.pth` has the best weights (the moving average) in EasyOCR's form, and its thresholds
     beside it; `result.json` their scores on the pages of `config.test`, and the 95 % interval of
@@ -131,7 +131,7 @@ def page_of(item: Page | Sample) -> Page:
 
 
 def draw_pages(detector: Detector, truth: Sequence[Page | Sample]) -> Iterator[ByteArray]:
-    """Draws pages: found words over true ones; beside that region scores, then affinity scores.
+    """Draw pages: found words over true ones; beside that region scores, then affinity scores.
 
     Below that the name of the photo, and what the colors mean.
 
@@ -154,7 +154,7 @@ def draw_pages(detector: Detector, truth: Sequence[Page | Sample]) -> Iterator[B
 
 
 def draw_curves(path: str | Path, metrics: str | Path) -> None:
-    """Draws losses and scores of a run's `metrics.jsonl` over the steps."""
+    """Draw losses and scores of a run's `metrics.jsonl` over the steps."""
     write_curves(
         path,
         metrics,

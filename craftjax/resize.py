@@ -62,7 +62,7 @@ def fit_page(height: int, width: int, *, canvas_size: int | None, mag_ratio: flo
 
 
 def resize_page(image: ByteArray, fit: Fit, shape: Shape | None = None) -> ByteArray:
-    """Scales a page and puts it at the top left of a black input.
+    """Scale a page and put it at the top left of a black input.
 
     Args:
         image: `(H, W, 3)` uint8.
@@ -89,7 +89,7 @@ def plan_shapes(
     most: int = MAX_PROGRAMS,
     slack: float = 0.25,
 ) -> list[Shape]:
-    """Chooses input shapes for pages so that few programs serve them all.
+    """Choose input shapes for pages so that few programs serve them all.
 
     A page takes a known shape that is at most `slack` larger than it needs. The other shapes are
     merged, the pair that adds the least area first, until there are at most `most` with the known
@@ -124,7 +124,7 @@ def _smallest(shape: Shape, options: Sequence[Shape], slack: float) -> Shape | N
 
 
 def _merge(counts: Counter[Shape], most: int) -> Counter[Shape]:
-    """Merges shapes until `most` are left, always the pair that adds the fewest pixels."""
+    """Merge shapes until `most` are left, always the pair that adds the fewest pixels."""
     multiple = MULTIPLE
     while len(counts) > max(most, 256):  # a coarser grid then loses nothing
         multiple *= 2

@@ -148,7 +148,7 @@ class SourceOptions:
         return Path(self.packed) if self.packed else folder / "packed"
 
     def content(self, seed: int) -> dict[str, Any]:
-        """Returns, as JSON has it, all that the samples depend on but not where they lie.
+        """Return, as JSON has it, all that the samples depend on but not where they lie.
 
         Args:
             seed: of the run.
@@ -243,7 +243,7 @@ class Mix:
         return [number for number, one in enumerate(self.options) if one.needs_labels]
 
     def word_places(self, first: int, last: int) -> list[tuple[int, int]]:
-        """Returns which of the positions from `first` to before `last` need pseudo labels.
+        """Return which of the positions from `first` to before `last` need pseudo labels.
 
         Returns:
             For each its data set, and the place in its own endless sequence.
@@ -253,7 +253,7 @@ class Mix:
         return [(which, place) for which, place in picked if which in needy]
 
     def words_of(self, which: int, index: int) -> Sample:
-        """Returns a sample without pseudo labels.
+        """Return a sample without pseudo labels.
 
         Raises:
             ImageError: (this and the others) the sample cannot be used.
@@ -262,7 +262,7 @@ class Mix:
         return sample
 
     def use_labels(self, labels: LabelSet, *, only: bool = False) -> None:
-        """Takes pseudo labels for the data sets that have words only.
+        """Take pseudo labels for the data sets that have words only.
 
         Args:
             labels: of all pages that are asked for from now on.
@@ -276,7 +276,7 @@ class Mix:
             self._only = {which: indices for which, indices in named.items() if indices}
 
     def sample(self, position: int) -> tuple[int, Sample, int, list[Drop]]:
-        """Returns the sample of a position.
+        """Return the sample of a position.
 
         Returns:
             Which data set it is from, the sample, its index, and what was dropped before it.
@@ -303,7 +303,7 @@ class Mix:
         )
 
     def pick(self, position: int) -> tuple[int, int]:
-        """Returns which data set a position is of, and the place in its own endless sequence."""
+        """Return which data set a position is of, and the place in its own endless sequence."""
         if len(self.shares) == 1:
             return 0, position
         block, offset = divmod(position, BLOCK)
@@ -312,7 +312,7 @@ class Mix:
         return which, block * self.shares[which] + int(rank[offset])
 
     def index(self, which: int, place: int) -> int:
-        """Returns the index of a place in the endless sequence of a data set."""
+        """Return the index of a place in the endless sequence of a data set."""
         length = self.lengths[which]
         if self.options[which].kind == "pages":  # each is drawn at random, and there is no end
             return self.options[which].start + place % length
@@ -324,7 +324,7 @@ class Mix:
         return self.options[which].start + chosen if only is None else only[chosen]
 
     def name(self, which: int, index: int) -> str:
-        """Returns the file of a sample, or what else it is called; of a packed one it is read."""
+        """Return the file of a sample, or what else it is called; of a packed one it is read."""
         options = self.options[which]
         if options.kind == "pages":
             return f"page {index} of {self.names[which]}, seed {options.content(self.seed)['seed']}"
@@ -363,7 +363,7 @@ class Mix:
         return found
 
     def close(self) -> None:
-        """Closes the files; no sample can be had any more."""
+        """Close the files; no sample can be had any more."""
         self._samples.clear()
 
     def _read(self, which: int, index: int) -> Sample | Drop:
@@ -415,7 +415,7 @@ class Mix:
 
 
 def open_source(options: SourceOptions, *, seed: int, cache: str | Path | None = None) -> Any:
-    """Opens a data set as it lies there: samples by index.
+    """Open a data set as it lies there: samples by index.
 
     Args:
         options: of the data set, whose kind is not "python".

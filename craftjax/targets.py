@@ -82,7 +82,7 @@ class Targets:
 
 
 def gaussian(squared_radius: ArrayLike) -> FloatArray:
-    """Returns the height of a character's Gaussian.
+    """Return the height of a character's Gaussian.
 
     The original's patch of 200 x 200 pixels is this at `((x - 100)^2 + (y - 100)^2) / 100^2`.
 
@@ -104,7 +104,7 @@ def draw_targets(
     enlarge_region: float = 0.5,
     enlarge_affinity: float = 0.5,
 ) -> Targets:
-    """Draws the region and affinity maps.
+    """Draw the region and affinity maps.
 
     Args:
         words: for each word the quads of its characters in reading order, `(n, 4, 2)`, clockwise
@@ -161,7 +161,7 @@ def draw_targets(
 
 
 def affinity_quads(words: Sequence[ArrayLike], *, stacked: bool | None = None) -> FloatArray:
-    """Returns the quads between neighboring characters of the words.
+    """Return the quads between neighboring characters of the words.
 
     With c the mean of a character's corners, the corners of the quad are the centroids of the
     triangles of c with the character's upper and lower edge: (c, 0, 1) and (c, 2, 3) of either
@@ -189,7 +189,7 @@ def affinity_quads(words: Sequence[ArrayLike], *, stacked: bool | None = None) -
 def confidence_map(
     shape: tuple[int, int], outlines: Sequence[ArrayLike], confidence: ArrayLike
 ) -> FloatArray:
-    """Draws how far each pixel may be trusted; pixels outside all words have 1.
+    """Draw how far each pixel may be trusted; pixels outside all words have 1.
 
     Args:
         shape: height and width of the map.
@@ -234,7 +234,7 @@ def _checked_shape(shape: tuple[int, int]) -> tuple[int, int]:
 
 
 def _concatenated(words: Sequence[ArrayLike]) -> tuple[Floats, Ints]:
-    """Returns the quads of all characters `(N, 4, 2)` and of which word each is `(N,)`."""
+    """Return the quads of all characters `(N, 4, 2)` and of which word each is `(N,)`."""
     parts = [np.asarray(word) for word in words]
     for index, part in enumerate(parts):
         if part.size and (part.ndim != 3 or part.shape[1:] != (4, 2)):
@@ -246,12 +246,12 @@ def _concatenated(words: Sequence[ArrayLike]) -> tuple[Floats, Ints]:
 
 
 def _pairs(word: Ints) -> Ints:
-    """Returns the indices of characters after which their word goes on."""
+    """Return the indices of characters after which their word goes on."""
     return np.flatnonzero(word[1:] == word[:-1])
 
 
 def _stacked(quads: Floats, word: Ints, pairs: Ints) -> Bools:
-    """Tells for each word `(max(word) + 1,)` whether its characters stand one below the other.
+    """Tell for each word `(max(word) + 1,)` whether its characters stand one below the other.
 
     The step to the next character is taken apart into shares of a character's width and of its
     height; larger characters weigh more.
@@ -274,7 +274,7 @@ def _cross(a: Floats, b: Floats) -> Floats:
 
 
 def _between(quads: Floats, pairs: Ints, stacked: Bools) -> Floats:
-    """Returns the quads `(P, 4, 2)` between characters `pairs` and the ones after them."""
+    """Return the quads `(P, 4, 2)` between characters `pairs` and the ones after them."""
     one, two = quads[pairs], quads[pairs + 1]
     first, second = one.mean(axis=1), two.mean(axis=1)
     out = np.stack(
@@ -301,7 +301,7 @@ def _between(quads: Floats, pairs: Ints, stacked: Bools) -> Floats:
 
 
 def _views(quads: Floats, scale: Floats) -> Floats:
-    """Finds the perspective view of the square `[-1, 1] x [-1, 1]` that each enlarged quad is.
+    """Find the perspective view of the square `[-1, 1] x [-1, 1]` that each enlarged quad is.
 
     Heckbert, "Fundamentals of Texture Mapping and Image Warping" (1989), 2.2.3, with the square
     moved to the origin: `(x, y) = center + (a s + b t, d s + e t) / (1 + g s + h t)`. The center of
@@ -331,7 +331,7 @@ def _views(quads: Floats, scale: Floats) -> Floats:
 
 
 def _bounds(views: Floats) -> Floats:
-    """Returns left, top, right, bottom `(K, 4)` of the views of the circle: tangents to a conic."""
+    """Return left, top, right, bottom `(K, 4)` of the views of the circle: tangents to a conic."""
     g, h = views[:, 6:7], views[:, 7:8]
     a, b = views[:, 2:6:2], views[:, 3:6:2]
     shrink = 1 - g**2 - h**2
@@ -344,7 +344,7 @@ def _bounds(views: Floats) -> Floats:
 def _least_radii(
     views: Floats, bounds: Floats, layer: Ints, shape: tuple[int, int, int]
 ) -> tuple[FloatArray, Bools]:
-    """Returns for each pixel of each layer the least `s^2 + t^2`, or 2 where that is more than 1.
+    """Return for each pixel of each layer the least `s^2 + t^2`, or 2 where that is more than 1.
 
     Along a row of pixels `s^2 + t^2` is a quadratic polynomial over the square of a linear one, so
     each row of each view has five coefficients, and rows of equal width are evaluated together.
@@ -394,7 +394,7 @@ def _least_radii(
 def _rows(
     views: Floats, bounds: Floats, height: int, width: int
 ) -> tuple[Ints, Ints, Ints, Ints, FloatArray]:
-    """Finds the rows of pixels that lie in the views of the circle.
+    """Find the rows of pixels that lie in the views of the circle.
 
     Returns:
         In ascending order of width, for each row that is not empty: whose it is, its y and its

@@ -49,7 +49,7 @@ class PackedBuilder(FileReaderBuilder):
 
     @abc.abstractmethod
     def sources(self, root: Path) -> dict[str, SourceOptions]:
-        """Returns the data set of each split.
+        """Return the data set of each split.
 
         Args:
             root: folder where the raw data set is.

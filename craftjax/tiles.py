@@ -36,7 +36,7 @@ class Tiling:
 
 @lru_cache(maxsize=256)
 def plan_tiles(shape: Shape, *, max_area: int, margin: int) -> Tiling:
-    """Finds the grid that computes the fewest pixels with tiles of at most `max_area`.
+    """Find the grid that computes the fewest pixels with tiles of at most `max_area`.
 
     Args:
         shape: height and width of the input, multiples of 32.

@@ -95,7 +95,7 @@ def make_train_step(
     ema_decay: float = 0.999,
     norm_groups: int = 1,
 ) -> Step:
-    """Compiles a step of training for a mesh; the state that goes in is donated.
+    """Compile a step of training for a mesh; the state that goes in is donated.
 
     Args:
         model: the network; its frozen BatchNorm keeps its statistics.
@@ -197,7 +197,7 @@ def train(
     sources: Mapping[str, Sequence[Any]] | None = None,
     pause: int | None = None,
 ) -> dict[str, float] | None:
-    """Trains, evaluates on the way, and leaves the results in a folder.
+    """Train, evaluate on the way, and leave the results in a folder.
 
     A run goes on where its last checkpoint is; on several hosts all call this with the same folder.
     The settings of the process stay as they are: `ocrcore.runtime.tuning.tune_process()`, called

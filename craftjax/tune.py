@@ -54,7 +54,7 @@ def evaluate_run(
     sweeping: bool = False,
     overrides: Collection[str] = (),
 ) -> OperatingPoint:
-    """Evaluates a run, or other weights, as `ocrjax detect` uses them, or tunes their thresholds.
+    """Evaluate a run, or other weights, as `ocrjax detect` uses them, or tunes their thresholds.
 
     Args:
         config: `detector`, `eval`, `test` and, to tune, `sweep`. To evaluate, the operating point
@@ -164,7 +164,7 @@ def _score(
 def _keep_thresholds(
     run: RunFolder, source: str | Path, choice: Choice, options: DetectorOptions
 ) -> None:
-    """Writes the thresholds into the run's folder, and beside the weights; of few words nothing."""
+    """Write the thresholds into the run's folder, and beside the weights; of few words nothing."""
     place = Path(source)
     beside = operating_point_path(place)
     if choice.few:

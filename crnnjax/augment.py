@@ -133,7 +133,7 @@ PRESETS: Mapping[str, AugmentOptions] = {
 
 
 def augment(rng: Rng, image: ByteArray, options: AugmentOptions) -> ByteArray:
-    """Changes a crop at random.
+    """Change a crop at random.
 
     Args:
         rng: source of chance; the result is a function of its state, the crop and the options.

@@ -113,7 +113,7 @@ class BatchPlanner:
         self.window = lru_cache(maxsize=4)(self._window)
 
     def plan(self, step: int) -> BatchPlan:
-        """Says what the batch of a step is made of.
+        """Say what the batch of a step is made of.
 
         Raises:
             IndexError: a step that is negative.
@@ -136,7 +136,7 @@ class BatchPlanner:
         )
 
     def _window(self, number: int) -> Window:
-        """Arranges the batches of a window."""
+        """Arrange the batches of a window."""
         count = self.rows * self.batches
         start = number * count
         rng = np.random.default_rng([self.seed, WINDOWS, number])

@@ -118,7 +118,7 @@ class Charset:
         return self._table[np.minimum(points, len(self._table) - 1)]
 
     def encode(self, text: str) -> NDArray[np.int32]:
-        """Returns the classes of a text, `(n,)` int32, all 1 or more.
+        """Return the classes of a text, `(n,)` int32, all 1 or more.
 
         Raises:
             CharsetError: a character outside the charset.
@@ -133,7 +133,7 @@ class Charset:
         return classes
 
     def decode(self, indices: Iterable[int] | ArrayLike) -> str:
-        """Returns the text of classes after CTC's collapse: repeats are letters, blanks nothing.
+        """Return the text of classes after CTC's collapse: repeats are letters, blanks nothing.
 
         Raises:
             IndexError: a class that is not in `[0, num_classes)`.
@@ -147,14 +147,14 @@ class Charset:
         return "".join(text)
 
     def missing(self, text: str) -> set[str]:
-        """Returns the characters of a text, in NFC, that the charset cannot write."""
+        """Return the characters of a text, in NFC, that the charset cannot write."""
         text = normalized(text)
         return {
             c for c, known in zip(text, self.classes_of(_points(text)), strict=True) if not known
         }
 
     def fold(self, text: str) -> str:
-        """Returns a text as the charset writes it; characters outside of it stay.
+        """Return a text as the charset writes it; characters outside of it stay.
 
         What a prediction must equal to be right: `decode(encode(text))` where nothing is missing.
         """
@@ -172,11 +172,11 @@ class Charset:
         return f"{len(self.characters)} characters{case}: {shown!r}"
 
     def save(self, path: str | Path) -> None:
-        """Writes the charset as JSON, all or nothing."""
+        """Write the charset as JSON, all or nothing."""
         write_json(path, self.to_dict())
 
     def to_dict(self) -> dict[str, Any]:
-        """Returns the JSON values that `save` writes."""
+        """Return the JSON values that `save` writes."""
         return {
             "name": self.name,
             "characters": "".join(self.characters),
@@ -187,7 +187,7 @@ class Charset:
 
     @classmethod
     def load(cls, path: str | Path) -> Charset:
-        """Reads what `save` wrote.
+        """Read what `save` wrote.
 
         Raises:
             CharsetError: no such file, something else, or characters that were changed since.
@@ -229,7 +229,7 @@ class Charset:
 
 
 def normalized(text: str) -> str:
-    """Brings a text to the form in which charsets know it: NFC."""
+    """Bring a text to the form in which charsets know it: NFC."""
     return unicodedata.normalize("NFC", text)
 
 
@@ -262,7 +262,7 @@ NAMED: dict[str, str] = {
 
 
 def named(name: str, *, case_insensitive: bool | None = None) -> Charset:
-    """Returns a charset by its name, or of a file.
+    """Return a charset by its name, or of a file.
 
     Args:
         name: of `NAMED`; or "easyocr:NAME" for a model of an installed EasyOCR; else the path of
@@ -335,7 +335,7 @@ def _points(text: str) -> NDArray[np.uint32]:
 
 
 def _shown(characters: Iterable[str]) -> str:
-    """Names characters: itself and its code point."""
+    """Name characters: itself and its code point."""
     return ", ".join(f"{character!r} (U+{ord(character):04X})" for character in characters)
 
 

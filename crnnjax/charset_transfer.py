@@ -41,7 +41,7 @@ class Mapped(NamedTuple):
 def map_classes(
     variables: Mapping[str, Any], *, old: Charset, new: Charset, seed: int = 0
 ) -> Mapped:
-    """Gives a network the classes of another charset.
+    """Give a network the classes of another charset.
 
     The blank and every character that the old charset reads (in either case, where it is
     case-insensitive) keep their rows. The row of a new character begins as the mean of all old

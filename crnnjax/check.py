@@ -53,7 +53,7 @@ def check_run(
     seconds: float = 30.0,
     log: Callable[[str], object] = print,
 ) -> dict[str, Any]:
-    """Tells how much of the data is used, how fast the run will be, and whether a batch is learned.
+    """Tell how much of the data is used, how fast the run will be, and whether a batch is learned.
 
     The network overfits sixteen words of the first batch from the weights that a new run starts
     from, with the run's own optimizer at its highest learning rate, in training mode. Where these
@@ -205,7 +205,7 @@ def _equal(texts: list[str], truth: list[str]) -> float:
 
 
 def _decode_all(source: Any, most: float, log: Callable[[str], object]) -> None:
-    """Decodes every crop that training may take, and names broken ones.
+    """Decode every crop that training may take, and name broken ones.
 
     Raises:
         SourceError: a greater share is broken than training may drop.

@@ -266,7 +266,7 @@ def recognizer(name: str, /, **changes: Any) -> ConfigDict:
 
 
 def check(config: Mapping[str, Any]) -> None:
-    """Refuses values that make no sense, before anything is read or computed with them.
+    """Refuse values that make no sense, before anything is read or computed with them.
 
     Data sets are not looked at: `InputOptions.from_config` and `crnnjax.report.open_sets` check
     them.

@@ -33,7 +33,7 @@ class ConversionError(ValueError):
 
 
 def to_state_dict(variables: Mapping[str, Any], *, prefix: str = PREFIX) -> dict[str, np.ndarray]:
-    """Returns the PyTorch state dict of Flax variables.
+    """Return the PyTorch state dict of Flax variables.
 
     Args:
         variables: of any `CRNN`.
@@ -59,7 +59,7 @@ def to_state_dict(variables: Mapping[str, Any], *, prefix: str = PREFIX) -> dict
 
 
 def from_state_dict(state: Mapping[str, np.ndarray]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Returns Flax variables from a PyTorch state dict, and which network it is.
+    """Return Flax variables from a PyTorch state dict, and which network it is.
 
     Args:
         state: names with the prefix `module.` or without.
@@ -172,7 +172,7 @@ def _guess_lcnet(state: Mapping[str, np.ndarray]) -> dict[str, Any]:
 
 
 def torch_names(path: tuple[str, ...], *, features: str) -> tuple[str, ...]:
-    """Names on the torch side of a Flax path such as `("Prediction", "kernel")`.
+    """Name on the torch side of a Flax path such as `("Prediction", "kernel")`.
 
     Args:
         path: without the collection.

@@ -72,7 +72,7 @@ def kind_of(path: str | Path) -> str:
 def open_crops(
     kind: str, path: str | Path, *, root: str | Path | None = None, outside: bool = False
 ) -> Sequence[Crop]:
-    """Opens a data set of crops.
+    """Open a data set of crops.
 
     Args:
         kind: "lmdb": as deep-text-recognition-benchmark makes it; "csv": folders with a
@@ -277,7 +277,7 @@ def filter_crops(
     name: str,
     numbers: NDArray[np.intp] | None = None,
 ) -> Filtered:
-    """Says which crops are used, and of the others why not.
+    """Say which crops are used, and of the others why not.
 
     Args:
         index: of the data set.
@@ -339,7 +339,7 @@ def filter_crops(
 
 
 def crop_name(crops: Sequence[Crop], index: int) -> str:
-    """Names a crop without reading its picture."""
+    """Name a crop without reading its picture."""
     if isinstance(crops, LmdbCrops):
         return f"{crops.path}:image-{index + 1:09d}"
     if isinstance(crops, PythonSet):
@@ -407,7 +407,7 @@ def _count_outside(
 def read_index(
     crops: Sequence[Crop], path: str | Path, *, cache: str | Path | None = None
 ) -> Index:
-    """Returns the index of a data set; makes it where the cache has none.
+    """Return the index of a data set; makes it where the cache has none.
 
     A data set counts as changed when the size or the time of its `data.mdb` or of its label files
     changes. Crops whose picture could not be read are looked at again at each start, so that files
@@ -438,7 +438,7 @@ def read_index(
 
 
 def data_set_key(crops: Sequence[Crop], path: str | Path) -> str:
-    """Names a state of a data set; the arguments are those of `read_index`."""
+    """Name a state of a data set; the arguments are those of `read_index`."""
     state = [str(_VERSION), str(len(crops)), crop_name(crops, 0) if len(crops) else ""]
     for file in label_files(path):
         found = file.stat()
@@ -476,7 +476,7 @@ def _look_again(index: Index, crops: Sequence[Crop]) -> Index:
 
 
 def index_crops(crops: Sequence[Crop], *, task: str) -> Index:
-    """Reads all labels, and all pictures' headers.
+    """Read all labels, and all pictures' headers.
 
     Args:
         crops: the data set.
@@ -529,7 +529,7 @@ def _size(crop: Crop) -> tuple[int, int]:
 
 
 def _write(index: Index, location: Path, source: str) -> None:
-    """Writes an index, all or nothing; two processes may do so at the same time."""
+    """Write an index, all or nothing; two processes may do so at the same time."""
     with new_folder(location, marker="index.json") as part:
         for name in ("points", "ends", "sizes", "states"):
             np.save(part / f"{name}.npy", getattr(index, name))

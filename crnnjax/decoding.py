@@ -166,7 +166,7 @@ def text_log_probability(logs: FloatArray, indices: Sequence[int]) -> float:
 
 
 def import_beam_search() -> Any:
-    """Returns the module `fast_ctc_decode`.
+    """Return the module `fast_ctc_decode`.
 
     Raises:
         ModuleNotFoundError: it is not installed; the message says what to do.

@@ -32,7 +32,7 @@ def draw_readings(
     title: str = "crops over their true text and their reading",
     columns: int = 4,
 ) -> ByteArray:
-    """Draws crops in a grid, each over its true text, its reading and the name of its file.
+    """Draw crops in a grid, each over its true text, its reading and the name of its file.
 
     Args:
         images: `(H, W, 3)` uint8, RGB, of any sizes; at least one.
@@ -57,7 +57,7 @@ def draw_readings(
 
 
 def draw_batches(source: BatchSource, steps: range, *, rows: int = 24) -> ByteArray:
-    """Draws batches side by side, each crop as the network gets it with its label beside it.
+    """Draw batches side by side, each crop as the network gets it with its label beside it.
 
     Columns that the network ignores are tinted.
 

@@ -64,7 +64,7 @@ def read_set(
     name: str = "crops",
     **options: Any,
 ) -> SetResult:
-    """Reads labeled crops and compares.
+    """Read labeled crops and compare.
 
     For training: `read_set(recognizer.with_variables(variables), crops)` shares the programs.
 
@@ -138,7 +138,7 @@ def evaluate_recognizer(
     log: Callable[[str], object] = print,
     **options: Any,
 ) -> dict[str, Any]:
-    """Evaluates a recognizer on sets of labeled crops, and says how well it reads.
+    """Evaluate a recognizer on sets of labeled crops, and say how well it reads.
 
     Args:
         recognizer: with its weights.
@@ -219,7 +219,7 @@ def results_folder(workdir: str | Path, weights: str | None) -> Path:
 
 
 def write_readings(path: str | Path, result: SetResult) -> None:
-    """Writes a line for each crop: path, truth, reading, confidence, with tabs between.
+    """Write a line for each crop: path, truth, reading, confidence, with tabs between.
 
     Tabs and line ends within a text become spaces.
     """
@@ -232,7 +232,7 @@ def write_readings(path: str | Path, result: SetResult) -> None:
 
 
 def draw_worst(result: SetResult, count: int) -> ByteArray | None:
-    """Draws the words read worst, or returns None if all were read right."""
+    """Draw the words read worst, or returns None if all were read right."""
     chosen = result.scores.worst(count)
     if not chosen:
         return None

@@ -161,7 +161,7 @@ class InputOptions:
         )
 
     def check_reading(self, recognizer: Mapping[str, Any]) -> None:
-        """Refuses ways of reading that would show the network other pictures than training does.
+        """Refuse ways of reading that would show the network other pictures than training does.
 
         Args:
             recognizer: fields of `crnnjax.options.RecognizerOptions`.
@@ -189,7 +189,7 @@ class InputOptions:
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> InputOptions:
-        """Reads an experiment's config.
+        """Read an experiment's config.
 
         Args:
             config: `batch_size`, and `data` with `train`: for each data set, by name, fields of
@@ -286,7 +286,7 @@ class BatchSource:
         return {one.name: places for one in real if (places := one.places())}
 
     def __getitem__(self, step: int) -> Batch:
-        """Returns this host's rows of the batch of a step, and notes what was dropped.
+        """Return this host's rows of the batch of a step, and note what was dropped.
 
         Raises:
             IndexError: a step that is negative.
@@ -295,11 +295,11 @@ class BatchSource:
         return batch_at(self, step)
 
     def width(self, step: int) -> int:
-        """Returns how wide the batch of a step is, without making it."""
+        """Return how wide the batch of a step is, without making it."""
         return self._planner.plan(step).bucket
 
     def build(self, step: int) -> Built:
-        """Makes the batch of a step and notes nothing, so that threads and workers may do it."""
+        """Make the batch of a step and note nothing, so that threads and workers may do it."""
         plan = self._planner.plan(step)
         count = self.rows.stop - self.rows.start
         batch: Batch = {
@@ -324,7 +324,7 @@ class BatchSource:
         return built
 
     def batch_names(self, step: int) -> list[str]:
-        """Returns the names of this host's rows of a batch; makes the batch again to know them."""
+        """Return the names of this host's rows of a batch; makes the batch again to know them."""
         return self.build(step).chosen
 
     def describe(self) -> str:
@@ -348,11 +348,11 @@ class BatchSource:
         return "\n".join(lines)
 
     def real_sets(self) -> list[RealSet]:
-        """Returns the data sets of labeled crops."""
+        """Return the data sets of labeled crops."""
         return [one for one in self._sets if isinstance(one, RealSet)]
 
     def close(self) -> None:
-        """Closes the files; the source cannot be used any more."""
+        """Close the files; the source cannot be used any more."""
         self._sets = []
         self._planner.sets = []
 
@@ -361,7 +361,7 @@ class BatchSource:
         return number if self.options.mode == "bucket" else None
 
     def _cut_pages(self, plan: BatchPlan) -> dict[int, _Crop]:
-        """Makes the rows that are cut from synthetic pages: each page once."""
+        """Make the rows that are cut from synthetic pages: each page once."""
         made: dict[int, _Crop] = {}
         which, number = plan.window.which[plan.order], plan.window.number[plan.order]
         for one, crops in enumerate(self._sets):
@@ -389,7 +389,7 @@ class BatchSource:
     def _row(
         self, rng: np.random.Generator, plan: BatchPlan, rank: int, drops: list[Drop]
     ) -> _Crop:
-        """Reads or draws a row's crop; one that cannot be read is replaced by the next."""
+        """Read or draws a row's crop; one that cannot be read is replaced by the next."""
         dropped: list[Drop] = []
         for position in plan.candidates(rank):
             one, number = int(plan.window.which[position]), int(plan.window.number[position])
@@ -422,7 +422,7 @@ class BatchSource:
     def _fit(
         self, rng: np.random.Generator, crop: _Crop, plan: BatchPlan, rank: int
     ) -> tuple[ByteArray, int]:
-        """Scales, augments and pads a crop; returns it, and how many columns are to be read."""
+        """Scale, augment and pad a crop; return it, and how many columns are to be read."""
         options, bucket = self._options[crop.one], plan.bucket
         image = turn_tall(crop.made.image, self.options.turn_above)
         height, mode = self.options.height, self.options.mode
@@ -466,7 +466,7 @@ def make_batches(
     workdir: str | Path | None = None,
     sources: Mapping[str, Sequence[Any]] | None = None,
 ) -> BatchSource:
-    """Opens the data sets of an experiment.
+    """Open the data sets of an experiment.
 
     Args:
         config: as `InputOptions.from_config` reads it.

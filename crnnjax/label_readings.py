@@ -22,7 +22,7 @@ def read_labels(
     labels: Sequence[str | None],
     report: Callable[[int], None] | None = None,
 ) -> list[Reading]:
-    """Reads labeled crops and compares each label with the best reading, by likelihood.
+    """Read labeled crops and compare each label with the best reading, by likelihood.
 
     For `ocrcore.evaluation.label_errors`.
 

@@ -234,7 +234,7 @@ def _sum_over_images(of_image: Callable[[Array, Array], Array], x: Array, y: Arr
 
 
 def masked(x: Array, widths: Array | None) -> Array:
-    """Sets the columns of `(B, H, W, C)` beyond `widths` `(B,)` to zero; None leaves all."""
+    """Set the columns of `(B, H, W, C)` beyond `widths` `(B,)` to zero; None leaves all."""
     if widths is None:
         return x
     inside = jnp.arange(x.shape[2]) < widths[:, None]
@@ -341,7 +341,7 @@ def _pooled(x: Array) -> Array:
 
 
 def fold_batch_norm(variables: Mapping[str, Any]) -> dict[str, Any]:
-    """Folds each BatchNorm into its convolution: the same results, without running statistics.
+    """Fold each BatchNorm into its convolution: the same results, without running statistics.
 
     Args:
         variables: of `crnnjax.models.CRNN` with `features="lcnetv4"`; those without BatchNorm are

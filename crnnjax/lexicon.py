@@ -60,7 +60,7 @@ class Lexicon:
 
     @classmethod
     def from_words(cls, words: Collection[str], characters: Sequence[str]) -> Lexicon:
-        """Builds the tree.
+        """Build the tree.
 
         Args:
             words: any number, as the charset writes them (`Charset.fold`, where it is not case-
@@ -141,7 +141,7 @@ class Lexicon:
 
 
 def as_lexicon(lexicon: Lexicon | str | Path | None, charset: Charset) -> Lexicon | None:
-    """Reads a lexicon if it is a file: of words, one on each line, in UTF-8.
+    """Read a lexicon if it is a file: of words, one on each line, in UTF-8.
 
     The last few are kept as long as their files do not change.
 

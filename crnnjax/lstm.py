@@ -40,7 +40,7 @@ class BiLSTM(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, steps: Array | None = None) -> Array:
-        """Runs over time.
+        """Run over time.
 
         Args:
             x: `(B, T, in)`.

@@ -39,7 +39,7 @@ _SECONDS = flags.DEFINE_float("seconds", 30.0, "How long check overfits its batc
 
 
 def main() -> None:
-    """Runs one mode."""
+    """Run one mode."""
     config, workdir = experiment()
     modes = {"weights": ("evaluate",), "crops": ("evaluate",), "seconds": ("check",)}
     refuse_idle(_MODE.value, modes)

@@ -106,7 +106,7 @@ class TextScores:
 
 
 def score_texts(truth: Sequence[str], read: Sequence[str]) -> TextScores:
-    """Compares readings with the truth.
+    """Compare readings with the truth.
 
     Args:
         truth: what stands there.

@@ -44,7 +44,7 @@ _LOCALIZATION, _HIDDEN = (32, 64, 128), 64
 
 
 def normalize(images: Array, *, dtype: Any = jnp.float32) -> Array:
-    """Maps 0..255, uint8 or float, to -1..1."""
+    """Map 0..255, uint8 or float, to -1..1."""
     return (images.astype(jnp.float32) / 127.5 - 1).astype(dtype)
 
 
@@ -194,7 +194,7 @@ class Affine(nn.Module):
 
 
 def sample_affine(x: Array, theta: Array, widths: Array) -> Array:
-    """Samples pictures bilinearly at mapped places; the border is continued.
+    """Sample pictures bilinearly at mapped places; the border is continued.
 
     Args:
         x: `(B, H, W, C)`.
@@ -231,7 +231,7 @@ def sample_affine(x: Array, theta: Array, widths: Array) -> Array:
 
 
 def init_variables(model: CRNN, *, seed: int = 0) -> dict[str, Any]:
-    """Makes random variables as the original does: He-normal kernels, zero biases, identity norms.
+    """Make random variables as the original does: He-normal kernels, zero biases, identity norms.
 
     NumPy fills them, since XLA takes seconds to compile one random generator per shape. The same
     seed gives the same values on every platform.

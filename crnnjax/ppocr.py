@@ -41,7 +41,7 @@ def notice_of(variables: Mapping[str, Any]) -> str:
 
 
 def load_ppocr(path: str | Path) -> tuple[dict[str, Any], Charset]:
-    """Reads the ONNX file of PP-OCRv6's small recognizer.
+    """Read the ONNX file of PP-OCRv6's small recognizer.
 
     Returns:
         `{"params": ..., "batch_stats": {}}` of float32 NumPy arrays, with one class for each

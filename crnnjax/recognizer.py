@@ -123,7 +123,7 @@ class Recognizer:
         options: RecognizerOptions | None = None,
         dtype: DTypeLike = np.float32,
     ) -> None:
-        """Puts the weights onto the device.
+        """Put the weights onto the device.
 
         Args:
             variables: of `crnnjax.models.CRNN`; which one is read off them.
@@ -171,7 +171,7 @@ class Recognizer:
         options: RecognizerOptions | None = None,
         dtype: DTypeLike = np.float32,
     ) -> Recognizer:
-        """Loads weights by name (`english_g2`, `ppocrv6_small`), from a file, or from a run.
+        """Load weights by name (`english_g2`, `ppocrv6_small`), from a file, or from a run.
 
         Args:
             name_or_path: a name, a `.pth` or `.safetensors` file, the `.onnx` file of PP-OCRv6's
@@ -273,7 +273,7 @@ class Recognizer:
         report: Callable[[int], None] | None = None,
         **options: object,
     ) -> Reading | list[Reading]:
-        """Reads crops, each a word or a line.
+        """Read crops, each a word or a line.
 
         Args:
             images: a crop or several: paths, arrays `(H, W, 3)` RGB or `(H, W)` gray of uint8,
@@ -300,7 +300,7 @@ class Recognizer:
         report: Callable[[int], None] | None = None,
         **options: object,
     ) -> list[PlacedReading]:
-        """Reads crops and says where their characters stand; otherwise as `recognize`."""
+        """Read crops and say where their characters stand; otherwise as `recognize`."""
         listed, _ = one_or_many(images)
         chosen = replace(self.options, **dict[str, Any](options))
         with reading_threads() as pool:
@@ -450,7 +450,7 @@ class Recognizer:
         options: RecognizerOptions,
         program: Callable[[Any, Any, Any], Any],
     ) -> Iterator[tuple[Sequence[_Job], np.ndarray, Any]]:
-        """Yields batches with their true time steps and the program's answer, on the host."""
+        """Yield batches with their true time steps and the program's answer, on the host."""
 
         def make(batch: _Batch, job: _Job) -> ByteArray:
             return job.make()
@@ -493,7 +493,7 @@ def load_recognizer(
     charset: Charset | str | None = None,
     height: int | None = None,
 ) -> Loaded:
-    """Loads a recognizer's weights; arguments and errors as of `Recognizer.from_weights`."""
+    """Load a recognizer's weights; arguments and errors as of `Recognizer.from_weights`."""
     path, variables, known = read_weights(name_or_path)
     charset = named(charset) if isinstance(charset, str) else charset or known
     known_height, options = read_settings(path)
@@ -519,7 +519,7 @@ def load_recognizer(
 
 
 def read_weights(name_or_path: str | Path) -> tuple[Path, dict[str, Any], Charset | None]:
-    """Reads weights by name, from a file, or from a run.
+    """Read weights by name, from a file, or from a run.
 
     Returns:
         Where they are; the variables; and the charset that they were trained with, where the name
@@ -633,7 +633,7 @@ def _batches(jobs: Sequence[_Job], size: int) -> Iterator[_Batch]:
 
 
 def _split(count: int, size: int) -> Iterator[tuple[int, int]]:
-    """Splits crops into batches of a size, a quarter and a sixteenth of it.
+    """Split crops into batches of a size, a quarter and a sixteenth of it.
 
     Three programs a width, and few empty rows: a batch may lack a quarter of its rows, the last one
     any number.

@@ -43,7 +43,7 @@ _FIELDS = {
 
 
 def open_sets(section: Mapping[str, Any], *, field: str, options: InputOptions) -> Sets:
-    """Opens the labeled crops that a run is measured on.
+    """Open the labeled crops that a run is measured on.
 
     Args:
         section: for each set, by name: `kind` ("auto", "lmdb", "csv", "tsv", "doctr" or "trdg"),
@@ -108,7 +108,7 @@ def open_sets(section: Mapping[str, Any], *, field: str, options: InputOptions) 
 
 
 def open_measured(config: ConfigDict, options: InputOptions) -> tuple[Sets, Sets, Sets]:
-    """Opens all that a run is measured on, so that what cannot be opened shows before hours of it.
+    """Open all that a run is measured on, so that what cannot be opened shows before hours of it.
 
     Returns:
         `config.eval.sets`, `config.eval.probe` and `config.test`; only the probe may be empty.
@@ -133,7 +133,7 @@ def open_measured(config: ConfigDict, options: InputOptions) -> tuple[Sets, Sets
 
 
 def check_crops(crops: Sequence[Crop], name: str, charset: Charset) -> None:
-    """Refuses labeled crops of which none can be read right.
+    """Refuse labeled crops of which none can be read right.
 
     Looks no further than the first that can.
 
@@ -218,7 +218,7 @@ def evaluate_run(
     weights: str | None = None,
     crops: str | None = None,
 ) -> dict[str, Any]:
-    """Evaluates a run, or other weights, on labeled crops, and writes the results.
+    """Evaluate a run, or other weights, on labeled crops, and write the results.
 
     Args:
         config: `recognizer` and, without `crops`, `data` and `test`.
@@ -258,7 +258,7 @@ def write_results(
     sets: Sets,
     log: Callable[[str], object] = print,
 ) -> dict[str, float]:
-    """Writes a run's results, and logs what they are and what to do with them.
+    """Write a run's results, and logs what they are and what to do with them.
 
     `weights.pth` has the best weights (the moving average) with the names that EasyOCR knows,
     `charset.json` beside it the characters of their classes; `recognition.json` their scores on
@@ -290,7 +290,7 @@ def write_results(
 
 
 def draw_curves(path: str | Path, metrics: str | Path) -> None:
-    """Draws the loss and the scores of a run's `metrics.jsonl` over the steps."""
+    """Draw the loss and the scores of a run's `metrics.jsonl` over the steps."""
     write_curves(
         path,
         metrics,

@@ -43,7 +43,7 @@ def as_gray(image: ByteArray) -> ByteArray:
 
 
 def read_gray(path: str | os.PathLike[str]) -> ByteArray:
-    """Reads a picture file as gray by OpenCV, as EasyOCR does with a path.
+    """Read a picture file as gray by OpenCV, as EasyOCR does with a path.
 
     Of PNG files libpng then makes the gray values, by other weights than `as_gray` and in linear
     light where the file says how: they differ by a few values.
@@ -63,7 +63,7 @@ def read_gray(path: str | os.PathLike[str]) -> ByteArray:
 
 
 def turn_tall(image: ByteArray, above: float) -> ByteArray:
-    """Turns a tall crop by 90 degrees counterclockwise, so that a word that runs down lies level.
+    """Turn a tall crop by 90 degrees counterclockwise, so that a word that runs down lies level.
 
     PaddleOCR does so from a ratio of 1.5 on (`get_rotate_crop_image` in `tools/infer/utility.py`).
 
@@ -116,7 +116,7 @@ def scaled_size(height: int, width: int, model_height: int) -> tuple[int, int]:
 
 
 def scale_crop(gray: ByteArray, model_height: int) -> ByteArray:
-    """Scales a crop as EasyOCR 1.7.2 first does: its shorter side to the network's height.
+    """Scale a crop as EasyOCR 1.7.2 first does: its shorter side to the network's height.
 
     Bilinear by OpenCV (`compute_ratio_and_resize` in `easyocr/utils.py`). A crop that is taller
     than wide stays so; `level_crop` comes next.
@@ -136,7 +136,7 @@ def level_width(height: int, width: int, model_height: int) -> int:
 
 
 def level_crop(scaled: ByteArray, model_height: int) -> ByteArray:
-    """Brings a scaled crop to the network's height, which changes tall ones only.
+    """Bring a scaled crop to the network's height, which changes tall ones only.
 
     Bicubic by Pillow (`AlignCollate` in `easyocr/recognition.py`).
 
@@ -152,12 +152,12 @@ def level_crop(scaled: ByteArray, model_height: int) -> ByteArray:
 
 
 def pad_crop(gray: ByteArray, width: int) -> ByteArray:
-    """Repeats the last column to the right, as EasyOCR does."""
+    """Repeat the last column to the right, as EasyOCR does."""
     return np.pad(gray, ((0, 0), (0, width - gray.shape[1])), mode="edge")
 
 
 def raise_contrast(gray: ByteArray, target: float) -> ByteArray:
-    """Stretches the gray values of a dull crop.
+    """Stretche the gray values of a dull crop.
 
     Contrast is (p90 - p10) / max(10, p90 + p10) of the percentiles (`adjust_contrast_grey` in
     `easyocr/recognition.py`).
@@ -174,7 +174,7 @@ def raise_contrast(gray: ByteArray, target: float) -> ByteArray:
 
 
 def fixed_crop(gray: ByteArray, model_height: int, model_width: int) -> ByteArray:
-    """Scales a crop to one size whatever its shape, bicubic by Pillow.
+    """Scale a crop to one size whatever its shape, bicubic by Pillow.
 
     As deep-text-recognition-benchmark does without `--PAD` (`ResizeNormalize` in `dataset.py`).
 

@@ -197,7 +197,7 @@ class RealSet:
         return len(self.filtered.kept)
 
     def crop_name(self, number: int) -> str:
-        """Names a crop."""
+        """Name a crop."""
         return crop_index.crop_name(self.crops, number)
 
     def places(self) -> list[Path]:
@@ -217,7 +217,7 @@ class RealSet:
         return self.rules.charset.classes_of(self.index.label(number))
 
     def picture(self, number: int) -> ByteArray:
-        """Reads a crop, `(H, W)` uint8.
+        """Read a crop, `(H, W)` uint8.
 
         Raises:
             ImageError: it is missing or no picture.
@@ -228,7 +228,7 @@ class RealSet:
         return decode_gray(data, name=crop.name)
 
     def check(self, number: int) -> None:
-        """Decodes a crop to see whether it is whole.
+        """Decode a crop to see whether it is whole.
 
         Raises:
             ImageError: it is not.
@@ -273,7 +273,7 @@ def open_set(
     cache: str | Path | None,
     given: Given | None = None,
 ) -> Set:
-    """Opens a data set; the arguments are those of `RealSet`, `WordSet` and `PageSet`."""
+    """Open a data set; the arguments are those of `RealSet`, `WordSet` and `PageSet`."""
     if not options.made:
         return RealSet(options, rules, name=name, most=most, cache=cache, given=given)
     try:
@@ -295,7 +295,7 @@ def open_set(
 
 
 def scale(image: ByteArray, height: int, width: int, how: str, chance: float) -> ByteArray:
-    """Scales a gray crop.
+    """Scale a gray crop.
 
     Args:
         image: `(h, w)` uint8.

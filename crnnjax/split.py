@@ -133,7 +133,7 @@ def choose(
     *,
     cache: str | Path | None = None,
 ) -> Part:
-    """Chooses the crops of a part.
+    """Choose the crops of a part.
 
     Args:
         crops: of `crnnjax.crop_index.open_crops`.
@@ -168,7 +168,7 @@ def choose(
 
 
 def in_order(count: int, *, validation: float, test: float) -> NDArray[np.uint8]:
-    """Splits crops as they stand: those that train, that choose and that test, in this order.
+    """Split crops as they stand: those that train, that choose and that test, in this order.
 
     Args:
         count: of the crops.
@@ -189,7 +189,7 @@ def in_order(count: int, *, validation: float, test: float) -> NDArray[np.uint8]
 
 
 def divide(groups: NDArray[Any], *, validation: float, test: float) -> NDArray[np.uint8]:
-    """Splits crops by whole groups, taken from all over the data set in runs of neighbors.
+    """Split crops by whole groups, taken from all over the data set in runs of neighbors.
 
     Neighbors often come from the same photo or the next one, even where nothing tells so.
 
@@ -287,7 +287,7 @@ def _numbered(keys: Sequence[Any]) -> NDArray[np.int32]:
 
 
 def photos_by_pattern(names: Sequence[str], pattern: str, path: str | Path) -> Groups:
-    """Groups crops by the photos that a regular expression finds in their paths.
+    """Group crops by the photos that a regular expression finds in their paths.
 
     Args:
         names: paths of the crops.
@@ -310,7 +310,7 @@ def photos_by_pattern(names: Sequence[str], pattern: str, path: str | Path) -> G
 
 
 def photos_by_name(names: Sequence[str], texts: Sequence[str] = ()) -> Groups | None:
-    """Groups crops by their names without counted ends, or by their folders.
+    """Group crops by their names without counted ends, or by their folders.
 
     `1009_2.png` is of the photo `1009`, `photos/7/3.png` of `photos/7`. Names tell photos only
     where that makes some groups of some crops each.
@@ -360,7 +360,7 @@ def alike(
     hashes: Sequence[bytes | None],
     sizes: NDArray[Any],
 ) -> NDArray[np.int32]:
-    """Groups crops of one text that are nearly the same picture, or named as copies of one.
+    """Group crops of one text that are nearly the same picture, or named as copies of one.
 
     Crops of a text are compared by pairs, so that the cost is bounded; where one text has some
     thousand, only those of the same hash are near-duplicates.

@@ -103,7 +103,7 @@ class WordSet:
         self._edges[0], self._edges[-1] = 0.0, np.inf
 
     def draw(self, rng: np.random.Generator, kind: int | None, room: int) -> Made:
-        """Draws a word.
+        """Draw a word.
 
         Args:
             rng: source of chance.
@@ -193,7 +193,7 @@ class PageSet:
     def draw(
         self, page: int, wanted: Sequence[tuple[np.random.Generator, int | None]], room: int
     ) -> list[Made]:
-        """Cuts crops from one page.
+        """Cut crops from one page.
 
         Args:
             page: its number.
@@ -238,7 +238,7 @@ class _Choice(NamedTuple):
 def word_renderer(
     rules: Rules, *, text: Mapping[str, Any], words: Mapping[str, Any]
 ) -> WordRenderer:
-    """Draws words of the network's height, no wider than it takes them.
+    """Draw words of the network's height, no wider than it takes them.
 
     Args:
         rules: charset, height, lengths.
@@ -279,7 +279,7 @@ def writable(text: str, rules: Rules, room: int) -> NDArray[np.int32] | None:
 
 
 def bounded(accept: Callable[[str, Font], bool]) -> Callable[[str, Font], bool]:
-    """Ends the search for a text where there is none."""
+    """End the search for a text where there is none."""
     tries = 0
 
     def few(text: str, font: Font) -> bool:

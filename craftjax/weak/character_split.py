@@ -86,7 +86,7 @@ def split_word(
     *,
     even: bool = False,
 ) -> Split:
-    """Cuts a word along the reading axis.
+    """Cut a word along the reading axis.
 
     Args:
         region: `(H, W)` region scores.
@@ -117,7 +117,7 @@ def _split(
     kinds: Sequence[int],
     expected: Sequence[tuple[float, float]],
 ) -> Split:
-    """Cuts a word without a margin."""
+    """Cut a word without a margin."""
     width, count = region.shape[1], len(kinds)
     step = max(1, round(width / count / _COLUMNS))
     columns = -(-width // step)

@@ -85,7 +85,7 @@ class CropWork:
     widest: int
 
     def crop(self, page: int) -> CroppedPage | Exception:
-        """Reads a page and crops its words; or says why it cannot be used."""
+        """Read a page and crops its words; or says why it cannot be used."""
         try:
             sample = self.read(page)
         except UNREADABLE as error:
@@ -93,7 +93,7 @@ class CropWork:
         return CroppedPage(mark(sample.page), list(self._crops(page, sample)))
 
     def cut(self, jobs: Sequence[WordJob], scores: FloatArray) -> list[WordLabel]:
-        """Cuts words into characters.
+        """Cut words into characters.
 
         Args:
             jobs: the words.

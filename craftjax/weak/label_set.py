@@ -69,7 +69,7 @@ class LabelSet:
         return [index for name, index in self._rows if name == source]
 
     def attach(self, source: str, index: int, page: Page) -> Page | None:
-        """Gives the words of a page their characters, with the confidence as `score`.
+        """Give the words of a page their characters, with the confidence as `score`.
 
         Args:
             source: name of the data set.
@@ -117,14 +117,14 @@ class LabelSet:
         return found
 
     def save(self, path: str | Path) -> None:
-        """Writes one file, all or nothing."""
+        """Write one file, all or nothing."""
         arrays: dict[str, Any] = {name: np.asarray(getattr(self, name)) for name in _MEMBERS}
         with replacing(path) as part, part.open("wb") as file:
             np.savez_compressed(file, **arrays)
 
     @classmethod
     def load(cls, path: str | Path) -> LabelSet:
-        """Reads what `save` wrote.
+        """Read what `save` wrote.
 
         Raises:
             LabelSetError: the file is missing, damaged or something else.
@@ -147,7 +147,7 @@ def mark(page: Page) -> int:
 
 
 def join(sets: Sequence[LabelSet]) -> LabelSet:
-    """Joins sets; of a page that is in several the last counts."""
+    """Join sets; of a page that is in several the last counts."""
     names = tuple(dict.fromkeys(name for one in sets for name in one.sources))
     chosen: dict[tuple[int, int], tuple[LabelSet, int]] = {}
     for one in sets:
@@ -174,7 +174,7 @@ def make(
     scores: Sequence[FloatArray | tuple[float, float, float]],
     quads: Sequence[FloatArray],
 ) -> LabelSet:
-    """Builds a set of rows, or of arrays of rows; see `LabelSet` for what is in them."""
+    """Build a set of rows, or of arrays of rows; see `LabelSet` for what is in them."""
     return LabelSet(
         tuple(sources),
         np.array(pages, np.int64).reshape(-1, 3),

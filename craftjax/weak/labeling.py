@@ -107,7 +107,7 @@ class Labeler:
         read: Callable[[int], Sample],
         progress: Callable[[int], object] = lambda done: None,
     ) -> Labeled:
-        """Takes the words of some pages apart.
+        """Take the words of some pages apart.
 
         Words that do not count, have no text or cannot be cropped are left out; pages without any
         other cost nothing but reading.
@@ -160,7 +160,7 @@ class Labeler:
         return self._mesh.size * max(1, self._batch_size * typical // width)
 
     def _batches(self, jobs: Iterable[WordJob]) -> Iterator[tuple[int, list[WordJob]]]:
-        """Sorts words by width; what is left in the end makes batches that are not full."""
+        """Sort words by width; what is left in the end makes batches that are not full."""
         waiting: dict[int, list[WordJob]] = {width: [] for width in self._widths}
         for job in jobs:
             width = next(width for width in self._widths if width >= job.crop.image.shape[1])

@@ -106,7 +106,7 @@ class SupervisionOptions:
 
     @classmethod
     def from_config(cls, section: Mapping[str, Any]) -> SupervisionOptions:
-        """Reads `config.pseudo`.
+        """Read `config.pseudo`.
 
         Raises:
             OptionsError: an unknown field, or a bad value.

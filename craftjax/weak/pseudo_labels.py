@@ -60,7 +60,7 @@ def label_word(
     text: str,
     options: PseudoOptions,
 ) -> PseudoWord:
-    """Cuts a word into characters.
+    """Cut a word into characters.
 
     Args:
         region: `(height // 2, W // 2)` region scores of the crop, without padding.
@@ -110,7 +110,7 @@ def label_word(
 
 
 def find_characters(region: FloatArray, *, options: PseudoOptions) -> Floats:
-    """Finds characters by the original's watershed; needs scikit-image.
+    """Find characters by the original's watershed; needs scikit-image.
 
     Args:
         region: `(H, W)` region scores.
@@ -152,7 +152,7 @@ def count_confidence(expected: int, found: int) -> float:
 
 
 def equal_split(text: str, height: int, width: int, *, original: bool = False) -> Floats:
-    """Splits a word into parts of equal width; spaces take room but get no box.
+    """Split a word into parts of equal width; spaces take room but get no box.
 
     Returns:
         `(n, 4)` float64 boxes, left, top, right, bottom.

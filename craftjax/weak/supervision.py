@@ -203,7 +203,7 @@ class WeakSupervision:
         return PeriodLabels(path, stop, labels=labels)
 
     def evaluated(self, hmean: float, *, best: float | None) -> None:
-        """Notes an evaluation of the run's present step; one far below the best ends the labeling.
+        """Note an evaluation of the run's present step; one far below the best ends the labeling.
 
         Args:
             hmean: of this evaluation.
@@ -275,7 +275,7 @@ class WeakSupervision:
         return labels
 
     def _draw(self, labels: LabelSet, start: int) -> str:
-        """Leaves a picture of the words that the teacher is least sure of, and says so."""
+        """Leave a picture of the words that the teacher is least sure of, and say so."""
         mix = self._source.mix
         sheet = draw_labels(
             labels,
@@ -335,7 +335,7 @@ class WeakSupervision:
         return labels, ""
 
     def _prune(self, start: int) -> None:
-        """Removes labels that no checkpoint needs."""
+        """Remove labels that no checkpoint needs."""
         if not is_main():
             return
         needed = {self._memory.best, *(self.period(one)[0] for one in self._run.checkpoints.steps)}

@@ -56,7 +56,7 @@ class WordCrop(NamedTuple):
 def crop_word(
     image: ByteArray, quad: ArrayLike, *, text: str | None, options: PseudoOptions
 ) -> WordCrop | None:
-    """Rectifies a word.
+    """Rectify a word.
 
     As in the original, the word is rectified at its own size, then scaled to the crop's height.
 

@@ -1,1 +1,1 @@
-"""All that concerns EasyOCR: its rules, export, install, a run inside it, the doctor."""
+"""EasyOCR: its rules, export and installation of networks, a check inside it, the doctor."""

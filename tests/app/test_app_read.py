@@ -168,7 +168,7 @@ def test_it_does_not_go_on_with_other_settings(networks, monkeypatch, capsys):
         read(monkeypatch, *arguments)
     networks.found, networks.drawn = rows, 0
     assert read(monkeypatch, *arguments, "--allowlist", "abc") == 2
-    assert "begun with another options: repeat that command" in capsys.readouterr().err
+    assert "was started with another options; repeat that" in capsys.readouterr().err
     assert read(monkeypatch, *arguments, "--allowlist", "abc", "--force") == 0
     assert networks.drawn == 3
     Path("out.jsonl.unfinished").write_text("something else\n")

@@ -169,14 +169,14 @@ def test_what_is_lost_is_named(picture):
         "pages whose lines and paragraphs are lost",
         "words whose characters are lost",
         "languages",
-        "quads made upright boxes",
-        "polygons made upright boxes",
+        "quads made axis-aligned boxes",
+        "polygons made axis-aligned boxes",
         "scores and confidences",
         "texts of don't-care words",
     }
     assert "unknown texts made empty" in found["mlt"] and "languages" not in found["mlt"]
     assert "words with the text '.', which means don't care there" in found["textocr"]
-    assert "don't-care words made words like others" in found["doctr"]
+    assert "don't-care words made ordinary words" in found["doctr"]
     assert "texts" in found["doctr"]
     assert "words without characters left out" in found["synthtext"]
     assert "pages whose lines and paragraphs are lost" not in found["hiertext"]

@@ -171,7 +171,7 @@ def test_boxes_and_corners(tmp_path):
     assert dropped.startswith("2 of 3 words that count are dropped")
     found = audit(tmp_path / "g", f"{GOOD}\n10,10,60,10,30,20,10,60,dented")
     assert (found.usable, found.dropped) == (1, 1)  # as crops are made
-    assert found.faults == {"dented or too thin": 1}
+    assert found.faults == {"concave or too thin": 1}
     assert "; 1 are left to train on" in found.warnings[0]
 
 
