@@ -86,7 +86,7 @@ def ctw1500(page: Page) -> str:
 
 
 def quoted(page: Page) -> str:
-    """Return lines of CVAT's ICDAR export: boxes with spaces, polygons with commas, quoted texts."""
+    """Return lines of CVAT's ICDAR export: boxes with spaces, polygons with commas, quotes."""
 
     def line(word: Word, text: str | None) -> str:
         if word.polygon is None and is_upright(word.quad):

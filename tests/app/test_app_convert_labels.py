@@ -162,7 +162,7 @@ def test_a_word_outside_of_its_picture_is_not_cut(tmp_path, capsys):
     Image.new("RGB", (WIDTH, HEIGHT)).save(folder / "photo.png")
     (folder / "photo.txt").write_text("900,900,950,900,950,920,900,920,a\n1,1,9,1,9,9,1,9,b\n")
     assert run(folder, tmp_path / "out", "--to", "easyocr-csv") == 0
-    assert "1 words outside of their picture" in capsys.readouterr().out
+    assert "1 words outside the image" in capsys.readouterr().out
 
 
 def test_from_the_command_line(tmp_path, source):

@@ -86,7 +86,7 @@ def test_the_defaults_are_fine():
                 ("optimizer.learning_rate", math.inf, "more than 0"),
                 ("optimizer.weight_decay", math.nan, "0 or more"),
                 ("checkpoint.keep", 0, "1 or more"),
-                ("eval.every", -1, "0 or more updates"),
+                ("eval.every", -1, "0 or more steps"),
                 ("data.threads", 0, "1 to 1024 threads"),
                 ("data.max_dropped", 1.5, "a share from 0 to 1"),
             )

@@ -127,7 +127,7 @@ def test_files_of_parts(tmp_path):
     path.write_text("\ufefftrain\ta.png\n\ntest\tgt/b.png\t7\nvalidation\tc.png\n", "utf-8")
     assert read_split(path) == {"a.png": "train", "b.png": "test", "c.png": "validation"}
     for text, message in (
-        ("train a.png", r"split.tsv:1: 'train a.png': expected train, validation, test, a tab"),
+        ("train a.png", r"split.tsv:1: 'train a.png': expected one of train, validation, test, "),
         ("train\ta\ntest\ta", "'a' is already in train"),
         ("train\ta", "expected images in train and in test"),
     ):
@@ -166,7 +166,7 @@ def test_pictures_are_read_and_written(tmp_path):
     assert Path(str(page.path)).resolve() == (data / "images" / "p6.png").resolve()
     assert len(read_split(tmp_path / "out" / "data" / "split.tsv")) == 5
     split.write_text("train\tp0.png\ntest\tq.png\n")
-    with pytest.raises(FitError, match=r"'q.png' \(1 such lines\) is no picture"):
+    with pytest.raises(FitError, match=r"'q.png' \(1 such lines\) is not an image"):
         read_pictures(options)
 
 
@@ -290,7 +290,7 @@ def test_what_pays():
     assert "fewer than 300" in plan.detector_pays(words=299, choosing=(50, 5))
     assert plan.detector_pays(words=300, choosing=(50, 5)) == ""
     assert plan.recognizer_pays(words=50, choosing=50) == ""
-    assert "49 crops to choose by" in plan.recognizer_pays(words=50, choosing=49)
+    assert "49 validation crops" in plan.recognizer_pays(words=50, choosing=49)
 
 
 def test_updates_by_the_time_there_is():
@@ -460,7 +460,7 @@ def test_without_training_all_stages_leave_their_files(tmp_path):
     beside = out / "model" / "detector" / "model.safetensors.operating_point.json"
     point = load_operating_point(out / "before" / "operating_point.json")
     assert reader.detector.options == load_operating_point(beside) == point
-    assert any("of width 0.125" in line for line in said)
+    assert any("the width 0.125" in line for line in said)
     assert (out / "easyocr" / "recognizer" / "fit.yaml").is_file()
     page = (out / "report.html").read_text("utf-8")
     assert "end-to-end F" in page and "not trained: 0 steps were requested" in page
@@ -477,8 +477,8 @@ def test_the_audit_stops_what_cannot_be_trained_on(tmp_path, capsys):
     for path in (data / "gt").iterdir():
         path.write_text("5,5,40,5,40,20,5,20,###\n")
     assert run(data, "--out", tmp_path / "out", "--layout", "quad") == 2
-    assert "no word can be trained on" in capsys.readouterr().err
-    assert "every word is don't care" in (tmp_path / "out" / "audit.txt").read_text("utf-8")
+    assert "no usable word to train on" in capsys.readouterr().err
+    assert "all words are don't care" in (tmp_path / "out" / "audit.txt").read_text("utf-8")
 
 
 # Files that every run of the toy leaves with the same bytes.

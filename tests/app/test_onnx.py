@@ -345,7 +345,7 @@ def test_a_check_sees_other_weights(vgg, file):
         for crop, reading in zip(crops(6), ours.recognize(crops(6)), strict=True)
     ]
     bad = check.check_recognizer({"int8": other}, ours, truthful)
-    assert "int8: reads" in bad.faults[0]
+    assert "int8: word accuracy" in bad.faults[0]
     json.dumps(bad.to_dict())
 
 
@@ -360,7 +360,7 @@ def test_a_detectors_check_sees_other_weights(craft):
     other = detector_model(changed, options).SerializeToString()
     bad = check.check_detector({"float32": other, "int8": other}, ours, photos())
     assert "scores differ" in bad.faults[0] and "boxes differ" in bad.faults[1]
-    assert "int8: hmean of its boxes against ours is 0.0000" in bad.faults[2]
+    assert "int8: the hmean of its boxes against ours is 0.0000" in bad.faults[2]
 
 
 def run(*arguments):

@@ -351,7 +351,7 @@ def test_a_fit_that_has_not_finished(tmp_path, capsys):
     assert "audit: 12 words to train on" in (tmp_path / "report.html").read_text("utf-8")
     (tmp_path / "stages" / "after.json").write_text(json.dumps(record))
     assert command.run(options([tmp_path], force=True)) == 0
-    assert "missing, damaged or of another version" in capsys.readouterr().out
+    assert "missing, damaged or from another version" in capsys.readouterr().out
 
 
 def test_what_the_command_refuses(tmp_path):

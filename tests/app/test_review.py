@@ -117,7 +117,7 @@ def test_a_journal_goes_on_after_a_kill(pages, tmp_path):
     with pytest.raises(EditError, match="another review is writing to"):
         change(session, "text", text="worse")
     other = [pages[0].with_words(pages[0].words[:1]), pages[1]]
-    with pytest.raises(LabelError, match=r"out.jsonl:1.*of other labels"):
+    with pytest.raises(LabelError, match=r"out.jsonl:1.*belongs to other labels"):
         Session(other, session.journal, never)
     lines = session.journal.read_bytes().splitlines(keepends=True)
     session.journal.write_bytes(b"".join([lines[0], b"{}\n", *lines[1:]]))
@@ -285,7 +285,7 @@ def test_crops_the_least_sure_first(crops, tmp_path):
     ]
     assert session.pages[3].words[0].quad.tolist() == [[0, 0], [33, 0], [33, 20], [0, 20]]
     out = tmp_path / "out"
-    assert save_crops(session, out, "easyocr-csv").startswith("nothing is written")
+    assert save_crops(session, out, "easyocr-csv").startswith("nothing was written")
     assert not out.exists()
     change(session, "accept", page=2, word=0)
     change(session, "text", page=0, word=0, text="typed, with a comma")

@@ -39,7 +39,7 @@ def test_charsets_of_an_installed_easyocr(tmp_path, monkeypatch):
     with pytest.raises(CharsetError, match=r"config\.py: no models with characters"):
         named("easyocr:new_g2")
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(CharsetError, match="EasyOCR is not installed here: pip install easyocr"):
+    with pytest.raises(CharsetError, match="EasyOCR is not installed: pip install easyocr"):
         named("easyocr:new_g2")
 
 
@@ -112,10 +112,10 @@ def test_capitals_and_small_letters():
         ((), "has 0 characters"),
         (("a", "b", "a"), r"'a' \(U\+0061\) more than once"),
         (("ab",), "'ab' has 2 code points"),
-        (("\u212b",), r"U\+212B\) is never .*NFC.*write .*U\+00C5.* instead"),
+        (("\u212b",), r"U\+212B\) never occurs .*NFC.*write .*U\+00C5"),
         (
             (*"\u0915\u0916\u093c", "\u0958", "\u0959"),
-            r"U\+0958.*U\+0959\) are never .*: leave out what is never",
+            r"U\+0958.*U\+0959\) never occur .*: leave out",
         ),
         (("a",) * 100_001, "expected 1 to 100000"),
     ],

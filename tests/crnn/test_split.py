@@ -163,7 +163,7 @@ def test_photos_by_a_pattern():
         photos_by_pattern([], r"(p\d+)-", "set")
     with pytest.raises(SourceError, match="a group for the photo"):
         SplitOptions(by=r"p\d+")
-    with pytest.raises(SourceError, match="no regular expression"):
+    with pytest.raises(SourceError, match="not a regular expression"):
         SplitOptions(by="(p")
 
 
@@ -231,7 +231,7 @@ def test_a_folder_is_split_by_near_duplicates_once(tmp_path, monkeypatch):
 
     path = write_words(tmp_path, names, texts, draw=pairs)
     numbers, how = parts_of(path, tmp_path)
-    assert "30 near-duplicates stay with their like" in how
+    assert "30 near-duplicates are kept together" in how
     assert how.endswith(": 48 train, 6 validation, 6 test")
     for part in numbers:
         assert {number ^ 1 for number in part} == set(part)
@@ -240,7 +240,7 @@ def test_a_folder_is_split_by_near_duplicates_once(tmp_path, monkeypatch):
     assert parts_of(path, tmp_path)[0] == numbers
     # With more crops than may be compared, none is decoded.
     monkeypatch.setattr(split, "MAX_COMPARED", 59)
-    assert "no near-duplicates sought" in parts_of(path, tmp_path)[1]
+    assert "no search for near-duplicates" in parts_of(path, tmp_path)[1]
 
 
 def test_what_a_broken_picture_was_is_looked_at_again(tmp_path):
