@@ -88,7 +88,7 @@ def test_all_outputs_of_a_folder(networks, monkeypatch, capsys):
     assert load_image("o/b.png").shape[0] > 20
     assert not Path("out.jsonl.unfinished").exists()
     assert read(monkeypatch, "in", *ALL) == 2
-    assert "there already; --force replaces" in capsys.readouterr().err
+    assert "already exists; --force replaces" in capsys.readouterr().err
     assert read(monkeypatch, "in", "--json", "out.json", "--text") == 1
     said = capsys.readouterr()
     texts = "== in/b.png\n1 0 0\n2 0 0\n== in/scan.tif (page 1)\n1 0 0\n"

@@ -305,7 +305,7 @@ def test_the_command_installs(weights, tmp_path, easyocr_folder, capsys):
     assert names == {*installed, "ocrjax/plates.json"}  # the note for --uninstall
     assert 'recog_network="plates"' in capsys.readouterr().out
     assert run(*arguments) == 2
-    assert "there already; --force replaces" in capsys.readouterr().err
+    assert "already exists; --force replaces" in capsys.readouterr().err
     assert run(*arguments[:3], "--name", "plates", "--out", tmp_path / "b", "--install") == 2
     assert "--name NAME chooses another name" in capsys.readouterr().err
     assert run(*arguments, "--install", "--force") == 0

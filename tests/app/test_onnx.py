@@ -415,7 +415,7 @@ def test_the_command(tmp_path, weights, labeled, capsys, monkeypatch):
     monkeypatch.setattr("sys.argv", [*__import__("sys").argv, str(out / "words.onnx")])
     beside.main()
     assert "0.png '" in capsys.readouterr().out
-    assert run(*arguments) == 2 and "there already; --force replaces" in capsys.readouterr().err
+    assert run(*arguments) == 2 and "already exists; --force replaces" in capsys.readouterr().err
 
 
 def test_nothing_is_written_after_a_fault(tmp_path, weights, labeled, capsys, monkeypatch):
