@@ -189,7 +189,7 @@ def _pages(
     """The section to evaluate, with its name; a sweep uses the test pages only as a last resort."""
     if images or gt:
         if not (images and gt):
-            raise ValueError("--images and --gt go together")
+            raise ValueError("--images and --gt must be given together")
         test = config.test or pages("icdar")
         labels = {"layout": test.layout, "dont_care": test.dont_care}
         return "--images", {"kind": "icdar", "root": "", "images": images, "gt": gt, **labels}

@@ -317,7 +317,7 @@ def _easyocr_charsets() -> dict[str, str]:
                             found[str(name.value)] = str(value.value)
     if found:
         return found
-    raise CharsetError(f"{path}: no models with characters found: an unknown EasyOCR version")
+    raise CharsetError(f"{path}: found no model with a charset; unknown version of EasyOCR")
 
 
 def writable_characters(charset: Charset) -> str:

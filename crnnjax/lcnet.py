@@ -206,7 +206,7 @@ def _padded(x: Array, padding: Padding) -> Array:
 def _shifts(
     x: Array, kernel: Sequence[int], stride: tuple[int, int], out: Sequence[int]
 ) -> Iterator[Array]:
-    """The input for each position of a kernel: parts of `(..., H, W, C)` with the size `out`."""
+    """For each kernel position the shifted part of the input that it multiplies, of size `out`."""
     (down, across), (rows, columns) = stride, out[-3:-1]
     for i in range(kernel[0]):
         part = x[..., i : i + (rows - 1) * down + 1 : down, :, :]

@@ -136,7 +136,7 @@ def level_width(height: int, width: int, model_height: int) -> int:
 
 
 def level_crop(scaled: ByteArray, model_height: int) -> ByteArray:
-    """Scale a scaled crop to the network's height, which only changes tall crops.
+    """Scale the result of `scale_crop` to the network's height, which only changes tall crops.
 
     Bicubic by Pillow (`AlignCollate` in `easyocr/recognition.py`).
 

@@ -170,5 +170,5 @@ def _boxes(edges: Floats, cells: Sequence[str], height: int) -> Floats:
 
 
 def _cells(text: str) -> list[str]:
-    """Graphemes, and spaces between them."""
+    """The graphemes of a text, with the spaces between them."""
     return [c for c in graphemes(text.strip()) if c.isspace() or has_ink(c)]

@@ -1,1 +1,1 @@
-"""EasyOCR: its rules, export and installation of networks, a check inside it, the doctor."""
+"""EasyOCR support: export and installation of networks, checks in a real EasyOCR, the doctor."""

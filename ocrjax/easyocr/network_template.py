@@ -171,7 +171,7 @@ class ResNetLayers(nn.Module):
 
 
 class ResNet(nn.Module):
-    """Wraps the layers in the name that the weights use."""
+    """Adds the name level under which the weights store the layers."""
 
     def __init__(self, channels_in: int, channels: int) -> None:
         super().__init__()

@@ -150,7 +150,7 @@ def _suspects(out: Path, most: int, notes: list[str]) -> list[ShownSuspect]:
     files = [labels_of(out, part) for part in PARTS]
     crops = [crop for file in files if file.stat().st_size for crop in open_crops("tsv", file)]
     if len(crops) > most:
-        notes.append(f"labels: {most:,} of {len(crops):,} were judged")
+        notes.append(f"labels: only {most:,} of {len(crops):,} were judged")
         crops = crops[:most]
     if not crops:
         return []

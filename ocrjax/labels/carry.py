@@ -1,4 +1,4 @@
-"""What a label format can store: adapt pages to it and count what is lost."""
+"""Adapt pages to what a label format can store, and count what is lost."""
 
 from __future__ import annotations
 

@@ -123,7 +123,7 @@ def _page(crop: Crop, image: ByteArray) -> Page:
 def _looked_at(
     crops: Sequence[Crop],
 ) -> Iterator[tuple[Crop, ByteArray | ImageError] | LabelError]:
-    """All crops with their images, decoded in threads, or their errors."""
+    """Yield each crop with its image, decoded in threads, or with its error."""
 
     def look(index: int) -> tuple[Crop, ByteArray | ImageError] | LabelError:
         try:

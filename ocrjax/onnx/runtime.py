@@ -93,7 +93,9 @@ def facts_of(session: Any, network: str) -> dict[str, Any]:
             "export onnx`, not the one for RapidOCR)"
         ) from error
     if kind != network or version != FORMAT:
-        raise OnnxError(f"a {kind} of format {version}, expected a {network} of format {FORMAT}")
+        raise OnnxError(
+            f"the model is a {kind} of format {version}, expected a {network} of format {FORMAT}"
+        )
     return dict(facts)
 
 

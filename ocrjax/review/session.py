@@ -341,7 +341,7 @@ def _index(value: Any, count: int, what: str) -> int:
 
 def _text(value: Any, *, may_be_empty: bool) -> str:
     if not isinstance(value, str) or len(value) > _LONGEST:
-        raise EditError(f"text is {str(value)[:60]!r}, expected a text")
+        raise EditError(f"text is {str(value)[:60]!r}, expected a string")
     text = " ".join(value.split())
     if not text and not may_be_empty:
         raise EditError("the text is empty: mark a word that nobody can read as don't care")

@@ -150,7 +150,7 @@ def test_predictions_are_kept(pages, tmp_path):
         ({"action": "text", "page": True}, "page is True"),
         ({"action": "text", "word": -1}, "word is -1"),
         ({"action": "text", "text": " "}, "the text is empty"),
-        ({"action": "text", "text": 5}, "expected a text"),
+        ({"action": "text", "text": 5}, "expected a string"),
         ({"action": "text", "text": "\ud800"}, "half a character"),
         ({"action": "quad", "quad": [[0, 0]] * 4}, "less than a pixel"),
         ({"action": "quad", "quad": [[0, 0], [1, 1]]}, "four corners"),

@@ -36,7 +36,7 @@ def test_charsets_of_an_installed_easyocr(tmp_path, monkeypatch):
     with pytest.raises(CharsetError, match="this EasyOCR has old_g1, new_g2"):
         named("easyocr:other")
     (package / "config.py").write_text("models = 1")
-    with pytest.raises(CharsetError, match=r"config\.py: no models with characters"):
+    with pytest.raises(CharsetError, match=r"config\.py: found no model with a charset"):
         named("easyocr:new_g2")
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(CharsetError, match="EasyOCR is not installed: pip install easyocr"):
