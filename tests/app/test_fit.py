@@ -286,7 +286,7 @@ def test_single_stages(tmp_path):
 
 def test_what_pays():
     assert "fewer than 50 words" in plan.detector_pays(words=5000, choosing=(49, 9))
-    assert "fewer than 50 words or 5 pictures" in plan.detector_pays(words=5000, choosing=(500, 4))
+    assert "fewer than 50 words or 5 images" in plan.detector_pays(words=5000, choosing=(500, 4))
     assert "fewer than 300" in plan.detector_pays(words=299, choosing=(50, 5))
     assert plan.detector_pays(words=300, choosing=(50, 5)) == ""
     assert plan.recognizer_pays(words=50, choosing=50) == ""

@@ -58,7 +58,7 @@ def test_classes_count_from_one_and_the_blank_is_nothing():
     assert charset.encode("").tolist() == []
     assert charset.decode([3, 1, 1, 0, 2]) == "caab"
     for wrong in (4, -1):
-        with pytest.raises(IndexError, match=f"class {wrong} of 4"):
+        with pytest.raises(IndexError, match=f"class {wrong}: expected 0 to 3"):
             charset.decode([wrong])
 
 

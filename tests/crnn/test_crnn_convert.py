@@ -106,7 +106,7 @@ def test_shapes_by_which_nothing_can_be_told(name, shape):
         (("Transformation.LocalizationNetwork.conv.0.weight",), "TPS"),
         (("basenet.slice1.0.weight", "conv_cls.0.weight"), "the detector"),
         (("cnn.conv0.weight", "rnn.0.rnn.weight_ih_l0"), "another project"),
-        (("FeatureExtraction.ConvNet.0.weight",), "some of its layers"),
+        (("FeatureExtraction.ConvNet.0.weight",), "some of the layers"),
         (("a.b",), "begins with a.b"),
         ((), "empty"),
     ],

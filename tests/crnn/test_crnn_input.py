@@ -759,7 +759,7 @@ def test_a_recognizer_must_see_what_the_network_learns_from():
             {"resize": "fixed"},
             "'fixed' with width=100, expected 'fixed' with width=128",
         ),
-        ({}, {"resize": "fixed"}, "expected 'bucket' or 'easyocr', since .*mode is 'bucket'"),
+        ({}, {"resize": "fixed"}, "expected 'bucket' or 'easyocr', because .*mode is 'bucket'"),
         ({"turn_above": 1.5}, {}, r"turn_above is 1\.5, but .* rotates crops from 0 on"),
         ({"turn_above": 2}, {"resize": "easyocr", "turn_above": 2}, "EasyOCR rotates none"),
     ):
