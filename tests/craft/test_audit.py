@@ -56,7 +56,7 @@ def test_sound_labels(tmp_path):
     assert found.longest == "two words"
     assert found.height == 20
     assert found.warnings == [] and found.bad == []
-    assert "8 to train on with 35 characters, 1 don't care" in str(found)
+    assert "8 usable with 35 characters, 1 don't care" in str(found)
 
 
 def test_broken_pictures_are_found_before_training(tmp_path):
@@ -73,7 +73,7 @@ def test_broken_pictures_are_found_before_training(tmp_path):
     section = {"kind": "words", "root": str(tmp_path), "split": "all", "holdout": 0.1}
     said = []
     bad = audit_truth({"test": section | {"layout": "auto", "dont_care": ["###"]}}, log=said.append)
-    assert len(bad) == 2 and "p1.png: not a picture that OpenCV reads" in said[0]
+    assert len(bad) == 2 and "p1.png: not a picture that OpenCV" in said[0]
 
 
 @pytest.mark.parametrize("right", [True, False])
@@ -108,7 +108,7 @@ def test_what_is_not_used_is_said(tmp_path):
     (tmp_path / "gt" / "gt_p7.txt").write_text(GOOD)
     found = audit_words(PhotoFolder(tmp_path / "images", tmp_path / "gt", None))
     first, second, third = found.notes
-    assert first.startswith("2 images of") and "p5.png" in first and "p6.heic" in first
+    assert first.startswith("2 pictures of") and "p5.png" in first and "p6.heic" in first
     assert second.startswith("1 files have more than one page") and "p7.tif" in second
     assert third.startswith("1 label files of") and "gt_p9.txt" in third
     assert all(note in str(found) for note in found.notes)
@@ -143,7 +143,7 @@ def test_do_not_care_and_texts(tmp_path):
     (warning,) = found.warnings
     assert warning.startswith("1 words have no text and are masked")
     (warning,) = audit(tmp_path / "e", "", "").warnings
-    assert warning.startswith("has no words at all")
+    assert warning.endswith("has no words at all")
     many = "\n".join(["10,10,60,10,60,30,10,30,###"] * 19)
     (warning,) = audit(tmp_path / "f", f"{GOOD}\n{many}").warnings
     assert warning.startswith("95% of the words are don't care")
@@ -203,7 +203,7 @@ def test_lines_and_small_words(tmp_path):
     found = audit(tmp_path, "10,10,90,10,90,14,10,14,a whole line\n10,40,90,40,90,44,10,44,two of")
     assert [warning.split(":")[0] for warning in found.warnings] == [
         "2 words are lower than 8 pixels; magnify the images, or mark such words as don't care",
-        "2 words have a space inside",
+        "2 words have a space inside and seem to be lines",
     ]
 
 
@@ -232,7 +232,7 @@ def run_audit(config, *arguments):
 def test_from_the_command_line(tmp_path):
     good, bad = write(tmp_path / "good", *[GOOD] * 3), write(tmp_path / "bad", *["1,2,3"] * 3)
     done = run_audit("custom.py", f"--config.data.root={good}")
-    assert (done.returncode, "2 to train on" in done.stdout) == (0, True), done.stderr
+    assert (done.returncode, "2 usable" in done.stdout) == (0, True), done.stderr
     judged = f"\n1 images of {good / 'images'}, 1 of 1 words count\n"
     assert (
         f"{judged}1 words on 1 images are too few to choose thresholds by (fewer than 50"

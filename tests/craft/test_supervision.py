@@ -388,7 +388,7 @@ def test_no_page_is_labeled_that_the_run_does_not_draw(pages, tmp_path):
     )
     more.teach(state_of(1.0, 1.0))
     more.begin(2)
-    assert said[1].startswith(f"step 2: making pseudo labels of {6 - len(drawn)} pages: ")
+    assert said[1].startswith(f"step 2: making pseudo labels for {6 - len(drawn)} pages: ")
     assert LabelSet.load(weak.path(0)).indices("words") == list(range(6))
 
 

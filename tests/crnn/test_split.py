@@ -106,7 +106,7 @@ def test_parts_come_from_all_over_in_runs_of_neighbors():
 
 
 def test_too_few_groups_and_too_few_crops():
-    with pytest.raises(SourceError, match=r"make 2 groups .*expected 3 or more"):
+    with pytest.raises(SourceError, match=r"form 2 groups .*expected 3 or more"):
         divide(np.array([0] * 9 + [1] * 9), validation=0.1, test=0.1)
     assert divide(np.array([0] * 9 + [1] * 9), validation=0.1, test=0).tolist().count(1) == 9
     with pytest.raises(SourceError, match="none of 300 crops is left to train on"):
@@ -293,7 +293,7 @@ def test_a_run_trains_on_one_part_and_is_judged_by_the_others(tmp_path):
     config.data.train.mine.split.test = 8.0  # reaches all three
     source_of = make_batches(config, seed=0, rows=slice(0, 4))
     assert "mine: 28 of 28 crops" in source_of.describe()
-    assert "(10, as 'p0'): 28 train, 4 validation, 8 test" in source_of.describe()
+    assert "(10, such as 'p0'): 28 train, 4 validation, 8 test" in source_of.describe()
     sets, _, test = open_measured(config, InputOptions.from_config(config))
     trained = {
         source_of.real_sets()[0].crop_name(int(n)) for n in source_of.real_sets()[0].filtered.kept
