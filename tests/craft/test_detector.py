@@ -418,7 +418,7 @@ def test_the_commands(tmp_path, labeled):
     assert done.returncode == 0, done.stderr
     used = "text_threshold=0.65 link_threshold=0.4 low_text=0.99 canvas_size=256 mag_ratio=1"
     assert f"{used}: {beside} (by hand); " in done.stdout
-    assert "low_text of the command line; config.detector has text_threshold" in done.stdout
+    assert "low_text from the command line; config.detector has text_threshold" in done.stdout
 
     for folder in ("images", "gt"):
         shutil.copytree(tmp_path / folder, tmp_path / "test" / folder)

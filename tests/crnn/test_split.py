@@ -109,7 +109,7 @@ def test_too_few_groups_and_too_few_crops():
     with pytest.raises(SourceError, match=r"form 2 groups .*expected 3 or more"):
         divide(np.array([0] * 9 + [1] * 9), validation=0.1, test=0.1)
     assert divide(np.array([0] * 9 + [1] * 9), validation=0.1, test=0).tolist().count(1) == 9
-    with pytest.raises(SourceError, match="none of 300 crops is left to train on"):
+    with pytest.raises(SourceError, match="none of 300 crops is left for training"):
         in_order(300, validation=300.0, test=1000.0)
 
 
