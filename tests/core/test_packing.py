@@ -348,7 +348,7 @@ def test_the_command(tmp_path, photos):
     done = subprocess.run(command, capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stderr
     assert "My_Photos: 7 samples, " in done.stdout and "1 left out (box count)" in done.stdout
-    assert "drawn: left as it is (pages)" in done.stdout
+    assert "drawn: not packed (pages)" in done.stdout
     assert len(PackedSamples(photos / "packed", root=photos)) == 9
     assert not (tmp_path / "exp").exists()
 
@@ -379,7 +379,7 @@ def test_other_settings_are_refused(tmp_path, synthtext, photos):
         make_batches(config(tmp_path, "tar", **train), seed=1, rows=slice(0, 3))
     with pytest.raises(PackingError, match=r"packed something else here: start was 1, now 0"):
         pack_config(config(tmp_path, photos={**train["photos"], "start": 0}))
-    with pytest.raises(PackingError, match="pages have no end"):
+    with pytest.raises(PackingError, match="synthetic pages are endless"):
         pack_config(config(tmp_path, pages={**train["pages"], "stop": None}))
 
 
@@ -395,7 +395,7 @@ def test_a_part_can_be_packed(tmp_path, photos):
     pack_source(options, photos / "packed", name="photos")
     mix = Mix({"photos": options}, seed=0, form="packed")
     assert mix.lengths == [3]
-    with pytest.raises(SourceError, match="to the end are asked for"):
+    with pytest.raises(SourceError, match="to the end are requested"):
         Mix({"photos": SourceOptions("icdar", str(photos))}, seed=0, form="packed")
     with pytest.raises(IndexError, match="only 0 to 2 were packed"):
         mix._samples[0][3]
