@@ -15,7 +15,7 @@ from craftjax.config import detector, distill, pages, source
 
 
 def get_config() -> ConfigDict:
-    """Returns the experiment."""
+    """Return the experiment."""
     # All values are our own choice, for two CPU cores. One GPU: --config.distill.crops=0
     # --config.batch_size=16 --config.data.size=640 --config.data.workers=15, and more steps.
     config = detector("craft_compact", steps=1500, batch_size=8, ema=0.99, log_every=50)
