@@ -252,9 +252,9 @@ def test_data_sets_from_python_that_cannot_be(tmp_path):
     for train, sources, message in (
         ({"own": OWN}, {}, r"own is a data set from Python, but none is given"),
         ({"own": OWN}, {"mine": [1]}, r"sources has 'mine', but config\.data\.train\.mine\.kind"),
-        ({"own": OWN | {"path": "x"}}, {"own": [1]}, "path is 'x' for python, expected none"),
+        ({"own": OWN | {"path": "x"}}, {"own": [1]}, "path is 'x' for python, expected an empty"),
         ({"own": OWN}, {"own": []}, r"own: no samples from start=0 .* there are 0"),
-        ({"own": OWN}, {"own": endless}, r"sources\['own'\] has no end"),
+        ({"own": OWN}, {"own": endless}, r"sources\['own'\] is endless"),
     ):
         with pytest.raises((OptionsError, SourceError), match=message):
             make_batches(config(tmp_path, **train), seed=0, rows=slice(0, 4), sources=sources)

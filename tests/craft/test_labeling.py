@@ -100,7 +100,7 @@ def test_processes_change_nothing():
 
 
 def test_a_killed_process_is_named():
-    with pytest.raises(SourceError, match=r"fewer than the 2 of config\.pseudo\.workers"):
+    with pytest.raises(SourceError, match=r"set config\.pseudo\.workers lower than 2"):
         labeler(workers=2).label(weights(1), 5, read_and_die)
 
 
