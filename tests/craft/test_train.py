@@ -413,7 +413,7 @@ def test_a_run_without_progress_ends_early(tmp_path, monkeypatch, capsys):
     assert "kept: step 1, hmean 0.0000; on 2 pages with " in out
     with RunCheckpoints(tmp_path / "checkpoints") as checkpoints:
         assert checkpoints.best_step == 1  # the log and the files agree
-    assert "no sample dropped; characters not drawn, each time that they came up: flat: 7" in out
+    assert "no sample dropped; characters not drawn (counted at every use): flat: 7" in out
 
 
 def test_the_test_pages_are_read_before_the_first_step(tmp_path):
@@ -447,7 +447,7 @@ def test_training_on_samples_of_a_python_program(tmp_path):
     scores = craftjax.train(config, tmp_path, sources={"mine": samples})
     assert set(scores) == {"precision", "recall", "hmean"}
     assert (tmp_path / "weights.pth").is_file()
-    with pytest.raises(SourceError, match="mine is a data set from Python, but none is given"):
+    with pytest.raises(SourceError, match="mine is a data set from Python, but none was given"):
         craftjax.train(config, tmp_path / "other")
 
 

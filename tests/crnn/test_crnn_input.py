@@ -713,7 +713,7 @@ def test_too_many_bad_crops_stop_the_run(tmp_path, tsv):
     source = make_batches(config(tmp_path, 5, train), seed=0, rows=slice(0, 5))
     for index in range(0, 20, 2):
         (tsv.parent / f"{index}.png").write_bytes(b"")
-    with pytest.raises(TooManyDropped, match=r"more than the share of 0.05"):
+    with pytest.raises(TooManyDropped, match=r"more than the fraction of 0.05"):
         for _ in islice(iterate(source, 0), 50):
             pass
 
@@ -813,7 +813,7 @@ def test_settings_that_cannot_be(tmp_path, data, message):
         ({"kind": "words", "augment": "heavy"}, "augment is 'heavy', expected one of none, light"),
         ({"kind": "words", "augment": {"p_blurr": 1}}, "did you mean p_blur"),
         ({"kind": "pages", "page": {"height": 1}}, r"train\.x: height is 1"),
-        ({"kind": "python"}, r"call the function that trains with sources={'x': \.\.\.}"),
+        ({"kind": "python"}, r"call the training function with sources={'x': \.\.\.}"),
     ],
 )
 def test_data_sets_that_cannot_be(tmp_path, source, message):
