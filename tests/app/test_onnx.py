@@ -522,7 +522,9 @@ def test_an_export_is_no_source_of_weights(tmp_path, file):
 
     path = tmp_path / "words.onnx"
     path.write_bytes(file)
-    with pytest.raises(ConversionError, match="give the run or the weights that it was exported from"):
+    with pytest.raises(
+        ConversionError, match="give the run or the weights that it was exported from"
+    ):
         load_network(path)
 
 
