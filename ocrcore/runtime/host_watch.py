@@ -78,13 +78,16 @@ class Watch:
         peers: sockets by number of the process: in process 0 those of all others, in the others
             that of process 0.
         timeout: seconds without a sign of life after which a host is given up.
+
+    Attributes:
+        told: whether a loss was told by another process, not found.
     """
 
     def __init__(
         self, process: int, hosts: list[str], peers: Mapping[int, socket.socket], timeout: float
     ) -> None:
         self.process, self.hosts, self.timeout = process, hosts, timeout
-        self.peers = dict(peers)
+        self.peers, self.told = dict(peers), False
         now = time.monotonic()
         self._heard = dict.fromkeys(peers, now)
         self._lines = {number: Lines(peer.fileno()) for number, peer in peers.items()}
@@ -116,6 +119,7 @@ class Watch:
             self._heard[number] = now
             for message in found:
                 if "failed" in message:
+                    self.told = True
                     return self.lost(int(message["failed"]), str(message["why"]), told=number)
                 if "done" in message:
                     self._forget(number)
@@ -158,9 +162,11 @@ def run(watch: Watch, parent: int) -> None:
         ready, _, _ = select.select(files, [], [], min(1.0, watch.timeout / _BEATS))
         text = watch.turn(ready, time.monotonic())
         if text is not None:
-            say(text)
             if from_parent is not None:
+                say(text)
                 end_parent()
+            elif watch.told:  # else it is the others who end because of this one
+                say(text)
             return
         if from_parent is None or parent not in ready:
             continue

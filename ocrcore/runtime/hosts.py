@@ -423,10 +423,14 @@ def _missing(place: Place, come: Mapping[int, str], wait: float) -> str:
 
 
 class Joined:
-    """The watch beside this process; see `ocrcore.runtime.host_watch`."""
+    """The watch beside this process; see `ocrcore.runtime.host_watch`.
+
+    Attributes:
+        left: whether it was told how this process ends.
+    """
 
     def __init__(self, place: Place, roll: Roll, timeout: float) -> None:
-        self._leaving, self.hosts, self._timeout = False, roll.hosts, timeout
+        self.left, self._timeout = False, timeout
         self._lock = threading.Lock()
         files = {number: peer.fileno() for number, peer in roll.peers.items()}
         given = {
@@ -449,16 +453,16 @@ class Joined:
 
     def _listen(self) -> None:
         assert self._process.stdout is not None
-        if self._process.stdout.read(len(VERDICT)) == VERDICT or not self._leaving:
+        if self._process.stdout.read(len(VERDICT)) == VERDICT or not self.left:
             # It has said why. What this process waits for does not come any more.
             _end_now()
 
     def leave(self, error: str | None = None) -> None:
         """Tells the other hosts that this process ends: well, or by an error."""
         with self._lock:
-            if self._leaving:
+            if self.left:
                 return
-            self._leaving = True
+            self.left = True
         message = {"done": True} if error is None else {"failed": f"ended with an error: {error}"}
         pipe: IO[bytes] | None = self._process.stdin
         assert pipe is not None
@@ -507,18 +511,13 @@ def join(
     return roll
 
 
-def host_names() -> list[str]:
-    """Names of the hosts of all processes that have joined; empty without others."""
-    return _joined.hosts if _joined else []
-
-
 def leave(error: BaseException | None = None) -> None:
     """Tells the other hosts that this process ends; for one that is alone it does nothing.
 
     After an error it has some seconds for leaving its files in order, where others might be waited
     for who have ended.
     """
-    if _joined is None:
+    if _joined is None or _joined.left:
         return
     if error is None:
         _joined.leave()

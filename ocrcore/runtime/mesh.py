@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import json
 import os
+import platform
+import zlib
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
@@ -18,10 +20,14 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from ocrcore.runtime.hosts import TIMEOUT, WAIT, Place, join, slurm_place
+from ocrcore.runtime.hosts import TIMEOUT, WAIT, Place, join, refuse_differences, slurm_place
 
 T = TypeVar("T")
 AXIS = "data"
+SAME_DATA = (
+    "All hosts need the same files: name a folder that all share, or bring their copies up to date"
+)
+"""The remedy where data differs."""
 _CONNECT = 60  # seconds: all processes are there already
 
 
@@ -132,13 +138,6 @@ def meet(place: str) -> None:
         multihost_utils.sync_global_devices(place)
 
 
-def from_main(values: np.ndarray) -> np.ndarray:
-    """The main process's values, in all processes; the others give any of the same shape."""
-    if jax.process_count() == 1:
-        return values
-    return np.asarray(multihost_utils.broadcast_one_to_all(values))
-
-
 def my_share(items: Sequence[T]) -> Sequence[T]:
     """This process's share of some work: every `process_count`-th item."""
     return items[jax.process_index() :: jax.process_count()]
@@ -182,6 +181,24 @@ def gather_json(value: Any) -> list[Any]:
     return [
         json.loads(row[:size].tobytes()) for row, size in zip(np.asarray(rows), sizes, strict=True)
     ]
+
+
+def require_same(facts: Mapping[str, Any], *, remedy: str) -> None:
+    """Sees to it that all processes have the same; all must call it.
+
+    Args:
+        facts: plain JSON values by name, which may have names within.
+        remedy: what to do where they differ, as the end of the message.
+
+    Raises:
+        HostsError: names what differs, and who has which value; in all processes.
+    """
+    if jax.process_count() == 1:
+        return
+    digest = zlib.crc32(json.dumps(facts, sort_keys=True).encode())
+    found = gather_json([platform.node(), digest])
+    if len({digest for _, digest in found}) > 1:
+        refuse_differences(gather_json(facts), [host for host, _ in found], remedy=remedy)
 
 
 def make_mesh(devices: Sequence[jax.Device] | None = None) -> Mesh:

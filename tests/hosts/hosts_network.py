@@ -44,7 +44,18 @@ class Network:
             etc.mkdir(parents=True, exist_ok=True)
             (etc / "hosts").write_text(f"127.0.0.1 localhost\n{names}")
             ip("netns", "add", f"ocrjax{i}")
-            ip("link", "add", f"ocrjaxv{i}", "type", "veth", "peer", "name", "eth0", "netns", f"ocrjax{i}")
+            ip(
+                "link",
+                "add",
+                f"ocrjaxv{i}",
+                "type",
+                "veth",
+                "peer",
+                "name",
+                "eth0",
+                "netns",
+                f"ocrjax{i}",
+            )
             ip("link", "set", f"ocrjaxv{i}", "master", BRIDGE, "up")
             for arguments in (
                 ("addr", "add", f"{NET}{i + 1}/24", "dev", "eth0"),
@@ -61,14 +72,21 @@ class Network:
         """Takes it up again."""
         ip("link", "set", f"ocrjaxv{host}", "up")
 
-    def start(self, host, *arguments, env=None, root=ROOT, count=None):
-        """Starts the recognizer's training on a host; returns its process."""
+    def start(self, host, *arguments, env=None, root=ROOT, over=None, labels=""):
+        """Starts the recognizer's training on a host; returns its process.
+
+        `over`: a folder that the host has in the place of another one. `labels`: of crops to train
+        on, instead of synthetic words.
+        """
+        config = f"{CONFIG}:{labels}" if labels else CONFIG
         inside = [
-            *(sys.executable, "-m", "crnnjax.main", f"--config={CONFIG}"),
-            *(f"--coordinator=host0:7700", f"--process_id={host}"),
-            *(f"--process_count={count or self.count}", *map(str, arguments)),
+            *(sys.executable, "-m", "crnnjax.main", f"--config={config}"),
+            *("--coordinator=host0:7700", f"--process_id={host}"),
+            *(f"--process_count={self.count}", *map(str, arguments)),
         ]
-        named = ["unshare", "--uts", "sh", "-c", f'hostname host{host}; exec "$@"', "sh", *inside]
+        mount = f"mount --bind {over[0]} {over[1]};" if over else ""
+        script = f'hostname host{host}; {mount} exec "$@"'
+        named = ["unshare", "--uts", "sh", "-c", script, "sh", *inside]
         return Process(["ip", "netns", "exec", f"ocrjax{host}", *named], root, env or {}, self)
 
     def start_all(self, *arguments, **options):
@@ -106,8 +124,9 @@ class Process:
             network.processes.append(self)
 
     def _read(self):
-        for line in self._process.stdout:
-            self.lines.append((time.monotonic() - self.started, line.rstrip("\n")))
+        with self._process.stdout as output:
+            for line in output:
+                self.lines.append((time.monotonic() - self.started, line.rstrip("\n")))
 
     @property
     def output(self):
@@ -136,6 +155,7 @@ class Process:
     def kill(self):
         self._process.kill()
         self._process.wait()
+        self._reader.join(timeout=30)
 
 
 def train_alone(workdir, *arguments, devices=1):
