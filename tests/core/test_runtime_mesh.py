@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from ocrcore.runtime import mesh as meshes
-from ocrcore.runtime.hosts import Roll
+from ocrcore.runtime.hosts import HostsError, Roll
 from ocrcore.runtime.mesh import MeshError, from_shares, host_rows, make_mesh, put_batch
 
 
@@ -129,3 +129,16 @@ def test_shares_of_other_lists_are_refused():
 def test_values_of_one_process_are_all():
     value = {"a": [1, 0.1, "ü"]}
     assert meshes.gather_json(value) == [value]
+
+
+def test_processes_that_do_not_have_the_same_are_refused(monkeypatch):
+    answers = [[["red", 1], ["blue", 2]], [{"pages": 3}, {"pages": 4}]]
+    monkeypatch.setattr(meshes, "gather_json", lambda value: answers.pop(0))
+    meshes.require_same({"pages": 3}, remedy="")  # it is alone
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    text = r"pages is 3 in process 0 \(red\); 4 in process 1 \(blue\)\. Copy them"
+    with pytest.raises(HostsError, match=text):
+        meshes.require_same({"pages": 3}, remedy="Copy them")
+    answers.append([["red", 1], ["blue", 1]])
+    meshes.require_same({"pages": 3}, remedy="Copy them")
+    assert answers == []

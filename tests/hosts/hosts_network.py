@@ -108,8 +108,8 @@ class Process:
 
     def __init__(self, command, root, env, network=None):
         self.started, self.ended, self.lines = time.monotonic(), None, []
-        environment = os.environ | {"PYTHONPATH": str(root), "JAX_PLATFORMS": "cpu", **env}
-        environment.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=1")
+        settings = {"PYTHONPATH": str(root), "JAX_PLATFORMS": "cpu", "XLA_FLAGS": ""}
+        environment = os.environ | settings | env
         self._process = subprocess.Popen(
             command,
             cwd=root,
@@ -132,7 +132,7 @@ class Process:
     def output(self):
         return "\n".join(line for _, line in self.lines)
 
-    def wait_for(self, start, seconds=240):
+    def wait_for(self, start, seconds=1200):
         """Waits for a line that begins so; returns when it came, in seconds since the start."""
         until = time.monotonic() + seconds
         while time.monotonic() < until:
@@ -146,7 +146,7 @@ class Process:
     def send(self, number):
         self._process.send_signal(number)
 
-    def finish(self, seconds=300):
+    def finish(self, seconds=1200):
         """Waits for the end; returns the exit status."""
         status = self._process.wait(timeout=seconds)
         self._reader.join(timeout=30)
