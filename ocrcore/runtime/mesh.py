@@ -1,7 +1,7 @@
-"""Devices of all hosts: one mesh, the batch spread over it, everything else on every device.
+"""Devices of all hosts: one mesh, with the batch sharded over it and everything else replicated.
 
-One process per host (or per GPU, as Slurm likes it) runs the same program. The state is replicated,
-the leading axis of the batch is sharded, and `jax.jit` puts in the collectives; see
+One process per host (or per GPU, as is usual under Slurm) runs the same program. The state is
+replicated, the leading axis of the batch is sharded, and `jax.jit` inserts the collectives; see
 `ocrcore.training.state.compile_step`.
 """
 
@@ -32,7 +32,7 @@ _CONNECT = 60  # seconds: all processes are there already
 
 
 class MeshError(ValueError):
-    """A batch or a set of processes that does not fit the devices; the message says what does."""
+    """A batch or a set of processes does not fit the devices; the message says what would."""
 
 
 def initialize_distributed(
@@ -45,17 +45,17 @@ def initialize_distributed(
     timeout: float = TIMEOUT,
     log: Callable[[str], object] = print,
 ) -> bool:
-    """Joins the processes of a run; call it before anything else touches jax.
+    """Joins the processes of a run; call it before anything else uses jax.
 
-    With the three first arguments it uses them; without, it joins the processes of a Slurm step
-    (`srun` with more than one task), and does nothing for a process that is alone. All are there,
-    and have the same facts, before jax starts; `ocrcore.runtime.hosts` watches them from then on.
+    Uses the first three arguments if they are given. Otherwise joins the processes of a Slurm step
+    (`srun` with more than one task), and does nothing for a single process. jax starts once all
+    processes have come and have the same facts; `ocrcore.runtime.hosts` watches them from then on.
 
     Args:
         coordinator: `host:port` of process 0, the same in all processes. jax takes another port
             there, and more between the processes.
-        process_count: how many processes there are.
-        process_id: which one this is, from 0.
+        process_count: number of processes.
+        process_id: index of this process, from 0.
         facts: what must be the same in all, as of `ocrcore.runtime.hosts.facts_of`.
         wait: seconds to wait for the others.
         timeout: seconds without a sign of life after which a host is given up.
@@ -65,7 +65,7 @@ def initialize_distributed(
         Whether there is more than one process.
 
     Raises:
-        MeshError: some of the arguments are missing or impossible.
+        MeshError: some of the arguments are missing or invalid.
         HostsError: processes that do not come in time, or do not fit together.
     """
     place, devices = _place(coordinator, process_count, process_id), None
@@ -113,10 +113,10 @@ def _place(
 
 
 def slurm_devices(environ: Mapping[str, str]) -> list[int] | None:
-    """Which of the GPUs that it sees a Slurm task takes; None: all of them.
+    """Returns the local device ids of this Slurm task; None for all that it sees.
 
-    A task that is not alone on its node takes the GPU of its number there, unless Slurm shows it
-    its own GPU only.
+    One of several tasks of a node takes the GPU of its number there, unless Slurm makes only its
+    own GPU visible to it.
     """
     visible = environ.get("CUDA_VISIBLE_DEVICES") or None
     gpus = len(visible.split(",")) if visible else int(environ.get("SLURM_GPUS_ON_NODE", 0))
@@ -128,7 +128,7 @@ def slurm_devices(environ: Mapping[str, str]) -> list[int] | None:
 
 
 def is_main() -> bool:
-    """Whether this process is the one that prints and writes."""
+    """Returns whether this process is the one that prints and writes."""
     return jax.process_index() == 0
 
 
@@ -202,10 +202,10 @@ def require_same(facts: Mapping[str, Any], *, remedy: str) -> None:
 
 
 def make_mesh(devices: Sequence[jax.Device] | None = None) -> Mesh:
-    """A mesh with the one axis `data`.
+    """Makes a mesh with the single axis `data`.
 
     Args:
-        devices: default all devices of all processes. A host's devices lie side by side, so that a
+        devices: default all devices of all processes. A host's devices are adjacent, so that a
             host's rows of the batch are consecutive.
     """
     chosen = sorted(
@@ -215,25 +215,25 @@ def make_mesh(devices: Sequence[jax.Device] | None = None) -> Mesh:
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
-    """The whole array on every device."""
+    """Returns the sharding with the whole array on every device."""
     return NamedSharding(mesh, PartitionSpec())
 
 
 def batch_sharding(mesh: Mesh) -> NamedSharding:
-    """The leading axis spread over the devices."""
+    """Returns the sharding with the leading axis split over the devices."""
     return NamedSharding(mesh, PartitionSpec(AXIS))
 
 
 def host_rows(batch_size: int, mesh: Mesh, *, field: str = "batch_size") -> slice:
-    """The rows of the global batch that this process loads.
+    """Returns the rows of the global batch that this process loads.
 
     Args:
         batch_size: rows of the global batch.
-        mesh: of `make_mesh`.
-        field: of the config, for the message.
+        mesh: from `make_mesh`.
+        field: name of the config field, for the message.
 
     Raises:
-        MeshError: the devices cannot take equal shares.
+        MeshError: the batch size is not a multiple of the number of devices.
     """
     if batch_size < 1 or batch_size % mesh.size:
         raise MeshError(
@@ -248,21 +248,22 @@ def host_rows(batch_size: int, mesh: Mesh, *, field: str = "batch_size") -> slic
 
 
 def put_batch(batch: Any, mesh: Mesh, *, field: str = "batch_size") -> Any:
-    """Makes global arrays, spread over the devices, of each process's rows.
+    """Makes global arrays, sharded over the devices, from each process's rows.
 
     The transfer is asynchronous, and a CPU device may read the memory in place: do not write to the
     arrays afterwards.
 
     Args:
         batch: a tree of NumPy arrays with this process's rows (`host_rows`) along the first axis.
-        mesh: of `make_mesh`.
-        field: of the config, for the message.
+        mesh: from `make_mesh`.
+        field: name of the config field, for the message.
 
     Returns:
         The same tree of `jax.Array`.
 
     Raises:
-        MeshError: the arrays have different numbers of rows, or one that does not divide.
+        MeshError: the arrays differ in their number of rows, or it is not a multiple of the number
+            of local devices.
     """
     sharding = batch_sharding(mesh)
     count = len(mesh.local_devices)
@@ -282,7 +283,7 @@ def put_batch(batch: Any, mesh: Mesh, *, field: str = "batch_size") -> Any:
 
 
 def describe_devices(mesh: Mesh) -> str:
-    """One line for the start of a run, as `4 x cpu on 1 host, jax 0.10.2`."""
+    """Returns one line for the start of a run, like `4 x cpu in 1 process, jax 0.10.2`."""
     kinds = Counter(device.device_kind for device in mesh.devices)
     devices = " + ".join(f"{number} x {kind}" for kind, number in kinds.items())
     processes = len({device.process_index for device in mesh.devices})
