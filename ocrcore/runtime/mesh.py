@@ -20,7 +20,8 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from ocrcore.runtime.hosts import TIMEOUT, WAIT, Place, join, refuse_differences, slurm_place
+from ocrcore.runtime.facts import refuse_differences
+from ocrcore.runtime.hosts import TIMEOUT, WAIT, Place, join, slurm_place
 
 T = TypeVar("T")
 AXIS = "data"
@@ -56,7 +57,7 @@ def initialize_distributed(
             there, and more between the processes.
         process_count: number of processes.
         process_id: index of this process, from 0.
-        facts: what must be the same in all, as of `ocrcore.runtime.hosts.facts_of`.
+        facts: what must be the same in all, as of `ocrcore.runtime.facts.facts_of`.
         wait: seconds to wait for the others.
         timeout: seconds without a sign of life after which a host is given up.
         log: called with a line about who is waited for.

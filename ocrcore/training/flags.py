@@ -83,7 +83,7 @@ def start_devices(*, join: bool = False, one_arena: bool = False) -> None:
         join: whether to join the processes given on the command line or by Slurm.
         one_arena: as for `ocrcore.runtime.tuning.tune_process`.
     """
-    from ocrcore.runtime.hosts import facts_of
+    from ocrcore.runtime.facts import facts_of
     from ocrcore.runtime.mesh import initialize_distributed, is_main
     from ocrcore.runtime.tuning import tune_process
 

@@ -13,8 +13,9 @@ from contextlib import closing
 import pytest
 
 from ocrcore.runtime import host_watch, hosts
+from ocrcore.runtime.facts import HostsError, differences, facts_of
 from ocrcore.runtime.host_watch import Watch
-from ocrcore.runtime.hosts import HostsError, Place, call_roll, differences, slurm_place
+from ocrcore.runtime.hosts import Place, call_roll, slurm_place
 
 
 def free_port():
@@ -75,7 +76,7 @@ def test_differences_are_named():
 
 
 def test_facts_leave_out_what_is_a_hosts_own():
-    facts = hosts.facts_of({"data": {"workers": 3, "threads": 2, "size": 64}, "steps": 5})
+    facts = facts_of({"data": {"workers": 3, "threads": 2, "size": 64}, "steps": 5})
     assert facts["config"] == {"data": {"size": 64}, "steps": 5}
     assert {"ocrjax", "jax", "numpy", "python"} <= facts["version"].keys()
     assert len(facts["code"]) == 8

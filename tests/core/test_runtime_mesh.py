@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from ocrcore.runtime import mesh as meshes
-from ocrcore.runtime.hosts import HostsError, Roll
+from ocrcore.runtime.facts import HostsError
+from ocrcore.runtime.hosts import Roll
 from ocrcore.runtime.mesh import MeshError, from_shares, host_rows, make_mesh, put_batch
 
 
