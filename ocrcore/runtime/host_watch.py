@@ -27,7 +27,7 @@ VERDICT = b"verdict\n"
 """What the training process reads when it must end."""
 _BEATS = 6  # signs of life within the time after which a host without any is given up
 _LINGER = 3.0  # seconds that a verdict may take to arrive where the training process has ended
-_GRACE = 5.0  # seconds that the training process has to end by itself
+_GRACE = 3.0  # seconds that the training process has to end by itself
 _AGAIN = (
     "All processes of the run end now. What was saved is whole: when the cause is mended, start "
     "the same command on all hosts again, and the run goes on from its last checkpoint"
