@@ -20,8 +20,8 @@ function stop(text) {
 
 const { values } = parseArgs({
   options: {
-    detector: { type: 'string', default: join(here, 'models', 'detector.onnx') },
-    recognizer: { type: 'string', default: join(here, 'models', 'recognizer.onnx') },
+    detector: { type: 'string', default: join(here, 'models', 'detector_float16.onnx') },
+    recognizer: { type: 'string', default: join(here, 'models', 'recognizer_float16.onnx') },
     out: { type: 'string', default: join(here, 'dist') },
   },
 });

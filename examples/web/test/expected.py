@@ -33,8 +33,10 @@ def spread(folder: Path, count: int) -> list[Path]:
 def main() -> None:
     """Reads with the two models, and writes the folder expected/."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--detector", default=HERE / "models" / "detector.onnx", type=Path)
-    parser.add_argument("--recognizer", default=HERE / "models" / "recognizer.onnx", type=Path)
+    parser.add_argument("--detector", default=HERE / "models" / "detector_float16.onnx", type=Path)
+    parser.add_argument(
+        "--recognizer", default=HERE / "models" / "recognizer_float16.onnx", type=Path
+    )
     parser.add_argument("--crops", type=Path, required=True, help="folder of words, 100 are read")
     parser.add_argument("--photos", type=Path, required=True, help="folder of photos, 10 are read")
     arguments = parser.parse_args()
