@@ -16,7 +16,11 @@ let words = [];
 let times = {};
 let recognizer = false;
 
-worker.onmessage = ({ data }) => receive[data.type](data);
+// What is still said of the photo before is left out.
+const ofPhoto = ['maps', 'boxes', 'readings', 'done'];
+worker.onmessage = ({ data }) => {
+  if (data.of === size?.number || !ofPhoto.includes(data.type)) receive[data.type](data);
+};
 worker.onerror = (event) => {
   event.preventDefault();
   fail(`This page could not start: ${event.message || 'one of its files is missing'}. "npm run build" writes them all.`);
@@ -48,7 +52,7 @@ const receive = {
   },
   done({ times: more }) {
     $('progress').hidden = true;
-    if (!more) return status(size ? '' : 'Ready for a photo.');
+    if (!more) return status(facts ? 'Ready for a photo.' : '');
     times = { ...times, ...more };
     drawTimes();
     const found = `${plural(words.length, 'word')} in ${plural(lines().length, 'line')}.`;
@@ -83,6 +87,27 @@ async function open(file) {
   if (width * height > LARGEST) {
     return fail(`${name} has ${Math.round(width * height / 1e6)} million pixels, expected at most ${LARGEST / 1e6} million.`);
   }
+  let data;
+  try {
+    data = pixels(bitmap);
+  } catch {
+    return fail(`${name}, ${width} x ${height} pixels, does not fit into the memory of this browser.`);
+  }
+  size = { width, height, number: (size?.number ?? 0) + 1 };
+  maps = null;
+  words = [];
+  times = { decode: performance.now() - start };
+  $('figure').hidden = $('layers').hidden = false;
+  drawHeat();
+  drawWords();
+  drawTimes();
+  progress(facts ? 'Finding words …' : 'Loading …');
+  worker.postMessage({ photo: { ...size, data } }, [data.buffer]);
+}
+
+// Draws a picture, and returns its RGB.
+function pixels(bitmap) {
+  const { width, height } = bitmap;
   const canvas = $('photo');
   [canvas.width, canvas.height] = [width, height];
   const context = canvas.getContext('2d', { willReadFrequently: true });
@@ -97,16 +122,7 @@ async function open(file) {
     data[to++] = rgba[from + 1];
     data[to++] = rgba[from + 2];
   }
-  size = { width, height };
-  maps = null;
-  words = [];
-  times = { decode: performance.now() - start };
-  $('figure').hidden = $('layers').hidden = false;
-  drawHeat();
-  drawWords();
-  drawTimes();
-  progress(facts ? 'Finding words …' : 'Loading …');
-  worker.postMessage({ photo: { width, height, data } }, [data.buffer]);
+  return data;
 }
 
 $('file').addEventListener('change', (event) => {
@@ -220,7 +236,12 @@ function light(one, word, begin, end) {
 }
 
 $('copy').addEventListener('click', async () => {
-  const text = lines().map((line) => line.map((word) => word.text ?? '').join(' ')).join('\n');
+  let [text, before] = ['', 0];
+  for (const line of lines()) {
+    if (line[0].paragraph !== before) text += '\n';
+    before = line[0].paragraph;
+    text += `${line.map((word) => word.text ?? '').join(' ')}\n`;
+  }
   try {
     await navigator.clipboard.writeText(text);
     status('The text is in the clipboard.');

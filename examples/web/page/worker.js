@@ -1,6 +1,6 @@
 // All that takes long, away from the page, so that it stays responsive: models, scores, boxes,
 // readings. Messages in: {open}, {photo}, {thresholds}, {canvas}, {model}. Messages out have a
-// `type`: models, maps, boxes, readings, progress, done, error.
+// `type`: models, maps, boxes, readings, progress, done, error; and `of`, the number of the photo.
 
 import * as ort from './ort.wasm.bundle.min.mjs';
 
@@ -27,7 +27,8 @@ onmessage = ({ data }) => {
   if (data.thresholds) settings.thresholds = data.thresholds;
   if (data.canvas) settings.canvas = data.canvas;
   if (data.photo) {
-    photo = picture(data.photo.width, data.photo.height, 3, data.photo.data);
+    const { number, width, height, data: pixels } = data.photo;
+    photo = { number, ...picture(width, height, 3, pixels) };
     known = new Map();
   }
   if (data.canvas || data.photo) next.score = true;
@@ -49,7 +50,7 @@ async function tried(action) {
   try {
     await action();
   } catch (error) {
-    postMessage({ type: 'error', text: inWords(error) });
+    tell('error', { text: inWords(error) });
   }
 }
 
@@ -71,57 +72,56 @@ async function run(job) {
   }
   const fresh = networks.detector !== before;
   if (job.open || job.models.length) tellModels(fresh);
-  if (!photo || fresh) { // the page answers a fresh detector with its settings
-    if (!photo) postMessage({ type: 'done' });
-    return;
-  }
+  if (!photo) return tell('done');
   if (!networks.detector) throw new Error('There is no detector to find words with: drop one here.');
+  if (!settings.canvas) return; // the page will answer a fresh detector with its settings
   const times = {};
   if (job.score || !maps) {
     maps = null;
-    postMessage({ type: 'progress', text: 'Finding words …' });
+    tell('progress', { text: 'Finding words …' });
     await pause();
     times.score = await timed(async () => {
-      maps = await networks.detector.score(photo, settings.canvas || undefined);
+      maps = await networks.detector.score(photo, settings.canvas);
     });
-    postMessage({ type: 'maps', maps });
+    if (wanted?.score) return;
+    tell('maps', { maps });
   }
-  if (wanted?.score) return;
   let words = [];
   times.boxes = await timed(() => {
-    words = networks.detector.boxes(maps, settings.thresholds ?? undefined);
+    words = networks.detector.boxes(maps, settings.thresholds);
     words = arrange(words.map(({ quad }) => quad)).map((place) => ({
       ...words[place.index],
       line: place.line,
       paragraph: place.paragraph,
     }));
   });
-  postMessage({ type: 'boxes', words: words.map((word) => ({ ...word, ...known.get(key(word)) })) });
+  tell('boxes', { words: words.map((word) => ({ ...word, ...known.get(key(word)) })) });
   times.read = await timed(() => read(words));
-  if (!wanted) postMessage({ type: 'done', times });
+  if (!wanted) tell('done', { times });
 }
 
 // Reads words that are not known yet; ends early where something else is wanted.
 async function read(words) {
   const { recognizer } = networks;
-  const fresh = words.flatMap((word, index) => (known.has(key(word)) ? [] : [index]));
+  const own = known; // another photo brings another
+  const fresh = words.flatMap((word, index) => (own.has(key(word)) ? [] : [index]));
   if (!recognizer || !fresh.length) return;
   const crops = fresh.map((index) => cut(photo, words[index].quad));
   const readings = await recognizer.read(crops, async (count) => {
-    postMessage({ type: 'progress', text: 'Reading …', share: count / fresh.length });
+    tell('progress', { text: 'Reading …', share: count / fresh.length });
     await pause();
     return wanted !== null;
   });
   if (!readings) return;
-  for (const [i, index] of fresh.entries()) known.set(key(words[index]), readings[i]);
-  postMessage({ type: 'readings', readings: words.map((word) => known.get(key(word))) });
+  for (const [i, index] of fresh.entries()) own.set(key(words[index]), readings[i]);
+  tell('readings', { readings: words.map((word) => own.get(key(word))) });
 }
 
 const key = ({ quad }) => quad.flat().join();
 
 async function openOwn(network) {
   const name = `models/${network}.onnx`;
-  postMessage({ type: 'progress', text: `Loading the ${network} …` });
+  tell('progress', { text: `Loading the ${network} …` });
   let answer;
   try {
     answer = await fetch(name);
@@ -156,12 +156,12 @@ async function use(model, bytes) {
 
 function tellModels(fresh) {
   const of = (one) => one && { name: one.name, size: one.size, facts: one.facts };
-  postMessage({
-    type: 'models',
-    fresh,
-    detector: of(networks.detector),
-    recognizer: of(networks.recognizer),
-  });
+  const { detector, recognizer } = networks;
+  tell('models', { fresh, detector: of(detector), recognizer: of(recognizer) });
+}
+
+function tell(type, message = {}) {
+  postMessage({ type, of: photo?.number, ...message });
 }
 
 async function timed(action) {
