@@ -227,7 +227,7 @@ class Mix:
             stop = len(samples) if one.stop is None else min(one.stop, len(samples))
             if stop <= one.start:
                 raise SourceError(
-                    f"config.data.train.{name}: no sample from start={one.start} to "
+                    f"config.data.train.{name}: no samples from start={one.start} to "
                     f"stop={one.stop}: there are {len(samples)}"
                 )
             self.lengths.append(stop - one.start)
