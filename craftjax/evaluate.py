@@ -20,12 +20,13 @@ from ocrcore.data.readers.characters import PhotoFolder
 from ocrcore.data.readers.icdar import read_icdar_folder
 from ocrcore.data.readers.skipped_files import describe_turned, turned_pictures, unused_files
 from ocrcore.data.readers.words import WORD_KINDS, open_section
-from ocrcore.evaluation.matching import Evaluation, evaluate
+from ocrcore.evaluation.matching import Evaluation, ImageResult, evaluate
 from ocrcore.evaluation.statistics import Interval, bootstrap_hmean, paired_bootstrap
 from ocrcore.files import replacing
 from ocrcore.images import ImageError
 from ocrcore.pages import FloatArray, LabelError, Page, Sample
 from ocrcore.progress import shown
+from ocrcore.runtime.mesh import from_shares, gather_json, my_share
 from ocrcore.synth.config import preset
 from ocrcore.synth.pages import PageSource
 
@@ -258,9 +259,100 @@ def sweep(
     """
     if not truth:
         raise EvaluationError("no labeled images to evaluate")
-    pairs = list(product(link_thresholds, low_texts))
+    tried = list(product(text_thresholds, link_thresholds, low_texts))
+    points = _evaluate_points(
+        detector, truth, tried, options=options, protocol=protocol, cache=cache, report=report
+    )
+    return _ranked(points, options)
+
+
+def sweep_share(
+    detector: Detector,
+    truth: Sequence[Page | Sample],
+    *,
+    options: DetectorOptions,
+    text_thresholds: Sequence[float],
+    link_thresholds: Sequence[float],
+    low_texts: Sequence[float],
+    protocol: str = "iou",
+    report: Callable[[int], None] | None = None,
+) -> list[OperatingPoint]:
+    """Like `sweep`, but each process of a run evaluates its share; all get all results.
+
+    Args:
+        detector: as for `sweep`; the same in all processes, as are the other arguments.
+        truth: all pages.
+        options: as for `sweep`.
+        text_thresholds: as for `sweep`.
+        link_thresholds: as for `sweep`.
+        low_texts: as for `sweep`.
+        protocol: as for `sweep`.
+        report: called with the number of pages that this process has completed.
+
+    Raises:
+        EvaluationError: as for `sweep`.
+        MeshError: the processes have different numbers of pages.
+    """
+    if not truth:
+        raise EvaluationError("no labeled images to evaluate")
+    tried = list(product(text_thresholds, link_thresholds, low_texts))
+    points = _evaluate_points(
+        detector, my_share(truth), tried, options=options, protocol=protocol, report=report
+    )
+    shares = gather_json(
+        [[image.to_dict() for image in point.evaluation.images] for point in points]
+    )
+    return _ranked(join_points(points, shares), options)
+
+
+def join_points(
+    points: Sequence[OperatingPoint], shares: Sequence[Sequence[Sequence[Mapping[str, Any]]]]
+) -> list[OperatingPoint]:
+    """Join the results of all processes' shares of some pages.
+
+    Args:
+        points: the points of one process.
+        shares: for each process and each point, `ImageResult.to_dict` of its pages (`my_share`).
+    """
+    return [
+        replace(
+            point,
+            evaluation=replace(
+                point.evaluation,
+                images=tuple(
+                    map(ImageResult.from_dict, from_shares([share[number] for share in shares]))
+                ),
+            ),
+        )
+        for number, point in enumerate(points)
+    ]
+
+
+def _ranked(points: Sequence[OperatingPoint], options: DetectorOptions) -> list[OperatingPoint]:
+    """Sort by hmean, best first; ties by the distance to the thresholds in use."""
+
+    def rank(point: OperatingPoint) -> tuple[float, float]:
+        moves = (abs(value - getattr(options, name)) for name, value in point.thresholds.items())
+        return -point.evaluation.hmean, round(sum(moves), 6)
+
+    return sorted(points, key=rank)
+
+
+def _evaluate_points(
+    detector: Detector,
+    truth: Sequence[Page | Sample],
+    tried: Sequence[tuple[float, float, float]],
+    *,
+    options: DetectorOptions,
+    protocol: str,
+    cache: ScoreCache | None = None,
+    report: Callable[[int], None] | None = None,
+) -> list[OperatingPoint]:
+    """Return a point for each triple of thresholds, in order; `truth` may be empty."""
+    text_thresholds = sorted({text for text, _, _ in tried})
+    pairs = sorted({(link, low) for _, link, low in tried})
     found: dict[tuple[float, float, float], list[list[FloatArray]]] = {
-        (text, *pair): [[] for _ in truth] for text in text_thresholds for pair in pairs
+        key: [[] for _ in truth] for key in tried
     }
     scored = score_pages(detector, truth, options=options, cache=cache)
     for done, (index, scores) in enumerate(scored, 1):
@@ -285,16 +377,10 @@ def sweep(
     words = [[word.outline for word in page.words] for page in pages]
     care = [page.care for page in pages]
     names = [page.path for page in pages]
-    points = [
+    return [
         OperatingPoint(*key, evaluate(words, care, value, protocol=protocol, names=names))
         for key, value in found.items()
     ]
-
-    def rank(point: OperatingPoint) -> tuple[float, float]:
-        moves = (abs(value - getattr(options, name)) for name, value in point.thresholds.items())
-        return -point.evaluation.hmean, round(sum(moves), 6)
-
-    return sorted(points, key=rank)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ train step, the initialization and the evaluation. `craftjax.report` writes the 
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, replace
@@ -26,7 +27,14 @@ from craftjax.config import DistillOptions, LossOptions, ModelOptions, check
 from craftjax.convert import from_state_dict, is_vgg16_bn, with_vgg16_bn
 from craftjax.detector import Detector
 from craftjax.distillation import make_teacher, scored_inputs, taught
-from craftjax.evaluate import check_words, choose_point, count_words, read_truth, sweep, with_used
+from craftjax.evaluate import (
+    check_words,
+    choose_point,
+    count_words,
+    read_truth,
+    sweep_share,
+    with_used,
+)
 from craftjax.input_pipeline import BatchSource, make_batches
 from craftjax.models import (
     Network,
@@ -46,7 +54,15 @@ from ocrcore.layers import always
 from ocrcore.options import from_section
 from ocrcore.pages import Page, Sample
 from ocrcore.progress import Progress
-from ocrcore.runtime.mesh import from_main, host_rows, is_main, make_mesh, meet
+from ocrcore.runtime.mesh import (
+    SAME_DATA,
+    host_rows,
+    is_main,
+    make_mesh,
+    meet,
+    my_share,
+    require_same,
+)
 from ocrcore.training.checkpoints import Start, initial_start, load_variables
 from ocrcore.training.loop import Step, evaluate_start, make_step, run_steps
 from ocrcore.training.optimizer_options import OptimizerOptions
@@ -244,8 +260,9 @@ def train(
     detection = from_section(DetectorOptions, config.detector, "config.detector")
     options = OptimizerOptions.from_config(config.optimizer)
     optimizer, schedule = make_optimizer(options, steps=config.steps)
-    truth, test = read_measured(config) if is_main() else ([], [])
-    words, pictures = map(int, from_main(np.array(count_words(truth))))
+    truth, test = read_measured(config)
+    require_same({"config.eval.pages": _digest(truth)}, remedy=SAME_DATA)
+    words, pictures = count_words(truth)
     few = too_few(words, pictures)
     grid = {} if few else _grid(config)
     begins = partial(begin, config, model)
@@ -446,27 +463,34 @@ def evaluate_state(
         log: called if other thresholds are better.
 
     Returns:
-        `precision`, `recall` and `hmean`, with a grid also the thresholds. On several hosts one of
-        them computes the result for all.
+        `precision`, `recall` and `hmean`, with a grid also the thresholds: the same on all hosts,
+        each of which evaluates its share of the pages.
     """
     options, grid = options or detector.options, grid or {}
-    names = ("precision", "recall", "hmean", *grid)
-    scores = np.zeros(len(names))
-    if is_main():
-        with Progress("evaluating", unit="page", total=len(truth)) as progress:
-            points = sweep(
-                detector.with_variables(jax.device_get(state.eval_variables)),
-                truth,
-                options=options,
-                text_thresholds=with_used(grid.get("text_threshold", ()), options.text_threshold),
-                link_thresholds=(options.link_threshold,),
-                low_texts=with_used(grid.get("low_text", ()), options.low_text),
-                protocol=protocol,
-                report=progress.update,
-            )
-        choice = choose_point(points, options)
-        if choice.moved:
-            log(f"thresholds: {choice.why}")
-        found = choice.point.to_dict()
-        scores = np.array([found[name] for name in names])
-    return dict(zip(names, from_main(scores).tolist(), strict=True))
+    with Progress("evaluating", unit="page", total=len(my_share(truth))) as progress:
+        points = sweep_share(
+            detector.with_variables(jax.device_get(state.eval_variables)),
+            truth,
+            options=options,
+            text_thresholds=with_used(grid.get("text_threshold", ()), options.text_threshold),
+            link_thresholds=(options.link_threshold,),
+            low_texts=with_used(grid.get("low_text", ()), options.low_text),
+            protocol=protocol,
+            report=progress.update,
+        )
+    choice = choose_point(points, options)
+    if choice.moved:
+        log(f"thresholds: {choice.why}")
+    found = choice.point.to_dict()
+    return {name: found[name] for name in ("precision", "recall", "hmean", *grid)}
+
+
+def _digest(truth: Sequence[Page | Sample]) -> dict[str, Any]:
+    """Return a fingerprint of labeled pages, to compare hosts."""
+    digest = 0
+    for item in truth:
+        page = item.page if isinstance(item, Sample) else item
+        for word in page.words:
+            digest = zlib.crc32(np.asarray(word.outline).tobytes(), digest)
+        digest = zlib.crc32(page.care.tobytes(), digest)
+    return {"pages": len(truth), "words": count_words(truth)[0], "digest of labels": digest}

@@ -20,6 +20,7 @@ from ocrcore.files import write_json, write_text
 from ocrcore.images import ImageError, write_image
 from ocrcore.pages import ByteArray, LabelError
 from ocrcore.progress import Progress
+from ocrcore.runtime.mesh import from_shares, gather_json, my_share
 
 _CHUNK = 2048  # crops in memory at a time
 _NAMED = 20  # most unreadable crops to name in a result
@@ -81,37 +82,102 @@ def read_set(
     Raises:
         EvaluationError: there are no crops, or none can be read.
     """
-    resize = replace(recognizer.options, **options).resize
-    good: list[Crop] = []
-    readings: list[Reading] = []
-    unreadable: list[str] = []
+    found = _read_all(recognizer, crops, name, options)
+    good = [one for one in found if not isinstance(one, str)]
+    unreadable = tuple(one for one in found if isinstance(one, str))
+    _check_any(good, unreadable, name)
+    charset = recognizer.charset
+    truth = [charset.fold(crop.text) for crop, _ in good]
+    return SetResult(
+        crops=tuple(crop for crop, _ in good),
+        readings=tuple(reading for _, reading in good),
+        scores=score_texts(truth, [reading.text for _, reading in good]),
+        unreadable=unreadable,
+        outside=sum(bool(charset.missing(text)) for text in truth),
+    )
+
+
+def score_share(
+    recognizer: Recognizer, crops: Sequence[Crop], *, name: str = "crops", **options: Any
+) -> TextScores:
+    """As `read_set`, but each process of a run reads its share; all get the scores of all crops.
+
+    Args:
+        recognizer: with its weights, the same in all processes.
+        crops: all of them.
+        name: of the set, for errors and for the user who waits.
+        **options: fields of `RecognizerOptions` to change.
+
+    Raises:
+        EvaluationError: no crops, or none that can be read; in all processes.
+        MeshError: the processes have other numbers of crops.
+    """
+    share = ChosenCrops(crops, my_share(range(len(crops))))
+    found = _read_all(recognizer, share, name, options)
+    texts = [
+        one if isinstance(one, str) else [recognizer.charset.fold(one[0].text), one[1].text]
+        for one in found
+    ]
+    return join_texts(gather_json(texts), name=name)
+
+
+def join_texts(shares: Sequence[Sequence[list[str] | str]], *, name: str) -> TextScores:
+    """Scores what all processes have read of their shares of some crops.
+
+    Args:
+        shares: of each process, for each of its crops (`my_share`) the true text and the reading,
+            or why it cannot be read.
+        name: of the set, for errors.
+
+    Raises:
+        EvaluationError: nothing could be read.
+    """
+    found = from_shares(shares)
+    good = [one for one in found if not isinstance(one, str)]
+    _check_any(good, [one for one in found if isinstance(one, str)], name)
+    return score_texts([truth for truth, _ in good], [read for _, read in good])
+
+
+class ChosenCrops(Sequence[Crop]):
+    """Some crops of a set, read when they are needed."""
+
+    def __init__(self, crops: Sequence[Crop], numbers: Sequence[int]) -> None:
+        self._crops, self._numbers = crops, numbers
+
+    def __len__(self) -> int:
+        return len(self._numbers)
+
+    def __getitem__(self, index: Any) -> Any:
+        return self._crops[self._numbers[index]]
+
+
+def _read_all(
+    recognizer: Recognizer, crops: Sequence[Crop], name: str, options: Mapping[str, Any]
+) -> list[tuple[Crop, Reading] | str]:
+    """The crops in order: with their readings, or why they cannot be read."""
+    like_easyocr = replace(recognizer.options, **options).resize == "easyocr"
+    out: list[tuple[Crop, Reading] | str] = []
     with (
         Progress(f"reading {name}", unit="crop", total=len(crops)) as progress,
         ThreadPoolExecutor(4) as pool,
     ):
         for start in range(0, len(crops), _CHUNK):
             part = range(start, min(start + _CHUNK, len(crops)))
-            found = list(pool.map(lambda index: _load(crops, index, resize == "easyocr"), part))
-            unreadable += [item for item in found if isinstance(item, str)]
-            fine = [item for item in found if not isinstance(item, str)]
-            good += [crop for crop, _ in fine]
-            count = partial(_count, progress, len(readings) + len(unreadable))
-            readings += recognizer.recognize([image for _, image in fine], count, **options)
+            found = list(pool.map(lambda index: _load(crops, index, like_easyocr), part))
+            images = [one[1] for one in found if not isinstance(one, str)]
+            count = partial(_count, progress, start + len(found) - len(images))
+            readings = iter(recognizer.recognize(images, count, **options))
+            out += [one if isinstance(one, str) else (one[0], next(readings)) for one in found]
+    return out
+
+
+def _check_any(good: Sequence[object], unreadable: Sequence[str], name: str) -> None:
     if not good:
         first = f", the first: {unreadable[0]}" if unreadable else ""
         raise EvaluationError(
-            f"{name}: nothing to evaluate: {len(unreadable)} of {len(crops)} crops cannot be read"
-            f"{first}"
+            f"{name}: nothing to evaluate: {len(unreadable)} of {len(unreadable)} crops cannot be "
+            f"read{first}"
         )
-    charset = recognizer.charset
-    truth = [charset.fold(crop.text) for crop in good]
-    return SetResult(
-        crops=tuple(good),
-        readings=tuple(readings),
-        scores=score_texts(truth, [reading.text for reading in readings]),
-        unreadable=tuple(unreadable),
-        outside=sum(bool(charset.missing(text)) for text in truth),
-    )
 
 
 def _count(progress: Progress, before: int, done: int) -> None:

@@ -15,7 +15,7 @@ from crnnjax.charset import Charset
 from crnnjax.config import CropsOptions, WordsOptions, check
 from crnnjax.convert import to_state_dict
 from crnnjax.crop_index import KINDS, kind_of, open_crops, read_index
-from crnnjax.evaluate import evaluate_recognizer, results_folder
+from crnnjax.evaluate import ChosenCrops, evaluate_recognizer, results_folder
 from crnnjax.input_pipeline import InputOptions
 from crnnjax.metrics import SCORES
 from crnnjax.options import RecognizerOptions
@@ -105,7 +105,7 @@ def open_sets(section: Mapping[str, Any], *, field: str, options: InputOptions) 
             raise SourceError(
                 f"{where}: no crop from start={start} to stop={stop}: there are {len(crops)}"
             )
-        sets[name] = crops if len(chosen) == len(crops) else _Part(crops, chosen)
+        sets[name] = crops if len(chosen) == len(crops) else ChosenCrops(crops, chosen)
     return sets
 
 
@@ -168,17 +168,6 @@ def check_crops(crops: Sequence[Crop], name: str, charset: Charset) -> None:
         f"{name}: none of {len(crops):,} crops can be evaluated: {'; '.join(told)}. Fix them, name "
         "other crops, or another config.data.charset"
     )
-
-
-class _Part(Sequence[Crop]):
-    def __init__(self, crops: Sequence[Crop], chosen: Sequence[int]) -> None:
-        self._crops, self._chosen = crops, chosen
-
-    def __len__(self) -> int:
-        return len(self._chosen)
-
-    def __getitem__(self, index: Any) -> Any:
-        return self._crops[self._chosen[index]]
 
 
 def _made_words(values: Mapping[str, Any], options: InputOptions) -> list[Crop]:

@@ -15,7 +15,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
@@ -23,17 +22,17 @@ from ml_collections import ConfigDict
 from crnnjax.charset import Charset, named
 from crnnjax.charset_transfer import map_classes
 from crnnjax.config import ModelOptions, check
-from crnnjax.evaluate import read_set
+from crnnjax.evaluate import read_set, score_share
 from crnnjax.input_pipeline import InputOptions, make_batches
 from crnnjax.losses import ctc_loss
-from crnnjax.metrics import SCORES, TextScores, pooled
+from crnnjax.metrics import TextScores, pooled
 from crnnjax.models import CRNN, count_parameters, init_variables, options_of, time_steps
 from crnnjax.recognizer import Recognizer, read_weights
 from crnnjax.report import Sets, describe_sets, make_recognizer, open_measured, write_results
 from ocrcore.data.prefetch import iterate
 from ocrcore.layers import Frozen, always, never
 from ocrcore.options import from_section
-from ocrcore.runtime.mesh import from_main, host_rows, is_main, make_mesh, meet
+from ocrcore.runtime.mesh import SAME_DATA, host_rows, is_main, make_mesh, meet, require_same
 from ocrcore.training.averaging import average_run, keep_start
 from ocrcore.training.checkpoints import Start, initial_start
 from ocrcore.training.loop import Step, evaluate_start, make_step, run_steps
@@ -222,8 +221,15 @@ def train(
     metric, shares = config.eval.metric, _shares(config)
     inputs = InputOptions.from_config(config)
     inputs.check_reading(config.recognizer)
-    sets, probe, test = open_measured(config, inputs) if is_main() else ({}, {}, {})
-    words = int(from_main(np.array(sum(map(len, sets.values())))))
+    sets, probe, test = open_measured(config, inputs)
+    require_same(
+        {
+            field: {name: f"{len(crops):,} crops" for name, crops in some.items()}
+            for field, some in (("config.eval.sets", sets), ("config.eval.probe", probe))
+        },
+        remedy=SAME_DATA,
+    )
+    words = sum(map(len, sets.values()))
     charset = inputs.rules.charset
     model = make_model(config.model, num_classes=charset.num_classes, frozen=options.is_frozen)
     begins = partial(begin, config, model, charset, log=log)
@@ -259,7 +265,7 @@ def train(
         reader = make_recognizer(config, jax.device_get(run.state.eval_variables), charset)
 
         def evaluate(run: Run) -> dict[str, float]:
-            scores = evaluate_state(run.state, reader, sets, probe, probing=bool(config.eval.probe))
+            scores = evaluate_state(run.state, reader, sets, probe)
             if "probe" in scores:
                 if run.memory.probe is None:
                     run.memory.probe = scores["probe"]
@@ -317,30 +323,29 @@ def _start_variables(config: ConfigDict, model: CRNN, charset: Charset, run: Run
 
 
 def evaluate_state(
-    state: TrainState, reader: Recognizer, sets: Sets, probe: Sets, *, probing: bool
+    state: TrainState, reader: Recognizer, sets: Sets, probe: Sets
 ) -> dict[str, float]:
     """Evaluate the EMA (or, without one, the network) on labeled crops.
 
     Args:
         state: the state of the run.
         reader: a recognizer with the same network, whose programs and options are used.
-        sets: the crops; only the main process needs them.
-        probe: crops that only measure forgetting; only the main process needs them.
-        probing: whether there are probe crops; the same on all processes.
+        sets: the crops.
+        probe: crops that only measure forgetting; may be empty.
 
     Returns:
-        The `crnnjax.metrics.SCORES` of all words together, and `probe`, the accuracy on the probe.
-        On several hosts one of them computes the result for all.
+        The `crnnjax.metrics.SCORES` of all words together, and `probe`, the accuracy on the probe,
+        if there is one: the same on all hosts, each of which reads its share.
     """
-    names = (*SCORES, "probe") if probing else SCORES
-    scores = np.zeros(len(names))
-    if is_main():
-        current = reader.with_variables(jax.device_get(state.eval_variables))
-        found = list(_together(current, sets).intervals().values())
-        if probing:
-            found.append(_together(current, probe).accuracy())
-        scores = np.array([one.value for one in found])
-    return dict(zip(names, from_main(scores).tolist(), strict=True))
+    current = reader.with_variables(jax.device_get(state.eval_variables))
+    scores = _shared(current, sets)
+    found = {name: one.value for name, one in scores.intervals().items()}
+    return found | ({"probe": _shared(current, probe).accuracy().value} if probe else {})
+
+
+def _shared(reader: Recognizer, sets: Sets) -> TextScores:
+    """Return the scores of all sets together; each process reads its share."""
+    return pooled(score_share(reader, crops, name=name) for name, crops in sets.items())
 
 
 def _together(reader: Recognizer, sets: Sets) -> TextScores:

@@ -55,6 +55,22 @@ def note_data(
     write_text(path, json.dumps(now) + "\n")
 
 
+def comparable(sets: Mapping[str, Iterable[Path]]) -> dict[str, Files]:
+    """What the files of data sets are like, for a comparison of the copies on several hosts.
+
+    Of label files of more than a megabyte only the size counts: copies have other times.
+
+    Args:
+        sets: as for `note_data`.
+    """
+    return {
+        name: {
+            file: kind if kind[0] <= _SMALL else kind[:1] for file, kind in _look(places).items()
+        }
+        for name, places in sets.items()
+    }
+
+
 def _look(places: Iterable[Path]) -> Files:
     found: Files = {}
     places = dict.fromkeys(places)

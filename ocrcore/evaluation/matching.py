@@ -19,7 +19,7 @@ then 0.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import PurePath
@@ -104,6 +104,21 @@ class ImageResult:
             "invalid_truth": list(self.invalid_truth),
             "invalid_found": list(self.invalid_found),
         }
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> ImageResult:
+        """The reverse of `to_dict`, also of one that was JSON meanwhile."""
+        return cls(
+            tuple((truth, found) for truth, found in values["pairs"]),
+            values["truth_care"],
+            values["found_care"],
+            values["recall_sum"],
+            values["precision_sum"],
+            tuple(values["ignored"]),
+            tuple(values["invalid_truth"]),
+            tuple(values["invalid_found"]),
+            values["name"],
+        )
 
 
 @dataclass(frozen=True, slots=True)

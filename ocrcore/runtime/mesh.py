@@ -7,17 +7,29 @@ replicated, the leading axis of the batch is sharded, and `jax.jit` inserts the 
 
 from __future__ import annotations
 
+import json
 import os
+import platform
+import zlib
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
 
 import jax
 import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from ocrcore.runtime.facts import refuse_differences
+from ocrcore.runtime.hosts import TIMEOUT, WAIT, Place, join, slurm_place
+
+T = TypeVar("T")
 AXIS = "data"
+SAME_DATA = (
+    "All hosts need the same files: name a folder that all share, or bring their copies up to date"
+)
+"""The remedy where data differs."""
+_CONNECT = 60  # seconds: all processes are there already
 
 
 class MeshError(ValueError):
@@ -29,64 +41,91 @@ def initialize_distributed(
     coordinator: str | None = None,
     process_count: int | None = None,
     process_id: int | None = None,
+    facts: Mapping[str, Any] | None = None,
+    wait: float = WAIT,
+    timeout: float = TIMEOUT,
+    log: Callable[[str], object] = print,
 ) -> bool:
     """Joins the processes of a run; call it before anything else uses jax.
 
-    Uses the three arguments if they are given. Otherwise joins the processes of a Slurm step
-    (`srun` with more than one task), and does nothing for a single process.
+    Uses the first three arguments if they are given. Otherwise joins the processes of a Slurm step
+    (`srun` with more than one task), and does nothing for a single process. jax starts once all
+    processes have come and have the same facts; `ocrcore.runtime.hosts` watches them from then on.
 
     Args:
-        coordinator: `host:port` of process 0, the same in all processes.
+        coordinator: `host:port` of process 0, the same in all processes. jax takes another port
+            there, and more between the processes.
         process_count: number of processes.
         process_id: index of this process, from 0.
+        facts: what must be the same in all, as of `ocrcore.runtime.facts.facts_of`.
+        wait: seconds to wait for the others.
+        timeout: seconds without a sign of life after which a host is given up.
+        log: called with a line about who is waited for.
 
     Returns:
         Whether there is more than one process.
 
     Raises:
         MeshError: some of the arguments are missing or invalid.
+        HostsError: processes that do not come in time, or do not fit together.
     """
+    place, devices = _place(coordinator, process_count, process_id), None
+    if place is None:
+        place, devices = slurm_place(os.environ), slurm_devices(os.environ)
+    if place is None or place.count == 1:
+        return False
+    roll = join(place, facts or {}, wait=wait, timeout=timeout, log=log)
+    jax.distributed.initialize(
+        f"{place.coordinator.rpartition(':')[0]}:{roll.port}",
+        place.count,
+        place.process,
+        local_device_ids=devices,
+        cluster_detection_method="deactivate",
+        initialization_timeout=_CONNECT,
+        # Ours comes first, and says more; this one is for a watch that is lost itself.
+        heartbeat_timeout_seconds=max(100, 3 * int(timeout)),
+        shutdown_timeout_seconds=_CONNECT,
+    )
+    return True
+
+
+def _place(
+    coordinator: str | None, process_count: int | None, process_id: int | None
+) -> Place | None:
+    """The place that the arguments give; None where they give none."""
     given = {"coordinator": coordinator, "process_count": process_count, "process_id": process_id}
     missing = [name for name, value in given.items() if value is None]
-    if not missing:
-        assert coordinator and process_count is not None and process_id is not None
-        if ":" not in coordinator:
-            raise MeshError(f"coordinator is {coordinator!r}, expected host:port of process 0")
-        if not 0 <= process_id < process_count:
-            raise MeshError(
-                f"process_id is {process_id}, expected 0 to {process_count - 1} "
-                f"as process_count is {process_count}"
-            )
-        if process_count == 1:
-            return False
-        jax.distributed.initialize(
-            coordinator, process_count, process_id, cluster_detection_method="deactivate"
-        )
-        return True
-    if len(missing) < len(given):
+    if len(missing) == len(given):
+        return None
+    if missing:
         raise MeshError(
             f"missing {' and '.join(missing)}: a run on several hosts needs coordinator, "
             "process_count and process_id, or none of them under srun"
         )
-    if int(os.environ.get("SLURM_STEP_NUM_TASKS", 1)) < 2:
-        return False
-    jax.distributed.initialize(local_device_ids=slurm_devices(os.environ))
-    return True
+    assert coordinator and process_count is not None and process_id is not None
+    if ":" not in coordinator:
+        raise MeshError(f"coordinator is {coordinator!r}, expected host:port of process 0")
+    if not 0 <= process_id < process_count:
+        raise MeshError(
+            f"process_id is {process_id}, expected 0 to {process_count - 1} "
+            f"as process_count is {process_count}"
+        )
+    return Place(coordinator, process_count, process_id)
 
 
 def slurm_devices(environ: Mapping[str, str]) -> list[int] | None:
-    """Returns the local device ids of this Slurm task; None lets jax decide.
+    """Returns the local device ids of this Slurm task; None for all that it sees.
 
-    jax gives GPU k to task k of a node. That is wrong if a node runs one task for all its GPUs, and
-    if Slurm makes only its own GPU visible to each task.
+    One of several tasks of a node takes the GPU of its number there, unless Slurm makes only its
+    own GPU visible to it.
     """
     visible = environ.get("CUDA_VISIBLE_DEVICES") or None
     gpus = len(visible.split(",")) if visible else int(environ.get("SLURM_GPUS_ON_NODE", 0))
     tasks = int(environ.get("SLURM_STEP_NUM_TASKS", 1))
     nodes = int(environ.get("SLURM_STEP_NUM_NODES", 1))
-    if gpus == 1 or (gpus and tasks == nodes):
-        return list(range(gpus))
-    return None
+    if gpus == 1 or tasks == nodes:
+        return list(range(gpus)) or None
+    return [int(environ.get("SLURM_LOCALID", 0))]
 
 
 def is_main() -> bool:
@@ -100,11 +139,67 @@ def meet(place: str) -> None:
         multihost_utils.sync_global_devices(place)
 
 
-def from_main(values: np.ndarray) -> np.ndarray:
-    """Broadcasts the main process's values; other processes pass any values of that shape."""
+def my_share(items: Sequence[T]) -> Sequence[T]:
+    """This process's share of some work: every `process_count`-th item."""
+    return items[jax.process_index() :: jax.process_count()]
+
+
+def from_shares(shares: Sequence[Sequence[T]]) -> list[T]:
+    """Puts the items of all shares in order again; the reverse of `my_share`.
+
+    Args:
+        shares: of all processes in order.
+
+    Raises:
+        MeshError: they are not the shares of one list.
+    """
+    total = sum(map(len, shares))
+    out = list[T]()
+    for index in range(total):
+        share, place = shares[index % len(shares)], index // len(shares)
+        if place >= len(share):
+            raise MeshError(
+                f"the processes have done {', '.join(str(len(one)) for one in shares)} items, "
+                "which are not shares of one list: do all hosts see the same data?"
+            )
+        out.append(share[place])
+    return out
+
+
+def gather_json(value: Any) -> list[Any]:
+    """The values of all processes in order, in all of them.
+
+    Args:
+        value: plain JSON values; floats come back bit for bit.
+    """
     if jax.process_count() == 1:
-        return values
-    return np.asarray(multihost_utils.broadcast_one_to_all(values))
+        return [value]
+    data = np.frombuffer(json.dumps(value).encode(), np.uint8)
+    sizes = multihost_utils.process_allgather(np.array(len(data), np.int32)).reshape(-1)
+    padded = np.zeros(int(sizes.max()), np.uint8)
+    padded[: len(data)] = data
+    rows = multihost_utils.process_allgather(padded)
+    return [
+        json.loads(row[:size].tobytes()) for row, size in zip(np.asarray(rows), sizes, strict=True)
+    ]
+
+
+def require_same(facts: Mapping[str, Any], *, remedy: str) -> None:
+    """Sees to it that all processes have the same; all must call it.
+
+    Args:
+        facts: plain JSON values by name, which may have names within.
+        remedy: what to do where they differ, as the end of the message.
+
+    Raises:
+        HostsError: names what differs, and who has which value; in all processes.
+    """
+    if jax.process_count() == 1:
+        return
+    digest = zlib.crc32(json.dumps(facts, sort_keys=True).encode())
+    found = gather_json([platform.node(), digest])
+    if len({digest for _, digest in found}) > 1:
+        refuse_differences(gather_json(facts), [host for host, _ in found], remedy=remedy)
 
 
 def make_mesh(devices: Sequence[jax.Device] | None = None) -> Mesh:

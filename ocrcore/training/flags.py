@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 import difflib
+import json
 import runpy
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -19,6 +20,7 @@ from ml_collections import ConfigDict, config_flags
 
 from ocrcore.command import run_command
 from ocrcore.progress import mute
+from ocrcore.runtime.hosts import told_to_hosts
 from ocrcore.training.full_disk import silence_orbax
 
 _CONFIG = config_flags.DEFINE_config_file(
@@ -35,6 +37,12 @@ _COORDINATOR = flags.DEFINE_string(
 )
 _PROCESS_COUNT = flags.DEFINE_integer("process_count", None, "Total number of processes.")
 _PROCESS_ID = flags.DEFINE_integer("process_id", None, "Index of this process, from 0.")
+_HOST_WAIT = flags.DEFINE_float(
+    "host_wait", 300.0, "Seconds that a process waits for the others at the start."
+)
+_HOST_TIMEOUT = flags.DEFINE_float(
+    "host_timeout", 30.0, "Seconds without a sign of life after which a host is given up."
+)
 flags.mark_flag_as_required("config")
 
 
@@ -75,6 +83,7 @@ def start_devices(*, join: bool = False, one_arena: bool = False) -> None:
         join: whether to join the processes given on the command line or by Slurm.
         one_arena: as for `ocrcore.runtime.tuning.tune_process`.
     """
+    from ocrcore.runtime.facts import facts_of
     from ocrcore.runtime.mesh import initialize_distributed, is_main
     from ocrcore.runtime.tuning import tune_process
 
@@ -83,6 +92,10 @@ def start_devices(*, join: bool = False, one_arena: bool = False) -> None:
             coordinator=_COORDINATOR.value,
             process_count=_PROCESS_COUNT.value,
             process_id=_PROCESS_ID.value,
+            facts=facts_of(json.loads(_CONFIG.value.to_json_best_effort())),
+            wait=_HOST_WAIT.value,
+            timeout=_HOST_TIMEOUT.value,
+            log=partial(print, flush=True),
         )
     tune_process(one_arena)
     if join and not is_main():
@@ -120,7 +133,8 @@ def run_program(main: Callable[[], object], program: str) -> None:
         app.run(guarded, flags_parser=partial(parse_flags, program=program))
 
     safe = "Completed work is saved: the same command resumes from there"
-    sys.exit(run_command(program, work, failed=1, safe=safe))
+    with told_to_hosts():
+        sys.exit(run_command(program, work, failed=1, safe=safe))
 
 
 def parse_flags(argv: list[str], *, program: str) -> list[str]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import platform
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager, nullcontext, suppress
 from dataclasses import asdict, dataclass, field
@@ -14,10 +16,11 @@ import optax
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from ocrcore.data.fingerprint import note_data
-from ocrcore.files import write_text
+from ocrcore.data.fingerprint import comparable, note_data
+from ocrcore.files import write_json, write_text
 from ocrcore.progress import said
-from ocrcore.runtime.mesh import describe_devices, is_main
+from ocrcore.runtime import hosts
+from ocrcore.runtime.mesh import SAME_DATA, describe_devices, gather_json, is_main, require_same
 from ocrcore.training.checkpoints import RunCheckpoints, Start, choose_start
 from ocrcore.training.damage import CheckpointError
 from ocrcore.training.early_stopping import FEW_WORDS, EarlyStopping
@@ -137,7 +140,13 @@ class Run:
 
         Args:
             sets: as for `ocrcore.data.fingerprint.note_data`.
+
+        Raises:
+            HostsError: other hosts have other files.
         """
+        if jax.process_count() > 1 and self.unfinished:
+            facts = {"config.data.train": comparable(sets)}
+            require_same(facts, remedy=f"(Sizes in bytes, and checksums.) {SAME_DATA}")
         if is_main() and self.unfinished:
             resumed = self.start.kind == "resume"
             note_data(self.folder.data, sets, self.log if resumed else None)
@@ -228,12 +237,14 @@ def open_run(
         CheckpointError: a checkpoint does not fit, all are damaged, or `config.init_from` is not a
             run.
         MetricsError: `metrics.jsonl` is damaged.
+        RunFolderError: other hosts do not see the folder.
         OSError: the disk is full, or cannot be written.
     """
     folder, log = RunFolder(Path(workdir)), log or make_log()
     with (
         disk_errors(folder.path),
         run_lock(folder.path, log=log) if is_main() else nullcontext(),
+        _shared_by_all(folder),
         RunCheckpoints(
             folder.checkpoints, keep=config.checkpoint.keep, metric=metric, log=log
         ) as checkpoints,
@@ -275,6 +286,46 @@ def open_run(
                 pause=pause,
                 stopped=pause is not None and step >= pause,
             )
+
+
+@contextmanager
+def _shared_by_all(folder: RunFolder, *, patience: float = 60.0) -> Iterator[None]:
+    """Sees to it that all hosts have the same folder, and learn it before others where one fails.
+
+    Args:
+        folder: of the run.
+        patience: seconds that a file may take to be seen on other hosts; NFS looks once a minute.
+    """
+    if jax.process_count() > 1:
+        names = [name for (name,) in gather_json([platform.node()])]
+        if is_main():
+            write_json(folder.hosts, {"hosts": names, "started": time.time()})
+        expected = gather_json(folder.hosts.read_text("utf-8") if is_main() else "")[0]
+        seen = gather_json(_appears(folder.hosts, expected, patience))
+        if not all(seen):
+            blind = [name for name, sees in zip(names, seen, strict=True) if not sees]
+            raise RunFolderError(
+                f"{folder.hosts}, which {names[0]} has written, is not seen on {', '.join(blind)} "
+                f"within {patience:g} s: --workdir must be a folder that all hosts share"
+            )
+    try:
+        yield
+    except BaseException as error:
+        # Now: leaving the folder in order may wait for those who have ended.
+        hosts.leave(error)
+        raise
+
+
+def _appears(path: Path, text: str, patience: float) -> bool:
+    """Whether a file has a text, or gets it in time."""
+    until = time.monotonic() + patience
+    while True:
+        with suppress(OSError, ValueError):
+            if path.read_text("utf-8") == text:
+                return True
+        if time.monotonic() > until:
+            return False
+        time.sleep(0.2)
 
 
 def make_log() -> Log:

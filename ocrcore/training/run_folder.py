@@ -73,6 +73,11 @@ class RunFolder:
         return self.path / "data.json"
 
     @property
+    def hosts(self) -> Path:
+        """The hosts of the last start, where there were several."""
+        return self.path / "hosts.json"
+
+    @property
     def pseudo_labels(self) -> Path:
         """The folder of a detector's pseudo labels."""
         return self.path / "pseudo"

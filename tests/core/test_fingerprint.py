@@ -7,7 +7,7 @@ import os
 import pytest
 
 from ocrcore.data import fingerprint
-from ocrcore.data.fingerprint import note_data
+from ocrcore.data.fingerprint import comparable, note_data
 
 
 @pytest.fixture
@@ -79,3 +79,22 @@ def test_a_damaged_note_is_written_again(note, tmp_path):
         (tmp_path / "run" / "data.json").write_text(text)
         assert note() == []
         assert (tmp_path / "run" / "data.json").read_text() == whole
+
+
+def test_copies_on_several_hosts_are_the_same(tmp_path):
+    found = []
+    for name, large in (("a", "x"), ("b", "x"), ("c", "y")):
+        folder = tmp_path / name / "gt"
+        folder.mkdir(parents=True)
+        (folder / "1.txt").write_text("small")
+        (folder / "2.txt").write_text(large * (1 << 20) + large)
+        os.utime(folder / "2.txt", (len(found), len(found)))
+        found.append(comparable({"words": [folder]}))
+    assert (
+        found[0]
+        == found[1]
+        == found[2]
+        == {"words": {"gt/1.txt": found[0]["words"]["gt/1.txt"], "gt/2.txt": [(1 << 20) + 1]}}
+    )
+    (tmp_path / "b" / "gt" / "1.txt").write_text("Small")
+    assert comparable({"words": [tmp_path / "b" / "gt"]}) != found[0]

@@ -6,15 +6,24 @@ import json
 from dataclasses import replace
 from types import SimpleNamespace
 
+import jax
 import numpy as np
 import pytest
 import tiny_detector
 
+import craftjax.evaluate
 from craftjax import training, tune
 from craftjax.audit import audit_truth
 from craftjax.convert import to_state_dict
 from craftjax.detector import Detector, Scores
-from craftjax.evaluate import OperatingPoint, choose_point, sweep, with_used
+from craftjax.evaluate import (
+    EvaluationError,
+    OperatingPoint,
+    choose_point,
+    sweep,
+    sweep_share,
+    with_used,
+)
 from craftjax.models import CRAFT, init_variables
 from craftjax.options import (
     MIN_PICTURES,
@@ -127,6 +136,34 @@ def test_training_tries_thresholds_where_there_are_words_enough(count):
     else:
         assert found["hmean"] == 1 and (found["text_threshold"], found["low_text"]) == (0.45, 0.4)
         assert "on 50 words on 5 images" in said[0]
+
+
+def shares(count, monkeypatch, evaluate):
+    """What each of some processes gives to the others, and what each gets in the end."""
+    given = []
+    monkeypatch.setattr(jax, "process_count", lambda: count)
+    monkeypatch.setattr(craftjax.evaluate, "gather_json", lambda value: given.append(value) or [])
+    monkeypatch.setattr(craftjax.evaluate, "join_points", lambda points, shares: points)
+    for index in range(count):
+        monkeypatch.setattr(jax, "process_index", lambda index=index: index)
+        evaluate()
+    return json.loads(json.dumps(given))
+
+
+@pytest.mark.parametrize("count", [2, 3, 5])
+def test_shares_of_an_evaluation_equal_the_whole(count, monkeypatch):
+    truth, scores = pages(4, height=0.95)
+    truth[1] = replace(truth[1], page=replace(truth[1].page, words=truth[1].page.words[:3]))
+    tried = {"text_thresholds": (0.5, 0.6, 0.75), "low_texts": (0.3, 0.45)}
+    tried |= {"options": OPTIONS, "link_thresholds": (0.4,)}
+    whole = sweep(Fixed(scores), truth, **tried)
+    join = craftjax.evaluate.join_points
+    given = shares(count, monkeypatch, lambda: sweep_share(Fixed(scores), truth, **tried))
+    monkeypatch.setattr(craftjax.evaluate, "join_points", join)
+    monkeypatch.setattr(craftjax.evaluate, "gather_json", lambda value: given)
+    assert sweep_share(Fixed(scores), truth, **tried) == whole
+    with pytest.raises(EvaluationError, match="no labeled images"):
+        sweep_share(Fixed(scores), [], **tried)
 
 
 def test_what_lies_beside_the_weights_is_told(tmp_path):
