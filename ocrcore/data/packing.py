@@ -1,13 +1,14 @@
-"""Packs data sets into sharded ArrayRecord files: in parallel, resumable, the same bytes each time.
+"""Packs data sets into sharded ArrayRecord files: parallel, resumable and deterministic.
 
-`ocrcore.data.readers.packed` says what a packed folder holds, and reads it. Pictures are kept as
-they are on disk, byte for byte. Every process packs whole shards; a shard gets its name when it is
-complete and counts once it is noted, so that a killed run loses no more than the shards it was at.
+The layout of a packed folder is documented in `ocrcore.data.readers.packed`, which reads it.
+Picture files are kept byte for byte. Each process packs whole shards. A shard gets its final name
+when it is complete and counts once its note is written, so a killed run loses only the shards in
+progress.
 
-TensorFlow Datasets packs one example after the other in one process and starts over when it is
+TensorFlow Datasets packs examples one by one in a single process and starts over when it is
 killed; here its format is written without it. `python -m craftjax.main --mode=pack` packs what an
-experiment trains on, because its config already says everything about its data sets; the builders
-in `data/` call the same function.
+experiment trains on, because its config already describes its data sets; the builders in `data/`
+call the same function.
 """
 
 from __future__ import annotations
@@ -42,13 +43,13 @@ from ocrcore.progress import shown
 from ocrcore.synth.pages import PageSource
 
 VERSION = "1.0.0"
-"""Of packed sets, as TensorFlow Datasets counts them."""
-_SHARDS, _LEAST, _MOST = 32, 32, 2000  # shards to aim at, and samples of each
-_EACH = 4  # shards that a worker should have to do, because it takes seconds to start
+"""Version of packed sets, as TensorFlow Datasets counts them."""
+_SHARDS, _LEAST, _MOST = 32, 32, 2000  # target number of shards; samples per shard: min, max
+_EACH = 4  # minimum shards per worker, because starting a worker takes seconds
 
 
 class PackingError(ValueError):
-    """A data set that cannot be packed here; the message says why."""
+    """A data set that cannot be packed; the message says why."""
 
 
 class Source(Protocol):
@@ -58,17 +59,17 @@ class Source(Protocol):
         """How many samples there are."""
 
     def encoded(self, index: int) -> tuple[bytes, Page]:
-        """The picture file and the labels of a sample."""
+        """The encoded picture and the labels of a sample."""
 
     def name(self, index: int) -> str:
-        """The path of a picture; empty for one that is drawn."""
+        """The path of a picture; empty for a generated one."""
 
     def label_files(self, index: int) -> tuple[Path, ...]:
-        """The files that hold the labels of this picture, if also those of others."""
+        """The label files of this picture, including files shared with other pictures."""
 
 
 class DrawnPages:
-    """Synthetic pages as picture files: PNG, so that they are what is drawn, pixel for pixel."""
+    """Synthetic pages as PNG files, so that the stored pixels are exactly the drawn ones."""
 
     def __init__(self, pages: PageSource) -> None:
         self.pages = pages
@@ -77,15 +78,15 @@ class DrawnPages:
         return len(self.pages)
 
     def name(self, index: int) -> str:
-        """Returns nothing: a page has no file."""
+        """Returns an empty string: a generated page has no file."""
         return ""
 
     def label_files(self, index: int) -> tuple[Path, ...]:
-        """Returns nothing: its labels have none either."""
+        """Returns nothing: a generated page has no label file."""
         return ()
 
     def encoded(self, index: int) -> tuple[bytes, Page]:
-        """Draws a page."""
+        """Draws a page and encodes it."""
         sample = self.pages[index]
         return encode_image(sample.image, suffix=".png"), sample.page
 
@@ -95,11 +96,11 @@ class Packed:
     """What a split of a packed data set holds.
 
     Attributes:
-        name: of the set.
-        split: of the set.
-        records: of each file.
-        size: of all files, in bytes.
-        faults: how many samples could not be packed, by reason.
+        name: name of the set.
+        split: name of the split.
+        records: number of records in each file.
+        size: total size of the files, in bytes.
+        faults: number of samples that could not be packed, by reason.
     """
 
     name: str
@@ -123,49 +124,49 @@ def pack(
     workers: int | None = 0,
     progress: Callable[[int, int], None] = lambda done, of: None,
 ) -> Packed:
-    """Packs a split of a data set, or what is missing of it.
+    """Packs a split of a data set, or the part of it that is still missing.
 
     Args:
-        open_source: opens the data set; with workers it must be picklable.
-        folder: to pack to: new, of an earlier run of the same, or with other splits of the set.
-        name: of the set: letters, digits and underscores, beginning with a lower-case letter.
-        root: what paths of pictures are kept relative to.
-        split: of the set.
-        source: JSON values that describe what is packed; kept for the reader to compare.
-        start: the first sample.
-        stop: the sample before which to stop; None packs all.
-        shard: samples of a file; None chooses by their number.
-        workers: processes to use, started by spawning; 0: this one; None: one for each CPU, fewer
-            where few files are left to do.
-        progress: gets how many samples are done, and of how many, now and then.
+        open_source: opens the data set; must be picklable if there are workers.
+        folder: the output folder: new, left by an earlier run of the same job, or holding other
+            splits of the set.
+        name: name of the set: letters, digits and underscores, starting with a lower-case letter.
+        root: paths of pictures are stored relative to this folder.
+        split: name of the split.
+        source: JSON values that describe what is packed; stored for the reader to compare.
+        start: index of the first sample.
+        stop: index after the last sample; None packs to the end.
+        shard: samples per file; None chooses it from the number of samples.
+        workers: number of processes, started by spawning; 0: only this one; None: one per CPU,
+            fewer if few files are left to do.
+        progress: called from time to time with the number of finished samples and the total.
 
     Raises:
-        OutputError: another's files would be replaced, or the folder cannot be written.
-        PackingError: settings that cannot be, a folder that holds something else, a worker that
-            ended.
-        LabelError: the data set cannot be read; faults of samples are noted instead.
+        OutputError: files of something else would be replaced, or the folder cannot be written.
+        PackingError: invalid settings, a folder that holds something else, or a worker that died.
+        LabelError: the data set cannot be read; faults of single samples are recorded instead.
         OSError: a file cannot be read or written.
     """
     folder, root = Path(folder), Path(root)
     if (workers or 0) < 0 or (shard is not None and shard < 1):
-        raise PackingError(f"workers={workers}, shard={shard}: expected 0 or more, 1 or more")
+        raise PackingError(f"workers={workers}, shard={shard}: expected workers >= 0, shard >= 1")
     if not (name.isidentifier() and name == name.lower() and split.isalpha()):
         raise PackingError(f"name {name!r}, split {split!r}: expected letters, as in synthtext")
     opened = open_source()
     end = len(opened) if stop is None else min(stop, len(opened))
     if not 0 <= start < end:
-        raise PackingError(f"no sample from start={start} to stop={stop} of {len(opened)}")
+        raise PackingError(f"no samples from start={start} to stop={stop} of {len(opened)}")
     if shard is None:
         shard = min(max((end - start) // _SHARDS, _LEAST), _MOST)
     ranges = [range(first, min(first + shard, end)) for first in range(start, end, shard)]
     files = [folder / shard_name(name, split, k, len(ranges)) for k in range(len(ranges))]
     target, notes = folder / f"packed-{split}.json", folder / f"packing-{split}"
     if not (target.is_file() or notes.is_dir()):
-        # What describes the set is shared by its splits.
+        # The files that describe the set are shared by its splits.
         others = [*folder.glob("packed-*.json"), *folder.glob("packing-*")]
         shared = () if others else ("features.json", "dataset_info.json")
         new = [*files, folder / f"faults-{split}.jsonl", *(folder / one for one in shared)]
-        check_outputs(new, remedy="nothing is packed there: give another folder")
+        check_outputs(new, remedy="nothing was packed: give another folder")
     job = {
         "form": FORM,
         "name": name,
@@ -191,8 +192,8 @@ def pack(
     if not sum(done["records"]):
         first = (folder / f"faults-{split}.jsonl").read_text(encoding="utf-8").partition("\n")[0]
         raise PackingError(
-            f"{folder}: not one of {end - start:,} samples could be packed; the first fault: "
-            f"{first}. Mend them, delete this folder, and pack again"
+            f"{folder}: none of {end - start:,} samples could be packed; the first fault: "
+            f"{first}. Fix the data set, delete this folder, and pack again"
         )
     return Packed(name, split, tuple(done["records"]), done["size"], done["faults"])
 
@@ -202,10 +203,10 @@ class _Task:
     """A shard to pack.
 
     Attributes:
-        path: of its file.
-        note: file that says that it is done, and what is in it.
+        path: the shard file.
+        note: file that marks the shard as done and describes its content.
         root: as for `pack`.
-        samples: that belong to it.
+        samples: indices of the samples in this shard.
     """
 
     path: Path
@@ -215,9 +216,9 @@ class _Task:
 
 
 def _pack_shard(source: Source, task: _Task) -> int:
-    """Packs a shard; returns of how many samples it is."""
+    """Packs one shard; returns the number of its samples."""
     faults = []
-    # One record a group: any record is read alone. Pictures do not compress further.
+    # One record per group makes single records readable. Pictures do not compress further.
     with (
         replacing(task.path) as part,
         closing(ArrayRecordWriter(str(part), "group_size:1,uncompressed")) as writer,
@@ -229,7 +230,7 @@ def _pack_shard(source: Source, task: _Task) -> int:
                 image, page = source.encoded(index)
                 record = encode_packed(image, page, path)
             except (LabelError, ImageError, PageError) as error:
-                if not name:  # a page that cannot be drawn is no fault of the data
+                if not name:  # failing to draw a page is a bug, not a fault of the data
                     raise
                 faults.append(describe_fault(index, path, error))
             else:
@@ -252,7 +253,7 @@ def _pack_all(
     progress(done, of)
     if workers is None:
         workers = min(os.cpu_count() or 1, len(missing) // _EACH)
-        workers = workers if workers > 1 else 0  # one alone gains nothing
+        workers = workers if workers > 1 else 0  # a single worker gains nothing
     with _results(open_source, opened, missing, workers) as results:
         for count in results:
             done += count
@@ -263,7 +264,7 @@ def _pack_all(
 def _results(
     open_source: Callable[[], Source], opened: Source, tasks: list[_Task], workers: int
 ) -> Iterator[Iterator[int]]:
-    """Packs shards; yields the numbers of their samples."""
+    """Packs shards; yields the number of samples of each as it is finished."""
     if not workers or len(tasks) < 2:
         with one_opencv_thread():
             yield (_pack_shard(opened, task) for task in tasks)
@@ -280,10 +281,10 @@ def _results(
 
 
 def _check(folder: Path, path: Path, job: dict[str, Any]) -> None:
-    """Refuses a folder that holds something else.
+    """Checks that a folder does not hold something else.
 
     Raises:
-        PackingError: it does.
+        PackingError: the folder was packed with other settings or from other data.
     """
     if not path.is_file():
         return
@@ -292,7 +293,7 @@ def _check(folder: Path, path: Path, job: dict[str, Any]) -> None:
     except (ValueError, TypeError) as error:
         raise PackingError(f"{path}: not a note of an earlier run: {error}") from error
     if differ := [key for key in job if before.get(key) != job[key]]:
-        lines = "; ".join(f"{key} was {before.get(key)}, is {job[key]}" for key in differ)
+        lines = "; ".join(f"{key} was {before.get(key)}, now {job[key]}" for key in differ)
         raise PackingError(
             f"{folder}: an earlier run packed something else here: {lines}. Give another "
             "folder, or delete this one"
@@ -300,7 +301,7 @@ def _check(folder: Path, path: Path, job: dict[str, Any]) -> None:
 
 
 def _finish(folder: Path, split: str, job: dict[str, Any], notes: list[dict[str, Any]]) -> None:
-    """Writes what describes the set; the file that says that it is complete comes last."""
+    """Writes the descriptions of the set; `packed-SPLIT.json`, which marks it complete, is last."""
     faults = [fault for note in notes for fault in note["faults"]]
     counts = dict(Counter(map(fault_reason, faults)))
     lines = "".join(json.dumps(fault) + "\n" for fault in faults)
@@ -322,11 +323,11 @@ def _finish(folder: Path, split: str, job: dict[str, Any], notes: list[dict[str,
 
 
 def _digest(source: Source, start: int, stop: int) -> str:
-    """Describes which pictures there are, in their order, and what their label files hold."""
+    """Hashes the names of the pictures, in order, and the content of their label files."""
     digest = hashlib.blake2b(digest_size=8)
     known: dict[Path, bytes] = {}  # one file may hold the labels of all pictures
-    if source.name(start):  # those that are drawn have no names
-        for index in shown(range(start, stop), "looking at what is to be packed", unit="sample"):
+    if source.name(start):  # generated pictures have no names
+        for index in shown(range(start, stop), "checking what to pack", unit="sample"):
             digest.update(Path(source.name(index)).name.encode("utf-8", "surrogatepass") + b"\n")
             for path in source.label_files(index):
                 if path not in known:

@@ -1,9 +1,9 @@
-"""Writers of data sets: numbered samples in, files out that others' trainers read.
+"""Writers of data sets: numbered samples in, files that other trainers can read out.
 
-Every writer has `add(index, image, label)`, `commit()`, `finish()` and `close()`. `image` is the
-bytes of a picture file, `label` a `Page` or a text. What `commit` has returned from survives a
-kill; a writer that is opened with `done=N` continues after N committed samples and makes the same
-files as one that was never interrupted.
+Every writer has `add(index, image, label)`, `commit()`, `finish()` and `close()`. `image` is an
+encoded picture, `label` a `Page` or a text. Samples survive a kill once `commit` has returned. A
+writer that is opened with `done=N` continues after N committed samples and makes the same files as
+one that was never interrupted.
 """
 
 from __future__ import annotations
@@ -29,26 +29,26 @@ PAGE_FORMATS = ("icdar", "synthtext", "arrayrecord")
 CROP_FORMATS = ("crops-lmdb", "crops-csv")
 FORMATS = ("icdar", "synthtext", "crops-lmdb", "crops-csv", "arrayrecord")
 MAX_SYNTHTEXT = 1_000_000
-"""Most pictures of one `gt.mat`: its arrays of cells end at 4 GB."""
+"""Maximum number of pictures in one `gt.mat`: its cell arrays are limited to 4 GB."""
 _PAGES = "pages.jsonl"
 _MAP_SIZE = 64 << 20
 _MAT_HEADER = b"MATLAB 5.0 MAT-file, labels in the layout of SynthText".ljust(116)
 
 
 class Writer(Protocol):
-    """What the writers have in common."""
+    """The interface of all writers."""
 
     def add(self, index: int, image: bytes, label: Page | str) -> None:
-        """Takes the sample of an index; they come in order and without gaps."""
+        """Adds a sample; indices come in order and without gaps."""
 
     def commit(self) -> None:
-        """Makes all samples that were added last."""
+        """Makes all added samples persistent."""
 
     def finish(self) -> None:
-        """Makes what needs all samples; after the last commit."""
+        """Writes what needs all samples; called after the last commit."""
 
     def close(self) -> None:
-        """Gives up what was not committed."""
+        """Discards what was not committed."""
 
 
 def open_writer(
@@ -58,15 +58,15 @@ def open_writer(
 
     Args:
         kind: one of `FORMATS`.
-        folder: to write to.
-        count: of samples that there will be in all.
-        shard: samples between two commits.
-        suffix: of the picture files: ".jpg" or ".png".
-        done: samples that were committed by an earlier run.
+        folder: the folder to write to.
+        count: total number of samples.
+        shard: number of samples between two commits.
+        suffix: suffix of the picture files: ".jpg" or ".png".
+        done: number of samples committed by an earlier run.
 
     Raises:
         ModuleNotFoundError: `crops-lmdb` without the package lmdb.
-        ValueError: an unknown kind, or files of the earlier run that are gone.
+        ValueError: an unknown kind, or files of the earlier run are missing.
     """
     folder = Path(folder)
     if kind == "icdar":
@@ -85,8 +85,8 @@ def open_writer(
 class IcdarWriter:
     """`images/NNNNNNN.jpg`, `gt/gt_NNNNNNN.txt` (ICDAR 2015), and `pages.jsonl` with everything.
 
-    The format knows no fractions, polygons and characters: corners are rounded to whole pixels,
-    which is all that most readers take, and words that do not count are `###`.
+    The ICDAR format has no fractions, polygons and characters: corners are rounded to whole pixels,
+    because most readers accept nothing else, and "don't care" words are written as `###`.
     """
 
     def __init__(self, folder: Path, *, suffix: str, done: int = 0) -> None:
@@ -113,7 +113,7 @@ class IcdarWriter:
 
 
 def icdar_page(page: Page) -> Page:
-    """Returns what a file of ICDAR 2015 can hold of a page; a text `###` becomes "don't care"."""
+    """Returns what an ICDAR 2015 file can hold of a page; a text `###` becomes "don't care"."""
     words = []
     for word in page.words:
         care = word.care and word.text not in DONT_CARE
@@ -122,11 +122,11 @@ def icdar_page(page: Page) -> Page:
 
 
 class SynthTextWriter:
-    """`images/NNNN/NNNNNNN.jpg` and a `gt.mat` as SynthText has it; and `pages.jsonl`.
+    """`images/NNNN/NNNNNNN.jpg` and a `gt.mat` like SynthText's; and `pages.jsonl`.
 
     SynthText has no "don't care": such words are labeled like the others, because a trainer that
-    mines hard negatives would punish the detector for every one that it still finds. `pages.jsonl`
-    says which they are.
+    mines hard negatives would punish the detector for every one that it finds. `pages.jsonl` marks
+    them.
     """
 
     def __init__(self, folder: Path, *, suffix: str, done: int = 0) -> None:
@@ -153,18 +153,18 @@ class SynthTextWriter:
 
 
 def write_gt_mat(path: str | Path, pages: Iterator[Page] | list[Page]) -> None:
-    """Writes labels in the layout of SynthText's `gt.mat`, all or nothing.
+    """Writes labels in the layout of SynthText's `gt.mat`, atomically.
 
-    An entry of `txt` is a line: its words with a space between. Boxes are float32, `charBB` has one
-    for each code point: a character of several code points has its box as often.
+    An entry of `txt` is a line: its words separated by spaces. Boxes are float32. `charBB` has one
+    box per code point: the box of a character with several code points is repeated.
 
     Args:
-        path: of the file.
-        pages: with the paths of their pictures relative to the file's folder.
+        path: the file to write.
+        pages: pages with the paths of their pictures relative to the file's folder.
 
     Raises:
-        ValueError: a page without path, a word without text or characters, or characters that are
-            not those of the word.
+        ValueError: a page without path, a word without text or characters, or characters that do
+            not spell the word.
     """
     names: list[str] = []
     texts, characters, words = [], [], []
@@ -199,7 +199,7 @@ def write_gt_mat(path: str | Path, pages: Iterator[Page] | list[Page]) -> None:
     with replacing(path) as part, part.open("w+b") as file:
         scipy.io.savemat(file, {name: _cells(cells) for name, cells in values.items()})
         file.seek(0)
-        file.write(_MAT_HEADER)  # scipy's holds the date: the same set would differ
+        file.write(_MAT_HEADER)  # scipy's header holds the date, so equal sets would differ
 
 
 def _cells(values: list[Any]) -> np.ndarray:
@@ -220,7 +220,7 @@ class LmdbWriter:
         self._count = done
 
     def add(self, index: int, image: bytes, label: Page | str) -> None:
-        """Keeps a crop until the next commit."""
+        """Buffers a crop until the next commit."""
         assert isinstance(label, str)
         check_text(label)
         self._waiting.append((f"image-{index + 1:09d}".encode(), image))
@@ -228,7 +228,7 @@ class LmdbWriter:
         self._count = index + 1
 
     def commit(self) -> None:
-        """Writes what was kept in one transaction; the file grows as it needs."""
+        """Writes the buffered crops in one transaction; the file grows as needed."""
         while True:
             try:
                 with self._environment.begin(write=True) as transaction:
@@ -251,8 +251,8 @@ class LmdbWriter:
 class CsvWriter:
     """Folders `NNNNNNN/` of crops with a `labels.csv` each, as EasyOCR's trainer reads them.
 
-    A folder is named after its first crop. The text stands as it is behind the first comma, without
-    quotes: the trainer splits there and knows no quoting.
+    A folder is named after its first crop. The text follows the first comma verbatim, without
+    quotes: the trainer splits there and does not parse quotes.
     """
 
     def __init__(self, folder: Path, *, suffix: str) -> None:
@@ -276,11 +276,11 @@ class CsvWriter:
         self._lines.append(f"{name},{label}")
 
     def commit(self) -> None:
-        """Writes `labels.csv`; the folder gets its name."""
+        """Writes `labels.csv` and renames the folder to its final name."""
         if self._target is None:
             return
         (self._part / CSV_NAME).write_bytes("".join(f"{x}\n" for x in self._lines).encode("utf-8"))
-        if self._target.exists():  # committed, but killed before that was noted
+        if self._target.exists():  # committed, but killed before that was recorded
             shutil.rmtree(self._target)
         self._part.rename(self._target)
         self._target = None
@@ -300,7 +300,7 @@ class CsvWriter:
 class RecordWriter:
     """Shards `data-NNNNN-of-NNNNN.arrayrecord`, read by `ocrcore.data.readers.arrayrecord`.
 
-    A text instead of a page is not taken: a crop is a page of one word.
+    Labels must be pages, not texts: a crop is a page of one word.
     """
 
     def __init__(self, folder: Path, *, count: int, shard: int) -> None:
@@ -317,12 +317,12 @@ class RecordWriter:
             name = f"data-{number:05d}-of-{self.shards:05d}{SUFFIX}"
             self.folder.mkdir(parents=True, exist_ok=True)
             self._target = self.folder / name
-            # One record a group: any record is read alone. Pictures do not compress further.
+            # One record per group makes single records readable. Pictures do not compress further.
             self._writer = ArrayRecordWriter(str(self._part), "group_size:1,uncompressed")
         self._writer.write(encode_record(image, label))
 
     def commit(self) -> None:
-        """Closes the shard; it gets its name."""
+        """Closes the shard and renames it to its final name."""
         if self._target is not None:
             self._writer.close()
             self._part.replace(self._target)
@@ -332,7 +332,7 @@ class RecordWriter:
         """Nothing is left to do."""
 
     def close(self) -> None:
-        """Closes a shard that was not committed."""
+        """Deletes a shard that was not committed."""
         if self._target is not None:
             self._writer.close()
             self._part.unlink()
@@ -353,7 +353,7 @@ class _PageLines:
         size = 0
         if done:
             if not path.exists():
-                raise ValueError(f"{path}: gone, but {done} samples were written: start over")
+                raise ValueError(f"{path}: missing, but {done} samples were written: start over")
             with path.open("rb") as file:
                 found = 0
                 for line in file:
@@ -363,7 +363,7 @@ class _PageLines:
                         break
             if found < done:
                 raise ValueError(f"{path}: has {found} lines, expected {done}: start over")
-        if path.exists():  # lines that were written, but not noted as such
+        if path.exists():  # lines that were written, but not recorded as committed
             os.truncate(path, size)
 
     def add(self, page: Page) -> None:
@@ -384,10 +384,10 @@ class _PageLines:
 
 
 def check_text(text: str) -> None:
-    """Refuses what would not read back.
+    """Checks that a text would be read back unchanged.
 
     Raises:
-        ValueError: an empty text, one with line ends, or with blanks around it.
+        ValueError: the text is empty, has line breaks, or white space around it.
     """
     if not text or text != text.strip() or "\n" in text or "\r" in text:
-        raise ValueError(f"text {text!r}: expected one line without blanks around it, not empty")
+        raise ValueError(f"text {text!r}: expected one line, not empty, without spaces around it")
