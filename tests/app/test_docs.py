@@ -83,6 +83,13 @@ def test_the_site_has_every_page():
     assert sorted(listed) == sorted(path.name for path in (ROOT / "docs").glob("*.md"))
 
 
+def test_pages_that_code_names_exist():
+    folders = ("craftjax", "crnnjax", "ocrcore", "ocrjax", "configs", "examples", "benchmarks")
+    for path in (path for folder in folders for path in (ROOT / folder).rglob("*.py")):
+        for name in re.findall(r"docs/\w+\.md", path.read_text("utf-8")):
+            assert (ROOT / name).exists(), f"{path}: {name}"
+
+
 @pytest.mark.parametrize("page", PAGES)
 def test_python_compiles(page):
     for code in blocks(page, "python"):
