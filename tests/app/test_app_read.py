@@ -88,7 +88,7 @@ def test_all_outputs_of_a_folder(networks, monkeypatch, capsys):
     assert load_image("o/b.png").shape[0] > 20
     assert not Path("out.jsonl.unfinished").exists()
     assert read(monkeypatch, "in", *ALL) == 2
-    assert "there already; --force replaces" in capsys.readouterr().err
+    assert "already exists; --force replaces" in capsys.readouterr().err
     assert read(monkeypatch, "in", "--json", "out.json", "--text") == 1
     said = capsys.readouterr()
     texts = "== in/b.png\n1 0 0\n2 0 0\n== in/scan.tif (page 1)\n1 0 0\n"
@@ -168,7 +168,7 @@ def test_it_does_not_go_on_with_other_settings(networks, monkeypatch, capsys):
         read(monkeypatch, *arguments)
     networks.found, networks.drawn = rows, 0
     assert read(monkeypatch, *arguments, "--allowlist", "abc") == 2
-    assert "begun with another options: repeat that command" in capsys.readouterr().err
+    assert "was started with another options; repeat that" in capsys.readouterr().err
     assert read(monkeypatch, *arguments, "--allowlist", "abc", "--force") == 0
     assert networks.drawn == 3
     Path("out.jsonl.unfinished").write_text("something else\n")
