@@ -203,7 +203,7 @@ def test_norm_of_each_device_and_rematerialization():
 def test_parts_of_a_batch_have_rows_of_each_device():
     step, make = step_of(norm_groups=4, accumulate=4)
     batch = {name: np.repeat(rows, 2, axis=0) for name, rows in batches()[0].items()}
-    with pytest.raises(TrainError, match=r"accumulate of 4 makes parts of 2 rows; it must divide"):
+    with pytest.raises(TrainError, match=r"accumulate=4 makes parts of 2 rows; it must divide"):
         step(make(init_variables(MODEL)), put_batch(batch, mesh_of(4)))
 
 
