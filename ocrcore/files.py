@@ -9,6 +9,7 @@ import platform
 import shutil
 import stat
 import tempfile
+import threading
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -16,24 +17,24 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-_LONG_NAME = 230  # bytes; 255 is the most that file systems take
+_LONG_NAME = 220  # bytes; 255 is the most that file systems take
 
 
 @contextmanager
 def replacing(path: str | Path) -> Iterator[Path]:
     """Yields a path to write to, and renames it to `path` at the end of the block.
 
-    Readers see the old file or the new one, never half of one; of two processes that write it the
-    last one wins. An exception removes the part and leaves the old file; one of the system's that
-    names no file (a full disk) gets the name of this one. A process that is killed leaves the part;
-    the first call of a later process for that folder removes it. The data is not
+    Readers see the old file or the new one, never half of one; of two processes or threads that
+    write it the last one wins. An exception removes the part and leaves the old file; one of the
+    system's that names no file (a full disk) gets the name of this one. A process that is killed
+    leaves the part; the first call of a later process for that folder removes it. The data is not
     synced: a power failure may lose it.
 
     Args:
         path: of the file; its folder is made as needed.
 
     Yields:
-        `NAME.PROCESS.part` beside it.
+        `NAME.HOST-THREAD-PROCESS.part` beside it.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -41,7 +42,8 @@ def replacing(path: str | Path) -> Iterator[Path]:
     name = path.name
     if len(os.fsencode(name)) > _LONG_NAME:  # the part's name must not be too long for the disk
         name = f"{name[:50]}-{zlib.crc32(os.fsencode(name)):08x}"
-    part = path.with_name(f"{name}.{_realm()}-{os.getpid()}.part")
+    # The number of the process is the last: it tells whose parts were left behind.
+    part = path.with_name(f"{name}.{_realm()}-{threading.get_native_id()}-{os.getpid()}.part")
     try:
         yield part
         part.replace(path)
@@ -50,6 +52,25 @@ def replacing(path: str | Path) -> Iterator[Path]:
             part.unlink(missing_ok=True)
         if isinstance(error, OSError) and error.errno is not None and error.filename is None:
             error.filename = os.fspath(path)
+        raise
+
+
+@contextmanager
+def system_errors(path: str | Path) -> Iterator[None]:
+    """Raises what a library tells of the system in a text, as of a full disk, as its own error.
+
+    Args:
+        path: of the file that is written.
+
+    Raises:
+        OSError: in place of a RuntimeError that tells of one; others stay.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        for code in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO):
+            if os.strerror(code) in str(error):
+                raise OSError(code, os.strerror(code), os.fspath(path)) from error
         raise
 
 

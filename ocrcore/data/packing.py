@@ -1,8 +1,10 @@
-"""Packs data sets into sharded ArrayRecord files: in parallel, resumable, the same bytes each time.
+"""Packs data sets into several ArrayRecord files: in parallel, resumable, the same bytes each time.
 
 `ocrcore.data.readers.packed` says what a packed folder holds, and reads it. Pictures are kept as
-they are on disk, byte for byte. Every process packs whole shards; a shard gets its name when it is
-complete and counts once it is noted, so that a killed run loses no more than the shards it was at.
+they are on disk, byte for byte. Every process packs whole files; a file gets its name when it is
+complete and counts once it is noted, so that a killed run loses no more than the files it was at.
+Machines that share a folder pack a share of the files each; then one of them merges: it checks that
+all are there, and describes the set.
 
 TensorFlow Datasets packs one example after the other in one process and starts over when it is
 killed; here its format is written without it. `python -m craftjax.main --mode=pack` packs what an
@@ -17,7 +19,7 @@ import json
 import os
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import as_completed
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
@@ -34,17 +36,18 @@ from ocrcore.data.readers.packed import (
     fault_reason,
     shard_name,
 )
-from ocrcore.files import replacing, write_bytes, write_json
+from ocrcore.data.shards import Shard, ShardError, Spread, describe_missing
+from ocrcore.files import replacing, system_errors, write_bytes, write_json
 from ocrcore.images import ImageError, encode_image
-from ocrcore.outputs import check_outputs
+from ocrcore.outputs import OutputError, check_outputs
 from ocrcore.pages import LabelError, Page, PageError
 from ocrcore.progress import shown
 from ocrcore.synth.pages import PageSource
 
 VERSION = "1.0.0"
 """Of packed sets, as TensorFlow Datasets counts them."""
-_SHARDS, _LEAST, _MOST = 32, 32, 2000  # shards to aim at, and samples of each
-_EACH = 4  # shards that a worker should have to do, because it takes seconds to start
+_FILES, _LEAST, _MOST = 32, 32, 2000  # files to aim at, and samples of each
+_EACH = 4  # files that a worker should have to do, because it takes seconds to start
 
 
 class PackingError(ValueError):
@@ -119,8 +122,11 @@ def pack(
     source: Mapping[str, Any] | None = None,
     start: int = 0,
     stop: int | None = None,
-    shard: int | None = None,
+    records_per_file: int | None = None,
     workers: int | None = 0,
+    shard: Shard | None = None,
+    merge: int | None = None,
+    spread: Spread | None = None,
     progress: Callable[[int, int], None] = lambda done, of: None,
 ) -> Packed:
     """Packs a split of a data set, or what is missing of it.
@@ -134,38 +140,52 @@ def pack(
         source: JSON values that describe what is packed; kept for the reader to compare.
         start: the first sample.
         stop: the sample before which to stop; None packs all.
-        shard: samples of a file; None chooses by their number.
+        records_per_file: samples of a file; None chooses by their number.
         workers: processes to use, started by spawning; 0: this one; None: one for each CPU, fewer
             where few files are left to do.
+        shard: packs only this share of the files, and leaves the set to be merged.
+        merge: packs nothing, but joins the shares, of which there are so many.
+        spread: has files packed elsewhere, in place of `workers`: `ocrcore.data.beam.spread`.
         progress: gets how many samples are done, and of how many, now and then.
+
+    Returns:
+        What the set holds; of a share what that holds.
 
     Raises:
         OutputError: another's files would be replaced, or the folder cannot be written.
+        ShardError: shares to be merged are not complete.
         PackingError: settings that cannot be, a folder that holds something else, a worker that
             ended.
         LabelError: the data set cannot be read; faults of samples are noted instead.
         OSError: a file cannot be read or written.
     """
     folder, root = Path(folder), Path(root)
-    if (workers or 0) < 0 or (shard is not None and shard < 1):
-        raise PackingError(f"workers={workers}, shard={shard}: expected 0 or more, 1 or more")
+    if (workers or 0) < 0 or (records_per_file is not None and records_per_file < 1):
+        raise PackingError(
+            f"workers={workers}, records_per_file={records_per_file}: expected 0 or more, 1 or more"
+        )
     if not (name.isidentifier() and name == name.lower() and split.isalpha()):
         raise PackingError(f"name {name!r}, split {split!r}: expected letters, as in synthtext")
     opened = open_source()
     end = len(opened) if stop is None else min(stop, len(opened))
     if not 0 <= start < end:
         raise PackingError(f"no sample from start={start} to stop={stop} of {len(opened)}")
-    if shard is None:
-        shard = min(max((end - start) // _SHARDS, _LEAST), _MOST)
-    ranges = [range(first, min(first + shard, end)) for first in range(start, end, shard)]
+    each = records_per_file or min(max((end - start) // _FILES, _LEAST), _MOST)
+    ranges = [range(first, min(first + each, end)) for first in range(start, end, each)]
     files = [folder / shard_name(name, split, k, len(ranges)) for k in range(len(ranges))]
     target, notes = folder / f"packed-{split}.json", folder / f"packing-{split}"
+    if merge is not None and not (target.is_file() or notes.is_dir()):
+        raise ShardError(f"{folder}: no shard has written here")
     if not (target.is_file() or notes.is_dir()):
         # What describes the set is shared by its splits.
         others = [*folder.glob("packed-*.json"), *folder.glob("packing-*")]
         shared = () if others else ("features.json", "dataset_info.json")
         new = [*files, folder / f"faults-{split}.jsonl", *(folder / one for one in shared)]
-        check_outputs(new, remedy="nothing is packed there: give another folder")
+        try:
+            check_outputs(new, remedy="nothing is packed there: give another folder")
+        except OutputError:
+            if not (shard and notes.is_dir()):  # of another share, which has just begun
+                raise
     job = {
         "form": FORM,
         "name": name,
@@ -173,20 +193,33 @@ def pack(
         "start": start,
         "stop": end,
         "complete": end == len(opened),
-        "shard": shard,
+        "shard": each,
         "content": _digest(opened, start, end),
     }
     _check(folder, target if target.is_file() else notes / "job.json", job)
     if not target.is_file():
         folder.mkdir(parents=True, exist_ok=True)
         write_json(notes / "job.json", job)
+        digest = hashlib.blake2b(json.dumps(job).encode(), digest_size=8).hexdigest()
         tasks = [
-            _Task(file, notes / f"{k}.json", root, one)
+            _Task(file, notes / f"{k}.json", root, one, digest)
             for k, (file, one) in enumerate(zip(files, ranges, strict=True))
         ]
-        _pack_all(open_source, opened, tasks, workers, progress)
-        _finish(folder, split, job, [json.loads(task.note.read_bytes()) for task in tasks])
+        mine = tasks if shard is None else shard.take(tasks)
+        if merge is None:
+            _pack_all(open_source, opened, mine, workers, spread, progress)
+        if shard is not None:
+            return _packed(name, split, [task.read() for task in mine])
+        if missing := {k: fault for k, task in enumerate(tasks) if (fault := task.fault())}:
+            if merge is None:
+                raise PackingError(f"{next(iter(missing.values()))}: the same command goes on")
+            raise ShardError(f"{folder}: {describe_missing(missing, merge)}")
+        _finish(folder, split, job, [task.read() for task in tasks])
     shutil.rmtree(notes, ignore_errors=True)
+    for part in (
+        folder.glob(f"{name}-{split}.*.part") if merge is not None else ()
+    ):  # of killed processes
+        part.unlink(missing_ok=True)
     done = json.loads(target.read_bytes())
     if not sum(done["records"]):
         first = (folder / f"faults-{split}.jsonl").read_text(encoding="utf-8").partition("\n")[0]
@@ -199,26 +232,47 @@ def pack(
 
 @dataclass(frozen=True)
 class _Task:
-    """A shard to pack.
+    """A file to pack.
 
     Attributes:
-        path: of its file.
+        path: of it.
         note: file that says that it is done, and what is in it.
         root: as for `pack`.
         samples: that belong to it.
+        job: digest of all that is packed.
     """
 
     path: Path
     note: Path
     root: Path
     samples: range
+    job: str
+
+    def read(self) -> dict[str, Any]:
+        """Returns what was noted."""
+        return dict(json.loads(self.note.read_bytes()))
+
+    def fault(self) -> str:
+        """Why it is not done; empty where it is."""
+        try:
+            note = self.read()
+            if note["job"] != self.job:
+                return f"{self.note}: of another data set"
+            if (size := self.path.stat().st_size) != note["size"]:
+                return f"{self.path}: has {size} bytes, {note['size']} were written"
+        except FileNotFoundError as error:
+            return f"{error.filename}: not there"
+        except (ValueError, KeyError, TypeError) as error:
+            return f"{self.note}: not a note of what was packed: {error!r}"
+        return ""
 
 
-def _pack_shard(source: Source, task: _Task) -> int:
-    """Packs a shard; returns of how many samples it is."""
+def _pack_file(source: Source, task: _Task) -> int:
+    """Packs a file; returns of how many samples it is."""
     faults = []
     # One record a group: any record is read alone. Pictures do not compress further.
     with (
+        system_errors(task.path),
         replacing(task.path) as part,
         closing(ArrayRecordWriter(str(part), "group_size:1,uncompressed")) as writer,
     ):
@@ -234,7 +288,7 @@ def _pack_shard(source: Source, task: _Task) -> int:
                 faults.append(describe_fault(index, path, error))
             else:
                 writer.write(record)
-    note = {"size": task.path.stat().st_size, "faults": faults}
+    note = {"job": task.job, "size": task.path.stat().st_size, "faults": faults}
     write_json(task.note, {"records": len(task.samples) - len(faults), **note})
     return len(task.samples)
 
@@ -242,14 +296,18 @@ def _pack_shard(source: Source, task: _Task) -> int:
 def _pack_all(
     open_source: Callable[[], Source],
     opened: Source,
-    tasks: list[_Task],
+    tasks: Sequence[_Task],
     workers: int | None,
+    spread: Spread | None,
     progress: Callable[[int, int], None],
 ) -> None:
-    missing = [task for task in tasks if not task.note.is_file()]
+    missing = [task for task in tasks if task.fault()]
     of = sum(len(task.samples) for task in tasks)
     done = of - sum(len(task.samples) for task in missing)
     progress(done, of)
+    if spread is not None:
+        spread(open_source, _pack_file, missing)
+        return
     if workers is None:
         workers = min(os.cpu_count() or 1, len(missing) // _EACH)
         workers = workers if workers > 1 else 0  # one alone gains nothing
@@ -263,10 +321,10 @@ def _pack_all(
 def _results(
     open_source: Callable[[], Source], opened: Source, tasks: list[_Task], workers: int
 ) -> Iterator[Iterator[int]]:
-    """Packs shards; yields the numbers of their samples."""
+    """Packs files; yields the numbers of their samples."""
     if not workers or len(tasks) < 2:
         with one_opencv_thread():
-            yield (_pack_shard(opened, task) for task in tasks)
+            yield (_pack_file(opened, task) for task in tasks)
         return
     with worker_pool(
         open_source,
@@ -275,7 +333,7 @@ def _results(
         setting="--workers",
         error=PackingError,
     ) as submit:
-        futures = [submit(_pack_shard, task) for task in tasks]
+        futures = [submit(_pack_file, task) for task in tasks]
         yield (future.result() for future in as_completed(futures))
 
 
@@ -302,16 +360,9 @@ def _check(folder: Path, path: Path, job: dict[str, Any]) -> None:
 def _finish(folder: Path, split: str, job: dict[str, Any], notes: list[dict[str, Any]]) -> None:
     """Writes what describes the set; the file that says that it is complete comes last."""
     faults = [fault for note in notes for fault in note["faults"]]
-    counts = dict(Counter(map(fault_reason, faults)))
     lines = "".join(json.dumps(fault) + "\n" for fault in faults)
     write_bytes(folder / f"faults-{split}.jsonl", lines.encode())
-    done = Packed(
-        job["name"],
-        split,
-        tuple(note["records"] for note in notes),
-        sum(note["size"] for note in notes),
-        counts,
-    )
+    done = _packed(job["name"], split, notes)
     others = []
     for path in sorted(folder.glob("packed-*.json")):
         found = json.loads(path.read_bytes())
@@ -319,6 +370,13 @@ def _finish(folder: Path, split: str, job: dict[str, Any], notes: list[dict[str,
     write_json(folder / "features.json", FEATURES)
     write_json(folder / "dataset_info.json", dataset_info([*others, done]))
     write_json(folder / f"packed-{split}.json", {**job, **asdict(done)})
+
+
+def _packed(name: str, split: str, notes: list[dict[str, Any]]) -> Packed:
+    """What files hold, by their notes."""
+    reasons = Counter(fault_reason(fault) for note in notes for fault in note["faults"])
+    records = tuple(note["records"] for note in notes)
+    return Packed(name, split, records, sum(note["size"] for note in notes), dict(reasons))
 
 
 def _digest(source: Source, start: int, stop: int) -> str:
