@@ -360,6 +360,9 @@ class Session:
 
         from crnnjax.losses import ctc_losses
 
+        sys.path.insert(0, str(Path(__file__).parents[1] / "lab"))
+        from ctc import own_ctc_losses
+
         shape = self.scaled((4, 8, 11), (1024, 24, 37))
         logits, labels, lengths = ctc_inputs(*shape)
         padding = (np.arange(labels.shape[1]) >= lengths[:, None]).astype(np.float32)
@@ -371,8 +374,11 @@ class Session:
         def ours(x: Any) -> Any:
             return ctc_losses(x, whole, labels, lengths)[0].sum()
 
+        def own(x: Any) -> Any:
+            return own_ctc_losses(x, whole, labels, lengths).sum()
+
         steps, row = self.scaled(2, 50), {}
-        for name, function in (("optax", plain), ("ours", ours)):
+        for name, function in (("optax", plain), ("ours", ours), ("own_gradient", own)):
             graded = jax.jit(jax.value_and_grad(function))
             x = jax.device_put(logits)
             value = float(jax.block_until_ready(graded(x))[0])

@@ -44,7 +44,7 @@ def test_rows_run_at_toy_size(tmp_path):
     for name in ("loader_lmdb", "loader_lmdb_threads"):
         assert results[name]["rows_per_s"] > 0
     assert results["loader_lmdb"]["processes"] == 2
-    losses = [results["ctc"][name]["loss"] for name in ("optax", "ours")]
+    losses = [results["ctc"][name]["loss"] for name in ("optax", "ours", "own_gradient")]
     np.testing.assert_allclose(losses[0], losses[1], rtol=1e-5)
     assert len(results["forwards"]) == 4  # three sizes, and what the row took
 
