@@ -241,8 +241,8 @@ def _shares(
         bad = 0
         if tasks:
             reader = _open(arguments, shapes, print)
-            pages = sum(len(pictures[path]) for path in todo)
-            with Progress("reading", unit="page", total=pages) as bar:
+            left = sum(len(pictures[path]) for path in todo)
+            with Progress("reading", unit="page", total=left) as bar:
                 bad = sum(_read_task(reader, task, bar) for task in tasks)
         print(
             f"shard {shard}: {sum(len(parts.groups[group]) for group in mine):,} of {len(files):,} "

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from ocrcore.weights.named import WeightsNotFoundError, find_weights
 
 pytestmark = pytest.mark.slow
 HERE = Path(__file__).parent
@@ -61,6 +64,53 @@ def test_sets_are_those_of_one_run(python, tmp_path, kind):
     code, said = synth(python, tmp_path / "beam", *common, *beam)
     assert code == 0 and "12 " in said and "(U+1F4A9)" in said, said
     assert files(tmp_path / "beam") == files(tmp_path / "whole")
+
+
+def test_packing_is_that_of_one_run(python, tmp_path):
+    many = [*SMALL[:-4], "--count", "40", "--format", "icdar"]
+    made = run([python, "-m", "ocrjax", "synth", *many, "--out", tmp_path / "one"])
+    assert made.returncode == 0, made.stderr
+    (tmp_path / "one" / "images" / "0000034.jpg").write_bytes(b"no picture")
+    shutil.copytree(tmp_path / "one", tmp_path / "beam")
+    packed = []
+    for name in ("one", "beam"):
+        command = [python, "-m", "craftjax.main", f"--config={ROOT / 'configs' / 'custom.py'}"]
+        command += [f"--config.data.root={tmp_path / name}", "--mode=pack"]
+        if name == "beam":
+            command += ["--beam_runner=DirectRunner", f"--beam_options={OPTIONS}"]
+        done = run(command, HOME=tmp_path)
+        assert done.returncode == 0 and "39 samples" in done.stdout, done.stdout + done.stderr
+        assert "1 left out (picture)" in done.stdout
+        packed.append(files(tmp_path / name / "packed"))
+    assert len(packed[0]) == 6 and packed[0] == packed[1]
+
+
+def test_reading_is_that_of_one_run(python, tmp_path):
+    """With the published detector and recognizer; what cannot be read is said and left out."""
+    try:
+        weights = ["--detector", find_weights("craft_mlt_25k"), "--charset", "en95"]
+        weights += ["--recognizer", find_weights("ppocrv6_small")]
+    except WeightsNotFoundError as error:
+        pytest.skip(str(error))
+    (tmp_path / "in").mkdir()
+    for name in ("example.jpg", "synth_plain.jpg", "example_words.jpg"):
+        shutil.copy(ROOT / "docs" / name, tmp_path / "in")
+    (tmp_path / "in" / "bad.png").write_bytes(b"nothing")
+    results = []
+    for name in ("one", "beam"):
+        out = ["--json", tmp_path / f"{name}.jsonl", "--hocr", tmp_path / name]
+        # Groups of two pages, as if there were thousands.
+        code = (
+            "import ocrjax.cli.read as r; r._TOGETHER = 2; from ocrjax.cli.main import main; main()"
+        )
+        command = [python, "-c", code, "read", tmp_path / "in", *out, *weights]
+        done = run([*command, "--canvas-size", "640", *(BEAM if name == "beam" else [])])
+        assert done.returncode == 1 and "skipped" in done.stderr, done.stderr
+        assert "on 3 pages; 1 of 4 could not be read" in done.stdout
+        results.append({k.partition("/")[2]: v for k, v in files(tmp_path).items() if "/" in k})
+        results[-1]["json"] = (tmp_path / f"{name}.jsonl").read_bytes()
+        shutil.rmtree(tmp_path / name)
+    assert results[0] == results[1] and results[0]["json"].count(b"quad") > 10
 
 
 @pytest.mark.parametrize(
