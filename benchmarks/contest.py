@@ -1,7 +1,7 @@
-"""Contestants that take turns, each in a process of its own: all of them see the same machine.
+"""Runs contestants in turns, each in its own process, so that all see the same machine.
 
 A script starts itself once for each contestant with `--worker`; there it calls `serve`. `race` lets
-the contestants prepare, checks nothing, and goes round: A B C, A B C.
+the contestants prepare, then runs rounds: A B C, A B C.
 """
 
 from __future__ import annotations
@@ -21,24 +21,24 @@ Answer = dict[str, Any]
 
 
 class Race(NamedTuple):
-    """What a race gave.
+    """The result of a race.
 
     Attributes:
-        firsts: what each contestant said when it was ready; `first` is how many seconds its first
-            run took.
-        rounds: for each contestant, `seconds`, `cpu` (seconds of processor time) and `peak_mib` of
-            each round.
+        firsts: what each contestant reported when it was ready; `first` is the duration of its
+            first run in seconds.
+        rounds: for each contestant, `seconds`, `cpu` (seconds of CPU time) and `peak_mib` of each
+            round.
     """
 
     firsts: dict[str, Answer]
     rounds: dict[str, list[dict[str, float]]]
 
     def median(self, name: str, what: str = "seconds") -> float:
-        """The median over the rounds of a contestant."""
+        """Returns the median over the rounds of a contestant."""
         return statistics.median(row[what] for row in self.rounds[name])
 
     def row(self, name: str) -> str:
-        """Median, least and processor time, time of the first run, and peak memory."""
+        """Formats median, minimum and CPU time, time of the first run, and peak memory."""
         runs = self.rounds[name]
         return (
             f"{name:18s}  {self.median(name):8.3f}  {min(row['seconds'] for row in runs):6.3f}  "
@@ -51,11 +51,11 @@ HEAD = f"{'':18s}  median s   min s   cpu s  first s  peak MiB"
 
 
 def serve(run: Callable[[], object], about: Callable[[Any], Answer]) -> None:
-    """A contestant's side: runs once, says what came out, then once for every line that it gets.
+    """Serves as a contestant: runs once, reports the result, then runs once per input line.
 
     Args:
-        run: what is measured.
-        about: from the first run's result to what else is said of it.
+        run: the function to measure.
+        about: converts the first run's result to further values to report.
     """
     begin = time.perf_counter()
     result = run()
@@ -81,10 +81,10 @@ def race(
 
     Args:
         script: the file of the benchmark.
-        contestants: by name, the value of `--worker` and whether tcmalloc is preloaded.
-        rounds: how many.
-        arguments: others of the script.
-        check: raises where the contestants have not done the same.
+        contestants: by name, the value of `--worker` and whether to preload tcmalloc.
+        rounds: number of rounds.
+        arguments: further arguments of the script.
+        check: raises if the contestants did not compute the same.
     """
     workers = {
         name: _start([sys.executable, script, "--worker", kind, *arguments], preload)
@@ -105,7 +105,7 @@ def race(
 
 
 def find_tcmalloc() -> str | None:
-    """The library's name, or None; says so where it is missing."""
+    """Returns the library's name; None, with a message, if it is not installed."""
     for name in ("tcmalloc_minimal", "tcmalloc"):
         if found := ctypes.util.find_library(name):
             return found

@@ -1,14 +1,15 @@
-"""Crops per second of one core: the recognizer's input, alone.
+"""Measures the recognizer's input pipeline alone: crops per second on one core.
 
     python benchmarks/crnn_input.py [--crops 3000] [--out exp/benchmarks/crnn_input.json]
 
-The same crops (synthetic words as JPEG files, heights of 24 to 64 pixels) lie in an LMDB as
-deep-text-recognition-benchmark makes it, and in files with a list. Batches of 192 are made in one
-thread, and their CPU time is taken: on a machine with other work that is steadier than a clock.
+The same crops (synthetic words as JPEG files, heights of 24 to 64 pixels) are in an LMDB in the
+layout of deep-text-recognition-benchmark, and in files with a list. Batches of 192 are made in one
+thread, measured in CPU time, which on a busy machine is more stable than wall time.
 
-The peer is the loop of that benchmark's loader, rewritten from a description of it: a
-transaction for each record, Pillow to decode, to gray, to 32x100 (bicubic), to float in -1..1, and
-a batch stacked of these. It makes no augmentation. It and ours take turns; the ratio is of medians.
+The peer is the loop of that benchmark's data loader, rewritten from a description of it: a
+transaction per record, Pillow to decode, convert to gray and resize to 32x100 (bicubic), floats in
+-1..1, and stacking to a batch. It has no augmentation. The peer and ours take turns; the ratio is
+of medians.
 """
 
 from __future__ import annotations
@@ -60,8 +61,8 @@ def write_sets(folder: Path, count: int) -> None:
 
 
 def peer(folder: Path, count: int) -> Callable[[], None]:
-    """The loop of deep-text-recognition-benchmark's loader, one batch a call."""
-    shutil.copytree(folder / "lmdb", folder / "peer")  # a process opens a database once only
+    """Returns the loop of deep-text-recognition-benchmark's loader, one batch per call."""
+    shutil.copytree(folder / "lmdb", folder / "peer")  # a process can open a database only once
     environment = import_lmdb().open(
         str(folder / "peer"), max_readers=32, readonly=True, lock=False, readahead=False
     )
@@ -83,14 +84,14 @@ def peer(folder: Path, count: int) -> Callable[[], None]:
 
 
 def opened(folder: Path, train: dict[str, Any], **data: Any) -> BatchSource:
-    """A source of batches."""
+    """Opens a source of batches."""
     data = {"charset": "english_g2", "cache": str(folder / "cache"), **data}
     config = {"batch_size": BATCH, "data": {"train": {"set": train}, **data}}
     return make_batches(config, seed=0, rows=slice(0, BATCH))
 
 
 def loops(folder: Path, count: int) -> dict[str, Callable[[], None]]:
-    """What is timed, by name; each call makes one batch."""
+    """Returns the contestants by name; each call makes one batch."""
     lmdb = {"kind": "lmdb", "path": str(folder / "lmdb")}
     files = {"kind": "tsv", "path": str(folder / "files" / "labels.tsv")}
     words = {"kind": "words"}
@@ -117,7 +118,7 @@ def loops(folder: Path, count: int) -> dict[str, Callable[[], None]]:
 
 
 def start_up(folder: Path) -> dict[str, float]:
-    """Microseconds for each crop of an LMDB: the index, once, and the filters, at each start."""
+    """Returns microseconds per crop of an LMDB: the index, once, and the filters, at each start."""
     path = folder / "lmdb"
     crops = open_crops("lmdb", path)
     begun = time.process_time()
@@ -132,7 +133,7 @@ def start_up(folder: Path) -> dict[str, float]:
 
 
 def many(count: int = 14_400_000) -> dict[str, float]:
-    """Seconds for what each start does with so many labels, as MJSynth and SynthText have."""
+    """Times the filters that run at each start, with as many labels as MJSynth and SynthText."""
     rng = np.random.default_rng(0)
     ends = np.cumsum(rng.integers(3, 12, count)).astype(np.int64)
     letters = np.frombuffer(NAMED["english_g2"].replace("€", "").encode(), np.uint8)
@@ -147,7 +148,7 @@ def many(count: int = 14_400_000) -> dict[str, float]:
 
 
 def padding(folder: Path) -> dict[str, float]:
-    """Share of the columns of batches that hold nothing of a crop."""
+    """Returns the fraction of the columns of batches that is padding."""
     out = {}
     files = {"kind": "tsv", "path": str(folder / "files" / "labels.tsv")}
     for name, train in (("files", files), ("words", {"kind": "words"})):
@@ -165,7 +166,7 @@ def main() -> None:
     """Prints a table and writes it as JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--crops", type=int, default=3000)
-    parser.add_argument("--batches", type=int, default=4, help="of each loop in each turn")
+    parser.add_argument("--batches", type=int, default=4, help="batches per loop and turn")
     parser.add_argument("--out", type=Path, default=Path("exp/benchmarks/crnn_input.json"))
     args = parser.parse_args()
     cv2.setNumThreads(1)
@@ -175,7 +176,7 @@ def main() -> None:
         starting = start_up(folder)
         made = loops(folder, args.crops)
         times: dict[str, list[float]] = {name: [] for name in made}
-        for turn in range(TURNS + 1):  # the first one warms caches and does not count
+        for turn in range(TURNS + 1):  # the first turn warms caches and does not count
             for label, loop in made.items():
                 begun = time.process_time()
                 for _ in range(args.batches):
@@ -186,7 +187,7 @@ def main() -> None:
     large = many()
     first = median(next(iter(times.values())))
     print(f"crops per second of one core's CPU time, batches of {BATCH}, median of {TURNS}")
-    print("| input | crops/s | µs a crop | of the peer's time |")
+    print("| input | crops/s | µs per crop | relative to the peer |")
     print("| --- | --- | --- | --- |")
     rows = []
     for label, values in times.items():
@@ -195,10 +196,9 @@ def main() -> None:
         print(f"| {label} | {1 / middle:,.0f} | {middle * 1e6:.0f} | {middle / first:.2f} |")
     print(
         f"{large['labels']:,} labels: filters {large['filter_s']:.1f} s at each start; "
-        f"columns without a crop: "
-        + ", ".join(f"{name} {share:.0%}" for name, share in idle.items())
+        f"columns of padding: " + ", ".join(f"{name} {share:.0%}" for name, share in idle.items())
     )
-    print(f"index {starting['index_us']:.1f} µs a crop, filters {starting['filters_us']:.2f} µs")
+    print(f"index {starting['index_us']:.1f} µs per crop, filters {starting['filters_us']:.2f} µs")
     report = {
         "machine": platform.platform(),
         "numpy": np.__version__,

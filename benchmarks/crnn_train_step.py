@@ -1,14 +1,13 @@
-"""A step of the recognizer's training: ours against PyTorch, as it comes and with tcmalloc.
+"""A recognizer training step: ours against PyTorch, with the default allocator and tcmalloc.
 
 In float32 on CPU, from the same weights on the same batch: forward in training mode, CTC over all
 columns, backward, gradients clipped to 5, Adadelta. None-VGG-BiLSTM-CTC from random weights: `dtrb`
 is 512 channels, 37 classes and 192 crops of 32x100, `easyocr` 256 channels, 97 classes and 32 crops
 of 64x256. `ppocr` is `ppocrv6_small` with the charset en95 and 64 crops of 48x160; in PyTorch it is
 the module that we export for EasyOCR. Ours is `crnnjax.training.make_train_step` with the
-allocator's settings that training makes (`ocrcore.runtime.memory`); PyTorch's is `torch_crnn.py`.
-Each contestant is a process of its own and rounds alternate; the losses of the first steps must
-agree. Needs torch; tcmalloc is Debian's
-libtcmalloc-minimal4.
+allocator settings of training (`ocrcore.runtime.memory`); PyTorch's is `torch_crnn.py`. Each
+contestant is a process of its own and rounds alternate; the losses of the first steps must agree.
+Needs torch; tcmalloc is Debian's libtcmalloc-minimal4.
 
 Command: python benchmarks/crnn_train_step.py --rounds 5
 """
@@ -34,7 +33,7 @@ CASES: dict[str, dict[str, int]] = {
 
 
 def make_batch(case: dict[str, int]) -> dict[str, np.ndarray]:
-    """Noise for images, and words of 3 to 10 characters."""
+    """Makes a batch of noise images, and labels of 3 to 10 characters."""
     rng, rows = np.random.default_rng(0), case["rows"]
     shape = (rows, case["height"], case["width"], 1)
     return {
@@ -46,7 +45,7 @@ def make_batch(case: dict[str, int]) -> dict[str, np.ndarray]:
 
 
 def _network(case: dict[str, int]) -> tuple[Any, Any]:
-    """Our network and its weights."""
+    """Returns our network and its weights."""
     from crnnjax.models import CRNN, init_variables, options_of
     from crnnjax.recognizer import load_recognizer
 
@@ -113,7 +112,7 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.worker:
         run = {"ours": _ours, "torch": _torch}[arguments.worker](CASES[arguments.cases[0]])
-        # The second loss tells whether the first update was the same.
+        # The second loss shows whether the first update was the same.
         serve(run, lambda loss: {"losses": [loss, run()]})
         return
     contestants = {"PyTorch": ("torch", False), "ours": ("ours", False)}

@@ -1,4 +1,4 @@
-"""What the detector benchmarks share: configs, threshold sets, and our boxes from kept scores."""
+"""Shared by the detector benchmarks: configs, thresholds, and our boxes from cached scores."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ocrcore.pages import Page
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 THRESHOLDS = ("0.75/0.2/0.5", "0.85/0.2/0.5", "0.7/0.4/0.4")
-"""Text, link and low threshold: EasyOCR's trainer (IC15 and IC13), and its Reader."""
+"""Text, link and low threshold: those of EasyOCR's trainer (IC15 and IC13), and its Reader's."""
 
 
 def load_config(path: str | Path) -> Any:
@@ -33,31 +33,31 @@ def at_thresholds(options: DetectorOptions, key: str) -> DetectorOptions:
 
 
 def add_arguments(parser: argparse.ArgumentParser, *, config: str) -> None:
-    """Adds the options that choose pictures, labels and our detector."""
+    """Adds the options for pictures, labels and our detector."""
     parser.add_argument("--images", type=Path, required=True, help="folder of the pictures")
     parser.add_argument("--gt", type=Path, required=True, help="folder of the label files")
-    parser.add_argument("--config", default=CONFIGS / config, help="its config.detector is ours")
+    parser.add_argument("--config", default=CONFIGS / config, help="config with our detector")
     parser.add_argument("--weights", default="craft_mlt_25k", help="a name, a file, a checkpoint")
     parser.add_argument(
-        "--scores", type=Path, help="kept score maps; default exp/<config.name>/scores"
+        "--scores", type=Path, help="cached score maps; default exp/<config.name>/scores"
     )
     parser.add_argument("--thresholds", default=",".join(THRESHOLDS), help="text/link/low,...")
 
 
 class Ours:
-    """Our detector with the pages and the score cache that the arguments name.
+    """Our detector with the pages and the score cache given by the arguments.
 
     Attributes:
         truth: the labeled pages.
-        options: of the config.
+        options: detector options of the config.
         keys: threshold sets.
-        detector: with its weights.
-        cache: of score maps.
+        detector: the detector with its weights.
+        cache: cache of score maps.
     """
 
     def __init__(self, args: argparse.Namespace) -> None:
         config = load_config(args.config)
-        # The layout is that of the folder, which need not be the config's data set.
+        # The layout is detected from the folder, which may not be the config's data set.
         self.truth: list[Page] = read_icdar_folder(args.images, args.gt)
         self.options = from_section(DetectorOptions, config.detector, "config.detector")
         self.keys: Sequence[str] = args.thresholds.split(",")
@@ -69,7 +69,7 @@ class Ours:
         )
 
     def scores(self) -> Iterator[tuple[int, Scores]]:
-        """Yields the index of every page with its scores, computed where they are not kept."""
+        """Yields the index of every page with its scores, computed if they are not cached."""
         pages = score_pages(self.detector, self.truth, options=self.options, cache=self.cache)
         for index, scores in pages:
             if not isinstance(scores, Scores):

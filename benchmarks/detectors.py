@@ -1,19 +1,19 @@
-r"""Text detectors on labeled photos, in one table: ours and other projects' as they come.
+r"""Compares text detectors on labeled photos: ours and other projects' with default settings.
 
     python benchmarks/detectors.py --images DIR --gt DIR --peers rapidocr-onnxruntime,rapidocr \
         --python-of rapidocr-onnxruntime=A/bin/python --python-of rapidocr=B/bin/python
 
 All are scored by the protocol `iou` (one found word for one true word). Data sets such as ICDAR
-2015 label words. PP-OCR's detectors (`rapidocr*`) and `easyocr` find lines of text, so that a line
-of three words counts as one wrong word and three that were not found: their rows say how well they
-find words, not how well they find text. "joined" is the share of the true words that lie (by more
-than half) in one found box with another. `rapidocr-words` is the one peer that divides lines into
+2015 label words. PP-OCR's detectors (`rapidocr*`) and `easyocr` find lines of text, so a line of
+three words counts as one wrong word and three missed ones: their rows say how well they find words,
+not how well they find text. "joined" is the fraction of the true words that share a found box with
+another word (each by more than half). `rapidocr-words` is the only peer that splits lines into
 words. Nothing is tuned: peers run with their default parameters (`peer_detectors.py`), ours with
 those of the config at each threshold set.
 
-The boxes of peers lie beside the output, one file a peer, our score maps in `--scores`; with either
-there, only what is missing is computed. Times come from a pass of their own over `--timed` of the
-pictures, every detector in turn and all again, from the path of a picture to its boxes.
+The boxes of peers are cached next to the output, one file per peer, our score maps in `--scores`;
+only what is missing is computed. Times come from a separate pass over `--timed` of the pictures,
+in rounds over all detectors, from the path of a picture to its boxes.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ from ocrcore.pages import Page
 from ocrcore.runtime.tuning import tune_process
 
 PROTOCOL = "iou"
-ROUNDS = 3  # of timing: each sees all detectors, so that a busy spell hits more than one
+ROUNDS = 3  # of timing, each with all detectors, so that a busy spell affects more than one
 COLUMNS = (
     *("detector", "photos", "precision", "recall", "hmean", "95 %"),
     *("minus ours", "95 %", "joined", "s/photo"),
@@ -51,11 +51,11 @@ COLUMNS = (
 
 
 class PeerFailed(RuntimeError):
-    """A peer did not run; the message is its last line."""
+    """A peer failed to run; the message is the last line of its output."""
 
 
 def run_peer(name: str, python: str, paths: Sequence[str], out: Path) -> dict[str, Any]:
-    """Lets a peer find boxes in the pictures that `out` lacks; returns what it says of itself."""
+    """Runs a peer on the pictures that `out` lacks; returns its description of itself."""
     worker = Path(__file__).with_name("peer_detectors.py")
     done = subprocess.run(
         [python, str(worker), name, "--out", str(out)],
@@ -71,12 +71,12 @@ def run_peer(name: str, python: str, paths: Sequence[str], out: Path) -> dict[st
 
 
 def to_quads(boxes: Any) -> Any:
-    """Returns a peer's boxes as `(N, 4, 2)`."""
+    """Converts a peer's boxes to `(N, 4, 2)`."""
     return np.array(boxes, np.float32).reshape(-1, 4, 2)
 
 
 def joined_share(truth: Sequence[Page], boxes: Sequence[Any]) -> float:
-    """Returns the share of the words that count which a found box holds together with others."""
+    """Returns the fraction of the words that count that share a found box with another word."""
     joined = total = 0
     for page, found in zip(truth, boxes, strict=True):
         words, shapes = outlines([word.outline for word in page.words]), outlines(found)
@@ -104,14 +104,14 @@ def evaluate_boxes(truth: Sequence[Page], boxes: Sequence[Any]) -> Evaluation:
 
 
 def first(evaluation: Evaluation, number: int) -> Evaluation:
-    """The evaluation of the first pictures alone."""
+    """Returns the evaluation of the first pictures only."""
     return Evaluation(evaluation.protocol, evaluation.images[:number])
 
 
 def to_row(
     name: str, truth: Sequence[Page], boxes: Sequence[Any], ours: Evaluation | None
 ) -> tuple[dict[str, Any], Evaluation]:
-    """Scores boxes; returns a row of the table as JSON values. `ours` is what to compare with."""
+    """Scores boxes; returns a table row as JSON values. Differences are to `ours`."""
     evaluation = evaluate_boxes(truth, boxes)
     row: dict[str, Any] = {
         "detector": name,
@@ -129,7 +129,7 @@ def to_row(
 
 
 def format_row(row: dict[str, Any]) -> str:
-    """Returns a row as a line of the table."""
+    """Formats a row as a line of the table."""
     hmean, minus, seconds = row["hmean"], row.get("minus_ours"), row.get("seconds")
     cells = [
         row["detector"],
@@ -147,7 +147,7 @@ def format_row(row: dict[str, Any]) -> str:
 
 
 def time_ours(ours: Ours, pages: Sequence[Page]) -> list[float]:
-    """Returns seconds from path to boxes for each page; programs are compiled before."""
+    """Returns seconds from path to boxes for each page; programs are compiled before timing."""
     sizes = {(page.height, page.width): page for page in pages}
     for page in sizes.values():
         ours.detector.detect(page.path)
@@ -172,7 +172,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     add_arguments(parser, config="ic15.py")
     parser.add_argument("--peers", default="", help=f"some of {', '.join(PEERS)}")
-    parser.add_argument("--easyocr", type=int, default=0, help="pictures for EasyOCR, the slow one")
+    parser.add_argument("--easyocr", type=int, default=0, help="pictures for EasyOCR (slow)")
     parser.add_argument(
         "--python-of", action="append", default=[], metavar="PEER=PYTHON", help="its interpreter"
     )
@@ -227,7 +227,7 @@ def main() -> None:
         for _ in range(ROUNDS):
             for label, (name, python) in interpreters.items():
                 seconds.setdefault(label, []).extend(time_peer(name, python, names))
-            # The thresholds change only the last, short step.
+            # The thresholds only affect the last, short step.
             seconds.setdefault(rows[0]["detector"], []).extend(time_ours(ours, timed))
         for row in rows:
             if row["detector"] in seconds:

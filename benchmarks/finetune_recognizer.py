@@ -1,27 +1,27 @@
-"""Fine-tuning a recognizer on own crops: what is gained, what is forgotten, and from how many.
+"""Fine-tunes a recognizer on your own crops: what is gained and forgotten, by number of crops.
 
-Each run trains configs/finetune_recognizer.py on some crops of a data set, a third of them (at most
-300) kept back to choose the share of the trained weights, and reads two sets that neither trained
-nor chose anything: a test set of the same kind, and crops of another kind, which tell what is
-forgotten. Start weights, trained weights and what the run keeps are read, on the same crops, so
-that differences have paired intervals.
+Each run trains configs/finetune_recognizer.py on some crops of a data set. A third of them (at most
+300) is held out to choose the share of the trained weights. The result is evaluated on two sets
+that were used neither to train nor to choose: a test set of the same kind, and crops of another
+kind, which show what is forgotten. Start weights, trained weights and the kept average read the
+same crops, so that differences have paired intervals.
 
-Data sets: "borndigital" (ROOT has images/ and gt/; words are cut out as they lie; pictures from the
-301st name on test, and no picture is divided; where ROOT has crops/, the words are cut already),
-"rec_train" (ROOT has labels.tsv; of its lines the
-last 1,000 test, the 300 before line 3,469 choose). The charset is ASCII and what else the labels
-of the training part have.
+Data sets: "borndigital" (ROOT has images/ and gt/; words are cut out of the pictures; pictures from
+the 301st by name are the test set, and no picture is in both parts; if ROOT has crops/, it holds
+the words already cut), "rec_train" (ROOT has labels.tsv; the last 1,000 of its lines are the test
+set, the 300 before line 3,469 choose). The charset is ASCII plus further characters in the training
+labels.
 
-With --choose, words are drawn one by one out of those to train on, whatever picture they are of:
-"random", "doubt" (those that the start weights are least sure of), or "unsure" (at random, of the
+With --choose, words are drawn one by one from the training words, whatever picture they are from:
+"random", "doubt" (those that the start weights are least sure of), or "unsure" (at random from the
 less sure half). --recipe trains by another config with other start weights. --train trains on other
 crops (a file of paths and texts), of which a third, at most 300, choose.
 
-A finished run is a JSON file in --out and is not repeated; one that was stopped goes on.
+A finished run is a JSON file in --out and is not repeated; a stopped one is resumed.
 
 Command: python benchmarks/finetune_recognizer.py --data borndigital --root DIR --forget LABELS.tsv
     --own 10 30 100 300 1000 3000 --seeds 0 1 2 [--wrong 0.1] [--set optimizer.learning_rate=1e-3]
-    --table alone prints what is there.
+    --table only prints existing results.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ CHOICES = ("random", "doubt", "unsure")
 
 
 def cut_words(root: Path, out: Path) -> Path:
-    """Cuts the labeled words out of pictures, as they lie; returns the file of their labels."""
+    """Cuts the labeled words out of pictures; returns the file of their labels."""
     labels = out / "labels.tsv"
     if labels.is_file():
         return labels
@@ -82,9 +82,9 @@ def cut_words(root: Path, out: Path) -> Path:
 
 
 def open_data(data: str, root: Path, out: Path) -> tuple[list[list[Crop]], list[Crop], list[Crop]]:
-    """Groups of crops to train on (of a picture, or neighbors), those that choose, and the test.
+    """Returns groups of crops to train on (a picture, or neighbors), crops to choose by, the test.
 
-    Without crops that choose, they are taken from the groups.
+    If there are no crops to choose by, they are taken from the groups.
     """
     if data == "rec_train":
         listed = read_labels_tsv(root / "labels.tsv")
@@ -100,12 +100,12 @@ def open_data(data: str, root: Path, out: Path) -> tuple[list[list[Crop]], list[
 
 
 def neighbors(listed: list[Crop]) -> list[list[Crop]]:
-    """Groups of crops that are neighbors in their file, and may be of one picture."""
+    """Groups crops that are neighbors in their file, because they may be from one picture."""
     return [listed[start : start + 24] for start in range(0, len(listed), 24)]
 
 
 def spread(listed: list[Crop], count: int) -> list[Crop]:
-    """Some of the crops, evenly spread; all for 0."""
+    """Returns some of the crops, evenly spread; all for 0."""
     step = max(1, len(listed) // count) if count else 1
     return listed[::step][: count or None]
 
@@ -113,7 +113,7 @@ def spread(listed: list[Crop], count: int) -> list[Crop]:
 def draw(
     groups: Sequence[Sequence[Crop]], count: int, seed: int, *, choose: bool
 ) -> tuple[list[Crop], list[Crop]]:
-    """Some crops to train on and (a third of them) to choose by, of different groups."""
+    """Draws crops to train on and (a third of them) to choose by, from different groups."""
     count = min(count, sum(map(len, groups)))
     wanted = min(300, count // 3) if choose else 0
     kept_back: list[Crop] = []
@@ -127,14 +127,14 @@ def draw(
 
 
 def order(groups: Sequence[Sequence[Crop]], sure: Sequence[float], how: str) -> list[list[Crop]]:
-    """Groups of one crop to draw from: all, or the half that is read with the least confidence."""
+    """Returns groups of one crop to draw from: all, or the half read with the least confidence."""
     pool = [crop for group in groups for crop in group]
     chosen = range(len(pool)) if how == "random" else least_sure(sure, len(pool) // 2)
     return [[pool[index]] for index in chosen]
 
 
 def spoil(listed: Sequence[Crop], share: float, seed: int) -> list[Crop]:
-    """Gives a share of the crops the texts of others."""
+    """Gives a fraction of the crops the texts of others."""
     rng = np.random.default_rng([seed, 1])
     wrong = np.flatnonzero(rng.random(len(listed)) < share)
     texts = [crop.text for crop in listed]
@@ -144,14 +144,14 @@ def spoil(listed: Sequence[Crop], share: float, seed: int) -> list[Crop]:
 
 
 def write_labels(path: Path, listed: Iterable[Crop]) -> str:
-    """Writes a file of labels with whole paths."""
+    """Writes a label file with absolute paths."""
     rows = [f"{Path(crop.name).resolve()}\t{crop.text}" for crop in listed]
     write_text(path, "\n".join(rows) + "\n")
     return str(path)
 
 
 def write_charset(path: Path, listed: Iterable[Crop]) -> None:
-    """Writes a charset of ASCII and what else the labels have."""
+    """Writes a charset of ASCII and further characters of the labels."""
     known = string.punctuation + string.digits + string.ascii_letters
     seen = {one for crop in listed for one in crop.text if not one.isspace()}
     text = known + "".join(sorted(seen - set(known)))
@@ -160,7 +160,7 @@ def write_charset(path: Path, listed: Iterable[Crop]) -> None:
 
 
 def settings(texts: Sequence[str]) -> dict[str, Any]:
-    """Values of `SECTION.FIELD=VALUE`."""
+    """Parses `SECTION.FIELD=VALUE` arguments."""
     found = {}
     for text in texts:
         name, _, value = text.partition("=")
@@ -178,7 +178,7 @@ def make_config(
     changes: Mapping[str, Any],
     seed: int,
 ) -> ConfigDict:
-    """The experiment on the crops of a run."""
+    """Makes the config of a run on its crops."""
     config: ConfigDict = runpy.run_path(str(recipe))["get_config"]()
     config.seed = seed
     mine = config.data.train.mine
@@ -194,7 +194,7 @@ def make_config(
 
 
 def read(recognizer: Recognizer, sets: Mapping[str, Sequence[Crop]]) -> dict[str, Any]:
-    """For each set whether each word is read right: as it is written, and by letters and digits."""
+    """Returns for each set whether words are read correctly: exactly, and by letters and digits."""
     found = {}
     for name, listed in sets.items():
         scores = read_set(recognizer, listed, name=name).scores
@@ -206,7 +206,7 @@ def read(recognizer: Recognizer, sets: Mapping[str, Sequence[Crop]]) -> dict[str
 
 
 def title(args: argparse.Namespace, own: int, seed: int) -> str:
-    """Names a run and its result."""
+    """Returns the name of a run and its result."""
     changes = settings(args.set)
     told = "".join(f"-{name.rpartition('.')[2]}{value}" for name, value in changes.items())
     wrong = f"-wrong{args.wrong:g}" if args.wrong else ""
@@ -216,7 +216,7 @@ def title(args: argparse.Namespace, own: int, seed: int) -> str:
 
 
 def confidences(args: argparse.Namespace, groups: Sequence[Sequence[Crop]]) -> list[float]:
-    """Of the start weights, for each crop to train on; they are read once."""
+    """Returns the start weights' confidence for each training crop, cached in a file."""
     file = args.out / "start" / "confidences.json"
     if not file.is_file():
         config = runpy.run_path(str(args.recipe))["get_config"]()
@@ -232,7 +232,7 @@ def confidences(args: argparse.Namespace, groups: Sequence[Sequence[Crop]]) -> l
 def run(
     args: argparse.Namespace, own: int, seed: int, data: tuple[Any, Any, Any], measured: Any
 ) -> None:
-    """Trains once, and writes what came of it."""
+    """Trains once, and writes the result."""
     from crnnjax.report import make_recognizer
     from crnnjax.training import train
 
@@ -250,13 +250,13 @@ def run(
     own_crops = spoil(own_crops, args.wrong, seed)
     kept_back = spoil(choose[:own] or kept_back, args.wrong, seed + 1)
     folder = args.out / name
-    # The test of the run itself is not of interest: all is read below.
+    # The run's own test is irrelevant: all sets are read below.
     parts = {"train": own_crops, "choose": kept_back, "test": kept_back[:10]}
     config = make_config(args.recipe, folder, parts, {**changes, **args.unnamed}, seed)
     before = resource.getrusage(resource.RUSAGE_SELF)
     begin = time.monotonic()
     if train(config, folder) is None:
-        raise SystemExit("stopped; the same command goes on")
+        raise SystemExit("stopped; the same command resumes")
     after = resource.getrusage(resource.RUSAGE_SELF)
     average = json.loads((folder / "average.json").read_text(encoding="utf-8"))
     start = load_flat(RunFolder(folder).start)
@@ -290,7 +290,7 @@ def run(
 
 
 def print_rows(rows: Sequence[Mapping[str, Any]]) -> None:
-    """A line for each run and measured set."""
+    """Prints a line for each run and measured set."""
     for row in rows:
         changes = " ".join(f"{name}={value}" for name, value in row["set"].items())
         wrong = f" {row['wrong']:.0%} wrong" if row["wrong"] else ""
@@ -315,30 +315,30 @@ def print_rows(rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 def main() -> None:
-    """Trains what is not there, and prints the table."""
+    """Trains the missing runs, and prints the table."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--data", choices=("borndigital", "rec_train"), default="borndigital")
     parser.add_argument("--root", type=Path, help="folder of the data set")
     parser.add_argument("--forget", type=Path, help="labels.tsv of words of another kind")
-    parser.add_argument("--forget-count", type=int, default=500, help="of them, evenly spread")
-    parser.add_argument("--test-count", type=int, default=0, help="of the test, 0 for all")
+    parser.add_argument("--forget-count", type=int, default=500, help="how many, evenly spread")
+    parser.add_argument("--test-count", type=int, default=0, help="test crops, 0 for all")
     parser.add_argument("--own", type=int, nargs="+", default=[3093], help="numbers of own crops")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
-    parser.add_argument("--wrong", type=float, default=0.0, help="share of wrong labels")
+    parser.add_argument("--wrong", type=float, default=0.0, help="fraction of wrong labels")
     parser.add_argument("--train", type=Path, help="labels of crops to train on, not ROOT's own")
-    parser.add_argument("--choose", choices=CHOICES, default="", help="which of the words")
-    parser.add_argument("--recipe", type=Path, default=CONFIG, help="a config of a recognizer")
+    parser.add_argument("--choose", choices=CHOICES, default="", help="how to choose the words")
+    parser.add_argument("--recipe", type=Path, default=CONFIG, help="config of a recognizer")
     parser.add_argument("--set", nargs="*", default=[], help="fields of the config, NAME=VALUE")
     parser.add_argument("--start", help="weights to start from instead of the config's")
     parser.add_argument("--out", type=Path, default=Path("exp/benchmarks/finetune_recognizer"))
-    parser.add_argument("--table", action="store_true", help="print what is there, train nothing")
+    parser.add_argument("--table", action="store_true", help="only print existing results")
     args = parser.parse_args()
     if not args.table:
         if not args.root or not args.forget:
-            parser.error("--root and --forget are needed")
+            parser.error("--root and --forget are required")
         tune_process(one_arena=True)
         args.out = args.out / args.data
-        # Settings that the names of results do not have.
+        # Settings that are not part of the names of results.
         args.unnamed = {"init_weights": args.start} if args.start else {}
         data = open_data(args.data, args.root, args.out)
         if args.train:

@@ -1,12 +1,12 @@
-"""One training sample on one core: `craftjax.input_pipeline` against the loop of the original.
+"""One training sample on one core: `craftjax.input_pipeline` against the original's loop.
 
     python benchmarks/input_pipeline.py
 
 The loop is that of EasyOCR's SynthText loader, rewritten from a description of it: read the
 picture, draw both maps at its resolution character by character, cut the same random square out of
-picture and maps and resample them (bicubic, the mask to the nearest), change the colors in four
-steps in random order, halve the maps, normalize the picture. As there, Pillow crops and changes
-colors and OpenCV does the rest. (Its labels are at hand as arrays; reading them is not counted.)
+picture and maps and resample them (bicubic, the mask nearest), change the colors in four steps in
+random order, halve the maps, normalize the picture. As there, Pillow crops and changes colors and
+OpenCV does the rest. (Its labels are given as arrays; reading them is not counted.)
 
 Both read the same JPEG files of 768 x 768 pixels with 100, 300 and 1000 characters; ours reads the
 labels from an indexed `gt.mat`. One thread; the two take turns.
@@ -68,7 +68,7 @@ def write_set(folder: Path, characters: int) -> list[list[np.ndarray]]:
 
 
 def draw_maps(words: list[np.ndarray], patch: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Returns both maps at the picture's resolution, drawn as the original does."""
+    """Returns both maps at the picture's resolution, drawn like the original."""
     region = np.zeros((SIZE, SIZE), np.float32)
     affinity = np.zeros((SIZE, SIZE), np.float32)
     for word in words:
@@ -99,7 +99,7 @@ def change_colors(rng: np.random.Generator, image: Image.Image) -> Image.Image:
 def loop(
     rng: np.random.Generator, path: Path, words: list[np.ndarray], patch: np.ndarray
 ) -> tuple[np.ndarray, ...]:
-    """One sample of the original."""
+    """Makes one sample like the original."""
     image = cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB)
     region, affinity = draw_maps(words, patch)
     mask = np.ones((SIZE, SIZE), np.float32)
@@ -123,7 +123,7 @@ def loop(
 
 
 def measure(folder: Path, characters: int, repeats: int) -> dict[str, Any]:
-    """Times samples of pictures with so many characters."""
+    """Times samples of pictures with this many characters."""
     words = write_set(folder, characters)
     offset = np.mgrid[:200, :200] - 100
     patch = gaussian((offset**2).sum(axis=0) / 100**2)
@@ -140,7 +140,7 @@ def measure(folder: Path, characters: int, repeats: int) -> dict[str, Any]:
         float(np.abs(batch[key][0] - other).mean())
         for key, other in zip(("region", "affinity", "confidence"), theirs[1:], strict=True)
     ]
-    assert max(differences) < 0.02, differences  # both draw the same
+    assert max(differences) < 0.02, differences  # both draw the same maps
 
     def ours() -> None:
         source[next(step)]

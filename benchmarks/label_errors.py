@@ -1,19 +1,21 @@
-"""Labels corrupted on purpose: how many of them stand at the top of the list of suspects?
+"""Corrupts labels on purpose: how many of them are at the top of the list of suspects?
+
+A fraction of the labels of a data set is changed, a sixth of them in each way:
 
 A share of the labels of a data set is changed, a sixth of them in each way:
 
 - `other`: the text of a word of another picture;
-- `edit`: one character (of words of 7 or more: two) replaced, left out or put in;
+- `edit`: one character (two in words of 7 or more) replaced, removed or inserted;
 - `swap`: the texts of two words next to each other in the label file exchanged (two errors);
-- `deleted`: the label left out;
+- `deleted`: the label removed;
 - `ignored`: labeled as don't care;
-- `moved`: the box moved by 1.5 times its height and width, to where no other label is.
+- `moved`: the box moved by 1.5 times its height and width, to a place without labels.
 
-The networks are those that a user starts from, `craft_mlt_25k` and `ppocrv6_small`, and see every
-picture once: what they say is kept in `--cache`. The list has every label that could be judged and
-every found word without a label (`ocrcore.evaluation.label_errors`); errors that are not in it
-count as not found. Beside it: the same list by whether the strings differ, the surest readings
-first, without likelihoods and without the detector.
+The networks are those that a user starts from, `craft_mlt_25k` and `ppocrv6_small`. They process
+every picture once; their outputs are cached in `--cache`. The list has every label that can be
+judged and every found word without a label (`ocrcore.evaluation.label_errors`); errors that are not
+in it count as not found. For comparison: the same list by string inequality, the most confident
+readings first, without likelihoods and without the detector.
 
 Command: python benchmarks/label_errors.py --root DIR [--share .05] [--seeds 0 1 2 3 4]
     [--start 300]
@@ -47,12 +49,13 @@ TOPS = (0.05, 0.10, 0.20)
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What the networks say of one picture.
+    """The networks' outputs for one picture.
 
     Attributes:
         found: the detector's words.
-        logs: of the crop of each true label, `(T, C)`; None for a degenerate quad.
-        found_logs: of the crop of each found word.
+        logs: log-probabilities for the crop of each true label, `(T, C)`; None for a degenerate
+            quad.
+        found_logs: the same for the crop of each found word.
         maps: `(h, w, 1)` region scores.
     """
 
@@ -64,7 +67,7 @@ class Seen:
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """A label that was corrupted: its kind, page, new index (None: deleted) and true word."""
+    """A corrupted label: its kind, page, new index (None: deleted) and true word."""
 
     kind: str
     page: int
@@ -121,7 +124,7 @@ def look(truth: Sequence[Page]) -> list[Seen]:
 
 
 def save(path: Path, seen: Sequence[Seen]) -> None:
-    """Keeps what the networks said, as arrays."""
+    """Saves the networks' outputs as arrays."""
     arrays: dict[str, np.ndarray] = {}
     for index, one in enumerate(seen):
         arrays[f"{index}.quads"] = one.found.quads
@@ -136,7 +139,7 @@ def save(path: Path, seen: Sequence[Seen]) -> None:
 
 
 def load(path: Path, truth: Sequence[Page]) -> list[Seen]:
-    """Reads what `save` kept."""
+    """Loads the output of `save`."""
     seen = []
     with np.load(path, allow_pickle=False) as arrays:
         names = set(arrays.files)
@@ -154,11 +157,11 @@ def load(path: Path, truth: Sequence[Page]) -> list[Seen]:
 
 
 def corrupt(truth: Sequence[Page], share: float, seed: int) -> tuple[list[Page], list, list[Fault]]:
-    """Changes labels.
+    """Corrupts labels.
 
     Returns:
-        The pages; for each of their words the index of the true word whose crop shows it (None
-        where its box was moved); and what was changed.
+        The pages; for each of their words the index of the true word that its crop shows (None if
+        its box was moved); and the changes.
     """
     rng = np.random.default_rng([seed, 20])
     places = [(p, w) for p, page in enumerate(truth) for w in range(len(page.words))]
@@ -224,7 +227,7 @@ def corrupt(truth: Sequence[Page], share: float, seed: int) -> tuple[list[Page],
 
 
 def edited(text: str, rng: np.random.Generator) -> str:
-    """One edit, of longer words two; never the same text."""
+    """Makes one edit, two in longer words; never returns the same text."""
     new = text
     for _ in range(2 if len(text) >= 7 else 1):
         at = int(rng.integers(len(new)))
@@ -249,7 +252,7 @@ def edited(text: str, rng: np.random.Generator) -> str:
 
 
 def shifted(page: Page, index: int, rng: np.random.Generator) -> np.ndarray | None:
-    """A box moved to a place on the page where no label is; None where there is none."""
+    """Moves a box to a place on the page without labels; None if there is none."""
     quad = page.words[index].quad.astype(np.float64)
     size = np.ptp(quad, axis=0)
     others = page.quads.astype(np.float64)
@@ -263,7 +266,7 @@ def shifted(page: Page, index: int, rng: np.random.Generator) -> np.ndarray | No
 
 
 def reading(logs: FloatArray | None, label: str | None, charset: Charset) -> Reading | None:
-    """As `crnnjax.label_readings.read_label`, of log-probabilities."""
+    """Reads like `crnnjax.label_readings.read_label`, from log-probabilities."""
     if logs is None:
         return None
     path = logs.argmax(axis=1)
@@ -279,9 +282,9 @@ def reading(logs: FloatArray | None, label: str | None, charset: Charset) -> Rea
 def judge(
     truth: Sequence[Page], seen: Sequence[Seen], share: float, seed: int, charset: Charset
 ) -> tuple[list[Suspect], list[Fault], list[Page]]:
-    """The ranked list of a corrupted set, and what was corrupted.
+    """Returns the ranked list of a corrupted set, and the corrupted labels.
 
-    The crop of a moved box is not read: its place has no text, and the detector says so.
+    The crop of a moved box is not read: there is no text, which the detector reports.
     """
     pages, origins, faults = corrupt(truth, share, seed)
     lists = []
@@ -303,7 +306,7 @@ def judge(
 
 
 def places_of(faults: Sequence[Fault], listed: Sequence[Suspect], pages: Sequence[Page]) -> list:
-    """The place of each fault in the list, as a share of its length; infinite if it is missing."""
+    """Returns the rank of each fault as a fraction of the list's length; infinite if missing."""
     by_word, loose = {}, defaultdict(list)
     for place, one in enumerate(listed):
         if one.word is None:
@@ -327,7 +330,7 @@ def places_of(faults: Sequence[Fault], listed: Sequence[Suspect], pages: Sequenc
 
 
 def by_strings(listed: Sequence[Suspect]) -> list[Suspect]:
-    """The list without likelihoods and detector: readings that differ, the surest first."""
+    """Returns the list without likelihoods and detector: differing readings, the surest first."""
     words = [one for one in listed if one.kind in ("text", "neighbor")]
     others = [one for one in listed if one.kind not in ("text", "neighbor")]
     words.sort(key=lambda one: -(one.read != one.label) * (1 + one.confidence))
@@ -338,9 +341,9 @@ def main() -> None:
     """Measures and prints a table."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--root", required=True, help="folder with images/ and gt/")
-    parser.add_argument("--share", type=float, default=0.05, help="of labels to corrupt")
+    parser.add_argument("--share", type=float, default=0.05, help="fraction of labels to corrupt")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
-    parser.add_argument("--start", type=int, default=0, help="the first picture that counts")
+    parser.add_argument("--start", type=int, default=0, help="first picture to use")
     parser.add_argument("--cache", type=Path, default=Path("exp/benchmarks/label_errors.npz"))
     parser.add_argument("--show", type=int, default=0, help="suspects of the unchanged set to list")
     args = parser.parse_args()
@@ -363,7 +366,7 @@ def main() -> None:
         sizes.append((sum(len(p.words) for p in truth), len(faults), len(listed)))
     labels, count, length = np.mean(sizes, axis=0)
     print(f"{len(truth)} pictures, {labels:.0f} labels, {count:.0f} corrupted, {length:.0f} listed")
-    print(f"found among as many of the first as there are errors: {np.mean(precise):.3f}")
+    print(f"found among the first N, where N is the number of errors: {np.mean(precise):.3f}")
     print(f"{'':9} errors" + "".join(f"  first {top:3.0%}" for top in TOPS) + "   strings 5%, 20%")
     for kind in (*KINDS, "all"):
         own = [p for k, p in rows["list"] if kind in ("all", k)]

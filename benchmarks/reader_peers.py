@@ -1,18 +1,18 @@
-"""A reader that answers line by line, in an interpreter of its own; `read.py` starts it.
+"""A reader that answers line by line, in its own interpreter; started by `read.py`.
 
     /path/of/its/python benchmarks/reader_peers.py easyocr
 
 For each path on standard input it writes a line of JSON to standard output: the words with their
-corners and confidence, the seconds from the path to the words, the seconds of processor time and
-the peak memory. The first line says what runs, with which parameters. Nothing of ocrjax is imported
-for a peer. Each runs as it comes:
+corners and confidence, the seconds from path to words, the CPU seconds and the peak memory. The
+first line says what runs, with which parameters. For a peer, nothing of ocrjax is imported. Each
+runs with its default settings, except as noted:
 
 * `easyocr`: `Reader(["en"]).readtext`, which joins words to lines; `easyocr-words`: the same with
   `width_ths=0`, which joins fewer.
-* `rapidocr`: with `return_word_box=True`, its own way from lines to words.
+* `rapidocr`: with `return_word_box=True`, its own way to split lines into words.
 * `tesseract`: the program, with `--psm 11` (sparse text) and `tsv`.
-* `english_g2`, `ppocrv6_small`: `ocrjax.Reader` with these weights of the recognizer; `fitted` with
-  what `ocrjax fit` left in the folder that follows the name.
+* `english_g2`, `ppocrv6_small`: `ocrjax.Reader` with these recognizer weights; `fitted` with the
+  output of `ocrjax fit` in the folder given after the name.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ def open_tesseract() -> tuple[Run, dict[str, Any]]:
 
 
 def open_ours(recognizer: str, detector: str = "") -> tuple[Run, dict[str, Any]]:
-    """Returns `ocrjax.Reader.read`; the default detector's where none is given."""
+    """Returns `ocrjax.Reader.read`; with the default detector if none is given."""
     from ocrcore.runtime.tuning import tune_process
     from ocrjax import Reader, __version__
 
@@ -107,7 +107,7 @@ def open_ours(recognizer: str, detector: str = "") -> tuple[Run, dict[str, Any]]
 
 
 def open_fitted(folder: Path) -> tuple[Run, dict[str, Any]]:
-    """Returns the same with the weights of a fit."""
+    """Returns the same with the weights of `ocrjax fit`."""
     weights = folder / "weights"
     return open_ours(str(weights / "recognizer" / "weights.pth"), str(weights / "detector.pth"))
 
@@ -122,28 +122,28 @@ READERS: dict[str, Callable[[], tuple[Run, dict[str, Any]]]] = {
     "rapidocr": open_rapidocr,
     "tesseract": open_tesseract,
 }
-"""By name: what opens a reader."""
+"""By name: a function that opens a reader."""
 
 
 def cpu_seconds() -> float:
-    """Processor time of this process and of those that it ran."""
+    """Returns the CPU time of this process and its child processes."""
     return time.process_time() + sum(resource.getrusage(resource.RUSAGE_CHILDREN)[:2])
 
 
 def peak_mib() -> float:
-    """The most memory of this process, or of one that it ran where that is more."""
+    """Returns the peak memory of this process or, if larger, of a child process."""
     kinds = resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN
     return max(resource.getrusage(kind).ru_maxrss for kind in kinds) / 1024
 
 
 def main() -> None:
-    """Reads the pictures that it is told."""
+    """Reads the pictures given on standard input."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("reader", choices=sorted(READERS))
-    parser.add_argument("folder", nargs="?", help="of the fit")
+    parser.add_argument("folder", nargs="?", help="output folder of `ocrjax fit`")
     name = parser.parse_args().reader
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)  # what a reader prints is no answer
+    os.dup2(2, 1)  # other output of a reader must not mix with the answers
 
     def answer(value: dict[str, Any]) -> None:
         answers.write(json.dumps(value) + "\n")

@@ -1,17 +1,17 @@
-"""EasyOCR itself on real word crops, and ours with the same weights: same texts, how fast.
+"""EasyOCR itself and ours with the same weights on real word crops: same texts, and speed.
 
-Both read whole crops with `english_g2`. EasyOCR through `Reader.recognize`, once as it comes (on a
-CPU its LSTM and linear layers then compute in int8) and once with `quantize=False`; its answers and
-the logits of its first look are kept (`--cache`), for they take a minute per thousand crops. Ours
-with `resize="easyocr"`: from the same files, and from their RGB values, which a program that cuts
-crops out of its own pictures would give. (OpenCV's gray reading of a PNG file is not its gray of
-the RGB values.) Every text of ours that differs is printed, or
-written to the JSON file, with what was seen.
+Both read whole crops with `english_g2`. EasyOCR through `Reader.recognize`, once with default
+settings (on a CPU its LSTM and linear layers then compute in int8) and once with `quantize=False`;
+its answers and the logits of its first pass are cached (`--cache`), because they take a minute per
+thousand crops. Ours with `resize="easyocr"`: from the same files, and from their RGB values, as a
+program that cuts crops out of its own pictures would pass them. (OpenCV's gray reading of a PNG
+file differs from its gray of the RGB values.) Every differing text of ours is printed, or written
+to the JSON file, with details.
 
-Speed: each contestant is a process that waits its turn and reads the same crops in each round, the
-files already in memory; rounds alternate. EasyOCR one by one as it comes and with `quantize=False`,
-and in batches: on a CPU `recognize` reads one by one whatever its `batch_size`, so its own
-`get_text` is called, once for each width, which is the best case for it.
+Speed: each contestant is a process that waits its turn and reads the same crops in each round, with
+the files already in memory; rounds alternate. EasyOCR one by one with default settings and with
+`quantize=False`, and in batches: on a CPU `recognize` reads one by one whatever its `batch_size`,
+so its own `get_text` is called, once per width, which is the best case for it.
 
 Command: python benchmarks/recognizer.py --labels A/labels.tsv B/labels.tsv --count 600
 """
@@ -62,7 +62,7 @@ def _gray(path: str) -> np.ndarray:
 
 
 def _pick(paths: Sequence[Path], count: int) -> dict[str, list[Crop]]:
-    """Crops spread evenly over each set."""
+    """Picks crops spread evenly over each set."""
     sets = {}
     for path in paths:
         crops = read_labels_tsv(path)
@@ -73,7 +73,7 @@ def _pick(paths: Sequence[Path], count: int) -> dict[str, list[Crop]]:
 
 
 def _easyocr_answers(crops: Sequence[Crop], cache: Path) -> dict[str, Any]:
-    """Texts, confidences and logits of EasyOCR, from the cache or computed."""
+    """Returns texts, confidences and logits of EasyOCR, cached or computed."""
     from torch import __version__ as torch_version
 
     seen = [(c.name, Path(c.name).stat().st_size, Path(c.name).stat().st_mtime_ns) for c in crops]
@@ -141,7 +141,7 @@ def _agreement(sets: dict[str, list[Crop]], cache: Path) -> dict[str, Any]:
         "identical to EasyOCR fp32": {},
         "accuracy": {},
     }
-    print(f"\n{len(crops)} crops; logits differ by {apart.max():.2e} at most")
+    print(f"\n{len(crops)} crops; logits differ by at most {apart.max():.2e}")
     right = texts["EasyOCR fp32"]
     for name, read in texts.items():
         same = sum(a == b for a, b in zip(read, right, strict=True))
@@ -150,7 +150,7 @@ def _agreement(sets: dict[str, list[Crop]], cache: Path) -> dict[str, Any]:
     sure = np.array([item.confidence for item in readings["ours"]])
     off = float(np.abs(sure - answers["fp32_confidences"]).max())
     report["confidence, largest difference"] = off
-    print(f"confidences differ by {off:.1e} at most")
+    print(f"confidences differ by at most {off:.1e}")
     report["different"] = []
     for name in ("ours", "ours, RGB"):
         for index, crop in enumerate(crops):
@@ -260,8 +260,8 @@ def _speed(sets: dict[str, list[Crop]], count: int, rounds: int) -> dict[str, An
             arguments=["--grays", str(file)],
         )
     ours = found.median("ours, as EasyOCR scales")
-    print(f"\n{len(crops)} crops a round, {rounds} rounds")
-    print("contestant                ms a crop   cpu ms   first s   ours/it")
+    print(f"\n{len(crops)} crops per round, {rounds} rounds")
+    print("contestant               ms/crop      cpu ms   first s   ours/it")
     for name in CONTESTANTS:
         median, cpu = found.median(name), found.median(name, "cpu")
         print(
@@ -278,7 +278,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--labels", nargs="+", type=Path, help="labels.tsv of crops")
     parser.add_argument("--count", type=int, default=600, help="crops of each set")
-    parser.add_argument("--timed", type=int, default=128, help="crops in a round of the speed")
+    parser.add_argument("--timed", type=int, default=128, help="crops per round of the speed test")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--cache", type=Path, default=Path("exp/benchmarks"))
     parser.add_argument("--out", type=Path, default=Path("exp/benchmarks/recognizer.json"))
@@ -286,7 +286,7 @@ def main() -> None:
     parser.add_argument("--grays", type=Path, help=argparse.SUPPRESS)
     args = parser.parse_args()
     tune_process()
-    warnings.simplefilter("ignore")  # torch's of quantization and of memory that is not pinned
+    warnings.simplefilter("ignore")  # torch warns about quantization and unpinned memory
     if args.worker:
         _worker(args.worker, args.grays)
         return

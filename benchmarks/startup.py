@@ -1,4 +1,4 @@
-"""Import time, time to the first box with a warm compile cache, and many small pictures.
+"""Measures import time, time to the first box with a warm compile cache, and many small pictures.
 
 Command: python benchmarks/startup.py
 """
@@ -36,13 +36,13 @@ def _seconds(code: str) -> float:
 
 
 def _resident_mib() -> float:
-    """Memory that the process holds now, in MiB (Linux)."""
+    """Returns the resident memory of the process, in MiB (Linux)."""
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return pages * 4096 / 2**20
 
 
 def _folder(count: int) -> list[dict[str, float]]:
-    """Detects in many small pictures of mixed sizes; one row for each tenth of them."""
+    """Runs detection on many small pictures of mixed sizes; returns a row for each tenth."""
     from craftjax.detector import Detector
     from ocrcore.runtime.tuning import tune_process
 
@@ -69,7 +69,7 @@ def _folder(count: int) -> list[dict[str, float]]:
 
 
 def main() -> None:
-    """Measures and prints."""
+    """Measures and prints the results."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--pictures", type=int, default=1000)

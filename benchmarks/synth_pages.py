@@ -1,11 +1,11 @@
-"""How fast synthetic pages are made: pages a second on one core, and two workers against one.
+"""Speed of making synthetic pages: pages per second on one core, and two workers against one.
 
     python benchmarks/synth_pages.py [--presets plain scene] [--seconds 20] [--out FILE]
 
-Every figure is the median over chunks of pages, after a warm-up that fills the glyph caches.
-OpenCV is kept to one thread. "of CPU" counts the time that this process had the core, which is what
-matters where others use the machine. The workers are spawned processes that each make their own
-pages; their rate is that of all together while all are busy, by the clock and by CPU time.
+Every figure is the median over chunks of pages, after a warm-up that fills the glyph caches. OpenCV
+uses one thread. "of CPU" uses the CPU time of this process, which is what matters on a busy
+machine. The workers are spawned processes that each make their own pages; their rate is the total
+while all are busy, by wall time and by CPU time.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ CHUNK = 20
 
 
 def rates(name: str, *, seconds: float, warm: int, start: int = 0) -> list[tuple[float, float]]:
-    """Pages a second by the clock and of CPU time, chunk by chunk, in this process."""
+    """Returns pages per second by wall time and CPU time, chunk by chunk, in this process."""
     cv2.setNumThreads(0)
     source = PageSource(preset(name), seed=1)
     for index in range(warm):
@@ -64,7 +64,7 @@ def _work(
 
 
 def together(name: str, workers: int, *, seconds: float, warm: int) -> tuple[float, float]:
-    """Pages a second of several spawned workers that start at once, by the clock and of CPU."""
+    """Returns total pages/s of spawned workers started together, by wall time and CPU time."""
     context = multiprocessing.get_context("spawn")
     ready, out = context.Barrier(workers), context.Queue()
     jobs = [
@@ -84,8 +84,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--presets", nargs="+", default=["plain", "scene"])
     parser.add_argument("--seconds", type=float, default=15.0, help="for each figure")
-    parser.add_argument("--warm", type=int, default=150, help="pages before the clock starts")
-    parser.add_argument("--workers", type=int, default=2, help="0: leave the workers out")
+    parser.add_argument("--warm", type=int, default=150, help="pages of warm-up")
+    parser.add_argument("--workers", type=int, default=2, help="0 skips the workers")
     parser.add_argument("--out", type=Path, default=Path("exp/benchmarks/synth_pages.json"))
     args = parser.parse_args()
     table = {}
@@ -97,7 +97,7 @@ def main() -> None:
         slow, fast = min(chunks)[0], max(chunks)[0]
         line = f"{name:8s}{wall:10.1f}{cpu:10.1f}{slow:10.1f}{fast:10.1f}   "
         if args.workers:
-            # One and several take turns, so that what else the machine does meets both.
+            # One and several take turns, so that other load on the machine affects both.
             turns = [
                 [
                     together(name, count, seconds=args.seconds / 3, warm=args.warm)

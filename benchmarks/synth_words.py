@@ -1,11 +1,11 @@
-"""Speed of word crops and of what draws them, on one core.
+"""Speed of drawing word crops, and of the drawing libraries, on one core.
 
     python benchmarks/synth_words.py [--count 3000] [--out exp/benchmarks/synth_words.json]
 
 Two tables. The first is crops per second of `ocrcore.synth.words` at a height of 32 pixels, from a
-cold process and when its caches are warm (each time other indices), and of TextRecognitionData-
-Generator where it is installed. The second is microseconds for what the drawing libraries do, over
-all bundled fonts; freetype-py and skia-python take part where they are installed.
+cold process and with warm caches (with new indices each time), and of TextRecognitionDataGenerator
+if it is installed. The second is microseconds of the drawing libraries, over all bundled fonts;
+freetype-py and skia-python are included if they are installed.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ SIZE = 30
 
 
 def rate(make: Callable[[int], object], start: int, count: int) -> float:
-    """Calls of `make` per second over the indices from `start`."""
+    """Returns calls of `make` per second over the indices from `start`."""
     begun = time.perf_counter()
     for index in range(start, start + count):
         make(index)
@@ -41,7 +41,7 @@ def rate(make: Callable[[int], object], start: int, count: int) -> float:
 
 
 def words(count: int) -> dict[str, float]:
-    """Crops per second."""
+    """Returns crops per second."""
     renderer = WordRenderer(WordConfig(height=32))
     out = {"ocrjax, first crops of a cold process": rate(renderer.__getitem__, 0, count)}
     rate(renderer.__getitem__, count, 3 * count)
@@ -59,20 +59,20 @@ def words(count: int) -> dict[str, float]:
 
 
 def trdg() -> Callable[[int], object] | None:
-    """TextRecognitionDataGenerator's default generator, if it is installed and works."""
+    """Returns TextRecognitionDataGenerator's default generator, if it is installed and works."""
     try:
         from trdg.generators import GeneratorFromDict
 
         generator = GeneratorFromDict(size=32)
         next(generator)
     except Exception as error:  # not installed, or broken by a newer Pillow
-        print(f"TextRecognitionDataGenerator takes no part: {error!r}")
+        print(f"TextRecognitionDataGenerator is left out: {error!r}")
         return None
     return lambda index: next(generator)
 
 
 def microseconds(call: Callable[[str], object], paths: list[str]) -> float | None:
-    """Median over fonts of the best of five calls; None if a font cannot be opened."""
+    """Returns the median over fonts of the best of five calls; None if a font cannot be opened."""
     try:
         times = []
         for path in paths:
@@ -88,7 +88,7 @@ def microseconds(call: Callable[[str], object], paths: list[str]) -> float | Non
 
 
 def drawing() -> list[dict[str, object]]:
-    """One row per library and kind of font file."""
+    """Returns one row per library and kind of font file."""
     rows: list[dict[str, object]] = []
     fonts = {font.path: font for font in bundled_fonts() if font.covers(WORD)}
     for suffix in (".ttf", ".woff2"):

@@ -1,12 +1,12 @@
-"""Drawing the detector's maps: `craftjax.targets` against the loop of the original.
+"""Drawing the detector's target maps: `craftjax.targets` against the original's loop.
 
     python benchmarks/targets.py
 
-The loop is EasyOCR's, rewritten from a description of it: for each character enlarge the box
-with scalar arithmetic, warp the 200 x 200 patch into it at the picture's own resolution and take
-the maximum; the same for each affinity; then halve both maps. (The original also resamples them
-once or twice for augmentation; that is not counted.) Ours draws at half the resolution at once.
-Both draw the same words, and the maps must agree. One thread; the two take turns.
+The loop is EasyOCR's, rewritten from a description of it: for each character enlarge the box with
+scalar arithmetic, warp the 200 x 200 patch into it at the picture's own resolution and take the
+maximum; the same for each affinity; then halve both maps. (The original also resamples them once or
+twice for augmentation; that is not counted.) Ours draws directly at half the resolution. Both draw
+the same words, and the maps must agree. One thread; the two take turns.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ TOLERANCE = 0.02  # mean absolute difference of the maps
 
 
 def make_words(characters: int, seed: int = 0) -> list[np.ndarray]:
-    """Returns words, slightly turned and in perspective, all inside the picture.
+    """Makes words, slightly rotated and in perspective, all inside the picture.
 
-    More characters are smaller, so that at most about half of the picture is text.
+    The more characters, the smaller, so that at most about half of the picture is text.
     """
     rng = np.random.default_rng(seed)
     words: list[np.ndarray] = []
@@ -64,7 +64,7 @@ def make_words(characters: int, seed: int = 0) -> list[np.ndarray]:
 
 
 def enlarge(box: np.ndarray, share: float = 0.5) -> list[tuple[int, int]]:
-    """The original's enlargement, corner by corner, cut to the picture and truncated."""
+    """Enlarges a box like the original, corner by corner, clipped to the picture and truncated."""
     start = min(range(4), key=lambda i: float(box[i][0] + box[i][1]))
     corners = [(float(x), float(y)) for x, y in np.roll(box, -start, axis=0)]
     (ax, ay), (bx, by), (cx, cy), (dx, dy) = corners
@@ -97,7 +97,7 @@ def draw_one(heat: np.ndarray, box: np.ndarray, patch: np.ndarray) -> None:
 
 
 def draw_loop(words: list[np.ndarray], patch: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Returns both maps at half the resolution, drawn as the original does."""
+    """Returns both maps at half the resolution, drawn like the original."""
     region = np.zeros((SIZE, SIZE), np.float32)
     affinity = np.zeros((SIZE, SIZE), np.float32)
     for word in words:
@@ -120,13 +120,13 @@ def draw_loop(words: list[np.ndarray], patch: np.ndarray) -> tuple[np.ndarray, n
 
 
 def draw_ours(words: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """Returns both maps, from quads of the picture's coordinates."""
+    """Returns both maps, from quads in the picture's coordinates."""
     targets = draw_targets([word / 2 for word in words], (SIZE // 2, SIZE // 2))
     return targets.region, targets.affinity
 
 
 def in_turn(calls: dict[str, Callable[[], object]], repeats: int) -> dict[str, list[float]]:
-    """Returns milliseconds of each call, in turn."""
+    """Returns milliseconds of each call; the calls take turns."""
     times: dict[str, list[float]] = {name: [] for name in calls}
     for _ in range(repeats):
         for name, call in calls.items():

@@ -1,10 +1,10 @@
-"""CRAFT and a step of its training in PyTorch, for comparison; needs torch.
+"""CRAFT and its training step in PyTorch, for comparison; needs torch.
 
-Our own: written from the description of the network in `craftjax.models`, with the layers' names of
-the state dicts that it exchanges (`craftjax.convert`). It computes what the original's trainer
-computes, in the order in which that does: concatenate and convolve in the decoder, loss image by
-image with `topk`, Adam with weight decay in the gradient.
-`tests/benchmarks/test_train_step_benchmark.py` holds it against ours.
+Our own implementation, written from the description of the network in `craftjax.models`, with the
+layer names of the state dicts that `craftjax.convert` exchanges. It computes what the original's
+trainer computes, in the same order: concatenate and convolve in the decoder, loss image by image
+with `topk`, Adam with weight decay in the gradient.
+`tests/benchmarks/test_train_step_benchmark.py` compares it with ours.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ Batch = Mapping[str, Tensor]
 
 
 def _stack(channels: int, layout: list[int | str], *, width: float, first: int) -> nn.Sequential:
-    """Layers of VGG16-BN under torchvision's numbers, which go on from `first`.
+    """Makes layers of VGG16-BN under torchvision's numbers, starting at `first`.
 
-    An entry is the features of a convolution, which has a BatchNorm behind it, or a layer's name.
+    An entry is the number of features of a convolution, followed by a BatchNorm, or a layer's name.
     """
     layers: list[nn.Module] = []
     for entry in layout:
@@ -66,8 +66,8 @@ class Encoder(nn.Module):
     def forward(self, x: Tensor) -> list[Tensor]:
         """Returns fc7 and the four skip connections, coarse first.
 
-        The ReLU that a slice begins with rectifies its input in place, and thereby the skip
-        connection that this is.
+        The ReLU at the start of a slice rectifies its input in place, and thereby also the skip
+        connection.
         """
         skips = []
         for part in (self.slice1, self.slice2, self.slice3, self.slice4, self.slice5):
@@ -77,7 +77,7 @@ class Encoder(nn.Module):
 
 
 class Join(nn.Module):
-    """A 1x1 and a 3x3 convolution of a concatenation, each with BatchNorm and ReLU."""
+    """A 1x1 and a 3x3 convolution of concatenated maps, each with BatchNorm and ReLU."""
 
     def __init__(self, channels: int, middle: int, features: int) -> None:
         super().__init__()
@@ -125,7 +125,7 @@ class TorchCRAFT(nn.Module):
         )
 
     def forward(self, images: Tensor) -> Tensor:
-        """Normalized `(B, 3, H, W)` to the scores `(B, H // 2, W // 2, 2)`."""
+        """Maps normalized `(B, 3, H, W)` to scores `(B, H // 2, W // 2, 2)`."""
         y, *skips = self.basenet(images)
         for number, skip in enumerate(skips, 1):
             y = self.get_submodule(f"upconv{number}")(y, skip)
@@ -134,28 +134,28 @@ class TorchCRAFT(nn.Module):
 
 
 def make_network(state: Mapping[str, np.ndarray], *, width: float = 1.0) -> TorchCRAFT:
-    """A network with the weights of `craftjax.convert.to_state_dict`."""
+    """Makes a network with weights from `craftjax.convert.to_state_dict`."""
     network = TorchCRAFT(width)
     network.load_state_dict({name: torch.from_numpy(np.array(x)) for name, x in state.items()})
     return network
 
 
 def make_batch(batch: Mapping[str, np.ndarray]) -> dict[str, Tensor]:
-    """One of our batches for `make_step`: the images normalized and with channels first."""
+    """Converts one of our batches for `make_step`: images normalized, channels first."""
     normal = (batch["image"].astype(np.float32) / 255 - np.float32(MEAN)) / np.float32(STD)
     arrays = {**batch, "image": np.ascontiguousarray(normal.transpose(0, 3, 1, 2))}
     return {name: torch.from_numpy(array) for name, array in arrays.items()}
 
 
 def loss_v3(labels: Tensor, scores: Tensor, weight: Tensor, neg_rto: float, least: int) -> Tensor:
-    """The loss of one map as the original computes it: hard negatives, image by image.
+    """Computes the loss of one map like the original: hard negatives, image by image.
 
     Args:
         labels: `(B, H, W)`.
         scores: `(B, H, W)`.
-        weight: `(B, H, W)`, of the squared errors.
-        neg_rto: negative pixels for each positive one.
-        least: and at least so many.
+        weight: `(B, H, W)`, weight of the squared errors.
+        neg_rto: negative pixels per positive pixel.
+        least: minimum number of negative pixels.
     """
     errors = F.mse_loss(scores, labels, reduction="none") * weight
     total = errors.new_zeros(())
@@ -175,15 +175,15 @@ def loss_v3(labels: Tensor, scores: Tensor, weight: Tensor, neg_rto: float, leas
 def make_step(
     network: TorchCRAFT, *, loss: Mapping[str, Any], optimizer: Mapping[str, Any]
 ) -> tuple[Callable[[Batch], float], torch.optim.Optimizer]:
-    """A step of training, float32, and the optimizer that it moves.
+    """Returns a training step in float32, and its optimizer.
 
     Args:
-        network: is trained in place.
+        network: trained in place.
         loss: `neg_rto` and `n_min_neg`.
         optimizer: arguments of torch.optim.Adam.
 
     Returns:
-        A function of a batch of `make_batch` that returns the loss before the update; the
+        A function of a batch from `make_batch` that returns the loss before the update; the
         optimizer.
     """
     adam = torch.optim.Adam(network.parameters(), **optimizer)
@@ -213,14 +213,14 @@ def make_step(
 def loss_on_device(
     labels: Tensor, scores: Tensor, weight: Tensor, neg_rto: float, least: int
 ) -> Tensor:
-    """`loss_v3` without a wait for the host: the hardest negatives by a sort of all images at once.
+    """Computes `loss_v3` without a host sync: hardest negatives by one sort over all images.
 
     Args:
-        labels: as for `loss_v3`, and so are the others.
-        scores: the same.
-        weight: the same.
-        neg_rto: the same.
-        least: the same.
+        labels: as for `loss_v3`.
+        scores: as for `loss_v3`.
+        weight: as for `loss_v3`.
+        neg_rto: as for `loss_v3`.
+        least: as for `loss_v3`.
     """
     rows = len(labels)
     errors = (F.mse_loss(scores, labels, reduction="none") * weight).reshape(rows, -1)
@@ -242,16 +242,16 @@ def make_fast_step(
     optimizer: Mapping[str, Any],
     backend: str | None,
 ) -> Callable[[Batch], Tensor]:
-    """A step as fast as PyTorch makes it: bfloat16, compiled, and no wait for the host.
+    """Returns a step as fast as PyTorch allows: bfloat16, compiled, without host syncs.
 
     Args:
-        network: is trained in place; in `torch.channels_last` and on the device already.
+        network: trained in place; already in `torch.channels_last` and on the device.
         loss: as for `make_step`.
         optimizer: arguments of torch.optim.Adam; fused on a GPU.
-        backend: of torch.compile; None does not compile.
+        backend: backend of torch.compile; None does not compile.
 
     Returns:
-        A function of a batch on the device that returns the loss before the update, there.
+        A function of a batch on the device that returns the loss before the update, on the device.
     """
     device = next(network.parameters()).device
     adam = torch.optim.Adam(network.parameters(), fused=device.type == "cuda", **optimizer)

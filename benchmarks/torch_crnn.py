@@ -1,4 +1,4 @@
-"""CRNN and a step of its training in PyTorch, to compare ours with: written from its description.
+"""CRNN and its training step in PyTorch, for comparison: written from a description.
 
 Layers, names, loss and optimizer are those of deep-text-recognition-benchmark's
 None-VGG-BiLSTM-CTC and of EasyOCR's generation 2.
@@ -60,12 +60,12 @@ class CRNN(nn.Module):
         self.Prediction = nn.Linear(hidden, num_classes)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """`(B, 1, H, W)` in [-1, 1] to logits `(B, T, num_classes)`."""
+        """Maps `(B, 1, H, W)` in [-1, 1] to logits `(B, T, num_classes)`."""
         return self.Prediction(self.SequenceModeling(self.FeatureExtraction(x)).contiguous())
 
 
 def make_network(state: Mapping[str, np.ndarray]) -> CRNN:
-    """The network with these weights, names without a prefix."""
+    """Makes the network with these weights, whose names have no prefix."""
     prediction = state["Prediction.weight"].shape
     channels = state["FeatureExtraction.ConvNet.18.weight"].shape[0]
     network = CRNN(prediction[0], channels, prediction[1])
@@ -74,7 +74,7 @@ def make_network(state: Mapping[str, np.ndarray]) -> CRNN:
 
 
 def make_compact_network(state: Mapping[str, np.ndarray]) -> nn.Module:
-    """PP-OCRv6's recognizer network with these weights: the module that EasyOCR gets from us."""
+    """Makes PP-OCRv6's recognizer network with these weights: the module exported for EasyOCR."""
     from ocrjax.easyocr.network_template import Model
 
     classes, hidden = state["Prediction.weight"].shape
@@ -85,14 +85,14 @@ def make_compact_network(state: Mapping[str, np.ndarray]) -> nn.Module:
 
 
 def make_batch(batch: Mapping[str, np.ndarray]) -> tuple[torch.Tensor, ...]:
-    """Tensors of one of our batches; pictures are normalized, which is not timed."""
+    """Converts one of our batches to tensors; pictures are normalized, which is not timed."""
     image = (batch["image"].astype(np.float32) / 255 - 0.5) / 0.5
     tensor = torch.from_numpy(np.ascontiguousarray(image.transpose(0, 3, 1, 2)))
     return tensor, torch.from_numpy(batch["label"]), torch.from_numpy(batch["length"])
 
 
 def make_step(network: nn.Module) -> Callable[[tuple[torch.Tensor, ...]], float]:
-    """A step as the original's: CTC, gradients clipped to length 5, Adadelta."""
+    """Returns a step like the original's: CTC, gradients clipped to norm 5, Adadelta."""
     network.train()
     optimizer = torch.optim.Adadelta(network.parameters(), lr=1.0, rho=0.95, eps=1e-8)
     criterion = nn.CTCLoss(zero_infinity=True)
@@ -114,14 +114,14 @@ def make_step(network: nn.Module) -> Callable[[tuple[torch.Tensor, ...]], float]
 def make_fast_step(
     network: CRNN, *, backend: str | None
 ) -> Callable[[tuple[torch.Tensor, ...]], torch.Tensor]:
-    """A step as fast as PyTorch makes it: bfloat16, compiled, and no wait for the host.
+    """Returns a step as fast as PyTorch allows: bfloat16, compiled, without host syncs.
 
     Args:
-        network: is trained in place; on the device already.
-        backend: of torch.compile; None does not compile. PyTorch leaves LSTMs as they are.
+        network: trained in place; already on the device.
+        backend: backend of torch.compile; None does not compile. PyTorch does not compile LSTMs.
 
     Returns:
-        A function of a batch on the device that returns the loss before the update, there.
+        A function of a batch on the device that returns the loss before the update, on the device.
     """
     device = next(network.parameters()).device
     network.train()
@@ -134,7 +134,7 @@ def make_fast_step(
         with torch.autocast(device.type, torch.bfloat16):
             logits = logits_of(image)
         scores = logits.float().log_softmax(2).permute(1, 0, 2)
-        # On the host, where torch wants them: the loss would fetch them from the device.
+        # On the host, as torch wants them: the loss would fetch them from the device.
         steps = torch.full((len(image),), len(scores), dtype=torch.int64)
         loss = criterion(scores, label, steps, length)
         optimizer.zero_grad()

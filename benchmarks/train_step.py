@@ -1,12 +1,12 @@
-"""A step of the detector's training: ours against PyTorch, as it comes and with tcmalloc.
+"""A detector training step: ours against PyTorch, with the default allocator and tcmalloc.
 
 The whole network, float32, on CPU, from the same random weights on the same batch: forward in
-training mode, loss v3, backward, Adam with weight decay in the gradient (configs/synthtext.py has
-this recipe). Ours is `craftjax.training.make_train_step` with the settings of the allocator that
-training makes (`ocrcore.runtime.memory`); PyTorch's is `torch_craft.py`. Neither keeps a moving
-average of the weights; "ours, average" does. "ours, derived" leaves the gradients of 3x3 kernels to
-XLA (`ocrcore.layers.convolve`). As in `network.py`, each contestant is a process of its own
-and rounds alternate; the losses of the first step must agree. Needs torch; tcmalloc is Debian's
+training mode, loss v3, backward, Adam with weight decay in the gradient (the recipe of
+configs/synthtext.py). Ours is `craftjax.training.make_train_step` with the allocator settings of
+training (`ocrcore.runtime.memory`); PyTorch's is `torch_craft.py`. Neither keeps a moving average
+of the weights; "ours, average" does. "ours, derived" leaves the gradients of 3x3 kernels to XLA
+(`ocrcore.layers.convolve`). As in `network.py`, each contestant is a process of its own and rounds
+alternate; the losses of the first step must agree. Needs torch; tcmalloc is Debian's
 libtcmalloc-minimal4.
 
 Command: python benchmarks/train_step.py --shapes 384x1 384x2 768x1 --rounds 5
@@ -32,7 +32,7 @@ _OURS: dict[str, dict[str, bool]] = {
     "average": {"ema": True},
     "derived": {"derived": True},
 }
-# Name: kind of worker, whether with tcmalloc, and what it is divided by.
+# Name: kind of worker, whether to preload tcmalloc, and the contestant to divide by.
 _CONTESTANTS = {
     "PyTorch": ("torch", False, "PyTorch"),
     "ours": ("ours", False, "PyTorch"),
@@ -44,7 +44,7 @@ _CONTESTANTS = {
 
 
 def make_batch(rows: int, size: int) -> dict[str, np.ndarray]:
-    """Noise for images, and smooth bumps for labels, about a tenth of whose pixels are text."""
+    """Makes noise images, and smooth bumps as labels; about a tenth of the pixels are text."""
     half = size // 2
     y, x = np.mgrid[:half, :half].astype(np.float32)
     bumps = np.maximum(np.sin(x / 4) * np.sin(y / 6) - 0.3, 0) * (y % 64 < 24)

@@ -1,1 +1,1 @@
-"""What detector and recognizer stand on: data, synthetic text, evaluation, training, weights."""
+"""The base of detector and recognizer: data, synthetic text, evaluation, training, weights."""

@@ -1,4 +1,4 @@
-"""How wide characters are, measured on the bundled fonts: an "i" is narrower than an "m".
+"""Widths of characters, measured on the bundled fonts: an "i" is narrower than an "m".
 
 Printed by `python benchmarks/lab/character_widths.py`.
 """
@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import unicodedata
 
-# Characters of about the same width; width over the mean of letters and digits; deviation of its
-# logarithm.
+# Groups of characters of similar width; width relative to the mean of letters and digits; standard
+# deviation of its logarithm.
 _WIDTHS = (
     ("',", 0.42, 0.37),
     (" !.:;ij|", 0.50, 0.32),
@@ -20,16 +20,16 @@ _WIDTHS = (
     ("%@MWm", 1.44, 0.19),
 )
 _WIDTH_OF = {c: (width, spread) for members, width, spread in _WIDTHS for c in members}
-_EM = (1.75, 0.2)  # Chinese, Japanese, Korean: an em; letters and digits are .57 of it
+_EM = (1.75, 0.2)  # Chinese, Japanese, Korean: one em; letters and digits are .57 of it
 UNKNOWN = (1.0, 0.25)
-"""Of a character that was not measured."""
+"""For a character that was not measured."""
 
 
 def character_width(cell: str) -> tuple[float, float]:
-    """The width of a character over the mean of letters and digits, and its spread.
+    """Returns the width of a character relative to letters and digits, and its spread.
 
     Args:
-        cell: a grapheme, or white space; marks on a letter do not count.
+        cell: a grapheme, or white space; combining marks are ignored.
 
     Returns:
         The width, and the standard deviation of its logarithm over fonts.

@@ -1,4 +1,4 @@
-"""How programs end: what goes wrong is one line and an exit status, never a traceback for a user.
+"""How programs end: errors are one line and an exit status, never a traceback for a user.
 
 Host code: no jax.
 """
@@ -15,21 +15,21 @@ from collections.abc import Callable
 from ocrcore.files import existing
 
 INTERRUPTED = 130
-"""The exit status after Ctrl-C, by convention 128 and the number of the signal."""
+"""Exit status after Ctrl-C, by convention 128 plus the number of the signal."""
 NOBODY_READS = 141
-"""The exit status where the reader of the output has ended (`| head`): 128 + SIGPIPE."""
+"""Exit status if the reader of the output has ended (`| head`): 128 + SIGPIPE."""
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _BROKEN = (errno.EROFS, errno.EIO, errno.EFBIG)
 
 
 def run_command(program: str, work: Callable[[], int], *, failed: int = 2, safe: str = "") -> int:
-    """Does the work of a command.
+    """Runs the work of a command, and turns errors into messages and an exit status.
 
     Args:
-        program: its name, for messages.
+        program: name of the program, for messages.
         work: returns the exit status.
-        failed: the exit status after an error of the system's: a full disk, no permission.
-        safe: what is not lost where a disk is full, as a sentence.
+        failed: exit status after a system error: a full disk, no permission.
+        safe: a sentence that says what is safe if the disk is full.
 
     Returns:
         The exit status.
@@ -39,7 +39,7 @@ def run_command(program: str, work: Callable[[], int], *, failed: int = 2, safe:
         try:
             return work()
         finally:
-            sys.stdout.flush()  # here, where it may fail; not when the interpreter has ended
+            sys.stdout.flush()  # here, where errors can be handled, not at interpreter exit
     except BrokenPipeError:
         _write_to_nobody()
         return NOBODY_READS
@@ -52,7 +52,7 @@ def run_command(program: str, work: Callable[[], int], *, failed: int = 2, safe:
 
 
 def allow_any_name() -> None:
-    """Lets this process print what its terminal cannot show, as escapes, instead of ending.
+    """Makes this process print characters that the terminal cannot show as escapes.
 
     Lines appear at once, also in a file or a pipe.
     """
@@ -62,9 +62,9 @@ def allow_any_name() -> None:
 
 
 def explain(error: OSError, safe: str = "") -> str:
-    """Says what the system refused: the path, the reason, and of a disk what is free and safe."""
+    """Returns the message of a system error: the path, the reason, free space and what is safe."""
     if error.filename is None or error.strerror is None:
-        text = str(error)  # ours, or one that names no file
+        text = str(error)  # raised by this project, or one that names no file
     else:
         text = f"{error.filename}: {error.strerror}"
         if error.errno in _FULL:
@@ -73,7 +73,7 @@ def explain(error: OSError, safe: str = "") -> str:
 
 
 def free_space(path: str | os.PathLike[str]) -> str:
-    """How much the disk of a path has left, in brackets for the end of a message."""
+    """Returns the free space on the disk of a path, in parentheses for the end of a message."""
     try:
         free = shutil.disk_usage(existing(path)).free
     except OSError:
@@ -82,7 +82,7 @@ def free_space(path: str | os.PathLike[str]) -> str:
 
 
 def _write_to_nobody() -> None:
-    """What is left in the buffers goes nowhere, so that the end of the interpreter is quiet."""
+    """Discards what is left in the buffers, so that the interpreter exits without an error."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     for stream in (sys.stdout, sys.stderr):
         try:

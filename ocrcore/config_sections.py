@@ -1,8 +1,8 @@
-"""Sections of a config from dataclasses, which hold each field's default, type and meaning.
+"""Config sections made from dataclasses, which hold each field's default, type and meaning.
 
-A section has all fields, so that the command line can change each; an experiment changes what is
-its own. Sections are locked: a name that does not exist is an error, in a file of `configs/` as on
-the command line.
+A section has all fields, so that each can be set on the command line; an experiment sets only what
+differs. Sections are locked: an unknown name is an error, in a file of `configs/` as on the command
+line.
 
 Host code: no jax.
 """
@@ -21,19 +21,19 @@ _TYPES = {"bool": bool, "int": int, "float": float, "str": str, "tuple": tuple}
 
 
 def nothing(kind: type[Any] = ConfigDict) -> FieldReference:
-    """A field without a value, for one of a type: of a `ConfigDict`, a section to add."""
+    """Returns a field without a value, of a given type; a `ConfigDict` is an optional section."""
     return FieldReference(None, field_type=kind)
 
 
 def defaults(kind: type[Any], *, leave: Collection[str] = ()) -> dict[str, Any]:
-    """Fields of a dataclass and their defaults.
+    """Returns the fields of a dataclass with their defaults.
 
     Args:
-        kind: the dataclass. Its fields without a default, and mappings, are left out.
-        leave: other fields to leave out.
+        kind: the dataclass. Fields without a default, and mappings, are left out.
+        leave: further fields to leave out.
 
     Returns:
-        Values by name: of a dataclass within it again such a dict; of None a field that takes a
+        Values by name. A nested dataclass becomes such a dict; None becomes a field that takes a
         value of the annotated type.
     """
     found: dict[str, Any] = {}
@@ -50,14 +50,14 @@ def defaults(kind: type[Any], *, leave: Collection[str] = ()) -> dict[str, Any]:
 
 
 def unchanged(kind: type[Any], *, leave: Collection[str] = ()) -> dict[str, Any]:
-    """Fields of a dataclass, all without a value: for changes to a preset; see `given`.
+    """Returns the fields of a dataclass without values, for changes to a preset; see `given`.
 
     Args:
         kind: the dataclass.
         leave: fields to leave out.
 
     Returns:
-        As of `defaults`. A mapping is a section that is not there, a `Chance` takes a tuple.
+        As for `defaults`. A mapping is an unset section; a `Chance` takes a tuple.
     """
     found: dict[str, Any] = {}
     for one in _fields(kind, leave):
@@ -74,15 +74,15 @@ def unchanged(kind: type[Any], *, leave: Collection[str] = ()) -> dict[str, Any]
 
 
 def section(values: Mapping[str, Any], changes: Mapping[str, Any]) -> ConfigDict:
-    """A locked section, changed; empty sections within it stay open, for parts with free names.
+    """Returns a locked section with changes; empty subsections stay unlocked, for free names.
 
     Args:
-        values: of all its fields, as from `defaults`.
-        changes: other values by name, those of sections within it as mappings. A reference to
-            another field of the config makes one field of the two.
+        values: values of all its fields, as from `defaults`.
+        changes: new values by name, mappings for subsections. A reference to another field of the
+            config ties the two together.
 
     Raises:
-        KeyError: a name that is not in it; the nearest is named.
+        KeyError: an unknown name; the message suggests the nearest.
         TypeError: a value of another type.
     """
     made = ConfigDict(values).lock()
@@ -93,7 +93,7 @@ def section(values: Mapping[str, Any], changes: Mapping[str, Any]) -> ConfigDict
 
 
 def given(section: Mapping[str, Any]) -> dict[str, Any]:
-    """What a section says: plain values, without fields and sections that say nothing."""
+    """Returns the set values of a section, without unset fields and empty subsections."""
     found = {}
     for name, value in section.items():
         plain = given(value) if hasattr(value, "items") else value
@@ -131,7 +131,7 @@ def _default(one: Field[Any]) -> Any:
 
 
 def _type(one: Field[Any]) -> type[Any]:
-    """As annotated, in `X | None` the X; of a name for another type that of the default."""
+    """Returns the annotated type (X for `X | None`); for other annotations the default's type."""
     value = _default(one)
     kind = _TYPES.get(str(one.type).removesuffix(" | None").partition("[")[0])
     return kind or (str if value in (None, MISSING) else type(value))

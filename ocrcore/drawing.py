@@ -1,4 +1,4 @@
-"""Pictures to look at: words over their page, score maps in color, texts, captions, sheets.
+"""Pictures for people: words on their page, colored score maps, texts, captions, sheets.
 
 Host code: no jax.
 """
@@ -22,7 +22,7 @@ MISSED = (235, 30, 60)
 IGNORED = (140, 140, 140)
 CHARACTER = (90, 170, 255)
 FIRST_CORNER = ("dot: first corner, where reading begins", None)
-"""An entry of a legend, for pictures of `draw_page`."""
+"""Legend entry for pictures of `draw_page`."""
 SCORES = (
     ("scores, first region (characters), then affinity (between them):", None),
     ("0.2", (0, 76, 255)),
@@ -30,14 +30,14 @@ SCORES = (
     ("0.8", (255, 76, 0)),
     ("1", (128, 0, 0)),
 )
-"""Entries of a legend, for pictures of `draw_scores`."""
+"""Legend entries for pictures of `draw_scores`."""
 
 Color = tuple[int, int, int]
 
 _SHIFT = 3  # fractional bits of OpenCV's drawing coordinates
 _FONT = "OpenSans_400Regular.ttf"
-_NARROW = 480  # pixels; narrower pictures get captions of this width
-_SIZE = 16.0  # of text, in pixels
+_NARROW = 480  # pixels; captions are at least this wide
+_SIZE = 16.0  # font size, in pixels
 
 
 def draw_page(
@@ -55,10 +55,10 @@ def draw_page(
 
     Args:
         image: `(H, W, 3)` uint8, RGB; not changed.
-        page: its words.
-        color: RGB of the outlines.
-        scale: resizes the picture first; lines then do not hide small text.
-        characters: also draws the quads of characters.
+        page: the page with the words.
+        color: RGB color of the outlines.
+        scale: the picture is first resized by this factor, so that lines do not hide small text.
+        characters: also draw the quads of characters.
 
     Returns:
         A new picture, `(scale * H, scale * W, 3)` uint8, RGB.
@@ -67,7 +67,7 @@ def draw_page(
     thickness = max(1, round(max(out.shape[:2]) / 640))
 
     def outline(quad: FloatArray, shade: Color) -> tuple[int, int]:
-        # OpenCV counts from the centers of pixels, half a pixel from their edges.
+        # OpenCV coordinates refer to pixel centers, half a pixel from the edges.
         points = np.rint((quad * scale - 0.5) * (1 << _SHIFT)).astype(np.int32)
         cv2.polylines(out, [points], True, shade, thickness, cv2.LINE_AA, _SHIFT)
         return int(points[0, 0]), int(points[0, 1])
@@ -82,11 +82,11 @@ def draw_page(
 
 
 def draw_readings(image: ByteArray, page: Page) -> ByteArray:
-    """Draws a page's words over its picture, and beside it their texts at the same places.
+    """Draws a page's words on its picture, and next to it their texts in the same places.
 
     Args:
         image: `(H, W, 3)` uint8, RGB; not changed.
-        page: its words.
+        page: the page with the words.
 
     Returns:
         `(H, 2 * W, 3)` uint8, RGB.
@@ -109,11 +109,11 @@ def draw_readings(image: ByteArray, page: Page) -> ByteArray:
 
 
 def draw_scores(image: ByteArray, maps: FloatArray) -> ByteArray:
-    """Draws region and affinity scores in color over a page, one beside the other.
+    """Draws region and affinity scores in color over a page, side by side.
 
     Args:
         image: `(H, W, 3)` uint8, RGB.
-        maps: `(h, w, 2)` float32 that cover the whole picture; values are shown from 0 to 1.
+        maps: `(h, w, 2)` float32, covering the whole picture; the color scale is 0 to 1.
 
     Returns:
         `(H, 2 * W, 3)` uint8, RGB.
@@ -132,16 +132,16 @@ def draw_scores(image: ByteArray, maps: FloatArray) -> ByteArray:
 def draw_caption(
     title: str, legend: Sequence[tuple[str, Color | None]] = (), *, width: int
 ) -> ByteArray:
-    """Draws a title and what colors mean, to be put above or below a picture by `grid`.
+    """Draws a title and a legend, to be put above or below a picture by `grid`.
 
     Args:
         title: one line, such as the name of the photo.
-        legend: what the colors mean: texts with their colors, None for those without one.
-        width: of the picture, in pixels.
+        legend: texts with their colors; None for a text without a color.
+        width: width of the picture, in pixels.
 
     Returns:
-        Some lines, `(H, max(width, 480), 3)` uint8, RGB; the text is larger for wide pictures,
-        which viewers shrink.
+        `(H, max(width, 480), 3)` uint8, RGB; the text is larger for wide pictures, because viewers
+        shrink them.
     """
     width = max(width, _NARROW)
     size = max(_SIZE, width / 80)
@@ -168,17 +168,17 @@ def draw_caption(
 def drawing_names(
     pictures: Sequence[str | PathLike[str] | None], endings: Sequence[str] = ("",)
 ) -> list[str]:
-    """What the drawings of pictures are called: as the pictures, without their suffixes.
+    """Returns names for drawings of pictures: the names of the pictures without their suffixes.
 
-    Of several with the same name the later ones have their folders before it; a page of a file has
-    its number behind it.
+    If several pictures have one name, later ones get their folders as a prefix; a page of a
+    multi-page file gets its number as a suffix.
 
     Args:
-        pictures: their paths; None has its place for a name, "page_007".
-        endings: of the names of all drawings of a picture, such as "_scores".
+        pictures: paths of the pictures; None is named by its index, "page_007".
+        endings: endings of all drawings of one picture, such as "_scores".
 
     Returns:
-        A name for each; with any ending it differs from all others, also where case does not count.
+        A name for each picture; with any ending it differs from all others, even ignoring case.
     """
     names = list[str]()
     used = set[str]()
@@ -199,15 +199,15 @@ def draw_text(
 ) -> ByteArray:
     """Draws one line on white, in a bundled font that has its characters.
 
-    Long lines are drawn smaller. A character that the font lacks is shown by its code point, as in
+    Long lines are drawn smaller. A character that the font lacks is shown as its code point, like
     `<1F600>`.
 
     Args:
-        text: the first 80 characters are drawn; "(nothing)" if it is empty.
-        width: of the picture, in pixels.
-        height: of the picture, in pixels.
-        color: RGB of the text.
-        size: of its font, in pixels.
+        text: only the first 80 characters are drawn; "(nothing)" if it is empty.
+        width: width of the picture, in pixels.
+        height: height of the picture, in pixels.
+        color: RGB color of the text.
+        size: font size, in pixels.
 
     Returns:
         `(height, width, 3)` uint8, RGB.
@@ -227,12 +227,12 @@ def draw_text(
 
 
 def fit_cell(image: ByteArray, *, width: int, height: int) -> ByteArray:
-    """Resizes a picture to the largest size that fits a cell, and fills the cell with white.
+    """Resizes a picture to the largest size that fits a cell, and pads the cell with white.
 
     Args:
         image: `(H, W, 3)` uint8, RGB.
-        width: of the cell, in pixels.
-        height: of the cell, in pixels.
+        width: width of the cell, in pixels.
+        height: height of the cell, in pixels.
 
     Returns:
         `(height, width, 3)` uint8, RGB; the picture is at the top left.
@@ -244,11 +244,11 @@ def fit_cell(image: ByteArray, *, width: int, height: int) -> ByteArray:
 
 
 def grid(cells: Sequence[ByteArray], *, columns: int, gap: int = 4) -> ByteArray:
-    """Lays pictures out in rows, on white.
+    """Arranges pictures in rows, on white.
 
     Args:
         cells: `(H, W, 3)` uint8, RGB; at least one.
-        columns: of the grid. All are as wide as the widest cell; a row is as high as its highest.
+        columns: number of columns, all as wide as the widest cell; a row is as high as its highest.
         gap: pixels between the cells.
 
     Returns:
@@ -281,13 +281,13 @@ def contact_sheet(
     labels: bool = True,
     gap: int = 4,
 ) -> ByteArray:
-    """Lays samples out in a grid.
+    """Arranges samples in a grid.
 
     Args:
         samples: at least one.
-        columns: of the grid.
+        columns: number of columns.
         side: longer side of each sample, in pixels.
-        labels: whether the quads of words and characters are drawn.
+        labels: whether to draw the quads of words and characters.
         gap: pixels between the samples.
 
     Returns:
@@ -305,12 +305,12 @@ def contact_sheet(
 
 
 def _fonts() -> list[Font]:
-    """The bundled fonts, that of captions first."""
+    """Returns the bundled fonts, the caption font first."""
     return sorted(bundled_fonts(), key=lambda font: str(font) != _FONT)
 
 
 def _scaled(image: ByteArray, scale: float) -> ByteArray:
-    """A resized copy; no side becomes 0."""
+    """Returns a resized copy; no side becomes 0."""
     if scale == 1:
         return image.copy()
     size = max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale))

@@ -1,4 +1,4 @@
-"""Files and folders that are written whole or not at all, and where caches are kept."""
+"""Atomic writing of files and folders, and cache folders."""
 
 from __future__ import annotations
 
@@ -17,32 +17,32 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-_LONG_NAME = 220  # bytes; 255 is the most that file systems take
+_LONG_NAME = 220  # bytes; file systems allow 255
 
 
 @contextmanager
 def replacing(path: str | Path) -> Iterator[Path]:
     """Yields a path to write to, and renames it to `path` at the end of the block.
 
-    Readers see the old file or the new one, never half of one; of two processes or threads that
-    write it the last one wins. An exception removes the part and leaves the old file; one of the
-    system's that names no file (a full disk) gets the name of this one. A process that is killed
-    leaves the part; the first call of a later process for that folder removes it. The data is not
+    Readers see the old file or the new one, never a partial one; if two processes or threads write
+    it, the last one wins. An exception removes the temporary file and keeps the old one; a system
+    error that names no file (a full disk) gets the name of this one. A killed process leaves its
+    temporary file; the first call of a later process for that folder removes it. The data is not
     synced: a power failure may lose it.
 
     Args:
-        path: of the file; its folder is made as needed.
+        path: the file; its folder is created if needed.
 
     Yields:
-        `NAME.HOST-THREAD-PROCESS.part` beside it.
+        `NAME.HOST-THREAD-PROCESS.part` next to it.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     _remove_parts_of_killed(path.parent)
     name = path.name
-    if len(os.fsencode(name)) > _LONG_NAME:  # the part's name must not be too long for the disk
+    if len(os.fsencode(name)) > _LONG_NAME:  # keep the temporary name within the limit
         name = f"{name[:50]}-{zlib.crc32(os.fsencode(name)):08x}"
-    # The number of the process is the last: it tells whose parts were left behind.
+    # The process id comes last: `_remove_parts_of_killed` reads it.
     part = path.with_name(f"{name}.{_realm()}-{threading.get_native_id()}-{os.getpid()}.part")
     try:
         yield part
@@ -57,13 +57,13 @@ def replacing(path: str | Path) -> Iterator[Path]:
 
 @contextmanager
 def system_errors(path: str | Path) -> Iterator[None]:
-    """Raises what a library tells of the system in a text, as of a full disk, as its own error.
+    """Turns a RuntimeError of a library that quotes a system error, as of a full disk, into it.
 
     Args:
-        path: of the file that is written.
+        path: the file that is written.
 
     Raises:
-        OSError: in place of a RuntimeError that tells of one; others stay.
+        OSError: in place of such a RuntimeError; other errors stay.
     """
     try:
         yield
@@ -76,17 +76,17 @@ def system_errors(path: str | Path) -> Iterator[None]:
 
 @cache
 def _realm() -> str:
-    """Names what the numbers of processes belong to: this host, and the container on it."""
+    """Returns a name for the scope of process ids: this host, and the container on it."""
     try:
         namespace = str(Path("/proc/self/ns/pid").readlink())
-    except OSError:  # no Linux
+    except OSError:  # not Linux
         namespace = ""
     return f"{zlib.crc32(f'{platform.node()} {namespace}'.encode()):08x}"
 
 
 @cache
 def _remove_parts_of_killed(folder: Path) -> None:
-    """Removes parts of processes of this host that are no more; looks into a folder only once."""
+    """Removes temporary files of dead processes of this host; checks each folder only once."""
     for path in folder.glob(f"*.{_realm()}-*.part"):
         number = path.name.removesuffix(".part").rpartition("-")[2]
         if number.isdecimal() and not _is_running(int(number)):
@@ -95,12 +95,12 @@ def _remove_parts_of_killed(folder: Path) -> None:
 
 
 def _is_running(process: int) -> bool:
-    """Whether this host has a process of a number; always yes on Windows, which cannot be asked."""
+    """Returns whether a process is running on this host; always True on Windows (unknown)."""
     if os.name != "posix":
         return True
     try:
         os.kill(process, 0)
-    except PermissionError:  # of another user
+    except PermissionError:  # belongs to another user
         return True
     except (ProcessLookupError, OverflowError):
         return False
@@ -111,14 +111,15 @@ def _is_running(process: int) -> bool:
 def new_folder(path: str | Path, *, marker: str) -> Iterator[Path]:
     """Yields a folder to fill, and renames it to `path` at the end of the block.
 
-    Several processes may do so at the same time: the first one wins. An exception removes the part.
+    Several processes may do so at the same time: the first one wins. An exception removes the
+    temporary folder.
 
     Args:
-        path: of the folder; the one above it is made as needed.
-        marker: file in it by which a folder of another process counts as complete.
+        path: the folder; its parent is created if needed.
+        marker: a file in it that marks a folder of another process as complete.
 
     Yields:
-        A folder beside it with a name of its own.
+        A folder with a unique name next to it.
 
     Raises:
         OSError: something else is at `path`.
@@ -138,20 +139,20 @@ def new_folder(path: str | Path, *, marker: str) -> Iterator[Path]:
 
 
 def write_bytes(path: str | Path, data: bytes | memoryview) -> None:
-    """Writes a file, all or nothing; its folder is made as needed."""
+    """Writes a file atomically; its folder is created if needed."""
     with replacing(path) as part:
         part.write_bytes(data)
 
 
 def write_text(path: str | Path, text: str) -> None:
-    """Writes a text as UTF-8, all or nothing; line ends stay, lone surrogates are escaped."""
+    """Writes a text as UTF-8, atomically; keeps line ends, escapes lone surrogates."""
     write_bytes(path, text.encode("utf-8", "backslashreplace"))
 
 
 def write_json(path: str | Path, value: Any) -> None:
-    """Writes indented JSON in UTF-8, all or nothing; surrogates are escaped.
+    """Writes indented JSON in UTF-8, atomically; escapes surrogates.
 
-    Names of files that are not UTF-8 have surrogates.
+    File names that are not UTF-8 contain surrogates.
     """
     write_text(path, json.dumps(value, ensure_ascii=False, indent=1) + "\n")
 
@@ -159,7 +160,7 @@ def write_json(path: str | Path, value: Any) -> None:
 def json_line(value: Any) -> str:
     """Returns JSON in one line that can be written as UTF-8: lone surrogates are escaped.
 
-    `json.loads` gives them back: the path of a file whose name is not UTF-8 still opens it.
+    `json.loads` restores them, so the path of a file whose name is not UTF-8 still opens it.
     """
     text = json.dumps(value, ensure_ascii=False)
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
@@ -182,7 +183,7 @@ def check_regular(path: str | os.PathLike[str]) -> int:
 
 
 def expanded(path: str | os.PathLike[str]) -> Path:
-    """Returns a path with `~` as the user's home; as it is where nobody knows that.
+    """Returns a path with `~` expanded to the user's home; unchanged if the home is unknown.
 
     A container may run as a user without a name: then `Path.expanduser` and `Path.home` raise.
     """
@@ -190,7 +191,7 @@ def expanded(path: str | os.PathLike[str]) -> Path:
 
 
 def user_cache() -> Path | None:
-    """The user's cache folder; None for a user without a home."""
+    """Returns the user's cache folder; None for a user without a home."""
     if base := os.environ.get("XDG_CACHE_HOME"):
         return Path(base)
     home = expanded("~")
@@ -198,11 +199,11 @@ def user_cache() -> Path | None:
 
 
 def stays_below(folder: str | Path, name: str) -> bool:
-    """Whether a path from a label file, joined to a folder, leads to something below that folder.
+    """Returns whether a path from a label file, joined to a folder, stays below that folder.
 
-    Links within the folder may lead elsewhere: who made them meant it.
+    Links within the folder may lead elsewhere: whoever made them meant it.
     """
-    if name[:1] != "/" and ".." not in name:  # nearly all
+    if name[:1] != "/" and ".." not in name:  # fast path for nearly all names
         return True
     path = Path(name)
     if ".." in path.parts:
@@ -211,9 +212,9 @@ def stays_below(folder: str | Path, name: str) -> bool:
 
 
 def default_cache() -> Path:
-    """`ocrjax` in the user's cache folder, or one below that of temporary files.
+    """Returns `ocrjax` in the user's cache folder, or one in the folder of temporary files.
 
-    The latter where there is no home, or none to write in, as for `docker run --user`.
+    The latter is used if there is no home or it is not writable, as with `docker run --user`.
     """
     cache = user_cache()
     if cache is not None and os.access(existing(cache / "ocrjax"), os.W_OK):
@@ -223,6 +224,6 @@ def default_cache() -> Path:
 
 
 def existing(path: str | os.PathLike[str]) -> Path:
-    """The path itself, or the first of the folders above it that is there."""
+    """Returns the path itself, or its nearest parent that exists."""
     path = Path(path).absolute()
     return next(one for one in (path, *path.parents) if os.path.lexists(one))

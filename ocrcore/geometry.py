@@ -1,10 +1,10 @@
-"""Polygons in bulk: areas, validity, faults and overlaps.
+"""Geometry of many polygons at once: areas, validity, faults and overlaps.
 
-Nearly every label and every detection is a convex quad, so those are handled for thousands of pairs
-at once in NumPy; whatever else there is (curved outlines, dented or crossed quads, quads so thin
-that rounding matters) goes to shapely.
+Nearly every label and every detection is a convex quad, so these are processed by the thousands in
+NumPy. Everything else (curved outlines, concave or self-crossing quads, quads so thin that rounding
+matters) goes to shapely.
 
-All is computed in float64. Points are `(x, y)`, y down.
+All computations are in float64. Points are `(x, y)`, y down.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 Ints = NDArray[np.intp]
 
-# A quad counts as convex when each of its corners turns by more than this share of its squared
-# size. Thinner ones are left to shapely, because the rounding of the clipping would show.
+# A quad counts as convex if each of its corners turns by more than this fraction of its squared
+# size. Thinner ones are left to shapely, because rounding errors of the clipping would matter.
 _MIN_TURN = 1e-6
-# Candidate pairs looked at in one go; bounds the memory of crowded pictures.
+# Candidate pairs to process at once; bounds the memory for crowded pictures.
 _PAIRS_AT_ONCE = 1 << 21
 
 
@@ -38,9 +38,9 @@ def signed_areas(quads: ArrayLike) -> Floats:
 
 
 def convex_quads(quads: ArrayLike) -> Bools:
-    """Tells for quads `(N, 4, 2)` which are clearly convex (either direction), as `(N,)` bool.
+    """Returns for quads `(N, 4, 2)` whether they are clearly convex (either direction), `(N,)`.
 
-    Four turns to the same side, each of less than half a turn, add up to one revolution: such a
+    Four turns to the same side, each of less than 180 degrees, add up to one revolution, so such a
     quad does not cross itself.
     """
     points = np.asarray(quads, np.float64)
@@ -53,14 +53,14 @@ def convex_quads(quads: ArrayLike) -> Bools:
 
 
 def quad_faults(quads: ArrayLike) -> list[str | None]:
-    """Says what is wrong with the shape of each quad, for a check of labels.
+    """Returns what is wrong with the shape of each quad, for checks of labels.
 
     Args:
         quads: `(N, 4, 2)`.
 
     Returns:
         For each quad None or one of `"zero area"`, `"self-crossing"` and `"anticlockwise"` (the
-        corners run against the order that `Word` asks for). A dented quad is no fault.
+        corners run against the order that `Word` requires). A concave quad is not a fault.
     """
     points = np.asarray(quads, np.float64).reshape(-1, 4, 2)
     faults: list[str | None] = [None] * len(points)
@@ -80,9 +80,9 @@ def quad_faults(quads: ArrayLike) -> list[str | None]:
 def intersection_areas(first: ArrayLike, second: ArrayLike) -> Floats:
     """Returns the areas `(K,)` of the intersections of pairs of convex quads.
 
-    Sutherland and Hodgman's clipping (1974), one half plane of all pairs at a time. It is stable:
-    a corner that rounding puts on the wrong side of an edge lies on that edge, and moves the area
-    by as little.
+    Sutherland and Hodgman's clipping (1974), one half plane at a time for all pairs. It is stable:
+    a corner that rounding puts on the wrong side of an edge is close to that edge, and changes the
+    area by as little.
 
     Args:
         first: `(K, 4, 2)` quads for which `convex_quads` holds, in either direction.
@@ -92,7 +92,7 @@ def intersection_areas(first: ArrayLike, second: ArrayLike) -> Floats:
     b = np.asarray(second, np.float64)
     if not len(a):
         return np.zeros(0)
-    # Small numbers near the origin: nothing is lost to a picture far from it.
+    # Move to the origin, so that no precision is lost far away from it.
     origin = a[:, :1]
     a, b = a - origin, b - origin
     turn = np.sign(signed_areas(b))
@@ -114,10 +114,10 @@ def _after(width: int) -> Ints:
 
 
 def _clip(x: Floats, y: Floats, count: Ints, side: Floats) -> tuple[Floats, Floats, Ints]:
-    """Keeps of each polygon what lies where `side` is not negative.
+    """Keeps the part of each polygon where `side` is not negative.
 
-    Polygons are rows of corners `(K, W)`; row k has `count[k]`, and then its first corner again and
-    again, so that the last edge closes it.
+    Polygons are rows of corners `(K, W)`; row k has `count[k]` corners, then repeats its first
+    corner, so that the last edge closes it.
     """
     width = x.shape[1]
     real = np.arange(width) < count[:, None]
@@ -153,16 +153,16 @@ def _clip(x: Floats, y: Floats, count: Ints, side: Floats) -> tuple[Floats, Floa
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Outlines:
-    """Polygons made ready for overlaps; see `outlines`.
+    """Polygons prepared for `overlaps`; see `outlines`.
 
     Attributes:
-        quads: `(N, 4, 2)` float64; zeros where the polygon has not four corners.
+        quads: `(N, 4, 2)` float64; zeros if the polygon does not have four corners.
         boxes: `(N, 4)` float64: left, top, right, bottom.
         areas: `(N,)` float64.
-        convex: `(N,)` bool: quads that the fast path takes.
-        valid: `(N,)` bool: shapely calls the polygon valid and simple: a proper outline that does
-            not cross itself.
-        others: shapely's polygons of those that are not `convex`, by index.
+        convex: `(N,)` bool: quads that take the fast path.
+        valid: `(N,)` bool: valid and simple in shapely's sense: a proper outline that does not
+            cross itself.
+        others: shapely polygons of those that are not `convex`, by index.
     """
 
     quads: Floats
@@ -176,7 +176,7 @@ class Outlines:
         return len(self.quads)
 
     def shapes(self, indices: Ints) -> NDArray[np.object_]:
-        """Returns shapely's polygons of these."""
+        """Returns shapely polygons of these indices."""
         shapes = shapely.polygons(self.quads[indices]) if len(indices) else np.empty(0, object)
         if self.others:
             for place in np.flatnonzero(~self.convex[indices]):
@@ -211,10 +211,10 @@ def outlines(polygons: ArrayLike | Sequence[ArrayLike]) -> Outlines:
 
 
 def _split(polygons: ArrayLike | Sequence[ArrayLike]) -> tuple[Floats, dict[int, Floats]]:
-    """Returns quads `(N, 4, 2)`, zeros for what is no quad, and those others by index."""
+    """Returns quads `(N, 4, 2)`, zeros for other polygons, and those others by index."""
     try:
         quads = np.asarray(polygons, np.float64)
-    except ValueError:  # of different lengths
+    except ValueError:  # polygons of different lengths
         quads = np.zeros(0)
         lists = [np.asarray(polygon, np.float64) for polygon in polygons]  # type: ignore[union-attr]
     else:
@@ -246,16 +246,16 @@ def _split(polygons: ArrayLike | Sequence[ArrayLike]) -> tuple[Floats, dict[int,
 def box_pairs(
     first: Floats, first_group: Ints, second: Floats, second_group: Ints
 ) -> tuple[Ints, Ints]:
-    """Finds the pairs of boxes of the same group that overlap, so that few need the exact area.
+    """Finds the pairs of boxes of the same group that overlap, to reduce exact computations.
 
     Args:
         first: `(N, 4)`: left, top, right, bottom.
-        first_group: `(N,)`, ascending: for example the number of the picture.
+        first_group: `(N,)`, ascending: for example the index of the picture.
         second: `(M, 4)`.
         second_group: `(M,)`, ascending.
 
     Returns:
-        Indices `(K,)` into first and into second, ordered by the first, then by the second.
+        Indices `(K,)` into first and second, ordered by the first, then by the second.
     """
     begin = np.searchsorted(second_group, first_group, side="left")
     width = np.searchsorted(second_group, first_group, side="right") - begin
@@ -280,7 +280,7 @@ def box_pairs(
 def overlaps(first: Outlines, one: Ints, second: Outlines, two: Ints) -> Floats:
     """Returns the areas `(K,)` of the intersections of `first[one]` with `second[two]`.
 
-    Only pairs of valid polygons have one.
+    Only pairs of valid polygons have a defined area.
     """
     fast = first.convex[one] & second.convex[two]
     if fast.all():

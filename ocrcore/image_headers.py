@@ -1,7 +1,7 @@
-"""What the first bytes of a picture file say, read before anything is decoded.
+"""Reads formats and sizes from the headers of picture files, before anything is decoded.
 
-A file of some hundred bytes may claim a picture of gigabytes. Nothing here allocates more than the
-file has; no decoder is asked.
+A file of a few hundred bytes may claim a picture of gigabytes. Nothing here allocates more memory
+than the size of the file, and no decoder is called.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _PNM = re.compile(rb"P[1-6]\s+(?:#[^\n]*\n\s*)*([0-9]{1,9})\s+(?:#[^\n]*\n\s*)*(
 
 
 def kind_of(data: bytes) -> str:
-    """The format by the first bytes: "jpeg", "png", ...; empty where it is another one."""
+    """Returns the format by the first bytes: "jpeg", "png", ...; empty if unknown."""
     for start, kind in SIGNATURES.items():
         if data.startswith(start):
             return kind
@@ -39,13 +39,13 @@ def kind_of(data: bytes) -> str:
 
 
 def header_size(data: bytes) -> tuple[int, int] | None:
-    """Height and width of the stored pixels by the header; None where it does not say.
+    """Returns height and width of the stored pixels from the header; None if it does not say.
 
-    Of several sizes in one file (pages of a TIFF, parts of an AVIF) the first page's or the largest
-    part's is taken.
+    If a file has several sizes (pages of a TIFF, parts of an AVIF), the first page's or the largest
+    part's is returned.
 
     Args:
-        data: the file, or as much of its beginning as there is.
+        data: the file, or its beginning.
     """
     read = _SIZES.get(kind_of(data))
     try:
@@ -56,7 +56,7 @@ def header_size(data: bytes) -> tuple[int, int] | None:
 
 
 def png_fault(data: bytes) -> str:
-    """What a PNG claims beyond its end: empty for a whole one and for other files."""
+    """Returns what a PNG claims beyond its end; empty for complete PNGs and for other files."""
     if kind_of(data) != "png":
         return ""
     for name, start, length in png_chunks(data):
@@ -69,7 +69,7 @@ def png_fault(data: bytes) -> str:
 
 
 def png_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
-    """Name, start and length of the content of each chunk of a PNG, as the file claims them."""
+    """Yields name, start and length of the content of each PNG chunk, as claimed by the file."""
     at = 8
     while at + 8 <= len(data):
         length, name = struct.unpack_from(">I4s", data, at)
@@ -78,7 +78,7 @@ def png_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
 
 
 def page_sizes(data: bytes) -> list[tuple[int, int]]:
-    """Height and width of each page of a TIFF; empty for any other file or a damaged directory."""
+    """Returns height and width of each TIFF page; empty for other files or damaged directories."""
     return list(map(_page_size, _directories(data))) if kind_of(data) == "tiff" else []
 
 
@@ -86,11 +86,11 @@ def _jpeg(data: bytes) -> tuple[int, int] | None:
     at = 2
     while at + 9 < len(data) and data[at] == 0xFF:
         kind = data[at + 1]
-        if kind == 0xFF:  # a byte that fills
+        if kind == 0xFF:  # a fill byte
             at += 1
         elif 0xC0 <= kind <= 0xCF and kind not in (0xC4, 0xC8, 0xCC):
             height, width = struct.unpack_from(">HH", data, at + 5)
-            # A height of 0 stands behind the picture.
+            # A height of 0 means that the height follows the picture data.
             return height, width
         else:
             at += 2 + struct.unpack_from(">H", data, at + 2)[0]
@@ -138,7 +138,7 @@ def _tiff(data: bytes) -> tuple[int, int] | None:
 
 
 def _page_size(tags: dict[int, int]) -> tuple[int, int]:
-    """Height and width as decoders give them, which turn a TIFF by themselves."""
+    """Returns height and width as decoders return them, which rotate a TIFF themselves."""
     size = tags.get(257, 0), tags.get(256, 0)
     return size[::-1] if 5 <= tags.get(274, 1) <= 8 else size
 
@@ -161,7 +161,7 @@ def _avif(data: bytes) -> tuple[int, int] | None:
 
 
 def _directories(data: bytes) -> Iterator[dict[int, int]]:
-    """The whole numbers of each directory of a TIFF, by tag."""
+    """Yields the integer values of each directory of a TIFF, by tag."""
     order = "<" if data[:2] == b"II" else ">"
     seen: set[int] = set()
     try:
@@ -176,7 +176,7 @@ def _directories(data: bytes) -> Iterator[dict[int, int]]:
                     form = order + ("H" if kind == 3 else "I")
                     tags[tag] = struct.unpack_from(form, data, entry + 8)[0]
             (following,) = struct.unpack_from(order + "I", data, at + 2 + 12 * count)
-            # A small picture for previews is no page.
+            # A preview thumbnail is not a page.
             if not tags.get(254, 0) & 1:
                 yield tags
             at = following

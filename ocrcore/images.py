@@ -1,4 +1,4 @@
-"""Pictures in: files, bytes, Pillow images and arrays of any kind to RGB uint8."""
+"""Reading pictures: files, bytes, Pillow images and arrays of any kind to RGB uint8."""
 
 from __future__ import annotations
 
@@ -21,35 +21,35 @@ from ocrcore.image_headers import header_size, kind_of, page_sizes, png_chunks, 
 from ocrcore.pages import ByteArray
 
 ImageLike: TypeAlias = str | os.PathLike[str] | NDArray[np.generic] | Image.Image
-"""A picture: a path, an array as `as_rgb` takes it, or a Pillow image."""
+"""A picture: a path, an array as accepted by `as_rgb`, or a Pillow image."""
 
 SUFFIXES = (
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif"),
     *(".ppm", ".pgm", ".jp2", ".avif"),
 )
 PICTURE_SUFFIXES = (".heic", ".heif", ".jxl", ".pdf", ".psd", ".svg", ".tga", ".ico", ".dng")
-"""Of files that hold pictures, and that nothing here reads: they are named, not passed over."""
+"""Suffixes of picture files that cannot be read here; they are reported, not silently skipped."""
 MAX_PIXELS = 178_956_970
-"""Pictures with more pixels are refused before they are decoded: Pillow's bound."""
+"""Pictures with more pixels are rejected before they are decoded: Pillow's limit."""
 PIXELS_VARIABLE = "OCRJAX_MAX_PIXELS"
-"""Of the environment: another bound, for all processes of a run."""
+"""Environment variable with another limit, for all processes of a run."""
 EXIF_VARIABLE = "OCRJAX_EXIF"
-"""Of the environment: "ignore" reads pictures as they are stored, not turned as EXIF says."""
+"""Environment variable: "ignore" reads pictures as stored, without EXIF rotation."""
 _TEXT_SUFFIXES = (".txt", ".json", ".csv", ".tsv", ".xml", ".md", ".mat", ".yaml")
-_LARGE = 1 << 22  # pixels; the decoding of larger pictures is bounded together
+_LARGE = 1 << 22  # pixels; the total of larger pictures decoded at a time is bounded
 
 
 class ImageError(ValueError):
-    """A picture that cannot be read; the message names the file."""
+    """A picture cannot be read; the message names the file."""
 
 
 @dataclass(frozen=True, slots=True)
 class PageOfFile(os.PathLike[str]):
-    """A page of a file of several, a multi-page TIFF; `load_image` and `image_size` take it.
+    """A page of a multi-page TIFF; `load_image` and `image_size` accept it.
 
     Attributes:
-        path: of the file.
-        number: of the page, from 1.
+        path: path of the file.
+        number: number of the page, from 1.
     """
 
     path: str
@@ -63,9 +63,9 @@ class PageOfFile(os.PathLike[str]):
 
 
 def one_or_many(images: ImageLike | Iterable[ImageLike]) -> tuple[list[ImageLike], bool]:
-    """Returns pictures as a list, and whether it was a single one, which is no list.
+    """Returns pictures as a list, and whether a single one was given.
 
-    A str is a path, never a row of letters; an array of four axes is several pictures.
+    A str is a path, never a sequence of letters; an array with four axes is several pictures.
     """
     if isinstance(images, str | os.PathLike | Image.Image):
         return [images], True
@@ -75,7 +75,7 @@ def one_or_many(images: ImageLike | Iterable[ImageLike]) -> tuple[list[ImageLike
 
 
 def load_image(image: ImageLike) -> ByteArray:
-    """Returns `(H, W, 3)` RGB uint8 of any kind of picture: `read_image` or `as_rgb`.
+    """Returns `(H, W, 3)` RGB uint8 for any kind of picture: `read_image` or `as_rgb`.
 
     Raises:
         ImageError: not a picture.
@@ -90,24 +90,24 @@ def load_image(image: ImageLike) -> ByteArray:
 def read_image(path: str | os.PathLike[str]) -> ByteArray:
     """Reads a picture file.
 
-    The EXIF orientation is applied, 16-bit is scaled to 8-bit, transparency is laid over white, and
-    of an animation the first frame is taken.
+    The EXIF orientation is applied, 16-bit is scaled to 8-bit, transparency is blended over white,
+    and of an animation the first frame is read.
 
     Returns:
         `(H, W, 3)` uint8, RGB.
 
     Raises:
-        ImageError: the file is missing, no regular file, empty, not a picture, or has more pixels
-            than allowed (`OCRJAX_MAX_PIXELS` in the environment, else `MAX_PIXELS`).
+        ImageError: the file is missing, not a regular file, empty, not a picture, or has more
+            pixels than allowed (`OCRJAX_MAX_PIXELS` in the environment, default `MAX_PIXELS`).
     """
     return decode_image(_read_bytes(path), name=str(path))
 
 
 def decode_image(data: ByteArray | bytes, *, name: str = "image", page: int = 1) -> ByteArray:
-    """Decodes the bytes of a picture file, as `read_image` does; of a TIFF this page, from 1."""
+    """Decodes an encoded picture, like `read_image`; of a TIFF this page, from 1."""
     data = np.frombuffer(data, np.uint8)
     with decoding(data, name=name, page=page):
-        # Orientation is left to us: to which formats OpenCV applies it differs between versions.
+        # Rotation is done here: OpenCV's versions differ in the formats that they rotate.
         image = _decoded(data, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION, page)
         if image is not None and _may_have_alpha(data):
             raw = _decoded(data, cv2.IMREAD_UNCHANGED, page)
@@ -115,14 +115,14 @@ def decode_image(data: ByteArray | bytes, *, name: str = "image", page: int = 1)
                 return _turn(as_rgb(cv2.cvtColor(raw, cv2.COLOR_BGRA2RGBA)), _orientation(data))
         if image is None:
             kinds = ", ".join(SUFFIXES)
-            raise ImageError(f"{name}: not a picture that OpenCV reads ({kinds}), or truncated")
+            raise ImageError(f"{name}: not a picture that OpenCV can read ({kinds}), or truncated")
         return _turn(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), _orientation(data))
 
 
 def decode_gray(data: ByteArray | bytes, *, name: str = "image") -> ByteArray:
-    """Decodes the bytes of a picture file to gray, twice as fast as `decode_image` for a JPEG.
+    """Decodes an encoded picture to gray, twice as fast as `decode_image` for a JPEG.
 
-    Of a JPEG its own luminance is taken, as `cv2.imread` does for EasyOCR; the rest is that of
+    A JPEG's own luminance is returned, as by `cv2.imread` in EasyOCR; otherwise this is like
     `decode_image`.
 
     Returns:
@@ -137,12 +137,12 @@ def decode_gray(data: ByteArray | bytes, *, name: str = "image") -> ByteArray:
     with decoding(data, name=name):
         image = cv2.imdecode(data, cv2.IMREAD_GRAYSCALE | cv2.IMREAD_IGNORE_ORIENTATION)
         if image is None:
-            raise ImageError(f"{name}: not a JPEG that OpenCV reads, or truncated")
+            raise ImageError(f"{name}: not a JPEG that OpenCV can read, or truncated")
         return _turn(image, _orientation(data))
 
 
 def check_image(image: str | os.PathLike[str] | bytes, *, name: str = "") -> None:
-    """Decodes a picture file to see whether it is whole; the arguments are those of `read_small`.
+    """Decodes a picture file to check that it is complete; arguments as for `read_small`.
 
     Raises:
         ImageError: missing, truncated, too large or not a picture.
@@ -154,11 +154,11 @@ def read_small(image: str | os.PathLike[str] | bytes, *, name: str = "") -> Byte
     """Decodes a picture file to gray, a JPEG at an eighth of its size.
 
     Args:
-        image: a path, or the bytes of a picture file.
-        name: for the error, with bytes.
+        image: a path, or an encoded picture.
+        name: name for the error, if `image` is bytes.
 
     Returns:
-        `(H, W)` uint8, turned as EXIF says where OpenCV knows to.
+        `(H, W)` uint8, rotated by EXIF if OpenCV supports that for the format.
 
     Raises:
         ImageError: missing, truncated, too large or not a picture.
@@ -170,17 +170,17 @@ def read_small(image: str | os.PathLike[str] | bytes, *, name: str = "") -> Byte
         flags = cv2.IMREAD_REDUCED_GRAYSCALE_8 if jpeg else cv2.IMREAD_GRAYSCALE
         small = cv2.imdecode(data, flags)
     if small is None:
-        raise ImageError(f"{name}: not a picture that OpenCV reads, or truncated")
+        raise ImageError(f"{name}: not a picture that OpenCV can read, or truncated")
     return np.asarray(small, np.uint8)
 
 
 @contextmanager
 def decoding(data: ByteArray, *, name: str, page: int = 1) -> Iterator[None]:
-    """Checks what a file claims, waits for others that decode large pictures, names errors."""
+    """Checks the claimed size, waits while others decode large pictures, converts errors."""
     if not data.size:
         raise ImageError(f"{name}: the file is empty")
     head = data[:65536].tobytes()
-    size = header_size(head) if kind_of(head) == "jpeg" else None  # without a copy of the file
+    size = header_size(head) if kind_of(head) == "jpeg" else None  # avoids copying the file
     height, width = _checked(size, name) if size else _stored_size(data.tobytes(), name, page)
     try:
         with _Room(height * width):
@@ -197,7 +197,7 @@ def _decoded(data: ByteArray, flags: int, page: int) -> Any:
 
 
 class _Room:
-    """Bounds the pixels of all large pictures that threads of this process decode at a time."""
+    """Bounds the total pixels of large pictures that this process decodes at a time."""
 
     _condition = threading.Condition()
     _used = 0
@@ -208,7 +208,7 @@ class _Room:
     def __enter__(self) -> None:
         if self._pixels:
             with _Room._condition:
-                # One alone may always begin: it is within the bound of one picture.
+                # A single picture may always start: it is within the limit of one picture.
                 _Room._condition.wait_for(
                     lambda: not _Room._used or _Room._used + self._pixels <= max_pixels()
                 )
@@ -222,10 +222,10 @@ class _Room:
 
 
 def max_pixels() -> int:
-    """Most pixels of a picture: `OCRJAX_MAX_PIXELS` in the environment, else `MAX_PIXELS`.
+    """Returns the pixel limit: `OCRJAX_MAX_PIXELS` in the environment, default `MAX_PIXELS`.
 
     Raises:
-        ImageError: the variable is no positive number.
+        ImageError: the variable is not a positive number.
     """
     value = os.environ.get(PIXELS_VARIABLE, "")
     if value and not (value.isascii() and value.isdigit() and int(value) > 0):
@@ -234,7 +234,7 @@ def max_pixels() -> int:
 
 
 def encoded_size(data: ByteArray | bytes, *, name: str = "image") -> tuple[int, int]:
-    """Height and width of the picture that `decode_image` would return, from its header.
+    """Returns height and width of what `decode_image` would return, from the header.
 
     Raises:
         ImageError: not a picture, or one with too many pixels.
@@ -246,10 +246,10 @@ def encoded_size(data: ByteArray | bytes, *, name: str = "image") -> tuple[int, 
 
 
 def image_size(path: str | os.PathLike[str]) -> tuple[int, int]:
-    """Height and width of the picture that `load_image` would return, from the file's header.
+    """Returns height and width of what `load_image` would return, from the file's header.
 
     Raises:
-        ImageError: the file is missing, no regular file, empty, not a picture, or has too many
+        ImageError: the file is missing, not a regular file, empty, not a picture, or has too many
             pixels.
     """
     if isinstance(path, PageOfFile):
@@ -263,7 +263,7 @@ def image_size(path: str | os.PathLike[str]) -> tuple[int, int]:
 
 
 def page_count(path: str | os.PathLike[str]) -> int:
-    """How many pages a file has: those of a TIFF; 1 for all others, and for what cannot be read."""
+    """Returns the number of pages of a TIFF; 1 for other files and for unreadable ones."""
     try:
         head = _read_bytes(path, 16).tobytes()
         return len(page_sizes(_read_bytes(path).tobytes())) if kind_of(head) == "tiff" else 1
@@ -272,7 +272,7 @@ def page_count(path: str | os.PathLike[str]) -> int:
 
 
 def is_turned(path: str | os.PathLike[str]) -> bool:
-    """Whether EXIF turns a picture by 90 degrees or more; False for what cannot be read."""
+    """Returns whether EXIF rotates a picture by 90 degrees or more; False if it is unreadable."""
     try:
         head = _read_bytes(path, 65536)
         return _may_be_turned(head) and _orientation(_read_bytes(path)) in (3, 4, 5, 6, 7, 8)
@@ -281,7 +281,7 @@ def is_turned(path: str | os.PathLike[str]) -> bool:
 
 
 def orientation(path: str | os.PathLike[str]) -> int:
-    """How EXIF turns a picture that is read, 1 to 8; 1 for not at all, or what cannot be read."""
+    """Returns the EXIF orientation of a picture, 1 to 8; 1 if not rotated or unreadable."""
     try:
         head = _read_bytes(path, 65536)
         found = _orientation(_read_bytes(path)) if _may_be_turned(head) else 1
@@ -291,7 +291,7 @@ def orientation(path: str | os.PathLike[str]) -> int:
 
 
 def _stored_size(data: bytes, name: str, page: int = 1) -> tuple[int, int]:
-    """Height and width of the stored pixels of a whole file, checked against the bound."""
+    """Returns height and width of the stored pixels of a whole file, after checking the limit."""
     if not data:
         raise ImageError(f"{name}: the file is empty")
     if fault := png_fault(data):
@@ -313,7 +313,7 @@ def _stored_size(data: bytes, name: str, page: int = 1) -> tuple[int, int]:
             raise
         kinds = ", ".join(SUFFIXES)
         raise ImageError(
-            f"{name}: not a picture that OpenCV reads ({kinds}), or truncated"
+            f"{name}: not a picture that OpenCV can read ({kinds}), or truncated"
         ) from error
 
 
@@ -321,13 +321,13 @@ def _checked(size: tuple[int, int], name: str) -> tuple[int, int]:
     if size[0] * size[1] > (bound := max_pixels()):
         raise ImageError(
             f"{name}: {size[1]}x{size[0]} pixels by its header: expected at most {bound:,} pixels "
-            f"({PIXELS_VARIABLE}=NUMBER in the environment sets another bound)"
+            f"({PIXELS_VARIABLE}=NUMBER in the environment sets another limit)"
         )
     return size
 
 
 def read_bytes(path: str | os.PathLike[str]) -> bytes:
-    """Reads a picture file as it is.
+    """Reads the bytes of a picture file.
 
     Raises:
         ImageError: it cannot be read.
@@ -353,7 +353,7 @@ def _orientation(data: ByteArray) -> int:
     exif = Image.Exif()
     try:
         if kind_of(whole) == "png" and b"Raw profile type" not in whole[:65536]:
-            # Pillow would decode a whole PNG to see whether an orientation follows the pixels.
+            # Pillow would decode a whole PNG to find an orientation after the pixels.
             for name, start, length in png_chunks(whole):
                 if name == b"eXIf":
                     exif.load(b"Exif\0\0" + whole[start : start + length])
@@ -366,15 +366,15 @@ def _orientation(data: ByteArray) -> int:
 
 
 def _may_be_turned(head: ByteArray) -> bool:
-    """Whether to look for an orientation; `head` is the file's first 64 KiB."""
+    """Returns whether to look for an orientation; `head` is the file's first 64 KiB."""
     if os.environ.get(EXIF_VARIABLE) == "ignore":
         return False
     start = head[:4].tobytes()
     if start in (b"II*\0", b"MM\0*"):
-        return False  # Pillow and OpenCV turn a TIFF by themselves
+        return False  # Pillow and OpenCV rotate a TIFF themselves
     # WebP keeps its EXIF block at the end, the others near the start.
     text = head.tobytes()
-    # An AVIF says in boxes of its own how it is turned; Pillow gives them as an orientation.
+    # An AVIF stores its rotation in its own boxes; Pillow reports it as an EXIF orientation.
     in_boxes = text[4:8] == b"ftyp" and (b"irot" in text or b"imir" in text)
     return start == b"RIFF" or in_boxes or b"exif" in text.lower()
 
@@ -398,7 +398,7 @@ def _may_have_alpha(data: ByteArray) -> bool:
 
 
 def as_rgb(image: NDArray[np.generic] | Image.Image) -> ByteArray:
-    """Turns a Pillow image or an array of gray, RGB or RGBA values into RGB uint8.
+    """Converts a Pillow image or an array of gray, RGB or RGBA values to RGB uint8.
 
     Args:
         image: a Pillow image (its EXIF orientation is applied), or an array `(H, W)`, `(H, W, 1)`,
@@ -408,7 +408,7 @@ def as_rgb(image: NDArray[np.generic] | Image.Image) -> ByteArray:
         `(H, W, 3)` uint8, RGB, contiguous.
 
     Raises:
-        ImageError: a shape or type that is no picture.
+        ImageError: a shape or type that is not a picture.
     """
     values: NDArray[Any] = (
         _pillow_values(image) if isinstance(image, Image.Image) else np.asarray(image)
@@ -441,7 +441,7 @@ def as_rgb(image: NDArray[np.generic] | Image.Image) -> ByteArray:
 
 
 def _pillow_values(image: Image.Image) -> NDArray[Any]:
-    """A Pillow image as an array of one of the kinds that `as_rgb` takes."""
+    """Converts a Pillow image to an array of one of the kinds that `as_rgb` accepts."""
     image = ImageOps.exif_transpose(image)
     if image.mode.startswith("I;16"):
         return np.asarray(image).astype(np.uint16)
@@ -458,7 +458,7 @@ def find_images(roots: list[str] | list[Path]) -> list[Path]:
     """Lists the pictures among files and, recursively, folders; sorted, each once.
 
     Raises:
-        ImageError: a root that does not exist, or a folder without a picture.
+        ImageError: a root does not exist, or a folder holds no picture.
     """
     found: dict[Path, None] = {}
     for root in map(Path, roots):
@@ -466,7 +466,7 @@ def find_images(roots: list[str] | list[Path]) -> list[Path]:
             inside = sorted(p for p in root.rglob("*") if p.suffix.lower() in SUFFIXES)
             if not inside:
                 others = left_out(root, deep=True)
-                there = f"; these are not read: {name_files(others)}" if others else ""
+                there = f"; these files are not supported: {name_files(others)}" if others else ""
                 raise ImageError(
                     f"{root}: no pictures in this folder ({', '.join(SUFFIXES)}){there}"
                 )
@@ -479,14 +479,14 @@ def find_images(roots: list[str] | list[Path]) -> list[Path]:
 
 
 def left_out(folder: str | Path, *, deep: bool = False) -> list[Path]:
-    """Files of a folder that look like pictures, and are none of those that are read.
+    """Returns files of a folder that look like pictures, but are not read.
 
     Args:
-        folder: of the pictures.
-        deep: folders inside it are read as well; else pictures in these are named.
+        folder: folder of the pictures.
+        deep: whether subfolders are read as well; if not, pictures in them are returned.
 
     Returns:
-        Pictures by their suffix or their first bytes, in order.
+        Pictures judged by their suffix or their first bytes, in order.
     """
     found = []
     for path in sorted(Path(folder).rglob("*")):
@@ -501,7 +501,7 @@ def left_out(folder: str | Path, *, deep: bool = False) -> list[Path]:
 
 
 def _is_picture(path: Path) -> bool:
-    """Whether a file begins as a picture does."""
+    """Returns whether a file begins like a picture."""
     try:
         return kind_of(_read_bytes(path, 32).tobytes()) not in ("", "bmp", "pnm")
     except ImageError:
@@ -509,7 +509,7 @@ def _is_picture(path: Path) -> bool:
 
 
 def name_files(paths: Sequence[Path | PageOfFile], *, most: int = 3) -> str:
-    """The first of some files and how many more there are, for a message."""
+    """Returns the first of some files and how many more there are, for a message."""
     more = f" and {len(paths) - most:,} more" if len(paths) > most else ""
     return ", ".join(map(str, paths[:most])) + more
 
@@ -524,7 +524,7 @@ def encode_image(image: ByteArray, *, suffix: str = ".jpg", quality: int = 95) -
 
 
 def write_image(path: str | Path, image: ByteArray) -> None:
-    """Writes an RGB uint8 picture; the suffix names the format, folders are made as needed."""
+    """Writes an RGB uint8 picture; the suffix sets the format; creates folders if needed."""
     path = Path(path)
     ok, data = cv2.imencode(path.suffix, cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
     if not ok:

@@ -1,4 +1,4 @@
-"""What networks share: convolution, pooling, and BatchNorm as torch defines it."""
+"""Layers shared by networks: convolution, pooling, and BatchNorm as torch defines it."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ import jax.numpy as jnp
 from jax import lax
 
 Frozen = Callable[[str], bool]
-"""Whether a parameter, by its path as `encoder/conv0/kernel`, is not trained."""
+"""Whether a parameter is frozen, by its path, like `encoder/conv0/kernel`."""
 
 BATCH_NORM_EPSILON = 1e-5
 BATCH_NORM_MOMENTUM = 0.9  # torch's momentum 0.1
-_PIXELS = 1536  # in a block of a kernel's gradient
+_PIXELS = 1536  # pixels per block when computing a kernel's gradient
 
 
 def never(path: str) -> bool:
@@ -29,14 +29,14 @@ def always(path: str) -> bool:
 
 
 def max_pool(x: jax.Array, *, height: int = 2, width: int = 2) -> jax.Array:
-    """Max-pooling whose stride is its window; rows and columns that are left over are dropped.
+    """Max-pooling with stride equal to the window; leftover rows and columns are dropped.
 
-    By reshape: XLA differentiates it into an elementwise mask rather than a scatter.
+    Implemented by reshape: XLA differentiates it into an elementwise mask rather than a scatter.
 
     Args:
         x: `(B, H, W, C)`.
-        height: of the window.
-        width: of the window.
+        height: height of the window.
+        width: width of the window.
     """
     b, h, w, c = x.shape
     x = x[:, : h // height * height, : w // width * width, :]
@@ -49,12 +49,12 @@ def convolve(x: jax.Array, kernel: jax.Array, dilation: int = 1) -> jax.Array:
 
     XLA derives the kernel's gradient as a convolution whose window is the whole map, which is slow
     on CPUs (docs/benchmarks.md): there, `_kernel_gradient` computes it. On other devices the
-    program is the plain one.
+    plain convolution is used.
 
     Args:
         x: `(B, H, W, C)`.
         kernel: `(3, 3, C, D)`.
-        dilation: of the kernel; the padding grows with it.
+        dilation: dilation of the kernel; the padding grows with it.
 
     Returns:
         `(B, H, W, D)`.
@@ -97,7 +97,7 @@ _convolve_on_cpu.defvjp(_keep_inputs, _gradients)
 
 
 def _kernel_gradient(x: jax.Array, gradient: jax.Array) -> jax.Array:
-    """The gradient of a 3x3 kernel as matrix products of blocks of rows, added up in a loop.
+    """Returns the gradient of a 3x3 kernel as matrix products of row blocks, summed in a loop.
 
     The input, shifted by three columns, times the output's gradient, shifted by three rows: all
     nine taps in one product, of blocks small enough for the cache.
@@ -115,7 +115,7 @@ def _kernel_gradient(x: jax.Array, gradient: jax.Array) -> jax.Array:
         wide = lax.dynamic_slice_in_dim(gradient, block * rows, rows + 2, axis=1)
         left = jnp.concatenate([part[:, :, j : j + w] for j in range(3)], -1)
         right = jnp.concatenate([wide[:, 2 - i : 2 - i + rows] for i in range(3)], -1)
-        # Image by image, so that a batch spread over devices is added up once, after the loop.
+        # One sum per image, so that a batch spread over devices is reduced once, after the loop.
         found = jnp.einsum("bhwc,bhwd->bcd", left, right, preferred_element_type=jnp.float32)
         return total + found, None
 
@@ -125,7 +125,7 @@ def _kernel_gradient(x: jax.Array, gradient: jax.Array) -> jax.Array:
 
 
 def _kernel_gradient_by_images(x: jax.Array, gradient: jax.Array) -> jax.Array:
-    """The same of small maps: a block is one image or more."""
+    """Returns the same for small maps, where a block is one or more images."""
     b, h, w, c = x.shape
     d = gradient.shape[-1]
     count = max(n for n in range(1, min(b, max(1, _PIXELS // (h * w))) + 1) if b % n == 0)
@@ -148,10 +148,10 @@ def _kernel_gradient_by_images(x: jax.Array, gradient: jax.Array) -> jax.Array:
 
 @jax.custom_vjp
 def add_bias(x: jax.Array, bias: jax.Array) -> jax.Array:
-    """Adds a bias, whose gradient is summed in float32 whatever the type of `x` is.
+    """Adds a bias whose gradient is summed in float32, whatever the type of `x`.
 
-    XLA would derive a sum in the type of `x`. In bfloat16 a device that adds in it (CPUs do not)
-    loses all but the first few hundred of a map's pixels.
+    XLA would sum in the type of `x`. In bfloat16, devices that accumulate in it (CPUs do not) would
+    lose all but the first few hundred pixels of a map.
 
     Args:
         x: `(..., C)`.
@@ -178,13 +178,13 @@ add_bias.defvjp(_add_bias, _bias_gradients)
 class BatchNorm(nn.Module):
     """Batch normalization over all but the last axis, with torch's running statistics.
 
-    The batch is normalized with its biased variance, the running variance takes the unbiased one:
-    `flax.linen.BatchNorm` would keep the biased one.
+    The batch is normalized with its biased variance, while the running variance takes the unbiased
+    one: `flax.linen.BatchNorm` would keep the biased one.
 
     Attributes:
-        dtype: of the result; statistics are float32.
-        frozen: which parameters are not trained. A layer whose scale is frozen normalizes by its
-            running statistics and keeps them.
+        dtype: type of the result; statistics are float32.
+        frozen: which parameters are frozen. A layer whose scale is frozen normalizes by its
+            running statistics and does not update them.
     """
 
     dtype: Any = jnp.float32
@@ -192,13 +192,13 @@ class BatchNorm(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
-        """Normalizes `(..., C)`; with `train` by the batch, updating `batch_stats`."""
+        """Normalizes `(..., C)`; with `train` by the batch statistics, updating `batch_stats`."""
         c = x.shape[-1]
         scale = self.param("scale", nn.initializers.ones, (c,))
         bias = self.param("bias", nn.initializers.zeros, (c,))
         running_mean = self.variable("batch_stats", "mean", jnp.zeros, (c,))
         running_var = self.variable("batch_stats", "var", jnp.ones, (c,))
-        # One conversion for the statistics and the result: their gradients are added in float32.
+        # One conversion for statistics and result, so that their gradients are added in float32.
         x32 = x.astype(jnp.float32)
         if train and not self.frozen("/".join((*self.path, "scale"))):
             axes = tuple(range(x.ndim - 1))
@@ -223,7 +223,7 @@ class Linear(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        """`(..., C)` to `(..., features)`."""
+        """Maps `(..., C)` to `(..., features)`."""
         shape = (x.shape[-1], self.features)
         kernel = self.param("kernel", nn.initializers.he_normal(), shape).astype(self.dtype)
         bias = self.param("bias", nn.initializers.zeros, (self.features,))

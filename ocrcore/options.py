@@ -1,7 +1,7 @@
-"""Options of a part of the program, read from a section of a config.
+"""Options of a part of the program, read from a config section.
 
 Options are frozen dataclasses: a field with its type and default for each setting, and
-`__post_init__` for the values that make no sense (`expect`). Host code: no jax.
+`__post_init__` to reject invalid values (`expect`). Host code: no jax.
 """
 
 from __future__ import annotations
@@ -18,27 +18,27 @@ T = TypeVar("T")
 
 
 class OptionsError(ValueError):
-    """A config without a field that it needs, or with one that is unknown or has a bad value."""
+    """A config lacks a required field, or has an unknown one or a bad value."""
 
 
 def from_section(
     kind: type[T], section: Mapping[str, Any], where: str, *, others: bool = False
 ) -> T:
-    """Makes options of a section of a config.
+    """Makes options from a config section.
 
-    A field whose type is another dataclass is a section of its own, and one whose type is a mapping
-    to a dataclass is a section of named sections. Lists become tuples, as JSON has no tuples.
+    A field whose type is another dataclass is a subsection, and one whose type is a mapping to a
+    dataclass is a section of named subsections. Lists become tuples, as JSON has no tuples.
 
     Args:
         kind: a dataclass.
         section: the fields that differ from their defaults; a mapping or a ConfigDict.
-        where: the full name of the section, for messages.
-        others: whether the section may have fields of others. Only names that are nearly those of
-            a field are refused then.
+        where: full name of the section, for messages.
+        others: whether the section may have fields that `kind` does not know. Then only names that
+            are nearly those of a field are rejected.
 
     Raises:
-        OptionsError: a field that is unknown or missing, or a value that the field cannot have.
-            The message begins with the full name of the field.
+        OptionsError: a field is unknown or missing, or has an invalid value. The message begins
+            with the full name of the field.
     """
     section = plain(section)
     hints = get_type_hints(kind)
@@ -60,7 +60,7 @@ def from_section(
     try:
         return kind(**values)
     except (ValueError, TypeError) as error:
-        # Options name the field first, and know nothing of the section that they come from.
+        # Options name the field first, but do not know the section that they come from.
         begin = re.match(r"\w*", str(error))
         named = begin is not None and begin[0] in needed
         raise OptionsError(f"{where}{'.' if named else ': '}{error}") from error
@@ -69,13 +69,13 @@ def from_section(
 def expect(
     options: Any, *wanted: tuple[bool, str, str], error: type[ValueError] = OptionsError
 ) -> None:
-    """Refuses values of options that make no sense: for `__post_init__`.
+    """Rejects invalid values of options, in `__post_init__`.
 
     Args:
         options: a dataclass.
-        *wanted: whether the value of a field is good, the field, and what is expected of it. A
-            comparison with NaN is false, so that NaN is good nowhere.
-        error: what is raised.
+        *wanted: for each check: whether the value is valid, the field, and what is expected. A
+            comparison with NaN is false, so NaN is always rejected.
+        error: the exception to raise.
 
     Raises:
         OptionsError: (or `error`) the message begins with the field.
@@ -86,12 +86,13 @@ def expect(
 
 
 def check_sections(config: Mapping[str, Any], kinds: Mapping[str, tuple[type[Any], ...]]) -> None:
-    """Checks the values of a config by the options that they are for.
+    """Checks the values of a config by the options that read them.
 
     Args:
-        config: of an experiment.
-        kinds: dataclasses that have fields in a section, by its name within the config ("" for the
-            top). Fields of others, those without a value and missing sections are left alone.
+        config: config of an experiment.
+        kinds: dataclasses that have fields in a section, by the section's name within the config
+            ("" for the top level). Fields of other parts, unset fields and missing sections are
+            ignored.
 
     Raises:
         OptionsError: a bad value; the message begins with the full name of the field.
@@ -106,12 +107,12 @@ def check_sections(config: Mapping[str, Any], kinds: Mapping[str, tuple[type[Any
 
 
 def plain(value: Any) -> Any:
-    """Turns a ConfigDict, and those in it, into dicts."""
+    """Converts a ConfigDict, including nested ones, to dicts."""
     return {k: plain(v) for k, v in value.items()} if hasattr(value, "items") else value
 
 
 def _read(hint: Any, value: Any, where: str) -> Any:
-    """Checks the value of one field, and reads the sections in it."""
+    """Checks the value of one field, and reads nested sections."""
     if isinstance(value, Mapping):
         if is_dataclass(hint) and isinstance(hint, type):
             return from_section(hint, value, where)
@@ -127,12 +128,12 @@ def _read(hint: Any, value: Any, where: str) -> Any:
 
 
 def _tuples(value: Any) -> Any:
-    """Lists, and those in them, as tuples."""
+    """Converts lists, including nested ones, to tuples."""
     return tuple(map(_tuples, value)) if isinstance(value, list | tuple) else value
 
 
 def _fits(hint: Any, value: Any) -> bool:
-    """Whether a value has this type. Choices (`Literal`) are checked by the options themselves."""
+    """Returns whether a value has this type. Options check choices (`Literal`) themselves."""
     kind, parts = get_origin(hint) or hint, get_args(hint)
     if kind is Any or kind is Literal:
         return True

@@ -1,6 +1,6 @@
-"""What a command may write: never over what it reads, and over other files only when told to.
+"""Rules for outputs: never overwrite an input, and other files only with --force.
 
-Commands ask before they load anything: no work is lost to a place that cannot be written to.
+Commands check this before they load anything, so no work is lost to an unwritable place.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from pathlib import Path
 
 from ocrcore.files import existing
 
-_SHOWN = 3  # files that are named in a message
+_SHOWN = 3  # files to list in a message
 Key = tuple[int, int]
 
 
 class OutputError(ValueError):
-    """A place that a command may not or cannot write to; the message names it."""
+    """A command may not or cannot write to a place; the message names it."""
 
 
 def check_outputs(
@@ -29,17 +29,17 @@ def check_outputs(
     force: bool = False,
     remedy: str = "--force replaces, another name keeps them",
 ) -> None:
-    """Checks that files may be written: the one rule of all commands.
+    """Checks that files may be written: one rule for all commands.
 
     Args:
-        outputs: files that will be written, and folders that will be made.
-        inputs: files and folders that are read. None of them is written to, by whichever path, link
-            or hard link; nor is a file that is there already in one of these folders.
-        force: other files that are there may be replaced; folders, pipes and devices never.
-        remedy: what a user may do about files that are there.
+        outputs: files that will be written, and folders that will be created.
+        inputs: files and folders that are read. None of them may be overwritten, by any path, link
+            or hard link; nor may an existing file in one of these folders.
+        force: whether other existing files may be replaced; folders, pipes and devices never are.
+        remedy: what a user can do about existing files.
 
     Raises:
-        OutputError: an output is an input, is there already, or cannot be written.
+        OutputError: an output is an input, exists already, or cannot be written.
     """
     read = {key: Path(path) for path in inputs if (key := _key(path)) is not None}
     key_of = cache(_key)  # many files share their folders
@@ -52,21 +52,21 @@ def check_outputs(
             continue
         if (source := read.get(_key(path) or (-1, -1))) is not None:
             raise OutputError(
-                f"{path}: would be replaced, and it is read{_named(source, path)}: name another "
-                "place for the output"
+                f"{path}: would be replaced, but it is an input{_named(source, path)}: choose "
+                "another place for the output"
             )
         for folder in (path.parent.resolve(), *path.parent.resolve().parents) if read else ():
             if (source := read.get(key_of(folder) or (-1, -1))) is not None:
                 raise OutputError(
-                    f"{path}: would be replaced, and it belongs to {source}, which is read: name "
+                    f"{path}: would be replaced, but it belongs to the input {source}: choose "
                     "another place for the output"
                 )
         if path.exists() and not path.is_file():
-            kind = "a folder" if path.is_dir() else "no regular file"
-            raise OutputError(f"{path}: there already, and {kind}: name another place")
+            kind = "is a folder" if path.is_dir() else "is not a regular file"
+            raise OutputError(f"{path}: exists and {kind}: choose another place")
         taken.append(path)
     if taken and not force:
-        raise OutputError(f"{_listed(taken)}: there already; {remedy}")
+        raise OutputError(f"{_listed(taken)}: already exists; {remedy}")
     for folder, path in folders.items():
         _check_writable(folder, path)
 
@@ -74,9 +74,9 @@ def check_outputs(
 def check_apart(
     folder: str | os.PathLike[str], inputs: Iterable[str | os.PathLike[str]], *, option: str
 ) -> None:
-    """Checks that a folder of results is none of the folders that are read, nor inside of one.
+    """Checks that a folder of results is not one of the input folders, nor inside of one.
 
-    The next start would read the results.
+    Otherwise the next start would read the results.
 
     Raises:
         OutputError: it is.
@@ -84,13 +84,12 @@ def check_apart(
     for source in map(Path, inputs):
         if Path(folder).resolve().is_relative_to(source.resolve()):
             raise OutputError(
-                f"{option} {os.fspath(folder)}: lies in {source}, which is read: name another "
-                "folder"
+                f"{option} {os.fspath(folder)}: lies in the input {source}: choose another folder"
             )
 
 
 def check_suffix(path: str | os.PathLike[str], expected: Sequence[str], *, option: str) -> None:
-    """Checks that the name of an output ends as one of its formats does.
+    """Checks that the name of an output has the suffix of a supported format.
 
     Raises:
         OutputError: it does not.
@@ -102,7 +101,7 @@ def check_suffix(path: str | os.PathLike[str], expected: Sequence[str], *, optio
 
 
 def _check_name(path: Path) -> None:
-    """Refuses what no file can be called; it is first written beside its place, as NAME.part."""
+    """Rejects names too long for a file; it is first written next to its place, as NAME.part."""
     try:
         path.with_name(path.name + ".part").lstat()
     except OSError as error:
@@ -111,7 +110,7 @@ def _check_name(path: Path) -> None:
 
 
 def _check_writable(folder: Path, output: Path) -> None:
-    """Writes a byte that leaves nothing behind: permissions alone do not tell of a full disk."""
+    """Writes a byte without leaving a trace: permissions alone do not reveal a full disk."""
     place = existing(folder)
     if not place.is_dir():
         raise OutputError(f"{output}: cannot be written: {place} is a file, expected a folder")
@@ -120,13 +119,13 @@ def _check_writable(folder: Path, output: Path) -> None:
             file.write(b"0")
     except OSError as error:
         raise OutputError(
-            f"{output}: cannot be written in {place} ({error.strerror or error}): name a place "
-            "that you may write to"
+            f"{output}: cannot be written in {place} ({error.strerror or error}): choose a "
+            "writable place"
         ) from error
 
 
 def _key(path: str | os.PathLike[str]) -> Key | None:
-    """What a path leads to, the same for all names of a file; None where there is nothing."""
+    """Returns a key that is the same for all names of a file; None if there is no file."""
     try:
         found = Path(path).stat()
     except OSError:

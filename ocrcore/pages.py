@@ -1,8 +1,8 @@
 """Labels of a picture: `Page`, `Word`, `Character`; and `Sample`, a picture with its page.
 
-These are the currency of the whole project: readers of data sets, the synthetic text, detectors and
-evaluation all speak it. They hold labels only, never network outputs, are immutable and validated,
-and travel as JSON: fields at their defaults are left out, unknown ones are refused.
+These are the common data types of the whole project: data set readers, synthetic text, detectors
+and evaluation all use them. They hold labels only, never network outputs, are immutable and
+validated, and are stored as JSON: fields at their defaults are left out, unknown ones are rejected.
 
 Coordinates are in pixels of the picture, x to the right and y down, from the top-left corner. A
 quad is `(4, 2)` float32, clockwise from the top left *in reading direction*: for a word that runs
@@ -27,18 +27,18 @@ ByteArray = NDArray[np.uint8]
 
 
 class PageError(ValueError):
-    """A label that cannot be: a wrong shape, a coordinate that is not a number, a wrong type."""
+    """An invalid label: a wrong shape or type, or a coordinate that is not a finite number."""
 
 
 class LabelError(ValueError):
-    """A line of a label file that cannot be.
+    """An invalid line of a label file.
 
     Attributes:
-        path: of the file.
-        line: its number, from 1; 0 where the whole file is meant.
-        value: what is wrong, as text.
-        expected: what would be right.
-        reason: a few words to count such faults by: "labels", "box count" or "coordinates".
+        path: path of the file.
+        line: number of the line, from 1; 0 for the whole file.
+        value: the wrong value, as text.
+        expected: what was expected.
+        reason: a few words, to group and count errors: "labels", "box count" or "coordinates".
     """
 
     def __init__(
@@ -101,7 +101,7 @@ class Character(_ByValue):
     Attributes:
         text: the grapheme, one or more code points.
         quad: `(4, 2)` float32, clockwise from the top left in reading direction.
-        confidence: that the text is right, in [0, 1]; None for a label that a person made.
+        confidence: probability that the text is right, in [0, 1]; None for human labels.
     """
 
     text: str
@@ -129,20 +129,20 @@ class Character(_ByValue):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Word(_ByValue):
-    """One word (or line, where a data set labels lines).
+    """One word (or line, if a data set labels lines).
 
     Attributes:
         quad: `(4, 2)` float32, clockwise from the top left in reading direction.
-        text: the transcription; None where it is not known (a detection, an unlabeled word).
-        polygon: `(N, 2)` float32 outline, clockwise, where the word is curved; else None.
-        score: of the detection, about in [0, 1]; None for a label that a person made.
-        care: False for "don't care": neither found nor missed counts. Data sets say illegible,
-            ignored or difficult.
-        characters: in reading order; empty where they are not known.
+        text: the transcription; None if unknown (a detection, an unlabeled word).
+        polygon: `(N, 2)` float32 outline, clockwise, if the word is curved; otherwise None.
+        score: detection score, roughly in [0, 1]; None for human labels.
+        care: False for "don't care": counts neither as found nor as missed. Data sets call it
+            illegible, ignored or difficult.
+        characters: in reading order; empty if unknown.
         line: index of the text line on the page that the word belongs to, if known.
-        confidence: that the text is right, in [0, 1]; None for a label that a person made.
+        confidence: probability that the text is right, in [0, 1]; None for human labels.
         paragraph: index of the paragraph on the page, if known.
-        language: of the text or its script, as the data set names it (`en`, `Latin`), if known.
+        language: language or script, as named by the data set (`en`, `Latin`), if known.
     """
 
     quad: FloatArray
@@ -181,7 +181,7 @@ class Word(_ByValue):
 
     @property
     def outline(self) -> FloatArray:
-        """The polygon where there is one, else the quad."""
+        """The polygon if there is one, otherwise the quad."""
         return self.quad if self.polygon is None else self.polygon
 
     def to_dict(self) -> dict[str, Any]:
@@ -201,14 +201,12 @@ class Page(_ByValue):
     """The labels of one picture.
 
     Attributes:
-        height: of the picture, in pixels.
-        width: of the picture, in pixels.
-        words: in reading order where it is known.
-        path: of the picture, if it has one.
-        number: of the page in a file of several (a multi-page TIFF), from 1; None for a file of
-            one.
-        orientation: by how many degrees the text is turned clockwise, in [0, 360); None where it is
-            not known.
+        height: height of the picture, in pixels.
+        width: width of the picture, in pixels.
+        words: in reading order, if it is known.
+        path: path of the picture, if it has one.
+        number: page number in a multi-page file (TIFF), from 1; None for a single-page file.
+        orientation: clockwise rotation of the text in degrees, in [0, 360); None if unknown.
     """
 
     height: int
@@ -253,12 +251,12 @@ class Page(_ByValue):
 
     @property
     def lines(self) -> tuple[tuple[Word, ...], ...]:
-        """Words by line, in the order of the page; a word of no known line is one by itself."""
+        """Words by line, in page order; a word without a line forms a line of its own."""
         return _lines(self.words)
 
     @property
     def paragraphs(self) -> tuple[tuple[tuple[Word, ...], ...], ...]:
-        """Lines by paragraph; words of no known paragraph make one together."""
+        """Lines by paragraph; words without a paragraph form one together."""
         groups: dict[int | None, list[Word]] = {}
         for word in self.words:
             groups.setdefault(word.paragraph, []).append(word)
@@ -266,7 +264,7 @@ class Page(_ByValue):
 
     @property
     def text(self) -> str:
-        """The known texts: a space between words, a line each, an empty line between paragraphs."""
+        """The known texts: one line of text per line, with a blank line between paragraphs."""
         paragraphs = [
             [" ".join(word.text for word in line if word.text) for line in lines]
             for lines in self.paragraphs
@@ -274,7 +272,7 @@ class Page(_ByValue):
         return "\n\n".join("\n".join(filter(None, lines)) for lines in paragraphs if any(lines))
 
     def to_easyocr(self) -> list[tuple[list[list[float]], str, float]]:
-        """Words as EasyOCR's `readtext` gives them: corners, text, confidence."""
+        """Returns words as EasyOCR's `readtext` does: corners, text, confidence."""
         return [
             (word.quad.tolist(), word.text or "", word.confidence or 0.0) for word in self.words
         ]
@@ -284,9 +282,9 @@ class Page(_ByValue):
         return replace(self, words=tuple(words))
 
     def to_dict(self) -> dict[str, Any]:
-        """Returns plain JSON values; fields at their defaults are left out, but not the words."""
+        """Returns plain JSON values; fields at their defaults are left out, except the words."""
         out = _plain(self)
-        out["words"] = out.pop("words", [])  # last: the longest
+        out["words"] = out.pop("words", [])  # last, because it is the longest
         return out
 
     @classmethod
@@ -302,7 +300,7 @@ class Page(_ByValue):
 
     @classmethod
     def from_json(cls, text: str) -> Page:
-        """Inverse of `to_json`; raises `PageError` on what is no page."""
+        """Inverse of `to_json`; raises `PageError` if the text is not a page."""
         try:
             value = json.loads(text)
         except ValueError as error:
@@ -331,7 +329,7 @@ class Sample(_ByValue):
 
 
 def read_pages(path: str | Path) -> list[Page]:
-    """Reads a file of one page a line, as `write_pages` writes it.
+    """Reads a file with one page per line, as written by `write_pages`.
 
     Raises:
         PageError: names the file and the line.
@@ -349,7 +347,7 @@ def read_pages(path: str | Path) -> list[Page]:
 
 
 def write_pages(path: str | Path, pages: Sequence[Page]) -> None:
-    """Writes one page a line (JSON Lines, UTF-8), all or nothing."""
+    """Writes one page per line (JSON Lines, UTF-8), atomically."""
     write_text(path, "".join(page.to_json() + "\n" for page in pages))
 
 
@@ -374,7 +372,7 @@ def _number(value: Any, what: str) -> float:
 
 
 def _confidence(value: Any, of: str) -> float:
-    """Returns a number in [0, 1]; rounding may have left it by a hair."""
+    """Returns a number in [0, 1], tolerating rounding errors, or raises `PageError`."""
     confidence = _number(value, f"the confidence of {of}")
     if not -1e-3 <= confidence <= 1 + 1e-3:
         raise PageError(f"the confidence of {of} is {confidence}, expected one in [0, 1]")
@@ -382,7 +380,7 @@ def _confidence(value: Any, of: str) -> float:
 
 
 def _integer(value: Any, what: str, *, least: int) -> int:
-    """Returns an integer that is large enough, or raises `PageError`."""
+    """Returns an integer of at least `least`, or raises `PageError`."""
     if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
         kind = "a positive integer" if least else "0 or a positive integer"
         raise PageError(f"{what} is {value!r}, expected {kind}")
@@ -390,7 +388,7 @@ def _integer(value: Any, what: str, *, least: int) -> int:
 
 
 def _plain(label: Character | Word | Page) -> dict[str, Any]:
-    """Plain JSON values of the fields that are not at their defaults."""
+    """Returns plain JSON values of the fields that are not at their defaults."""
     out: dict[str, Any] = {}
     for field in fields(label):
         value = getattr(label, field.name)

@@ -1,7 +1,7 @@
-"""How far a long task is: a bar on a terminal, elsewhere a line every 15 seconds.
+"""Progress of long tasks: a bar on a terminal, otherwise a line every 15 seconds.
 
-A thread prints, so that a line also comes while a single item takes long, as a program that is
-compiled does. Of tasks inside one another only the innermost has lines.
+A thread prints, so that lines also appear while a single item takes long, such as a compilation. Of
+nested tasks only the innermost one prints lines.
 
 Host code: no jax.
 """
@@ -19,23 +19,23 @@ from typing import TextIO, TypeVar
 from tqdm import tqdm
 
 EVERY = 15.0
-"""Most seconds without a line, where the output is no terminal."""
-_LOOKS = 15  # how often in that time a thread looks whether a line is due
+"""Maximum seconds without a line, if the output is not a terminal."""
+_LOOKS = 15  # how often per interval a thread checks whether a line is due
 T = TypeVar("T")
 
-_open: list[Progress] = []  # the innermost is the last
-_last = [time.monotonic()]  # when something was last said
+_open: list[Progress] = []  # the innermost task is the last
+_last = [time.monotonic()]  # time of the last printed line
 _muted = [False]
 
 
 class Progress:
-    """Shows on standard error how far a task is; a context manager.
+    """Shows the progress of a task on standard error; a context manager.
 
     Args:
-        task: what is done, for the user.
-        unit: what is counted, singular; empty where nothing is, and only time passes.
-        total: how many there are; None where that is not known yet.
-        bar: whether there is a bar on a terminal; without it nothing is shown there.
+        task: name of the task, for the user.
+        unit: what is counted, singular; empty to show only the elapsed time.
+        total: how many there are; None if unknown.
+        bar: whether to show a bar on a terminal; if not, nothing is shown there.
     """
 
     def __init__(
@@ -58,12 +58,12 @@ class Progress:
         self._thread = Thread(target=self._tick, name="ocrjax progress", daemon=True)
 
     def update(self, done: int, total: int | None = None, *, task: str | None = None) -> None:
-        """Says how many are done.
+        """Sets how many items are done.
 
         Args:
-            done: how many, from the start of the task; at first those of an earlier run.
-            total: of how many, where that has changed.
-            task: what is done, where that has changed.
+            done: count from the start of the task; in the first call it may include an earlier run.
+            total: new total, if it has changed.
+            task: new name of the task, if it has changed.
         """
         self.total, self.task = total or self.total, task or self.task
         if not self._done:
@@ -81,7 +81,7 @@ class Progress:
         return self._done
 
     def write(self, line: str, *, file: TextIO | None = None) -> None:
-        """Prints a line that is no progress, at once, beside a bar; by default to stdout."""
+        """Prints a line at once without breaking the bar; by default to stdout."""
         self._bar.write(line, file=file or sys.stdout)
         (file or sys.stdout).flush()
         said()
@@ -107,13 +107,13 @@ class Progress:
         while not self._end.wait(look):
             try:
                 if not self._bar.disable:
-                    self._bar.refresh()  # the clock of a bar goes on where nothing is done
+                    self._bar.refresh()  # keeps the clock of a bar running
                 elif self._lines and _open[-1] is self:
                     now = time.monotonic()
-                    if now - _last[0] >= EVERY - look:  # the next look would be too late
+                    if now - _last[0] >= EVERY - look:  # the next check would be too late
                         print(self._line(now), file=sys.stderr, flush=True)
                         said()
-            except (OSError, ValueError):  # nobody listens any more
+            except (OSError, ValueError):  # the output was closed
                 return
 
     def _line(self, now: float) -> str:
@@ -130,12 +130,12 @@ class Progress:
 
 
 def mute() -> None:
-    """Shows nothing in this process any more: one of several hosts is enough."""
+    """Shows nothing in this process from now on: one of several hosts is enough."""
     _muted[0] = True
 
 
 def said() -> None:
-    """Notes that a line was printed: the next one of a `Progress` is due some time after it."""
+    """Records that a line was printed: the next line of a `Progress` is due later."""
     _last[0] = time.monotonic()
 
 
@@ -148,7 +148,7 @@ def shown(items: Collection[T], task: str, *, unit: str) -> Iterator[T]:
 
 
 def describe_seconds(seconds: float) -> str:
-    """As `about 3 minutes`, in the unit in which it is 2 or more."""
+    """Formats a duration like `about 3 minutes`, in the largest unit of which there are 2."""
     for size, unit in ((3600.0, "hours"), (60.0, "minutes")):
         if seconds >= 2 * size:
             count = seconds / size
@@ -157,7 +157,7 @@ def describe_seconds(seconds: float) -> str:
 
 
 def format_seconds(seconds: float) -> str:
-    """As `1:02:03` or `2:03`; `?` when not known."""
+    """Formats a duration like `1:02:03` or `2:03`; `?` if unknown."""
     if not math.isfinite(seconds):
         return "?"
     minutes, rest = divmod(round(seconds), 60)

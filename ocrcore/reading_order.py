@@ -1,15 +1,15 @@
-"""Words of a page put in reading order: lines, paragraphs, columns.
+"""Sorts the words of a page into reading order: lines, paragraphs, columns.
 
-All happens along the direction of the text, so that a page may lie at a slant. Words that run in
-another direction (up, down, upside down) make lines of their own, after those of the main one.
+Everything is relative to the direction of the text, so a page may be rotated. Words that run in
+another direction (up, down, upside down) form lines of their own, after those of the main one.
 
-1. Lines: a word continues with the next one to its right if both are about as high, their middles
-   are at about the same height, and the gap is no wider than about a letter and a half.
-2. Paragraphs: a line continues with the one below it if both are about as high, the gap is less
-   than their height, and one lies over the other.
+1. Lines: a word continues with the next one to its right if both have about the same height, their
+   middles are at about the same height, and the gap is at most about a letter and a half wide.
+2. Paragraphs: a line continues with the one below it if both have about the same height, the gap is
+   less than their height, and they overlap horizontally.
 3. Order of paragraphs, as T. Breuel orders lines ("High performance document layout analysis",
-   2003): one above the other in the same column comes first; so does one to the left, unless
-   something between them spans both columns.
+   2003): a paragraph above another one in the same column comes first; so does one to the left,
+   unless something between them spans both columns.
 
 Host code: NumPy only.
 """
@@ -24,21 +24,21 @@ import numpy as np
 from ocrcore.geometry import Bools, Floats
 from ocrcore.pages import Page, Word
 
-_GAP = 1.5  # between words of a line, in heights of the lower one
-_OVERLAP = 0.5  # that words of a line may lie over each other, in these heights
-_SHIFT = 0.5  # of the middles of words of a line, in these heights
-_WORD_HEIGHTS = 0.5  # of words of a line: the lower one over the higher one
-_LINE_HEIGHTS = 0.65  # the same of lines of a paragraph
-_LEADING = 1.0  # gap between lines of a paragraph, in heights of the lower one
-_COVERED = 0.3  # of the shorter line of a paragraph by its neighbor
-_ROWS = 256  # whose pairs are looked at in one go; bounds the memory of crowded pages
-_MOST = 2000  # paragraphs that are put in order
-_LEVEL = 1.5  # width over height from which on a word shows its direction
+_GAP = 1.5  # maximum gap between words of a line, in heights of the lower one
+_OVERLAP = 0.5  # maximum overlap of words of a line, in these heights
+_SHIFT = 0.5  # maximum vertical shift between words of a line, in these heights
+_WORD_HEIGHTS = 0.5  # minimum ratio of the heights of words of a line
+_LINE_HEIGHTS = 0.65  # the same for lines of a paragraph
+_LEADING = 1.0  # maximum gap between lines of a paragraph, in heights of the lower one
+_COVERED = 0.3  # minimum horizontal overlap of lines of a paragraph, in widths of the shorter one
+_ROWS = 256  # rows of pairs to process at once; bounds the memory for crowded pages
+_MOST = 2000  # maximum number of paragraphs to order exactly
+_LEVEL = 1.5  # minimum width over height of a word that shows its direction
 
 
 @dataclass(frozen=True, slots=True)
 class _Boxes:
-    """Words, lines or paragraphs in the frame of the text, in which lines are about level."""
+    """Words, lines or paragraphs in the frame of the text, in which lines are nearly horizontal."""
 
     left: Floats
     right: Floats
@@ -50,11 +50,11 @@ class _Boxes:
         return len(self.left)
 
     def part(self, rows: slice) -> _Boxes:
-        """Some of them as columns, for pairs with all."""
+        """Returns some boxes as columns, for pairs with all."""
         return _Boxes(*(values[rows, None] for values in self._values()))
 
     def joined(self, groups: Sequence[Sequence[int]]) -> _Boxes:
-        """The boxes around groups of boxes."""
+        """Returns the bounding boxes of groups of boxes."""
         top, bottom = self.middle - self.height / 2, self.middle + self.height / 2
         first = np.array([top[group].min() for group in map(list, groups)])
         last = np.array([bottom[group].max() for group in map(list, groups)])
@@ -71,13 +71,13 @@ class _Boxes:
 
 
 def arrange(page: Page) -> Page:
-    """Puts words in reading order, and says which line and paragraph each belongs to.
+    """Sorts words into reading order, and sets the line and paragraph of each.
 
     Args:
         page: words in any order; their quads begin at the top left in reading direction.
 
     Returns:
-        The same words, sorted, with `line` and `paragraph`; and the page's `orientation`.
+        The same words, sorted, with `line` and `paragraph`, and the page's `orientation`.
     """
     if not page.words:
         return page
@@ -116,7 +116,7 @@ def arrange(page: Page) -> Page:
 
 
 def _main_angle(angles: Floats, weights: Floats) -> float:
-    """The direction of most text, in degrees: the weighted median around the densest quarter."""
+    """Returns the main text direction in degrees: the median around the densest 90 degrees."""
     counts, _ = np.histogram(angles % 360, bins=360, range=(0, 360), weights=weights)
     quarter = np.convolve(np.r_[counts, counts[:89]], np.ones(90), "valid")
     center = int(quarter.argmax()) + 45
@@ -128,7 +128,7 @@ def _main_angle(angles: Floats, weights: Floats) -> float:
 
 
 def _in_frame(quads: Floats, heights: Floats, slopes: Floats, degrees: float) -> _Boxes:
-    """Quads turned back, so that text of this direction runs to the right."""
+    """Rotates quads so that text of this direction runs to the right."""
     turn = np.radians(degrees)
     x = quads @ np.array([np.cos(turn), np.sin(turn)])
     y = quads @ np.array([-np.sin(turn), np.cos(turn)])
@@ -137,7 +137,7 @@ def _in_frame(quads: Floats, heights: Floats, slopes: Floats, degrees: float) ->
 
 
 def _line_costs(one: _Boxes, two: _Boxes) -> Floats:
-    """Costs `(M, N)` of words as the next ones in a line; inf where they cannot be."""
+    """Returns costs `(M, N)` of words as the next in a line; inf if impossible."""
     low, alike = _heights(one, two, _WORD_HEIGHTS)
     gap = two.left - one.right
     step = (two.left + two.right) / 2 - (one.left + one.right) / 2
@@ -151,7 +151,7 @@ def _line_costs(one: _Boxes, two: _Boxes) -> Floats:
 
 
 def _paragraph_costs(one: _Boxes, two: _Boxes) -> Floats:
-    """Costs `(M, N)` of lines as the next ones in a paragraph; inf where they cannot be."""
+    """Returns costs `(M, N)` of lines as the next in a paragraph; inf if impossible."""
     low, alike = _heights(one, two, _LINE_HEIGHTS)
     step = two.middle - one.middle
     gap = step - (one.height + two.height) / 2
@@ -162,18 +162,18 @@ def _paragraph_costs(one: _Boxes, two: _Boxes) -> Floats:
 
 
 def _heights(one: _Boxes, two: _Boxes, least: float) -> tuple[Floats, Bools]:
-    """The lower of two heights, and whether it is at least this share of the other."""
+    """Returns the lower of two heights, and whether it is at least this fraction of the other."""
     low = np.minimum(one.height, two.height)
     return low, low >= least * np.maximum(one.height, two.height)
 
 
 def _covered(one: _Boxes, two: _Boxes) -> Floats:
-    """How far two boxes lie over each other, seen from above; negative beside each other."""
+    """Returns the horizontal overlap of two boxes; negative if there is a gap."""
     return np.minimum(one.right, two.right) - np.maximum(one.left, two.left)
 
 
 def _chains(boxes: _Boxes, costs: Callable[[_Boxes, _Boxes], Floats]) -> list[list[int]]:
-    """Links each with its cheapest follower, where it is that one's cheapest predecessor."""
+    """Links each box to its cheapest follower, if that one's cheapest predecessor is the box."""
     count = len(boxes)
     after, before = np.zeros(count, np.intp), np.zeros(count, np.intp)
     least, best = np.full(count, np.inf), np.full(count, np.inf)
@@ -196,20 +196,20 @@ def _chains(boxes: _Boxes, costs: Callable[[_Boxes, _Boxes], Floats]) -> list[li
 
 
 def _order(boxes: _Boxes) -> list[int]:
-    """The order in which paragraphs are read; of very many simply from the top."""
+    """Returns the reading order of paragraphs; very many are simply sorted from the top."""
     count = len(boxes)
     if count > _MOST:
         return [int(index) for index in np.lexsort((boxes.left, boxes.middle))]
     columns = boxes.part(slice(None))
     above = (_covered(columns, boxes) > 0) & (columns.middle < boxes.middle)
-    # Paths of two steps down: something between the two lies under the one and over the other.
+    # Paths of length two in `above`: there is something between the two paragraphs.
     steps = above.astype(np.float32)
     between = (steps @ steps) > 0
     first = above | ((columns.right <= boxes.left) & ~between & ~between.T)
     waiting = first.sum(axis=0)
     order: list[int] = []
     for _ in range(count):
-        # Where all wait for each other, the one that waits for the fewest, then the topmost.
+        # In a cycle, choose the one that waits for the fewest, then the topmost.
         chosen = int(np.lexsort((boxes.middle, waiting))[0])
         order.append(chosen)
         waiting -= first[chosen]

@@ -1,4 +1,4 @@
-"""Characters of a text as a reader counts them."""
+"""Text normalization, and characters as a reader counts them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _NOT_ALNUM = re.compile("[^0-9a-z]")
 
 
 def fold(text: str) -> str:
-    """Lower case, then only 0-9 and a-z."""
+    """Converts to lower case, then keeps only 0-9 and a-z."""
     return _NOT_ALNUM.sub("", unicodedata.normalize("NFC", text).lower())
 
 
@@ -31,11 +31,11 @@ def graphemes(text: str) -> tuple[str, ...]:
 
 
 def needs_shaping(character: str) -> bool:
-    """Whether a character is of a script that is written right to left, or whose letters join.
+    """Returns whether a script is written right to left, or its letters join.
 
-    Glyphs in the order of the text, one for each grapheme, would be wrong there: Arabic, Hebrew,
-    Syriac and others by their bidirectional class (Unicode 16, section 23.2), the scripts of India
-    and their relatives by name.
+    For these, drawing one glyph per grapheme in text order would be wrong: Arabic, Hebrew, Syriac
+    and others are detected by their bidirectional class (Unicode 16, section 23.2), the Indic
+    scripts and their relatives by name.
     """
     if character.isascii():
         return False
@@ -45,13 +45,13 @@ def needs_shaping(character: str) -> bool:
 
 
 def visible_graphemes(text: str) -> list[str]:
-    """Splits text into characters as a reader counts them, without what leaves no ink.
+    """Splits text into characters as a reader counts them, without those that leave no ink.
 
-    White space and characters without a width (control and format characters) are left out.
+    White space and zero-width characters (control and format characters) are left out.
     """
     return [cluster for cluster in graphemes(text) if has_ink(cluster)]
 
 
 def has_ink(cluster: str) -> bool:
-    """Whether a grapheme is more than white space, control and format characters."""
+    """Returns whether a grapheme is more than white space, control and format characters."""
     return not all(c.isspace() or unicodedata.category(c) in ("Cc", "Cf") for c in cluster)

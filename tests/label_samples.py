@@ -79,10 +79,10 @@ def label_studio() -> Sample:
         "label-studio",
         {"project-1-at-2026.json": json.dumps(tasks)},
         [(BOX, "one", True), (corner, "two", True), (CURVE, None, False)],
-        "1 tasks, 3 words; 1 don't care; 1 cancelled annotations passed over; "
+        "1 tasks, 3 words; 1 don't care; 1 canceled annotations skipped; "
         "1 tasks labeled more than once: the ground truth or the newest taken; "
-        "1 relations between words passed over; 1 brush strokes and ellipses passed over; "
-        "1 tasks with predictions alone",
+        "1 relations between words skipped; 1 brush strokes and ellipses skipped; "
+        "1 tasks with predictions only",
     )
 
 
@@ -129,9 +129,7 @@ def cvat() -> Sample:
 """
     turned = [(105.0, 55.0), (105.0, 75.0), (95.0, 75.0), (95.0, 55.0)]
     words = [(BOX, "one & two", True), (turned, None, True), (CURVE, "x", False)]
-    says = (
-        "1 pictures, 3 words; 1 without text; 1 don't care; 1 shapes of type polyline passed over"
-    )
+    says = "1 pictures, 3 words; 1 without text; 1 don't care; 1 shapes of type polyline skipped"
     return Sample("cvat", {"annotations.xml": text}, words, says)
 
 
@@ -177,7 +175,7 @@ def via() -> Sample:
     picture = {"filename": "photo.png", "size": 77, "regions": regions, "file_attributes": {}}
     data = {"_via_settings": {}, "_via_img_metadata": {"photo.png77": picture}}
     words = [(BOX, "one", True), (CURVE, "x", False)]
-    says = "1 circles, ellipses and points passed over"
+    says = "1 circles, ellipses and points skipped"
     return Sample("via", {"via_project.json": json.dumps(data)}, words, says)
 
 
@@ -226,7 +224,7 @@ def datumaro() -> Sample:
         "items": [item],
     }
     words = [(BOX, "one", True), (CURVE, "x", False)]
-    says = "1 items, 2 words; 1 don't care; 1 annotations of type caption passed over"
+    says = "1 items, 2 words; 1 don't care; 1 annotations of type caption skipped"
     return Sample("datumaro", {"annotations/default.json": json.dumps(data)}, words, says)
 
 

@@ -1,4 +1,4 @@
-"""What feeds the networks: loaders with many processes, and training on word boxes as a whole."""
+"""Input throughput: loaders with many processes, and complete training on word boxes."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def rate(source: Any, *, rows: int, seconds: float, threads: int, workers: int) -> dict[str, Any]:
-    """Batches for a while: seconds to the first one, then rows a second.
+    """Measures a loader: seconds to the first batch, then rows per second.
 
-    What was made ahead while the first batch was waited for is taken first, and not counted.
+    Batches that were prefetched while waiting for the first one are taken next, and not counted.
     """
     from ocrcore.data.prefetch import iterate
 
@@ -45,7 +45,7 @@ def rate(source: Any, *, rows: int, seconds: float, threads: int, workers: int) 
 
 
 def crop_source(folder: Path, kind: str, *, rows: int, crops: int) -> Any:
-    """The recognizer's batches of 32x100: drawn words, or an LMDB that is made here first."""
+    """Opens the recognizer's 32x100 batches: synthetic words, or an LMDB written here first."""
     from crnnjax.input_pipeline import make_batches
 
     train: dict[str, Any] = {"kind": "words"}
@@ -65,13 +65,13 @@ def _write_lmdb(path: Path, crops: int) -> None:
     drawn = [WordRenderer(WordConfig(height=31), seed=1)[i] for i in range(min(crops, 500))]
     files = [(encode_image(crop.image), crop.text) for crop in drawn]
     with closing(LmdbWriter(path)) as writer:
-        for index in range(crops):  # the same ones over and over: reading does not know
+        for index in range(crops):  # few images, repeated: the reader cannot tell
             writer.add(index, *files[index % len(files)])
         writer.commit()
 
 
 def page_source(folder: Path, kind: str, *, rows: int, size: int) -> Any:
-    """The detector's batches: scenes drawn when they are asked for, or pictures that are read."""
+    """Opens the detector's batches: scenes rendered on the fly, or pictures read from files."""
     from craftjax.input_pipeline import make_batches
 
     train: dict[str, Any] = {"kind": "pages", "preset": "scene"}
@@ -88,7 +88,7 @@ def page_source(folder: Path, kind: str, *, rows: int, size: int) -> Any:
 
 
 def write_pages(folder: Path, *, count: int, height: int, width: int, workers: int) -> None:
-    """Draws photos of a street, so to say, with word boxes in ICDAR 2015's files."""
+    """Writes synthetic scenes with word boxes in ICDAR 2015's format."""
     from ocrcore.synth.job import Job
     from ocrcore.synth.make import make_set
 
@@ -101,13 +101,13 @@ def write_pages(folder: Path, *, count: int, height: int, width: int, workers: i
 def weak_supervision(
     folder: Path, *, toy: bool, steps: int, cores: int, dtype: str
 ) -> dict[str, Any]:
-    """Real steps of `configs/ic15.py` through `craftjax.training`, labels included.
+    """Runs real steps of `configs/ic15.py` through `craftjax.training`, labeling included.
 
-    The pages are synthetic and the weights random: neither changes what a step or a label costs,
-    and nothing else is at hand. So the guards against useless labels are off.
+    The pages are synthetic and the weights random: neither changes the cost of a step or a label,
+    and no real data is available there. So the guards against useless labels are off.
 
     Returns:
-        Rates, and the time of the recipe's 25,000 steps with the arithmetic.
+        Rates, and the estimated time of the recipe's 25,000 steps with its arithmetic.
     """
     import craftjax
 
@@ -120,7 +120,7 @@ def weak_supervision(
     config = _config("ic15")
     whole, batch = config.steps, config.batch_size
     config.name, config.steps, config.init_weights = "gpu_weak", steps, ""
-    config.model.dtype, config.model.freeze_norm = dtype, True  # as the real run has it
+    config.model.dtype, config.model.freeze_norm = dtype, True  # as in the real run
     guard = config.pseudo.guard
     guard.confidence, guard.mass, guard.equal, guard.hmean = 0.0, 0.0, 1.0, 0.0
     config.data.root = str(root)
@@ -168,16 +168,16 @@ def weak_supervision(
         "words_per_page": made / labeled,
         "extrapolated_min": total / 60,
         "arithmetic": (
-            f"{whole} steps x ({step_s:.4f} s a step + {batch} pages x {per_page:.5f} s for the "
-            f"labels of a page) = {total:.0f} s; a pass labels each of its pages once, so that a "
-            f"step needs the labels of {batch} pages; evaluation and start are not in it"
+            f"{whole} steps x ({step_s:.4f} s per step + {batch} pages x {per_page:.5f} s to label "
+            f"a page) = {total:.0f} s; a pass labels each of its pages once, so a step needs the "
+            f"labels of {batch} pages; evaluation and start are not included"
         ),
-        "weights": "random: the teacher's speed does not depend on them; its cuts may",
+        "weights": "random: the teacher's speed does not depend on them; its character splits may",
     }
 
 
 def _compile_ahead(config: Any, *, most: int | None) -> None:
-    """Fills the cache with the run's programs, which are not what is measured."""
+    """Compiles the run's programs into the cache, so that compilation is not measured."""
     import jax
     import numpy as np
 
@@ -235,14 +235,14 @@ def _config(name: str) -> Any:
 
 
 def top_kernels(folder: Path, run: Callable[[], object], *, steps: int) -> list[dict[str, Any]]:
-    """What a profile says of the device's kernels while something runs, the longest first.
+    """Profiles a function and returns the device's kernels, the longest first.
 
-    Without a GPU these are the host's operations of XLA.
+    Without a GPU these are XLA's operations on the host.
 
     Args:
-        folder: takes the profile.
-        run: takes the steps and waits for them.
-        steps: how many, to divide by.
+        folder: where the profile is written.
+        run: runs the steps and waits for them.
+        steps: number of steps in `run`, to divide by.
     """
     import jax
     from jax.profiler import ProfileData

@@ -1,6 +1,6 @@
-"""What `train.py` trains: each job's data, packed small, and its changes to a config of `configs/`.
+"""The jobs of `train.py`: each job's data, packed small, and its changes to a config of `configs/`.
 
-Another job is one more entry of `JOBS`.
+To add a job, add an entry to `JOBS`.
 """
 
 from __future__ import annotations
@@ -25,24 +25,25 @@ from ocrcore.synth.pages import PageSource
 from ocrcore.synth.words import WordConfig, WordRenderer
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
-CROPS, PHOTOS = 1000, 60  # of a dev set in an archive
-_KEPT = 1 << 15  # bytes of a picture that is packed as it is
+CROPS, PHOTOS = 1000, 60  # per dev set in an archive
+_KEPT = 1 << 15  # bytes; smaller pictures are packed unchanged
 
 
 @dataclass(frozen=True)
 class Job:
-    """One training.
+    """A training job.
 
     Attributes:
-        config: a file of `configs/`; its steps are what is tried first.
-        package: "craftjax" or "crnnjax", whose `train` trains.
-        prepare: copies from a folder of data sets what the job needs into another.
-        settings: changes the config for one GPU, with the packed data in a folder.
-        weights: to start from unless others are packed; empty for random ones.
-        teacher: weights that are learned from, packed as well; empty for none.
-        max_steps: most updates that are of use.
-        evaluations: how many on the way; eval_s: seconds of one, estimated.
-        reserve_s: seconds after the last step: its evaluation, the results, the judgment.
+        config: a file of `configs/`; its number of steps is the first plan.
+        package: "craftjax" or "crnnjax", whose `train` is run.
+        prepare: copies what the job needs from a folder of data sets into another folder.
+        settings: adapts the config to one GPU and to the folder of the packed data.
+        weights: initial weights unless others are packed; empty for random ones.
+        teacher: weights of a teacher to distill from, also packed; empty for none.
+        max_steps: steps beyond which training is of no use.
+        evaluations: number of evaluations during training.
+        eval_s: estimated seconds per evaluation.
+        reserve_s: seconds kept for what follows the last step: evaluation, results, final scores.
     """
 
     config: str
@@ -58,7 +59,7 @@ class Job:
 
 
 def prepare_words(datasets: Path, folder: Path) -> None:
-    """Real crops to judge a recognizer on, evenly from all over two sets."""
+    """Copies real crops to evaluate a recognizer on, evenly spaced from two sets."""
     for name, labels in (
         ("iiit5k", datasets / "iiit5k" / "labels_train.tsv"),
         ("rec_train", datasets / "icdar2015" / "rec_train" / "labels.tsv"),
@@ -74,7 +75,7 @@ def prepare_words(datasets: Path, folder: Path) -> None:
 
 
 def prepare_scene(datasets: Path, folder: Path) -> None:
-    """Photos to judge a detector on, evenly from all over `det_dev`."""
+    """Copies photos to evaluate a detector on, evenly spaced from `det_dev`."""
     root = datasets / "icdar2015" / "det_dev"
     pages = open_words(root)
     for index in _evenly(range(len(pages)), PHOTOS):
@@ -85,10 +86,10 @@ def prepare_scene(datasets: Path, folder: Path) -> None:
 
 
 def prepare_weak(datasets: Path, folder: Path) -> None:
-    """The 300 pictures of configs/borndigital.py that train and choose, in its order.
+    """Copies the 300 training and selection pictures of configs/borndigital.py, in its order.
 
-    All 410 do not fit beside the weights: the 110 of the test are judged where they are. Large
-    pictures become WebP of quality 90.
+    All 410 would not fit beside the weights; the 110 test pictures are evaluated where they are.
+    Large pictures become WebP of quality 90.
     """
     root = datasets / "borndigital"
     pages = open_words(root, order="spread")
@@ -108,10 +109,10 @@ def prepare_weak(datasets: Path, folder: Path) -> None:
 
 
 def prepare_compact(datasets: Path, folder: Path) -> None:
-    """The ten photos that teach, backgrounds to write on, and photos to judge on.
+    """Copies the ten photos to distill on, backgrounds for synthetic text, and evaluation photos.
 
-    Backgrounds are pictures of a folder `backgrounds` beside the data sets, where there is one;
-    those of a folder `pictures` teach as the ten photos do.
+    Backgrounds are the pictures of a folder `backgrounds` beside the data sets, if there is one.
+    The pictures of a folder `pictures` are used like the ten photos.
     """
     prepare_scene(datasets, folder)
     found = {"pictures/ic15": datasets / "icdar2015" / "det_train10" / "images"}
@@ -122,7 +123,7 @@ def prepare_compact(datasets: Path, folder: Path) -> None:
 
 
 def words_settings(config: ConfigDict, data: Path) -> None:
-    """Judged on real crops; synthetic ones only for the product's own last evaluation."""
+    """Evaluates on real crops; synthetic ones only in the training command's final evaluation."""
     config.eval.sets = ConfigDict()
     for name in ("iiit5k", "rec_train"):
         path = str(data / name / "labels.tsv")
@@ -132,7 +133,7 @@ def words_settings(config: ConfigDict, data: Path) -> None:
 
 
 def scratch_settings(config: ConfigDict, data: Path) -> None:
-    """The words and updates of the config, in bfloat16, with four widths instead of nine."""
+    """Keeps the config's words and number of steps; bfloat16, and four widths instead of nine."""
     words_settings(config, data)
     config.model.dtype = "bfloat16"
     config.data.widths = tuple(config.data.height * times for times in (2, 3, 4, 6))
@@ -140,10 +141,10 @@ def scratch_settings(config: ConfigDict, data: Path) -> None:
 
 
 def scene_settings(config: ConfigDict, data: Path) -> None:
-    """Judged on photos, read as configs/ic15.py does, which has the settings of EasyOCR's guide."""
-    config.steps = 7000  # tried first; those of the config are for an hour or more
+    """Evaluates on photos with configs/ic15.py's detector settings, those of EasyOCR's guide."""
+    config.steps = 7000  # first plan; the config's steps would take an hour or more
     config.detector = load("ic15").detector
-    # The height of the scores' peaks is not that of the published weights.
+    # Trained from scratch, the scores peak at other heights than with the published weights.
     config.sweep = ConfigDict({"text_threshold": (0.5, 0.6, 0.7, 0.8), "low_text": (0.3, 0.4, 0.5)})
     config.eval.sweep = True
     config.eval.pages = ConfigDict(
@@ -162,13 +163,13 @@ def scene_settings(config: ConfigDict, data: Path) -> None:
 
 
 def weak_settings(config: ConfigDict, data: Path) -> None:
-    """Four times the batch of configs/borndigital.py, in bfloat16; the rest is its recipe."""
+    """Uses four times the batch of configs/borndigital.py, in bfloat16; the rest is its recipe."""
     config.batch_size = 16
     config.model.dtype = "bfloat16"
-    config.model.freeze_norm = True  # as its batches of 4 have it by themselves
+    config.model.freeze_norm = True  # the default for the config's own batch size of 4
     config.data.workers = 12
     config.data.root = str(data / "borndigital")
-    config.data.train.words.order = "name"  # the packed names are in its order
+    config.data.train.words.order = "name"  # the packed files are named in the config's order
     config.pseudo.every = 1_000_000  # once
     config.pseudo.threads = 2
     config.sweep.low_text = (0.35, 0.45, 0.55)
@@ -180,7 +181,7 @@ def weak_settings(config: ConfigDict, data: Path) -> None:
 
 
 def compact_settings(config: ConfigDict, data: Path) -> None:
-    """Judged on photos, at thresholds of its own."""
+    """Evaluates on photos, at thresholds tuned for the small network."""
     scene_settings(config, data)
     config.steps = 4000
     config.distill.teacher = str(data / "teacher.safetensors")
@@ -206,7 +207,7 @@ JOBS: dict[str, Job] = {
             "crnnjax",
             prepare_words,
             scratch_settings,
-            max_steps=5500,  # as many words for both
+            max_steps=5500,  # the same number of words for both networks
             evaluations=1,
             reserve_s=40.0,
         )
@@ -227,26 +228,26 @@ JOBS: dict[str, Job] = {
         prepare_weak,
         weak_settings,
         weights="craft_mlt_25k",
-        max_steps=3000,  # of 16 crops: eight times the crops of the config
+        max_steps=3000,  # of batch size 16: eight times the crops of the config
         evaluations=3,
     ),
 }
 
 
 def load(name: str) -> ConfigDict:
-    """A config of `configs/`."""
+    """Loads a config of `configs/`."""
     return runpy.run_path(str(CONFIGS / f"{name}.py"))["get_config"]()
 
 
 def pack(job: Job, datasets: Path, archive: Path, *, weights: str, teacher: str) -> None:
-    """Writes a job's data as a tar file, and the weights to start from as float16.
+    """Writes a job's data as a tar file, with the initial weights as float16.
 
     Args:
         job: one of `JOBS`.
         datasets: folder of the data sets.
-        archive: to write.
-        weights: a name or file of those to start from; empty for none.
-        teacher: the same of those to learn from.
+        archive: file to write.
+        weights: name or file of the initial weights; empty for none.
+        teacher: name or file of the teacher's weights; empty for none.
     """
     folder = archive.with_name(archive.name + ".part")
     shutil.rmtree(folder, ignore_errors=True)
@@ -255,7 +256,7 @@ def pack(job: Job, datasets: Path, archive: Path, *, weights: str, teacher: str)
     for name, file in ((weights, "start"), (teacher, "teacher")):
         if name:
             _pack_weights(name, folder / f"{file}.safetensors")
-    # Pictures do not shrink, but float16 weights do, by a tenth.
+    # Compression does not shrink pictures, but it shrinks float16 weights by a tenth.
     with tarfile.open(archive, "w:xz", preset=0) as tar:
         for path in sorted(folder.rglob("*")):
             if path.is_file():
@@ -264,23 +265,23 @@ def pack(job: Job, datasets: Path, archive: Path, *, weights: str, teacher: str)
 
 
 def unpack(archive: Path, folder: Path) -> None:
-    """Extracts what `pack` wrote."""
+    """Extracts an archive written by `pack`."""
     with tarfile.open(archive) as tar:
-        # Python before 3.11.4 has no filters; the archives are our own.
+        # Python before 3.11.4 has no extraction filters; the archives are trusted.
         safe: Any = {"filter": "data"} if hasattr(tarfile, "data_filter") else {}
         tar.extractall(folder, **safe)
 
 
 def as_half(state: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Weights as float16; vectors stay float32, since variances leave float16's range.
+    """Converts weights to float16; vectors stay float32, because variances may exceed its range.
 
     Raises:
-        ValueError: a weight that is not finite in float16.
+        ValueError: A weight is not finite in float16.
     """
     out = {}
     for name, value in state.items():
         half = value.dtype.kind == "f" and value.ndim > 1
-        with np.errstate(over="ignore"):  # said below, with its name
+        with np.errstate(over="ignore"):  # reported below, with the weight's name
             out[name] = value.astype(np.float16) if half else value
         if half and not np.isfinite(out[name]).all():
             raise ValueError(f"{name}: a weight is not finite in float16, largest {value.max():g}")
@@ -288,10 +289,10 @@ def as_half(state: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 
 def write_toy(datasets: Path) -> Path:
-    """Writes a few made-up samples in the layout of the data sets, and small random weights.
+    """Writes a few synthetic samples in the layout of the data sets, and small random weights.
 
     Returns:
-        The file of the weights.
+        Path of the weights.
     """
     words = WordRenderer(WordConfig(height=32))
     for root, labels in (
@@ -326,7 +327,7 @@ def write_toy(datasets: Path) -> Path:
 
 
 def toy_settings(config: ConfigDict) -> None:
-    """Makes any job small enough for seconds of a CPU; its rows stay."""
+    """Shrinks any job to a few seconds on a CPU; it still produces all its rows."""
     config.steps, config.batch_size, config.log_every = 6, 4, 1
     config.model.dtype = "float32"  # CPUs are slow in bfloat16
     config.data.update(threads=1, workers=0)
@@ -354,7 +355,7 @@ def toy_settings(config: ConfigDict) -> None:
         config.eval.pages.update(start=3, stop=5)
         config.test.update(start=3, stop=5)
         config.pseudo.height = 32
-        # Random weights, which nobody would trust.
+        # With random weights the guards against useless labels would stop the run.
         config.pseudo.guard.update(confidence=0.0, mass=0.0, equal=1.0, hmean=0.0)
 
 

@@ -1,4 +1,4 @@
-"""What the two GPU scripts share: a time budget, and results that survive being cut off."""
+"""A time budget, and results that survive an interruption; shared by the GPU scripts."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from typing import Any
 
 
 class Kit:
-    """Runs rows in order of value and writes each result as soon as it is known.
+    """Runs rows (measurements) in order of value and writes each result as soon as it is known.
 
     Args:
-        path: JSON file, rewritten whole after each row.
+        path: JSON file, rewritten as a whole after each row.
         budget_s: seconds for all rows together, counted from `start`.
         start: `time.perf_counter()` at which the budget began; now by default.
     """
@@ -27,11 +27,11 @@ class Kit:
         path.parent.mkdir(parents=True, exist_ok=True)
 
     def spent(self) -> float:
-        """Seconds since the start."""
+        """Returns the seconds since the start."""
         return time.perf_counter() - self._start
 
     def left(self) -> float:
-        """Seconds of the budget that are left."""
+        """Returns the seconds left in the budget."""
         return self.budget_s - self.spent()
 
     def row(self, name: str, needs_s: float, measure: Callable[[], dict[str, Any]]) -> Any:
@@ -41,11 +41,11 @@ class Kit:
 
         Args:
             name: key of the result.
-            needs_s: seconds that it takes, estimated generously.
-            measure: returns what is written.
+            needs_s: generous estimate of the seconds it takes.
+            measure: returns the result to be written.
 
         Returns:
-            What `measure` returned; None if it was skipped or failed.
+            The result of `measure`; None if it was skipped or failed.
         """
         if self.left() < needs_s:
             result: dict[str, Any] = {"skipped": f"needs {needs_s:.0f} s, {self.left():.0f} left"}
@@ -60,7 +60,7 @@ class Kit:
         return None if "error" in result else result
 
     def record(self, name: str, result: dict[str, Any]) -> None:
-        """Keeps one result and rewrites the file; a cut-off leaves the last whole one."""
+        """Stores one result and replaces the file atomically."""
         self.results[name] = result
         text = json.dumps({"spent_s": round(self.spent(), 1), **self.results}, indent=1)
         part = self.path.with_name(self.path.name + ".part")

@@ -1,11 +1,12 @@
-"""What a GPU does with both networks, in one call of less than eight minutes.
+"""Measures both networks on a GPU, in one call of less than eight minutes.
 
-Rows run in the order of their value and are written when they are made, so that a call that is cut
-off leaves figures. Each row says what it needs; what no longer fits the budget is skipped. PyTorch
-runs in a process of its own on the same card, in turns with ours; where it is missing, the rows say
-so. `--toy` runs every row at toy size, on a CPU in about a minute.
+Rows (measurements) run in the order of their value and are written immediately, so that an
+interrupted call still leaves results. Each row has an estimated time, and is skipped if it no
+longer fits the budget. PyTorch runs in a separate process on the same GPU, alternating with ours;
+where it is missing, the rows say so. `--toy` runs every row at toy size, on a CPU in about a
+minute.
 
-Command: python benchmarks/gpu/measure.py --out DIR (benchmarks/gpu/README.md says what it needs)
+Command: python benchmarks/gpu/measure.py --out DIR (see benchmarks/gpu/README.md for requirements)
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
 
-# Before jax and NumPy are imported: torch shares the card, and words are split in our own threads.
+# Before jax and NumPy are imported: torch shares the GPU, and label splitting has its own threads.
 os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 HERE = Path(__file__).resolve().parent
@@ -41,14 +42,14 @@ for folder in (HERE.parents[1], HERE.parent, HERE):
 
 from kit import Kit  # noqa: E402
 
-# How far numbers in float32 may be from the CPU's, as a share of their length.
+# Largest allowed difference of float32 numbers from the CPU's, relative to their norm.
 _FLOAT32 = {"scores": 1e-3, "loss": 1e-4, "gradients": 1e-2, "moved": 2e-2}
-# In bfloat16 they may be as far off as the CPU's own bfloat16 is, times this.
+# In bfloat16 the limit is the difference of the CPU's own bfloat16, times this.
 _BFLOAT16 = 1.5
 
 
 class Session:
-    """The rows, and what they share.
+    """The rows, and the state they share.
 
     Args:
         arguments: of the command line.
@@ -79,20 +80,20 @@ class Session:
         self.small = small_cases(self.toy)
 
     def scaled(self, toy: Any, full: Any) -> Any:
-        """A number of the toy or of the real thing."""
+        """Returns the toy value with --toy, else the full one."""
         return toy if self.toy else full
 
     # Rows. ---------------------------------------------------------------------------------------
 
     def device(self) -> dict[str, Any]:
-        """Versions, matrix products and copies."""
+        """Records versions, and measures matrix products and copies."""
         import jax
         import jax.numpy as jnp
 
         kinds = [device.device_kind for device in jax.devices()]
         versions = {}
         for name in ("jax", "jaxlib", "flax", "optax", "numpy", "cv2", "torch", "grain"):
-            if name == "torch":  # not imported here: it would take memory of the card
+            if name == "torch":  # not imported here: it would take GPU memory
                 versions[name] = _version("torch")
             else:
                 module = importlib.import_module(name)
@@ -100,7 +101,7 @@ class Session:
         side = self.scaled(256, 8192)
         keys = jax.random.split(jax.random.key(0))
         a, b = (jax.random.normal(key, (side, side), jnp.bfloat16) for key in keys)
-        # Products of products, scaled: none of them may be left out.
+        # A chain of scaled products, so that XLA can skip none of them.
         chain = jax.jit(lambda a, b: (a @ b * jnp.bfloat16(side**-0.5)).astype(jnp.bfloat16))
         times = self.scaled(3, 50)
         jax.block_until_ready(chain(chain(a, b), b))
@@ -131,14 +132,14 @@ class Session:
         }
 
     def compile(self) -> dict[str, Any]:
-        """All large programs, one after the other, and no more of them than fit into the time.
+        """Compiles all large programs one after the other, as many as fit into the time.
 
-        In threads they hold each other up: on an H200 none of eight was done after 100 seconds,
-        while the step of a training alone took 11.
+        In parallel threads they delay each other: on an H200 none of eight was done after 100
+        seconds, while the training step alone took 11.
         """
         from networks import build, prepare_numbers
 
-        if self.toy and self.reference is not None:  # whose programs are in the cache then
+        if self.toy and self.reference is not None:  # its programs are in the cache afterwards
             self.reference.wait()
         begun = time.perf_counter()
         pool = ThreadPoolExecutor(1)
@@ -152,7 +153,7 @@ class Session:
                 for dtype in _DTYPES
                 for case in self.small
             }
-            # A program that takes minutes must not cost the rows of the others.
+            # A program that takes minutes to compile must not prevent the rows of the others.
             wait([*builds.values(), *small.values()], timeout=self.scaled(1200, 100))
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
@@ -160,14 +161,18 @@ class Session:
         for target, futures in ((self.built, builds), (self.numbers_of, small)):
             for key, future in futures.items():
                 if not future.done():
-                    errors[str(key)] = f"not compiled after {time.perf_counter() - begun:.0f} s"
+                    errors[str(key)] = (
+                        f"compilation not finished after {time.perf_counter() - begun:.0f} s"
+                    )
                 elif future.cancelled() or (error := future.exception()):
-                    errors[str(key)] = "not begun" if future.cancelled() else repr(error)[:2000]
+                    errors[str(key)] = (
+                        "compilation not started" if future.cancelled() else repr(error)[:2000]
+                    )
                 else:
                     target[key] = future.result()
         for network, built in self.built.items():
             self._keep_program(network, built.text())
-        # Now torch may have the card: what is compared next is not timed.
+        # Now torch may use the GPU: the comparison of numbers that follows is not timed.
         if self.peer is not None:
             for case in (self.detector, self.recognizer):
                 asked = {"case": dataclasses.asdict(case), "backend": self.backend}
@@ -175,7 +180,7 @@ class Session:
         return {"seconds": time.perf_counter() - begun, **({"errors": errors} if errors else {})}
 
     def numbers(self) -> dict[str, Any]:
-        """Whether both networks compute here what they compute on the CPU of this machine."""
+        """Compares both networks' numbers with those of this machine's CPU."""
         import numpy as np
         from networks import differences
 
@@ -185,7 +190,9 @@ class Session:
         path = self.scratch / "reference.npz"
         code = self.reference.wait(timeout=self.scaled(600.0, min(120.0, self.kit.left())))
         if code:
-            raise RuntimeError(f"the CPU's numbers failed with {code}: see helpers.log")
+            raise RuntimeError(
+                f"computing the CPU's numbers failed with exit code {code}: see helpers.log"
+            )
         with np.load(path) as stored:
             for case in self.small:
                 full, half = (
@@ -207,7 +214,7 @@ class Session:
         return rows
 
     def step(self, case: Any) -> dict[str, Any]:
-        """A step of training alone, then in alternating rounds with torch's."""
+        """Times a training step alone, then in alternating rounds with torch's."""
         self._wait_for_torch()
         network, built = case.network, self.built[case.network]
         steps = self.scaled(1, 10 if network == "detector" else 30)
@@ -238,7 +245,7 @@ class Session:
         return {**row, "rounds_s": ours, "torch": torch, "times_torch": ratio}
 
     def lcnet_step(self) -> dict[str, Any]:
-        """A step of PP-OCRv6's recognizer alone."""
+        """Times a training step of PP-OCRv6's recognizer alone."""
         from networks import build
 
         built, steps = build(self.lcnet, "bfloat16"), self.scaled(1, 20)
@@ -251,7 +258,7 @@ class Session:
         return {**row, "first_step_s": first, "share_is": _SHARE}
 
     def _wait_for_torch(self) -> None:
-        """Until torch has built both steps, so that nothing else is on the card."""
+        """Waits until torch has built both steps, so that nothing else runs on the GPU."""
         if self.peer is None or self.theirs:
             return
         for network in ("detector", "recognizer"):
@@ -262,10 +269,10 @@ class Session:
                 self.theirs[network] = {"error": str(error)}
 
     def weak(self) -> dict[str, Any]:
-        """Training on word boxes, labels included."""
+        """Measures training on word boxes, labeling included."""
         from inputs import weak_supervision
 
-        if self.peer is not None:  # torch's memory is not needed any more
+        if self.peer is not None:  # torch is done: free its GPU memory
             self.peer.ask(do="drop")
             with contextlib.suppress(RuntimeError):
                 self.peer.answer(30)
@@ -278,12 +285,12 @@ class Session:
         )
 
     def loader(self, kind: str, workers: int) -> dict[str, Any]:
-        """One input alone, against the step that it feeds."""
+        """Measures one input pipeline alone, relative to the step that it feeds."""
         from inputs import crop_source, page_source, rate
 
         crops = kind in ("words", "lmdb")
         case = self.recognizer if crops else self.detector
-        # Scenes take long, and processes end theirs at about the same time: small batches.
+        # Small batches: scenes are slow to render, and all processes finish at about the same time.
         rows = case.rows if crops else min(case.rows, 4)
         if crops:
             source = crop_source(self.scratch, kind, rows=rows, crops=self.scaled(64, 20_000))
@@ -297,14 +304,14 @@ class Session:
         return row
 
     def kernels(self, network: str) -> dict[str, Any]:
-        """The slowest kernels of a step, as text."""
+        """Writes the slowest kernels of a step as text."""
         from inputs import top_kernels
 
         steps = self.scaled(1, 5)
         built = self.built[network]
         folder = self.scratch / f"profile_{network}"
         found = top_kernels(folder, lambda: built.run(steps), steps=steps)
-        lines = ["ms a step    share  calls  operation: kernel"]
+        lines = ["ms per step  share  calls  operation: kernel"]
         lines += [
             f"{row['ms_a_step']:9.3f}  {row['share']:7.2%}  {row['calls_a_step']:5.1f}  "
             f"{row['operation']}: {row['kernel']}"
@@ -315,7 +322,7 @@ class Session:
         return {"kernels": len(found), "top": top}
 
     def other_batches(self, network: str, rows: Sequence[int]) -> dict[str, Any]:
-        """The step at other sizes of batch."""
+        """Times the step at other batch sizes."""
         from networks import build
 
         found = {}
@@ -332,7 +339,7 @@ class Session:
         return found
 
     def forwards(self) -> dict[str, Any]:
-        """The networks as they read, in bfloat16."""
+        """Times the forward passes, in bfloat16."""
         import jax
         from networks import count_flops
 
@@ -352,7 +359,7 @@ class Session:
         return found
 
     def ctc(self) -> dict[str, Any]:
-        """The loss alone, forward and backward, in float32."""
+        """Times the CTC loss alone, forward and backward, in float32."""
         import jax
         import numpy as np
         import optax
@@ -398,12 +405,12 @@ class Session:
     # What rows need. -----------------------------------------------------------------------------
 
     def start_helpers(self, rows: set[str]) -> None:
-        """Starts what runs beside for some rows: the CPU's numbers, and torch."""
+        """Starts the helper processes that the rows need: the CPU's numbers, and torch."""
         from peer import Peer
 
         command = [sys.executable, __file__, "--worker", "reference", "--out", str(self.scratch)]
         environment = {**os.environ, "JAX_PLATFORMS": "cpu", "CUDA_VISIBLE_DEVICES": ""}
-        if not self.toy:  # which has it already
+        if not self.toy:  # --toy has set it already
             environment["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {_SOUND}".strip()
         log = self.out / "helpers.log"
         log.write_text("")
@@ -430,7 +437,7 @@ class Session:
             file.write(text)
 
     def close(self) -> None:
-        """Ends what runs beside, and removes what was only needed here."""
+        """Ends the helper processes, and removes the temporary files."""
         if self.peer is not None:
             self.peer.close()
         if self.reference is not None and self.reference.poll() is None:
@@ -439,10 +446,10 @@ class Session:
 
 
 _DTYPES = ("float32", "bfloat16")
-# With these fusions jaxlib 0.11.2 makes NaN of the detector's scores in bfloat16, on CPUs alone.
+# On CPUs, these fusions of jaxlib 0.11.2 turn the detector's bfloat16 scores into NaN.
 _SOUND = "--xla_cpu_experimental_ynn_fusion_type="
-_SHARE = "of the matmul row's operations a second; a step's are 3 x those of a forward pass"
-# Name, seconds that it needs on a GPU, and the row.
+_SHARE = "fraction of the matmul row's operations per second; a step counts as 3 forward passes"
+# Name, estimated seconds on a GPU, and function of each row.
 _ROWS: tuple[tuple[str, float, Callable[[Session], dict[str, Any]]], ...] = (
     ("device", 5, Session.device),
     ("compile", 60, Session.compile),
@@ -481,7 +488,7 @@ def _version(name: str) -> str | None:
 
 
 def small_cases(toy: bool) -> tuple[Any, ...]:
-    """The cases whose numbers are compared with the CPU's."""
+    """Returns the cases whose numbers are compared with the CPU's."""
     from networks import Case
 
     share, features, side = (0.125, 16, 64) if toy else (1.0, 512, 256)
@@ -493,7 +500,7 @@ def small_cases(toy: bool) -> tuple[Any, ...]:
 
 
 def _write_reference(folder: Path, *, toy: bool) -> None:
-    """The CPU's numbers, in a process that sees no GPU."""
+    """Computes the CPU's numbers, in a process that sees no GPU."""
     import numpy as np
     from networks import prepare_numbers
 
@@ -510,18 +517,20 @@ def _write_reference(folder: Path, *, toy: bool) -> None:
 
 
 def main() -> None:
-    """Runs the rows."""
+    """Runs the rows, or a helper process."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--out", type=Path, help="folder for the results")
-    parser.add_argument("--budget", type=float, help="seconds for all rows; default 450")
+    parser.add_argument("--budget", type=float, help="seconds for all rows together; default 450")
     parser.add_argument("--toy", action="store_true", help="every row at toy size")
     parser.add_argument(
-        "--rows", nargs="+", choices=[name for name, *_ in _ROWS], help="only these"
+        "--rows", nargs="+", choices=[name for name, *_ in _ROWS], help="run only these rows"
     )
     parser.add_argument(
-        "--torch_backend", help="of torch.compile; default inductor, eager for --toy"
+        "--torch_backend", help="backend of torch.compile; default inductor, eager for --toy"
     )
-    parser.add_argument("--without_torch", action="store_true", help="leave torch's rows out")
+    parser.add_argument(
+        "--without_torch", action="store_true", help="skip the comparison with torch"
+    )
     parser.add_argument("--worker", choices=["reference", "torch"], help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.worker == "torch":
@@ -530,19 +539,19 @@ def main() -> None:
         serve()
         return
     if arguments.out is None:
-        parser.error("--out is missing: the folder for the results")
+        parser.error("--out is required: the folder for the results")
     if arguments.worker == "reference":
         _write_reference(arguments.out, toy=arguments.toy)
         return
     faulthandler.enable()
-    if arguments.toy:  # programs are compiled once for all processes, with the same flags
+    if arguments.toy:  # all processes share compiled programs; this needs the same flags
         os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {_SOUND}".strip()
         os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(arguments.out / "cache"))
         os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
     arguments.budget = arguments.budget or (3600.0 if arguments.toy else 450.0)
     arguments.out.mkdir(parents=True, exist_ok=True)
     session = Session(arguments)
-    # A row that hangs must not cost what is written: the process ends, and its children with it.
+    # If a row hangs, end the process and its children; the results so far are already written.
     watch = threading.Timer(arguments.budget + 15, lambda: (session.close(), os._exit(3)))
     watch.daemon = True
     watch.start()
@@ -560,7 +569,7 @@ def main() -> None:
         session.close()
     print(json.dumps({"out": str(session.kit.path), "seconds": round(session.kit.spent(), 1)}))
     sys.stdout.flush()
-    os._exit(0)  # threads may still compile what nobody waits for
+    os._exit(0)  # threads may still be compiling programs that are no longer needed
 
 
 if __name__ == "__main__":

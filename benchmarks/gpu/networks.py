@@ -1,4 +1,4 @@
-"""Both networks' steps as the GPU scripts measure them, their arithmetic, and their numbers."""
+"""The networks' train steps for the GPU scripts: how to build, count and compare them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ocrcore.training.state import create_state
 
 Tree = Any
 LOSS = {"neg_rto": 1.0, "n_min_neg": 1000}
-# The recipes of configs/synthtext.py and configs/crnn_dtrb.py.
+# The optimizers of configs/synthtext.py and configs/crnn_dtrb.py.
 OPTIMIZERS = {
     "detector": {"name": "adam", "learning_rate": 1e-4, "weight_decay": 1e-5},
     "recognizer": {
@@ -37,14 +37,14 @@ CLASSES = 37
 
 @dataclass(frozen=True)
 class Case:
-    """A network and a batch.
+    """A network and the shape of its batch.
 
     Attributes:
         network: "detector", "recognizer" (None-VGG-BiLSTM-CTC) or "lcnet" (PP-OCRv6's small one).
-        rows: of the batch.
-        height: of its pictures.
-        width: of its pictures.
-        channels: of the detector a share of its channels, of the others how many.
+        rows: batch size.
+        height: of the pictures.
+        width: of the pictures.
+        channels: for the detector a fraction of its channels, for the others their number.
     """
 
     network: str
@@ -55,18 +55,18 @@ class Case:
 
     @property
     def name(self) -> str:
-        """One line for the log."""
+        """Describes the case in one line, for the log."""
         return f"{self.network} {self.height}x{self.width}, batch {self.rows}"
 
     def batch(self) -> dict[str, np.ndarray]:
-        """The same batch everywhere: noise, and labels that make sense."""
+        """Makes a batch of noise with valid labels; the same on every machine."""
         if self.network == "detector":
             return make_pages(self.rows, self.height)
         size = {"rows": self.rows, "height": self.height, "width": self.width}
         return make_crops({"classes": CLASSES, **size})
 
     def model(self, dtype: str) -> Any:
-        """The network that computes in a dtype."""
+        """Returns the network, computing in `dtype`."""
         if self.network == "detector":
             from craftjax.models import CRAFT
 
@@ -79,7 +79,7 @@ class Case:
         return CRNN(CLASSES, **options)
 
     def variables(self) -> Tree:
-        """Random variables, which NumPy makes: the same on every machine."""
+        """Draws random variables with NumPy, so that they are the same on every machine."""
         if self.network == "detector":
             from craftjax.models import init_variables
 
@@ -89,7 +89,7 @@ class Case:
         return init_crnn(self.model("float32"), seed=1)
 
     def step(self, dtype: str, **optimizer: Any) -> tuple[Any, Any, Any]:
-        """The product's step, jitted but not compiled, its state, and the batch on the device."""
+        """Returns the jitted (not compiled) train step, its state, and the batch on the device."""
         options = OptimizerOptions(**{**OPTIMIZERS[self.network], **optimizer})
         made, _ = make_optimizer(options, steps=1000)
         mesh, model = make_mesh(jax.devices()[:1]), self.model(dtype)
@@ -106,19 +106,19 @@ class Case:
         return step, state, put_batch(self.batch(), mesh)
 
     def forward(self, dtype: str) -> tuple[Callable[[Tree, Tree], Any], Tree, Tree]:
-        """The network alone as it reads, jitted; its variables and pictures on the device."""
+        """Returns the jitted forward pass for inference, and its inputs on the device."""
         model = self.model(dtype)
         apply = jax.jit(lambda variables, images: model.apply(variables, images))
         return apply, jax.device_put(self.variables()), jax.device_put(self.batch()["image"])
 
 
 class Built(NamedTuple):
-    """A compiled step.
+    """A compiled train step.
 
     Attributes:
-        run: takes a number of steps and returns their seconds.
-        about: seconds of compiling, memory, arithmetic, and the loss after the first call of `run`.
-        text: the compiled program.
+        run: runs a number of steps and returns the seconds they took.
+        about: seconds to compile, memory, arithmetic, and the loss after the first call of `run`.
+        text: returns the compiled program as text.
     """
 
     run: Callable[[int], float]
@@ -127,7 +127,7 @@ class Built(NamedTuple):
 
 
 def build(case: Case, dtype: str) -> Built:
-    """Compiles the product's step of a case and says what it takes."""
+    """Compiles the train step of a case and measures its cost."""
     step, state, batch = case.step(dtype)
     begun = time.perf_counter()
     compiled = step.lower(state, batch).compile()
@@ -135,7 +135,7 @@ def build(case: Case, dtype: str) -> Built:
     memory = compiled.memory_analysis()
     if memory is not None:
         held = memory.argument_size_in_bytes + memory.temp_size_in_bytes
-        about["memory_gib"] = round(held / 2**30, 3)  # outputs are donated arguments
+        about["memory_gib"] = round(held / 2**30, 3)  # outputs reuse the donated arguments
     about["flops_a_step"] = 3 * count_flops(case)
 
     def run(steps: int) -> float:
@@ -152,10 +152,11 @@ def build(case: Case, dtype: str) -> Built:
 
 
 def count_flops(case: Case) -> float:
-    """Operations of a forward pass: two for each multiplication of convolutions and products.
+    """Counts the operations of a forward pass: two per multiplication of convolutions and matmuls.
 
-    They are counted from the shapes of what is traced, padding included. A step is three times as
-    many: the gradients by the kernels and by the inputs are as much as the forward pass each.
+    They are counted from the shapes in the traced program, padding included. A train step takes
+    three times as many: the gradients of the kernels and of the inputs cost as much as the forward
+    pass each.
     """
     model = case.model("float32")
     closed = jax.make_jaxpr(lambda variables, images: model.apply(variables, images))(
@@ -190,17 +191,17 @@ def _closed(value: Any) -> bool:
 
 
 def prepare_numbers(case: Case, dtype: str) -> Callable[[], dict[str, np.ndarray]]:
-    """Compiles what `numbers` runs.
+    """Compiles the programs of `numbers`.
 
     Returns:
-        Computes what must be equal everywhere, as flat arrays of float32: `scores` as they are
-        read, and of the product's step with Adam `loss` and `gradients` before the first one and
-        `moved`, how far three steps moved the weights.
+        A function that computes what must be equal on all devices, as flat float32 arrays: `scores`
+        of inference, and from the train step with Adam the `loss` and `gradients` before the first
+        step, and `moved`, the change of the weights after three steps.
     """
     with jax.default_matmul_precision("highest"):
         apply, variables, images = case.forward(dtype)
         read = apply.lower(variables, images).compile()
-        # A large eps: first steps with a small one are only the gradients' signs.
+        # A large eps: with a small one, Adam's first steps only show the signs of the gradients.
         adam = {"name": "adam", "learning_rate": 1e-3, "eps": 1e-3, "weight_decay": 0.0}
         step, state, batch = case.step(dtype, **adam)
         move = step.lower(state, batch).compile()
@@ -209,7 +210,7 @@ def prepare_numbers(case: Case, dtype: str) -> Callable[[], dict[str, np.ndarray
         scores = read(variables, images)
         now, metrics = move(state, batch)
         total, count = metrics["loss"]
-        # The first mean of the gradients is a tenth of them.
+        # Adam's first moment after one step is a tenth of the gradients (b1 = 0.9).
         leaves = jax.tree.leaves(now.opt_state, is_leaf=lambda x: hasattr(x, "mu"))
         (mean,) = (x.mu for x in leaves if hasattr(x, "mu"))
         found = {"loss": total / count, "gradients": _flat(mean) * 10}
@@ -227,7 +228,7 @@ def _flat(tree: Tree) -> np.ndarray:
 
 
 def differences(found: dict[str, Any], wanted: dict[str, Any]) -> dict[str, float]:
-    """How far numbers are from others, as a share of the length of these."""
+    """Returns the norm of each difference, relative to the norm of the wanted value."""
     return {
         name: float(np.linalg.norm(found[name] - value) / np.linalg.norm(value))
         for name, value in wanted.items()

@@ -1,7 +1,7 @@
-"""PyTorch beside us: a process of its own that builds the mirrors and takes steps when asked.
+"""PyTorch for comparison: a separate process that builds the same networks and runs their steps.
 
-A request is a line of JSON, an answer, too. What torch lacks or gets wrong is an answer with
-`error`; our rows do without it then.
+A request is a line of JSON, and so is an answer. If torch is missing or fails, the answer has
+`error`, and our rows are reported without it.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ Answer = dict[str, Any]
 
 
 class Peer:
-    """Our side of the process.
+    """The parent's end of the torch process.
 
     Args:
-        script: that calls `serve` when it gets `--worker torch`.
-        log: takes what torch prints.
+        script: script that calls `serve` when run with `--worker torch`.
+        log: file for torch's output.
     """
 
     def __init__(self, script: Path, log: Path) -> None:
         self._answers: queue.Queue[Answer] = queue.Queue()
-        # Not ours: torch runs on the card's memory that XLA leaves.
+        # This process uses jax on the CPU only; torch uses the GPU memory that XLA leaves free.
         environment = {**os.environ, "PYTHONWARNINGS": "ignore", "JAX_PLATFORMS": "cpu"}
         with log.open("a") as out:
             self._process = subprocess.Popen(
@@ -50,45 +50,47 @@ class Peer:
         for line in self._process.stdout:
             if line.startswith("{"):
                 self._answers.put(json.loads(line))
-        self._answers.put({"error": f"the process ended: {self._process.wait()}"})
+        self._answers.put(
+            {"error": f"the torch process ended with exit code {self._process.wait()}"}
+        )
 
     def ask(self, **request: Any) -> None:
-        """Sends a request; answers come in the order of the requests."""
+        """Sends a request; answers arrive in the order of the requests."""
         assert self._process.stdin
         try:
             self._process.stdin.write(json.dumps(request) + "\n")
             self._process.stdin.flush()
         except OSError:
-            self._answers.put({"error": "the process has ended"})
+            self._answers.put({"error": "the torch process has ended"})
 
     def answer(self, timeout_s: float) -> Answer:
-        """The next answer.
+        """Waits for the next answer.
 
         Raises:
-            RuntimeError: torch has failed, or needs longer.
+            RuntimeError: Torch failed, or the timeout expired.
         """
         try:
             answer = self._answers.get(timeout=max(timeout_s, 0.1))
         except queue.Empty:
             self.close()
-            raise RuntimeError(f"torch has not answered in {timeout_s:.0f} s") from None
+            raise RuntimeError(f"no answer from torch within {timeout_s:.0f} s") from None
         if "error" in answer:
             raise RuntimeError(answer["error"])
         return answer
 
     def close(self) -> None:
-        """Ends the process."""
+        """Ends the torch process."""
         self._process.kill()
         self._process.wait()
         self._reader.join()
         for stream in (self._process.stdin, self._process.stdout):
             assert stream
-            with contextlib.suppress(OSError):  # what was asked last is not read any more
+            with contextlib.suppress(OSError):  # the last request may no longer be read
                 stream.close()
 
 
 def serve() -> None:
-    """The other side: reads requests until there are no more."""
+    """Serves requests in the torch process until its input ends."""
     import torch
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -115,7 +117,7 @@ def _build(held: dict[str, Any], device: str, *, case: Answer, backend: str | No
         step = _step(one, device, backend)
         loss = float(step())
         step()
-    except Exception as error:  # the compiler is the newest part: without it torch still runs
+    except Exception as error:  # if torch.compile fails, torch still runs without it
         answer |= {"compiled": False, "compiler": repr(error)[:500]}
         step = _step(one, device, None)
         loss = float(step())
@@ -219,7 +221,7 @@ def _wait(device: str) -> None:
 
 
 def ctc_inputs(rows: int, time_steps: int, classes: int) -> tuple[Any, Any, Any]:
-    """Random logits `(rows, time_steps, classes)`, labels of 3 to 10 characters and lengths."""
+    """Draws logits `(rows, time_steps, classes)`, labels of 3 to 10 characters, and lengths."""
     import numpy as np
 
     rng = np.random.default_rng(0)

@@ -1,11 +1,11 @@
-"""What the compiled programs hold, as far as it can be seen without a GPU.
+"""What the compiled programs contain, as far as it can be seen without a GPU.
 
 Lowers the training steps and the forward passes of both networks to StableHLO for CUDA, in
-bfloat16 and at the sizes that `measure.py` runs, and counts what costs time or bits there: products
-of float32 operands, layouts, large transposes and conversions, sums in bfloat16, loops and what
-they carry, callbacks into Python, state that is not donated, sorts, gathers, scatters, and large
-constants. Nothing is compiled or run. XLA fuses and rewrites most of this, so the table says what
-is asked for, not what it costs.
+bfloat16 and at the sizes that `measure.py` runs, and counts what costs time or precision there:
+matmuls of float32 operands, layouts, large transposes and conversions, sums in bfloat16, loops and
+the state they carry, callbacks into Python, state that is not donated, sorts, gathers, scatters,
+and large constants. Nothing is compiled or run. XLA fuses and rewrites most of this, so the table
+shows what is requested, not what it costs.
 
 Command: python benchmarks/gpu/programs.py [--toy] [--out exp/benchmarks/programs.json]
 """
@@ -38,24 +38,24 @@ from ocrcore.training.optimizers import make_optimizer
 from ocrcore.training.state import create_state
 
 NAMES = ("detector step", "detector forward", "recognizer step", "recognizer forward")
-LARGE = 1 << 20  # bytes of a tensor that is worth a line
-_TERMS = 64  # more than these, added up in bfloat16, lose bits
+LARGE = 1 << 20  # bytes; smaller tensors are not listed
+_TERMS = 64  # a bfloat16 sum of more terms than this loses precision
 _NHWC, _KERNEL_GRADIENT = "[b, 0, 1, f]", "[f, 0, 1, b]"
 _BYTES = {"f32": 4, "i32": 4, "ui32": 4, "bf16": 2, "f16": 2, "ui8": 1, "i8": 1, "i1": 1, "f64": 8}
 
 
 def lower(name: str, *, dtype: Any = jnp.bfloat16, toy: bool = False) -> tuple[Any, int]:
-    """Lowers one of `NAMES` for CUDA, with the branches that the product takes on a GPU.
+    """Lowers one of `NAMES` for CUDA, with the branches that are taken on a GPU.
 
     Args:
         name: of the program.
         dtype: of the network.
-        toy: small networks on small batches.
+        toy: use small networks and batches.
 
     Returns:
-        `jax.stages.Lowered`, and how many arrays the state has (0 for a forward pass).
+        `jax.stages.Lowered`, and the number of arrays in the state (0 for a forward pass).
     """
-    # The layers ask for the backend while they are traced.
+    # The layers query the backend while they are traced.
     with mock.patch.object(jax, "default_backend", lambda: "gpu"):
         traced, arrays = (_detector if name.startswith("detector") else _recognizer)(
             dtype, toy=toy, training=name.endswith("step")
@@ -104,25 +104,25 @@ def _trace_step(step: Any, variables: Any, optimizer: Any, batch: Any) -> tuple[
 
 
 def look(lowered: Any, arrays: int = 0, *, large: int = LARGE) -> dict[str, Any]:
-    """Counts what a program asks for.
+    """Counts the operations of a program.
 
-    Functions count as often as they are called, bodies of loops once (but `gflop` with their
-    trips).
+    Functions count once per call, loop bodies once (except in `gflop`, which includes the
+    trip counts).
 
     Args:
         lowered: of `lower`.
-        arrays: of the state, the first arguments.
-        large: bytes from which transposes, conversions, products and constants are listed.
+        arrays: number of arrays in the state, which are the first arguments.
+        large: transposes, conversions, matmuls and constants from this size in bytes are listed.
 
     Returns:
-        Counts by name, and lists of places; JSON.
+        Counts by name, and lists of places; can be written as JSON.
     """
     module = lowered.compiler_ir("stablehlo")
     return _Look(module, arrays, large).found
 
 
 class _Look:
-    """One walk over a module."""
+    """Walks over a module and collects the counts."""
 
     def __init__(self, module: Any, arrays: int, large: int) -> None:
         self._large = large
@@ -251,7 +251,7 @@ class _Look:
 
 
 def _trips(condition: Any) -> int | None:
-    """Of a loop that counts up from 0 to a constant, as jax makes them; None for others."""
+    """Returns the trip count of a jax loop from 0 to a constant; None for other loops."""
     for one in condition.operations:
         if one.operation.name == "stablehlo.constant":
             found = re.search(r"dense<(\d+)>", str(one.operation.attributes["value"]))
@@ -284,12 +284,12 @@ def _text(value: Any) -> str:
 
 
 def callbacks(found: dict[str, Any]) -> list[str]:
-    """Targets of calls that go back to Python."""
+    """Returns the targets of calls back into Python."""
     return [name for name in found["calls"] if "callback" in name or "python" in name]
 
 
 def row(found: dict[str, Any]) -> dict[str, Any]:
-    """The counts of one program, by the name of the table's line."""
+    """Returns the counts of one program by table row."""
     products = found["float32_products"]
     count = found["operations"]
     layouts = found["convolutions"]
@@ -320,7 +320,7 @@ def row(found: dict[str, Any]) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Prints the table and the places, and writes both."""
+    """Prints the table and the places, and writes both as JSON."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--toy", action="store_true", help="small networks and batches")
     parser.add_argument("--dtype", default="bfloat16", choices=["bfloat16", "float32"])

@@ -1,17 +1,19 @@
-"""Measures the recognizer in minutes of one GPU, by several processes side by side.
+"""Measures recognizers within minutes on one GPU, with several processes side by side.
 
     python benchmarks/gpu/recognizers.py --prepare .gpu/recognizers.tar --datasets DIR
     python benchmarks/gpu/recognizers.py --data .gpu/recognizers.tar --out OUT [--budget 330]
 
-The first call packs what the second one needs. The second starts the `PROCESSES`, all on the one
+The first call packs what the second one needs. The second starts the `PROCESSES`, all on the same
 GPU: fine-tuning of PP-OCRv6's small recognizer on words of web graphics, on blurred street words
-and on other charsets, and its network and a CRNN from random weights. Who is done with its own
-tasks helps the data curve. A task that fails is tried once more, in a new process.
+and on other charsets; and training of its network and of a CRNN from scratch. A process that has
+finished its own tasks takes over tasks of the data curve. A failed task is retried once, in a new
+process.
 
-`--out` holds `results.json`, rewritten after each task; about each minute `rows.tar.xz` (results
-word by word, metrics, logs) and the newest weights of the networks from random weights, float16.
+`--out` gets `results.json`, rewritten after each task, and about every minute `rows.tar.xz`
+(results word by word, metrics, logs) and the newest weights of the networks trained from scratch,
+float16.
 
-`--toy` runs all of it on made-up data, in a minute.
+`--toy` runs all of it on synthetic data, in a minute.
 """
 
 from __future__ import annotations
@@ -35,21 +37,21 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-# Nothing that imports jax: workers that draw words import this file.
+# Import nothing that imports jax: the workers that render words import this file.
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
-HEIGHT = 64  # of a packed crop, at most; the networks read 48 and 32
-FORGET = 1000  # words of IIIT5K that tell what is forgotten
+HEIGHT = 64  # maximum of a packed crop; the networks use heights 48 and 32
+FORGET = 1000  # words of IIIT5K to measure forgetting
 WIDTHS = (96, 192, 384)  # of configs/finetune_recognizer.py
-ENDS_S = 8.0  # before the end of the budget all processes are ended
+ENDS_S = 8.0  # all processes are ended this long before the end of the budget
 LAST_STAGE = "optimizer.freeze=('FeatureExtraction/stem*','FeatureExtraction/block[0-9]_*')"
-WIDE = (*range(1, 16), 28, 30)  # of the web graphics' words, in heights
-_LOOK_S, _KEEP_S = 1.0, 45.0  # between two looks at the tasks, and two archives
-_LEAST_S = 15.0  # that are left when a task begins; one that is cut off costs nothing
-_RESTARTS = 3  # of a process
+WIDE = (*range(1, 16), 28, 30)  # width/height ratios of the web graphics' words
+_LOOK_S, _KEEP_S = 1.0, 45.0  # between two checks of the tasks, and between two archives
+_LEAST_S = 15.0  # minimum left to begin a task; an interrupted one costs nothing
+_RESTARTS = 3  # per process
 
-# Fewer programs are tried for each matrix product: cuBLAS's alone. Compiled programs, and which of
-# cuDNN's algorithms are fast, are shared by all processes.
+# Less autotuning: matrix products use cuBLAS only. The processes share compiled programs and the
+# choice of cuDNN's algorithms.
 ENVIRONMENT = {
     "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
     "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.2",
@@ -62,14 +64,14 @@ XLA_FLAGS = "--xla_gpu_enable_triton_gemm=false"
 
 @dataclass(frozen=True)
 class Task:
-    """One result.
+    """One task, which gives one result.
 
     Attributes:
         data: "borndigital" or "rec_train", or "charset".
         own: number of own crops; or the name of the charset.
         seed: of the run.
-        wrong: share of wrong labels.
-        set: fields of the config.
+        wrong: fraction of wrong labels.
+        set: `FIELD=VALUE` changes of the config.
     """
 
     data: str
@@ -80,7 +82,7 @@ class Task:
 
     @property
     def name(self) -> str:
-        """The name of its result."""
+        """The name of the result."""
         if self.data == "charset":
             return f"charset-{self.own}"
         sys.path.insert(0, str(HERE.parent))
@@ -144,9 +146,9 @@ TOY = {
 
 
 def prepare(datasets: Path, folder: Path, *, start: str) -> None:
-    """All crops, gray and no higher than needed, and the weights to start from.
+    """Packs all crops, gray and no higher than needed, and the initial weights.
 
-    The published weights keep their precision, but for their 18,709 characters' rows.
+    The published weights keep their precision; only their 18,709 rows of characters do not.
     """
     import numpy as np
 
@@ -160,12 +162,13 @@ def prepare(datasets: Path, folder: Path, *, start: str) -> None:
     web = datasets / "borndigital"
     with tempfile.TemporaryDirectory() as cut:
         _shrink(benchmark.cut_words(web, Path(cut)), folder / "borndigital" / "crops")
-    for picture in sorted((web / "images").iterdir()):  # their names say which words test
+    # The names of the pictures tell which words are test words.
+    for picture in sorted((web / "images").iterdir()):
         (folder / "borndigital" / "images").mkdir(parents=True, exist_ok=True)
         (folder / "borndigital" / "images" / picture.name).touch()
     _, variables, charset = read_weights(start)
     if charset is None:
-        raise SystemExit(f"{start}: the charset of these weights is not known")
+        raise SystemExit(f"{start}: the charset of these weights is unknown")
     state = to_state_dict(variables)
     state = {k: v.astype(np.float16) if "Prediction.w" in k else v for k, v in state.items()}
     (folder / "start").mkdir()
@@ -174,7 +177,7 @@ def prepare(datasets: Path, folder: Path, *, start: str) -> None:
 
 
 def _shrink(labels: Path, folder: Path) -> None:
-    """Packs labeled crops under their names."""
+    """Packs labeled crops, keeping their names."""
     import cv2
 
     from ocrcore.data.readers.crops import read_labels_tsv
@@ -184,7 +187,7 @@ def _shrink(labels: Path, folder: Path) -> None:
     for crop in read_labels_tsv(labels):
         image = cv2.imread(crop.name, cv2.IMREAD_GRAYSCALE)
         if image is None:
-            raise SystemExit(f"{crop.name}: no picture that can be read")
+            raise SystemExit(f"{crop.name}: cannot be read as a picture")
         height, width = image.shape
         if height > HEIGHT:
             size = (max(1, round(width * HEIGHT / height)), HEIGHT)
@@ -194,12 +197,12 @@ def _shrink(labels: Path, folder: Path) -> None:
         (folder / name).write_bytes(packed.tobytes())
         lines.append(f"{name}\t{crop.text}\n")
     if len({line.partition("\t")[0] for line in lines}) < len(lines):
-        raise SystemExit(f"{labels}: two crops of one name")
+        raise SystemExit(f"{labels}: two crops have the same name")
     (folder / "labels.tsv").write_text("".join(lines), encoding="utf-8")
 
 
 def _benchmark(name: str, *, lab: bool = False) -> Any:
-    """A script of `benchmarks` as a module."""
+    """Imports a script of `benchmarks` as a module."""
     import importlib
 
     folder = str(HERE.parent / "lab" if lab else HERE.parent)
@@ -214,7 +217,7 @@ def _benchmark(name: str, *, lab: bool = False) -> Any:
 
 
 class Steps:
-    """Steps of one network and optimizer, compiled for all widths of batches."""
+    """Train steps of one network and optimizer, compiled for all batch widths."""
 
     def __init__(self, step: Any, widths: Sequence[int]) -> None:
         self._step, self._widths = step, widths
@@ -242,13 +245,13 @@ class Steps:
 def share_programs(ratios: Sequence[float], widths: Sequence[int], *, rows: int = 64) -> None:
     """Lets the runs of this process share compiled programs, and compiles them at once.
 
-    The product compiles for each run, from its cache, and has three batch sizes for each width of
-    crops that it reads. What is computed is the same.
+    The training command compiles for each run, from its cache, and reads crops with three batch
+    sizes per width. The results are the same.
 
     Args:
-        ratios: widths over heights of crops that are going to be read.
-        widths: of batches to train on.
-        rows: of a batch that is read.
+        ratios: width/height ratios of the crops that will be read.
+        widths: of training batches.
+        rows: batch size for reading.
     """
     import numpy as np
 
@@ -276,7 +279,7 @@ def share_programs(ratios: Sequence[float], widths: Sequence[int], *, rows: int 
             try:
                 for crop in crops:
                     readers[key].recognize([crop])
-            except Exception:  # then they are compiled as they are needed
+            except Exception:  # they are then compiled at first use
                 traceback.print_exc()
             print(f"{len(crops)} readers: {time.perf_counter() - began:.1f} s", flush=True)
         return readers[key].with_variables(variables)
@@ -298,7 +301,7 @@ def share_programs(ratios: Sequence[float], widths: Sequence[int], *, rows: int 
 
 
 def claim(folder: Path, listed: Sequence[Task], process: str) -> Task | None:
-    """Takes the next task that nobody has, or that failed once."""
+    """Claims the next task that is unclaimed, or that failed once."""
     for suffix in ("", ".again"):
         for task in listed:
             failed = (folder / "errors" / f"{task.name}.json").is_file()
@@ -317,7 +320,7 @@ def claim(folder: Path, listed: Sequence[Task], process: str) -> Task | None:
 
 
 def work(process: str, folder: Path, until: float, *, toy: bool) -> None:
-    """Does tasks while there is time for one more."""
+    """Runs tasks while there is time for one more."""
     order = {"few": WIDE[::-1], "curve": WIDE}.get(process, range(1, 9))
     ratios = [1.0 if heights == 1 else heights - 0.5 for heights in order]
     if toy:
@@ -336,12 +339,12 @@ def work(process: str, folder: Path, until: float, *, toy: bool) -> None:
         except (Exception, SystemExit) as error:
             told = {"error": repr(error), "traceback": traceback.format_exc()}
             write_json(folder / "errors" / f"{task.name}.json", told)
-            raise  # what is wrong with this process may go on
+            raise  # the process may be in a broken state: end it
         print(f"{task.name}: {time.time() - began:.1f} s", flush=True)
 
 
 class Tools:
-    """Data sets of a process, and what its start weights read."""
+    """Data sets of a process, and the predictions of the initial weights."""
 
     def __init__(self, folder: Path, *, toy: bool) -> None:
         self.folder, self.toy = folder, toy
@@ -350,7 +353,7 @@ class Tools:
         self._starts: dict[str, Any] = {}
 
     def do(self, task: Task) -> dict[str, Any]:
-        """Trains and measures."""
+        """Runs a task and returns its result."""
         return self._charset(task) if task.data == "charset" else self._finetune(task)
 
     def _open(self, data: str) -> tuple[Any, Any]:
@@ -359,7 +362,7 @@ class Tools:
             for name in ("borndigital", "rec_train"):
                 self._data[name] = benchmark.open_data(name, packed / name, self.folder)
         groups, choose, test = self._data[data]
-        if self.toy:  # has fewer crops than a group
+        if self.toy:  # toy data has fewer crops than a group
             groups = [[crop] for group in groups for crop in group]
         forget = benchmark.spread(
             benchmark.read_labels_tsv(packed / "iiit5k" / "labels.tsv"), FORGET
@@ -386,7 +389,7 @@ class Tools:
             return self._starts[task.data]
 
         name = benchmark.title(args, task.own, task.seed)
-        shutil.rmtree(out / name, ignore_errors=True)  # of a try that failed
+        shutil.rmtree(out / name, ignore_errors=True)  # of a failed attempt
         benchmark.run(args, task.own, task.seed, data, measured)
         row: dict[str, Any] = json.loads((out / f"{name}.json").read_text(encoding="utf-8"))
         shutil.copyfile(out / name / "metrics.jsonl", self.folder / "rows" / f"{name}.jsonl")
@@ -408,7 +411,7 @@ class Tools:
 
 
 def from_scratch(name: str, folder: Path, until: float, *, toy: bool) -> None:
-    """Trains a network from random weights by `train.py`."""
+    """Trains a network from scratch with `train.py`."""
     sys.path.insert(0, str(HERE))
     import train
     from jobs import JOBS
@@ -417,10 +420,10 @@ def from_scratch(name: str, folder: Path, until: float, *, toy: bool) -> None:
     config = train.load(name)
     job.settings(config, folder / "data")
     widths = list(config.data.widths)
-    # In these buckets of heights crops are read: 1, 1.5, 2, 3, ...
+    # Width buckets for reading crops, in heights: 1, 1.5, 2, 3, ...
     ratios = [2.0] if toy else [0.95, 1.45, 1.95, 2.9, 3.9, 5.8, 7.8]
     share_programs(ratios, (96,) if toy else widths, rows=4 if toy else 64)
-    # At first all compile, so that speeds are believed late, and a somewhat shorter run is left.
+    # All processes compile at first: measure the speed late, and plan a somewhat shorter run.
     train._KEPT = (0.75, 1.2)
     args = argparse.Namespace(
         job=name,
@@ -436,18 +439,18 @@ def from_scratch(name: str, folder: Path, until: float, *, toy: bool) -> None:
     train.train(job, args, time.perf_counter())
 
 
-# The process that starts the others.
+# The parent process.
 
 
 class Launch:
-    """The processes of one call, and what they have left so far.
+    """The processes of one call, and the results so far.
 
     Args:
-        out: takes the results.
-        folder: of the call: `data`, `rows`, `errors`, `claims`, `logs`.
-        until: time at which all must be over, as of `time.time`.
+        out: folder for the results.
+        folder: working folder of the call: `data`, `rows`, `errors`, `claims`, `logs`.
+        until: `time.time()` at which everything must be over.
         names: of the processes.
-        toy: made-up data.
+        toy: use synthetic data.
     """
 
     def __init__(
@@ -464,7 +467,7 @@ class Launch:
             (folder / part).mkdir()
 
     def run(self) -> None:
-        """Starts all processes, and gathers until they are done or the time is over."""
+        """Starts all processes, and collects results until they are done or the time is over."""
         kept_at, known = time.time(), ""
         try:
             for name in self.starts:
@@ -485,7 +488,7 @@ class Launch:
             self.write(json.dumps(self.results()))
 
     def start(self, name: str) -> None:
-        """Starts a process in a group of its own."""
+        """Starts a process in its own process group."""
         self.starts[name] += 1
         log = (self.folder / "logs" / f"{name}-{self.starts[name]}.txt").open("wb")
         flags = " ".join(filter(None, (os.environ.get("XLA_FLAGS"), XLA_FLAGS)))
@@ -504,13 +507,15 @@ class Launch:
             )
 
     def look(self) -> None:
-        """Notes which processes have ended, and starts those again that failed."""
+        """Notes which processes have ended, and restarts those that failed."""
         for name, process in list(self.running.items()):
             if process.poll() is None:
                 continue
-            _kill(process)  # what it left behind
+            _kill(process)  # end its remaining children
             del self.running[name]
-            self.ends.append(f"{name}: {process.returncode} after {time.time() - self.began:.0f} s")
+            self.ends.append(
+                f"{name}: exit code {process.returncode} after {time.time() - self.began:.0f} s"
+            )
             if not process.returncode:
                 continue
             for file in (self.folder / "claims").glob("*"):
@@ -522,13 +527,13 @@ class Launch:
                 self.start(name)
 
     def results(self) -> dict[str, Any]:
-        """Everything that is known."""
+        """Collects all results so far."""
         for path in sorted((self.folder / "rows").glob("*.json")):
             if path.stem not in self._rows:
                 try:
                     row = json.loads(path.read_text(encoding="utf-8"))
                     self._rows[path.stem] = row if "case" in row else summary(row)
-                except Exception as error:  # it is in the archive as it is
+                except Exception as error:  # the archive has the file itself
                     self._rows[path.stem] = {"error": repr(error)}
         found: dict[str, Any] = {"ends": self.ends, "starts": self.starts, "rows": self._rows}
         errors = sorted((self.folder / "errors").glob("*.json"))
@@ -548,7 +553,7 @@ class Launch:
         part.replace(self.out / "results.json")
 
     def keep(self) -> None:
-        """Writes the archive of what is small, and the newest weights."""
+        """Writes the archive of small files, and the newest weights."""
         part = self.out / "rows.tar.xz.part"
         with tarfile.open(part, "w:xz", preset=1) as tar:
             for pattern in ("rows/*", "errors/*", "logs/*", "*_synth/*.json", "*_synth/*.jsonl"):
@@ -563,14 +568,14 @@ class Launch:
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:
-    """Ends a process that was started here, and those that it has started."""
+    """Kills a process started here, with all its children."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
 
 
 def summary(row: Mapping[str, Any]) -> dict[str, Any]:
-    """A result of fine-tuning without its words: scores, and paired differences."""
+    """Summarizes a fine-tuning result without its words: scores, and paired differences."""
     import numpy as np
 
     from ocrcore.evaluation.statistics import paired_wilson
@@ -590,7 +595,7 @@ def summary(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def launch(args: argparse.Namespace, until: float) -> None:
-    """Unpacks, and runs the processes."""
+    """Unpacks the data and runs the processes."""
     import numpy as np
 
     sys.path.insert(0, str(HERE))
@@ -616,7 +621,7 @@ def launch(args: argparse.Namespace, until: float) -> None:
 
 
 def pack_all(datasets: Path, archive: Path, *, start: str) -> None:
-    """Writes the archive."""
+    """Packs everything into the archive."""
     sys.path.insert(0, str(HERE))
     from jobs import JOBS, pack
 
@@ -625,7 +630,7 @@ def pack_all(datasets: Path, archive: Path, *, start: str) -> None:
 
 
 def write_toy(datasets: Path, archive: Path) -> None:
-    """Packs made-up samples, and small random weights."""
+    """Packs synthetic samples and small random weights."""
     sys.path.insert(0, str(HERE))
     from jobs import write_toy as write_samples
 
@@ -645,24 +650,24 @@ def write_toy(datasets: Path, archive: Path) -> None:
 
 
 def end_at(until: float) -> None:
-    """Ends this process after a time, whatever it does then; those that it started end with it."""
+    """Exits this process at a given time, whatever it is doing; its children end with it."""
     timer = threading.Timer(max(until - time.time(), 0), os._exit, (9,))
     timer.daemon = True
     timer.start()
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Packs, starts the processes, or is one."""
+    """Packs the data, starts the processes, or runs as one of them."""
     began = time.time()
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument("--prepare", type=Path, metavar="TAR", help="pack the data, and end")
+    parser.add_argument("--prepare", type=Path, metavar="TAR", help="pack the data, and exit")
     parser.add_argument("--datasets", type=Path, help="folder of the data sets, for --prepare")
     parser.add_argument("--start", default="ppocrv6_small", help="weights to pack")
-    parser.add_argument("--data", type=Path, metavar="TAR", help="what --prepare made")
+    parser.add_argument("--data", type=Path, metavar="TAR", help="archive written by --prepare")
     parser.add_argument("--out", type=Path)
-    parser.add_argument("--budget", type=float, default=330.0, help="seconds for all")
+    parser.add_argument("--budget", type=float, default=330.0, help="seconds for everything")
     parser.add_argument("--only", nargs="+", choices=list(PROCESSES), default=list(PROCESSES))
     parser.add_argument("--toy", action="store_true")
     for internal in ("process", "folder", "until"):

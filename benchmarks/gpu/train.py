@@ -1,17 +1,17 @@
-"""Trains one network for some minutes, and leaves weights and figures of the last minute.
+"""Trains one network for some minutes, and leaves recent weights and results even if interrupted.
 
     python benchmarks/gpu/train.py --job weak --prepare .gpu/weak.tar --datasets DIR
     python benchmarks/gpu/train.py --job weak --data .gpu/weak.tar --out OUT [--budget 470]
     python benchmarks/gpu/train.py --job weak --join OUT/weights-*.safetensors --out weights.pth
 
-The first call packs what the second one needs. The second trains by the product's own
-`train` with a config of `configs/`. After half a minute it knows its speed: where the
-updates that fit into the budget are far from those of the config, it stops, and goes on from its
-checkpoint with as many as fit, so that the cosine ends with the time. About each minute `--out`
-gets the newest weights (float16 safetensors in files of less than 16 MiB), `metrics.jsonl`,
-`curves.png` and `train.json`. The third makes one file of float32 of the weights.
+The first call packs what the second one needs. The second trains a config of `configs/` with the
+package's own `train`. After half a minute it knows its speed: if the number of steps that fit the
+budget is far from the config's, it stops and resumes from its checkpoint with the number that fits,
+so that the cosine schedule ends with the budget. About every minute, `--out` gets the newest
+weights (float16 safetensors in files of less than 16 MiB), `metrics.jsonl`, `curves.png` and
+`train.json`. The third call joins the weights into one float32 file.
 
-`--toy` trains on made-up data for seconds.
+`--toy` trains on synthetic data for seconds.
 """
 
 from __future__ import annotations
@@ -44,25 +44,26 @@ from ml_collections import ConfigDict
 
 from ocrcore.runtime.tuning import tune_process
 
-LARGEST = 15 << 20  # bytes of a file of weights
-FILES = 4  # of weights, at most
-_LOOK_S = 2.0  # between two looks at the run's folder
-_RESTART_S = 45.0  # of another start, estimated: workers, compilation
-_KEPT = (0.9, 1.2)  # updates that fit over those planned, for which a run is left as it is
+LARGEST = 15 << 20  # maximum bytes per file of weights
+FILES = 4  # maximum number of weight files
+_LOOK_S = 2.0  # between two checks of the run directory
+_RESTART_S = 45.0  # estimated cost of a restart: workers, compilation
+# Re-plan the run unless (steps that fit the budget) / (planned steps) is in this range.
+_KEPT = (0.9, 1.2)
 
 
 class Training:
-    """A run of the product in this thread, looked after by another one.
+    """A training run in this thread, supervised by another thread.
 
     Args:
         job: what is trained.
         config: of the run.
-        kit: takes figures; its budget is that of all.
+        kit: records results; its budget covers everything.
         workdir: of the run.
-        out: takes weights, metrics and curves.
-        adapt: whether the updates may be changed to those that fit.
+        out: folder for weights, metrics and curves.
+        adapt: whether the number of steps may be changed to what fits the budget.
         export_s: seconds from one export to the next.
-        probe_s: seconds of training before its speed is believed.
+        probe_s: seconds of training after which its speed is trusted.
     """
 
     def __init__(
@@ -83,12 +84,12 @@ class Training:
         self._warmup = config.optimizer.warmup
         self._adapt, self._wanted = adapt, 0
         self._exported, self._export_at = -1, 0.0
-        self._lap_at: float | None = None  # when the first line of this start came
-        self._first = 0  # lines of earlier starts
+        self._lap_at: float | None = None  # when the first metrics line of this start was written
+        self._first = 0  # number of metrics lines of earlier starts
         self._asked = False
 
     def run(self) -> dict[str, Any]:
-        """Trains until the updates are made or the time is over."""
+        """Trains until all steps are done or the time is over."""
         plan(self.config, self.config.steps, job=self.job, warmup=self._warmup)
         starts, results = 0, None
         while True:
@@ -105,7 +106,8 @@ class Training:
                     watcher.join()
             if not self._wanted:
                 break
-            steps = max(self._wanted, self.metrics()[-1]["step"] + 1)  # it went on meanwhile
+            # It trained on after the estimate, perhaps beyond the wanted steps.
+            steps = max(self._wanted, self.metrics()[-1]["step"] + 1)
             plan(self.config, steps, job=self.job, warmup=self._warmup)
         return {
             "finished": results is not None,
@@ -115,7 +117,7 @@ class Training:
         }
 
     def metrics(self) -> list[dict[str, Any]]:
-        """The lines of the run's metrics so far."""
+        """Reads the run's metrics so far."""
         path = self.workdir / "metrics.jsonl"
         if not path.is_file():
             return []
@@ -123,7 +125,7 @@ class Training:
         return [json.loads(line) for line in lines if line.endswith("\n")]
 
     def progress(self) -> dict[str, Any]:
-        """How far the run is, and what it has scored."""
+        """Summarizes the progress of the run and its scores."""
         rows = self.metrics()
         found: dict[str, Any] = {"of": self.config.steps}
         for name in ("step", "loss", "images_per_s", "data_wait"):
@@ -135,7 +137,7 @@ class Training:
         return found
 
     def export(self) -> dict[str, Any] | None:
-        """Writes the newest checkpoint's weights, the metrics and the curves, if there are new."""
+        """Writes metrics and curves, and the newest checkpoint's weights if not written yet."""
         from ocrcore.training.checkpoints import load_variables
 
         for name in ("metrics.jsonl", "charset.json"):
@@ -155,7 +157,7 @@ class Training:
         while not done.wait(min(_LOOK_S, self.export_s)):
             try:
                 self._look()
-            except Exception as error:  # a checkpoint that was removed meanwhile, say: looks again
+            except Exception as error:  # e.g. the checkpoint was just removed; try again
                 self.kit.record("watcher", {"error": repr(error)})
 
     def _look(self) -> None:
@@ -173,7 +175,7 @@ class Training:
             self._stop("the time is over")
         elif self._adapt and self._lap_at and now - self._lap_at > self.probe_s and len(rows) > 3:
             self._adapt = False
-            # The first laps have the start of the workers, and of what runs beside, in them.
+            # The first laps include the start of the workers and of concurrent processes.
             laps = [row["images_per_s"] for row in rows[len(rows) // 2 :]]
             rate = statistics.median(laps) / self.config.batch_size
             left = self.until_s - self.kit.spent() - self.job.evaluations * self.job.eval_s
@@ -182,7 +184,7 @@ class Training:
             share = fit["as_it_runs"] / self.config.steps
             if not _KEPT[0] <= share <= _KEPT[1] and fit["started_again"] != self.config.steps:
                 self._wanted = fit["started_again"]
-                self._stop(f"{self._wanted} updates fit, not {self.config.steps}")
+                self._stop(f"{self._wanted} steps fit the budget, not {self.config.steps}")
 
     def _ways(self, left: float) -> Iterator[tuple[str, float]]:
         yield "as_it_runs", left
@@ -196,11 +198,11 @@ class Training:
         if not self._asked:
             self.kit.record("stopped", {"why": why, "at_s": round(self.kit.spent(), 1)})
         self._asked = True
-        os.kill(os.getpid(), signal.SIGTERM)  # which the product's loop catches
+        os.kill(os.getpid(), signal.SIGTERM)  # caught by the training loop
 
     @contextmanager
     def _signals(self) -> Iterator[None]:
-        """Outside of the product's loop our own request does nothing; that of others ends."""
+        """Handles SIGTERM outside the training loop: ignored if sent by us, else exits."""
 
         def handle(number: int, frame: object) -> None:
             if not self._asked:
@@ -214,7 +216,7 @@ class Training:
 
 
 def plan(config: ConfigDict, steps: int, *, job: Job, warmup: int) -> None:
-    """Sets the updates of a run, and with them when it evaluates and saves."""
+    """Sets the steps of a run, and the intervals of evaluation and checkpoints to match."""
     config.steps = steps
     config.optimizer.warmup = min(warmup, steps // 10)
     config.eval.every = -(-steps // job.evaluations)
@@ -222,7 +224,7 @@ def plan(config: ConfigDict, steps: int, *, job: Job, warmup: int) -> None:
 
 
 def newest(workdir: Path) -> Path | None:
-    """The last finished checkpoint of a run."""
+    """Returns the last complete checkpoint of a run."""
     from ocrcore.training.damage import is_checkpoint
 
     folders = [path for path in (workdir / "checkpoints").glob("*") if path.name.isdigit()]
@@ -231,12 +233,12 @@ def newest(workdir: Path) -> Path | None:
 
 
 def product(job: Job) -> Any:
-    """The product's package."""
+    """Imports the job's package."""
     return importlib.import_module(job.package)
 
 
 def to_state_dict(job: Job, variables: Any) -> dict[str, np.ndarray]:
-    """A network's weights under the names that others know."""
+    """Converts a network's weights to the published names."""
     if job.package == "crnnjax":
         from crnnjax.convert import to_state_dict as convert
     else:
@@ -245,19 +247,19 @@ def to_state_dict(job: Job, variables: Any) -> dict[str, np.ndarray]:
 
 
 def draw_curves(job: Job, out: Path) -> None:
-    """Draws `curves.png` of `metrics.jsonl`."""
+    """Draws `curves.png` from `metrics.jsonl`."""
     report = importlib.import_module(f"{job.package}.report")
     report.draw_curves(out / "curves.png", out / "metrics.jsonl")
 
 
 def write_weights(out: Path, state: dict[str, np.ndarray], *, largest: int = LARGEST) -> Any:
-    """Writes weights as float16, in as many files as their size needs.
+    """Writes weights as float16, in as many files as their size requires.
 
     Returns:
-        The md5 of each file, by name; files of two exports that were mixed show by it.
+        The MD5 of each file, by name; it reveals mixed files of two exports.
 
     Raises:
-        ValueError: more files than may come back.
+        ValueError: More files than the maximum.
     """
     from ocrcore.weights.pth import save_safetensors
 
@@ -268,12 +270,12 @@ def write_weights(out: Path, state: dict[str, np.ndarray], *, largest: int = LAR
             parts.append({})
         parts[-1][name] = value
     if len(parts) > FILES:
-        raise ValueError(f"the weights need {len(parts)} files, of which {FILES} come back")
+        raise ValueError(f"the weights need {len(parts)} files; at most {FILES} can be returned")
     names = [f"weights-{n}of{len(parts)}.safetensors" for n in range(1, len(parts) + 1)]
     if len(parts) == 1:
         names = ["weights.safetensors"]
     with tempfile.TemporaryDirectory() as folder:
-        # All are written elsewhere before the first old one gives way.
+        # All are written elsewhere before the first old file is replaced.
         for name, part in zip(names, parts, strict=True):
             save_safetensors(Path(folder) / name, part)
         for name in names:
@@ -282,10 +284,10 @@ def write_weights(out: Path, state: dict[str, np.ndarray], *, largest: int = LAR
 
 
 def join_weights(files: list[Path], target: Path) -> None:
-    """Makes one file of float32 of what `write_weights` wrote.
+    """Joins the files of `write_weights` into one float32 file.
 
     Raises:
-        ValueError: files are missing, or are not those that `train.json` beside them names.
+        ValueError: Files are missing, or do not match `train.json` beside them.
     """
     from ocrcore.weights.pth import load_weights, save_weights
 
@@ -296,8 +298,8 @@ def join_weights(files: list[Path], target: Path) -> None:
     for file in files:
         if hashlib.md5(file.read_bytes()).hexdigest() != wanted[file.name]:
             raise ValueError(
-                f"{file}: not the file that train.json tells of; the run was cut off between two "
-                "files, whose weights do not belong together"
+                f"{file}: does not match train.json; the run was cut off between two files, and "
+                "their weights do not belong together"
             )
         state |= load_weights(file)
     state = {k: v.astype(np.float32) if v.dtype.kind == "f" else v for k, v in state.items()}
@@ -305,12 +307,12 @@ def join_weights(files: list[Path], target: Path) -> None:
 
 
 def judge(job: Job, config: ConfigDict, workdir: Path) -> dict[str, Any]:
-    """Scores the newest checkpoint of a run on the packed samples, with 95 % intervals."""
+    """Evaluates the newest checkpoint of a run on the packed samples, with 95 % intervals."""
     from ocrcore.training.checkpoints import load_variables
 
     folder = newest(workdir)
     if folder is None:
-        raise FileNotFoundError(f"{workdir}: no checkpoint to judge")
+        raise FileNotFoundError(f"{workdir}: no checkpoint to evaluate")
     variables = load_variables(folder)
     if job.package == "crnnjax":
         from crnnjax.charset import Charset
@@ -355,7 +357,7 @@ def judge(job: Job, config: ConfigDict, workdir: Path) -> dict[str, Any]:
 
 
 def describe_machine() -> dict[str, Any]:
-    """The device and what runs on it."""
+    """Describes the device and the software versions."""
     import jax
 
     found: dict[str, Any] = {
@@ -373,7 +375,7 @@ def describe_machine() -> dict[str, Any]:
 
 
 def configure(job: Job, data: Path, settings: list[str], *, toy: bool) -> ConfigDict:
-    """The config of a job, with `KEY=VALUE` settings."""
+    """Returns the config of a job, with `KEY=VALUE` settings applied."""
     config = load(job.config)
     job.settings(config, data)
     if (start := data / "start.safetensors").is_file():
@@ -391,23 +393,27 @@ def configure(job: Job, data: Path, settings: list[str], *, toy: bool) -> Config
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Packs, trains or joins."""
+    """Packs the data, trains, or joins the weights."""
     began = time.perf_counter()
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("--job", choices=list(JOBS), required=True)
-    parser.add_argument("--prepare", type=Path, metavar="TAR", help="pack the job's data, and end")
+    parser.add_argument("--prepare", type=Path, metavar="TAR", help="pack the job's data, and exit")
     parser.add_argument("--datasets", type=Path, help="folder of the data sets, for --prepare")
-    parser.add_argument("--init", help="weights to pack and start from; 'none': random ones")
+    parser.add_argument("--init", help="initial weights to pack; 'none': random ones")
     parser.add_argument("--join", type=Path, nargs="+", help="files of weights to join as --out")
-    parser.add_argument("--data", type=Path, nargs="+", metavar="TAR", help="what --prepare made")
+    parser.add_argument("--data", type=Path, nargs="+", metavar="TAR", help="archive of --prepare")
     parser.add_argument("--out", type=Path)
-    parser.add_argument("--workdir", type=Path, help="of the run; default a temporary folder")
-    parser.add_argument("--budget", type=float, default=470.0, help="seconds for all")
-    parser.add_argument("--steps", type=int, help="updates; they are not changed to what fits")
-    parser.add_argument("--probe", type=float, default=25.0, help="seconds before that change")
-    parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="of the config")
+    parser.add_argument("--workdir", type=Path, help="of the run; default: a temporary folder")
+    parser.add_argument("--budget", type=float, default=470.0, help="seconds for everything")
+    parser.add_argument(
+        "--steps", type=int, help="number of steps, instead of fitting it to the budget"
+    )
+    parser.add_argument(
+        "--probe", type=float, default=25.0, help="seconds of training before the steps are fitted"
+    )
+    parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="config settings")
     parser.add_argument("--toy", action="store_true")
     args = parser.parse_args(argv)
     job = JOBS[args.job]
@@ -422,10 +428,10 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def train(job: Job, args: argparse.Namespace, began: float) -> None:
-    """Runs a job, its rows in the order of their value."""
+    """Runs a job; the most valuable results come first."""
     args.out.mkdir(parents=True, exist_ok=True)
     kit = Kit(args.out / "train.json", budget_s=args.budget, start=began)
-    tune_process(one_arena=job.package == "crnnjax")  # as the package's own command
+    tune_process(one_arena=job.package == "crnnjax")  # like the package's own command
     with tempfile.TemporaryDirectory() as scratch:
         folder, archives = Path(scratch), args.data
         if args.toy:
@@ -452,7 +458,7 @@ def train(job: Job, args: argparse.Namespace, began: float) -> None:
             probe_s=args.probe,
         )
         kit.row("training", 30, training.run)
-        # What follows the training is what its time was reserved for.
+        # `reserve_s` was kept for these rows.
         weights_left = training.export()
         if weights_left:
             kit.record("weights", weights_left)

@@ -1,13 +1,13 @@
-"""Weights before and after training, each at thresholds tuned by the same procedure.
+"""Compares weights before and after training, each at thresholds tuned by the same procedure.
 
-For either the thresholds of the config's `sweep` are tried on the pages of its `calibration`, and
-the best are used on the pages of its `test`; the difference has its paired 95 % interval over
-pictures. The same for those test pictures that share less than a third of their words with any of
-the calibration's (`new`): what was learned by heart does not help there. `--forgetting` names other
-labeled photos, which neither has been tuned on: there both are judged at their own tuned
-thresholds and at EasyOCR's defaults (.7 / .4 / .4).
+For both, the thresholds of the config's `sweep` are tried on the pages of its `calibration`, and
+the best are used on the pages of its `test`; the difference has a paired 95 % interval over
+pictures. The same for the test pictures that share less than a third of their words with every
+calibration picture (`new`): memorized words do not help there. `--forgetting` names other labeled
+photos, which neither has been tuned on: there both are judged at their own tuned thresholds and at
+EasyOCR's defaults (.7 / .4 / .4).
 
-Score maps are kept in `--scores`, so that a second call needs no network.
+Score maps are cached in `--scores`, so that a second call needs no network.
 
 Command: python benchmarks/lab/before_after.py --root DIR --after exp/borndigital
     [--forgetting IMAGES GT] [--mag_ratio 1.75]
@@ -42,7 +42,7 @@ SHARED = 1 / 3
 
 
 class Judge:
-    """One set of weights with its kept scores."""
+    """One set of weights with its cached scores."""
 
     def __init__(self, weights: str, config: Any, scores: Path) -> None:
         self.weights, self.config, self.scores = weights, config, scores
@@ -53,7 +53,7 @@ class Judge:
     def points(
         self, pages: Sequence[Page], grid: dict[str, Sequence[float]], **changes: Any
     ) -> list[OperatingPoint]:
-        """Operating points of all combinations, the best first."""
+        """Returns operating points of all combinations, the best first."""
         options = replace(self.detector.options, **changes)
         cache = ScoreCache(self.scores, fingerprint=self.detector.fingerprint, options=options)
         with tqdm(total=len(pages), unit="page", disable=None) as progress:
@@ -71,7 +71,7 @@ class Judge:
 
 
 def grid_of(*points: tuple[float, float, float]) -> dict[str, Sequence[float]]:
-    """The smallest grid that holds some thresholds."""
+    """Returns the smallest grid that contains some thresholds."""
     names = ("text_threshold", "link_threshold", "low_text")
     return {
         name: sorted(set(column))
@@ -80,17 +80,17 @@ def grid_of(*points: tuple[float, float, float]) -> dict[str, Sequence[float]]:
 
 
 def at(points: Sequence[OperatingPoint], thresholds: tuple[float, ...]) -> OperatingPoint:
-    """The point of some thresholds."""
+    """Returns the point with some thresholds."""
     return next(one for one in points if tuple(one.thresholds.values()) == thresholds)
 
 
 def texts(page: Page) -> set[str]:
-    """What stands on a page, but for single characters."""
+    """Returns the words on a page, except single characters."""
     return {word.text.lower() for word in page.words if word.care and len(word.text or "") > 1}
 
 
 def unlike(pages: Sequence[Page], others: Sequence[Page]) -> list[Page]:
-    """The pages that share less than `SHARED` of their words with any of the others."""
+    """Returns pages that share less than `SHARED` of their words with every one of the others."""
     known = [texts(page) for page in others]
     return [
         page

@@ -1,10 +1,9 @@
-"""What EasyOCR's rules for boxes leave possible, at several magnifications of the pictures.
+"""What EasyOCR's box rules make possible, at several magnifications of the pictures.
 
-The maps that a network is taught (region and affinity scores of the labeled words, each cut into
-characters of one width) stand in for what a network would say, and boxes are cut from them at the
-best of a few thresholds. What is missing then no training can bring: words that run together at
-half the resolution, boxes that grow too large, and components of less than 10 pixels, which the
-rules drop. No network.
+Target maps (region and affinity scores of the labeled words, each split into characters of equal
+width) replace the output of a network, and boxes are extracted from them at the best of a few
+thresholds. What is missing then, no training can gain: words that merge at half the resolution,
+boxes that grow too large, and components of less than 10 pixels, which the rules drop. No network.
 
 Command: python benchmarks/lab/box_ceiling.py --root DIR [--config configs/borndigital.py]
 """
@@ -43,7 +42,7 @@ LINKS, LOWS = (0.1, 0.2, 0.3, 0.4), (0.3, 0.4, 0.5, 0.6)
 
 @dataclass(frozen=True)
 class Ceiling:
-    """The best point of one magnification."""
+    """The best operating point at one magnification."""
 
     mag_ratio: float
     link_threshold: float
@@ -54,7 +53,7 @@ class Ceiling:
 
 
 def cut_evenly(word: Word) -> NDArray[np.float64]:
-    """Quads `(n, 4, 2)` of characters of one width, none for words that are no quads."""
+    """Returns quads `(n, 4, 2)` of characters of equal width; none for words that are not quads."""
     if len(word.outline) != 4 or not word.care:
         return np.zeros((0, 4, 2))
     count = max(len(visible_graphemes((word.text or "").replace(" ", ""))), 1)
@@ -65,7 +64,7 @@ def cut_evenly(word: Word) -> NDArray[np.float64]:
 
 
 def measure(pages: Sequence[Page], options: DetectorOptions) -> Ceiling:
-    """Cuts boxes from perfect maps and judges them."""
+    """Extracts boxes from perfect maps and scores them."""
     points = list(product(LINKS, LOWS))
     found: dict[tuple[float, float], list[list[NDArray[np.float32]]]] = {key: [] for key in points}
     for page in tqdm(pages, disable=None):

@@ -2,9 +2,9 @@
 
     python benchmarks/lab/boxes.py
 
-Draws maps of 1120 x 1120 pixels with words, straight and slightly turned, every tenth one curved;
-checks that both find the same boxes and polygons; and times them in turn, on one OpenCV thread.
-Without EasyOCR it times ours alone.
+Draws maps of 1120 x 1120 pixels with words, straight and slightly rotated, every tenth one curved;
+checks that both find the same boxes and polygons; and times them in turns, on one OpenCV thread.
+Without EasyOCR it times only ours.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ from craftjax.boxes import find_boxes
 SIZE = 1120
 COUNTS = (50, 300, 1000)
 THRESHOLDS = {"text_threshold": 0.7, "link_threshold": 0.4, "low_text": 0.4}  # EasyOCR's
-CELL = (50, 22)  # width and height, in pixels, of the place of a word
-LETTER = (7, 9)  # distance of letters, height
+CELL = (50, 22)  # width and height, in pixels, of the cell of a word
+LETTER = (7, 9)  # letter spacing and height
 
 
 def draw_maps(words: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -62,15 +62,15 @@ def draw_maps(words: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
 
 
 def is_folded(polygon: np.ndarray, quad: np.ndarray) -> bool:
-    """Whether the last line across the word runs from the bottom to the top."""
+    """Returns whether the last line across the word runs from bottom to top."""
     return bool((polygon[8] - polygon[5]) @ (quad[3] - quad[0]) < 0)
 
 
 def count_folded(ours: Any, quads: list, polygons: list) -> int:
-    """Fails unless the peer's boxes and polygons are ours, in order.
+    """Checks that the peer's boxes and polygons equal ours, in order.
 
-    Where a word leaves the last slice of its box empty, the peer's polygon folds over. Ours is None
-    there; such polygons are counted instead.
+    If a word leaves the last slice of its box empty, the peer's polygon folds over. Ours is None
+    then; such polygons are counted instead.
     """
     np.testing.assert_array_equal(ours.quads, np.array(quads, np.float32).reshape(-1, 4, 2))
     folded = 0

@@ -1,10 +1,10 @@
-"""How wide characters are: the table of `ocrcore.character_widths`, from the bundled fonts.
+"""Measures character widths on the bundled fonts: the table of `ocrcore.character_widths`.
 
     python benchmarks/lab/character_widths.py
 
-A character's width is its advance over the mean advance of the font's ASCII letters and digits; of
-the fonts the geometric mean is taken, and the deviation of the logarithm. Characters of about the
-same width share a class. Prints the classes as they stand in the source.
+A character's width is its advance over the mean advance of the font's ASCII letters and digits;
+over fonts the geometric mean and the deviation of the logarithm are taken. Characters of similar
+width share a class. Prints the classes as they appear in the source.
 """
 
 from __future__ import annotations

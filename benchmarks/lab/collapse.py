@@ -1,18 +1,18 @@
-"""The collapse that EasyOCR's trainer is known for, provoked, and what ours does on the same input.
+"""Provokes the collapse known from EasyOCR's trainer, and shows what ours does on the same input.
 
-EasyOCR's issues 1005 and 1250: a detector is fine-tuned, the loss falls, and it finds nothing any
-more. Here the labels of the training pictures are those of pictures of another size (all corners
-times `--scale`), of all pictures, of a share of them or of none; the pictures that judge keep their
-true labels. Contestants, from the same weights with the same crops, schedule and number of steps:
+EasyOCR's issues 1005 and 1250: a detector is fine-tuned, the loss falls, and it no longer finds
+anything. Here the labels of all, some or none of the training pictures are for pictures of another
+size (all corners times `--scale`); the pictures for evaluation keep their true labels. Contestants,
+from the same weights with the same crops, schedule and number of steps:
 
-* original: what EasyOCR's trainer does: the network itself labels its next pass, watershed with its
-  faults, no moving average, nothing watches;
+* original: like EasyOCR's trainer: the network itself labels its next epoch, watershed with its
+  faults, no moving average, no guards;
 * ours: moving average, split, guards.
 
-Both are this project's code with other settings: EasyOCR's own trainer needs GPUs.
+Both are this project's code with different settings: EasyOCR's own trainer needs GPUs.
 
 Command: python benchmarks/lab/collapse.py --root DIR [--shares 0 0.3 1] [--steps 120]
-    (a folder with images/ and gt/, as configs/borndigital.py has it)
+    (a folder with images/ and gt/, as for configs/borndigital.py)
 """
 
 from __future__ import annotations
@@ -70,17 +70,17 @@ SHOWN = (
 
 
 def break_labels(root: Path, target: Path, *, train: int, share: float, scale: float) -> int:
-    """Makes the data set again, some of its first pictures with corners times `scale`.
+    """Copies the data set, with corners times `scale` in some of its first pictures.
 
     Args:
         root: folder with images/ and gt/.
-        target: folder that is made; pictures are linked.
-        train: pictures that are trained on, the first ones by name.
-        share: of those that get wrong labels.
-        scale: of the corners.
+        target: folder to create; pictures are linked.
+        train: number of training pictures, the first ones by name.
+        share: fraction of those that get wrong labels.
+        scale: factor of the corners.
 
     Returns:
-        How many pictures have wrong labels.
+        The number of pictures with wrong labels.
     """
     pages = read_icdar_folder(root / "images", root / "gt")
     wrong = set(np.random.default_rng(0).permutation(train)[: round(train * share)].tolist())
@@ -94,14 +94,14 @@ def break_labels(root: Path, target: Path, *, train: int, share: float, scale: f
 
 
 def scaled(page: Page, scale: float) -> Page:
-    """The page as if its picture had another size."""
+    """Returns the page as if its picture had another size."""
     return replace(
         page, words=tuple(replace(word, quad=word.quad * np.float32(scale)) for word in page.words)
     )
 
 
 def train(data: Path, workdir: Path, settings: dict[str, Any]) -> str:
-    """Trains; returns what the run said of a collapse."""
+    """Trains; returns the run's messages about a collapse."""
     config = load_config(CONFIGS / "borndigital.py")
     words, synth = config.data.train.words, config.data.train.synth
     config.data.train = ConfigDict({"words": words, "synth": synth})
@@ -125,10 +125,10 @@ def main() -> None:
     parser.add_argument("--shares", type=float, nargs="+", default=[0.0, 0.3, 1.0])
     parser.add_argument("--scale", type=float, default=0.8)
     parser.add_argument("--steps", type=int, default=120)
-    parser.add_argument("--every", type=int, default=30, help="steps of a labeling, and of a test")
-    parser.add_argument("--pictures", type=int, default=80, help="to train on")
-    parser.add_argument("--judged", type=int, default=40, help="pictures after those")
-    parser.add_argument("--size", type=int, default=256, help="of the crops")
+    parser.add_argument("--every", type=int, default=30, help="steps between labelings and tests")
+    parser.add_argument("--pictures", type=int, default=80, help="training pictures")
+    parser.add_argument("--judged", type=int, default=40, help="test pictures, after those")
+    parser.add_argument("--size", type=int, default=256, help="size of the crops")
     parser.add_argument("--workdir", type=Path, default=Path("exp/benchmarks/collapse"))
     parser.add_argument("--out", type=Path, default=Path("exp/benchmarks/collapse.json"))
     args = parser.parse_args()
@@ -138,7 +138,7 @@ def main() -> None:
         "steps": args.steps,
         "batch_size": 6,
         "data.size": args.size,
-        "data.train.words.order": "name",  # as the labels are broken
+        "data.train.words.order": "name",  # the order in which labels are broken
         "data.train.words.stop": args.pictures,
         "optimizer.learning_rate": 1e-4,  # the original's
         "optimizer.warmup": args.steps // 10,
@@ -175,13 +175,13 @@ def main() -> None:
             found.append({"contestant": name, "wrong": wrong, "said": said, "metrics": rows})
             print(f"\n{name}, {wrong} of {args.pictures} pictures with wrong labels")
             print(table(rows))
-            print(said or "ran to its end and said nothing")
+            print(said or "ran to the end without a message")
     args.out.parent.mkdir(parents=True, exist_ok=True)
     args.out.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
 
 
 def table(rows: list[dict[str, Any]]) -> str:
-    """Numbers by step, as they were logged."""
+    """Formats logged values by step."""
     steps: dict[int, dict[str, float]] = {}
     for row in rows:
         steps.setdefault(row["step"], {}).update(row)

@@ -2,9 +2,9 @@
 
 `own_ctc_losses` computes forward and backward variables in one scan over time: the backward ones
 are the forward ones of the reversed target and the reversed time steps, so both are rows of one
-batch. Everything is float32 in log space. Forward with backward, and forward alone, at the shapes
-of the recognizer's training steps; rounds alternate in one process; least times of a call. Losses
-and gradients of both are compared with optax's in float64.
+batch. Everything is float32 in log space. Timed at the shapes of the recognizer's training steps,
+with and without the gradient; rounds alternate in one process, and the minimum time of a call is
+reported. Losses and gradients of both are compared with optax's in float64.
 
 The toolkit uses optax's: on CPUs this is no faster (docs/benchmarks.md). On GPUs it was not
 measured; `benchmarks/gpu/measure.py` has a row for it.
@@ -37,18 +37,18 @@ CASES = {  # rows, time steps, classes, longest target
     "ppocr": (64, 20, 96, 25),
     "long": (64, 80, 96, 40),
 }
-_NEVER = -1e30  # logarithm of 0 that makes no NaN
+_NEVER = -1e30  # log(0), but finite, to avoid NaN
 
 
 def own_ctc_losses(logits: Array, steps: Array, labels: Array, lengths: Array) -> Array:
-    """Computes the negative log-probability of each target, with a written gradient.
+    """Computes the negative log-probability of each target, with a hand-written gradient.
 
     Graves et al. 2006, "Connectionist Temporal Classification", equations 6 to 16.
 
     Args:
         logits: `(B, T, N)`; the blank is class 0.
         steps: `(B,)` int, valid time steps, at least one.
-        labels: `(B, L)` int, classes from 1 on, anything beyond the length.
+        labels: `(B, L)` int, classes from 1 on; values beyond the length are ignored.
         lengths: `(B,)` int, 0 for an empty target. Every target must fit its time steps.
 
     Returns:
@@ -80,7 +80,7 @@ def _losses_and_gradient(
         jnp.concatenate([known, jnp.take_along_axis(known, turned, 1)]),
     )
     total = _total(blanks[:, :rows], states[:, :rows], steps, lengths)
-    # Of both variables the emission of the time step itself is part: it counts once.
+    # Both variables contain the emission of their time step, which must count once.
     after = states[:, rows:][back[..., None], row[:, None], turned]
     in_label = jnp.exp(states[:, :rows] + after - label - total[:, None])
     in_label = jnp.where(jnp.arange(most) < lengths[:, None], in_label, 0)
@@ -103,21 +103,22 @@ _losses.defvjp(_losses_and_gradient, _scaled)
 
 
 def _known(labels: Array, lengths: Array) -> Array:
-    """The labels `(B, L)`, blanks beyond their length."""
+    """Returns the labels `(B, L)` with blanks beyond their length."""
     return jnp.where(jnp.arange(labels.shape[1]) < lengths[:, None], labels, 0)
 
 
 def _emissions(logits: Array, known: Array) -> tuple[Array, Array, Array]:
-    """Log-probabilities: of all `(B, T, N)`, of the blank `(T, B)`, of labels `(T, B, L)`."""
+    """Returns log-probabilities: all `(B, T, N)`, blank `(T, B)`, labels `(T, B, L)`."""
     logs = jax.nn.log_softmax(logits.astype(jnp.float32))
     places = jnp.broadcast_to(known[:, None], (*logs.shape[:2], known.shape[1]))
     return logs, logs[..., 0].T, jnp.swapaxes(jnp.take_along_axis(logs, places, 2), 0, 1)
 
 
 def _forward(blank: Array, label: Array, known: Array) -> tuple[Array, Array]:
-    """Forward variables of the blanks `(T, B, L + 1)` and of the labels `(T, B, L)`."""
+    """Computes forward variables of the blanks `(T, B, L + 1)` and of the labels `(T, B, L)`."""
     rows, most = known.shape
-    direct = jnp.pad(known[:, 1:] != known[:, :-1], ((0, 0), (1, 0)))  # past the blank between
+    # Between different labels, a path may skip the blank.
+    direct = jnp.pad(known[:, 1:] != known[:, :-1], ((0, 0), (1, 0)))
 
     def move(state: tuple[Array, Array], now: tuple[Array, Array]) -> tuple[Any, Any]:
         blanks, labels = state
@@ -129,13 +130,13 @@ def _forward(blank: Array, label: Array, known: Array) -> tuple[Array, Array]:
         )
         return state, state
 
-    # Before the first time step: in the first blank.
+    # Before the first time step, every path is in the first blank.
     start = jnp.full((rows, most + 1), _NEVER).at[:, 0].set(0), jnp.full((rows, most), _NEVER)
     return lax.scan(move, start, (blank, label))[1]
 
 
 def _total(blanks: Array, states: Array, steps: Array, lengths: Array) -> Array:
-    """Log-probabilities of the targets, `(B,)`."""
+    """Returns the log-probabilities of the targets, `(B,)`."""
     row, last = jnp.arange(len(steps)), steps - 1
     label = states[last, row, jnp.maximum(lengths - 1, 0)]
     return _log_add(blanks[last, row, lengths], jnp.where(lengths > 0, label, _NEVER))
@@ -149,7 +150,7 @@ def _log_add(*terms: Array) -> Array:
 
 
 def optax_ctc_losses(logits: Array, steps: Array, labels: Array, lengths: Array) -> Array:
-    """optax's, with the arguments of `own_ctc_losses`."""
+    """Wraps `optax.ctc_loss` with the arguments of `own_ctc_losses`."""
     return optax.ctc_loss(
         logits,
         (jnp.arange(logits.shape[1]) >= steps[:, None]).astype(logits.dtype),
@@ -159,7 +160,7 @@ def optax_ctc_losses(logits: Array, steps: Array, labels: Array, lengths: Array)
 
 
 def make_case(rows: int, steps: int, classes: int, longest: int) -> tuple[np.ndarray, ...]:
-    """Logits, steps, labels and lengths, at random; every target fits."""
+    """Draws random logits, steps, labels and lengths; every target fits its time steps."""
     rng = np.random.default_rng(0)
     labels = rng.integers(1, classes, (rows, longest)).astype(np.int32)
     lengths = rng.integers(0, min(longest, steps // 2) + 1, rows).astype(np.int32)
@@ -171,7 +172,7 @@ Losses = Callable[..., Array]
 
 
 def graded(losses: Losses) -> Callable[..., Any]:
-    """The compiled sum of losses and its gradient to the logits."""
+    """Compiles the sum of the losses with its gradient with respect to the logits."""
     return jax.jit(jax.value_and_grad(lambda *arrays: jnp.sum(losses(*arrays))))
 
 
@@ -187,7 +188,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--calls", type=int, default=20, help="calls timed together")
-    parser.add_argument("--out", type=Path, help="writes the figures as JSON")
+    parser.add_argument("--out", type=Path, help="JSON file to write")
     args = parser.parse_args()
     contestants = {"optax": optax_ctc_losses, "own": own_ctc_losses}
     rows: list[dict[str, Any]] = []

@@ -1,10 +1,10 @@
-"""Thresholds chosen on a few pictures, judged on the others: the best of all, and `choose_point`.
+"""Thresholds chosen on a few pictures, judged on the others: the overall best, and `choose_point`.
 
-Sets of some pictures are drawn from a folder, thresholds are chosen on each, and hmean on the rest
-is compared with that at EasyOCR's own thresholds.
+Sets of a few pictures are drawn from a folder, thresholds are chosen on each, and the hmean on the
+rest is compared with that at EasyOCR's own thresholds.
 
 Command: python benchmarks/lab/few_pictures.py --root DIR
-    (DIR with images/ and gt/; the thresholds are those that configs/custom.py tries)
+    (DIR with images/ and gt/; the thresholds are those tried by configs/custom.py)
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ TRIED = {
 
 
 def part(points: list[OperatingPoint], pictures: np.ndarray) -> list[OperatingPoint]:
-    """The same points on some of the pictures, in the same order."""
+    """Returns the same points on some of the pictures, in the same order."""
     out = []
     for point in points:
         images = tuple(point.evaluation.images[picture] for picture in pictures)
@@ -37,11 +37,11 @@ def part(points: list[OperatingPoint], pictures: np.ndarray) -> list[OperatingPo
 
 
 def draw(points: list[OperatingPoint], size: int, options: DetectorOptions, seed: int) -> dict:
-    """Chooses on `size` pictures; the change of hmean on the others by both rules."""
+    """Chooses on `size` pictures; returns the change of hmean on the others by both rules."""
     order = np.random.default_rng([seed, size]).permutation(len(points[0].evaluation.images))
     drawn, rest = part(points, order[:size]), part(points, order[size:])
     hmeans = [point.evaluation.hmean for point in drawn]
-    # As `sweep` orders them; and as it was: of equal ones the first that was tried.
+    # `lowest`: ties go to the lowest thresholds. `ranked`: as `sweep` orders them.
     lowest = min(range(len(points)), key=lambda i: (-hmeans[i], *points[i].thresholds.values()))
     moves = [
         sum(abs(value - getattr(options, name)) for name, value in point.thresholds.items())

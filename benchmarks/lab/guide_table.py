@@ -1,4 +1,4 @@
-r"""EasyOCR's table of CRAFT results beside ours, under the configs of its two rows.
+r"""EasyOCR's table of CRAFT results next to ours, with the configs of its rows.
 
     python benchmarks/lab/guide_table.py --ic13 DIR --ic15 DIR --weights craft_mlt_25k
 
@@ -6,8 +6,8 @@ DIR holds pictures and labels as the competition's archives unpack, or in `image
 without a folder is "not measured".
 
 EasyOCR's figures are those of `trainer/craft/README.md` for its own trained weights, which are not
-published; with other weights, such as `craft_mlt_25k`, ours stand beside them for orientation. The
-protocol is its own (`iou`) on both data sets.
+published; for other weights, such as `craft_mlt_25k`, they are only for orientation. The protocol
+is EasyOCR's (`iou`) on both data sets.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ NOT_MEASURED = "not measured"
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A row of EasyOCR's table; precision and recall are None where it states only the hmean."""
+    """A row of EasyOCR's table; precision and recall are None if it states only the hmean."""
 
     trained_on: str
     tested_on: str
@@ -56,7 +56,7 @@ ROWS = (
 )
 
 
-# Folders of pictures and labels in the archives, and how a label is written there.
+# Folders of pictures and labels in the archives, and the layout of the labels.
 UNPACKED = {
     "ic13": ("Challenge2_Test_Task12_Images", "Challenge2_Test_Task1_GT", "box"),
     "ic15": ("ch4_test_images", "Challenge4_Test_Task1_GT", "quad"),
@@ -67,9 +67,9 @@ def read_folder(root: Path, name: str) -> list[Page]:
     """Reads the pages below a folder in either layout.
 
     Raises:
-        FileNotFoundError: neither is there.
+        FileNotFoundError: the folder has neither.
     """
-    # Folders of another name may hold either layout.
+    # Folders with another name may hold either layout.
     places = (UNPACKED[name], ("images", "gt", "auto"))
     for images, labels, layout in places:
         if (root / images).is_dir() and (root / labels).is_dir():
@@ -81,13 +81,13 @@ def read_folder(root: Path, name: str) -> list[Page]:
 def measure(
     row: Row, truth: Sequence[Page], detector: Detector, scores: Path | None = None
 ) -> dict[str, Any]:
-    """Evaluates the weights as the row's config and text threshold say."""
+    """Evaluates the weights with the row's config and text threshold."""
     config = load_config(CONFIGS / f"{row.tested_on}.py")
     options = replace(
         from_section(DetectorOptions, config.detector, "config.detector"),
         text_threshold=row.text_threshold,
     )
-    # Where the evaluation command keeps its scores; both thresholds of a data set share them.
+    # The score cache of the evaluation command; both thresholds of a data set share it.
     root = scores or Path("exp") / config.name / "scores"
     cache = ScoreCache(root, fingerprint=detector.fingerprint, options=options)
     point = evaluate_detector(detector, truth, options=options, cache=cache)
@@ -124,7 +124,7 @@ def main() -> None:
     parser.add_argument("--ic15", type=Path, help="folder of the ICDAR 2015 test set")
     parser.add_argument("--weights", default="craft_mlt_25k", help="a name, a file, a checkpoint")
     parser.add_argument(
-        "--scores", type=Path, help="kept score maps; default exp/<config.name>/scores"
+        "--scores", type=Path, help="cached score maps; default exp/<config.name>/scores"
     )
     parser.add_argument("--out", type=Path, default=Path("exp/benchmarks/guide_table.json"))
     args = parser.parse_args()

@@ -1,6 +1,6 @@
-"""How the network's layers are written, against the plain ways: forward, and forward with backward.
+"""Our implementations of layers against the plain ones: forward, and forward with backward.
 
-The whole network at full width with one layer exchanged at a time: pooling by `lax.reduce_window`,
+The whole network at full width with one layer replaced at a time: pooling by `lax.reduce_window`,
 upsampling by `jax.image.resize`, and the decoder's first convolution after a real concatenation.
 Rounds alternate; medians of CPU and wall seconds, and the ratio to ours.
 

@@ -1,11 +1,11 @@
-"""The sum of the k largest errors, three ways, and the losses that need it.
+"""The sum of the k largest errors, computed in three ways, and the losses that need it.
 
     python benchmarks/lab/losses.py
 
-`search` is `craftjax.losses.sum_of_largest`; `sort` and `top_k` order all values, since k is known
-only on the device, and add up the first k. Forward and gradient, compiled, on errors of two maps
-like those of a page: most nearly 0, one in ten exactly 0. Values and gradients must agree. The
-whole losses are timed with the search. The ways take turns.
+`search` is `craftjax.losses.sum_of_largest`; `sort` and `top_k` sort all values, since k is only
+known on the device, and sum the first k. Forward and gradient, compiled, on errors of two maps like
+those of a page: most nearly 0, one in ten exactly 0. Values and gradients must agree. The whole
+losses are timed with the search. The ways take turns.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from jax import lax
 
 from craftjax.losses import loss_v2, loss_v3, sum_of_largest
 
-SHAPES = ((5, 384, 384), (1, 192, 192))  # of one map
+SHAPES = ((5, 384, 384), (1, 192, 192))  # batch, height and width of one map
 
 
 def by_order(values: jax.Array, k: jax.Array, *, whole: bool, top_k: bool) -> jax.Array:
-    """Returns what `by_search` returns, by ordering."""
+    """Returns the result of `by_search`, computed by sorting."""
     rows = values.reshape(2, 1 if whole else values.shape[1], -1)
     size = rows.shape[-1]
     ordered = lax.top_k(rows, size)[0] if top_k else -jnp.sort(-rows, axis=-1)
@@ -39,7 +39,7 @@ def by_order(values: jax.Array, k: jax.Array, *, whole: bool, top_k: bool) -> ja
 
 
 def by_search(values: jax.Array, k: jax.Array, *, whole: bool) -> jax.Array:
-    """Returns sums for either map, of the whole batch or of each image."""
+    """Returns the sums for both maps, over the whole batch or each image."""
     found = sum_of_largest(values, k, axis=(1, 2, 3) if whole else (2, 3))
     return found.reshape(2, -1)
 
@@ -50,7 +50,7 @@ def gradient(function: Callable[..., jax.Array]) -> Callable[..., Any]:
 
 
 def in_turn(calls: dict[str, Callable[[], Any]], repeats: int) -> dict[str, list[float]]:
-    """Returns milliseconds of each call, in turn; the first call of each is not counted."""
+    """Returns milliseconds of each call, taking turns; the first call of each is not counted."""
     times: dict[str, list[float]] = {name: [] for name in calls}
     for turn in range(repeats + 1):
         for name, call in calls.items():

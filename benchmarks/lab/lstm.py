@@ -1,10 +1,10 @@
-"""The bidirectional LSTM: its written gradient against autodiff of the same scan, and flax's RNN.
+"""The bidirectional LSTM: its custom gradient against autodiff of the same scan, and flax's RNN.
 
-Forward, and forward with backward (to input and weights), float32, at the shapes that the first
-LSTM of deep-text-recognition-benchmark (`dtrb`: 192 crops of 32x100) and of EasyOCR's generation 2
-(`easyocr`: 32 crops of 64x256) sees. Rounds alternate in one process; medians, and ratios to ours.
-flax's is `nn.Bidirectional(nn.RNN(nn.OptimizedLSTMCell))`, whose weights are others; the first two
-must give the same gradients.
+Forward, and forward with backward (to input and weights), float32, at the shapes of the first LSTM
+of deep-text-recognition-benchmark (`dtrb`: 192 crops of 32x100) and of EasyOCR's generation 2
+(`easyocr`: 32 crops of 64x256). Rounds alternate in one process; medians, and ratios to ours.
+flax's is `nn.Bidirectional(nn.RNN(nn.OptimizedLSTMCell))`, with its own weights; the first two must
+give the same gradients.
 
 Command: python benchmarks/lab/lstm.py [--rounds 15]
 """
@@ -33,7 +33,7 @@ CASES = {"dtrb": (192, 24, 512, 256), "easyocr": (32, 63, 256, 256)}  # batch, s
 
 
 def contestants(features: int, x: jax.Array) -> dict[str, tuple[Any, Any]]:
-    """Name: a function of variables and input, and the variables."""
+    """Returns by name a function of variables and input, and the variables."""
     ours = BiLSTM(features)
     variables = ours.init(jax.random.key(0), x)
     cell = nn.OptimizedLSTMCell
@@ -55,7 +55,7 @@ def contestants(features: int, x: jax.Array) -> dict[str, tuple[Any, Any]]:
 
 
 def programs(features: int, x: jax.Array) -> dict[str, dict[str, Any]]:
-    """Compiled programs by contestant: `forward` and `training`."""
+    """Returns compiled programs by contestant: `forward` and `training`."""
     out: dict[str, dict[str, Any]] = {}
     for name, (apply, variables) in contestants(features, x).items():
 

@@ -1,11 +1,11 @@
-"""Scoring of found words: `ocrcore.evaluation.matching` against a loop over shapely pairs.
+"""Scoring of detected words: `ocrcore.evaluation.matching` against a loop over shapely pairs.
 
     python benchmarks/lab/matching.py
 
-Draws pictures of 20 true and 20 found words, a tenth of the true ones "don't care", and scores them
+Makes pictures of 20 true and 20 found words, a tenth of the true ones "don't care", and scores them
 by the protocol `iou`. The loop is built like the evaluation of EasyOCR's CRAFT trainer, which makes
-its polygons again for every pair and every operation. It scores the first `--loop` pictures, and so
-does ours for the ratio; ours scores all of them too. Both must agree on every pair.
+its polygons again for every pair and every operation. It scores only the first `--loop` pictures;
+ours scores the same ones, for the ratio, and then all of them. Both must agree on every pair.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ SIZE = (1280, 720)  # of a picture, in pixels
 
 
 def draw(pictures: int, seed: int = 0) -> tuple[list, list, list]:
-    """Returns true quads, which of them count, and found quads, for each picture."""
+    """Makes true quads, the mask of those that count, and found quads, for each picture."""
     rng = np.random.default_rng(seed)
     truth, care, found = [], [], []
     unit = np.array([(-0.5, -0.5), (0.5, -0.5), (0.5, 0.5), (-0.5, 0.5)])
@@ -50,7 +50,7 @@ def draw(pictures: int, seed: int = 0) -> tuple[list, list, list]:
 
 
 def loop(truth: list, care: list, found: list) -> list[list[tuple[int, int]]]:
-    """Matches pair by pair with shapely, as the original does."""
+    """Matches pair by pair with shapely, like EasyOCR's trainer."""
 
     def shared(a: np.ndarray, b: np.ndarray) -> float:
         return Polygon(a).intersection(Polygon(b)).area
@@ -84,7 +84,7 @@ def loop(truth: list, care: list, found: list) -> list[list[tuple[int, int]]]:
 
 
 def measure(functions: dict[str, Callable[[], object]], repeats: int) -> dict[str, list[float]]:
-    """Returns milliseconds of calls in turn; the first of each is not counted."""
+    """Times the functions in turn, in milliseconds; the first call of each is not counted."""
     times: dict[str, list[float]] = {name: [] for name in functions}
     for turn in range(repeats + 1):
         for name, function in functions.items():
@@ -99,15 +99,15 @@ def main() -> None:
     """Runs the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--pictures", type=int, default=500)
-    parser.add_argument("--loop", type=int, default=50, help="pictures that the loop scores")
-    parser.add_argument("--repeats", type=int, default=5, help="timed calls of each")
+    parser.add_argument("--loop", type=int, default=50, help="pictures for the shapely loop")
+    parser.add_argument("--repeats", type=int, default=5, help="timed calls per function")
     parser.add_argument("--out", type=Path, default=Path("exp/benchmarks/matching.json"))
     args = parser.parse_args()
 
     everything = draw(args.pictures)
     few = tuple(part[: args.loop] for part in everything)
     pairs = [list(image.pairs) for image in evaluate(*few).images]
-    assert pairs == loop(*few), "the two do not agree"
+    assert pairs == loop(*few), "the shapely loop and `evaluate` give different pairs"
 
     evaluation = evaluate(*everything)
     functions: dict[str, Callable[[], object]] = {
@@ -121,13 +121,13 @@ def main() -> None:
     medians = {name: median(values) for name, values in times.items()}
     ratio = medians["shapely loop"] / medians["iou, as many"]
 
-    print(f"{WORDS} true and {WORDS} found words a picture, medians of {args.repeats}\n")
-    print("| what | pictures | ms | ms a picture |\n|---|---|---|---|")
+    print(f"{WORDS} true and {WORDS} found words per picture, medians of {args.repeats}\n")
+    print("| what | pictures | ms | ms per picture |\n|---|---|---|---|")
     for name, value in medians.items():
         number = len(few[0]) if name in ("shapely loop", "iou, as many") else args.pictures
         print(f"| {name} | {number} | {value:.1f} | {value / number:.3f} |")
     print(
-        f"\nours is {ratio:.0f} times as fast on the same {len(few[0])} pictures, all pairs equal"
+        f"\nours is {ratio:.0f} times as fast on the same {len(few[0])} pictures; all pairs agree"
     )
 
     versions = {"numpy": version("numpy"), "shapely": version("shapely")}
@@ -136,7 +136,7 @@ def main() -> None:
     result |= {"ratio": ratio, "milliseconds": times, "versions": versions}
     args.out.parent.mkdir(parents=True, exist_ok=True)
     args.out.write_text(json.dumps(result, indent=1) + "\n")
-    print(f"\nwritten to {args.out}")
+    print(f"\nwritten: {args.out}")
 
 
 if __name__ == "__main__":

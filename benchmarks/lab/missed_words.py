@@ -1,11 +1,11 @@
-"""Why words are missed: by kind and by height, for some weights at some thresholds.
+"""Why words are missed: by kind and by height, for given weights and thresholds.
 
-joined: the box that covers most of the word covers other words, too. split: several boxes lie in
-it. loose: there is a box, but it fits too badly. nothing: no box covers a tenth of it.
+joined: the box that covers most of the word also covers other words. split: several boxes lie in
+it. loose: there is a box, but its overlap is too small. nothing: no box covers a tenth of it.
 
 Command: python benchmarks/lab/missed_words.py --root DIR --weights exp/borndigital
     [--pages calibration --first 0 --last 240] [--mag_ratio 1] [--text .7 --link .3 --low .45]
-    (without --text, --link and --low at the best of the config's sweep on these pages)
+    (without --text, --link and --low: the best thresholds of the config's sweep on these pages)
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ HEIGHTS = (0, 6, 8, 10, 12, 15, 20, 30, np.inf)
 
 
 def shapes(words: Sequence[Word]) -> np.ndarray:
-    """The words' outlines."""
+    """Returns the words' outlines as shapely polygons."""
     return np.array([shapely.Polygon(word.outline).buffer(0) for word in words], object)
 
 
 def classify(truth: Sequence[Word], found: Sequence[Word]) -> list[tuple[str, float]]:
-    """Kind and height in pixels of each word that counts and that no box fits (IoU .5)."""
+    """Returns kind and height in pixels of each missed word that counts (no box with IoU >= .5)."""
     true, boxes = shapes(truth), shapes(found)
     common = shapely.area(shapely.intersection(true[:, None], boxes[None]))
     area, size = shapely.area(true), shapely.area(boxes)
@@ -81,7 +81,7 @@ def main() -> None:
     tune_process()
     given = [args.text, args.link, args.low]
     if None in given and any(one is not None for one in given):
-        parser.error("--text, --link and --low go together")
+        parser.error("--text, --link and --low must be given together")
 
     config = load_config(args.config)
     config.data.root = args.root

@@ -1,4 +1,4 @@
-"""Forward pass of CRAFT: ours against EasyOCR's PyTorch, as it comes and with tcmalloc.
+"""Forward pass of CRAFT: ours against EasyOCR's PyTorch, each as installed and with tcmalloc.
 
 Each contestant is a process of its own that waits its turn, so that all of them see the same
 machine: rounds go A B C A B C. Medians, ratios to ours and peak memory are printed and written as
@@ -38,7 +38,7 @@ def _ours(images: np.ndarray) -> Callable[[], np.ndarray]:
     from ocrcore.weights.named import find_weights
     from ocrcore.weights.pth import load_weights
 
-    tune_process()  # as the commands do
+    tune_process()  # as the commands of `ocrjax` do
     variables = jax.device_put(from_state_dict(load_weights(find_weights("craft_mlt_25k"))))
     apply = jax.jit(lambda variables, images: CRAFT().apply(variables, images)[0])
     return lambda: np.asarray(apply(variables, images))
@@ -59,7 +59,7 @@ def _torch(images: np.ndarray) -> Callable[[], np.ndarray]:
     state = torch.load(find_weights("craft_mlt_25k"), map_location="cpu", weights_only=True)
     network.load_state_dict(copyStateDict(state))
     network.eval()
-    # EasyOCR normalizes on the host, outside the network; that is not counted here.
+    # EasyOCR normalizes on the host, outside the network; that is not timed here.
     normal = (images.astype(np.float32) / 255 - MEAN) / STD
     tensor = torch.from_numpy(normal.astype(np.float32).transpose(0, 3, 1, 2).copy())
 
@@ -77,11 +77,11 @@ def _parse_size(text: str) -> tuple[int, int]:
 
 def _check(firsts: dict[str, Answer]) -> None:
     sums = [answer["sum"] for answer in firsts.values()]
-    assert max(sums) - min(sums) < 1e-3 * max(sums), f"the networks disagree: {firsts}"
+    assert max(sums) - min(sums) < 1e-3 * max(sums), f"the networks' outputs differ: {firsts}"
 
 
 def main() -> None:
-    """Runs the rounds and prints the table."""
+    """Runs the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--sizes", nargs="+", default=["768", "1280"], help="SIDE or HEIGHTxWIDTH")
     parser.add_argument("--rounds", type=int, default=7)

@@ -1,10 +1,10 @@
-"""PP-OCRv6's small recognizer on other charsets: synthetic words, before training and after some.
+"""PP-OCRv6's small recognizer on other charsets: synthetic words before and after training.
 
-Four charsets: the letters and digits of plates and German words, whose rows the weights have; Greek
-words, the same; Russian words, whose letters the weights lack, so that their rows are new. The
-recipe is that of configs/finetune_recognizer.py, on synthetic words of the charset alone.
+Four charsets. Letters and digits of license plates, German words and Greek words: the weights have
+rows for these characters. Russian words: the weights lack these letters, so their rows are new. The
+recipe is that of configs/finetune_recognizer.py, trained on synthetic words of the charset only.
 
-A finished case is a JSON file in --out and is not repeated; one that was stopped goes on.
+A finished case is a JSON file in --out and is not repeated; an interrupted one is resumed.
 
 Command: python benchmarks/lab/other_charsets.py --steps 300
 """
@@ -44,7 +44,7 @@ LOOK = {"p_perspective": 0.3, "p_blur": 0.3, "p_noise": 0.3}
 def run(
     case: str, args: argparse.Namespace, changes: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
-    """Trains on one charset; scores of the start weights and of the trained ones."""
+    """Trains on one charset; returns the scores of the start weights and of the trained ones."""
     from crnnjax.charset import Charset
     from crnnjax.evaluate import read_set
     from crnnjax.input_pipeline import InputOptions
@@ -73,7 +73,7 @@ def run(
     config.update_from_flattened_dict(dict(changes or {}))
     before = resource.getrusage(resource.RUSAGE_SELF)
     if train(config, folder) is None:
-        raise SystemExit("stopped; the same command goes on")
+        raise SystemExit("stopped; run the same command again to resume")
     after = resource.getrusage(resource.RUSAGE_SELF)
     known = Charset(case, tuple(characters))
     test = open_sets(config.test, field="config.test", options=InputOptions.from_config(config))
@@ -94,18 +94,20 @@ def run(
 
 
 def main() -> None:
-    """Trains what is not there, and prints the table."""
+    """Trains the cases without a result, and prints the table."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--cases", nargs="+", choices=list(CASES), default=list(CASES))
     parser.add_argument("--steps", type=int, default=300)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--start", default="ppocrv6_small", help="weights to start from")
-    parser.add_argument("--unfrozen", action="store_true", help="the convolutions learn, slowly")
+    parser.add_argument(
+        "--unfrozen", action="store_true", help="also train the convolutions, slowly"
+    )
     parser.add_argument("--out", type=Path, default=Path("exp/benchmarks/other_charsets"))
     args = parser.parse_args()
     tune_process(one_arena=True)
     print(
-        "charset  new rows  steps  min of a core  before  after (accuracy of 500 synthetic words)"
+        "charset  new rows  steps   core minutes  before  after (accuracy of 500 synthetic words)"
     )
     for case in args.cases:
         path = args.out / f"{case}-{args.steps}.json"

@@ -1,13 +1,13 @@
-"""Packing a data set, and reading samples from it packed and as files.
+"""Packing a data set, and reading samples from it, packed and as files.
 
     python benchmarks/lab/packing.py
 
-Makes up a SynthText folder (labels as many to a picture as SynthText has on average; JPEG files of
+Makes a SynthText folder (as many labels per picture as SynthText has on average; JPEG files of
 600 x 450 pixels), packs it with 0 and 2 workers (their start included), and reads samples in random
-order, as files and packed in turn: pictures decoded with their labels (what training needs), and
-the bytes of the pictures with their labels (the part that packing changes). "Cold" drops the files'
-contents from the page cache before each round (`posix_fadvise`; names and sizes stay known). One
-thread.
+order, from files and packed in turn. Two kinds of read are timed: decoded pictures with their
+labels (what training needs), and the encoded bytes with their labels (the part that packing
+changes). "Cold" drops the files' contents from the page cache before each round (`posix_fadvise`;
+names and sizes stay cached). One thread.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ ROUNDS = 7
 
 
 def write_set(folder: Path, count: int) -> None:
-    """Writes pictures and labels."""
+    """Writes a SynthText folder of `count` samples."""
     folder.mkdir(parents=True)
     write_labels(folder / "gt.mat", count, compressed=False)
     rng = np.random.default_rng(0)
@@ -50,7 +50,7 @@ def write_set(folder: Path, count: int) -> None:
 
 
 def forget(folder: Path) -> None:
-    """Drops the contents of files from the page cache."""
+    """Drops the contents of a folder's files from the page cache."""
     for path in folder.rglob("*"):
         if path.is_file():
             with path.open("rb") as file:
@@ -59,7 +59,7 @@ def forget(folder: Path) -> None:
 
 
 def rate(read: Callable[[int], Any], indices: np.ndarray) -> float:
-    """Returns reads a second."""
+    """Returns reads per second."""
     begin = time.perf_counter()
     for index in indices.tolist():
         read(index)
@@ -69,13 +69,13 @@ def rate(read: Callable[[int], Any], indices: np.ndarray) -> float:
 def compare(
     raw: Callable[[int], Any], packed: Callable[[int], Any], count: int, before: Callable[[], None]
 ) -> dict[str, float]:
-    """Reads in turn; returns medians of rates, and of their ratios."""
+    """Reads in turn; returns the medians of the rates and of their ratios."""
     rng = np.random.default_rng(1)
     rates = []
     for turn in range(ROUNDS):
         indices = rng.permutation(count)[: max(count // 8, 1)]
         before()
-        # Whoever comes second profits from nothing but a warm processor; so they take turns.
+        # The second one would profit from a warm processor, so the order alternates.
         if turn % 2:
             two = rate(packed, indices)
             one = rate(raw, indices)
@@ -89,7 +89,7 @@ def compare(
 
 
 def main() -> None:
-    """Entry point of the command."""
+    """Runs the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--count", type=int, default=1000, help="pictures")
     parser.add_argument("--out", type=Path, default=Path("exp/benchmarks/packing.json"))
@@ -111,8 +111,8 @@ def main() -> None:
             done = pack(options, out)
             seconds = time.perf_counter() - begin
             if not workers:
-                results["packing, CPU ms a sample"] = (time.process_time() - cpu) / count * 1e3
-                print(f"packing: {results['packing, CPU ms a sample']:.2f} ms of CPU a sample")
+                results["packing, CPU ms per sample"] = (time.process_time() - cpu) / count * 1e3
+                print(f"packing: {results['packing, CPU ms per sample']:.2f} ms of CPU per sample")
             results[f"packing, {workers} workers"] = count / seconds
             results["size"] = done.size / size
             print(

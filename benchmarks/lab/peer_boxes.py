@@ -1,19 +1,21 @@
-r"""Our boxes against given ones of the original, photo by photo, with the cause of each difference.
+r"""Our boxes against stored boxes of EasyOCR's CRAFT, with the cause of each difference.
 
     python benchmarks/lab/peer_boxes.py --boxes FILE --set NAME --images DIR --gt DIR \
         --config configs/ic13.py
 
 FILE is JSON: `{NAME: {"images": {STEM: {"0.75/0.2/0.5": [four corners, ...]}}, "scores": {...}}}`,
-corners in pixels rounded to two decimals, keys text/link/low threshold. Boxes of a photo are
-identical when there are as many and the corners of each are within 0.05 pixels, in any order.
+corners in pixels rounded to two decimals, keys text/link/low threshold. The boxes of a photo are
+identical when their number is the same and the corners of each agree within 0.05 pixels, in any
+order.
 
-A score that lies at a threshold decides boxes by its last digits. The given boxes were made from
-maps rounded to float16 (`--rounded`), which moves scores near 0.5 by up to 2.4e-4 and turns those
-that become the threshold itself from "above" to "not above". So ours are made twice: from maps as
-they are, and from maps rounded the same way. For each box that rounding changes, the list names the
-scores around it that it takes across a threshold. Where boxes differ even from rounded maps, the
-list names the smallest shift of the thresholds at which they do not: about 1e-5 is the noise of two
-float32 implementations; what needs more, or no shift explains, is another cause.
+A score close to a threshold decides boxes by its last digits. The stored boxes were made from maps
+rounded to float16 (`--rounded`). This moves scores near 0.5 by up to 2.4e-4, and a score that is
+rounded to the threshold itself changes from "above" to "not above". So our boxes are computed
+twice: from the maps as they are, and from maps rounded the same way. For each box that rounding
+changes, the list names the scores around it that cross a threshold when rounded. Where boxes differ
+even with rounded maps, the list names the smallest shift of the thresholds that makes them equal:
+about 1e-5 is the noise of two float32 implementations. A difference that needs a larger shift, or
+that no shift explains, has another cause.
 """
 
 from __future__ import annotations
@@ -43,14 +45,14 @@ from ocrcore.evaluation.statistics import paired_bootstrap
 Floats = NDArray[np.floating[Any]]
 
 TOLERANCE = 0.05  # pixels
-# Stored corners have two decimals; their halves and ours may be off by a rounding error.
+# Stored corners have two decimals; the rounding of theirs and ours may differ.
 SLACK = 1e-6
-MARGIN = 12  # pixels of the map around a changed box in which its cause is sought
+MARGIN = 12  # pixels of the map around a changed box that are searched for the cause
 SHIFTS = (1e-6, 3e-6, 1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2)
 
 
 def boxes_of(maps: Floats, ratio: float, options: DetectorOptions) -> Floats:
-    """Returns quads `(N, 4, 2)` in pixels of the photo."""
+    """Finds boxes in score maps: quads `(N, 4, 2)` in pixels of the photo."""
     found = find_boxes(
         maps[:, :, 0],
         maps[:, :, 1],
@@ -65,8 +67,8 @@ def compare(ours: Floats, given: Floats) -> tuple[list[int], list[int], list[flo
     """Pairs two sets of boxes.
 
     Returns:
-        Indices of ours and of the given that have no identical partner, and the largest distance of
-        corners, in x or y, of those of them that can be paired.
+        Indices of our boxes and of the given boxes without an identical partner, and the largest
+        distance of corners, in x or y, for each pair among them, in descending order.
     """
     if not len(ours) or not len(given):
         return list(range(len(ours))), list(range(len(given))), []
@@ -82,9 +84,9 @@ def compare(ours: Floats, given: Floats) -> tuple[list[int], list[int], list[flo
 def crossed(
     maps: Floats, rounded: Floats, window: tuple[slice, slice], options: DetectorOptions
 ) -> list[dict[str, Any]]:
-    """Returns the scores in a window that rounding takes to another side of a threshold.
+    """Returns the scores in a window that rounding moves across a threshold.
 
-    `at` is their place in the map, x and y.
+    `at` is their position `(x, y)` in the map.
     """
     found = []
     for channel, name, threshold in (
@@ -94,7 +96,7 @@ def crossed(
     ):
         limit = np.float32(threshold)
         before, after = maps[*window, channel], rounded[*window, channel]
-        # A word's highest score must reach the text threshold; the other two must be exceeded.
+        # A word's highest score must be >= the text threshold; the other two need >.
         if name == "text_threshold":
             differs = (before >= limit) != (after >= limit)
         else:
@@ -115,10 +117,10 @@ def crossed(
 def smallest_shift(
     maps: Floats, ratio: float, options: DetectorOptions, given: Floats
 ) -> float | None:
-    """Returns the smallest tried shift of thresholds that gives the given boxes, if one does.
+    """Returns the smallest tried shift of the thresholds that yields the given boxes, or None.
 
-    Each of the given boxes that ours lack must appear at one of the shifts and each of ours that it
-    lacks must vanish; they may need different ones, because one pixel decides each.
+    Every given box that ours lack must appear at one of the shifts, and every surplus box of ours
+    must vanish at one. These may be different shifts, because a single pixel decides each box.
     """
     names = ("text_threshold", "link_threshold", "low_text")
     current = boxes_of(maps, ratio, options)
@@ -141,7 +143,7 @@ def smallest_shift(
 def explain(
     scores: Scores, rounded: Floats, options: DetectorOptions, given: Floats
 ) -> dict[str, Any] | None:
-    """Says how a photo's boxes differ from the given, or None if they do not."""
+    """Reports how a photo's boxes differ from the given ones; None if they are identical."""
     ratio = scores.fit.ratio
     maps = scores.valid(options.border)
     ours = boxes_of(maps, ratio, options)
@@ -156,7 +158,7 @@ def explain(
         left, top = np.maximum(corners.min(0) - MARGIN, 0).astype(int).tolist()
         right, bottom = (corners.max(0).astype(int) + MARGIN).tolist()
         found = crossed(maps, rounded, (slice(top, bottom), slice(left, right)), options)
-        # The text threshold decides only whether there is a box.
+        # The text threshold only decides whether a box exists, never its shape.
         pixels += [
             pixel
             for pixel in found
@@ -178,7 +180,7 @@ def explain(
 
 
 def describe(difference: dict[str, Any]) -> str:
-    """Returns the cause of a difference in words."""
+    """Formats the cause of a difference as text."""
     crossed_by = "; ".join(
         f"{pixel['score']:.6f} at {pixel['threshold']} (off by {pixel['off']:.1e})"
         for pixel in difference["crossed"][:3]
@@ -190,7 +192,7 @@ def describe(difference: dict[str, Any]) -> str:
         return f"rounding: {crossed_by}" + (f" and {more} more" if more > 0 else "")
     if difference["shift"] is not None:
         return f"noise: identical with thresholds shifted by {difference['shift']:g}"
-    return f"NOT EXPLAINED, {difference['rounded_distances']} px apart from rounded maps too"
+    return f"NOT EXPLAINED, {difference['rounded_distances']} px apart even with rounded maps"
 
 
 def score(ours: Ours, boxes: Sequence[Floats]) -> Evaluation:
@@ -204,12 +206,12 @@ def score(ours: Ours, boxes: Sequence[Floats]) -> Evaluation:
 
 
 def main() -> None:
-    """Runs the comparison."""
+    """Compares the boxes, prints the tables and writes JSON."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     add_arguments(parser, config="ic15.py")
-    parser.add_argument("--boxes", type=Path, required=True, help="the original's boxes")
-    parser.add_argument("--set", required=True, help="their key in that file")
-    parser.add_argument("--rounded", default="float16", help="type that its maps were rounded to")
+    parser.add_argument("--boxes", type=Path, required=True, help="JSON file of EasyOCR's boxes")
+    parser.add_argument("--set", required=True, help="key of the boxes in that file")
+    parser.add_argument("--rounded", default="float16", help="dtype of EasyOCR's stored maps")
     parser.add_argument("--out", type=Path, default=Path("exp/benchmarks/peer_boxes.json"))
     args = parser.parse_args()
 
@@ -219,7 +221,7 @@ def main() -> None:
     stems = [Path(str(page.path)).stem for page in ours.truth]
     lacking = [stem for stem in stems if stem not in given]
     if lacking:
-        parser.error(f"{args.boxes} has no boxes of {len(lacking)} pictures, {lacking[0]} first")
+        parser.error(f"{args.boxes} has no boxes for {len(lacking)} pictures, first {lacking[0]}")
 
     count = len(stems)
     mine: dict[str, list[Floats]] = {key: [np.zeros((0, 4, 2))] * count for key in ours.keys}

@@ -1,12 +1,12 @@
-"""How well a recognizer places characters: beside boxes that people drew, along the word.
+"""How well a recognizer locates characters along the word, compared with hand-drawn boxes.
 
     python benchmarks/lab/placed_characters.py --icdar2003 DIR --iiit5k DIR [--weights NAME]
 
-Words of photos of ICDAR 2003 (the word's box) and of IIIT5K (the crop) are read. Of those that are
-read right, upper and lower case alike, each character's span is compared with the true one: its
-IoU along the word, and how far its middle is off, in shares of the true width; beside that what
-cutting the word into equal parts gives. Words by the numbers 0, 2, 4, ... were those that the
-constants of `crnnjax.alignment` and `crnnjax.time_steps` were chosen on; the others are measured.
+Reads words of ICDAR 2003's photos (cut out by the word's box) and of IIIT5K (the crop). For words
+that are read correctly (ignoring case), each character's span is compared with the true one: its
+IoU along the word, and the offset of its center as a fraction of the true width. The baseline cuts
+the word into equal parts. The constants of `crnnjax.alignment` and `crnnjax.time_steps` were chosen
+on the words with even numbers (0, 2, 4, ...); the others are measured.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from ocrjax.crops import rectify
 
 
 class Labeled(NamedTuple):
-    """A crop, its text, and `(N, 2)`: where each character begins and ends, in shares."""
+    """A crop, its text, and `(N, 2)`: start and end of each character, in widths."""
 
     image: np.ndarray
     text: str
@@ -35,7 +35,7 @@ class Labeled(NamedTuple):
 
 
 def icdar2003(folder: Path, height: int) -> Iterator[Labeled]:
-    """Words of the photos that have characters."""
+    """Yields the words of the photos that have character boxes."""
     photos = PhotoFolder(folder / "images", folder / "gt", folder / "chars")
     for index in range(len(photos)):
         sample = photos[index]
@@ -45,7 +45,7 @@ def icdar2003(folder: Path, height: int) -> Iterator[Labeled]:
             crop = rectify(sample.image, word.quad, height=height)
             if crop is None:
                 continue
-            # Places along the upper edge of the word; those words are boxes, or nearly.
+            # Positions along the upper edge suffice: these words are (almost) axis-aligned boxes.
             start, along = word.quad[0], word.quad[1] - word.quad[0]
             quads = np.stack([character.quad for character in word.characters])
             shares = (quads - start) @ along / (along @ along)
@@ -53,7 +53,7 @@ def icdar2003(folder: Path, height: int) -> Iterator[Labeled]:
 
 
 def iiit5k(folder: Path) -> Iterator[Labeled]:
-    """All words."""
+    """Yields all words of IIIT5K's training set."""
     entries = json.loads((folder / "chars_train.json").read_text(encoding="utf-8"))
     for name, entry in entries.items():
         image = read_image(folder / name)
@@ -64,14 +64,14 @@ def iiit5k(folder: Path) -> Iterator[Labeled]:
 
 
 def overlap(found: np.ndarray, true: np.ndarray) -> np.ndarray:
-    """IoU of spans."""
+    """Returns the IoU of each pair of spans."""
     low, high = np.maximum(found, true), np.minimum(found, true)
     inside = np.maximum(high[:, 1] - low[:, 0], 0)
     return np.asarray(inside / np.maximum(low[:, 1] - high[:, 0], 1e-9))
 
 
 def measure(name: str, recognizer: Recognizer, words: list[Labeled]) -> None:
-    """Prints a line of a table."""
+    """Measures one set and prints a line."""
     placed = recognizer.recognize_placed([word.image for word in words])
     rows, even, off = [], [], []
     for word, one in zip(words, placed, strict=True):
@@ -84,8 +84,8 @@ def measure(name: str, recognizer: Recognizer, words: list[Labeled]) -> None:
         off.append(np.abs(one.spans.mean(1) - word.spans.mean(1)) / widths)
     ious, equal, middles = map(np.concatenate, (rows, even, off))
     print(
-        f"{name}: {len(rows)} of {len(words)} words are read right, {len(ious)} characters: mean "
-        f"IoU {ious.mean():.3f}, above .5 {np.mean(ious > 0.5):.3f}; middle off by "
+        f"{name}: {len(rows)} of {len(words)} words are read correctly, {len(ious)} characters: "
+        f"mean IoU {ious.mean():.3f}, above .5 {np.mean(ious > 0.5):.3f}; center off by "
         f"{np.median(middles):.3f} of the width (median); equal parts: IoU {equal.mean():.3f}, "
         f"above .5 {np.mean(equal > 0.5):.3f}",
         flush=True,
@@ -93,12 +93,12 @@ def measure(name: str, recognizer: Recognizer, words: list[Labeled]) -> None:
 
 
 def main() -> None:
-    """Measures both sets."""
+    """Runs the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--icdar2003", type=Path, required=True)
     parser.add_argument("--iiit5k", type=Path, required=True)
     parser.add_argument("--weights", default="ppocrv6_small")
-    parser.add_argument("--words", type=int, default=500, help="of each set")
+    parser.add_argument("--words", type=int, default=500, help="words per set")
     arguments = parser.parse_args()
     charset = "en95" if arguments.weights == "ppocrv6_small" else None
     recognizer = Recognizer.from_weights(arguments.weights, charset=charset)

@@ -1,4 +1,4 @@
-"""Characters from word boxes: the original's pseudo labels beside ours, on photos with characters.
+"""Characters from word boxes: EasyOCR's pseudo labels against ours, on photos with character boxes.
 
     python benchmarks/lab/pseudo_characters.py --icdar2003 DIR --iiit5k DIR
 
@@ -6,19 +6,20 @@ The folders are ICDAR 2003 (`images`, `gt`, `chars`) and IIIT5K (`chars_train.js
 word, of which every fourth is taken; the word's quad is the whole picture). Words and quads are
 given, the teacher is `craft_mlt_25k`; the question is where the characters are.
 
-* count: share of words with the right number of characters.
-* IoU: of the spans of characters on the reading axis, the mean over the characters of a word, then
-  over words. With the right number the k-th belongs to the k-th; else the best assignment counts,
-  and its sum is divided by the larger number.
+* count: fraction of words with the right number of characters.
+* IoU: of the spans of characters on the reading axis; the mean over the characters of a word, then
+  over words. If the number is right, the k-th predicted belongs to the k-th true character; else
+  the best assignment counts, and its sum is divided by the larger number.
 
-The original scores every crop at its own shape, and its row is scored so, too; all others see crops
-padded to multiples of 32 columns (training pads more, to eight widths). Shapes are so many that the
-teacher runs in PyTorch (`torch_craft`, the same scores), which needs no program for each. Scores
-are kept in `--cache`: half an hour on two cores the first time, a minute from then on.
+The original scores every crop at its own shape, and so does its row of the table; all other rows
+use crops padded to multiples of 32 columns (training pads more, to eight widths). There are so many
+shapes that the teacher runs in PyTorch (`torch_craft`, the same scores), which does not compile a
+program for each. Scores are cached in `--cache`: the first run takes half an hour on two cores,
+later ones a minute.
 
 The weights of the split were chosen on the first 50 photos of ICDAR 2003 (and, for the margin of
-the word, on the even ones of these words of IIIT5K); "rest" is on the others. Intervals are 95 %
-bootstrap intervals over words.
+the word, on every second of these words of IIIT5K); "rest" is on the others.
+Intervals are 95 % bootstrap intervals over words.
 """
 
 from __future__ import annotations
@@ -61,7 +62,7 @@ Label = Callable[[np.ndarray, WordCrop, str], PseudoWord]
 
 
 def icdar2003(folder: Path) -> Iterator[Given]:
-    """Words of the photos that have characters."""
+    """Yields the words of the photos that have character boxes."""
     photos = PhotoFolder(folder / "images", folder / "gt", folder / "chars")
     for index in range(len(photos)):
         sample = photos[index]
@@ -72,7 +73,7 @@ def icdar2003(folder: Path) -> Iterator[Given]:
 
 
 def iiit5k(folder: Path) -> Iterator[Given]:
-    """Every fourth word."""
+    """Yields every fourth word of IIIT5K's training set."""
     entries = json.loads((folder / "chars_train.json").read_text(encoding="utf-8"))
     for index, (name, entry) in enumerate(list(entries.items())[::EVERY]):
         image = read_image(folder / name)
@@ -85,7 +86,7 @@ def iiit5k(folder: Path) -> Iterator[Given]:
 
 
 class Teacher:
-    """`craft_mlt_25k`, loaded when it is first needed."""
+    """`craft_mlt_25k`, loaded at the first call."""
 
     def __init__(self) -> None:
         self._network: Any = None
@@ -113,7 +114,7 @@ class Teacher:
 def scored(
     words: Words, options: PseudoOptions, path: Path, teacher: Teacher, *, pad: int
 ) -> list[tuple[Given, WordCrop, np.ndarray]]:
-    """Crops all words and scores those that are not in the file yet."""
+    """Crops all words, and scores those that the cache file lacks."""
     known: dict[str, np.ndarray] = {}
     if path.exists():
         with np.load(path) as stored:
@@ -137,13 +138,13 @@ def scored(
 
 
 def store(path: Path, arrays: dict[str, np.ndarray]) -> None:
-    """Writes scores, all or nothing."""
+    """Writes scores atomically."""
     with replacing(path) as part, part.open("wb") as file:
         np.savez(file, **arrays)
 
 
 def spans(quads: np.ndarray, quad: np.ndarray, *, vertical: bool) -> np.ndarray:
-    """`(n, 2)` intervals of quads on the reading axis of the word, in order."""
+    """Returns the `(n, 2)` intervals of quads on the reading axis of the word, in order."""
     corners = np.asarray(quad, np.float64)
     ahead = corners[[1, 2]] - corners[[0, 3]]
     axis = corners[:2].sum(0) - corners[2:].sum(0) if vertical else ahead.sum(0)
@@ -153,7 +154,7 @@ def spans(quads: np.ndarray, quad: np.ndarray, *, vertical: bool) -> np.ndarray:
 
 
 def compare(true: np.ndarray, found: np.ndarray) -> float:
-    """The mean IoU of a word's characters."""
+    """Returns the mean IoU of a word's characters."""
     if not len(found):
         return 0.0
     low = np.maximum(true[:, None, 0], found[None, :, 0])
@@ -168,7 +169,7 @@ def compare(true: np.ndarray, found: np.ndarray) -> float:
 
 
 def with_options(options: PseudoOptions) -> Label:
-    """Labels with `label_word`."""
+    """Returns a function that labels with `label_word`."""
 
     def label(scores: np.ndarray, crop: WordCrop, text: str) -> PseudoWord:
         return label_word(scores[:, :, 0], scores[:, :, 1], crop=crop, text=text, options=options)
@@ -177,7 +178,7 @@ def with_options(options: PseudoOptions) -> Label:
 
 
 def equally(scores: np.ndarray, crop: WordCrop, text: str) -> PseudoWord:
-    """Cells of equal width over the whole quad."""
+    """Labels with cells of equal width over the whole quad."""
     boxes = equal_split(text, *crop.image.shape[:2])
     corners = boxes[:, [0, 1, 2, 1, 2, 3, 0, 3]].reshape(-1, 1, 2)
     quads = cv2.perspectiveTransform(corners, crop.to_page).reshape(-1, 4, 2)
@@ -185,7 +186,7 @@ def equally(scores: np.ndarray, crop: WordCrop, text: str) -> PseudoWord:
 
 
 def interval(values: np.ndarray) -> list[float]:
-    """95 % bootstrap interval of the mean."""
+    """Returns the 95 % bootstrap interval of the mean."""
     rng = np.random.default_rng(0)
     means = [values[rng.integers(0, len(values), len(values))].mean() for _ in range(2000)]
     return np.percentile(means, [2.5, 97.5]).tolist()
@@ -218,7 +219,7 @@ def measure(
 
 
 def main() -> None:
-    """Measures, prints the table and writes JSON."""
+    """Runs the benchmark, prints the table and writes JSON."""
     parser = argparse.ArgumentParser(description=str(__doc__).partition("\n")[0])
     parser.add_argument("--icdar2003", type=Path, required=True)
     parser.add_argument("--iiit5k", type=Path, required=True)

@@ -1,15 +1,15 @@
-"""The loop of a new user: pictures are read, corrected in the page, trained on. What is gained?
+"""A new user's loop: pictures are read, corrected in the review page, trained on. What is gained?
 
-Some pictures of ICDAR 2013's born-digital set (ROOT has images/ and gt/; of the first 300 names
-every n-th one) lose their labels. A reader predicts them as `ocrjax review --predict` does; a
-script goes through its page in Chromium, by the true labels: the right text is accepted, another
-one is typed over, what no label covers is no word. Words that were not found are not drawn. The
+Some pictures of ICDAR 2013's born-digital set (ROOT has images/ and gt/; every n-th one of the
+first 300 names) lose their labels. A reader predicts them as `ocrjax review --predict` does. A
+script then goes through the review page in Chromium by the true labels: it accepts a right text,
+types over a wrong one, and marks what no label covers as no word. Missed words are not drawn. The
 saved labels are cut into crops as by `ocrjax convert-labels`, and
-benchmarks/finetune_recognizer.py trains configs/finetune_recognizer.py on them; words of the
-pictures from the 301st name on are read before and after. The same for the predictions as they
-are, without a key pressed, with --control.
+benchmarks/finetune_recognizer.py trains configs/finetune_recognizer.py on them. The words of the
+pictures from the 301st name on are read before and after. With --control the same is done with the
+uncorrected predictions.
 
-A review that is done is not repeated. Keys are counted by the page. How many a person presses in a
+A finished review is not repeated. The page counts the keys. How many keys a person presses in a
 minute was not measured: --keys-a-minute is an assumption.
 
 Command: python benchmarks/lab/review_loop.py --root DIR --forget LABELS.tsv
@@ -30,7 +30,7 @@ from typing import Any
 
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).parents[2] / "tests"))  # Chromium, driven by its interface
+sys.path.insert(0, str(Path(__file__).parents[2] / "tests"))  # the Chromium driver of the tests
 
 from browser import browser
 
@@ -53,7 +53,7 @@ SHORT = "steps=100", "eval.every=100", "checkpoint.every=50"
 FINETUNE = Path(__file__).parents[1] / "finetune_recognizer.py"
 
 
-# Page, place and text of the word on the page, when a number of words is done and it is drawn.
+# Page, quad and text of the current word, once the given number of words is done and it is drawn.
 SHOWN = """
 const one = now();
 const title = one && `${pages[one.page].name}, word ${one.word + 1}`;
@@ -64,7 +64,7 @@ return ready && done === arguments[0] ? [one.page, one.quad, field.value] : null
 
 
 def true_word(quad: Any, page: Page) -> Word | None:
-    """The labeled word that shares the most with a place, by intersection over union."""
+    """Returns the labeled word with the largest IoU with a quad."""
     if not page.words:
         return None
     one, two = outlines(np.array([quad])), outlines([word.outline for word in page.words])
@@ -75,7 +75,7 @@ def true_word(quad: Any, page: Page) -> Word | None:
 
 
 def correct(session: Session, truth: Sequence[Page]) -> Counter[str]:
-    """Goes through the page as a person would, by the true labels; returns what was done."""
+    """Corrects all words in the page by the true labels; returns counts of the actions."""
     done: Counter[str] = Counter()
     with ReviewServer(session, lambda: "saved", title="loop") as server, browser() as page:
         threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
@@ -101,13 +101,13 @@ def correct(session: Session, truth: Sequence[Page]) -> Counter[str]:
 
 
 def cut_all(pages: Sequence[Page], out: Path) -> int:
-    """Writes the words of pages as crops."""
+    """Writes the words of pages as crops; returns their number."""
     bad: list[Exception] = []
     return write_crops(cut_crops(pages, Counter(), bad), out, "ppocr-rec", bad)
 
 
 def review(root: Path, out: Path, pictures: int) -> dict[str, Any]:
-    """Predicts, corrects, saves and cuts; returns what was done."""
+    """Predicts, corrects, saves and cuts into crops; returns the counts."""
     result = out / "review.json"
     if result.is_file():
         found: dict[str, Any] = json.loads(result.read_text(encoding="utf-8"))
@@ -134,7 +134,7 @@ def review(root: Path, out: Path, pictures: int) -> dict[str, Any]:
 
 
 def train(args: argparse.Namespace, name: str) -> dict[str, Any]:
-    """Fine-tunes on crops, and reads the words of the other pictures."""
+    """Fine-tunes on the crops, and reads the words of the other pictures."""
     out = args.out / f"trained_{name}"
     command: list[object] = [sys.executable, FINETUNE, "--root", args.root]
     command += ["--train", args.out / name / "rec_gt.txt"]
@@ -146,12 +146,19 @@ def train(args: argparse.Namespace, name: str) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Reviews, trains and prints what was gained by key and by hour."""
+    """Reviews, trains, and prints the gain per key and per hour."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--root", type=Path, required=True, help="folder of the born-digital set")
-    parser.add_argument("--forget", type=Path, required=True, help="labels.tsv of other words")
+    parser.add_argument(
+        "--forget",
+        type=Path,
+        required=True,
+        help="labels.tsv of other words, to measure forgetting",
+    )
     parser.add_argument("--pictures", type=int, default=60)
-    parser.add_argument("--control", action="store_true", help="train on what is read as well")
+    parser.add_argument(
+        "--control", action="store_true", help="also train on the uncorrected predictions"
+    )
     parser.add_argument("--keys-a-minute", type=float, default=60.0, help="assumed, not measured")
     parser.add_argument("--out", type=Path, default=Path("exp/benchmarks/review_loop"))
     args = parser.parse_args()
@@ -171,9 +178,9 @@ def main() -> None:
             )
             if name == "corrected":
                 line += (
-                    f"; {100_000 * gain.value / row['keys']:.2f} points a 1,000 keys; "
-                    f"{100 * gain.value / hours:.2f} an hour at an assumed "
-                    f"{args.keys_a_minute:g} keys a minute"
+                    f"; {100_000 * gain.value / row['keys']:.2f} points per 1,000 keys; "
+                    f"{100 * gain.value / hours:.2f} per hour at an assumed "
+                    f"{args.keys_a_minute:g} keys per minute"
                 )
             print(line)
 

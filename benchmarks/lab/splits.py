@@ -1,7 +1,7 @@
 """How alike the parts of a data set are: file types, heights of words, near-duplicates.
 
-A picture that chooses or tests is alike to one that is trained on if their gray values correlate by
-more than .9 when both are made 24x24 pixels.
+A picture for choosing or for testing counts as alike to one that is trained on if their gray
+values correlate by more than .9 when both are resized to 24x24 pixels.
 
 Command: python benchmarks/lab/splits.py --root DIR
 """
@@ -29,7 +29,7 @@ SIDE, ALIKE = 24, 0.9
 
 
 def fingerprint(page: Page) -> np.ndarray:
-    """The picture at 24x24 pixels, as a vector of mean 0 and length 1 (0 for an even picture)."""
+    """Returns the picture at 24x24 pixels, as a vector of mean 0 and norm 1 (0 if uniform)."""
     gray = cv2.cvtColor(read_image(page.path), cv2.COLOR_RGB2GRAY)
     small = cv2.resize(gray, (SIDE, SIDE), interpolation=cv2.INTER_AREA).astype(np.float64).ravel()
     small -= small.mean()
@@ -46,7 +46,7 @@ def main() -> None:
     args = parser.parse_args()
     config = load_config(args.config)
     config.data.root = args.root
-    config.calibration.stop = config.eval.pages.start  # those that are trained on
+    config.calibration.stop = config.eval.pages.start  # only the pages that are trained on
     sections = {"train": config.calibration, "choose": config.eval.pages, "test": config.test}
     rows = []
     print("order   part    pictures  words  height, px  alike  types")

@@ -1,11 +1,11 @@
-"""Starting with all of SynthText: how long it takes, and how much memory.
+"""Opening all of SynthText: how long it takes, and how much memory.
 
     python benchmarks/lab/synthtext_index.py
 
-Makes up a `gt.mat` of a tenth of SynthText's 858,750 pictures (with `--share 0.1`; the labels are
-as many to a picture as SynthText has on average: 8.5 words, 5 characters each), uncompressed and
-compressed, indexes it, and starts again, each in a process of its own (Linux). Time and the
-greatest resident memory beyond that of the imports are extrapolated in proportion.
+Makes a `gt.mat` of a tenth of SynthText's 858,750 pictures (`--share 0.1`) with as many labels per
+picture as SynthText has on average (8.5 words of 5 characters), uncompressed and compressed.
+Indexes it, and then opens it again, each in a process of its own (Linux). Time and the peak
+resident memory beyond that of the imports are extrapolated in proportion.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import numpy as np
 import scipy.io
 
 PICTURES = 858_750  # in SynthText
-WORDS, LETTERS = 17, 5  # words of every two pictures, characters of a word
+WORDS, LETTERS = 17, 5  # words per two pictures, characters per word
 
 CHILD = """
 import sys, time
@@ -45,7 +45,7 @@ print(len(found), seconds, memory(), before, size)
 
 
 def write_labels(path: Path, pictures: int, *, compressed: bool) -> None:
-    """Writes a made-up `gt.mat`."""
+    """Writes a synthetic `gt.mat`."""
     rng = np.random.default_rng(0)
     fields: dict[str, Any] = {
         name: np.empty((1, pictures), object) for name in ("imnames", "txt", "charBB", "wordBB")
@@ -65,7 +65,7 @@ def write_labels(path: Path, pictures: int, *, compressed: bool) -> None:
 
 
 def start(folder: Path, cache: Path) -> dict[str, float]:
-    """Opens the set in a process of its own."""
+    """Opens the set in a new process, and returns what it took."""
     done = subprocess.run(
         [sys.executable, "-c", CHILD, folder, cache], capture_output=True, text=True, check=True
     )
@@ -83,14 +83,16 @@ def start(folder: Path, cache: Path) -> dict[str, float]:
 
 
 def main() -> None:
-    """Prints a table and writes it as JSON."""
+    """Runs the benchmark, prints the table and writes JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--share", type=float, default=0.1, help="of SynthText")
+    parser.add_argument(
+        "--share", type=float, default=0.1, help="size of the `gt.mat`, as a fraction of SynthText"
+    )
     parser.add_argument("--out", type=Path, default=Path("exp/benchmarks/synthtext_index.json"))
     args = parser.parse_args()
     pictures = round(PICTURES * args.share)
     results = []
-    print(f"{pictures:,} pictures, and what that makes for {PICTURES:,}")
+    print(f"{pictures:,} pictures, extrapolated to {PICTURES:,}")
     print("| gt.mat | start | s | MB | s for all | MB for all | index on disk, MB for all |")
     print("| --- | --- | --- | --- | --- | --- | --- |")
     for compressed in (False, True):

@@ -1,4 +1,4 @@
-"""TensorFlow Datasets' builder of ICDAR 2015; README.md says how to use it."""
+"""ICDAR 2015 builder for TensorFlow Datasets; see data/README.md for how to use it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Builder(PackedBuilder):
     HOMEPAGE = "https://rrc.cvc.uab.es/?ch=4"
 
     def sources(self, root: Path) -> dict[str, SourceOptions]:
-        """The splits whose pictures are there; there are no characters."""
+        """Returns the splits whose pictures are present; they have no character boxes."""
         found = {
             split: SourceOptions(
                 "icdar", str(root), images=images, labels=labels, characters="", layout="quad"
@@ -29,5 +29,7 @@ class Builder(PackedBuilder):
         }
         if not found:
             names = " or ".join(images for images, _ in FOLDERS.values())
-            raise FileNotFoundError(f"{root}: expected {names} in it; see data/icdar2015/README.md")
+            raise FileNotFoundError(
+                f"{root}: expected {names} inside; see data/icdar2015/README.md"
+            )
         return found

@@ -1,4 +1,4 @@
-"""TensorFlow Datasets' builder of synthetic pages; README.md says how to use it."""
+"""Synthetic pages builder for TensorFlow Datasets; see data/README.md for how to use it."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from craftjax.tfds_builder import PackedBuilder
 
 @dataclass(eq=False)
 class PagesConfig(tfds.core.BuilderConfig):
-    """Which pages to draw.
+    """Selects the pages to draw.
 
     Attributes:
         preset: "plain", "scene" or "words".
-        pages: how many.
-        seed: another seed gives other pages.
+        pages: number of pages.
+        seed: random seed of the pages.
     """
 
     preset: str = "scene"
@@ -29,13 +29,13 @@ class PagesConfig(tfds.core.BuilderConfig):
 class Builder(PackedBuilder):
     """Pages of synthetic text with exact quads of words and characters, drawn by ocrjax."""
 
-    BUILDER_CONFIGS = [  # noqa: RUF012  (as tfds wants it)
+    BUILDER_CONFIGS = [  # noqa: RUF012  (tfds requires a list)
         PagesConfig(name="scene", preset="scene"),
         PagesConfig(name="plain", preset="plain"),
     ]
 
     def sources(self, root: Path) -> dict[str, SourceOptions]:
-        """The pages of the configuration; nothing is read."""
+        """Returns the pages of the configuration; they are drawn, so `root` is not used."""
         config = self.builder_config
         return {
             "train": SourceOptions(

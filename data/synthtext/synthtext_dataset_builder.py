@@ -1,4 +1,4 @@
-"""TensorFlow Datasets' builder of SynthText; README.md says how to use it."""
+"""SynthText builder for TensorFlow Datasets; see data/README.md for how to use it."""
 
 from __future__ import annotations
 
@@ -14,6 +14,6 @@ class Builder(PackedBuilder):
     HOMEPAGE = "https://www.robots.ox.ac.uk/~vgg/data/scenetext/"
 
     def sources(self, root: Path) -> dict[str, SourceOptions]:
-        """The folder of `gt.mat`, or the one around it as the archive unpacks."""
+        """Returns the folder of `gt.mat`: `root`, or `SynthText` in it, as the archive unpacks."""
         folder = root if (root / "gt.mat").exists() else root / "SynthText"
         return {"train": SourceOptions("synthtext", str(folder))}

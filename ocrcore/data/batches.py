@@ -1,9 +1,10 @@
-"""What the sources of batches of both networks have in common.
+"""What the batch sources of both networks have in common.
 
-A source of batches is a function of the config, the seed and the step, whoever computes it: so the
-state of the input is one integer, any number of threads or workers makes the same batches, and a
-run resumes exactly, also on other hardware. The networks' `BatchSource`s have `build(step)`, which
-makes a batch and notes nothing, and a `log`, which hears of the batches in their order.
+A batch is a pure function of the config, the seed and the step, whoever computes it. So the state
+of the input pipeline is one integer, any number of threads or workers makes the same batches, and
+a run resumes exactly, also on other hardware. The `BatchSource` of each network has
+`build(step)`, which makes a batch without side effects, and a `log`, which is told about the
+batches in order.
 
 Host code: no jax.
 """
@@ -24,18 +25,18 @@ from ocrcore.options import OptionsError, from_section
 
 Batch = dict[str, NDArray[Any]]
 STEPS = 1 << 31
-"""Batches have no end; Grain wants to know one."""
+"""Batches never end, but Grain needs a length."""
 T = TypeVar("T")
 
 
 class Built(NamedTuple):
-    """A batch and what came up while it was made.
+    """A batch and what happened while it was made.
 
     Attributes:
         batch: the arrays.
-        chosen: what each row is made of.
-        drops: samples that could not be used, in the order in which they were met.
-        undrawn: characters without a place on the maps, by reason.
+        chosen: the samples of each row.
+        drops: samples that could not be used, in the order in which they were encountered.
+        undrawn: counts of characters that could not be drawn into the target maps, by reason.
     """
 
     batch: Batch
@@ -45,21 +46,21 @@ class Built(NamedTuple):
 
 
 class Source(Protocol):
-    """Batches by step. With worker processes it is pickled, and opens its files again there."""
+    """Batches by step. With worker processes it is pickled and reopens its files there."""
 
     @property
     def log(self) -> DropLog:
-        """What was dropped so far."""
+        """The log of dropped samples."""
 
     def build(self, step: int) -> Built:
-        """Makes the batch of a step and notes nothing: threads and workers do it."""
+        """Makes the batch of a step without side effects; called from threads and workers."""
 
 
 def with_drops_logged(log: DropLog, made: Iterable[Built]) -> Iterator[Batch]:
-    """Yields batches, and notes what was dropped on the way to them.
+    """Yields batches and logs the samples that were dropped while making them.
 
     Raises:
-        TooManyDropped: more samples were dropped than the log allows.
+        TooManyDropped: more samples were dropped than allowed.
     """
     try:
         for built in made:
@@ -71,15 +72,15 @@ def with_drops_logged(log: DropLog, made: Iterable[Built]) -> Iterator[Batch]:
 
 
 def batch_at(source: Source, step: int) -> Batch:
-    """Makes one batch; `ocrcore.data.prefetch.iterate` makes many."""
+    """Makes a single batch; `ocrcore.data.prefetch.iterate` makes many."""
     return next(with_drops_logged(source.log, map(source.build, [step])))
 
 
 def check_step(step: int) -> int:
-    """Returns a step as an int.
+    """Returns the step as an int.
 
     Raises:
-        IndexError: it is negative, or beyond all steps.
+        IndexError: the step is negative or too large.
     """
     step = operator.index(step)
     if not 0 <= step < STEPS:
@@ -88,44 +89,44 @@ def check_step(step: int) -> int:
 
 
 def check_share(seed: int, rows: slice, *, batch_size: int) -> tuple[int, slice]:
-    """Returns the seed as an int, and the rows of each batch that a host makes, with their start.
+    """Returns the seed as an int, and the rows of each batch that this host makes.
 
     Raises:
-        SourceError: a seed or rows that cannot be.
+        SourceError: invalid seed or rows.
     """
     start, stop = rows.start or 0, rows.stop
     if not 0 <= operator.index(seed) < 1 << 63:
         raise SourceError(f"seed is {seed}, expected 0 to 2**63 - 1")
     if stop is None or rows.step not in (None, 1) or not 0 <= start < stop:
-        raise SourceError(f"rows is {rows}, expected slice(first, after the last)")
+        raise SourceError(f"rows is {rows}, expected slice(first row, last row + 1)")
     if stop > batch_size:
-        raise SourceError(f"rows is {rows}, beyond config.batch_size: {batch_size}")
+        raise SourceError(f"rows is {rows}, expected rows within config.batch_size: {batch_size}")
     return operator.index(seed), slice(start, stop)
 
 
 def open_log(workdir: str | Path | None, rows: slice, *, most: float) -> DropLog:
-    """Opens the log of a host: `dropped.jsonl`, or `dropped-ROW.jsonl` of later rows.
+    """Opens the drop log of a host: `dropped.jsonl`, or `dropped-ROW.jsonl` if ROW is not 0.
 
     Args:
-        workdir: of the run; None writes no file.
-        rows: of the host.
-        most: the greatest share of samples that may be dropped.
+        workdir: the run directory; None writes no file.
+        rows: rows of each batch that this host makes.
+        most: largest allowed fraction of dropped samples.
     """
     name = f"dropped-{rows.start}.jsonl" if rows.start else "dropped.jsonl"
     return DropLog(None if workdir is None else Path(workdir) / name, most=most)
 
 
 def input_section(kind: type[T], config: Mapping[str, Any], **values: Any) -> T:
-    """Reads the settings of the input from an experiment's config.
+    """Reads the input settings from an experiment's config.
 
     Args:
         kind: the dataclass of the settings.
-        config: `batch_size`, and `data` with `train` and other fields of `kind`. `data` may have
-            fields of others.
-        **values: fields of `kind` with other values than in `data`.
+        config: has `batch_size`, and `data` with `train` and other fields of `kind`. `data` may
+            also have fields that `kind` does not know.
+        **values: values that override those in `data`.
 
     Raises:
-        OptionsError: what is missing, unknown or has a bad value; the message names the field.
+        OptionsError: a field is missing, unknown or has a bad value; the message names it.
     """
     for name in ("batch_size", "data"):
         if name not in config:

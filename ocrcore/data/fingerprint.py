@@ -1,4 +1,4 @@
-"""What the files of data sets are like, to say what has changed since a run was last started.
+"""Fingerprints of data set files, to report what changed since a run was last started.
 
 Host code: no jax.
 """
@@ -15,8 +15,8 @@ from ocrcore.files import write_text
 from ocrcore.images import SUFFIXES
 
 Files = dict[str, list[int]]
-_SMALL = 1 << 20  # bytes; larger label files are told by size and time, not by their content
-_MANY = 20_000  # files of a folder; more are counted only
+_SMALL = 1 << 20  # bytes; larger label files are compared by size and time, not by content
+_MANY = 20_000  # files in a folder; beyond that only their number and total size are compared
 _NAMED = 3
 
 
@@ -25,31 +25,32 @@ def note_data(
     sets: Mapping[str, Iterable[Path]],
     log: Callable[[str], object] | None = None,
 ) -> None:
-    """Writes what the files of data sets are like, and logs what differs from the last time.
+    """Writes fingerprints of the files of data sets, and logs what differs from the last time.
 
-    Pictures are told by their size, label files by their content (those of more than a megabyte by
-    size and time), so that a copy of a data set is the same. Of a folder with more than 20,000
-    files their number and total size count.
+    Pictures are compared by size, label files by content (those of more than a megabyte by size
+    and time), so a copy of a data set counts as unchanged. For a folder with more than 20,000
+    files, only their number and total size are compared.
 
     Args:
-        path: of the file to write.
-        sets: files and folders of each data set, by name; of folders what is in them, not below.
-        log: called with a message about each data set that changed; None: there was no last time.
+        path: the file to write.
+        sets: files and folders of each data set, by name; folders are not searched recursively.
+        log: called with a message for each data set that changed; None compares nothing.
     """
     path, old = Path(path), {}
     now = {name: _look(places) for name, places in sets.items()}
     if log is not None and path.is_file():
         try:
             old = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError:  # damaged: nothing is known of the last time
+        except ValueError:  # damaged: nothing to compare with
             old = {}
     for name in old.keys() & now.keys() if isinstance(old, dict) else ():
         if log is not None and (changes := list(_changes(old[name], now[name]))):
             more = f" and {len(changes) - _NAMED:,} more" if len(changes) > _NAMED else ""
             log(
-                f"WARNING: config.data.train.{name} is not as it was when this run was last "
-                f"started: {', '.join(changes[:_NAMED])}{more}. It goes on with the files as "
-                "they are now, so what comes out is of neither; another --workdir begins again"
+                f"WARNING: config.data.train.{name} changed since this run was last started: "
+                f"{', '.join(changes[:_NAMED])}{more}. Training continues with the files as they "
+                "are now, so the result belongs to neither version; pass another --workdir to "
+                "start a new run"
             )
     write_text(path, json.dumps(now) + "\n")
 
@@ -77,14 +78,14 @@ def _look(places: Iterable[Path]) -> Files:
 
 
 def _kind(path: Path, found: os.stat_result) -> list[int]:
-    """Size of a file, and what else tells it from others."""
+    """Size of a file, plus modification time or checksum if it is not a picture."""
     if path.suffix.lower() in SUFFIXES:
         return [found.st_size]
     if found.st_size > _SMALL:
         return [found.st_size, found.st_mtime_ns]
     try:
         return [found.st_size, zlib.crc32(path.read_bytes())]
-    except OSError:  # who needs it will say so
+    except OSError:  # whoever needs the file reports this
         return [found.st_size]
 
 

@@ -1,8 +1,8 @@
-"""How data sets are mixed, shuffled and repeated, by position; and what is dropped of them.
+"""How data sets are mixed, shuffled and repeated, by position; and the log of dropped samples.
 
-Every position of the endless sequence of samples is known beforehand: which data set, and which of
-its samples. Of each thousand positions every data set has its exact share, in random order; each
-data set is shuffled again for every pass over it.
+Every position of the endless sequence of samples is known in advance: which data set, and which of
+its samples. In each block of a thousand positions every data set has its exact share, in random
+order; each data set is reshuffled for every pass over it.
 
 Host code: no jax.
 """
@@ -20,20 +20,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 BLOCK = 1000
-"""Positions in which each data set has its exact share."""
-_GRACE = 10  # dropped samples that never stop a run
-_MIXING, _SHUFFLING = 1, 2  # streams of random numbers of one seed; others are the callers'
+"""Number of positions within which each data set has its exact share."""
+_GRACE = 10  # this many dropped samples never stop a run
+_MIXING, _SHUFFLING = 1, 2  # random streams derived from one seed; callers use others
 
 
 class SourceError(ValueError):
-    """A setting of a data set that cannot be; the message names it."""
+    """Invalid setting of a data set; the message names it."""
 
 
 class TooManyDropped(RuntimeError):
     """More samples were dropped than the config allows; the message is the summary.
 
     Attributes:
-        drops: those that were not noted yet.
+        drops: the samples that were not logged yet.
     """
 
     def __init__(self, message: str, drops: Sequence[Drop] = ()) -> None:
@@ -50,10 +50,10 @@ class Drop:
 
     Attributes:
         source: name of the data set.
-        index: of the sample in it.
+        index: index of the sample in the data set.
         name: file of the sample.
-        reason: a few words to count by.
-        error: what is wrong, in full.
+        reason: a few words, used to group and count drops.
+        error: the full error message.
     """
 
     source: str
@@ -64,22 +64,22 @@ class Drop:
 
 
 class DropLog:
-    """Counts what is dropped, names each sample once in a file, and ends a run with too many.
+    """Counts dropped samples, lists each once in a file, and stops a run with too many.
 
     Args:
-        path: `dropped.jsonl`; continued where it exists, written with the first drop. None writes
+        path: `dropped.jsonl`; appended to if it exists, created with the first drop. None writes
             nothing.
-        most: the greatest share of samples that may be dropped, in [0, 1].
+        most: largest allowed fraction of dropped samples, in [0, 1].
 
     Attributes:
-        counts: samples by reason, each counted once; those of earlier starts included.
-        undrawn: characters whose quads cannot be drawn, by reason, each time that they came up.
+        counts: samples by reason, each counted once; includes those of earlier starts of the run.
+        undrawn: characters whose quads cannot be drawn, by reason, counted at every use.
     """
 
     def __init__(self, path: Path | None, *, most: float) -> None:
         self.path, self.most = path, most
         self.counts: Counter[str] = Counter()
-        self.first = ""  # what is wrong with the first that was noted
+        self.first = ""  # error of the first sample that was logged
         self.undrawn: Counter[str] = Counter()
         self._known: set[tuple[str, int]] = set()
         self._used = self._events = 0
@@ -90,21 +90,21 @@ class DropLog:
                     key, reason = (entry["source"], entry["index"]), str(entry["reason"])
                     new = key not in self._known
                 except (ValueError, TypeError, KeyError):
-                    continue  # a line that a killed run left unfinished
+                    continue  # a line cut off when the run was killed
                 if new:
                     self._known.add(key)
                     self.counts[reason] += 1
 
     def add(self, drops: Iterable[Drop], *, used: int, undrawn: Counter[str] | None = None) -> None:
-        """Notes what was dropped on the way to some samples.
+        """Logs the drops of a batch.
 
         Args:
-            drops: in the order in which they were met; those known already count for the share.
-            used: how many samples were found.
-            undrawn: characters of theirs that were not drawn, by reason.
+            drops: in the order encountered. A sample dropped again counts again in the fraction.
+            used: how many samples were used.
+            undrawn: characters of these samples that were not drawn, by reason.
 
         Raises:
-            TooManyDropped: the share is exceeded.
+            TooManyDropped: the allowed fraction is exceeded.
         """
         self._used += used
         self.undrawn.update(undrawn or {})
@@ -112,14 +112,14 @@ class DropLog:
         total = self._used + self._events
         if self._events > max(_GRACE, self.most * total):
             raise TooManyDropped(
-                f"{self._events} of {total} samples could not be used, more than the share of "
+                f"{self._events} of {total} samples could not be used, more than the fraction of "
                 f"{self.most} that config.data.max_dropped allows: {counted(self.counts)}"
                 + (f"; the first: {self.first}" if self.first else "")
-                + (f"; {self.path} names them" if self.path is not None else "")
+                + (f"; listed in {self.path}" if self.path is not None else "")
             )
 
     def note(self, drops: Iterable[Drop]) -> int:
-        """Counts and names samples, whatever their share; returns how many these are."""
+        """Counts and lists samples whatever their fraction; returns the number of drops."""
         fresh = []
         events = 0
         for drop in drops:
@@ -138,16 +138,16 @@ class DropLog:
         return events
 
     def summary(self) -> str:
-        """One line: how many samples were dropped, and what was not drawn, by reason."""
+        """Returns one line: dropped samples, and characters that were not drawn, by reason."""
         line = counted(self.counts)
         if self.undrawn:
             parts = ", ".join(f"{reason}: {count}" for reason, count in self.undrawn.most_common())
-            line += f"; characters not drawn, each time that they came up: {parts}"
+            line += f"; characters not drawn (counted at every use): {parts}"
         return line
 
 
 def counted(counts: Counter[str]) -> str:
-    """One line: how many samples there are, by reason."""
+    """Returns one line: the number of dropped samples, by reason."""
     if not counts:
         return "no sample dropped"
     parts = ", ".join(f"{reason}: {count}" for reason, count in counts.most_common())
@@ -155,7 +155,7 @@ def counted(counts: Counter[str]) -> str:
 
 
 def shares(ratios: Sequence[float]) -> tuple[int, ...]:
-    """Returns how many positions of a block each data set has: one at least."""
+    """Returns how many positions of a block each data set gets, at least one."""
     wanted = np.array(ratios) / sum(ratios) * BLOCK
     counts = np.maximum(np.floor(wanted).astype(int), 1)
     while counts.sum() != BLOCK:
@@ -170,7 +170,7 @@ def shares(ratios: Sequence[float]) -> tuple[int, ...]:
 def arranged(
     seed: int, block: int, counts: tuple[int, ...]
 ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Returns the data set of each position of a block, and how many of it are before."""
+    """Returns, for each position of a block, its data set and how many of that set come before."""
     order = np.repeat(np.arange(len(counts)), counts)
     np.random.default_rng([seed, _MIXING, block]).shuffle(order)
     rank = np.zeros_like(order)
@@ -181,6 +181,6 @@ def arranged(
 
 @lru_cache(maxsize=16)
 def shuffled(seed: int, which: int, turn: int, length: int) -> NDArray[np.uint32]:
-    """Returns the order of a data set in one of the passes over it."""
+    """Returns the order of a data set in one pass over it."""
     rng = np.random.default_rng([seed, _SHUFFLING, which, turn])
     return rng.permutation(np.arange(length, dtype=np.uint32))

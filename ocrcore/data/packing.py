@@ -1,15 +1,15 @@
-"""Packs data sets into several ArrayRecord files: in parallel, resumable, the same bytes each time.
+"""Packs data sets into several ArrayRecord files: parallel, resumable and deterministic.
 
-`ocrcore.data.readers.packed` says what a packed folder holds, and reads it. Pictures are kept as
-they are on disk, byte for byte. Every process packs whole files; a file gets its name when it is
-complete and counts once it is noted, so that a killed run loses no more than the files it was at.
-Machines that share a folder pack a share of the files each; then one of them merges: it checks that
-all are there, and describes the set.
+The layout of a packed folder is documented in `ocrcore.data.readers.packed`, which reads it.
+Picture files are kept byte for byte. Each process packs whole files. A file gets its final name
+when it is complete and counts once its note is written, so a killed run loses only the files in
+progress. Machines that share a folder pack a share of the files each; then one of them merges: it
+checks that all files are complete, and writes the description of the set.
 
-TensorFlow Datasets packs one example after the other in one process and starts over when it is
+TensorFlow Datasets packs examples one by one in a single process and starts over when it is
 killed; here its format is written without it. `python -m craftjax.main --mode=pack` packs what an
-experiment trains on, because its config already says everything about its data sets; the builders
-in `data/` call the same function.
+experiment trains on, because its config already describes its data sets; the builders in `data/`
+call the same function.
 """
 
 from __future__ import annotations
@@ -45,13 +45,13 @@ from ocrcore.progress import shown
 from ocrcore.synth.pages import PageSource
 
 VERSION = "1.0.0"
-"""Of packed sets, as TensorFlow Datasets counts them."""
-_FILES, _LEAST, _MOST = 32, 32, 2000  # files to aim at, and samples of each
-_EACH = 4  # files that a worker should have to do, because it takes seconds to start
+"""Version of packed sets, as TensorFlow Datasets counts them."""
+_FILES, _LEAST, _MOST = 32, 32, 2000  # target number of files; samples per file: min, max
+_EACH = 4  # minimum files per worker, because starting a worker takes seconds
 
 
 class PackingError(ValueError):
-    """A data set that cannot be packed here; the message says why."""
+    """A data set that cannot be packed; the message says why."""
 
 
 class Source(Protocol):
@@ -61,17 +61,17 @@ class Source(Protocol):
         """How many samples there are."""
 
     def encoded(self, index: int) -> tuple[bytes, Page]:
-        """The picture file and the labels of a sample."""
+        """The encoded picture and the labels of a sample."""
 
     def name(self, index: int) -> str:
-        """The path of a picture; empty for one that is drawn."""
+        """The path of a picture; empty for a generated one."""
 
     def label_files(self, index: int) -> tuple[Path, ...]:
-        """The files that hold the labels of this picture, if also those of others."""
+        """The label files of this picture, including files shared with other pictures."""
 
 
 class DrawnPages:
-    """Synthetic pages as picture files: PNG, so that they are what is drawn, pixel for pixel."""
+    """Synthetic pages as PNG files, so that the stored pixels are exactly the drawn ones."""
 
     def __init__(self, pages: PageSource) -> None:
         self.pages = pages
@@ -80,15 +80,15 @@ class DrawnPages:
         return len(self.pages)
 
     def name(self, index: int) -> str:
-        """Returns nothing: a page has no file."""
+        """Returns an empty string: a generated page has no file."""
         return ""
 
     def label_files(self, index: int) -> tuple[Path, ...]:
-        """Returns nothing: its labels have none either."""
+        """Returns nothing: a generated page has no label file."""
         return ()
 
     def encoded(self, index: int) -> tuple[bytes, Page]:
-        """Draws a page."""
+        """Draws a page and encodes it."""
         sample = self.pages[index]
         return encode_image(sample.image, suffix=".png"), sample.page
 
@@ -98,11 +98,11 @@ class Packed:
     """What a split of a packed data set holds.
 
     Attributes:
-        name: of the set.
-        split: of the set.
-        records: of each file.
-        size: of all files, in bytes.
-        faults: how many samples could not be packed, by reason.
+        name: name of the set.
+        split: name of the split.
+        records: number of records in each file.
+        size: total size of the files, in bytes.
+        faults: number of samples that could not be packed, by reason.
     """
 
     name: str
@@ -129,47 +129,48 @@ def pack(
     spread: Spread | None = None,
     progress: Callable[[int, int], None] = lambda done, of: None,
 ) -> Packed:
-    """Packs a split of a data set, or what is missing of it.
+    """Packs a split of a data set, or the part of it that is still missing.
 
     Args:
-        open_source: opens the data set; with workers it must be picklable.
-        folder: to pack to: new, of an earlier run of the same, or with other splits of the set.
-        name: of the set: letters, digits and underscores, beginning with a lower-case letter.
-        root: what paths of pictures are kept relative to.
-        split: of the set.
-        source: JSON values that describe what is packed; kept for the reader to compare.
-        start: the first sample.
-        stop: the sample before which to stop; None packs all.
-        records_per_file: samples of a file; None chooses by their number.
-        workers: processes to use, started by spawning; 0: this one; None: one for each CPU, fewer
-            where few files are left to do.
-        shard: packs only this share of the files, and leaves the set to be merged.
-        merge: packs nothing, but joins the shares, of which there are so many.
-        spread: has files packed elsewhere, in place of `workers`: `ocrcore.data.beam.spread`.
-        progress: gets how many samples are done, and of how many, now and then.
+        open_source: opens the data set; must be picklable if there are workers.
+        folder: the output folder: new, left by an earlier run of the same job, or holding other
+            splits of the set.
+        name: name of the set: letters, digits and underscores, starting with a lower-case letter.
+        root: paths of pictures are stored relative to this folder.
+        split: name of the split.
+        source: JSON values that describe what is packed; stored for the reader to compare.
+        start: index of the first sample.
+        stop: index after the last sample; None packs to the end.
+        records_per_file: samples per file; None chooses it from the number of samples.
+        workers: number of processes, started by spawning; 0: only this one; None: one per CPU,
+            fewer if few files are left to do.
+        shard: packs only this share of the files; the set is left to be merged.
+        merge: number of shares to merge; packs nothing.
+        spread: packs the files elsewhere, in place of `workers`: `ocrcore.data.beam.beam_spread`.
+        progress: called from time to time with the number of finished samples and the total.
 
     Returns:
-        What the set holds; of a share what that holds.
+        The content of the set, or with `shard` of this share.
 
     Raises:
-        OutputError: another's files would be replaced, or the folder cannot be written.
+        OutputError: files of something else would be replaced, or the folder cannot be written.
         ShardError: shares to be merged are not complete.
-        PackingError: settings that cannot be, a folder that holds something else, a worker that
-            ended.
-        LabelError: the data set cannot be read; faults of samples are noted instead.
+        PackingError: invalid settings, a folder that holds something else, or a worker that died.
+        LabelError: the data set cannot be read; faults of single samples are recorded instead.
         OSError: a file cannot be read or written.
     """
     folder, root = Path(folder), Path(root)
     if (workers or 0) < 0 or (records_per_file is not None and records_per_file < 1):
         raise PackingError(
-            f"workers={workers}, records_per_file={records_per_file}: expected 0 or more, 1 or more"
+            f"workers={workers}, records_per_file={records_per_file}: expected workers >= 0, "
+            "records_per_file >= 1"
         )
     if not (name.isidentifier() and name == name.lower() and split.isalpha()):
         raise PackingError(f"name {name!r}, split {split!r}: expected letters, as in synthtext")
     opened = open_source()
     end = len(opened) if stop is None else min(stop, len(opened))
     if not 0 <= start < end:
-        raise PackingError(f"no sample from start={start} to stop={stop} of {len(opened)}")
+        raise PackingError(f"no samples from start={start} to stop={stop} of {len(opened)}")
     each = records_per_file or min(max((end - start) // _FILES, _LEAST), _MOST)
     ranges = [range(first, min(first + each, end)) for first in range(start, end, each)]
     files = [folder / shard_name(name, split, k, len(ranges)) for k in range(len(ranges))]
@@ -177,12 +178,12 @@ def pack(
     if merge is not None and not (target.is_file() or notes.is_dir()):
         raise ShardError(f"{folder}: no shard has written here")
     if not (target.is_file() or notes.is_dir()):
-        # What describes the set is shared by its splits.
+        # The files that describe the set are shared by its splits.
         others = [*folder.glob("packed-*.json"), *folder.glob("packing-*")]
         shared = () if others else ("features.json", "dataset_info.json")
         new = [*files, folder / f"faults-{split}.jsonl", *(folder / one for one in shared)]
         try:
-            check_outputs(new, remedy="nothing is packed there: give another folder")
+            check_outputs(new, remedy="nothing was packed: give another folder")
         except OutputError:
             if not (shard and notes.is_dir()):  # of another share, which has just begun
                 raise
@@ -224,8 +225,8 @@ def pack(
     if not sum(done["records"]):
         first = (folder / f"faults-{split}.jsonl").read_text(encoding="utf-8").partition("\n")[0]
         raise PackingError(
-            f"{folder}: not one of {end - start:,} samples could be packed; the first fault: "
-            f"{first}. Mend them, delete this folder, and pack again"
+            f"{folder}: none of {end - start:,} samples could be packed; the first fault: "
+            f"{first}. Fix the data set, delete this folder, and pack again"
         )
     return Packed(name, split, tuple(done["records"]), done["size"], done["faults"])
 
@@ -235,11 +236,11 @@ class _Task:
     """A file to pack.
 
     Attributes:
-        path: of it.
-        note: file that says that it is done, and what is in it.
+        path: the file of records.
+        note: file that marks it as done and describes its content.
         root: as for `pack`.
-        samples: that belong to it.
-        job: digest of all that is packed.
+        samples: indices of the samples in this file.
+        job: digest of the whole packing job.
     """
 
     path: Path
@@ -249,11 +250,11 @@ class _Task:
     job: str
 
     def read(self) -> dict[str, Any]:
-        """Returns what was noted."""
+        """Returns the note."""
         return dict(json.loads(self.note.read_bytes()))
 
     def fault(self) -> str:
-        """Why it is not done; empty where it is."""
+        """Returns why the file is not done; empty if it is."""
         try:
             note = self.read()
             if note["job"] != self.job:
@@ -268,9 +269,9 @@ class _Task:
 
 
 def _pack_file(source: Source, task: _Task) -> int:
-    """Packs a file; returns of how many samples it is."""
+    """Packs one file; returns the number of its samples."""
     faults = []
-    # One record a group: any record is read alone. Pictures do not compress further.
+    # One record per group makes single records readable. Pictures do not compress further.
     with (
         system_errors(task.path),
         replacing(task.path) as part,
@@ -283,7 +284,7 @@ def _pack_file(source: Source, task: _Task) -> int:
                 image, page = source.encoded(index)
                 record = encode_packed(image, page, path)
             except (LabelError, ImageError, PageError) as error:
-                if not name:  # a page that cannot be drawn is no fault of the data
+                if not name:  # failing to draw a page is a bug, not a fault of the data
                     raise
                 faults.append(describe_fault(index, path, error))
             else:
@@ -310,7 +311,7 @@ def _pack_all(
         return
     if workers is None:
         workers = min(os.cpu_count() or 1, len(missing) // _EACH)
-        workers = workers if workers > 1 else 0  # one alone gains nothing
+        workers = workers if workers > 1 else 0  # a single worker gains nothing
     with _results(open_source, opened, missing, workers) as results:
         for count in results:
             done += count
@@ -321,7 +322,7 @@ def _pack_all(
 def _results(
     open_source: Callable[[], Source], opened: Source, tasks: list[_Task], workers: int
 ) -> Iterator[Iterator[int]]:
-    """Packs files; yields the numbers of their samples."""
+    """Packs files; yields the number of samples of each as it is finished."""
     if not workers or len(tasks) < 2:
         with one_opencv_thread():
             yield (_pack_file(opened, task) for task in tasks)
@@ -338,10 +339,10 @@ def _results(
 
 
 def _check(folder: Path, path: Path, job: dict[str, Any]) -> None:
-    """Refuses a folder that holds something else.
+    """Checks that a folder does not hold something else.
 
     Raises:
-        PackingError: it does.
+        PackingError: the folder was packed with other settings or from other data.
     """
     if not path.is_file():
         return
@@ -350,7 +351,7 @@ def _check(folder: Path, path: Path, job: dict[str, Any]) -> None:
     except (ValueError, TypeError) as error:
         raise PackingError(f"{path}: not a note of an earlier run: {error}") from error
     if differ := [key for key in job if before.get(key) != job[key]]:
-        lines = "; ".join(f"{key} was {before.get(key)}, is {job[key]}" for key in differ)
+        lines = "; ".join(f"{key} was {before.get(key)}, now {job[key]}" for key in differ)
         raise PackingError(
             f"{folder}: an earlier run packed something else here: {lines}. Give another "
             "folder, or delete this one"
@@ -358,7 +359,7 @@ def _check(folder: Path, path: Path, job: dict[str, Any]) -> None:
 
 
 def _finish(folder: Path, split: str, job: dict[str, Any], notes: list[dict[str, Any]]) -> None:
-    """Writes what describes the set; the file that says that it is complete comes last."""
+    """Writes the descriptions of the set; `packed-SPLIT.json`, which marks it complete, is last."""
     faults = [fault for note in notes for fault in note["faults"]]
     lines = "".join(json.dumps(fault) + "\n" for fault in faults)
     write_bytes(folder / f"faults-{split}.jsonl", lines.encode())
@@ -373,18 +374,18 @@ def _finish(folder: Path, split: str, job: dict[str, Any], notes: list[dict[str,
 
 
 def _packed(name: str, split: str, notes: list[dict[str, Any]]) -> Packed:
-    """What files hold, by their notes."""
+    """Returns the content of files, from their notes."""
     reasons = Counter(fault_reason(fault) for note in notes for fault in note["faults"])
     records = tuple(note["records"] for note in notes)
     return Packed(name, split, records, sum(note["size"] for note in notes), dict(reasons))
 
 
 def _digest(source: Source, start: int, stop: int) -> str:
-    """Describes which pictures there are, in their order, and what their label files hold."""
+    """Hashes the names of the pictures, in order, and the content of their label files."""
     digest = hashlib.blake2b(digest_size=8)
     known: dict[Path, bytes] = {}  # one file may hold the labels of all pictures
-    if source.name(start):  # those that are drawn have no names
-        for index in shown(range(start, stop), "looking at what is to be packed", unit="sample"):
+    if source.name(start):  # generated pictures have no names
+        for index in shown(range(start, stop), "checking what to pack", unit="sample"):
             digest.update(Path(source.name(index)).name.encode("utf-8", "surrogatepass") + b"\n")
             for path in source.label_files(index):
                 if path not in known:

@@ -1,9 +1,9 @@
-"""Batches made ahead of the step that needs them, by threads or by worker processes.
+"""Makes batches ahead of the step that needs them, in threads or worker processes.
 
-Threads suffice where OpenCV does the work and lets go of the interpreter's lock; worker processes
-help where much of it is Python (synthetic text). Both are Grain's.
+Threads suffice where OpenCV does the work and releases the GIL; worker processes help where much of
+it is Python (synthetic text). Both are Grain's.
 
-Host code, but Grain imports jax: it is imported with the first batch.
+Host code, but Grain imports jax, so it is imported with the first batch.
 """
 
 from __future__ import annotations
@@ -36,25 +36,25 @@ def iterate(
     workers: int = 0,
     ahead: int = 2,
 ) -> Generator[Batch, None, None]:
-    """Yields the batches from a step on, made ahead; close it when done.
+    """Yields the batches from a step on, made ahead of time; close it when done.
 
     Args:
-        source: of batches.
+        source: makes the batches.
         start_step: the first step.
-        stop_step: the step before which to end; None never ends.
-        threads: how many make batches at the same time; with workers, in each of them.
-        workers: processes, started by spawning; 0 makes batches in threads of this one. The
-            program's own code must then be guarded by `if __name__ == "__main__"`.
-        ahead: how many batches may wait, in addition to those being made.
+        stop_step: the step after the last; None never ends.
+        threads: number of threads that make batches; with workers, in each worker.
+        workers: number of processes, started by spawning; 0 makes batches in threads of this
+            process. With workers, the main script must be guarded by `if __name__ == "__main__"`.
+        ahead: how many finished batches may wait, in addition to those being made.
 
     Raises:
-        SourceError: numbers that cannot be, or a worker that was killed.
-        TooManyDropped: more samples were dropped than the source allows.
+        SourceError: invalid numbers, or a worker was killed.
+        TooManyDropped: more samples were dropped than allowed.
     """
     if threads < 1 or workers < 0 or ahead < 0:
         raise SourceError(
-            f"threads={threads}, workers={workers}, ahead={ahead}: expected threads of 1 or more, "
-            "workers and ahead of 0 or more"
+            f"threads={threads}, workers={workers}, ahead={ahead}: expected threads >= 1, "
+            "workers >= 0 and ahead >= 0"
         )
     workers = bounded_workers(workers, setting="config.data.workers")
     stop = STEPS if stop_step is None else operator.index(stop_step)
@@ -73,7 +73,7 @@ def _iterate(
     if workers:
         made = _with_workers(made, workers, ahead)
     batches = iter(made)
-    with one_opencv_thread():  # pictures are made side by side already
+    with one_opencv_thread():  # batches are already made in parallel
         try:
             yield from with_drops_logged(
                 source.log, _copied(batches, workers) if workers else batches
@@ -86,16 +86,16 @@ def _with_workers(made: Any, workers: int, ahead: int) -> Any:
     import grain
     from absl import flags
 
-    if not flags.FLAGS.is_parsed():  # Grain asks for a flag, which raises where none was parsed
+    if not flags.FLAGS.is_parsed():  # Grain reads a flag, which raises if none were parsed
         flags.FLAGS.mark_as_parsed()
     options = grain.MultiprocessingOptions(workers, per_worker_buffer_size=1 + ahead // workers)
     return made.mp_prefetch(options, worker_init_fn=_start_worker)
 
 
 def _copied(batches: Iterator[Built], workers: int) -> Iterator[Built]:
-    """Takes batches from workers, and out of the memory that is shared with them.
+    """Copies batches of workers out of shared memory.
 
-    Arrays in shared memory are reported as leaked where the program still has some when it ends.
+    Arrays still in shared memory when the program exits are reported as leaked.
     """
     try:
         with signals_held():  # the first batch starts the workers

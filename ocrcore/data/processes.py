@@ -1,4 +1,4 @@
-"""Worker processes that may be interrupted and killed, and work done in order by any workers.
+"""Worker processes that survive interrupts and may be killed, and ordered parallel work.
 
 Host code: no jax.
 """
@@ -25,40 +25,40 @@ import cv2
 STOP_SIGNALS = tuple(
     getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGHUP") if hasattr(signal, name)
 )
-"""Requests to end, which a terminal or a cluster sends to all processes of a group at once."""
+"""Requests to exit, which a terminal or a cluster sends to all processes of a group at once."""
 Submit = Callable[..., Future[Any]]
-"""Takes a function and its arguments, but for the first, and has it called."""
+"""Takes a function and its arguments except the first, and schedules the call."""
 T = TypeVar("T")
-_EACH_CPU = 4  # processes; more of them take memory, and no less time
+_EACH_CPU = 4  # processes per CPU; more would take memory without saving time
 
 
 class _Worker(SpawnProcess):
-    """A worker is deaf to SIGTERM, by which the pool ends all where one was killed, and waits."""
+    """Uses SIGKILL to terminate: workers ignore SIGTERM, which the pool sends and waits for."""
 
     def terminate(self) -> None:
         self.kill()
 
 
 class _Spawn(SpawnContext):
-    """Workers are spawned, not forked: OpenCV and JAX have threads."""
+    """Workers are spawned, not forked, because OpenCV and JAX have threads."""
 
     Process = _Worker
 
 
 def bounded_workers(workers: int, *, setting: str) -> int:
-    """Returns how many processes to start: no more than the machine has a use for, and says so.
+    """Limits the number of processes to what the machine can use, with a message on stderr.
 
     Args:
-        workers: how many were asked for.
-        setting: the option that did, for the message.
+        workers: the number asked for.
+        setting: name of the option that set it, for the message.
     """
     cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     most = _EACH_CPU * cpus
     if workers <= most:
         return workers
     print(
-        f"{setting} is {workers:,}: {most} processes are started, {_EACH_CPU} for each of {cpus} "
-        "CPUs; more would only take memory",
+        f"{setting} is {workers:,}, but only {most} processes are started ({_EACH_CPU} for each of "
+        f"{cpus} CPUs): more would only take memory",
         file=sys.stderr,
     )
     return most
@@ -73,18 +73,18 @@ def worker_pool(
     setting: str,
     error: type[Exception],
 ) -> Iterator[Submit]:
-    """Starts processes by spawning; they end with this one, and leave signals to it.
+    """Starts a pool of spawned processes that exit with this one and ignore stop signals.
 
     Args:
-        open_tools: called once in each process, with the first task; it must be picklable.
-        workers: how many processes.
-        work: what they do ("packs samples"), for the message about a killed one.
-        setting: the option that says how many there are, for that message.
-        error: raised when one was killed.
+        open_tools: called once in each process, before its first task; must be picklable.
+        workers: number of processes.
+        work: what they do ("packs samples"), for the message about a killed worker.
+        setting: name of the option that set their number, for that message.
+        error: the exception to raise if a worker was killed.
 
     Yields:
         A function that takes a picklable function `task` and arguments, has
-        `task(tools, *arguments)` called by a worker, and returns the future result.
+        `task(tools, *arguments)` called by a worker, and returns its future.
     """
     others = {*multiprocessing.active_children()}
     pool = ProcessPoolExecutor(workers, _Spawn(), _start, (open_tools,))
@@ -104,10 +104,10 @@ def worker_pool(
 
 
 def worker_killed(work: str, workers: int, setting: str, reason: Exception) -> str:
-    """Says that a worker was killed, and what to do; the arguments are those of `worker_pool`."""
+    """Returns the message about a killed worker; the arguments are those of `worker_pool`."""
     return (
-        f"a process that {work} has ended ({reason}). If it was killed (exit code -9), the memory "
-        f"was probably too small: take fewer than the {workers} of {setting}. The same command "
+        f"a process that {work} has died ({reason}). If it was killed (exit code -9), the machine "
+        f"probably ran out of memory: set {setting} lower than {workers}. The same command "
         "resumes the work"
     )
 
@@ -115,7 +115,7 @@ def worker_killed(work: str, workers: int, setting: str, reason: Exception) -> s
 def in_order(
     submit: Callable[[Any], Future[T]], items: Iterable[Any], *, ahead: int
 ) -> Iterator[T]:
-    """Yields the results for items in their order, with up to `ahead` others under way."""
+    """Yields results in the order of the items, with up to `ahead` further ones in progress."""
     left = iter(items)
     futures = deque(submit(item) for item in itertools.islice(left, ahead + 1))
     while futures:
@@ -126,7 +126,7 @@ def in_order(
 
 @contextmanager
 def one_opencv_thread() -> Iterator[None]:
-    """Keeps OpenCV from starting threads, where pictures are worked on side by side already."""
+    """Keeps OpenCV from starting threads where pictures are already processed in parallel."""
     before = cv2.getNumThreads()
     cv2.setNumThreads(1)
     try:
@@ -136,9 +136,9 @@ def one_opencv_thread() -> Iterator[None]:
 
 
 def end_with_parent() -> None:
-    """Ends this process as soon as the one that started it has ended, killed ones included.
+    """Makes this process exit as soon as its parent has exited or was killed.
 
-    For the beginning of a process of `multiprocessing`; elsewhere it does nothing.
+    Call it at the start of a `multiprocessing` process; elsewhere it does nothing.
     """
     parent = multiprocessing.parent_process()
     if parent is None:
@@ -153,15 +153,16 @@ def end_with_parent() -> None:
 
 @contextmanager
 def signals_held() -> Iterator[None]:
-    """Workers that are started in here are deaf to `STOP_SIGNALS` from their imports on.
+    """Makes workers that are started inside ignore `STOP_SIGNALS` from their imports on.
 
-    These go to all processes of a group (Slurm's does), but the program answers them: the work that
-    it is at needs its workers. They inherit what is blocked. Windows has no such thing.
+    These signals go to all processes of a group (Slurm's do), but the main program handles them
+    and still needs its workers to finish the step. Workers inherit the blocked signals. Windows
+    has no such mechanism.
     """
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
-    resource_tracker.ensure_running()  # a worker that had to start it would unblock them
+    resource_tracker.ensure_running()  # a worker that starts it would unblock the signals
     before = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
     try:
         yield
@@ -169,7 +170,7 @@ def signals_held() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-_tools: list[Any] = []  # of a worker: how to open them, and then the tools
+_tools: list[Any] = []  # in a worker: first the function that opens the tools, then the tools
 
 
 def _start(open_tools: Callable[[], Any]) -> None:
@@ -181,6 +182,6 @@ def _start(open_tools: Callable[[], Any]) -> None:
 
 
 def _do(task: Callable[..., Any], *arguments: Any) -> Any:
-    if len(_tools) == 1:  # in a task, so that an error in it reaches the program
+    if len(_tools) == 1:  # opened inside a task, so that an error reaches the program
         _tools.append(_tools[0]())
     return task(_tools[1], *arguments)

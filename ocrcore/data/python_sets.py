@@ -1,4 +1,4 @@
-"""Data sets that a program hands to training: lists, `grain.MapDataset`s, classes of its own.
+"""Data sets passed from Python: lists, `grain.MapDataset`s, or your own classes.
 
 Host code: no jax.
 """
@@ -12,17 +12,17 @@ from typing import Any, TypeVar
 from ocrcore.data.mixing import SourceError
 from ocrcore.pages import LabelError
 
-_MOST = 1 << 31  # more samples are none, but an endless sequence
+_MOST = 1 << 31  # a longer data set can only be an endless one
 T = TypeVar("T")
 
 
 class PythonSet(Sequence[T]):
-    """A data set from Python, whose samples are checked when they are asked for.
+    """A data set from Python; samples are type-checked on access.
 
     Args:
-        samples: by index.
-        kind: their type.
-        name: of the data set.
+        samples: the samples, by index.
+        kind: expected type of the samples.
+        name: name of the data set.
     """
 
     def __init__(self, samples: Sequence[Any], kind: type[T], *, name: str) -> None:
@@ -35,8 +35,8 @@ class PythonSet(Sequence[T]):
         """Returns a sample.
 
         Raises:
-            LabelError: None stands in its place, as in a `grain.MapDataset` with a filter.
-            SourceError: it is something else.
+            LabelError: the sample is None, as in a `grain.MapDataset` with a filter.
+            SourceError: the sample has another type.
         """
         sample = self.samples[operator.index(index)]
         expected = f"{self.kind.__module__}.{self.kind.__name__}"
@@ -50,27 +50,27 @@ class PythonSet(Sequence[T]):
         return sample
 
     def name(self, index: int) -> str:
-        """Names a sample."""
+        """Returns a name for a sample."""
         return f"sample {index} of {self._name}"
 
 
 def check_sources(sources: Mapping[str, Sized], kinds: Mapping[str, str]) -> None:
-    """Checks that the data sets given from Python are those that the config asks for.
+    """Checks that the data sets passed from Python match those that the config asks for.
 
     Args:
-        sources: by name.
+        sources: data sets, by name.
         kinds: the kind of each data set of `config.data.train`, by name.
 
     Raises:
-        SourceError: one is missing, one too many, or one has no end.
+        SourceError: a data set is missing, not in the config, or endless.
     """
     for name in {**sources, **kinds}:
         where = f"config.data.train.{name}"
         if name not in sources:
             if kinds[name] == "python":
                 raise SourceError(
-                    f"{where} is a data set from Python, but none is given: call the function that "
-                    f"trains with sources={{{name!r}: ...}} (the command line cannot)"
+                    f"{where} is a data set from Python, but none was given: call the training "
+                    f"function with sources={{{name!r}: ...}} (not possible from the command line)"
                 )
         elif kinds.get(name) != "python":
             raise SourceError(
@@ -78,6 +78,6 @@ def check_sources(sources: Mapping[str, Sized], kinds: Mapping[str, str]) -> Non
             )
         elif len(sources[name]) > _MOST:
             raise SourceError(
-                f"sources[{name!r}] has no end: expected a data set that is not repeated; training "
+                f"sources[{name!r}] is endless: expected a data set that is not repeated; training "
                 "repeats and shuffles it"
             )

@@ -1,26 +1,26 @@
-"""Matching of upright boxes where one may match many: DetEval and its ICDAR 2013 form.
+"""DetEval and its ICDAR 2013 form: matching of upright boxes, where one may match many.
 
 After C. Wolf and J.-M. Jolion, "Object count/area graphs for the evaluation of object detection and
-segmentation algorithms" (IJDAR 8(4), 2006), as the two localization scripts of the Robust Reading
-Competition's challenge 2 (`TL2p_icdar`, `TL2p_deteval`) compute it. Boxes hold whole pixels: their
-width is right - left + 1.
+segmentation algorithms" (IJDAR 8(4), 2006), as computed by the two localization scripts of the
+Robust Reading Competition's challenge 2 (`TL2p_icdar`, `TL2p_deteval`). Boxes hold whole pixels:
+their width is right - left + 1.
 
-With recall = intersection / truth area and precision = intersection / found area, of each pair:
+With recall = intersection / truth area and precision = intersection / found area of each pair:
 
-1. A found word is "don't care" when its precision on a "don't care" truth is above 0.4.
-2. One to one: recall >= 0.8 and precision >= 0.4, for no other pair of the two words (those that do
-   not count included): 1 to the recall sum and 1 to the precision sum. (The scripts also ask that
-   the distance of the two centers be below the mean of the two diagonals. Boxes with an area in
-   common always are: half a diagonal leads from either center to any of its points.)
-3. One truth to many found: of the free found words with precision >= 0.4, the recalls sum to
-   >= 0.8: 0.8 to the recall sum, 0.8 for each found word to the precision sum. With only one such
-   word it counts as one to one.
-4. Many truths to one found: of the free truths with recall >= 0.8, the precisions sum to >= 0.4: 1
-   for each truth to the recall sum and 1 to the precision sum.
+1. A found word is "don't care" if its precision on a "don't care" truth is above 0.4.
+2. One to one: recall >= 0.8 and precision >= 0.4, and this holds for no other pair of the two words
+   ("don't care" words included): adds 1 to the recall sum and 1 to the precision sum. (The scripts
+   also require the distance of the two centers to be below the mean of the two diagonals. For boxes
+   that intersect this is always true: from either center, any point is within half a diagonal.)
+3. One truth to many found: for the free found words with precision >= 0.4, the recalls sum to
+   >= 0.8: adds 0.8 to the recall sum, and 0.8 for each found word to the precision sum. With only
+   one such word it counts as one to one.
+4. Many truths to one found: for the free truths with recall >= 0.8, the precisions sum to >= 0.4:
+   adds 1 for each truth to the recall sum and 1 to the precision sum.
 
 The sums of 3 and 4 are rounded to 4 digits. DetEval proper is stricter than the ICDAR 2013 form: 2
-holds only for two words that overlap no other word that counts; 3 and 4 only for a word that
-overlaps two or more. (Wolf's own program weighs each truth of 4 with 0.8, the scripts with 1.)
+applies only to two words that overlap no other word that counts; 3 and 4 only to a word that
+overlaps two or more. (Wolf's own program weights each truth of 4 with 0.8, the scripts with 1.)
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ from ocrcore.geometry import Bools, Floats
 
 @dataclass(frozen=True, slots=True, eq=False)
 class BoxMatch:
-    """What matched.
+    """The matches of one picture.
 
     Attributes:
         pairs: `(truth, found)`; a word may be in several.
-        recall_sum: what recall divides by the number of true words that count.
-        precision_sum: what precision divides by the number of found words that count.
+        recall_sum: numerator of the recall; the denominator is the number of true words that count.
+        precision_sum: numerator of the precision, over the number of found words that count.
         ignored: `(M,)` bool: found words that do not count.
     """
 
@@ -62,11 +62,11 @@ def match_boxes(
 
     Args:
         truth: `(N, 4)` float64: left, top, right, bottom of the true words.
-        care: `(N,)` bool; False where a true word does not count.
-        found: `(M, 4)` float64: of the found words.
-        recall: the threshold of recall.
-        precision: the threshold of precision.
-        single: whether to ask what DetEval proper asks of overlaps with further words.
+        care: `(N,)` bool; False for "don't care" words.
+        found: `(M, 4)` float64: the same of the found words.
+        recall: recall threshold.
+        precision: precision threshold.
+        single: whether to apply DetEval's stricter rules about overlaps with further words.
     """
     truth_size = truth[:, 2:] - truth[:, :2] + 1
     found_size = found[:, 2:] - found[:, :2] + 1
@@ -90,7 +90,7 @@ def match_boxes(
     free_found = ~ignored & ~first.any(axis=0)
     recall_sum = precision_sum = float(len(pairs))
 
-    # What is free only shrinks: words that reach the limit now are all that can.
+    # Free words only become fewer: words that reach the limit now are the only candidates.
     gate = (filled >= precision) & free_found
     hopeful = free_truth & ((covered * gate).sum(axis=1) > recall - 1e-4)
     if single:
@@ -121,7 +121,7 @@ def match_boxes(
 
 
 def _many(part: Floats, free: Bools, limit: float) -> list[int]:
-    """Returns the free words if their parts add up to the limit, else none."""
+    """Returns the free words if their parts sum to the limit, otherwise none."""
     chosen: list[int] = np.flatnonzero(free).tolist()
     total = 0.0
     for index in chosen:

@@ -1,7 +1,7 @@
-"""Which words to look at first: those that a reader is least sure of, as most of them are wrong.
+"""Selects the words to review first: those with the lowest confidence, as most of them are wrong.
 
-Least confidence is the plainest rule of active learning (Settles, "Active Learning Literature
-Survey", 2009). As a choice of what to train on it was no better than chance
+Least confidence is the simplest rule of active learning (Settles, "Active Learning Literature
+Survey", 2009). For choosing what to train on it was no better than chance
 (docs/how_much_data.md). Host code: no jax.
 """
 
@@ -13,17 +13,17 @@ import numpy as np
 
 
 def least_sure(confidences: Sequence[float | None], count: int | None = None) -> list[int]:
-    """Chooses what is read with the least confidence.
+    """Selects the words with the lowest confidence.
 
     Args:
-        confidences: in [0, 1]; None, and what is no number, where nothing was read: least of all.
-        count: how many to choose at most; None: all.
+        confidences: in [0, 1]; None or NaN if nothing was read, which counts as lowest.
+        count: maximum number of words; None: all.
 
     Returns:
-        Their places, the least sure first; equal ones in their order.
+        Their indices, the least confident first; ties keep their order.
 
     Raises:
-        ValueError: a count below 0.
+        ValueError: a negative count.
     """
     if count is not None and count < 0:
         raise ValueError(f"count is {count}, expected 0 or more")

@@ -1,13 +1,13 @@
-"""Readings against labels: a word counts when it is found where it is and read as it is.
+"""End-to-end scores: a word counts if it is found in the right place and read correctly.
 
 The protocol is `end_to_end`. Texts are folded: lower case, then only a-z and 0-9. Words without
-any of these do not count: labels become "don't care", found words are left out. Then words are
-matched as by `iou` of `ocrcore.evaluation.matching`: one to one, intersection over union above 0.5,
-without found words that lie with more than half of their area on a single "don't care" word. A pair
-is a hit if both texts are equal. Precision is hits over found words, recall hits over true words,
-F their harmonic mean (`Evaluation.hmean`).
+any of these do not count: such labels become "don't care", such found words are left out. Then
+words are matched as in `iou` of `ocrcore.evaluation.matching`: one to one, intersection over union
+above 0.5, ignoring found words with more than half of their area on a single "don't care" word. A
+pair is a hit if both texts are equal. Precision is hits over found words, recall hits over true
+words, F their harmonic mean (`Evaluation.hmean`).
 
-Intervals over pictures and the paired comparison of two readings are those of
+For intervals over pictures and the paired comparison of two readings see
 `ocrcore.evaluation.statistics`: `bootstrap_hmean` and `paired_bootstrap`.
 """
 
@@ -31,18 +31,18 @@ def evaluate_readings(
     iou: float = 0.5,
     ignore: float = 0.5,
 ) -> Evaluation:
-    """Scores pages that were read against labeled ones.
+    """Scores read pages against labeled ones.
 
     Args:
-        truth: the labels; words that do not count have `care=False`, and so has one without a text.
-        read: what was read of the same pictures in the same order.
-        fold: what texts become before they are compared.
-        iou: the intersection over union that a pair must exceed.
-        ignore: the share of a found word on "don't care" above which it does not count.
+        truth: the labels; "don't care" words have `care=False`; words without text count as such.
+        read: the readings of the same pictures in the same order.
+        fold: normalizes texts before they are compared.
+        iou: intersection over union that a pair must exceed.
+        ignore: fraction of a found word on "don't care" above which it does not count.
 
     Returns:
-        An evaluation whose pairs are the hits. Indices count the words as they were given; found
-        words without a text that counts are among `ignored`.
+        An evaluation whose pairs are the hits. Indices refer to the given words; found words
+        without a text that counts are in `ignored`.
 
     Raises:
         ValueError: lists of different lengths, or pages of different pictures.
@@ -75,7 +75,7 @@ def evaluate_readings(
 def _read_right(
     image: ImageResult, kept: list[int], wanted: list[str], found: list[str]
 ) -> ImageResult:
-    """Keeps the pairs with equal texts, and counts found words as they were given."""
+    """Keeps the pairs with equal texts, and maps indices to the given found words."""
     pairs = tuple(
         (true, kept[place]) for true, place in image.pairs if wanted[true] == found[kept[place]]
     )

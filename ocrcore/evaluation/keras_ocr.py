@@ -1,15 +1,15 @@
-"""keras-ocr's score of readings, for comparison with figures that were made with it.
+"""keras-ocr's evaluation score, for comparison with figures that were computed by it.
 
-`keras_ocr_scores` counts as its `evaluation.score`: by intersection over union of places and by
-similarity of texts. It is easier than `ocrcore.evaluation.end_to_end`, and must not stand in one
-column with it:
+`keras_ocr_scores` counts like keras-ocr's `evaluation.score`: by intersection over union of boxes
+and by similarity of texts. It is more lenient than `ocrcore.evaluation.end_to_end`; never put both
+in one column:
 
 * A word that is found but misread is neither a false alarm nor a miss. So precision and recall
-  hardly see errors of the recognizer: one word read right among ten misread ones gives 1 and 1.
+  hardly reflect recognition errors: one word read correctly among ten misread ones gives 1 and 1.
 * Half of a word may be wrong: texts need a similarity of 0.5.
-* Matches are not one to one: one found word may stand for several true ones.
+* Matches are not one to one: one found word may match several true ones.
 
-`KerasOcrScores.misread` says how many words the first rule hides.
+`KerasOcrScores.misread` is the number of words hidden by the first rule.
 """
 
 from __future__ import annotations
@@ -31,12 +31,11 @@ class KerasOcrScores:
     """Counts over all pictures.
 
     Attributes:
-        hits: true words with a found word at their place whose text is similar.
-        misread: true words with found words at their place, none of which has a similar text:
+        hits: true words with a found word in their place whose text is similar.
+        misread: true words with found words in their place, none of which has a similar text:
             "near true positives", which neither precision nor recall counts.
-        misses: true words without a found word at their place.
-        false_alarms: found words that are at the place of no true word, nor of one that does not
-            count.
+        misses: true words without a found word in their place.
+        false_alarms: found words that are in the place of no true word, including "don't care".
     """
 
     hits: int
@@ -46,7 +45,7 @@ class KerasOcrScores:
 
     @property
     def precision(self) -> float:
-        """Hits over hits and false alarms; 0 without any (keras-ocr divides by zero there)."""
+        """Hits over hits and false alarms; 0 without any (keras-ocr divides by zero then)."""
         return self.hits / max(1, self.hits + self.false_alarms)
 
     @property
@@ -63,20 +62,21 @@ def keras_ocr_scores(
     iou: float = 0.5,
     similarity: float = 0.5,
 ) -> KerasOcrScores:
-    """Scores pages that were read as keras-ocr's `evaluation.score` does.
+    """Scores read pages like keras-ocr's `evaluation.score`.
 
-    Coordinates lose their fractions first, as there. (The areas of intersections are exact here;
-    there their corners are rounded to pixels as well.) Outlines that cross themselves or have no
+    As there, coordinates are first truncated to integers. (Areas of intersections are exact here;
+    there, their corners are rounded to pixels as well.) Outlines that cross themselves or have no
     area match nothing.
 
     Args:
         truth: the labels; words with `care=False` do not count ("ignore").
-        read: what was read of the same pictures in the same order.
-        fold: what texts become before they are compared ("translator"); as they are by default.
-            Its published figures ignore case and punctuation: `ocrcore.text.fold` comes near.
-        iou: the least intersection over union of words at one place.
-        similarity: the least similarity of their texts: 1 minus the edit distance over the length
-            of the longer one.
+        read: the readings of the same pictures in the same order.
+        fold: normalizes texts before they are compared ("translator"); by default they are not
+            changed. keras-ocr's published figures ignore case and punctuation, roughly like
+            `ocrcore.text.fold`.
+        iou: minimum intersection over union of words in one place.
+        similarity: minimum similarity of their texts: 1 minus the edit distance over the length of
+            the longer one.
 
     Raises:
         ValueError: lists of different lengths.
@@ -107,7 +107,7 @@ def keras_ocr_scores(
 
 
 def _at_one_place(truth: Page, found: Page, iou: float) -> tuple[list[int], list[int]]:
-    """Indices of true and found words whose intersection over union reaches `iou`."""
+    """Returns indices of true and found words whose intersection over union reaches `iou`."""
     a, b = (outlines([np.trunc(word.outline) for word in page.words]) for page in (truth, found))
     one, two = box_pairs(a.boxes, _zeros(len(a)), b.boxes, _zeros(len(b)))
     proper = a.valid[one] & b.valid[two]

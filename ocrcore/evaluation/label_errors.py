@@ -1,24 +1,24 @@
-"""Suspected label errors: where a confident prediction contradicts a label.
+"""Finds suspected label errors: labels that a confident prediction contradicts.
 
-Networks that read well are right about some labels that people got wrong. `suspects` takes what a
-recognizer and a detector say of the labels of one page, and returns a suspicion for every label
-that could be judged and for every confident word without a label; `ranked` puts those of all pages
-in one order, the most suspicious first. Nothing here runs a network.
+Networks that read well are right about some labels that people got wrong. `suspects` takes the
+output of a recognizer and a detector for the labels of one page, and returns a suspicion for every
+label that can be judged and for every confident word without a label. `ranked` sorts those of all
+pages, the most suspicious first. Nothing here runs a network.
 
-Texts are judged by likelihood, not by whether strings are equal: the log-probability that CTC gives
-the label is compared with that of the best reading. Where the network is unsure between `O` and
-`0`, a label of either is hardly suspicious; where it is sure of another word, it is.
+Texts are judged by likelihood, not by string equality: the CTC log-probability of the label is
+compared with that of the best reading. If the network is unsure between `O` and `0`, a label with
+either is hardly suspicious; if it is sure of another word, the label is.
 
 Kinds:
 
 - `text`: the recognizer is sure of another text.
-- `neighbor`: that, and the label is what is read elsewhere on the page: words were swapped.
-- `unlabeled`: a word is found and read with confidence where no label is.
+- `neighbor`: the same, and the label is read elsewhere on the page: labels were swapped.
+- `unlabeled`: a word is found and read with confidence where there is no label.
 - `ignored`: a word that is labeled "don't care" is read with confidence.
 - `empty`: the detector sees no text within a label.
 
-Suspicions of all kinds are on one scale, in nats, and 0 or more; how many of them are label errors
-depends on the data (docs/benchmarks.md, "Suspected label errors").
+Suspicions of all kinds share one scale, in nats, and are 0 or more; how many of them are label
+errors depends on the data (docs/benchmarks.md, "Suspected label errors").
 
 Host code: no jax.
 """
@@ -37,25 +37,25 @@ from ocrcore.geometry import box_pairs, outlines, overlaps
 from ocrcore.pages import Page, Word
 
 KINDS = ("text", "neighbor", "unlabeled", "ignored", "empty")
-"""What a suspicion may be about."""
+"""Kinds of suspicions."""
 
-# In nats, chosen on the first 300 pictures of `borndigital` with labels corrupted by other seeds
-# than those reported. More of a contradiction than `_MOST` says no more; where a network is unsure
-# of what it reads, its log-probability counts `_DOUBT` times against the suspicion. That a label is
-# lacking says less, since data sets leave out words on purpose.
+# In nats, chosen on the first 300 pictures of `borndigital`, with labels corrupted using other
+# seeds than the reported ones. Contradictions are capped at `_MOST`; if a network is unsure of its
+# reading, the log-probability of the reading counts `_DOUBT` times against the suspicion. A missing
+# label is weaker evidence, since data sets leave out words on purpose.
 _MOST, _LACKING, _DOUBT = 20.0, 16.0, 2.0
-_COVERED = 0.5  # of a found word by labels; then it has a label
+_COVERED = 0.5  # fraction of a found word that labels must cover for it to count as labeled
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What a recognizer says of the crop of one word.
+    """A recognizer's output for the crop of one word.
 
     Attributes:
         text: the best reading.
-        log_probability: of it, as CTC sums it over alignments, natural logarithm.
-        label_log_probability: of the label, by the same network; None where there is no label, or
-            one with characters that the network does not know.
+        log_probability: its probability, summed over CTC alignments, natural logarithm.
+        label_log_probability: the same for the label; None if there is no label, or one with
+            characters that the network does not know.
     """
 
     text: str
@@ -65,17 +65,17 @@ class Reading:
 
 @dataclass(frozen=True, slots=True)
 class Suspect:
-    """A label that may be wrong, or lacking.
+    """A label that may be wrong, or missing.
 
     Attributes:
         kind: one of `KINDS`.
         suspicion: in nats, 0 or more.
         page: path of the picture.
-        word: index of the labeled word on its page; None where no label is.
-        label: its text; None where no label is, or one without a text.
-        read: the best reading; None where there is none.
-        confidence: probability of that reading; for `empty` 1 less the highest score.
-        quad: of the word on its page, corners as `(x, y)`.
+        word: index of the labeled word on its page; None if there is no label.
+        label: its text; None if there is no label, or one without text.
+        read: the best reading; None if there is none.
+        confidence: probability of that reading; for `empty`, 1 minus the highest score.
+        quad: quad of the word on its page, corners as `(x, y)`.
     """
 
     kind: str
@@ -95,7 +95,7 @@ class Suspect:
             "text": f"reads {self.read!r} ({sure}), labeled {self.label!r}",
             "neighbor": f"reads {self.read!r} ({sure}), labeled {self.label!r}, which is read "
             "elsewhere on the picture",
-            "unlabeled": f"reads {self.read!r} ({sure}) where no label is",
+            "unlabeled": f"reads {self.read!r} ({sure}) where there is no label",
             "ignored": f"reads {self.read!r} ({sure}), labeled as don't care",
             "empty": f"labeled {self.label!r} where the detector sees no text",
         }[self.kind]
@@ -113,19 +113,19 @@ def suspects(
 
     Args:
         truth: the labels.
-        readings: of the crop of each labeled word, "don't care" included; None where there is none
+        readings: for the crop of each labeled word, including "don't care"; None if there is none
             (a degenerate quad). Crops are cut by the labels' quads.
-        peaks: the detector's highest region score inside each label, see `label_peaks`; None where
-            it is not known.
-        found: words of the detector, with their scores; None: missing labels are not looked for.
-        found_readings: of the crop of each of these.
+        peaks: the detector's highest region score inside each label, see `label_peaks`; None if
+            unknown.
+        found: words of the detector, with their scores; None does not search for missing labels.
+        found_readings: for the crop of each of these.
 
     Returns:
-        A suspicion for each label that could be judged, mostly 0, in their order, then those of
-        found words without a label. Labels that could not be judged are left out.
+        A suspicion for each label that can be judged, mostly 0, in order, then one for each
+        readable found word without a label.
 
     Raises:
-        ValueError: lists of other lengths than the words.
+        ValueError: a list whose length is not the number of words.
     """
     peaks = [None] * len(truth.words) if peaks is None else peaks
     found = found or truth.with_words(())
@@ -135,7 +135,7 @@ def suspects(
         ("found_readings", found_readings, found.words),
     ):
         if len(given) != len(words):
-            raise ValueError(f"{truth.path}: {len(given)} {name} of {len(words)} words")
+            raise ValueError(f"{truth.path}: {len(given)} {name} for {len(words)} words")
     texts = [_normal(reading.text) if reading else "" for reading in readings]
     judged = []
     for index, (word, reading, peak) in enumerate(zip(truth.words, readings, peaks, strict=True)):
@@ -153,15 +153,15 @@ def suspects(
 def crop_suspects(
     names: Sequence[str], labels: Sequence[str], readings: Sequence[Reading | None]
 ) -> list[Suspect]:
-    """Judges the labels of crops that belong to no page; see `suspects`.
+    """Judges the labels of crops that do not belong to a page; see `suspects`.
 
     Args:
-        names: of the crops.
-        labels: of each.
-        readings: of each.
+        names: names of the crops.
+        labels: label of each crop.
+        readings: reading of each crop.
 
     Returns:
-        A suspicion for each that could be judged; its page is the crop's name.
+        A suspicion for each crop that can be judged; its page is the crop's name.
     """
     judged = []
     for name, label, reading in zip(names, labels, readings, strict=True):
@@ -173,19 +173,19 @@ def crop_suspects(
 
 
 def ranked(pages: Iterable[Sequence[Suspect]]) -> list[Suspect]:
-    """All suspicions in one order, the most suspicious first; equal ones keep theirs."""
+    """Sorts all suspicions, the most suspicious first; ties keep their order."""
     return sorted((one for page in pages for one in page), key=lambda one: -one.suspicion)
 
 
 def label_peaks(truth: Page, maps: NDArray[np.floating]) -> list[float]:
-    """The highest region score inside each label.
+    """Returns the highest region score inside each label.
 
     Args:
         truth: the labels.
         maps: `(h, w, C)`, the whole picture at any scale; channel 0 is the region score.
 
     Returns:
-        One value for each word; 0 for a word beside the picture.
+        One value for each word; 0 for a word outside the picture.
     """
     height, width = maps.shape[:2]
     scale = np.array([width / truth.width, height / truth.height])
@@ -202,7 +202,7 @@ def label_peaks(truth: Page, maps: NDArray[np.floating]) -> list[float]:
 def _judge_label(
     word: Word, reading: Reading | None, peak: float | None, elsewhere: set[str]
 ) -> tuple[str, float, float] | None:
-    """Kind, suspicion and, for `empty`, one less the peak; None where nothing can be said."""
+    """Returns kind, suspicion and, for `empty`, 1 minus the peak; None if it cannot be judged."""
     if not word.care:
         if reading is None or not reading.text:
             return None
@@ -217,24 +217,24 @@ def _judge_label(
 
 
 def _contradiction(reading: Reading) -> float:
-    """How much better the best reading is than the label, less what the network is unsure."""
+    """Returns by how much the best reading beats the label, minus the network's uncertainty."""
     assert reading.label_log_probability is not None
     gap = reading.log_probability - reading.label_log_probability
     return max(min(gap, _MOST) + _DOUBT * reading.log_probability, 0.0)
 
 
 def _readable(reading: Reading, most: float) -> float:
-    """How sure a word stands there."""
+    """Returns the evidence that there is a word."""
     return max(most + _DOUBT * reading.log_probability, 0.0)
 
 
 def _emptiness(peak: float) -> float:
-    """How sure no word stands there."""
+    """Returns the evidence that there is no word."""
     return min(-math.log(max(peak, 1e-6)), _MOST)
 
 
 def _covered(truth: Page, found: Page) -> NDArray[np.float64]:
-    """Which share of each found word labels cover, `(N,)`."""
+    """Returns the fraction of each found word that labels cover, `(N,)`."""
     one = outlines([word.outline for word in truth.words])
     two = outlines([word.outline for word in found.words])
     a, b = box_pairs(one.boxes, np.zeros(len(one), int), two.boxes, np.zeros(len(two), int))

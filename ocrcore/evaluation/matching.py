@@ -1,20 +1,20 @@
-"""Found words against true words: who matches whom, precision, recall and hmean.
+"""Matches found words to true words: pairs, precision, recall and hmean.
 
-Three protocols, by name. Their figures mean different things and never go into one column:
+There are three protocols. Their figures mean different things and never go into one column:
 
 `iou`: ICDAR 2015's, as EasyOCR's CRAFT trainer computes it for every data set. Polygons that are
-not valid in shapely's sense are dropped and count nowhere. A found word is "don't care" when more
-than half of its area lies on a single "don't care" truth. Then, truth in order and found in order,
-the first pair of two free words that both count and whose intersection over union is above 0.5 is a
-match.
+not valid in shapely's sense are dropped and count nowhere. A found word is "don't care" if more
+than half of its area lies on a single "don't care" truth. Then, iterating over truth and found in
+order, the first pair of two free words that both count and have an intersection over union above
+0.5 is a match.
 
-`icdar2013` and `deteval`: the two of the Robust Reading Competition's focused scene text, in which
-one word may match many; their rules are in `ocrcore.evaluation.deteval`.
+`icdar2013` and `deteval`: the two protocols of the Robust Reading Competition's focused scene text,
+in which one word may match many; their rules are in `ocrcore.evaluation.deteval`.
 
-Per picture and protocol: without truth that counts, recall is 1, and precision 0 if a found word
-counts, else 1. (The competition's two scripts look at all found words there. This shows in the
-figures of single pictures only.) Over pictures all sums are added before dividing; what is then
-undefined is 0.
+Per picture and protocol: without true words that count, recall is 1, and precision is 0 if a found
+word counts, otherwise 1. (The competition's two scripts consider all found words there. This only
+affects the figures of single pictures.) Over pictures all sums are added before dividing; 0 / 0 is
+then 0.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ from ocrcore.pages import Page
 
 Polygons = ArrayLike | Sequence[ArrayLike]
 
-# Ratios this near to a threshold are computed again by shapely, as the original does, so that
-# rounding never decides otherwise than there.
+# Ratios this close to a threshold are recomputed by shapely, as in the original, so that rounding
+# never leads to a different decision.
 _NEAR = 1e-6
 
 
@@ -47,18 +47,18 @@ def _hmean(precision: float, recall: float) -> float:
 
 @dataclass(frozen=True, slots=True)
 class ImageResult:
-    """What matched in one picture. Indices count the words as they were given.
+    """The matches of one picture. Indices refer to the words as given.
 
     Attributes:
         pairs: `(truth, found)`; in `icdar2013` and `deteval` a word may be in several.
-        truth_care: how many true words count.
-        found_care: how many found words count.
-        recall_sum: what recall divides by `truth_care`; in `iou` the number of pairs.
-        precision_sum: what precision divides by `found_care`; in `iou` the number of pairs.
-        ignored: found words that do not count, because they lie on "don't care".
+        truth_care: number of true words that count.
+        found_care: number of found words that count.
+        recall_sum: numerator of the recall over `truth_care`; in `iou` the number of pairs.
+        precision_sum: numerator of the precision over `found_care`; in `iou` the number of pairs.
+        ignored: found words that do not count because they lie on "don't care".
         invalid_truth: true words dropped for their shape (`iou` only).
         invalid_found: found words dropped for their shape (`iou` only).
-        name: of the picture, if known.
+        name: name of the picture, if known.
     """
 
     pairs: tuple[tuple[int, int], ...]
@@ -73,12 +73,12 @@ class ImageResult:
 
     @property
     def recall(self) -> float:
-        """Share of the true words that were found; 1 without any."""
+        """Fraction of the true words that were found; 1 if there are none."""
         return self.recall_sum / self.truth_care if self.truth_care else 1.0
 
     @property
     def precision(self) -> float:
-        """Share of the found words that are true."""
+        """Fraction of the found words that are true."""
         if not self.truth_care:
             return 0.0 if self.found_care else 1.0
         return self.precision_sum / self.found_care if self.found_care else 0.0
@@ -120,12 +120,12 @@ class Evaluation:
 
     @property
     def truth_care(self) -> int:
-        """How many true words count."""
+        """Number of true words that count."""
         return sum(image.truth_care for image in self.images)
 
     @property
     def found_care(self) -> int:
-        """How many found words count."""
+        """Number of found words that count."""
         return sum(image.found_care for image in self.images)
 
     @property
@@ -142,7 +142,7 @@ class Evaluation:
 
     @property
     def hmean(self) -> float:
-        """Harmonic mean of the two."""
+        """Harmonic mean of precision and recall."""
         return _hmean(self.precision, self.recall)
 
     def counts(self) -> Floats:
@@ -151,7 +151,7 @@ class Evaluation:
         return np.array(rows, np.float64).reshape(-1, 4)
 
     def to_dict(self) -> dict[str, Any]:
-        """Returns plain JSON values, each picture's included."""
+        """Returns plain JSON values, including those of each picture."""
         return {
             "protocol": self.protocol,
             "precision": self.precision,
@@ -179,7 +179,7 @@ def match(
 
     Args:
         truth: the true words: `(N, 4, 2)`, or N polygons `(P, 2)`.
-        care: `(N,)`; False where a true word does not count.
+        care: `(N,)`; False for "don't care" words.
         found: the found words, in the same form.
         protocol: one of `PROTOCOLS`.
         **options: thresholds of the protocol, as for `evaluate`.
@@ -199,8 +199,8 @@ def evaluate_pages(
         **options: thresholds of the protocol, as for `evaluate`.
 
     Raises:
-        ValueError: different numbers of pages, or two pages that are not of the same picture by
-            the names of their files.
+        ValueError: different numbers of pages, or two pages that are not of the same picture
+            according to their file names.
     """
     for index, (a, b) in enumerate(zip(truth, found, strict=False)):
         if (
@@ -232,29 +232,29 @@ def evaluate(
     names: Sequence[str | None] | None = None,
     **options: Any,
 ) -> Evaluation:
-    """Scores the words of many pictures; arrays instead of pages.
+    """Scores the words of many pictures, given as arrays instead of pages.
 
     Args:
-        truth: for each picture its true words: `(N, 4, 2)`, or N polygons `(P, 2)`.
-        care: for each picture `(N,)`; False where a true word does not count.
-        found: for each picture its found words.
+        truth: the true words of each picture: `(N, 4, 2)`, or N polygons `(P, 2)`.
+        care: for each picture `(N,)`; False for "don't care" words.
+        found: the found words of each picture.
         protocol: one of `PROTOCOLS`.
-        names: of the pictures.
-        **options: thresholds, to be named beside the scores when they are not the protocol's own.
-            Of `iou`: `iou` (0.5), which the intersection over union of a pair must exceed, and
-            `ignore` (0.5), the share of a found word on "don't care" above which it does not count.
-            Of `icdar2013` and `deteval`: `recall` (0.8) and `precision` (0.4), which the shares of
-            the true and of the found word that the other covers must reach.
+        names: names of the pictures.
+        **options: thresholds; report them with the scores if they are not the protocol's own. For
+            `iou`: `iou` (0.5), which the intersection over union of a pair must exceed, and
+            `ignore` (0.5), the fraction of a found word on "don't care" above which it does not
+            count. For `icdar2013` and `deteval`: `recall` (0.8) and `precision` (0.4), the minimum
+            fractions of the true and of the found word that the other must cover.
 
     Raises:
-        ValueError: lists of different lengths, an unknown protocol, or a polygon that is none.
+        ValueError: lists of different lengths, an unknown protocol, or an invalid polygon.
     """
     if protocol not in _MATCHERS:
         raise ValueError(f"unknown protocol {protocol!r}, expected one of {', '.join(PROTOCOLS)}")
     if not len(truth) == len(care) == len(found):
         raise ValueError(
             f"{len(truth)} pictures of true words, {len(care)} of care, {len(found)} of found "
-            "words: expected the same number"
+            "words: expected equal numbers"
         )
     names = [None] * len(truth) if names is None else names
     flags = [np.asarray(item, np.bool_).reshape(-1) for item in care]
@@ -272,7 +272,7 @@ def evaluate(
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Words:
-    """The words of all pictures in one row; those of picture i are `start[i]:start[i + 1]`."""
+    """The words of all pictures, concatenated; picture i has `start[i]:start[i + 1]`."""
 
     shapes: Outlines
     start: list[int]
@@ -288,7 +288,7 @@ def _gather(pictures: Sequence[Polygons]) -> _Words:
 
 
 def _by_image(words: _Words, flags: Bools) -> list[tuple[int, ...]]:
-    """Returns for each picture the flagged words, counted within it."""
+    """Returns the flagged words of each picture, indexed within it."""
     chosen: list[tuple[int, ...]] = [()] * (len(words.start) - 1)
     lists: dict[int, list[int]] = {}
     for index in np.flatnonzero(flags).tolist():
@@ -355,7 +355,7 @@ def _iou(
 def _recompute_near_limit(
     ratio: Floats, limit: float, a: Outlines, one: Ints, b: Outlines, two: Ints, *, union: bool
 ) -> None:
-    """Computes in place the ratios at the limit again as the original does."""
+    """Recomputes in place the ratios close to the limit, as the original does."""
     near = np.flatnonzero(np.abs(ratio - limit) < _NEAR)
     if len(near):
         first, second = a.shapes(one[near]), b.shapes(two[near])
@@ -406,4 +406,4 @@ _MATCHERS: dict[str, Callable[..., list[ImageResult]]] = {
     "deteval": partial(_deteval, single=True),
 }
 PROTOCOLS = tuple(_MATCHERS)
-"""The names that `protocol` may have."""
+"""Values of `protocol`."""

@@ -1,9 +1,9 @@
-"""Spaces in lines: missed and invented ones.
+"""Space errors in lines: missed and invented spaces.
 
-A reading is aligned with the truth by the fewest edits of characters; a space may stand for a space
-only. Of all such alignments the one with the fewest spaces in common counts: a space at another
-place counts as one missed and one invented. What is left over of the truth's spaces is
-missed, of the reading's invented.
+A reading is aligned with the truth by the fewest character edits, where a space may only match a
+space. Among all such alignments the one with the fewest common spaces counts: a space in another
+place counts as one missed and one invented. Spaces of the truth without a match are missed, those
+of the reading invented.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ class SpaceErrors:
 
     Attributes:
         found: spaces of the truth that were read.
-        missed: spaces of the truth that were not.
-        invented: spaces that were read where none is.
-        rate: missed and invented ones over all three, in [0, 1]; 0 where there are none.
+        missed: spaces of the truth that were not read.
+        invented: spaces that were read where there are none.
+        rate: missed and invented spaces over all three, in [0, 1]; 0 if there are none.
     """
 
     found: int
@@ -42,23 +42,23 @@ class SpaceErrors:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values."""
+        """Returns plain JSON values."""
         rate = {"value": self.rate.value, "low": self.rate.low, "high": self.rate.high}
         counts = {"found": self.found, "missed": self.missed, "invented": self.invented}
         return {**counts, "space_error_rate": rate}
 
 
 def common_spaces(truth: str, read: str) -> int:
-    """How many spaces two texts have in common, by the best alignment.
+    """Returns how many spaces two texts have in common, by the alignment described above.
 
     Args:
-        truth: what stands there.
-        read: what was read.
+        truth: the true text.
+        read: the text that was read.
     """
     one, two = (unicodedata.normalize("NFC", text) for text in (truth, read))
     if one == two:
         return one.count(" ")
-    # One number counts both: an edit costs more than all spaces that there can be in common.
+    # One number encodes both: an edit costs more than all possible common spaces.
     edit = 1 + min(one.count(" "), two.count(" "))
     row = [edit * place for place in range(len(two) + 1)]
     for place, a in enumerate(one, 1):
@@ -77,12 +77,12 @@ def space_errors(truth: Sequence[str], read: Sequence[str], *, seed: int = 0) ->
     """Counts the spaces that were missed and invented.
 
     Args:
-        truth: what stands there.
-        read: what was read, in the same order.
-        seed: of the interval's draws, percentile bootstrap over texts.
+        truth: the true texts.
+        read: the texts that were read, in the same order.
+        seed: seed of the percentile bootstrap over texts.
 
     Raises:
-        ValueError: different numbers of both.
+        ValueError: different numbers of texts.
     """
     if len(truth) != len(read):
         raise ValueError(f"{len(truth)} true texts and {len(read)} readings: expected as many")

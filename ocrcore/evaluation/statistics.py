@@ -21,7 +21,7 @@ class Interval:
     """A figure with its confidence interval.
 
     Attributes:
-        value: of everything.
+        value: the point estimate.
         low: lower end.
         high: upper end.
     """
@@ -32,12 +32,12 @@ class Interval:
 
 
 def wilson(hits: int, count: int, *, level: float = 0.95) -> Interval:
-    """A share with Wilson's score interval; all of [0, 1] for a count of 0.
+    """Returns a proportion with Wilson's score interval; [0, 1] for a count of 0.
 
     Args:
-        hits: how many.
-        count: of how many.
-        level: of the interval.
+        hits: number of hits.
+        count: number of trials.
+        level: confidence level.
     """
     if not 0 <= hits <= count:
         raise ValueError(f"{hits} hits of {count}")
@@ -48,7 +48,7 @@ def wilson(hits: int, count: int, *, level: float = 0.95) -> Interval:
     scale = 1 + z * z / count
     middle = (share + z * z / (2 * count)) / scale
     half = z * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count)) / scale
-    # Exact at the ends, where rounding would leave a trace.
+    # Exact at the ends, where rounding would leave a small error.
     low, high = middle - half if hits else 0.0, middle + half if hits < count else 1.0
     return Interval(share, low, high)
 
@@ -56,16 +56,16 @@ def wilson(hits: int, count: int, *, level: float = 0.95) -> Interval:
 def paired_wilson(
     before: NDArray[np.bool_], after: NDArray[np.bool_], *, level: float = 0.95
 ) -> Interval:
-    """How much a share of the same words grows, with its interval.
+    """Returns the gain of a proportion on the same words, with its interval.
 
-    Words that are right both times, or wrong both times, tell nothing. Among those that changed,
-    Wilson's interval of the share that became right says whether more did than by chance, which
-    for a lower end above 0 is McNemar's test (1947).
+    Words that are right both times, or wrong both times, carry no information. Among the words that
+    changed, Wilson's interval of the fraction that became right tells whether more did than by
+    chance; a lower end above 0 corresponds to McNemar's test (1947).
 
     Args:
         before: `(N,)`, whether each word was right.
-        after: `(N,)`, whether it is.
-        level: of the interval.
+        after: `(N,)`, whether each word is right now.
+        level: confidence level.
 
     Raises:
         ValueError: different numbers of words.
@@ -87,14 +87,14 @@ def ratio_interval(
     samples: int = 1000,
     seed: int = 0,
 ) -> Interval:
-    """Sum over sum, with a percentile bootstrap interval.
+    """Returns a ratio of sums, with a percentile bootstrap interval.
 
     Args:
-        above: `(N,)`, summed above the line.
-        below: `(N,)`, summed below it; 1 is divided by where that is 0.
-        level: share of the draws inside the interval.
-        samples: how many sets of N are drawn, with replacement.
-        seed: of the draws.
+        above: `(N,)`, summands of the numerator.
+        below: `(N,)`, summands of the denominator; a sum of 0 is replaced by 1.
+        level: confidence level.
+        samples: number of bootstrap samples.
+        seed: seed of the bootstrap.
     """
     count = len(above)
     value = float(above.sum() / (below.sum() or 1))
@@ -114,13 +114,13 @@ def bootstrap_hmean(
 ) -> Interval:
     """Returns the hmean with a percentile bootstrap interval (Efron 1979) over pictures.
 
-    Words of one picture are found or missed together, so pictures are drawn, not words.
+    Words of one picture are found or missed together, so pictures are resampled, not words.
 
     Args:
-        evaluation: at least one picture.
-        samples: how many sets of as many pictures are drawn, with replacement.
-        level: share of them inside the interval.
-        seed: of the draws.
+        evaluation: of at least one picture.
+        samples: number of bootstrap samples.
+        level: confidence level.
+        seed: seed of the bootstrap.
     """
     counts = evaluation.counts()
     hmeans = _resample(counts, samples=samples, seed=seed)
@@ -135,20 +135,20 @@ def paired_bootstrap(
     level: float = 0.95,
     seed: int = 0,
 ) -> Interval:
-    """Returns hmean of the second minus that of the first, with its interval.
+    """Returns the hmean of the second minus that of the first, with its interval.
 
-    Both are computed on the same drawn pictures, so that what makes a picture hard for both does
-    not widen the interval. A difference whose interval holds 0 may be chance.
+    Both are computed on the same resampled pictures, so that pictures that are hard for both do not
+    widen the interval. A difference whose interval contains 0 may be chance.
 
     Args:
-        first: of some pictures.
+        first: the first evaluation.
         second: of the same pictures in the same order, by the same protocol.
-        samples: how many sets of as many pictures are drawn, with replacement.
-        level: share of them inside the interval.
-        seed: of the draws.
+        samples: number of bootstrap samples.
+        level: confidence level.
+        seed: seed of the bootstrap.
 
     Raises:
-        ValueError: the two are not of the same pictures or not by the same protocol.
+        ValueError: the two have different pictures or protocols.
     """
     if first.protocol != second.protocol:
         raise ValueError(f"hmeans of {first.protocol} and of {second.protocol} do not compare")
@@ -163,7 +163,7 @@ def paired_bootstrap(
 
 
 def _resample(counts: Floats, *, samples: int, seed: int) -> Floats:
-    """Returns hmeans `(samples, K)` of drawn pictures from counts `(N, 4 K)`."""
+    """Returns hmeans `(samples, K)` of resampled pictures from counts `(N, 4 K)`."""
     number = len(counts)
     if not number or samples < 1:
         raise ValueError(f"cannot draw {samples} samples of {number} pictures")
@@ -177,7 +177,7 @@ def _resample(counts: Floats, *, samples: int, seed: int) -> Floats:
         times = np.bincount(draws.reshape(-1), minlength=rows * number).reshape(rows, number)
         sums[begin : begin + rows] = times.astype(np.float64) @ counts
     table = sums.reshape(samples, -1, 4)
-    # 0 / 0 is 0, as for the pictures themselves.
+    # 0 / 0 is 0, as in `Evaluation`.
     recall = table[:, :, 0] / np.maximum(table[:, :, 1], 1)
     precision = table[:, :, 2] / np.maximum(table[:, :, 3], 1)
     total = precision + recall
@@ -186,6 +186,6 @@ def _resample(counts: Floats, *, samples: int, seed: int) -> Floats:
 
 def _interval(value: float, drawn: Floats, level: float) -> Interval:
     if not 0 < level < 1:
-        raise ValueError(f"level is {level}, expected a share between 0 and 1")
+        raise ValueError(f"level is {level}, expected a number between 0 and 1")
     low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2])
     return Interval(value, float(low), float(high))

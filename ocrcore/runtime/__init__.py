@@ -1,1 +1,1 @@
-"""What any network needs to run: devices, caches, states, checkpoints, metrics."""
+"""The runtime of all networks: devices, compile cache, memory, batched inference."""

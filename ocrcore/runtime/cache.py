@@ -13,14 +13,14 @@ from ocrcore.files import user_cache
 def enable_compile_cache(folder: str | Path | None = None) -> Path | None:
     """Makes jax keep compiled programs on disk, so that a second start does not compile again.
 
-    A folder that the user chose by `JAX_COMPILATION_CACHE_DIR` or `jax.config` wins;
-    `OCRJAX_COMPILE_CACHE=off` turns the default off.
+    A folder set by `JAX_COMPILATION_CACHE_DIR` or `jax.config` takes precedence;
+    `OCRJAX_COMPILE_CACHE=off` disables the default.
 
     Args:
         folder: where to keep them; default `ocrjax/jax` in the user's cache folder.
 
     Returns:
-        The folder in use, or None when the cache is off, there is no such folder (a user without a
+        The folder in use; None if the cache is off, there is no such folder (a user without a
         home), or it cannot be written.
     """
     if chosen := jax.config.values["jax_compilation_cache_dir"]:
@@ -28,7 +28,7 @@ def enable_compile_cache(folder: str | Path | None = None) -> Path | None:
     if os.environ.get("OCRJAX_COMPILE_CACHE", "").lower() in ("off", "0", "false"):
         return None
     if folder is None:
-        # Not one that others may write to: programs are run.
+        # Must not be writable for others, because cached programs are executed.
         if (base := user_cache()) is None:
             return None
         folder = base / "ocrjax" / "jax"

@@ -20,15 +20,15 @@ _READ_AHEAD = 2  # batches
 
 
 def reading_threads() -> ThreadPoolExecutor:
-    """Threads that decode and scale pictures: one for each CPU, eight at most."""
+    """Returns threads that decode and resize pictures: one per CPU, at most eight."""
     return ThreadPoolExecutor(min(8, os.cpu_count() or 1))
 
 
 def drawn_ahead(items: Iterable[_T], count: int) -> Iterator[_T]:
-    """Yields items in order, `count` of them drawn early.
+    """Yields items in order, and draws `count` of them ahead.
 
-    Where drawing an item starts work (a future, a program on a device), that work goes on while the
-    items before it are used.
+    If drawing an item starts work (a future, a program on a device), that work overlaps with the
+    use of earlier items.
     """
     waiting: deque[_T] = deque()
     for item in items:
@@ -45,17 +45,17 @@ def run_batches(
     load: Callable[[_Key, _T], _Loaded],
     program: Callable[[_Key, list[_Loaded]], Any],
 ) -> Iterator[tuple[_Key, list[_Loaded], Any]]:
-    """Runs a program over batches; the host loads two batches ahead of it.
+    """Runs a program over batches; the host loads two batches ahead.
 
     Args:
-        pool: loads, usually of `reading_threads`.
-        batches: a key (what the batch has in common) and its items.
+        pool: loads the items, usually from `reading_threads`.
+        batches: a key (what the items of a batch have in common) and the items.
         load: makes an item's input, in a thread.
-        program: starts the computation of a loaded batch and returns its arrays, which the device
-            may still be working on; None where there is nothing to compute.
+        program: starts the computation of a loaded batch and returns its arrays, possibly before
+            the device has finished; None if there is nothing to compute.
 
     Yields:
-        The key, the loaded inputs, and the program's answer as NumPy arrays, in order: each while
+        The key, the loaded inputs, and the program's result as NumPy arrays, in order, each while
         the device works on the next batch.
     """
 
@@ -73,7 +73,7 @@ def run_batches(
 
 
 def stacked(images: Sequence[ByteArray], rows: int) -> ByteArray:
-    """Stacks images of one size; rows that are left over are black, so that few programs serve."""
+    """Stacks images of one size; pads with black images so that few programs are compiled."""
     batch = np.zeros((rows, *images[0].shape), np.uint8)
     batch[: len(images)] = images
     return batch

@@ -1,4 +1,4 @@
-"""The C allocator's settings for large buffers on the CPU."""
+"""Settings of the C allocator for large buffers on the CPU."""
 
 from __future__ import annotations
 
@@ -8,31 +8,31 @@ import sys
 
 # From glibc's malloc.h.
 _M_TRIM_THRESHOLD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -4, -8
-_NEVER = -1  # of the trim threshold
+_NEVER = -1  # trim threshold: never trim
 
 
 def reuse_freed_memory(*, one_arena: bool = False) -> bool:
-    """Lets glibc keep freed memory for the next buffer instead of giving it back.
+    """Makes glibc keep freed memory for the next buffer instead of returning it to the kernel.
 
     XLA allocates all buffers of a program at each call. glibc maps each large one from the
     kernel and unmaps it afterwards, and clearing those pages again costs a tenth of a forward pass
-    of CRAFT (docs/benchmarks.md). The process keeps the most memory that it ever used.
-    `OCRJAX_REUSE_MEMORY=off` leaves the allocator alone.
+    of CRAFT (docs/benchmarks.md). The process keeps its peak memory. `OCRJAX_REUSE_MEMORY=off`
+    leaves the allocator unchanged.
 
     Args:
-        one_arena: let all threads that start from now on share one arena: other arenas map their
-            large buffers at each call whatever is set. This gains as much again, but fragments;
-            with CRAFT's buffers the peak doubles.
+        one_arena: make all threads that start from now on share one arena; other arenas map their
+            large buffers at each call regardless of the settings. This gains as much again, but
+            fragments memory; with CRAFT's buffers the peak doubles.
 
     Returns:
-        Whether the settings were made: only with glibc, which is Linux's usual C library.
+        Whether the settings were applied: only with glibc, the usual C library on Linux.
     """
     settings = {_M_MMAP_MAX: 0, _M_TRIM_THRESHOLD: _NEVER}
     return _set(settings | ({_M_ARENA_MAX: 1} if one_arena else {}))
 
 
 def restore_allocator() -> bool:
-    """Takes back what `reuse_freed_memory` set; returns whether that could be done."""
+    """Reverts `reuse_freed_memory`; returns whether that was possible."""
     return _set({_M_MMAP_MAX: 65536, _M_TRIM_THRESHOLD: 128 * 1024, _M_ARENA_MAX: 0})
 
 

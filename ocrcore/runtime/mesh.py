@@ -1,7 +1,7 @@
-"""Devices of all hosts: one mesh, the batch spread over it, everything else on every device.
+"""Devices of all hosts: one mesh, with the batch sharded over it and everything else replicated.
 
-One process per host (or per GPU, as Slurm likes it) runs the same program. The state is replicated,
-the leading axis of the batch is sharded, and `jax.jit` puts in the collectives; see
+One process per host (or per GPU, as is usual under Slurm) runs the same program. The state is
+replicated, the leading axis of the batch is sharded, and `jax.jit` inserts the collectives; see
 `ocrcore.training.state.compile_step`.
 """
 
@@ -21,7 +21,7 @@ AXIS = "data"
 
 
 class MeshError(ValueError):
-    """A batch or a set of processes that does not fit the devices; the message says what does."""
+    """A batch or a set of processes does not fit the devices; the message says what would."""
 
 
 def initialize_distributed(
@@ -30,21 +30,21 @@ def initialize_distributed(
     process_count: int | None = None,
     process_id: int | None = None,
 ) -> bool:
-    """Joins the processes of a run; call it before anything else touches jax.
+    """Joins the processes of a run; call it before anything else uses jax.
 
-    With the three arguments it uses them; without, it joins the processes of a Slurm step (`srun`
-    with more than one task), and does nothing for a process that is alone.
+    Uses the three arguments if they are given. Otherwise joins the processes of a Slurm step
+    (`srun` with more than one task), and does nothing for a single process.
 
     Args:
         coordinator: `host:port` of process 0, the same in all processes.
-        process_count: how many processes there are.
-        process_id: which one this is, from 0.
+        process_count: number of processes.
+        process_id: index of this process, from 0.
 
     Returns:
         Whether there is more than one process.
 
     Raises:
-        MeshError: some of the arguments are missing or impossible.
+        MeshError: some of the arguments are missing or invalid.
     """
     given = {"coordinator": coordinator, "process_count": process_count, "process_id": process_id}
     missing = [name for name, value in given.items() if value is None]
@@ -75,10 +75,10 @@ def initialize_distributed(
 
 
 def slurm_devices(environ: Mapping[str, str]) -> list[int] | None:
-    """Which of the GPUs that it sees a Slurm task takes; None leaves it to jax.
+    """Returns the local device ids of this Slurm task; None lets jax decide.
 
-    jax gives task k of a node the GPU k. That is wrong when a node runs one task for all its GPUs,
-    and when Slurm shows each task its own GPU only.
+    jax gives GPU k to task k of a node. That is wrong if a node runs one task for all its GPUs, and
+    if Slurm makes only its own GPU visible to each task.
     """
     visible = environ.get("CUDA_VISIBLE_DEVICES") or None
     gpus = len(visible.split(",")) if visible else int(environ.get("SLURM_GPUS_ON_NODE", 0))
@@ -90,7 +90,7 @@ def slurm_devices(environ: Mapping[str, str]) -> list[int] | None:
 
 
 def is_main() -> bool:
-    """Whether this process is the one that prints and writes."""
+    """Returns whether this process is the one that prints and writes."""
     return jax.process_index() == 0
 
 
@@ -101,17 +101,17 @@ def meet(place: str) -> None:
 
 
 def from_main(values: np.ndarray) -> np.ndarray:
-    """The main process's values, in all processes; the others give any of the same shape."""
+    """Broadcasts the main process's values; other processes pass any values of that shape."""
     if jax.process_count() == 1:
         return values
     return np.asarray(multihost_utils.broadcast_one_to_all(values))
 
 
 def make_mesh(devices: Sequence[jax.Device] | None = None) -> Mesh:
-    """A mesh with the one axis `data`.
+    """Makes a mesh with the single axis `data`.
 
     Args:
-        devices: default all devices of all processes. A host's devices lie side by side, so that a
+        devices: default all devices of all processes. A host's devices are adjacent, so that a
             host's rows of the batch are consecutive.
     """
     chosen = sorted(
@@ -121,25 +121,25 @@ def make_mesh(devices: Sequence[jax.Device] | None = None) -> Mesh:
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
-    """The whole array on every device."""
+    """Returns the sharding with the whole array on every device."""
     return NamedSharding(mesh, PartitionSpec())
 
 
 def batch_sharding(mesh: Mesh) -> NamedSharding:
-    """The leading axis spread over the devices."""
+    """Returns the sharding with the leading axis split over the devices."""
     return NamedSharding(mesh, PartitionSpec(AXIS))
 
 
 def host_rows(batch_size: int, mesh: Mesh, *, field: str = "batch_size") -> slice:
-    """The rows of the global batch that this process loads.
+    """Returns the rows of the global batch that this process loads.
 
     Args:
         batch_size: rows of the global batch.
-        mesh: of `make_mesh`.
-        field: of the config, for the message.
+        mesh: from `make_mesh`.
+        field: name of the config field, for the message.
 
     Raises:
-        MeshError: the devices cannot take equal shares.
+        MeshError: the batch size is not a multiple of the number of devices.
     """
     if batch_size < 1 or batch_size % mesh.size:
         raise MeshError(
@@ -154,21 +154,22 @@ def host_rows(batch_size: int, mesh: Mesh, *, field: str = "batch_size") -> slic
 
 
 def put_batch(batch: Any, mesh: Mesh, *, field: str = "batch_size") -> Any:
-    """Makes global arrays, spread over the devices, of each process's rows.
+    """Makes global arrays, sharded over the devices, from each process's rows.
 
     The transfer is asynchronous, and a CPU device may read the memory in place: do not write to the
     arrays afterwards.
 
     Args:
         batch: a tree of NumPy arrays with this process's rows (`host_rows`) along the first axis.
-        mesh: of `make_mesh`.
-        field: of the config, for the message.
+        mesh: from `make_mesh`.
+        field: name of the config field, for the message.
 
     Returns:
         The same tree of `jax.Array`.
 
     Raises:
-        MeshError: the arrays have different numbers of rows, or one that does not divide.
+        MeshError: the arrays differ in their number of rows, or it is not a multiple of the number
+            of local devices.
     """
     sharding = batch_sharding(mesh)
     count = len(mesh.local_devices)
@@ -188,7 +189,7 @@ def put_batch(batch: Any, mesh: Mesh, *, field: str = "batch_size") -> Any:
 
 
 def describe_devices(mesh: Mesh) -> str:
-    """One line for the start of a run, as `4 x cpu on 1 host, jax 0.10.2`."""
+    """Returns one line for the start of a run, like `4 x cpu in 1 process, jax 0.10.2`."""
     kinds = Counter(device.device_kind for device in mesh.devices)
     devices = " + ".join(f"{number} x {kind}" for kind, number in kinds.items())
     processes = len({device.process_index for device in mesh.devices})

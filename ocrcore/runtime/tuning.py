@@ -1,4 +1,4 @@
-"""Settings of the whole process that make it faster; commands make them, library calls do not."""
+"""Settings of the whole process that make it faster; set by commands, not by library calls."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ocrcore.runtime.memory import restore_allocator, reuse_freed_memory
 
 
 def tune_process(one_arena: bool = False) -> None:
-    """Keeps compiled programs on disk, and on the CPU freed memory for the next buffer.
+    """Enables the compile cache and, on the CPU, the reuse of freed memory.
 
     Call it once at the start of a program, after `ocrcore.runtime.mesh.initialize_distributed`.
 
@@ -17,7 +17,7 @@ def tune_process(one_arena: bool = False) -> None:
         one_arena: as for `ocrcore.runtime.memory.reuse_freed_memory`.
     """
     enable_compile_cache()
-    # Before the backend exists: its threads take arenas of their own when they start.
+    # Before the backend exists: its threads create their own arenas when they start.
     reuse_freed_memory(one_arena=one_arena)
     if jax.default_backend() != "cpu":
         restore_allocator()

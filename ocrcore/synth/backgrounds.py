@@ -1,6 +1,6 @@
-"""Grounds to write on: procedural rooms, streets, walls and clutter, and the user's own pictures.
+"""Backgrounds: procedural rooms, streets, walls and clutter, and the user's own pictures.
 
-A scene is built from planes in perspective. Those that text could be fixed to are returned as
+A scene is built from planes in perspective. Planes that text could be attached to are returned as
 `Surface`s, so that signs share the perspective of their wall.
 """
 
@@ -46,7 +46,7 @@ from ocrcore.synth.textures import (
 )
 from ocrcore.synth.warps import mapped, rotation, shift, warp
 
-_LONGEST = 1600  # side that a user's picture is kept at, pixels
+_LONGEST = 1600  # maximum side of a cached user's picture, pixels
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Surface:
 
     Attributes:
         homography: `(3, 3)` float64, from the plane's own pixels to the picture's.
-        region: `(N, 2)` float32, what of the picture it covers (where nothing is before it).
+        region: `(N, 2)` float32, polygon of the picture that it covers (if nothing is in front).
     """
 
     homography: np.ndarray
@@ -63,7 +63,7 @@ class Surface:
 
 
 def plain_ground(rng: Rng, height: int, width: int) -> ByteArray:
-    """A flat, two-colored or shaded ground, `(height, width, 3)` uint8."""
+    """Draws a flat, two-colored or shaded background, `(height, width, 3)` uint8."""
     first = random_color(rng, saturation=0.35, value=(10, 245))
     kind = int(rng.integers(0, 3))
     image = np.empty((height, width, 3), np.uint8)
@@ -87,7 +87,7 @@ def plain_ground(rng: Rng, height: int, width: int) -> ByteArray:
 
 
 def _clutter(rng: Rng, image: ByteArray, count: int, *, least: float, most: float) -> None:
-    """Throws things over each other, small ones oftener, as in any view of a shop or a street."""
+    """Draws overlapping things, mostly small ones, as in any view of a shop or a street."""
     height, width = image.shape[:2]
     sizes = least * (most / least) ** (rng.random(count) ** 1.6)
     for size in np.sort(sizes)[::-1]:
@@ -126,7 +126,7 @@ def _clutter(rng: Rng, image: ByteArray, count: int, *, least: float, most: floa
 
 
 def _sky(rng: Rng) -> Color:
-    """A color of the sky: mostly gray or blue, at times that of the evening."""
+    """Draws a sky color: mostly gray or blue, sometimes an evening color."""
     tints = (
         (150.0, 185.0, 230.0),
         (205.0, 210.0, 216.0),
@@ -138,7 +138,7 @@ def _sky(rng: Rng) -> Color:
 
 
 def _glass(rng: Rng, height: int, width: int) -> ByteArray:
-    """What one sees through or in a pane: the dark inside of a shop, or the sky's reflection."""
+    """Draws what is seen through or in a pane: a dark shop interior, or the reflected sky."""
     if rng.random() < 0.35:
         sky = _sky(rng)
         return colorize(noise(rng, "smooth", height, width), shades(sky, contrast=0.4))
@@ -174,7 +174,7 @@ def _furnish(rng: Rng, wall: ByteArray, *, shop: bool) -> None:
             wide = min(wide, height * 0.8)
             pane_h, pane_w = height * rng.uniform(0.1, 0.25), height * rng.uniform(0.08, 0.25)
             gap = rng.uniform(1.2, 1.9)
-            # One view behind all panes, and each reflects the sky a little differently.
+            # One view behind all panes; each reflects the sky a little differently.
             glass = _glass(rng, height, max(4, int(wide + pane_w)))
             frame = random_color(rng, saturation=0.1, value=(30, 240))
             h, w = max(4, int(pane_h)), max(4, int(pane_w))
@@ -199,7 +199,7 @@ def _furnish(rng: Rng, wall: ByteArray, *, shop: bool) -> None:
                     box(at + wide * 0.15, y, at + wide * 0.85, y + (low - top) * 0.35),
                     with_luminance(color, luminance(color) * 0.8),
                 )
-        else:  # a frame or poster with a picture in it, or bare wall
+        else:  # a framed picture or poster, or bare wall
             wide = height * rng.uniform(0.2, 0.5)
             if rng.random() < 0.6:
                 y, tall = height * rng.uniform(0.3, 0.5), height * rng.uniform(0.2, 0.4)
@@ -216,7 +216,7 @@ def _furnish(rng: Rng, wall: ByteArray, *, shop: bool) -> None:
 
 
 def _lay(image: ByteArray, flat: ByteArray, matrix: np.ndarray, region: np.ndarray) -> None:
-    """Warps a flat picture by a homography and lays what lies in the region over the image."""
+    """Warps a flat picture by a homography and draws it over the image within a region."""
     where = window(region, *image.shape[:2])
     if where is None:
         return
@@ -228,7 +228,7 @@ def _lay(image: ByteArray, flat: ByteArray, matrix: np.ndarray, region: np.ndarr
 
 
 def _corridor(rng: Rng, height: int, width: int) -> tuple[ByteArray, list[Surface]]:
-    """A view along a mall, a corridor or a street: two walls, the end, the floor, the ceiling."""
+    """Draws a view along a mall, corridor or street: walls, far end, floor, ceiling."""
     street = rng.random() < 0.5
     image = np.zeros((height, width, 3), np.uint8)
     vx, vy = width * rng.uniform(0.15, 0.85), height * rng.uniform(0.3, 0.6)
@@ -244,13 +244,13 @@ def _corridor(rng: Rng, height: int, width: int) -> tuple[ByteArray, list[Surfac
         flat = box(0, 0, deep, tall)
         return np.asarray(cv2.getPerspectiveTransform(flat, corners.astype(np.float32)))
 
-    # With a focal length of the picture's width, the ratio of a wall's depth to its height.
+    # Ratio of a wall's depth to its height, for a focal length equal to the picture's width.
     depth = (reach - 1) * width / ((up + down) * reach)
     tall = 256
     deep = int(np.clip(tall * depth, 256, 1280))
 
     def spread(corners: list[np.ndarray], kind: str | None) -> None:
-        """Covers the floor, the ceiling or the end with a material."""
+        """Covers the floor, the ceiling or the far end with a material."""
         quad = np.array(corners)
         flat = material(rng, 512, 512, kind=kind)
         light = noise(rng, "smooth", 512, 512)
@@ -278,7 +278,7 @@ def _corridor(rng: Rng, height: int, width: int) -> tuple[ByteArray, list[Surfac
             a, b = at, at * 1.25
             mark = np.array([[-0.03 * a, a], [0.03 * a, a], [0.03 * b, b], [-0.03 * b, b]])
             paint(image, mark * (half_w, down) + (vx, vy), (225.0, 225.0, 215.0), alpha=0.7)
-    # The end wall, then both sides.
+    # The far end, then both sides.
     if street:
         size = (max(32, int(2 * half_w)), max(32, int(up + down)))
         haze = material(rng, size[1], size[0])
@@ -306,14 +306,14 @@ def _corridor(rng: Rng, height: int, width: int) -> tuple[ByteArray, list[Surfac
             _lay(image, wall, matrix, quad)
             surfaces.append(Surface(matrix, quad))
             continue
-        # Houses of several heights against the sky.
+        # Houses of different heights against the sky.
         cuts = np.sort(np.concatenate([[0, 1], rng.uniform(0.1, 0.9, int(rng.integers(1, 4)))]))
         for start, stop in pairwise(cuts):
             part = box(start * deep, tall * rng.uniform(0, 0.6), stop * deep, tall)
             region = mapped(part, matrix)
             _lay(image, wall, matrix, region)
             surfaces.append(Surface(matrix, region))
-    for _ in range(int(rng.integers(0, 5))):  # people and plants, nearer ones later
+    for _ in range(int(rng.integers(0, 5))):  # people and plants
         k = rng.uniform(1.3, 1 + reach * 0.5)
         place, foot = vx + rng.uniform(-0.9, 0.9) * k * half_w, vy + k * down
         if rng.random() < 0.7:
@@ -327,7 +327,7 @@ def _corridor(rng: Rng, height: int, width: int) -> tuple[ByteArray, list[Surfac
 
 
 def _frontal(rng: Rng, height: int, width: int) -> tuple[ByteArray, list[Surface]]:
-    """A wall or shop front seen more or less from the front, perhaps with the ground below."""
+    """Draws a wall or shop front seen roughly from the front, perhaps with ground below."""
     h, w = int(height * 1.3), int(width * 1.3)
     wall = material(rng, h, w)
     if rng.random() < 0.75:
@@ -364,7 +364,7 @@ def _frontal(rng: Rng, height: int, width: int) -> tuple[ByteArray, list[Surface
 
 
 def _heap(rng: Rng, height: int, width: int) -> tuple[ByteArray, list[Surface]]:
-    """Things upon things, as on shelves, desks and market stalls."""
+    """Draws overlapping things, as on shelves, desks and market stalls."""
     image = material(rng, height, width)
     size = 0.6 * min(height, width)
     _clutter(rng, image, int(rng.integers(30, 160)), least=8, most=size)
@@ -372,7 +372,7 @@ def _heap(rng: Rng, height: int, width: int) -> tuple[ByteArray, list[Surface]]:
 
 
 def _nature(rng: Rng, height: int, width: int) -> tuple[ByteArray, list[Surface]]:
-    """Sky, hedges, grass and a path."""
+    """Draws sky, hedges, grass and a path."""
     sky = _sky(rng)
     image = colorize(noise(rng, "smooth", height, width), shades(sky, contrast=0.3))
     line = height * rng.uniform(0.1, 0.6)
@@ -403,7 +403,7 @@ def _nature(rng: Rng, height: int, width: int) -> tuple[ByteArray, list[Surface]
 
 
 def _close(rng: Rng, height: int, width: int) -> tuple[ByteArray, list[Surface]]:
-    """A surface that fills the picture: paper, wood, stone, cloth."""
+    """Draws a surface that fills the picture: paper, wood, stone, cloth."""
     image = material(rng, height, width)
     zoom = rng.uniform(1, 2.5)
     part = image[: int(height / zoom), : int(width / zoom)]
@@ -420,16 +420,16 @@ _SCENES = (
 
 
 def scene_ground(rng: Rng, height: int, width: int) -> tuple[ByteArray, list[Surface]]:
-    """A procedural, photo-like picture.
+    """Draws a procedural, photo-like picture.
 
     Args:
-        rng: the source of chance.
-        height: of the picture.
-        width: of the picture.
+        rng: the random generator.
+        height: height of the picture.
+        width: width of the picture.
 
     Returns:
         image: `(height, width, 3)` uint8, RGB.
-        surfaces: planes that text can lie on, the front ones last; perhaps none.
+        surfaces: planes that text can lie on, the front ones last; may be empty.
     """
     build = _SCENES[int(np.searchsorted(np.cumsum([p for _, p in _SCENES]), rng.random()))][0]
     image, surfaces = build(rng, height, width)
@@ -439,7 +439,7 @@ def scene_ground(rng: Rng, height: int, width: int) -> tuple[ByteArray, list[Sur
         image = cv2.GaussianBlur(image, (0, 0), sigma)
     elif rough < 0.6:
         image = cv2.blur(image, (3, 3))
-    if rng.random() < 0.7:  # dirt and unevenness everywhere
+    if rng.random() < 0.7:  # dirt and uneven light everywhere
         dirt = noise(rng, str(rng.choice(("cloud", "smooth"))), height, width, zoom=2)
         image = cv2.multiply(image, cv2.merge((dirt,) * 3), scale=1 / 128)
         if rng.random() < 0.5:
@@ -457,11 +457,11 @@ def find_backgrounds(
         split: keep only those whose file name hashes into "train", "validation" or "test".
 
     Returns:
-        paths: sorted, readable by OpenCV as far as their headers tell.
-        problems: path to reason, for those that are left out.
+        paths: sorted, readable by OpenCV judged by their headers.
+        problems: path to reason, for files that are left out.
 
     Raises:
-        ImageError: a root that does not exist, or nothing is left.
+        ImageError: a root does not exist, or no picture is left.
     """
     paths, problems = [], {}
     for path in find_images(list(roots)) if roots else []:
@@ -469,7 +469,7 @@ def find_backgrounds(
             continue
         try:
             fine = path.stat().st_size > 0 and cv2.haveImageReader(str(path))
-            reason = "empty, or not a picture that OpenCV reads"
+            reason = "empty, or not a picture that OpenCV can read"
         except OSError as error:
             fine, reason = False, str(error.strerror or error)
         if fine:
@@ -487,7 +487,7 @@ def find_backgrounds(
 
 @lru_cache(maxsize=48)
 def _picture(path: str) -> ByteArray:
-    """A user's picture, not larger than needed; read-only because it is shared."""
+    """Reads a user's picture, scaled down to `_LONGEST`; read-only because it is cached."""
     image = read_image(path)
     scale = _LONGEST / max(image.shape[:2])
     if scale < 1:
@@ -497,7 +497,7 @@ def _picture(path: str) -> ByteArray:
 
 
 def picture_ground(rng: Rng, path: str | Path, height: int, width: int) -> ByteArray:
-    """A random part of a user's picture, perhaps mirrored, `(height, width, 3)` uint8.
+    """Returns a random part of a user's picture, maybe mirrored, `(height, width, 3)` uint8.
 
     Raises:
         ImageError: the picture cannot be read; the message names it.

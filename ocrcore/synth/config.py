@@ -1,10 +1,10 @@
-"""Settings of the synthetic text: plain frozen dataclasses and four presets.
+"""Settings of synthetic text: plain frozen dataclasses and four presets.
 
-`preset("scene", height=512)` gives a changed copy of a preset. Ranges are `(low, high)`, sizes are
-pixels of the finished picture, angles are degrees. `margin`, `font_size`, `rotationX`, `rotationY`
-and `rotationZ` are named as keras-ocr names them; here the rotations turn a plane before a pinhole
-camera (a rotation of 30 degrees looks like one), where keras-ocr's numbers feed a raw homography
-and are sensible only below 0.1.
+`preset("scene", height=512)` returns a modified copy of a preset. Ranges are `(low, high)`, sizes
+are pixels of the finished picture, angles are degrees. `margin`, `font_size`, `rotationX`,
+`rotationY` and `rotationZ` are named as in keras-ocr. Here the rotations turn a plane in front of a
+pinhole camera (a rotation of 30 degrees looks like one), whereas keras-ocr's numbers go into a raw
+homography and are sensible only below 0.1.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from ocrcore.synth.text import DEFAULT_SOURCES, TextConfig
 
 Range = tuple[float, float]
 SPLITS = ("train", "validation", "test")
-SMALLEST, LARGEST = 32, 8192  # sides of a picture
+SMALLEST, LARGEST = 32, 8192  # limits of a picture's sides
 
 
 class ConfigError(ValueError):
-    """A setting that cannot be; the message names it, its value and what was expected."""
+    """Invalid setting; the message names it, its value and what was expected."""
 
 
 def _check_share(name: str, value: float) -> None:
     if not 0 <= value <= 1:
-        raise ConfigError(f"{name} is {value!r}, expected a share from 0 to 1")
+        raise ConfigError(f"{name} is {value!r}, expected a fraction from 0 to 1")
 
 
 def _check_range(name: str, value: Any, *, least: float, most: float = math.inf) -> None:
@@ -45,12 +45,12 @@ def _check_range(name: str, value: Any, *, least: float, most: float = math.inf)
 
 @dataclass(frozen=True)
 class Chance:
-    """Something that happens to a share of the pages (or words), and how strongly.
+    """An effect that applies to a fraction of the pages (or words), with a random strength.
 
     Attributes:
         probability: in [0, 1].
-        low: least strength, in the unit that the setting names.
-        high: greatest strength.
+        low: minimum strength, in the unit of the setting.
+        high: maximum strength.
     """
 
     probability: float
@@ -63,7 +63,7 @@ class Chance:
 
 
 def _check_strengths(options: Any, bounds: Mapping[str, tuple[float, float]]) -> None:
-    """Checks the strengths of what can happen."""
+    """Checks the strengths of `Chance` settings."""
     for name, (least, most) in bounds.items():
         chance = getattr(options, name)
         if chance.probability > 0 and not least <= chance.low <= chance.high <= most:
@@ -78,17 +78,17 @@ class Style:
     """How words are drawn; probabilities are per text item (a line, a block, a sign).
 
     Attributes:
-        contrast: difference of luminance to the ground that is there, 0-255.
-        hard_contrast: the share of items with less contrast, and how much they have.
-        colored: share of items whose text has a hue; the others are near gray.
-        outline: thickness in shares of the font size.
-        shadow: offset in shares of the font size.
-        extrude: depth of solid letters in shares of the font size.
-        glow: spread of lit letters in shares of the font size.
-        gradient: difference of luminance from one side of the fill to the other.
+        contrast: difference in luminance to the local background, 0-255.
+        hard_contrast: fraction of items with less contrast, and their contrast.
+        colored: fraction of items whose text has a hue; the others are nearly gray.
+        outline: thickness as a fraction of the font size.
+        shadow: offset as a fraction of the font size.
+        extrude: depth of solid letters as a fraction of the font size.
+        glow: spread of the light of glowing letters as a fraction of the font size.
+        gradient: difference in luminance from one side of the fill to the other.
         texture: strength of the noise in the fill, in levels.
-        opacity: of text that lets the ground through.
-        spacing: extra room between letters in shares of the font size.
+        opacity: opacity of translucent text.
+        spacing: extra space between letters as a fraction of the font size.
     """
 
     contrast: Range = (60, 200)
@@ -114,18 +114,18 @@ class Style:
 
 @dataclass(frozen=True)
 class Effects:
-    """What happens to the whole page after the text is on it; probabilities are per page.
+    """Effects on the whole page after the text is drawn; probabilities are per page.
 
     Attributes:
-        light: uneven light: the darkest part's share of the light, 0-1.
+        light: uneven light: brightness of the darkest part relative to full light, 0-1.
         glare: a bright haze: its height in levels.
-        occlusion: things in front: how many.
+        occlusion: number of objects in front.
         blur: Gaussian sigma in pixels.
         motion: length of the motion in pixels.
-        lowres: share of the resolution that is left, 0-1.
+        lowres: remaining fraction of the resolution, 0-1.
         tone: contrast, brightness and color cast: strength, 1 is strong.
         noise: sensor noise: standard deviation in levels.
-        sharpen: strength of a phone's sharpening, 1 is strong.
+        sharpen: strength of phone-like sharpening, 1 is strong.
         jpeg: quality, 0-100.
     """
 
@@ -160,39 +160,39 @@ class Effects:
 
 @dataclass(frozen=True)
 class SynthConfig:
-    """Everything that a page is a function of, apart from the seed and the index.
+    """Everything that determines a page, apart from the seed and the index.
 
     Attributes:
-        height: of the page.
-        width: of the page.
-        words: how many words a page gets where there is room for them.
+        height: height of the page.
+        width: width of the page.
+        words: number of words of a page, if there is room for them.
         font_size: em size of the text.
-        margin: no quad comes nearer to the page's edge.
-        rotationX: of a plane about the horizontal axis: the mean of two uniform draws from this
-            range, one for the page and one for the item.
-        rotationY: about the vertical axis.
-        rotationZ: in the picture's plane.
-        signs: share of items that are plates of several lines.
-        lines: share of the other items that are short lines, not single words.
-        vertical: share of the single words that are set from top to bottom.
-        turned: share of the single words turned by 90 degrees.
-        arcs: share of single words and lines set on an arc; strength: its sweep in degrees.
-        on_planes: share of items that lie on a surface of the background, in its perspective.
-        empty: share of pages without text.
-        distractors: per page, things that look a little like text; strength: how many.
-        legible_height: below this height in the finished picture a word is "don't care".
-        legible_contrast: below this difference from its ground, in levels, it is as well.
+        margin: minimum distance of quads from the page's edge.
+        rotationX: rotation of a plane about the horizontal axis: the mean of two uniform draws from
+            this range, one for the page and one for the item.
+        rotationY: the same about the vertical axis.
+        rotationZ: the same in the picture plane.
+        signs: fraction of items that are plates with several lines.
+        lines: fraction of the other items that are short lines instead of single words.
+        vertical: fraction of single words that are written from top to bottom.
+        turned: fraction of single words rotated by 90 degrees.
+        arcs: fraction of single words and lines on an arc; strength: the arc's angle in degrees.
+        on_planes: fraction of items that lie on a surface of the background, in its perspective.
+        empty: fraction of pages without text.
+        distractors: fraction of pages with objects that resemble text; strength: how many.
+        legible_height: a word that is lower than this in the finished picture is "don't care".
+        legible_contrast: so is a word that differs less than this from its background, in levels.
         text: what is written.
-        ground: kinds of procedural background: "plain" or "scene".
+        ground: kind of procedural background: "plain" or "scene".
         backgrounds: files and folders of the user's pictures.
-        background_share: share of pages on those, where there are any.
+        background_share: fraction of pages that use them, if there are any.
         fonts: files and folders of the user's fonts.
-        bundled_fonts: whether the bundled fonts are used, too.
-        without_weights: weights to leave out, as `ocrcore.synth.fonts.select` names them.
-        split: "train", "validation" or "test": only these fonts and pictures of `backgrounds`;
-            None: all. What is drawn beside them is drawn alike in all.
+        bundled_fonts: whether to use the bundled fonts as well.
+        without_weights: font weights to leave out, as in `ocrcore.synth.fonts.select`.
+        split: "train", "validation" or "test": use only fonts and pictures of `backgrounds` of this
+            split; None: all. Everything else is drawn the same way in all splits.
         style: how words are drawn.
-        effects: what happens to the finished page.
+        effects: effects on the finished page.
     """
 
     height: int = 640
@@ -322,7 +322,7 @@ WORDS = replace(
     distractors=Chance(0.2, 1, 2),
 )
 
-# Banners, buttons and headings as they are drawn for screens: upright, sharp, and mostly small.
+# Banners, buttons and headings as rendered for screens: upright, sharp, and mostly small.
 WEB = replace(
     PLAIN,
     height=256,
@@ -365,15 +365,15 @@ PRESETS: dict[str, SynthConfig] = {"plain": PLAIN, "scene": SCENE, "web": WEB, "
 
 
 def preset(name: str, **changes: Any) -> SynthConfig:
-    """Returns a preset, changed.
+    """Returns a modified copy of a preset.
 
     Args:
         name: "plain", "scene", "web" or "words".
-        **changes: fields of `SynthConfig` with their new values; of `style`, `effects` and `text`
-            also a mapping of the fields to change, of a `Chance` also a tuple.
+        **changes: new values of `SynthConfig` fields; for `style`, `effects` and `text` also a
+            mapping of the fields to change, for a `Chance` also a tuple.
 
     Raises:
-        ConfigError: an unknown preset or field, or a value that cannot be.
+        ConfigError: an unknown preset or field, or an invalid value.
     """
     if name not in PRESETS:
         raise ConfigError(f"preset {name!r}: expected one of {', '.join(PRESETS)}")
@@ -382,15 +382,15 @@ def preset(name: str, **changes: Any) -> SynthConfig:
 
 
 def check_preset(name: str, changes: Mapping[str, Any], where: str) -> None:
-    """Checks what a config makes of a preset.
+    """Checks a preset with changes from a config.
 
     Args:
-        name: as of `preset`.
-        changes: the same, as a section of a config has them.
-        where: the full name of that section.
+        name: as for `preset`.
+        changes: as for `preset`, from a section of a config.
+        where: full name of that section, for messages.
 
     Raises:
-        ConfigError: an unknown preset or field, or a value that cannot be.
+        ConfigError: an unknown preset or field, or an invalid value.
     """
     try:
         preset(name, **changes)

@@ -1,4 +1,4 @@
-"""Crops of words and lines, cut from synthetic pages, for the recognizer; and keras-ocr's forms."""
+"""Crops of words and lines from synthetic pages, for the recognizer; also in keras-ocr's form."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from ocrcore.synth.warps import warp
 from ocrcore.text import needs_shaping
 
 KerasLine = list[tuple[FloatArray, str]]
-_EMPTY_PAGES = 20  # pages in a row without a usable word before it is an error
+_EMPTY_PAGES = 20  # consecutive pages without a usable word that raise an error
 
 
 class Crop(NamedTuple):
-    """A picture of a word or a line, and what it says.
+    """A picture of a word or a line, and its text.
 
     Attributes:
         image: `(h, w, 3)` uint8, RGB.
-        text: without spaces at its ends and never two in a row.
+        text: without spaces at its ends or double spaces.
     """
 
     image: ByteArray
@@ -34,7 +34,7 @@ class Crop(NamedTuple):
 
 
 def page_lines(words: Sequence[Word]) -> list[list[Word]]:
-    """Groups words by their line, in order; a word without a line is one of its own."""
+    """Groups words by line, in order; a word without a line forms a line of its own."""
     lines: list[list[Word]] = []
     for word in words:
         if lines and word.line is not None and word.line == lines[-1][-1].line:
@@ -45,9 +45,9 @@ def page_lines(words: Sequence[Word]) -> list[list[Word]]:
 
 
 def spaced(words: Sequence[Word]) -> list[Character]:
-    """The characters of a line's words, with a space between words over the gap between them.
+    """Returns the characters of a line's words, with a space character over each gap.
 
-    A word that was drawn in one piece, without characters, is one as a whole.
+    A word that was drawn in one piece, without characters, counts as one character.
     """
     out: list[Character] = []
     for word in words:
@@ -63,10 +63,10 @@ def spaced(words: Sequence[Word]) -> list[Character]:
 
 
 def line_quad(characters: Sequence[Character]) -> FloatArray:
-    """The smallest rectangle around characters, `(4, 2)`, first corner where the line begins.
+    """Returns the minimum-area rectangle of characters, `(4, 2)`, starting where the line begins.
 
-    As keras-ocr's `combine_line` orders it: the corner nearest to the first character's top left
-    comes first.
+    The order is that of keras-ocr's `combine_line`: the corner nearest to the first character's top
+    left comes first.
     """
     points = np.concatenate([c.quad for c in characters])
     corners = cv2.boxPoints(cv2.minAreaRect(points)).astype(np.float32)
@@ -74,7 +74,7 @@ def line_quad(characters: Sequence[Character]) -> FloatArray:
     if (x * np.roll(y, -1) - np.roll(x, -1) * y).sum() < 0:
         corners = corners[::-1]
     if any(needs_shaping(point) for c in characters for point in c.text):
-        # The line may begin at its right end: its top edge runs as that of its first piece does.
+        # The line may begin at its right end: its top edge points like that of its first piece.
         edge, edges = characters[0].quad, np.roll(corners, -1, axis=0) - corners
         first = int(np.argmax(edges @ (edge[1] - edge[0]) / np.hypot(*edges.T)))
         return np.roll(corners, -first, axis=0)
@@ -83,7 +83,7 @@ def line_quad(characters: Sequence[Character]) -> FloatArray:
 
 
 def jittered(rng: Rng, quad: FloatArray, amount: float) -> FloatArray:
-    """Moves each corner by a normal error of `amount` times the quad's height, at most three."""
+    """Shifts each corner by normal noise with sigma `amount * height`, clipped at 3 sigma."""
     height = float(np.hypot(*(quad[3] - quad[0])))
     error = np.clip(rng.standard_normal((4, 2)), -3, 3) * amount * height
     return (quad + error).astype(np.float32)
@@ -97,21 +97,21 @@ def cut(
     width: int | None = None,
     margin: float = 0.0,
 ) -> ByteArray:
-    """Rectifies what a quad holds to a given height, with its aspect kept.
+    """Rectifies a quad to a given height, keeping its aspect ratio.
 
     Args:
         image: `(H, W, 3)` uint8.
         quad: `(4, 2)`, clockwise from the top left in reading direction, edge coordinates.
-        height: of the crop.
-        width: of the crop: narrower text is padded with black on the right, wider text is shrunk,
-            as keras-ocr's `warpBox` does. None: as wide as the text.
-        margin: pixels around the quad, within the size.
+        height: height of the crop.
+        width: width of the crop: narrower text is padded with black on the right, wider text is
+            shrunk, as in keras-ocr's `warpBox`. None: as wide as the text.
+        margin: pixels around the quad, included in the size.
 
     Returns:
-        `(height, width, 3)` uint8; what lies outside the picture repeats its border.
+        `(height, width, 3)` uint8; outside the picture its border is repeated.
 
     Raises:
-        ConfigError: a size that leaves no room within the margin.
+        ConfigError: the size leaves no room within the margin.
     """
     if height - 2 * margin < 1 or (width is not None and width - 2 * margin < 1):
         raise ConfigError(f"a crop of {height}x{width} has no room within a margin of {margin}")
@@ -124,7 +124,7 @@ def cut(
     columns = max(1, round(inner[0] + 2 * margin))
     rows = max(1, round(inner[1] + 2 * margin))
     target = box(margin, margin, columns - margin, rows - margin)
-    if scale < 0.5:  # bilinear warps skip pixels when they shrink by more than two
+    if scale < 0.5:  # bilinear warps skip pixels when they shrink by more than a factor of two
         shrink = 2 * scale
         image = cv2.resize(image, None, fx=shrink, fy=shrink, interpolation=cv2.INTER_AREA)
         quad = quad * np.float32(shrink)
@@ -140,25 +140,25 @@ def cut(
 
 
 class CropSource:
-    """Crops of synthetic pages by index: a random-access source.
+    """Crops of synthetic pages: a random-access data source.
 
     A crop is a pure function of `(config, seed, index)`. Neighboring indices come from one page,
-    which is kept until another one is asked for: ask in order, or in blocks of `per_page`.
+    which is cached until another one is needed: read in order, or in blocks of `per_page`.
 
     Args:
-        config: of the pages; `preset("words")` is made for this.
-        seed: of the pages.
+        config: config of the pages; `preset("words")` is made for this.
+        seed: seed of the pages.
         unit: cut "word"s, or "line"s with the spaces between their words.
-        height: of the crops.
-        width: of the crops; None: as wide as each text.
-        margin: pixels around the text, within the size.
-        jitter: error of the quads' corners in shares of their height, as of a detector's boxes.
-        max_length: texts are cut to this many characters.
-        per_page: crops from one page.
-        length: how many crops `len` tells.
+        height: height of the crops.
+        width: width of the crops; None: as wide as each text.
+        margin: pixels around the text, included in the size.
+        jitter: noise on the quads' corners as a fraction of their height, to imitate a detector.
+        max_length: texts are truncated to this many characters.
+        per_page: number of crops from one page.
+        length: number of crops, the result of `len`.
 
     Raises:
-        ConfigError: a size, margin, jitter or length that cannot be.
+        ConfigError: invalid size, margin, jitter or length.
     """
 
     def __init__(
@@ -203,7 +203,7 @@ class CropSource:
 
         Raises:
             IndexError: the index is not in `[0, len)`.
-            ConfigError: page after page has no word that counts.
+            ConfigError: many pages in a row have no legible word.
         """
         index = operator.index(index)
         if not 0 <= index < self.length:
@@ -211,7 +211,7 @@ class CropSource:
         page, at = divmod(index, self.per_page)
         sample, texts = self._texts(page)
         rng = np.random.Generator(np.random.PCG64([self.pages.seed, index, 1]))
-        # The order is the page's own, so that its crops differ until all were used.
+        # The order is fixed per page, so that its crops differ until all were used.
         order = np.random.Generator(np.random.PCG64([self.pages.seed, page, 2]))
         characters = texts[int(order.permutation(len(texts))[at % len(texts)])]
         quad = jittered(rng, line_quad(characters), self.jitter)
@@ -223,7 +223,7 @@ class CropSource:
         self._kept = None
 
     def texts(self, page: int) -> list[PageText]:
-        """Returns the texts of one page, for callers that choose among them; maybe none."""
+        """Returns the texts of one page, for callers that choose among them; may be empty."""
         sample = self.pages[page]
         return [PageText(sample.image, characters, self) for characters in self._usable(sample)]
 
@@ -231,7 +231,7 @@ class CropSource:
         kept = self._kept
         if kept is None or kept[0] != page:
             for again in range(_EMPTY_PAGES):
-                # A page without text is replaced by one that lies far off.
+                # A page without text is replaced by a distant one.
                 number = (page + again * (self.pages.length // _EMPTY_PAGES)) % self.pages.length
                 sample = self.pages[number]
                 texts = self._usable(sample)
@@ -246,7 +246,7 @@ class CropSource:
         return kept[1], kept[2]
 
     def _usable(self, sample: Sample) -> list[list[Character]]:
-        """Texts of a page: legible, not written from the top down, cut to the longest length."""
+        """Returns the legible, not vertical texts of a page, truncated to the maximum length."""
         out = []
         for line in page_lines(sample.page.words):
             units = [line] if self.unit == "line" else [[word] for word in line]
@@ -263,8 +263,8 @@ class PageText:
     """A text on a page that can be cut out.
 
     Attributes:
-        text: what stands there.
-        width: of the crop, without margin and jitter.
+        text: the text.
+        width: width of the crop, without margin and jitter.
     """
 
     def __init__(self, image: ByteArray, characters: list[Character], source: CropSource) -> None:
@@ -274,7 +274,7 @@ class PageText:
         self.width = source.height * float(np.hypot(*across) / max(float(np.hypot(*down)), 1.0))
 
     def cut(self, rng: Rng) -> ByteArray:
-        """Cuts the text out, its corners moved at random; as `CropSource` does."""
+        """Cuts the text out with random jitter of its corners, as `CropSource` does."""
         source = self._source
         quad = jittered(rng, self._quad, source.jitter)
         return cut(
@@ -283,7 +283,7 @@ class PageText:
 
 
 def _stacked(characters: Sequence[Character]) -> bool:
-    """Whether the second character stands below the first one, in the first one's own frame."""
+    """Returns whether the second character is below the first one, in the first one's frame."""
     if len(characters) < 2:
         return False
     quad = characters[0].quad.astype(np.float64)
@@ -293,14 +293,14 @@ def _stacked(characters: Sequence[Character]) -> bool:
 
 
 def keras_ocr_form(samples: Iterable[Sample]) -> Iterator[tuple[ByteArray, str, list[KerasLine]]]:
-    """Yields `(image, text, lines)` as keras-ocr's image generator and its users know them.
+    """Yields `(image, text, lines)` in the form of keras-ocr's image generator.
 
     Args:
         samples: pages whose words have characters.
 
     Yields:
         image: `(H, W, 3)` uint8, RGB.
-        text: the lines, joined by line feeds, words by single spaces.
+        text: the lines joined by newlines, words separated by single spaces.
         lines: a list of lines, each a list of `(box, character)`: `(4, 2)` float32 clockwise from
             the top left, spaces between words included.
     """
@@ -320,18 +320,18 @@ def keras_ocr_crops(
     target_height: int,
     margin: int = 0,
 ) -> Iterator[tuple[ByteArray, str]]:
-    """Yields `(crop, sentence)`: what keras-ocr calls the recognizer's single-line input.
+    """Yields `(crop, sentence)`: keras-ocr's single-line input of the recognizer.
 
-    The work of its `convert_image_generator_to_recognizer_input`: of each line the first
-    `max_string_length` characters, stripped, double spaces made single, rectified to the target
-    size with its aspect kept, left-aligned on black.
+    Does the work of its `convert_image_generator_to_recognizer_input`: takes the first
+    `max_string_length` characters of each line, strips them, collapses double spaces, rectifies to
+    the target size keeping the aspect ratio, left-aligned on black.
 
     Args:
-        samples: as `keras_ocr_form` yields them.
-        max_string_length: longest sentence.
-        target_width: of the crops.
-        target_height: of the crops.
-        margin: pixels around the text, within the size.
+        samples: as yielded by `keras_ocr_form`.
+        max_string_length: maximum length of a sentence.
+        target_width: width of the crops.
+        target_height: height of the crops.
+        margin: pixels around the text, included in the size.
     """
     for image, _, lines in samples:
         for line in lines:

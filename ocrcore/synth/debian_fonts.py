@@ -2,9 +2,9 @@
 
     python -m ocrcore.synth.debian_fonts OUT
 
-On Debian or a system made from it, without root rights: the packages are downloaded and unpacked
-in a temporary folder, not installed. `OUT/<package>/` gets the font files and the package's
-copyright file. Then `ocrcore.synth.fonts.find_fonts(["OUT"])` finds them.
+For Debian or a derived system; needs no root rights: the packages are downloaded and unpacked in a
+temporary folder, not installed. `OUT/<package>/` gets the font files and the package's copyright
+file. Then `ocrcore.synth.fonts.find_fonts(["OUT"])` finds them.
 """
 
 from __future__ import annotations
@@ -78,18 +78,19 @@ def build(out: Path, packages: Sequence[str]) -> tuple[int, dict[str, str]]:
     """Downloads packages and copies their fonts.
 
     Args:
-        out: the folder to fill; a package that it already has is left as it is.
+        out: the folder to fill; packages that are already in it are skipped.
         packages: names of Debian packages.
 
     Returns:
-        `(count, problems)`: how many fonts `out` holds, and what could not be had or used, by name.
+        `(count, problems)`: the number of fonts in `out`, and packages or files that could not be
+        downloaded or used, by name.
 
     Raises:
-        FileNotFoundError: this is no system with `apt-get` and `dpkg-deb`.
+        FileNotFoundError: the system has no `apt-get` or `dpkg-deb`.
     """
     for tool in ("apt-get", "dpkg-deb"):
         if shutil.which(tool) is None:
-            raise FileNotFoundError(f"{tool} is not here: run this on Debian or Ubuntu")
+            raise FileNotFoundError(f"{tool} was not found: run this on Debian or Ubuntu")
     problems: dict[str, str] = {}
     out.mkdir(parents=True, exist_ok=True)
     for package in packages:
@@ -123,13 +124,13 @@ def build(out: Path, packages: Sequence[str]) -> tuple[int, dict[str, str]]:
 
 
 def _unpack(package: str, scratch: Path) -> str | None:
-    """Downloads a package and unpacks it to `scratch/tree`; returns what went wrong, if so."""
+    """Downloads a package and unpacks it to `scratch/tree`; returns the error, if any."""
     got = subprocess.run(
         ["apt-get", "download", "--", package], cwd=scratch, capture_output=True, text=True
     )
     archives = sorted(scratch.glob("*.deb"))
     if got.returncode or not archives:
-        return f"apt-get download: {(got.stderr or got.stdout).strip() or 'no file came'}"
+        return f"apt-get download: {(got.stderr or got.stdout).strip() or 'no file was downloaded'}"
     done = subprocess.run(
         ["dpkg-deb", "-x", str(archives[0]), str(scratch / "tree")], capture_output=True, text=True
     )
@@ -137,11 +138,11 @@ def _unpack(package: str, scratch: Path) -> str | None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the command; 0 if at least one font is there."""
+    """Runs the command; returns 0 if the folder has at least one font."""
     parser = argparse.ArgumentParser(description="Build a font folder from Debian's packages.")
     parser.add_argument("out", type=Path, help="the folder to fill")
-    parser.add_argument("--cjk", action="store_true", help="Chinese, Japanese and Korean as well")
-    parser.add_argument("--packages", nargs="+", help="these packages in place of the usual ones")
+    parser.add_argument("--cjk", action="store_true", help="add Chinese, Japanese and Korean fonts")
+    parser.add_argument("--packages", nargs="+", help="use these packages instead of the defaults")
     options = parser.parse_args(arguments)
     packages = tuple(options.packages or PACKAGES) + (CJK_PACKAGES if options.cjk else ())
     try:

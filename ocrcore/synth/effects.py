@@ -1,7 +1,7 @@
-"""What happens to a page after the text is on it: light, things in front, lens, sensor, file.
+"""Effects on a page after the text is drawn: light, occlusion, lens, sensor, compression.
 
-Geometry never changes here, so labels stay exact; what a word loses in legibility is returned as a
-blur, or measured in the finished picture by the caller.
+Geometry never changes here, so labels stay exact. The loss of legibility is returned as a blur, or
+measured in the finished picture by the caller.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from ocrcore.synth.textures import SIDE, Rng, gradient, noise, random_color, sen
 
 
 def draw(rng: Rng, chance: Chance) -> float | None:
-    """The strength of something on this page; None where it does not happen."""
+    """Draws the strength of an effect on this page; None if it does not occur."""
     happens, strength = rng.random() < chance.probability, rng.uniform(chance.low, chance.high)
     return float(strength) if happens else None
 
@@ -47,7 +47,7 @@ def uneven_light(rng: Rng, image: ByteArray, darkest: float) -> ByteArray:
 
 
 def glare(rng: Rng, image: ByteArray, level: float) -> ByteArray:
-    """Adds a bright haze around some place, as of a lamp or a reflection."""
+    """Adds a bright haze around a random place, as from a lamp or a reflection."""
     height, width = image.shape[:2]
     small = np.zeros((32, 32), np.uint8)
     x, y = (int(v) for v in rng.integers(0, 32, 2))
@@ -66,7 +66,7 @@ def glare(rng: Rng, image: ByteArray, level: float) -> ByteArray:
 
 
 def occlude(rng: Rng, image: ByteArray, count: int) -> tuple[ByteArray, ByteArray]:
-    """Puts things before the scene; returns the picture and `(H, W)` uint8: 255 where they are."""
+    """Draws objects over the picture; returns it and `(H, W)` uint8, 255 where they are."""
     height, width = image.shape[:2]
     before, image = image, image.copy()
     for _ in range(count):
@@ -109,7 +109,7 @@ def motion(rng: Rng, image: ByteArray, length: float) -> ByteArray:
 
 
 def tone(rng: Rng, image: ByteArray, strength: float) -> ByteArray:
-    """Changes contrast, brightness, gamma and the color of the light."""
+    """Changes contrast, brightness, gamma and white balance."""
     levels = np.arange(256)[:, None] / 255
     gamma = np.exp(rng.normal(0, 0.22 * strength))
     gain = 1 + rng.normal(0, 0.12) * strength
@@ -121,7 +121,7 @@ def tone(rng: Rng, image: ByteArray, strength: float) -> ByteArray:
 
 
 def add_noise(rng: Rng, image: ByteArray, sigma: float) -> ByteArray:
-    """Adds sensor noise from the bank."""
+    """Adds sensor noise from a precomputed field."""
     bank = sensor_noise()
     height, width = image.shape[:2]
     if height > SIDE or width > SIDE:
@@ -136,17 +136,17 @@ def add_noise(rng: Rng, image: ByteArray, sigma: float) -> ByteArray:
 def photograph(
     rng: Rng, image: ByteArray, effects: Effects
 ) -> tuple[ByteArray, float, ByteArray | None]:
-    """Applies the effects that this page draws.
+    """Applies randomly drawn effects to a page.
 
     Args:
-        rng: the source of chance.
+        rng: the random generator.
         image: `(H, W, 3)` uint8, RGB.
-        effects: chances and strengths.
+        effects: probabilities and strengths.
 
     Returns:
         image: the finished picture, of the same size.
-        blur: standard deviation in pixels of all that smeared it, motion as length / 2.8.
-        hidden: `(H, W)` uint8, 255 where things are in front; None where nothing is.
+        blur: standard deviation of the total blur in pixels, with motion counted as length / 2.8.
+        hidden: `(H, W)` uint8, 255 where objects are in front; None if there are none.
     """
     height, width = image.shape[:2]
     hidden = None
@@ -162,7 +162,7 @@ def photograph(
         variance += sigma**2
     if (length := draw(rng, effects.motion)) is not None:
         image = motion(rng, image, length)
-        # Its deviation is length / sqrt(12), but all of it lies along one axis: it hides more.
+        # The deviation is length / sqrt(12), but all along one axis, which hides more.
         variance += (length / 2.8) ** 2
     left = draw(rng, effects.lowres)
     if left is not None:

@@ -1,6 +1,6 @@
-"""Fonts: the bundled set, the user's folders, what a font can draw, and splits by family.
+"""Fonts: the bundled set, the user's folders, coverage of characters, and splits by family.
 
-Pillow opens the fonts (`.ttf .otf .ttc .woff2`); `docs/synthetic_text.md` says why.
+Pillow opens the fonts (`.ttf .otf .ttc .woff2`); `docs/synthetic_text.md` explains why.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from ocrcore.text import needs_shaping
 Split = Literal["train", "validation", "test"]
 
 SUFFIXES = (".ttf", ".otf", ".ttc", ".woff2")
-# Names of weights as they stand in font names, and the usWeightClass of each.
+# Weight names used in font names, and their usWeightClass.
 WEIGHTS: Mapping[str, int] = {
     "thin": 100, "hairline": 100, "extralight": 200, "ultralight": 200, "light": 300,
     "regular": 400, "book": 400, "roman": 400, "normal": 400, "medium": 500, "semibold": 600,
@@ -36,14 +36,14 @@ _SLANTS = frozenset({"italic", "oblique"})
 _DEGREES = frozenset({"semi", "demi", "extra", "ultra"})
 _MAX_FILE_BYTES = 64 << 20
 _MAX_FACES = 64
-# Large enough that two glyphs that look different differ, small enough to be drawn fast.
+# Large enough to tell different glyphs apart, small enough to be drawn fast.
 _PROBE_SIZE = 32
 # A noncharacter (Unicode 16, section 23.7): no font maps it, so it draws the "missing" glyph.
 _NO_CHARACTER = "\U0010ffff"
-# Chosen so that of the bundled families six fall into "validation" and six into "test", with
+# Chosen so that six of the bundled families fall into "validation" and six into "test", with
 # Cyrillic and Greek in both. Changing it would move families between splits.
 _SPLIT_SALT = b"115"
-_TWO_FORMS = "abdeghnqrt"  # letters whose capitals are no larger copies of them
+_TWO_FORMS = "abdeghnqrt"  # letters whose capitals are not just larger
 _SAME_SHAPE = 0.8
 _BLANK = np.zeros((0, 0), np.uint8)
 _BLANK.flags.writeable = False
@@ -51,7 +51,7 @@ HAS_RAQM = bool(features.check("raqm"))
 
 
 class FontError(ValueError):
-    """A font that cannot be opened, or that cannot draw a text."""
+    """A font cannot be opened, or cannot draw a text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,10 +59,10 @@ class Font:
     """One face of a font file.
 
     Attributes:
-        path: of the file.
-        index: of the face in a collection (`.ttc`), else 0.
-        family: the family's name without weight, width and slant: "Roboto" for Roboto Black.
-        weight: 100 (thin) to 900 (black), read from the names; 400 where they say nothing.
+        path: path of the font file.
+        index: index of the face in a collection (`.ttc`), otherwise 0.
+        family: family name without weight, width and slant: "Roboto" for Roboto Black.
+        weight: 100 (thin) to 900 (black), parsed from the names; 400 if they do not say.
         style: "normal" or "italic".
     """
 
@@ -76,13 +76,13 @@ class Font:
         return Path(self.path).name + (f" (face {self.index})" if self.index else "")
 
     def missing(self, text: str) -> set[str]:
-        """Returns the characters of `text` that the font cannot draw; white space is never one.
+        """Returns the characters of `text` that the font cannot draw; never white space.
 
-        A character is drawn if its glyph is neither blank nor the font's "missing" glyph, which is
-        what FreeType draws for a code point that the font's cmap lacks. Small letters of a font
-        that draws capitals for them are missing: a label in small letters would contradict the
-        picture. So are characters that need shaping (`ocrcore.text.needs_shaping`) where Pillow has
-        no Raqm.
+        A character is drawn if its glyph is neither blank nor the font's "missing" glyph, which
+        FreeType draws for code points that are not in the font's cmap. Lower-case letters that the
+        font draws as capitals count as missing, because a lower-case label would contradict the
+        picture. So do characters that need shaping (`ocrcore.text.needs_shaping`) if Pillow lacks
+        Raqm.
 
         Raises:
             FontError: the file cannot be opened.
@@ -98,21 +98,21 @@ class Font:
         return lacking
 
     def covers(self, text: str) -> bool:
-        """True if `missing(text)` is empty."""
+        """Returns whether `missing(text)` is empty."""
         return not self.missing(text)
 
 
 @lru_cache(maxsize=2048)
 def open_face(font: Font, size: float, *, shaped: bool = True) -> ImageFont.FreeTypeFont:
-    """Opens a face at an em size in pixels; kept per process.
+    """Opens a face at an em size in pixels; cached per process.
 
     Args:
         font: the font.
         size: em size in pixels.
-        shaped: lay out by Raqm where Pillow has it (GPOS kerning), else one glyph per code point.
+        shaped: use Raqm's layout if Pillow has it (GPOS kerning), else one glyph per code point.
 
     Raises:
-        FontError: the file is missing or no font.
+        FontError: the file is missing or not a font.
     """
     raqm = shaped and HAS_RAQM
     engine = ImageFont.Layout.RAQM if raqm else ImageFont.Layout.BASIC
@@ -126,11 +126,11 @@ def draw(face: ImageFont.FreeTypeFont, text: str) -> tuple[int, int, np.ndarray]
     """Draws a few code points in one piece.
 
     Returns:
-        `(left, top, ink)`: `ink` is `(h, w)` uint8 coverage cut to the ink, 0 x 0 where there is
-        none; `left` and `top` are its place relative to the pen on the baseline, in pixels, y down.
+        `(left, top, ink)`: `ink` is `(h, w)` uint8 coverage cropped to the ink, 0 x 0 if empty;
+        `left` and `top` are its position relative to the pen on the baseline, in pixels, y down.
     """
     left, top, right, bottom = (int(v) for v in face.getbbox(text, anchor="ls"))
-    # Two pixels more on every side: the box is rounded, the ink must not be cut.
+    # Two more pixels on every side: the box is rounded, and the ink must not be cut off.
     shape = (right - left + 4, bottom - top + 4)
     if min(shape) < 5 or max(shape) > 8192:
         return 0, 0, _BLANK
@@ -175,10 +175,10 @@ def _draws(font: Font, character: str) -> bool:
 
 @lru_cache(maxsize=4096)
 def draws_capitals(font: Font) -> bool:
-    """Whether a font has capitals, of any size, in place of small letters.
+    """Returns whether a font draws capitals, of any size, for lower-case letters.
 
-    Compares the glyphs of letters whose two forms differ, scaled to one size: of the bundled fonts
-    the medians of their correlations are .94 to 1 for five, and at most .52 for the others.
+    Compares the glyphs of letters whose two cases differ, scaled to one size: for the bundled fonts
+    the medians of their correlations are .94 to 1 for five fonts, and at most .52 for the others.
 
     Raises:
         FontError: the file cannot be opened.
@@ -198,29 +198,29 @@ def draws_capitals(font: Font) -> bool:
 
 @lru_cache(maxsize=1)
 def bundled_fonts() -> tuple[Font, ...]:
-    """Returns the fonts that come with the package, in order of their file names.
+    """Returns the fonts that come with the package, sorted by file name.
 
     `ocrcore/synth/assets/fonts/README.md` lists them. All draw digits, ASCII letters (five of
-    them capitals only) and nearly all punctuation; the `.ttf` files also Latin with accents,
-    Cyrillic and Greek as listed there.
+    them capitals only) and nearly all punctuation; the `.ttf` files also draw accented Latin,
+    Cyrillic and Greek letters as listed there.
     """
     fonts, problems = find_fonts([Path(__file__).parent / "assets" / "fonts"])
     if problems or not fonts:
-        raise FontError(f"the package's own fonts are damaged, install it again: {problems}")
+        raise FontError(f"the bundled fonts are damaged, reinstall the package: {problems}")
     return fonts
 
 
 def find_fonts(
     folders: Iterable[str | Path],
 ) -> tuple[tuple[Font, ...], dict[str, str]]:
-    """Finds the fonts in folders (and below) or single files.
+    """Finds fonts in folders (recursively) or single files.
 
     Args:
         folders: folders or font files.
 
     Returns:
-        `(fonts, problems)`: fonts in order of their paths; `problems` maps the path of each file
-        or folder that cannot be used to the reason.
+        `(fonts, problems)`: fonts sorted by path; `problems` maps the path of each file or folder
+        that cannot be used to the reason.
     """
     fonts: list[Font] = []
     problems: dict[str, str] = {}
@@ -250,13 +250,13 @@ def find_fonts(
 def _read_faces(path: Path) -> list[Font]:
     size = path.stat().st_size
     if size > _MAX_FILE_BYTES:
-        raise FontError(f"{path}: {size} bytes, more than {_MAX_FILE_BYTES}: no font is so large")
+        raise FontError(f"{path}: {size} bytes, expected at most {_MAX_FILE_BYTES} for a font")
     with path.open("rb") as file:
         head = file.read(12)
-    # A collection begins with "ttcf", its version and the number of its faces (OpenType, otff).
+    # A collection begins with "ttcf", its version and the number of faces (OpenType, otff).
     count = struct.unpack(">I", head[8:12])[0] if head[:4] == b"ttcf" and len(head) == 12 else 1
     if count > _MAX_FACES:
-        raise FontError(f"{path}: says that it holds {count} faces, at most {_MAX_FACES} are read")
+        raise FontError(f"{path}: claims to hold {count} faces, expected at most {_MAX_FACES}")
     fonts = []
     for index in range(count):
         face = open_face(Font(str(path), index), _PROBE_SIZE, shaped=False)
@@ -276,13 +276,13 @@ def _read_faces(path: Path) -> list[Font]:
 def parse_name(
     family: str, style: str, stem: str = ""
 ) -> tuple[str, int, Literal["normal", "italic"]]:
-    """Reads weight and slant from a font's names.
+    """Parses weight and slant from a font's names.
 
     Args:
-        family: the name of the family, which may end in weight and width ("Roboto Thin").
-        style: the name of the style ("Bold Italic").
-        stem: the file's name; a weight class in it ("x-100-italic") is believed before the rest,
-            for web fonts cut from variable ones often keep the names of the default instance.
+        family: family name, which may end in weight and width ("Roboto Thin").
+        style: style name ("Bold Italic").
+        stem: stem of the file name; a weight class in it ("x-100-italic") takes precedence, because
+            web fonts cut from variable fonts often keep the names of the default instance.
 
     Returns:
         `(family, weight, style)`: the family without trailing words for weight, width and slant.
@@ -290,7 +290,7 @@ def parse_name(
     words = re.sub(r" \d+pt\b", "", family).replace("-", " ").split()
     digits = re.search(r"[-_]([1-9]00)(?!\d)", stem)
     keep = len(words)
-    # Always: that a family stays in one split matters more than a name like "Shadows Into Light".
+    # Always strip: one split per family matters more than a name like "Shadows Into Light".
     while keep > 1 and _is_variant(words[keep - 1]):
         keep -= 1
     named = _name_words(style) + _name_words(" ".join(words[keep:]))
@@ -305,7 +305,7 @@ def _weight(word: str) -> int:
 
 
 def _name_words(name: str) -> list[str]:
-    """Splits "SemiBold Italic" and "Semi Bold-Italic" alike into ["semibold", "italic"]."""
+    """Splits both "SemiBold Italic" and "Semi Bold-Italic" into ["semibold", "italic"]."""
     parts = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name.replace("-", " ")).lower().split()
     words: list[str] = []
     for part in parts:
@@ -324,19 +324,19 @@ def _is_variant(word: str) -> bool:
 def split_of(name: str, *, validation: float = 0.1, test: float = 0.1) -> Split:
     """Assigns a name (a font's family, a background's file name) to a split by its hash.
 
-    The same name is in the same split on every machine and in every version; nothing else that is
-    there changes it. Case is ignored. Of the bundled families several fall in each split.
+    A name is in the same split on every machine and in every version, whatever other names there
+    are. Case is ignored. Several of the bundled families fall in each split.
 
     Args:
         name: the name.
-        validation: share of names for "validation".
-        test: share of names for "test".
+        validation: fraction of names for "validation".
+        test: fraction of names for "test".
 
     Raises:
-        FontError: the shares are negative or leave nothing for training.
+        FontError: the fractions are negative or leave nothing for training.
     """
     if validation < 0 or test < 0 or validation + test >= 1:
-        raise FontError(f"shares {validation} and {test}: expected >= 0 and less than 1 together")
+        raise FontError(f"shares {validation} and {test}: expected >= 0 and a sum less than 1")
     hashed = hashlib.blake2b(name.casefold().encode(), digest_size=8, salt=_SPLIT_SALT)
     digest = hashed.digest()
     place = int.from_bytes(digest, "big") / 2**64
@@ -352,16 +352,16 @@ def select(
     without_weights: Iterable[str | int] = (),
     families: Iterable[str] | None = None,
 ) -> tuple[Font, ...]:
-    """Chooses fonts.
+    """Selects fonts.
 
     Args:
-        fonts: to choose from.
-        split: keep those whose family is in this split.
+        fonts: the fonts to choose from.
+        split: keep families of this split only.
         without_weights: leave out these weights, by name ("thin", "light") or class (100 to 900).
         families: keep these families only; case is ignored.
 
     Returns:
-        The fonts kept, in the order given.
+        The selected fonts, in the given order.
 
     Raises:
         FontError: a name is unknown, or no font is left.
@@ -386,7 +386,7 @@ def select(
     )
     if not kept:
         raise FontError(
-            f"none of {len(fonts)} fonts is left (split {split}, without weights "
+            f"no font of {len(fonts)} is left (split {split}, without weights "
             f"{sorted(weights)}, families {families}): give more fonts or fewer conditions"
         )
     return kept

@@ -1,15 +1,15 @@
-"""One line of text as ink and exact character quads.
+"""Draws one line of text as ink and exact character quads.
 
-Glyphs are drawn once per font and master size, kept, and composed by NumPy; a line is composed at
-the next master size up and brought to its size by one area-weighted reduction. So a warm line costs
-no FreeType call, and the ink looks like that of a sign in a photo: antialiased and not hinted to a
-pixel grid.
+Glyphs are drawn once per font and master size, cached, and composed by NumPy. A line is composed at
+the next larger master size and scaled down to its size by one area-weighted resize. So a line with
+cached glyphs costs no FreeType call, and the ink looks like that of a sign in a photo: antialiased
+and not hinted to a pixel grid.
 
 A word of a script that is written right to left or whose letters join is one piece, shaped by Raqm
-where Pillow has it: its letters have no quads of their own. Words stand in visual order.
+if Pillow has it: its letters have no quads of their own. Words are drawn in visual order.
 
-Coordinates are edges of pixels: pixel `i` spans `[i, i + 1)`. OpenCV's warps speak of pixel centers
-instead: the matrix `M` for points becomes `T(-.5) @ M @ T(.5)` for `cv2.warpPerspective`.
+Coordinates refer to pixel edges: pixel `i` spans `[i, i + 1)`. OpenCV's warps refer to pixel
+centers instead: the matrix `M` for points becomes `T(-.5) @ M @ T(.5)` for `cv2.warpPerspective`.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ Words = tuple[tuple[int, int, str], ...]
 MIN_SIZE = 4.0
 MAX_SIZE = 1024.0
 _MAX_WIDTH = 32768
-# Few, so that every face is opened and every glyph drawn seldom; steps of at most 1.5.
+# Few sizes, so that faces are rarely opened and glyphs rarely drawn; ratios of at most 1.5.
 _MASTERS = (24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024)
-# Advances and kerning are measured here and scaled: at small sizes FreeType rounds them.
+# Advances and kerning are measured at this size and scaled: FreeType rounds them at small sizes.
 _METRIC_SIZE = 256
 # Kerning only: ligatures would join two characters into one glyph.
 _FEATURES = ["kern", "-liga", "-clig", "-dlig", "-calt"]
@@ -49,13 +49,13 @@ class Run:
         mask: `(h, w)` uint8, coverage by ink.
         quads: `(N, 4, 2)` float32, one for each character that is not white space, in reading
             order, clockwise from the top left in reading direction, in pixels of `mask`.
-        characters: the N graphemes; a word that needs shaping is one of them as a whole.
+        characters: the N graphemes; a word that needs shaping is a single one.
         words: `(start, end, text)` for each word: its characters are `[start:end]`.
-        baseline: y of the baseline in the mask; of a curved or vertical run, of its first character
-            before bending.
-        stroke_mask: `(h, w)` uint8, coverage by ink and its outline together, if one was asked for.
+        baseline: y of the baseline in the mask; for a curved or vertical run, that of the first
+            character before bending.
+        stroke_mask: `(h, w)` uint8, coverage by ink and outline together, if an outline was drawn.
         curved: whether the baseline is bent.
-        vertical: whether the characters stand one below the other.
+        vertical: whether the characters are stacked vertically.
     """
 
     mask: ByteArray
@@ -68,10 +68,10 @@ class Run:
     vertical: bool = False
 
     def word_polygon(self, start: int, end: int) -> FloatArray:
-        """Outline of the characters `[start:end]`: `(2 * (2 * (end - start)), 2)`, clockwise.
+        """Returns the outline of characters `[start:end]`, `(4 * (end - start), 2)`, clockwise.
 
-        Along the top edges of the quads and back along the bottom edges (down the right edges and
-        up the left ones, where the run is vertical).
+        It follows the top edges of the quads and returns along the bottom edges (for a vertical
+        run: down the right edges and up the left ones).
         """
         quads = self.quads[start:end]
         if self.vertical:
@@ -81,7 +81,7 @@ class Run:
         return np.concatenate([quads[:, [0, 1]].reshape(-1, 2), quads[::-1, [2, 3]].reshape(-1, 2)])
 
     def word_quad(self, start: int, end: int) -> FloatArray:
-        """The quad around the characters `[start:end]`, `(4, 2)` float32, ordered as theirs."""
+        """Returns the quad around characters `[start:end]`, `(4, 2)` float32, in their order."""
         points = self.quads[start:end].reshape(-1, 2)
         if not self.curved:
             (x0, y0), (x1, y1) = points.min(0), points.max(0)
@@ -89,14 +89,14 @@ class Run:
         box = cv2.boxPoints(cv2.minAreaRect(points)).astype(np.float32)
         if _signed_area(box) < 0:
             box = box[::-1]
-        # Of the four rotations, the one whose corners lie nearest to the corners as they are read.
+        # Of the four rotations, take the one with corners nearest to the corners in reading order.
         ends = np.stack([points[0], points[-3], points[-2], points[3]])
         turns = [np.roll(box, -turn, axis=0) for turn in range(4)]
         return min(turns, key=lambda turn: float(np.square(turn - ends).sum()))
 
 
 class _Glyph(NamedTuple):
-    """Ink of a grapheme at a master size, placed relative to the pen on the baseline."""
+    """Ink of a grapheme at a master size, positioned relative to the pen on the baseline."""
 
     left: int
     top: int
@@ -104,7 +104,7 @@ class _Glyph(NamedTuple):
 
 
 class _Placed(NamedTuple):
-    """A glyph with the place of its ink and its cell along the line, in master pixels."""
+    """A glyph with the position of its ink and its cell along the line, in master pixels."""
 
     cluster: str
     glyph: _Glyph
@@ -114,10 +114,10 @@ class _Placed(NamedTuple):
 
 
 def _in_visual_order(text: str) -> tuple[tuple[str, ...], list[int]]:
-    """What is drawn from left to right: graphemes, whole words that need shaping, and spaces.
+    """Returns what to draw from left to right: graphemes, words that need shaping, and spaces.
 
     Returns:
-        The pieces, and the place of each word of the text among the words as they are drawn.
+        The pieces, and for each word of the text its index among the words as drawn.
     """
     words = "".join(graphemes(text)).split()
     order = _visual_order(words)
@@ -129,10 +129,10 @@ def _in_visual_order(text: str) -> tuple[tuple[str, ...], list[int]]:
 
 
 def _visual_order(words: list[str]) -> list[int]:
-    """Places of the words from left to right (Unicode's bidirectional algorithm, by whole words).
+    """Returns word indices from left to right (Unicode's bidirectional algorithm, by whole words).
 
-    The first letter says which way the line runs; words that run the other way stand in their own
-    order among themselves. Words without letters go with the line.
+    The first letter determines the direction of the line; words with the other direction keep their
+    own order among themselves. Words without letters follow the line.
     """
     ways = [_direction(word) for word in words]
     base = next((way for way in ways if way), "L")
@@ -148,26 +148,26 @@ def _visual_order(words: list[str]) -> list[int]:
 
 @lru_cache(maxsize=65536)
 def _direction(word: str) -> str:
-    """Where a word's first letter runs to, "R" (from the right) or "L"; empty without any."""
+    """Returns the direction of a word's first letter, "R" (right to left), "L", or empty."""
     kinds = (unicodedata.bidirectional(point) for point in word)
     return next(("L" if kind == "L" else "R" for kind in kinds if kind in ("L", "R", "AL")), "")
 
 
 @lru_cache(maxsize=65536)
 def _glyph(font: Font, master: int, cluster: str) -> _Glyph:
-    # Marks on a base and whole words need shaping.
+    # Combining marks and whole words need shaping.
     return _Glyph(*draw(open_face(font, master, shaped=len(cluster) > 1), cluster))
 
 
 @lru_cache(maxsize=65536)
 def _advance(font: Font, cluster: str) -> float:
-    """Advance of a grapheme in ems."""
+    """Returns the advance of a grapheme in ems."""
     return float(_length(font, cluster)) / _METRIC_SIZE
 
 
 @lru_cache(maxsize=262144)
 def _kerning(font: Font, left: str, right: str) -> float:
-    """What the advance of `left` changes by before `right`, in ems."""
+    """Returns the change of the advance of `left` before `right`, in ems."""
     both = _length(font, left + right) / _METRIC_SIZE
     return float(both - _advance(font, left) - _advance(font, right))
 
@@ -179,7 +179,7 @@ def _length(font: Font, text: str) -> float:
 
 
 def text_length(text: str, font: Font) -> float:
-    """Length of a line in ems, the sum of the advances of its characters; takes microseconds."""
+    """Returns the length of a line in ems, the sum of its advances; takes microseconds."""
     return sum(_advance(font, cluster) for cluster in graphemes(text))
 
 
@@ -198,30 +198,30 @@ def render_run(
 ) -> Run:
     """Draws one line of text.
 
-    A character's quad spans, along the line, its ink widened to at most its advance (the first and
-    last character of a word: to the ink), so that neighbors meet; across the line the ink of its
-    whole word. The quads are those of the ink without the outline.
+    Along the line, a character's quad spans its ink, widened to at most its advance so that
+    neighbors meet (at the ends of a word: only its ink). Across the line it spans the ink of the
+    whole word. Quads do not include the outline.
 
     Args:
         text: one line in logical order; white space separates words. It is NFC-normalized.
-        font: must draw every character.
-        size: em size in pixels, 4 to 1024; need not be whole.
-        spacing: added to every advance, in ems; negative is closer.
-        vertical: upright characters one below the other, as on signs; a text with a word that
-            needs shaping stays horizontal.
+        font: must be able to draw every character.
+        size: em size in pixels, 4 to 1024; need not be an integer.
+        spacing: added to every advance, in ems; negative moves letters closer.
+        vertical: stack upright characters vertically, as on signs; a text with a word that needs
+            shaping stays horizontal.
         char_box: "word" as above, or "tight": a quad is its own character's ink.
         stroke: width of an outline around the ink in pixels; fills `Run.stroke_mask`.
-        arc: angle that the line bends over, in degrees: positive arches up like a rainbow, negative
-            sags; at most 180. Less than half a degree is a straight line.
-        jitter: standard deviation of every character's shift across the line, in ems; needs `rng`.
-        rng: source of chance, used by `jitter` alone.
+        arc: angle of the bent line, in degrees: positive arches up like a rainbow, negative sags;
+            at most 180. Less than half a degree is a straight line.
+        jitter: standard deviation of each character's shift across the line, in ems; needs `rng`.
+        rng: random generator, only used for `jitter`.
 
     Returns:
         The run; its mask has a margin of at least one pixel around ink and outline.
 
     Raises:
         FontError: the font cannot draw a character of the text.
-        ValueError: empty text, or a size, arc or stroke out of bounds.
+        ValueError: empty text, or size, arc or stroke out of range.
     """
     clusters, order = graphemes(text), None
     if any(map(needs_shaping, text)):
@@ -272,7 +272,7 @@ def render_run(
     baseline = float(-top * scale[1])
     quads = boxes[:, [[0, 1], [2, 1], [2, 3], [0, 3]]]
     if arc:
-        # Reading between pixels spreads the ink of a small dot by about half a pixel.
+        # Interpolation spreads the ink of a small dot by about half a pixel.
         quads += 0.5 * np.array([(-1, -1), (1, -1), (1, 1), (-1, 1)])
         mask, quads = _bend(mask, quads, arc)
     stroke_mask = None
@@ -300,7 +300,7 @@ def _place(
     vertical: bool,
     shifts: list[int] | None,
 ) -> tuple[Words, list[_Placed]]:
-    """Lays pieces out from left to right, or one below the other.
+    """Lays pieces out from left to right, or top to bottom.
 
     Returns:
         `(words, placed)`: `(start, end, text)` per word, and the glyphs that are not white space.
@@ -321,7 +321,7 @@ def _place(
         shift = shifts[i] if shifts else 0
         rows, columns = glyph.ink.shape
         if vertical:
-            # A dash or a dot keeps some room: at least a third of an em from top to top.
+            # A dash or a dot keeps some space: at least a third of an em from top to top.
             cell = max(rows, master / 3)
             x, y = shift - columns // 2, round(pen + (cell - rows) / 2)
             placed.append(_Placed(cluster, glyph, x, y, (pen - gap / 2, pen + cell + gap / 2)))
@@ -344,7 +344,7 @@ def _place(
 def _in_reading_order(
     words: Words, placed: list[_Placed], order: list[int]
 ) -> tuple[Words, list[_Placed]]:
-    """Words and their glyphs in the order of the text; `order` says where each word was drawn."""
+    """Sorts words and glyphs by text order; `order` has the drawn index of each word."""
     ordered: list[tuple[int, int, str]] = []
     glyphs: list[_Placed] = []
     for place in order:
@@ -362,14 +362,14 @@ def _boxes(
     vertical: bool,
     char_box: CharBox,
 ) -> np.ndarray:
-    """`(N, 4)` float64 boxes `x0, y0, x1, y1` of the characters, in pixels of the mask."""
+    """Returns boxes `x0, y0, x1, y1` of the characters, `(N, 4)` float64, in pixels of the mask."""
     boxes = np.array(
         [(p.x, p.y, p.x + p.glyph.ink.shape[1], p.y + p.glyph.ink.shape[0]) for p in placed],
         np.float64,
     )
     boxes -= (*origin, *origin)
     boxes *= (*scale, *scale)
-    # Whole pixels: the reduction spreads the ink over every pixel that it touches.
+    # Whole pixels: scaling down spreads the ink over every pixel that it touches.
     boxes[:, :2] = np.floor(boxes[:, :2] + 1e-6)
     boxes[:, 2:] = np.ceil(boxes[:, 2:] - 1e-6)
     if char_box == "tight":
@@ -386,10 +386,10 @@ def _boxes(
 
 
 def _bend(mask: ByteArray, quads: np.ndarray, arc: float) -> tuple[ByteArray, np.ndarray]:
-    """Bends a straight line of text over a circle's arc of `arc` degrees.
+    """Bends a straight line of text onto a circular arc of `arc` degrees.
 
-    A point `(x, y)` goes to the angle `(x - center) / radius` on a circle whose radius is that of
-    the line's middle plus the height above it; lengths along the middle are kept.
+    A point `(x, y)` is mapped to the angle `(x - center) / radius` on a circle whose radius is that
+    of the line's middle plus the height above it; lengths along the middle are preserved.
     """
     height, width = mask.shape
     radius = width / np.deg2rad(arc)
@@ -416,7 +416,7 @@ def _bend(mask: ByteArray, quads: np.ndarray, arc: float) -> tuple[ByteArray, np
     source_y = np.float32(radius + middle - 0.5) - reach
     bent = cv2.remap(mask, source_x, source_y, cv2.INTER_LINEAR)
 
-    # The edge on the outer side is a chord below the arc: lift it to the tangent.
+    # The edge on the outer side is a chord below the arc: move it out to the tangent.
     spread = np.abs(quads[:, 1, 0] - quads[:, 0, 0]) / abs(radius)
     lift = np.ones((len(quads), 4))
     outer = [0, 1] if arc > 0 else [2, 3]
@@ -425,6 +425,6 @@ def _bend(mask: ByteArray, quads: np.ndarray, arc: float) -> tuple[ByteArray, np
 
 
 def _signed_area(points: np.ndarray) -> float:
-    """Positive for a polygon that is clockwise on the screen (y down)."""
+    """Returns a positive area for a polygon that is clockwise on the screen (y down)."""
     x, y = points[:, 0], points[:, 1]
     return float((x * np.roll(y, -1) - y * np.roll(x, -1)).sum()) / 2

@@ -1,4 +1,4 @@
-"""Flat items to be laid on a page: words, lines and signs, with colors, ink and exact quads."""
+"""Flat items to place on a page: words, lines and signs, with colors, ink and exact quads."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class FlatWord:
         characters: its graphemes.
         quads: `(N, 4, 2)`, one for each of them.
         quad: `(4, 2)`, around them.
-        polygon: `(M, 2)` where the word is curved, else None.
+        polygon: `(M, 2)` if the word is curved, otherwise None.
         line: index of its line within the item.
     """
 
@@ -50,10 +50,10 @@ class FlatWord:
 
 @dataclass(frozen=True, eq=False)
 class Item:
-    """Something flat with text on it.
+    """A flat object with text on it.
 
     Attributes:
-        rgba: `(h, w, 4)` uint8, colors multiplied by their alpha.
+        rgba: `(h, w, 4)` uint8, colors premultiplied by alpha.
         ink: `(h, w)` uint8, coverage by the letters alone.
         words: in reading order.
     """
@@ -64,7 +64,7 @@ class Item:
 
 
 def flat_words(run: Run, x: float, y: float, line: int) -> list[FlatWord]:
-    """The words of a run whose mask lies at `(x, y)` of an item."""
+    """Returns the words of a run whose mask is at `(x, y)` of an item."""
     offset = np.array([x, y], np.float32)
     return [
         FlatWord(
@@ -80,14 +80,14 @@ def flat_words(run: Run, x: float, y: float, line: int) -> list[FlatWord]:
 
 
 def text_color(rng: Rng, style: Style, ground: Color) -> Color:
-    """A color whose luma differs from the ground's as the style draws it."""
+    """Draws a color whose luma differs from the background's as the style asks for."""
     level = luminance(ground)
     low, high = style.contrast
     if (hard := draw(rng, style.hard_contrast)) is not None:
         low = high = hard
     lighter = rng.random() < (255 - level) / 255
     room = 255 - level if lighter else level
-    # Where there is no room on one side for the least contrast, there is on the other.
+    # If one side has no room for the minimum contrast, the other has.
     if room < low:
         lighter, room = not lighter, 255 - room
     contrast = rng.uniform(low, max(low, min(high, room)))
@@ -98,7 +98,7 @@ def text_color(rng: Rng, style: Style, ground: Color) -> Color:
 
 @dataclass(frozen=True)
 class Look:
-    """What one style drew for one item: the same for all its letters; lengths in ems."""
+    """Random choices of a style for one item, shared by all its letters; lengths in ems."""
 
     outline: float | None
     shadow: float | None
@@ -110,7 +110,7 @@ class Look:
 
     @classmethod
     def of(cls, rng: Rng, style: Style) -> Look:
-        """Draws a look."""
+        """Draws a look at random."""
         return cls(
             outline=draw(rng, style.outline),
             shadow=draw(rng, style.shadow),
@@ -123,17 +123,17 @@ class Look:
 
     @property
     def is_plain(self) -> bool:
-        """Whether letters are of one color and nothing else."""
+        """Whether letters have one color and no effects."""
         more = (self.shadow, self.extrude, self.glow, self.gradient, self.texture)
         return all(one is None for one in more)
 
     @property
     def room(self) -> float:
-        """Ems around the ink that the look needs."""
+        """Space around the ink that the look needs, in ems."""
         return max(self.shadow or 0, self.extrude or 0, 2 * (self.glow or 0)) + 0.02
 
     def pad(self, size: float) -> int:
-        """Pixels to keep around letters of this em size."""
+        """Returns the padding around letters of this em size, in pixels."""
         return int(np.ceil(self.room * size)) + 1
 
 
@@ -148,15 +148,15 @@ def letters(
     """Colors letters.
 
     Args:
-        rng: the source of chance.
-        ink: `(h, w)` uint8 coverage, with room around it as the look needs.
+        rng: the random generator.
+        ink: `(h, w)` uint8 coverage, padded as the look needs.
         outlined: coverage by letters and outline, if there is one.
         size: em size in pixels.
-        color: of the fill.
-        look: what else is drawn.
+        color: color of the fill.
+        look: further effects.
 
     Returns:
-        `(h, w, 4)` uint8, colors multiplied by their alpha.
+        `(h, w, 4)` uint8, colors premultiplied by alpha.
     """
     height, width = ink.shape
     simple = look.is_plain and outlined is None
@@ -217,12 +217,12 @@ def letters(
 
 
 def padded(mask: ByteArray, pad: int) -> ByteArray:
-    """A mask with `pad` empty pixels around it."""
+    """Returns a mask with `pad` empty pixels around it."""
     return cv2.copyMakeBorder(mask, pad, pad, pad, pad, cv2.BORDER_CONSTANT, value=0)
 
 
 def loose_item(rng: Rng, style: Style, look: Look, run: Run, size: float, ground: Color) -> Item:
-    """Letters without a board, as painted on a wall."""
+    """Makes letters without a board, as if painted on a wall."""
     color = text_color(rng, style, ground)
     pad = look.pad(size)
     ink = padded(run.mask, pad)
@@ -234,16 +234,16 @@ def loose_item(rng: Rng, style: Style, look: Look, run: Run, size: float, ground
 def sign_item(
     rng: Rng, style: Style, runs: list[tuple[Run, float]], *, longest: float
 ) -> Item | None:
-    """A plate, poster, screen or fascia board with lines of text on it.
+    """Makes a plate, poster, screen or fascia board with lines of text on it.
 
     Args:
-        rng: the source of chance.
+        rng: the random generator.
         style: how letters are drawn.
         runs: the lines with their em sizes, from the top.
-        longest: greatest side of the sign in pixels.
+        longest: maximum side of the sign in pixels.
 
     Returns:
-        The item; None where it would be larger.
+        The item; None if it would be larger.
     """
     em = float(np.mean([size for _, size in runs]))
     look = replace(Look.of(rng, style), opacity=None)
@@ -251,7 +251,7 @@ def sign_item(
     leading = rng.uniform(0.12, 0.7) * em
     text_w = max(run.mask.shape[1] for run, _ in runs)
     text_h = sum(run.mask.shape[0] for run, _ in runs) + leading * (len(runs) - 1)
-    # Some have a picture beside, above or below the text.
+    # Some signs have a picture beside, above or below the text.
     picture = rng.random() < 0.35
     beside = rng.random() < 0.5
     extra = em * rng.uniform(1, 3) if picture else 0.0
@@ -303,9 +303,9 @@ def sign_item(
 
 
 def _plate(rng: Rng, width: int, height: int, em: float) -> tuple[ByteArray, ByteArray, Color]:
-    """The board of a sign: picture, outline and the color that text stands on."""
+    """Draws the board of a sign; returns picture, alpha and the color behind the text."""
     base = random_color(rng, saturation=0.45, value=(8, 248))
-    if rng.random() < 0.35:  # white and black boards are the commonest
+    if rng.random() < 0.35:  # white and black boards are the most common
         base = random_color(rng, saturation=0.04, value=(215, 252))
     elif rng.random() < 0.2:
         base = random_color(rng, saturation=0.1, value=(5, 45))
@@ -343,7 +343,7 @@ def _plate(rng: Rng, width: int, height: int, em: float) -> tuple[ByteArray, Byt
 
 
 def blend(ground: ByteArray, rgba: ByteArray) -> None:
-    """Lays premultiplied colors over the ground in place."""
+    """Blends premultiplied colors over the background in place."""
     r, g, b, a = cv2.split(rgba)
     keep = cv2.bitwise_not(a)
     kept = cv2.multiply(ground, cv2.merge((keep, keep, keep)), scale=1 / 255)

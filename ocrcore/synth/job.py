@@ -1,4 +1,4 @@
-"""What a data set of synthetic text is a function of, and settings that are changed by name."""
+"""Everything that determines a synthetic data set, and settings changed by name."""
 
 from __future__ import annotations
 
@@ -20,30 +20,30 @@ MAX_COUNT = 999_999_999
 
 @dataclass(frozen=True)
 class Job:
-    """What a data set is a function of.
+    """Everything that determines a synthetic data set.
 
     Attributes:
         preset: one of `ocrcore.synth.config.PRESETS`.
         format: one of `ocrcore.synth.write.FORMATS`.
-        count: of samples: pages, or crops.
-        seed: whole number; another seed gives other samples.
-        split: only fonts and pictures of `backgrounds` of this split; None: all.
-        fonts: folders and files of fonts besides the bundled ones.
-        without_weights: weights of fonts to leave out, as `ocrcore.synth.fonts.select` names them.
-        bundled_fonts: whether those are used.
-        backgrounds: folders and files of pictures to write on.
-        words: file with the texts to write, one a line.
+        count: number of samples: pages or crops.
+        seed: an integer; another seed gives other samples.
+        split: use only fonts and pictures of `backgrounds` of this split; None: all.
+        fonts: folders and files of fonts to use in addition to the bundled ones.
+        without_weights: font weights to leave out, as in `ocrcore.synth.fonts.select`.
+        bundled_fonts: whether to use the bundled fonts.
+        backgrounds: folders and files of background pictures.
+        words: file with the texts to write, one per line.
         changes: settings of the preset to change: dotted names and literals, as text.
-        cut: whether crops are cut from pages; False: words are drawn one by one. None: as the
-            preset wants it: "words" are drawn.
-        crop_height: of crops.
-        suffix: of the picture files: ".jpg" or ".png".
-        quality: of JPEG files.
-        records_per_file: how many samples are noted, and where the format has files of records or
-            folders, kept together: a piece of the set.
+        cut: whether crops are cut from pages; False: words are drawn one by one. None: decided by
+            the preset: "words" are drawn one by one.
+        crop_height: height of crops.
+        suffix: suffix of the picture files: ".jpg" or ".png".
+        quality: JPEG quality.
+        records_per_file: number of samples that are committed together, and stored together if the
+            format has record files or folders: a piece of the set.
 
     Raises:
-        ConfigError: a value that cannot be, or two that do not go together.
+        ConfigError: an invalid value, or two that do not go together.
     """
 
     preset: str
@@ -86,7 +86,7 @@ class Job:
                 f"crops are cut or drawn for {', '.join(CROP_FORMATS)}, not for {self.format}"
             )
         if self.drawn and self.backgrounds:
-            raise ConfigError("words that are drawn one by one have no backgrounds: cut them")
+            raise ConfigError("words that are drawn one by one have no backgrounds: set cut")
         for path in (*self.fonts, *self.backgrounds, *((self.words,) if self.words else ())):
             if not Path(path).exists():
                 raise ConfigError(f"{path}: no such file or folder")
@@ -100,14 +100,14 @@ class Job:
 
     @property
     def unit(self) -> str:
-        """What is counted: "page" or "crop"."""
+        """The unit of counting: "page" or "crop"."""
         return "crop" if self.drawn or self.format in CROP_FORMATS else "page"
 
     def page_config(self) -> SynthConfig:
         """Returns the configuration of the pages.
 
         Raises:
-            ConfigError: a change of a setting that does not exist or cannot have this value.
+            ConfigError: a change names an unknown setting or has an invalid value.
         """
         config = preset(
             self.preset,
@@ -125,10 +125,10 @@ class Job:
         """Returns the configuration of words that are drawn one by one.
 
         Args:
-            problems: gets path and reason of fonts that cannot be used.
+            problems: filled with path and reason of fonts that cannot be used.
 
         Raises:
-            ConfigError: as `page_config`.
+            ConfigError: as for `page_config`.
             FontError: no font is left.
         """
         found: tuple[Font, ...] = bundled_fonts() if self.bundled_fonts else ()
@@ -144,7 +144,7 @@ class Job:
         return changed(config, self.changes)
 
     def unused_texts(self) -> str:
-        """Says how many texts of the file are left out and why; empty where none is."""
+        """Says how many texts of the file are left out and why; empty if none is."""
         if not self.words:
             return ""
         return unused_texts((self.word_config() if self.drawn else self.page_config()).text)
@@ -160,12 +160,12 @@ def changed(config: Any, changes: Sequence[tuple[str, str]]) -> Any:
 
     Args:
         config: a dataclass.
-        changes: pairs of a name, dotted for settings within settings (`text.max_length`), and a
-            value: a Python literal, or a text that is none. A `Chance` is written as
+        changes: pairs of a name, dotted for nested settings (`text.max_length`), and a value: a
+            Python literal, otherwise a plain string. A `Chance` is written as
             `(probability, low, high)`.
 
     Raises:
-        ConfigError: a name that does not exist, or a value that cannot be.
+        ConfigError: an unknown name, or an invalid value.
     """
     return _changed(config, "", [(name.split("."), text) for name, text in changes])
 
@@ -186,7 +186,7 @@ def _changed(config: Any, prefix: str, changes: Sequence[tuple[list[str], str]])
             value = _changed(value, name + ".", inner)
         values[field_] = value
     try:
-        return replace(config, **values) if values else config  # at once: one may need another
+        return replace(config, **values) if values else config  # all at once: they may depend
     except ConfigError:
         raise
     except (TypeError, ValueError, AttributeError) as error:
@@ -194,7 +194,7 @@ def _changed(config: Any, prefix: str, changes: Sequence[tuple[list[str], str]])
 
 
 def _value(name: str, now: Any, text: str) -> Any:
-    """Reads the new value of a setting."""
+    """Parses the new value of a setting."""
     try:
         value = ast.literal_eval(text)
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
@@ -205,7 +205,7 @@ def _value(name: str, now: Any, text: str) -> Any:
         except TypeError as error:
             raise ConfigError(f"{name} is {text}, expected (probability, low, high)") from error
     if is_dataclass(now):
-        raise ConfigError(f"{name} is {text!r}, expected a setting within it, as {name}.NAME")
+        raise ConfigError(f"{name} is {text!r}, expected a setting inside it, like {name}.NAME")
     if isinstance(now, str | None) and value is not None:
         return text
     return value

@@ -1,6 +1,6 @@
-"""Where text goes: planes in perspective, and places that are quiet, free and inside the page.
+"""Where text is placed: planes in perspective, and places that are quiet, free and on the page.
 
-Coordinates are those of pixel edges, as in `ocrcore.synth.warps`.
+Coordinates refer to pixel edges, as in `ocrcore.synth.warps`.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from ocrcore.synth.shapes import fill
 from ocrcore.synth.textures import Rng
 from ocrcore.synth.warps import rotation, shift
 
-_CELL = 2  # pixels of the page per cell of the map of what is taken
-_COARSE = 4  # and of the map of how busy the picture is
-TRIES = 20  # places that are looked at for one item
+_CELL = 2  # page pixels per cell of the occupancy map
+_COARSE = 4  # and of the map of edge energy
+TRIES = 20  # random places to try for one item
 
 
 class Placer:
-    """Finds places for flat items on one page, and remembers which are taken.
+    """Finds places for flat items on one page, and remembers the occupied ones.
 
     Args:
-        image: `(H, W, 3)` uint8, the ground.
-        surfaces: planes that lie in it.
-        margin: pixels along the page's edges that stay free.
+        image: `(H, W, 3)` uint8, the background.
+        surfaces: planes in the background.
+        margin: pixels along the page's edges to keep free.
     """
 
     def __init__(self, image: ByteArray, surfaces: Sequence[Surface], *, margin: float) -> None:
@@ -46,7 +46,7 @@ class Placer:
             cv2.fillPoly(self.plane_at, [np.clip(points, -30000, 30000)], number)
 
     def busyness(self, centers: np.ndarray, width: float, height: float) -> np.ndarray:
-        """Mean edge energy of upright boxes around the centers, `(N,)`, by an integral image."""
+        """Returns the mean edge energy of upright boxes around the centers, `(N,)`."""
         rows, columns = self.busy.shape
         reach = np.array([width, height]) / 2
         low = np.floor((centers - reach) / _COARSE).astype(int)
@@ -58,7 +58,7 @@ class Placer:
         return total / ((x1 - x0) * (y1 - y0))
 
     def is_free(self, polygon: ArrayLike) -> bool:
-        """Whether a convex polygon lies inside the margins and touches nothing that is taken."""
+        """Returns whether a convex polygon is inside the margins and touches nothing occupied."""
         polygon = np.asarray(polygon, np.float64)
         (left, top), (right, bottom) = polygon.min(0).tolist(), polygon.max(0).tolist()
         margin = self.margin
@@ -69,13 +69,13 @@ class Placer:
         return cv2.countNonZero(cv2.bitwise_and(part, mask)) == 0
 
     def take(self, polygon: ArrayLike) -> None:
-        """Marks a convex polygon as taken."""
+        """Marks a convex polygon as occupied."""
         x0, y0, mask = self._cells(np.asarray(polygon, np.float64))
         part = self.taken[y0 : y0 + mask.shape[0], x0 : x0 + mask.shape[1]]
         np.maximum(part, mask, out=part)
 
     def _cells(self, polygon: np.ndarray) -> tuple[int, int, ByteArray]:
-        """The cells that a polygon touches: offset and mask."""
+        """Returns the cells that a polygon touches: offset and mask."""
         points = polygon / _CELL
         x0, y0 = np.maximum(0, np.floor(points.min(0)).astype(int) - 1)
         x1, y1 = np.ceil(points.max(0)).astype(int) + 2
@@ -95,29 +95,29 @@ class Placer:
         on_plane: bool,
         gap: float,
     ) -> np.ndarray | None:
-        """Looks for the quietest of some chance places for a flat item.
+        """Finds the quietest of some random places for a flat item, and marks it as occupied.
 
         Args:
-            rng: the source of chance.
-            width: of the item, flat.
-            height: of the item, flat.
-            angles: rotations about x, y and z in degrees, for an item that lies on no surface; on
-                a surface z alone is used, divided by four.
-            on_plane: lay the item on the background's surface where there is one.
-            gap: room to keep around it.
+            rng: the random generator.
+            width: width of the flat item.
+            height: height of the flat item.
+            angles: rotations about x, y and z in degrees, for an item that is not on a surface; on
+                a surface only z is used, divided by four.
+            on_plane: place the item on a surface of the background if there is one.
+            gap: space to keep around it.
 
         Returns:
-            The homography from the item's pixels to the page's, or None where no place was free.
+            The homography from the item's pixels to the page's; None if no place was free.
         """
         page = np.array([self.width, self.height])
         reach = np.minimum(np.array([width, height]) / 2 + self.margin, page / 2)
         centers = rng.uniform(reach, page - reach, (TRIES, 2))
-        # The quietest of a few, so that some text is on busy ground; then the others.
+        # The quietest of a few, so that some text is on busy backgrounds; then the others.
         few = int(rng.integers(2, TRIES))
         busy = self.busyness(centers, width, height)
         busy[few:] += 1024
         if on_plane and self.surfaces:
-            busy[self._planes(centers) == 0] += 256  # energies are below it
+            busy[self._planes(centers) == 0] += 256  # more than any energy
         corners = [
             (-gap, -gap),
             (width + gap, -gap),
@@ -131,7 +131,7 @@ class Placer:
             matrix = shift(*center) @ free if lying is None else lying
             matrix = matrix @ to_middle
             if np.array_equal(matrix[:, :2], np.eye(3)[:, :2]):
-                matrix = np.rint(matrix)  # only moved: by whole pixels, so that it stays sharp
+                matrix = np.rint(matrix)  # a pure shift: by whole pixels, so that it stays sharp
             polygon = _seen(corners, matrix)
             if polygon is None or not self.is_free(polygon):
                 continue
@@ -141,20 +141,20 @@ class Placer:
         return None
 
     def _planes(self, points: np.ndarray) -> np.ndarray:
-        """Numbers of the surfaces that are seen at points `(N, 2)` of the page; 0: none."""
+        """Returns the numbers of the surfaces visible at points `(N, 2)` of the page; 0: none."""
         last = np.array(self.plane_at.shape) - 1
         rows, columns = np.clip((points[:, ::-1] / _COARSE).astype(int), 0, last).T
         return self.plane_at[rows, columns]
 
     def _on_plane(self, center: np.ndarray, turn: float) -> np.ndarray | None:
-        """Homography that centers flat pixels on a point of the page, on the surface seen there."""
+        """Returns the homography that centers flat pixels on a page point, on its surface."""
         number = int(self._planes(center[None])[0])
         if number == 0:
             return None
         plane, back = self.surfaces[number - 1].homography, self.inverses[number - 1]
         u, v, w = (back @ (*center, 1.0)).tolist()
         u, v = u / w, v / w
-        # Columns of the Jacobian of the homography there: how long a flat pixel is seen.
+        # Columns of the homography's Jacobian there: the apparent length of a flat pixel.
         (a, b, _), (d, e, _), (g, h, i) = plane.tolist()
         x, y = center.tolist()
         z = g * u + h * v + i
@@ -168,9 +168,9 @@ class Placer:
 
 
 def _seen(corners: list[tuple[float, float]], matrix: np.ndarray) -> np.ndarray | None:
-    """Maps a flat quad, `(4, 2)`; None unless it stays before the camera, convex and clockwise.
+    """Maps a flat quad, `(4, 2)`; None unless it is in front of the camera, convex and clockwise.
 
-    Also None where its far side would be less than a third of its near side. Plain floats: for four
+    Also None if its far side would be less than a third of its near side. Plain floats: for four
     points they are several times faster than arrays.
     """
     (a, b, c), (d, e, f), (g, h, i) = matrix.tolist()
@@ -189,7 +189,7 @@ def _seen(corners: list[tuple[float, float]], matrix: np.ndarray) -> np.ndarray 
 
 
 def edge_energy(image: ByteArray) -> ByteArray:
-    """How busy each place is: `|dx| + |dy|` of the gray picture at half size, uint8."""
+    """Returns the edge energy: `|dx| + |dy|` of the gray picture at half size, uint8."""
     half = cv2.resize(image, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
     gray = cv2.cvtColor(half, cv2.COLOR_RGB2GRAY)
     dx = cv2.convertScaleAbs(cv2.Sobel(gray, cv2.CV_16S, 1, 0))
@@ -198,7 +198,7 @@ def edge_energy(image: ByteArray) -> ByteArray:
 
 
 def word_mask(quad: FloatArray, x0: int, y0: int, height: int, width: int) -> ByteArray:
-    """Coverage of a quad in the window of the page that starts at `(x0, y0)`."""
+    """Returns the coverage of a quad in the window of the page that starts at `(x0, y0)`."""
     mask = np.zeros((height, width), np.uint8)
     fill(mask, quad - np.array([x0, y0], np.float32), 255)
     return mask

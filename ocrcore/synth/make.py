@@ -1,7 +1,7 @@
-"""Makes data sets of synthetic text: in parallel, resumable, the same bytes for any worker count.
+"""Makes synthetic data sets: parallel, resumable, with the same bytes for any number of workers.
 
-`synth.json` in the folder of a set holds what the set is a function of, and how far it is. Samples
-are written in order, and noted there piece by piece, of `records_per_file` samples each; a killed
+`synth.json` in the folder of a set records what determines the set, and its progress. Samples are
+written in order, and recorded there piece by piece, of `records_per_file` samples each; a killed
 run loses at most one piece. `ocrcore.synth.pieces` makes such pieces on several machines.
 """
 
@@ -39,7 +39,7 @@ _PAGES_A_TASK, _CROPS_A_TASK = 8, 64
 
 
 def crop_sample(crop: WordCrop) -> Sample:
-    """A drawn word as a page of one word, whose quad is that around its characters."""
+    """Converts a drawn word to a page of one word, with a quad around its characters."""
     letters = [c for c in graphemes(crop.text) if not c.isspace()]
     characters = tuple(
         Character(text=text, quad=quad) for text, quad in zip(letters, crop.quads, strict=True)
@@ -54,12 +54,12 @@ def crop_sample(crop: WordCrop) -> Sample:
 
 @dataclass
 class Made:
-    """Samples as they are written, and what went wrong on the way.
+    """Samples ready to be written, and problems that occurred.
 
     Attributes:
-        samples: bytes of a picture file and a page, or a text.
-        undrawable: how often a text was given up because no font has this character.
-        problems: path to reason, of fonts and pictures that cannot be used.
+        samples: an encoded picture and a page, or an encoded picture and a text.
+        undrawable: how often a text was discarded because no font has this character.
+        problems: path to reason, for fonts and pictures that cannot be used.
     """
 
     samples: list[tuple[bytes, Page | str]] = field(default_factory=list)
@@ -74,9 +74,9 @@ class Maker:
         job: what to make.
 
     Raises:
-        ConfigError: settings that cannot be.
+        ConfigError: invalid settings.
         FontError: no font is left.
-        TextError: texts that cannot be.
+        TextError: no usable texts.
         ImageError: no background is left.
     """
 
@@ -107,7 +107,7 @@ class Maker:
         self.fonts, self.pictures = tuple(pages.fonts), tuple(pages.pictures)
 
     def sample(self, index: int) -> Sample:
-        """Returns a sample with its picture as it is drawn, and for a crop a page of one word."""
+        """Returns a sample with its picture as drawn; a crop becomes a page of one word."""
         made = self._source[index]
         if isinstance(made, Sample):
             return made
@@ -119,13 +119,13 @@ class Maker:
         return Sample(image=made.image, page=Page(height=height, width=width, words=words))
 
     def make(self, indices: Sequence[int]) -> Made:
-        """Makes samples of these indices as they are written."""
+        """Makes samples, ready to be written."""
         out = Made()
         if isinstance(self._source, CropSource):
             self._source.forget()
         for index in indices:
             sample = self.sample(index)
-            # A page may be drawn by several processes; what is wrong with it counts once.
+            # Several processes may draw the same page; its faults are counted once.
             if not isinstance(self._source, CropSource) or index % self._source.per_page == 0:
                 out.undrawable.update(self._undrawable)
             self._undrawable.clear()
@@ -140,13 +140,13 @@ class Maker:
 
 @dataclass
 class Summary:
-    """How far a set is.
+    """The progress of a data set.
 
     Attributes:
-        done: samples written, by this run and those before it.
-        undrawable: as of `Made`, of all runs.
-        problems: as of `Made`, of all runs.
-        finished: whether nothing is left to do.
+        done: samples written, by this run and earlier ones.
+        undrawable: as in `Made`, for all runs.
+        problems: as in `Made`, for all runs.
+        finished: whether the set is complete.
     """
 
     done: int = 0
@@ -162,27 +162,27 @@ def make_set(
     workers: int = 0,
     progress: Callable[[int], None] = lambda _: None,
 ) -> Summary:
-    """Makes a data set, or what is missing of it.
+    """Makes a data set, or the missing part of it.
 
     Args:
         job: what to make.
-        folder: for the set: new, empty, or of an earlier run of the same job.
-        workers: processes to use; 0: this one.
-        progress: gets the number of samples that are written, now and then.
+        folder: the output folder: new, empty, or left by an earlier run of the same job.
+        workers: number of processes; 0: only this one.
+        progress: called from time to time with the number of samples written.
 
     Returns:
         What was done.
 
     Raises:
         ConfigError: the folder holds something else, or `workers` is negative.
-        SynthError: a worker ended, or no text can be drawn.
+        SynthError: a worker died, or no text can be drawn.
         OSError: a file cannot be written.
     """
     if workers < 0:
         raise ConfigError(f"workers is {workers}, expected 0 or more")
     workers = bounded_workers(workers, setting="--workers")
     folder = Path(folder)
-    maker = Maker(job)  # refuses a bad job before anything is written
+    maker = Maker(job)  # rejects a bad job before anything is written
     arguments = arguments_of(maker)
     summary = read_note(folder, arguments)
     progress(summary.done)
@@ -219,7 +219,7 @@ def make_set(
 
 
 def tasks_of(job: Job, indices: range) -> Iterator[range]:
-    """Yields what is made at once; no task crosses the border of a piece."""
+    """Yields the ranges to make at once; none crosses the border of a piece."""
     step = _PAGES_A_TASK if job.unit == "page" else _CROPS_A_TASK
     start, size = indices.start, job.records_per_file
     while start < indices.stop:
@@ -229,7 +229,7 @@ def tasks_of(job: Job, indices: range) -> Iterator[range]:
 
 
 def make_tasks(maker: Maker, tasks: Iterator[range], workers: int) -> Generator[Made, None, None]:
-    """Yields what is made, in the order of the tasks."""
+    """Yields the results of the tasks, in order."""
     if workers == 0:
         with one_opencv_thread():
             yield from map(maker.make, tasks)
@@ -255,7 +255,7 @@ def _make(maker: Maker, task: range) -> Made:
 
 
 def arguments_of(maker: Maker) -> dict[str, Any]:
-    """What must not change between the runs of a set, as JSON has it."""
+    """Returns what must not change between the runs of a set, as JSON."""
     job = maker.job
     arguments = {k: v for k, v in asdict(job).items() if k not in ("fonts", "backgrounds", "words")}
     arguments["fonts"] = _digest([(font.path, font.index) for font in maker.fonts])
@@ -265,14 +265,14 @@ def arguments_of(maker: Maker) -> dict[str, Any]:
 
 
 def _digest(files: list[tuple[str, int]]) -> str:
-    """Describes files by name and size, wherever they lie."""
+    """Describes files by name and size, wherever they are."""
     known = [(Path(path).name, Path(path).stat().st_size, index) for path, index in files]
     short = hashlib.blake2b(json.dumps(known).encode(), digest_size=8).hexdigest()
     return f"{len(files)} files, {short}" if files else "none"
 
 
 def read_note(folder: Path, arguments: dict[str, Any]) -> Summary:
-    """Reads how far an earlier run came.
+    """Reads the progress of an earlier run.
 
     Raises:
         ConfigError: the folder holds a set of another job, or no set.
@@ -281,8 +281,8 @@ def read_note(folder: Path, arguments: dict[str, Any]) -> Summary:
     if not path.exists():
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise ConfigError(
-                f"{folder}: holds something already, and no {MANIFEST} of an earlier run: give a "
-                "new or empty folder"
+                f"{folder}: is not empty and has no {MANIFEST} of an earlier run: give a new or "
+                "empty folder"
             )
         return Summary()
     try:
@@ -298,7 +298,7 @@ def read_note(folder: Path, arguments: dict[str, Any]) -> Summary:
         raise ConfigError(f"{path}: not a note of an earlier run: {error!r}") from error
     differ = [k for k in {**before, **arguments} if before.get(k) != arguments.get(k)]
     if differ:
-        lines = "; ".join(f"{k} was {before.get(k)}, is {arguments.get(k)}" for k in differ)
+        lines = "; ".join(f"{k} was {before.get(k)}, now {arguments.get(k)}" for k in differ)
         raise ConfigError(
             f"{folder}: an earlier run made another set here: {lines}. Give the same arguments to "
             "continue it, or another folder"
@@ -307,7 +307,7 @@ def read_note(folder: Path, arguments: dict[str, Any]) -> Summary:
 
 
 def write_note(folder: Path, arguments: dict[str, Any], summary: Summary) -> None:
-    """Notes in the folder of a set what it is made of and how far it is."""
+    """Writes `synth.json`: what determines the set, and its progress."""
     value = {
         "arguments": arguments,
         "done": summary.done,
@@ -319,6 +319,6 @@ def write_note(folder: Path, arguments: dict[str, Any], summary: Summary) -> Non
 
 
 def samples(job: Job, count: int) -> list[Sample]:
-    """Makes the first samples of a job, to be looked at."""
+    """Makes the first samples of a job, for a preview."""
     maker = Maker(job)
     return [maker.sample(index) for index in range(count)]

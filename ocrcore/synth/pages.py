@@ -1,11 +1,11 @@
-"""Whole pages: `PageSource(config, seed)[index]` is a `Sample`, the same one every time.
+"""Whole pages: `PageSource(config, seed)[index]` is always the same `Sample`.
 
-A page is a pure function of `(config, seed, index)`: its random numbers come from a generator that
-is seeded with the last two, and caches (fonts, glyphs, noise, decoded pictures) only ever hold what
-is read. So any number of workers, in any order, make the same bytes.
+A page is a pure function of `(config, seed, index)`: its random generator is seeded with the last
+two, and caches (fonts, glyphs, noise, decoded pictures) only hold what is read. So any number of
+workers, in any order, make the same bytes.
 
-Every item (a word, a line, a sign) is drawn flat, in colors that are multiplied by their alpha,
-and warped once, into its own window of the page; its quads go through the same homography.
+Every item (a word, a line, a sign) is drawn flat, with premultiplied alpha, and warped once, into
+its own window of the page; its quads go through the same homography.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ from ocrcore.synth.textures import Color, Rng, random_color
 from ocrcore.synth.warps import mapped, warp
 from ocrcore.text import graphemes
 
-_TEXT_TRIES = 20  # texts that are drawn in search of one that some font covers
-_BAD_PICTURES = 8  # pictures in a row that may fail before it is an error
+_TEXT_TRIES = 20  # texts to draw in search of one that a font covers
+_BAD_PICTURES = 8  # consecutive unreadable pictures that raise an error
 
 
 class SynthError(RuntimeError):
-    """A page that cannot be made under this configuration; the message says why."""
+    """A page cannot be made with this configuration; the message says why."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,25 +57,25 @@ class Placed:
 
 
 class PageSource:
-    """Synthetic pages by index: a random-access source as Grain and PyTorch take it.
+    """Synthetic pages by index: a random-access data source for Grain and PyTorch.
 
     Args:
-        config: what the pages are like.
-        seed: whole number; another seed gives other pages.
-        length: how many pages `len` tells; any index below it can be asked for.
+        config: settings of the pages.
+        seed: an integer; another seed gives other pages.
+        length: number of pages, the result of `len`.
 
     Attributes:
-        fonts: those that are used.
-        pictures: the user's backgrounds that are used.
-        problems: path to reason, of fonts and pictures that cannot be used; pictures that turn out
-            broken when they are decoded join them.
-        undrawable: how often, in this process, a text was given up because no font has this
+        fonts: the fonts in use.
+        pictures: the user's background pictures in use.
+        problems: path to reason, for fonts and pictures that cannot be used; includes pictures that
+            turn out to be broken when they are decoded.
+        undrawable: how often, in this process, a text was discarded because no font has this
             character.
 
     Raises:
         FontError: no usable font is left for the split and the weights.
-        TextError: no font draws a character of the charset.
-        ImageError: a folder of backgrounds without a usable picture.
+        TextError: no font draws any character of the charset.
+        ImageError: a background folder has no usable picture.
     """
 
     def __init__(self, config: SynthConfig, seed: int = 0, *, length: int = 1_000_000) -> None:
@@ -114,7 +114,7 @@ class PageSource:
         Raises:
             IndexError: the index is not in `[0, len)`.
             SynthError: no text could be drawn or placed.
-            ImageError: one picture after the other cannot be read.
+            ImageError: several pictures in a row cannot be read.
         """
         image, placed, blur, hidden = self.compose(index)
         groups = [self._label(one, image, blur, hidden) for one in placed]
@@ -123,13 +123,13 @@ class PageSource:
         return Sample(image=image, page=page)
 
     def compose(self, index: int) -> tuple[ByteArray, list[Placed], float, ByteArray | None]:
-        """Draws a page; returns what its labels are made of.
+        """Draws a page; returns everything that its labels are computed from.
 
         Returns:
             image: the finished picture, RGB.
             placed: its items.
-            blur: standard deviation in pixels of what smeared it.
-            hidden: `(H, W)` uint8, 255 where something is in front; or None.
+            blur: standard deviation of the total blur in pixels.
+            hidden: `(H, W)` uint8, 255 where an object is in front; or None.
         """
         index = operator.index(index)
         if not 0 <= index < self.length:
@@ -163,15 +163,14 @@ class PageSource:
                     self.problems[path] = str(error)
                     rng.bit_generator.state = state
             raise ImageError(
-                f"{tries} backgrounds one after the other cannot be read, the last one: "
-                f"{self.problems[path]}"
+                f"{tries} backgrounds in a row cannot be read, the last one: {self.problems[path]}"
             )
         if config.ground == "plain":
             return backgrounds.plain_ground(rng, height, width), []
         return backgrounds.scene_ground(rng, height, width)
 
     def _distract(self, rng: Rng, image: ByteArray, placer: layout.Placer) -> None:
-        """Lays something that looks like text on the ground, where no text will go."""
+        """Draws an object that resembles text, and marks its place as occupied."""
         config = self.config
         flat, alpha = distractor(rng, config.height, config.width)
         height, width = alpha.shape
@@ -184,7 +183,7 @@ class PageSource:
         _lay(image, item, matrix)
 
     def _write(self, rng: Rng, image: ByteArray, placer: layout.Placer) -> list[Placed]:
-        """Puts items on the ground until there are enough words, or no room is found."""
+        """Places items until there are enough words, or there is no more room."""
         config = self.config
         wanted = int(rng.integers(config.words[0], config.words[1] + 1))
         view = self._angles(rng)
@@ -198,7 +197,7 @@ class PageSource:
                 placed.append(one)
                 done += len(one.item.words)
         if not placed:
-            placer.taken[:] = 0  # what looks like text may have taken a small page
+            placer.taken[:] = 0  # distractors may have filled a small page
         for _ in range(_TEXT_TRIES):
             if placed:
                 break
@@ -212,7 +211,7 @@ class PageSource:
         return placed
 
     def _small_word(self, rng: Rng, image: ByteArray, placer: layout.Placer) -> list[Placed]:
-        """A word at the least size, upright and plain, where there was no room for anything."""
+        """Places a word at the minimum size, upright and plain, if there was no room before."""
         text, font = self._text(rng, words=1)
         size = self.config.font_size[0]
         run = render_run(text, font, size)
@@ -231,12 +230,12 @@ class PageSource:
         if "arc" in options:
             try:
                 return render_run(text, font, size, **options)  # type: ignore[arg-type]
-            except ValueError:  # too strong for a text this short: straight, then
+            except ValueError:  # too strong for such a short text: draw it straight
                 del options["arc"]
         return render_run(text, font, size, **options)  # type: ignore[arg-type]
 
     def _text(self, rng: Rng, *, words: int) -> tuple[str, Font]:
-        """A text of at most `words` words, and a font that draws it."""
+        """Returns a text of at most `words` words, and a font that draws it."""
         for _ in range(_TEXT_TRIES):
             text = " ".join(sample_text(rng, self.config.text).split()[:words])
             drawn = pick_font(rng, text, self.fonts, self.undrawable, config=self.config.text)
@@ -248,7 +247,7 @@ class PageSource:
         )
 
     def _size(self, rng: Rng, letters: int) -> float:
-        """An em size: small ones more often, never too large for the letters to fit in a line."""
+        """Draws an em size: mostly small, never too large for the letters to fit in a line."""
         low, high = self.config.font_size
         fits = 0.9 * (self.config.width - 2 * self.config.margin) / (0.6 * max(1, letters))
         high = max(low, min(high, fits, 0.5 * self.config.height))
@@ -260,7 +259,7 @@ class PageSource:
     ) -> Placed | None:
         config = self.config
         style = config.style
-        # What is fastened to one wall is turned alike: half of a rotation is the page's.
+        # Items on one page are rotated similarly: half of a rotation is the page's.
         angles = [(a + b) / 2 for a, b in zip(self._angles(rng), view, strict=True)]
         on_plane = rng.random() < config.on_planes
         if rng.random() < config.signs:
@@ -324,7 +323,7 @@ class PageSource:
     def _fasten(
         self, rng: Rng, image: ByteArray, placer: layout.Placer, item: Item, matrix: np.ndarray
     ) -> None:
-        """Gives some signs a post below, cords above, or a shadow on what is behind them."""
+        """Adds a post below, cords above, or a shadow behind some signs."""
         height, width = item.ink.shape
         kind = rng.random()
         offset = rng.uniform(-0.06, 0.1, 2) * min(height, width)
@@ -341,7 +340,7 @@ class PageSource:
         for share in shares:
             x, y = mapped(np.array([share * width, height if below else 0]), matrix)
             end = placer.height - placer.margin if below else placer.margin
-            # It starts a little outside the sign's own place, which is taken.
+            # It starts a little outside the sign's own place, which is occupied.
             start = y + 8 if below else y - 8
             bar = box(x - thick, min(start, end), x + thick, max(start, end))
             if abs(end - start) > 4 and (end > start) == below and placer.is_free(bar):
@@ -382,7 +381,7 @@ class PageSource:
     def _label(
         self, placed: Placed, image: ByteArray, blur: float, hidden: ByteArray | None
     ) -> list[Word]:
-        """The words of an item as they stand on the finished page."""
+        """Returns the words of an item as they appear on the finished page."""
         x0, y0, x1, y1 = placed.window
         part = image[y0:y1, x0:x1]
         words = []
@@ -408,7 +407,7 @@ class PageSource:
                 Character(text=text, quad=q) for text, q in zip(flat.characters, quads, strict=True)
             )
             if len(flat.characters) == 1 and len(graphemes(flat.text)) > 1:
-                characters = ()  # its letters join, or run from right to left
+                characters = ()  # letters that join or run right to left have no quads
             words.append(
                 Word(
                     quad=quad,
@@ -422,11 +421,11 @@ class PageSource:
         return words
 
     def _is_legible(self, quads: np.ndarray, blur: float) -> bool:
-        """Whether a word is large enough for what smeared the page."""
+        """Returns whether a word is large enough to be legible despite the blur."""
         sides = np.hypot(*np.moveaxis(quads - np.roll(quads, -1, 1), -1, 0))
         tall = float((sides[:, 1] + sides[:, 3]).mean() / 2)
         wide = float((sides[:, 0] + sides[:, 2]).mean() / 2)
-        # A stroke is about a seventh of a letter's height: smeared over twice that, it is gone.
+        # A stroke is about a seventh of a letter's height: blurred over twice that, it is gone.
         seen = min(tall, 2.5 * wide)
         return seen >= self.config.legible_height and blur <= 0.085 * seen
 
@@ -436,14 +435,14 @@ def _lay(image: ByteArray, item: Item, matrix: np.ndarray) -> Placed:
     height, width = item.ink.shape
     corners = np.array([[0, 0], [width, 0], [width, height], [0, height]])
     where = window(mapped(corners, matrix), *image.shape[:2])
-    assert where is not None  # the placer keeps to the page
+    assert where is not None  # the placer stays on the page
     x0, y0, x1, y1 = where
     blend(image[y0:y1, x0:x1], warp(item.rgba, matrix, where))
     return Placed(item=item, matrix=matrix, window=where, ink=warp(item.ink, matrix, where))
 
 
 def _ground_color(image: ByteArray, matrix: np.ndarray, width: float, height: float) -> Color:
-    """Mean color of what lies below a flat item."""
+    """Returns the mean background color below a flat item."""
     corners = mapped(np.array([[0, 0], [width, 0], [width, height], [0, height]]), matrix)
     where = window(corners, *image.shape[:2])
     assert where is not None
@@ -454,9 +453,9 @@ def _ground_color(image: ByteArray, matrix: np.ndarray, width: float, height: fl
 
 
 def _contrast(part: ByteArray, ink: ByteArray, inside: ByteArray) -> float:
-    """By how many levels letters differ from their ground, less a share of the ground's own spread.
+    """Returns the contrast of letters in levels, minus a fraction of the background's deviation.
 
-    The channel that differs most counts; hue alone counts half.
+    The channel with the largest difference counts; hue alone counts half.
     """
     top = float(ink.max()) if ink.size else 0.0
     if top < 40:
@@ -471,19 +470,19 @@ def _contrast(part: ByteArray, ink: ByteArray, inside: ByteArray) -> float:
 
 
 def _hidden(hidden: ByteArray, ink: ByteArray) -> float:
-    """Share of a word's ink that something else covers."""
+    """Returns the fraction of a word's ink that is covered by something else."""
     covered = cv2.mean(hidden, cv2.compare(ink, 60, cv2.CMP_GT))[0] / 255
     return float(covered)
 
 
 def in_reading_order(groups: list[list[Word]]) -> tuple[Word, ...]:
-    """Orders items from the top to the bottom, those side by side from left to right.
+    """Sorts items from top to bottom, and items side by side from left to right.
 
     Args:
         groups: the words of each item, in reading order, with their line within the item.
 
     Returns:
-        All words; `line` counts the lines of the page in this order.
+        All words; `line` numbers the lines of the page in this order.
     """
     spans = []
     for words in groups:

@@ -1,4 +1,4 @@
-"""Drawing of things: polygons with soft edges, people, poles, plants, icons, text-like patterns."""
+"""Draws things: antialiased polygons, people, poles, plants, icons, text-like patterns."""
 
 from __future__ import annotations
 
@@ -21,24 +21,24 @@ from ocrcore.synth.textures import (
     with_luminance,
 )
 
-_SHIFT = 4  # bits after the point in OpenCV's polygon coordinates
+_SHIFT = 4  # fractional bits in OpenCV's polygon coordinates
 
 
 def fill(image: ByteArray, points: ArrayLike, color: float | Sequence[float]) -> None:
-    """Fills a polygon, given in edge coordinates, with smooth borders."""
+    """Fills a polygon, given in edge coordinates, with antialiased borders."""
     fixed = np.rint((np.asarray(points, np.float64) - 0.5) * (1 << _SHIFT)).astype(np.int32)
     cv2.fillPoly(image, [fixed], color, cv2.LINE_AA, _SHIFT)
 
 
 def mask_of(points: ArrayLike, height: int, width: int) -> ByteArray:
-    """`(height, width)` uint8 coverage of a polygon in edge coordinates."""
+    """Returns the coverage of a polygon in edge coordinates, `(height, width)` uint8."""
     mask = np.zeros((height, width), np.uint8)
     fill(mask, points, 255)
     return mask
 
 
 def over(ground: ByteArray, alpha: ByteArray, color: Color | ByteArray) -> None:
-    """Lays a color, or a picture of the same size, over the ground in place.
+    """Blends a color, or a picture of the same size, over the background in place.
 
     Args:
         ground: `(H, W, 3)` uint8.
@@ -56,7 +56,7 @@ def over(ground: ByteArray, alpha: ByteArray, color: Color | ByteArray) -> None:
 
 
 def window(points: ArrayLike, height: int, width: int) -> tuple[int, int, int, int] | None:
-    """Pixels `(x0, y0, x1, y1)` of the page that a polygon may touch; None if it lies outside."""
+    """Returns the page pixels `(x0, y0, x1, y1)` that a polygon may touch; None if outside."""
     points = np.asarray(points)
     low = np.floor(points.min(0)) - 1
     high = np.ceil(points.max(0)) + 1
@@ -66,12 +66,12 @@ def window(points: ArrayLike, height: int, width: int) -> tuple[int, int, int, i
 
 
 def box(x0: float, y0: float, x1: float, y1: float) -> np.ndarray:
-    """The corners of an upright rectangle, clockwise from the top left, `(4, 2)` float32."""
+    """Returns the corners of an upright box, clockwise from the top left, `(4, 2)` float32."""
     return np.array([[x0, y0], [x1, y0], [x1, y1], [x0, y1]], np.float32)
 
 
 def paint(image: ByteArray, points: ArrayLike, color: Color, *, alpha: float = 1.0) -> None:
-    """Fills a polygon, in part transparent."""
+    """Fills a polygon, optionally translucent."""
     if alpha >= 1:
         fill(image, points, color)
         return
@@ -84,7 +84,7 @@ def paint(image: ByteArray, points: ArrayLike, color: Color, *, alpha: float = 1
 
 
 def rounded(x0: float, y0: float, x1: float, y1: float, radius: float) -> np.ndarray:
-    """Outline of a rectangle with round corners, `(N, 2)` float32."""
+    """Returns the outline of a rectangle with rounded corners, `(N, 2)` float32."""
     radius = min(radius, (x1 - x0) / 2, (y1 - y0) / 2)
     t = np.linspace(0, np.pi / 2, 6)
     arcs = []
@@ -97,7 +97,7 @@ def rounded(x0: float, y0: float, x1: float, y1: float, radius: float) -> np.nda
 
 
 def person(rng: Rng, image: ByteArray, x: float, foot: float, height: float) -> None:
-    """A standing or walking person, seen as one sees people at the edge of a photo."""
+    """Draws a standing or walking person, as seen at the edge of a photo."""
     head = height / rng.uniform(6.5, 8)
     wide = height * rng.uniform(0.1, 0.14)
     top = foot - height
@@ -140,7 +140,7 @@ def person(rng: Rng, image: ByteArray, x: float, foot: float, height: float) -> 
 
 
 def pole(rng: Rng, image: ByteArray, x: float, wide: float, y0: float, y1: float) -> None:
-    """A column or post with the light from one side."""
+    """Draws a column or post that is lit from one side."""
     where = window(box(x, y0, x + wide, y1), *image.shape[:2])
     if where is None:
         return
@@ -152,7 +152,7 @@ def pole(rng: Rng, image: ByteArray, x: float, wide: float, y0: float, y1: float
 
 
 def plant(rng: Rng, image: ByteArray, x: float, y: float, size: float) -> None:
-    """A bush or tree top: leaves within a ragged outline."""
+    """Draws a bush or tree top: leaves within a ragged outline."""
     where = window(box(x - size, y - size, x + size, y + size), *image.shape[:2])
     if where is None:
         return
@@ -165,7 +165,7 @@ def plant(rng: Rng, image: ByteArray, x: float, y: float, size: float) -> None:
     _, mask = cv2.threshold(ragged, 60, 255, cv2.THRESH_BINARY)
     green = with_luminance((95, 130, 60), rng.uniform(30, 110))
     gray = noise(rng, "leaves", h, w, zoom=rng.uniform(0.15, 0.5))
-    # Darker below and within, as under the open sky.
+    # Darker at the bottom and inside, as under the open sky.
     depth = np.linspace(30, -40, h)[:, None]
     gray = np.clip(gray + depth, 0, 255).astype(np.uint8)
     leaves = colorize(gray, shades(green, contrast=0.8))
@@ -173,7 +173,7 @@ def plant(rng: Rng, image: ByteArray, x: float, y: float, size: float) -> None:
 
 
 def lights(rng: Rng, image: ByteArray, centers: ArrayLike, size: float) -> None:
-    """Lamps with their bloom."""
+    """Draws lamps with their bloom."""
     for x, y in np.asarray(centers):
         reach = size * 4
         where = window(box(x - reach, y - reach, x + reach, y + reach), *image.shape[:2])
@@ -195,7 +195,7 @@ def lights(rng: Rng, image: ByteArray, centers: ArrayLike, size: float) -> None:
 
 
 def icon(rng: Rng, image: ByteArray, x: float, y: float, size: float, color: Color) -> None:
-    """A pictogram within a square of this size: arrow, disc, star, bars, leaf, drop and so on."""
+    """Draws a pictogram in a square of this size: arrow, disc, star, person, petals, house..."""
     kind = int(rng.integers(0, 8))
     center = np.array([x + size / 2, y + size / 2])
     if kind == 0:  # an arrow
@@ -279,14 +279,14 @@ def icon(rng: Rng, image: ByteArray, x: float, y: float, size: float, color: Col
 
 
 def distractor(rng: Rng, height: int, width: int) -> tuple[ByteArray, ByteArray]:
-    """Draws something flat that has the strokes of text, but is none.
+    """Draws a flat object that has strokes like text, but is not text.
 
     Stripes, railings, grids, bar codes, rows of icons, books, scribbles, framed pictures, bricks.
 
     Args:
-        rng: the source of chance.
-        height: of the page that it is for.
-        width: of the page.
+        rng: the random generator.
+        height: height of the page.
+        width: width of the page.
 
     Returns:
         picture: `(h, w, 3)` uint8, RGB.
@@ -319,7 +319,7 @@ def distractor(rng: Rng, height: int, width: int) -> tuple[ByteArray, ByteArray]
         for ax in np.arange(0, w, px):
             for ay in np.arange(0, h, py):
                 paint(flat, box(ax, ay, ax + px * (1 - share), ay + py * (1 - share)), high)
-    elif kind == 2:  # bars of chance widths
+    elif kind == 2:  # bars of random widths
         at = 0.0
         while at < w:
             wide = rng.uniform(1, 6)

@@ -1,7 +1,7 @@
 """What is written: words by frequency, lines, numbers, dates, prices, codes, the user's file.
 
-`sample_text` is a pure function of its generator and configuration. Which fonts can draw a text is
-asked by `pick_font`, which counts what no font can draw.
+`sample_text` is a pure function of its generator and configuration. `pick_font` finds a font that
+can draw a text, and counts characters that no font can draw.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from ocrcore.text import graphemes, needs_shaping
 
 _WORDS = Path(__file__).parent / "assets" / "words"
 LANGUAGES = ("en", "de", "fr", "es", "pl", "cs", "tr", "vi", "ru", "el", "zh", "ja", "ko")
-# Scripts that write words without a space between them.
+# Languages written without spaces between words.
 _UNSPACED = frozenset({"zh", "ja"})
 _MAX_FILE_BYTES = 256 << 20
 _MAX_TRIES = 200
@@ -51,7 +51,7 @@ DEFAULT_CASES: Mapping[str, float] = MappingProxyType(
 
 
 class TextError(ValueError):
-    """Texts that cannot be made: a file, a charset or a configuration that allows none."""
+    """No text can be made: because of a file, a charset or a configuration."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,26 +60,26 @@ class TextConfig:
 
     Attributes:
         sources: weight of each source; the keys are those of `DEFAULT_SOURCES` and "file".
-        languages: of the word lists, from `LANGUAGES`; each is as likely as the others.
-        frequency_power: how much frequent words are preferred: a word is drawn in proportion to its
-            frequency to this power; 1 as in running text, 0 all alike.
-        cases: weight of each way to write letters ("as_is", "lower", "title", "upper", "mixed"),
-            for words and lines.
+        languages: languages of the word lists, from `LANGUAGES`; all equally likely.
+        frequency_power: how much frequent words are preferred: a word's probability is proportional
+            to its frequency to this power; 1 as in running text, 0 uniform.
+        cases: weight of each letter case ("as_is", "lower", "title", "upper", "mixed"), for words
+            and lines.
         punctuation: probability that a word gets a mark (`word,` `(word)` `word!`).
-        max_length: most characters (graphemes), spaces included.
-        min_length: fewest characters.
-        charset: if given, only texts of these characters are made; the space needs no mention.
-        characters: what random strings and single characters are drawn from; default: the charset
-            if one is given, else ASCII letters and digits.
-        plates: templates of license plates: A a letter, 0 a digit, the rest as it is.
-        file: the user's texts, one a line, UTF-8; needed by the source "file".
-        capitals_fonts: what becomes of fonts that draw capitals in place of small letters: "skip":
-            they draw no text with small letters; "upper": they draw it in capitals, and so it is
-            labeled, where charset and lengths allow that.
+        max_length: maximum number of characters (graphemes), spaces included.
+        min_length: minimum number of characters.
+        charset: if given, only texts of these characters are made; the space need not be listed.
+        characters: alphabet of random strings and single characters; default: the charset if one is
+            given, otherwise ASCII letters and digits.
+        plates: templates of license plates: A is a letter, 0 a digit, the rest is literal.
+        file: the user's texts, one per line, UTF-8; needed by the source "file".
+        capitals_fonts: how to use fonts that draw capitals for lower-case letters: "skip": never
+            for texts with lower-case letters; "upper": the text is drawn and labeled in capitals,
+            if charset and lengths allow that.
 
     Raises:
-        TextError: unknown names, weights that are negative or all zero, lengths that cannot be, a
-            source that can give no text under `charset` and the lengths, a bad file.
+        TextError: unknown names, negative or all-zero weights, invalid lengths, a source that has
+            no text within `charset` and the lengths, or a bad file.
     """
 
     sources: Mapping[str, float] = field(default_factory=lambda: dict(DEFAULT_SOURCES))
@@ -164,15 +164,15 @@ def sample_text(rng: np.random.Generator, config: TextConfig) -> str:
     """Draws one text.
 
     Args:
-        rng: source of chance; the text is a function of its state and the configuration.
-        config: what is drawn.
+        rng: the random generator; the text is a function of its state and the configuration.
+        config: what to write.
 
     Returns:
-        NFC text of `min_length` to `max_length` graphemes, all in the charset if there is one, with
-        no space at the ends and never two in a row.
+        NFC text of `min_length` to `max_length` graphemes, all in the charset if there is one,
+        without spaces at the ends or double spaces.
 
     Raises:
-        TextError: after 200 tries no text has fitted charset and lengths.
+        TextError: none of 200 texts was within charset and lengths.
     """
     names = tuple(config.sources)
     for _ in range(_MAX_TRIES):
@@ -182,20 +182,20 @@ def sample_text(rng: np.random.Generator, config: TextConfig) -> str:
             return "".join(graphemes(text))
     raise TextError(
         f"none of {_MAX_TRIES} texts has {config.min_length} to {config.max_length} characters "
-        f"that are all in the charset {config.charset!r}: give other sources or lengths, or more "
+        f"that are all in the charset {config.charset!r}: choose other sources or lengths, or more "
         "characters"
     )
 
 
 def allows(config: TextConfig, text: str) -> bool:
-    """Whether a text is within the charset and the lengths of a configuration."""
+    """Returns whether a text is within the charset and the lengths of a configuration."""
     characters = graphemes(text)
     fits = config.min_length <= len(characters) <= config.max_length
     return fits and (config._allowed is None or config._allowed.issuperset(characters))
 
 
 def unused_texts(config: TextConfig) -> str:
-    """Says how many texts of the user's file are left out and why; empty where none is."""
+    """Says how many texts of the user's file are left out and why; empty if none is."""
     if config.file is None:
         return ""
     texts, left_out = _file_texts(
@@ -216,15 +216,16 @@ def pick_font(
     *,
     config: TextConfig | None = None,
 ) -> tuple[str, Font] | None:
-    """Draws a font that can draw the text, each with the same chance.
+    """Draws a font at random among those that can draw a text.
 
     Args:
-        rng: source of chance.
-        text: what shall be drawn.
-        fonts: to choose from.
-        refused: counts, where no font fits, the characters that no font has; if every one is in
-            some font but no font has all, those that the best font lacks.
-        config: says whether fonts that draw capitals for small letters get the text in capitals.
+        rng: the random generator.
+        text: the text to draw.
+        fonts: the fonts to choose from.
+        refused: counts, if no font fits, the characters that no font has; if each character is in
+            some font but no font has all, those missing from the best font.
+        config: says whether fonts that draw capitals for lower-case letters get the text in
+            capitals.
 
     Returns:
         The text as the font draws it, and the font; None if no font can draw the text.
@@ -239,7 +240,7 @@ def pick_font(
             return None
         return upper if font.covers(upper) else None
 
-    for _ in range(4):  # most fonts draw most texts: try before asking them all
+    for _ in range(4):  # most fonts draw most texts: try a few before checking all
         font = fonts[int(rng.random() * len(fonts))]
         if (found := drawn(font)) is not None:
             return found, font
@@ -255,13 +256,13 @@ def pick_font(
 
 
 def drawable_charset(charset: Iterable[str], fonts: Sequence[Font]) -> tuple[str, str]:
-    """Splits a charset into what at least one font draws and what none does.
+    """Splits a charset into characters that at least one font draws, and the others.
 
     Returns:
         `(drawn, refused)`, in the order given.
 
     Raises:
-        TextError: no font draws any of it.
+        TextError: no font draws any of them.
     """
     characters = list(dict.fromkeys(charset))
     drawn = [c for c in characters if any(font.covers(c) for font in fonts)]
@@ -275,17 +276,17 @@ def drawable_charset(charset: Iterable[str], fonts: Sequence[Font]) -> tuple[str
 
 
 def font_remedy(characters: Iterable[str]) -> str:
-    """What to do about characters that no font draws."""
+    """Returns what to do about characters that no font draws."""
     if any(map(needs_shaping, characters)):
         return (
-            "scripts that are written right to left or whose letters join need a font of theirs "
-            "and Pillow with Raqm (docs/synthetic_text.md)"
+            "scripts that are written right to left or whose letters join need a font of that "
+            "script and Pillow with Raqm (docs/synthetic_text.md)"
         )
     return "give fonts of that script, or other texts"
 
 
 def _edges(what: str, weights: Mapping[str, float], known: set[str]) -> tuple[float, ...]:
-    """Returns cumulative shares, for `bisect_right` with a number in [0, 1)."""
+    """Returns cumulative weights, normalized, for `bisect_right` with a number in [0, 1)."""
     if unknown := set(weights) - known:
         raise TextError(
             f"unknown {what} {', '.join(sorted(unknown))}; there are {', '.join(sorted(known))}"
@@ -294,7 +295,7 @@ def _edges(what: str, weights: Mapping[str, float], known: set[str]) -> tuple[fl
     if not 0 < total < float("inf") or min(weights.values()) < 0:
         raise TextError(f"weights of {what} {dict(weights)}: expected >= 0 and not all 0")
     edges = [edge / total for edge in accumulate(weights.values())]
-    # Rounding may leave the last edge below 1, and a number above it: it must find a name.
+    # Rounding may leave the last edge below 1, and a number above it must still find a name.
     last = max(i for i, weight in enumerate(weights.values()) if weight > 0)
     return (*edges[:last], *[1.0] * (len(edges) - last))
 
@@ -303,7 +304,7 @@ def _edges(what: str, weights: Mapping[str, float], known: set[str]) -> tuple[fl
 def _word_table(
     language: str, allowed: frozenset[str] | None, max_length: int, power: float
 ) -> tuple[tuple[str, ...], tuple[float, ...]]:
-    """Returns the words that fit, and cumulative shares."""
+    """Returns the words within charset and length, and their cumulative probabilities."""
     words, weights = [], []
     for line in (_WORDS / f"{language}.txt").read_text(encoding="utf-8").splitlines():
         word, rarity = line.split("\t")
@@ -313,16 +314,16 @@ def _word_table(
             weights.append(10 ** (-int(rarity) / 100 * power))
     if not words:
         raise TextError(
-            f"no word of the list {language!r} is within {max_length} characters of the charset "
-            f"{''.join(sorted(allowed or ()))!r}: choose another language or leave out the sources "
-            "'words' and 'lines'"
+            f"no word of the list {language!r} has at most {max_length} characters, all in the "
+            f"charset {''.join(sorted(allowed or ()))!r}: choose another language or leave out the "
+            "sources 'words' and 'lines'"
         )
     edges = np.cumsum(weights)
     return tuple(words), (*(edges[:-1] / edges[-1]).tolist(), 1.0)
 
 
 def _writable(word: str, allowed: frozenset[str]) -> bool:
-    """Whether a word of a list, in lower case, can be written as it is or in capitals."""
+    """Returns whether a lower-case word of a list can be written as it is or in capitals."""
     return allowed.issuperset(graphemes(word)) or allowed.issuperset(graphemes(word.upper()))
 
 
@@ -330,7 +331,7 @@ def _writable(word: str, allowed: frozenset[str]) -> bool:
 def _file_texts(
     path: str, allowed: frozenset[str] | None, min_length: int, max_length: int
 ) -> tuple[tuple[str, ...], tuple[tuple[str, int], ...]]:
-    """Reads the user's texts that fit, and counts the others by what is wrong with them."""
+    """Reads the user's texts that fit, and counts the others by reason."""
     source = Path(path)
     try:
         if source.stat().st_size > _MAX_FILE_BYTES:
@@ -366,7 +367,7 @@ def _file_texts(
 
 
 def _below(rng: np.random.Generator, count: int) -> int:
-    """A whole number in [0, count); several times faster than `rng.integers`."""
+    """Returns an integer in [0, count); several times faster than `rng.integers`."""
     return int(rng.random() * count)
 
 
@@ -396,7 +397,7 @@ _CASES: Mapping[str, Callable[[str, np.random.Generator], str]] = {
 def _cased(text: str, rng: np.random.Generator, config: TextConfig) -> str:
     name = tuple(config.cases)[bisect_right(config._case_edges, rng.random())]
     written = _CASES[name](text, rng)
-    # A charset of one case alone takes the text in the case that it has.
+    # A charset with only one case takes the text in that case.
     for other in (written, text, text.upper()):
         if config._allowed is None or config._allowed.issuperset(other):
             return other
@@ -448,7 +449,7 @@ def _digits(rng: np.random.Generator, count: int) -> str:
 
 
 def _filled(rng: np.random.Generator, template: str) -> str:
-    """Fills a template: A a capital letter, a a small one, 0 a digit, the rest as it is."""
+    """Fills a template: A a capital letter, a a lower-case letter, 0 a digit, the rest literal."""
     out = []
     for mark in template:
         if mark == "A":
@@ -466,7 +467,7 @@ def _one(rng: np.random.Generator, choices: Sequence[str]) -> str:
 
 
 def _number(rng: np.random.Generator) -> int:
-    """A positive number of one to six digits, each length as likely as the others."""
+    """Returns a positive number of one to six digits; all lengths are equally likely."""
     low = 10 ** _below(rng, 6)
     return low + _below(rng, 9 * low)
 

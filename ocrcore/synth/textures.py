@@ -1,7 +1,7 @@
-"""Colors, noise and flat materials: what procedural backgrounds, signs and letters are made of.
+"""Colors, noise and flat materials, used for procedural backgrounds, signs and letters.
 
-All randomness comes from the caller's generator. The noise fields are drawn once in a process from
-a fixed seed and then only read, so that they never influence which page an index gives.
+All randomness comes from the caller's generator. The noise fields are drawn once per process from a
+fixed seed and then only read, so that they never influence which page belongs to an index.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from ocrcore.pages import ByteArray
 
 Rng = np.random.Generator
 Color = tuple[float, float, float]
-SIDE = 1024  # of the noise fields, pixels; they wrap around
+SIDE = 1024  # side of the noise fields, pixels; they wrap around
 FIELDS = ("smooth", "cloud", "grain", "speckle", "leaves", "veins")
 
 
 def luminance(color: Color) -> float:
-    """Rec. 601 luma of an RGB color, as OpenCV computes it."""
+    """Returns the Rec. 601 luma of an RGB color, as OpenCV computes it."""
     return 0.299 * color[0] + 0.587 * color[1] + 0.114 * color[2]
 
 
@@ -40,24 +40,24 @@ def random_color(rng: Rng, *, saturation: float = 0.25, value: tuple[float, floa
     """Draws an RGB color, 0-255.
 
     Args:
-        rng: the source of chance.
-        saturation: its mean; most colors of streets and rooms are dull.
+        rng: the random generator.
+        saturation: mean saturation; most colors of streets and rooms are dull.
         value: range of the luma, 0-255.
     """
     sat = min(1.0, rng.exponential(saturation))
-    # Warm hues are the commoner ones of walls and wood, greens and purples the rarer.
+    # Warm hues, as of walls and wood, are more common; greens and purples are rarer.
     hue = rng.normal(0.09, 0.06) % 1 if rng.random() < 0.4 else rng.random()
     r, g, b = colorsys.hsv_to_rgb(hue, sat, 1.0)
     return with_luminance((255 * r, 255 * g, 255 * b), rng.uniform(*value))
 
 
 def to_bytes(array: np.ndarray) -> ByteArray:
-    """Rounds and clips to 0-255."""
+    """Rounds and clips to 0-255, uint8."""
     return np.clip(np.rint(array), 0, 255).astype(np.uint8)
 
 
 def _spectral(rng: Rng, power: float) -> np.ndarray:
-    """A field that wraps around, with an amplitude spectrum of 1/f^power; mean 0, deviation 1."""
+    """Returns a wrapping field with amplitude spectrum 1/f^power, mean 0, standard deviation 1."""
     fy = np.fft.fftfreq(SIDE)[:, None]
     fx = np.fft.rfftfreq(SIDE)[None]
     f = np.hypot(fx, fy)
@@ -70,7 +70,7 @@ def _spectral(rng: Rng, power: float) -> np.ndarray:
 
 
 def _leaves(rng: Rng) -> ByteArray:
-    """Leaves upon leaves, the lighter ones on top; wraps around."""
+    """Draws overlapping leaves, the lighter ones on top; wraps around."""
     image = np.full((SIDE, SIDE), 30, np.uint8)
     count = 5000
     for i in range(count):
@@ -87,7 +87,7 @@ def _leaves(rng: Rng) -> ByteArray:
 
 @lru_cache(maxsize=1)
 def _bank() -> dict[str, ByteArray]:
-    """The gray noise fields, uint8 with mean 128 ("leaves" and "veins" apart), and what follows."""
+    """Returns the gray noise fields, uint8 with mean 128 (except "leaves" and "veins")."""
     rng = np.random.default_rng(20240817)
     cloud = _spectral(rng, 1.7)
     bank = {
@@ -98,7 +98,7 @@ def _bank() -> dict[str, ByteArray]:
         "leaves": _leaves(rng),
         "veins": to_bytes(255 * (1 - np.minimum(1, np.abs(_spectral(rng, 1.9)) * 2.2)) ** 2),
     }
-    # With the beginning again at the end, so that most cuts need not be put together.
+    # Padded with their beginning, so that most cuts are a single slice.
     bank = {kind: np.pad(values, ((0, 640), (0, 640)), "wrap") for kind, values in bank.items()}
     for values in bank.values():
         values.flags.writeable = False
@@ -107,7 +107,7 @@ def _bank() -> dict[str, ByteArray]:
 
 @lru_cache(maxsize=1)
 def sensor_noise() -> ByteArray:
-    """`(SIDE, SIDE, 3)` uint8, mean 128, deviation 32: partly shared by the channels, read-only."""
+    """Returns noise `(SIDE, SIDE, 3)` uint8, mean 128, deviation 32, correlated across channels."""
     rng = np.random.default_rng(20240818)
     gray = rng.standard_normal((SIDE, SIDE, 1), np.float32)
     color = cv2.GaussianBlur(rng.standard_normal((SIDE, SIDE, 3), np.float32), (3, 3), 0.8)
@@ -121,11 +121,11 @@ def noise(rng: Rng, kind: str, height: int, width: int, *, zoom: float = 1.0) ->
     """Cuts `(height, width)` uint8 from a random place of a noise field.
 
     Args:
-        rng: the source of chance.
+        rng: the random generator.
         kind: one of `FIELDS`.
-        height: of the result.
-        width: of the result.
-        zoom: how much larger than in the field everything is.
+        height: height of the result.
+        width: width of the result.
+        zoom: magnification of the field.
     """
     bank = _bank()[kind]
     h, w = max(2, round(height / zoom)), max(2, round(width / zoom))
@@ -143,7 +143,7 @@ def noise(rng: Rng, kind: str, height: int, width: int, *, zoom: float = 1.0) ->
 
 
 def gradient(rng: Rng, height: int, width: int) -> ByteArray:
-    """`(height, width)` uint8: a ramp from 0 to 255 in a random direction, or a round one."""
+    """Returns `(height, width)` uint8: a ramp from 0 to 255 in a random direction, or radial."""
     if rng.random() < 0.3:
         x = np.linspace(-1, 1, width, dtype=np.float32) - np.float32(rng.uniform(-1, 1))
         y = np.linspace(-1, 1, height, dtype=np.float32) - np.float32(rng.uniform(-1, 1))
@@ -166,7 +166,7 @@ def colorize(gray: ByteArray, stops: list[Color]) -> ByteArray:
 
 
 def shades(color: Color, *, contrast: float) -> list[Color]:
-    """Stops for `colorize`: the color in shadow, itself, and lit; contrast in shares of luma."""
+    """Returns stops for `colorize`: shadow, color, light; contrast as a fraction of the luma."""
     dark = with_luminance(color, luminance(color) * max(0.0, 1 - contrast))
     luma = luminance(color)
     light = with_luminance(color, min(255.0, luma * (1 + contrast)))
@@ -176,7 +176,7 @@ def shades(color: Color, *, contrast: float) -> list[Color]:
 
 
 def _joints(gray: ByteArray, rng: Rng, *, row: int, column: int, shifted: bool) -> None:
-    """Draws bricks or tiles into a gray field: every one its own shade, joints between them."""
+    """Draws bricks or tiles into a gray field: each with its own shade, joints between them."""
     height, width = gray.shape
     rows, columns = height // row + 2, width // column + 2
     shade = to_bytes(128 + rng.uniform(0, 22) * rng.standard_normal((rows, columns)))
@@ -198,7 +198,7 @@ MATERIALS = ("plaster", "brick", "tiles", "planks", "panels", "shutter", "marble
 
 
 def material(rng: Rng, height: int, width: int, *, kind: str | None = None) -> ByteArray:
-    """A flat wall, floor or board as `(height, width, 3)` uint8; the kind is drawn if not given."""
+    """Draws a flat wall, floor or board, `(height, width, 3)` uint8; default: a random kind."""
     kind = str(rng.choice(MATERIALS)) if kind is None else kind
     contrast = rng.uniform(0.15, 0.6)
     color = random_color(rng, saturation=0.2, value=(25, 225))
@@ -215,7 +215,7 @@ def material(rng: Rng, height: int, width: int, *, kind: str | None = None) -> B
         column = int(row * rng.uniform(0.8, 2.2))
         _joints(gray, rng, row=row, column=column, shifted=rng.random() < 0.2)
     elif kind in ("planks", "fabric"):
-        # Grain runs along the wood: a field that is stretched.
+        # Grain runs along the wood: a stretched field.
         gray = cv2.resize(noise(rng, "grain", height, max(2, width // 12)), (width, height))
         if kind == "planks":
             row = int(rng.integers(16, 60))

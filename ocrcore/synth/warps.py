@@ -1,8 +1,8 @@
-"""Homographies in the coordinates of pixel edges, and warps that keep to them.
+"""Homographies in pixel-edge coordinates, and warps that are consistent with them.
 
-Pixel `(column i, row j)` covers `[i, i + 1) x [j, j + 1)`; its center lies at `(i + 0.5, j + 0.5)`.
-OpenCV's warps count from pixel centers instead: `warp` converts, so that a point that `mapped`
-moves and ink that `warp` moves stay together exactly.
+Pixel `(column i, row j)` covers `[i, i + 1) x [j, j + 1)`; its center is at `(i + 0.5, j + 0.5)`.
+OpenCV's warps refer to pixel centers instead: `warp` converts, so that points moved by `mapped` and
+ink moved by `warp` stay together exactly.
 """
 
 from __future__ import annotations
@@ -15,20 +15,20 @@ from ocrcore.pages import ByteArray
 
 
 def shift(x: float, y: float) -> np.ndarray:
-    """Homography of a translation, `(3, 3)` float64."""
+    """Returns the homography of a translation, `(3, 3)` float64."""
     return np.array([[1, 0, x], [0, 1, y], [0, 0, 1]], np.float64)
 
 
 def rotation(x: float, y: float, z: float, *, focal: float) -> np.ndarray:
-    """Homography of a plane through the origin that is turned before a pinhole camera.
+    """Returns the homography of a plane through the origin, rotated before a pinhole camera.
 
-    The plane's origin stays where it is and keeps its scale; `R = R_x(x) R_y(y) R_z(z)`, a point
-    `p = R (u, v, 0)` is seen at `focal (p_x, p_y) / (focal + p_z)`.
+    The plane's origin stays in place and keeps its scale; with `R = R_x(x) R_y(y) R_z(z)`, a point
+    `p = R (u, v, 0)` appears at `focal (p_x, p_y) / (focal + p_z)`.
 
     Args:
         x: rotation about the horizontal axis, degrees.
-        y: about the vertical axis.
-        z: in the picture's plane, clockwise on the screen.
+        y: rotation about the vertical axis.
+        z: rotation in the picture plane, clockwise on the screen.
         focal: distance of the camera from the origin, in pixels.
 
     Returns:
@@ -65,13 +65,13 @@ def warp(
     *,
     border: int = cv2.BORDER_CONSTANT,
 ) -> ByteArray:
-    """Warps a picture into a window `(x0, y0, x1, y1)` of the page, bilinear.
+    """Warps a picture into a window `(x0, y0, x1, y1)` of the page, bilinearly.
 
     Args:
         image: `(h, w)` or `(h, w, C)` uint8.
         matrix: homography from the picture's edge coordinates to the page's.
         window: in pixels of the page.
-        border: what lies outside the picture: OpenCV's border mode, nothing by default.
+        border: OpenCV's border mode for outside the picture; by default zeros.
     """
     x0, y0, x1, y1 = window
     centers = shift(-0.5 - x0, -0.5 - y0) @ matrix @ _TO_EDGE

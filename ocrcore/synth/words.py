@@ -1,8 +1,8 @@
 """Crops of single words, drawn directly at a given height: the fast source for a recognizer.
 
-Pages (`ocrcore.synth.pages`) look more like photos and give crops too; this module draws one word
-alone, in well under a millisecond. A crop is a pure function of the configuration, the seed and the
-index.
+Pages (`ocrcore.synth.pages`) look more like photos, and crops can be cut from them; this module
+draws one word alone, in well under a millisecond. A crop is a pure function of the configuration,
+the seed and the index.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from ocrcore.synth.glyphs import render_run
 from ocrcore.synth.text import TextConfig, TextError, font_remedy, pick_font, sample_text
 
 _MAX_TRIES = 100
-# Weights of red, green and blue in luminance (ITU-R BT.601).
+# Weights of red, green and blue in the luminance (ITU-R BT.601).
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 _BANK_COUNT, _BANK_HEIGHT, _BANK_WIDTH = 16, 256, 1024
 
@@ -32,7 +32,7 @@ class WordCrop(NamedTuple):
 
     Attributes:
         image: `(height, w, 3)` uint8, RGB.
-        text: what stands there.
+        text: the text in the picture.
         quads: `(N, 4, 2)` float32, one for each character that is not white space, in reading
             order, clockwise from the top left.
     """
@@ -47,40 +47,41 @@ class WordConfig:
     """How words are drawn. Ranges are `(low, high)`; probabilities are in [0, 1].
 
     Attributes:
-        height: of the crop, in pixels.
-        max_width: of the crop; a wider one is refused and another drawn in its place.
+        height: height of the crop, in pixels.
+        max_width: maximum width of the crop; a wider one is discarded and another one drawn.
         text: what is written.
-        fonts: to choose from; empty: the bundled ones.
-        ink_height: height of the ink, as a share of the crop's.
-        side_margin: at the left and right, as a share of the crop's height.
-        contrast: difference in luminance between ink and ground, as a share of the full range.
+        fonts: fonts to choose from; empty: the bundled ones.
+        ink_height: height of the ink, as a fraction of the crop's height.
+        side_margin: margin at the left and right, as a fraction of the crop's height.
+        contrast: difference in luminance between ink and background, as a fraction of the full
+            range.
         spacing: letter spacing in ems.
-        stretch: width of the letters, as a factor: street signs have narrow ones.
-        rotation: in degrees; less for words that would lose too much height.
+        stretch: factor of the letters' width: street signs have narrow letters.
+        rotation: in degrees; reduced for words that would lose too much height.
         shear: horizontal shift per height.
-        perspective: most that a corner moves, as a share of the ink's height.
+        perspective: maximum shift of a corner, as a fraction of the ink's height.
         arc: bend of the line, in degrees.
-        p_spacing: probability of other than the font's own spacing.
-        p_stretch: probability of other than the font's own width.
+        p_spacing: probability of a random letter spacing.
+        p_stretch: probability of a random letter width.
         p_rotation: probability of a rotation.
         p_shear: probability of a shear.
-        p_perspective: probability of a perspective.
+        p_perspective: probability of a perspective distortion.
         p_arc: probability of a bent line.
         p_outline: probability of an outline or a shadow.
-        p_gradient: probability of a ground that changes from side to side.
-        p_texture: probability of a ground with texture.
+        p_gradient: probability of a background gradient.
+        p_texture: probability of a background texture.
         p_blur: probability of blur.
-        blur: standard deviation of the blur, as a share of the height.
+        blur: standard deviation of the blur, as a fraction of the height.
         p_motion: probability of motion blur.
-        p_low_resolution: probability of having been smaller.
-        low_resolution: how much smaller, as a factor.
+        p_low_resolution: probability of a reduced resolution.
+        low_resolution: factor by which the resolution is reduced.
         p_noise: probability of sensor noise.
-        noise: standard deviation of the noise, of 255.
+        noise: standard deviation of the noise, in levels of 0-255.
         p_jpeg: probability of JPEG compression.
-        jpeg_quality: its quality.
+        jpeg_quality: JPEG quality.
 
     Raises:
-        ValueError: a size, range or probability that cannot be.
+        ValueError: an invalid size, range or probability.
     """
 
     height: int = 32
@@ -151,11 +152,11 @@ class WordConfig:
 class WordRenderer(Sequence[WordCrop]):
     """Draws word crops: `WordRenderer(config, seed)[index]`.
 
-    A random-access source of `length` crops, each a pure function of configuration, seed and index.
-    It can be pickled and keeps nothing that changes a crop.
+    A random-access data source of `length` crops, each a pure function of configuration, seed and
+    index. It can be pickled and has no state that influences a crop.
 
     Attributes:
-        refused: how often each character could not be drawn by any font and its text was replaced.
+        refused: for each character, how often a text was replaced because no font could draw it.
     """
 
     def __init__(self, config: WordConfig | None = None, *, seed: int = 0, length: int = 1_000_000):
@@ -171,7 +172,7 @@ class WordRenderer(Sequence[WordCrop]):
         return self.length
 
     def __getitem__(self, index: int) -> WordCrop:  # type: ignore[override]
-        """Draws the crop of an index.
+        """Draws the crop at an index.
 
         Raises:
             IndexError: the index is outside `0 .. length - 1`.
@@ -184,12 +185,12 @@ class WordRenderer(Sequence[WordCrop]):
     def draw(
         self, rng: np.random.Generator, *, accept: Callable[[str, Font], bool] | None = None
     ) -> WordCrop:
-        """Draws a crop with a generator of the caller's.
+        """Draws a crop with the caller's random generator.
 
         Args:
-            rng: source of chance; the crop is a function of its state and the configuration.
-            accept: whether a text in a font will do; else another one is tried. Such tries are not
-                limited: it must accept something at last.
+            rng: the random generator; the crop is a function of its state and the configuration.
+            accept: returns whether a text in a font is acceptable; otherwise another one is tried.
+                Such tries are not limited, so it must accept something eventually.
 
         Raises:
             TextError: no text could be drawn with these fonts in 100 tries.
@@ -229,14 +230,14 @@ def _draw(rng: np.random.Generator, config: WordConfig, text: str, font: Font) -
         run = render_run(text, font, size, spacing=spacing, arc=arc)
     except FontError:
         raise
-    except ValueError:  # a word too short for its arc
+    except ValueError:  # the word is too short for its arc
         run = render_run(text, font, size, spacing=spacing)
     placed = _placement(rng, config, run.quads)
     if placed is None:
         return None
     matrix, width, scale = placed
     mask = run.mask
-    if scale < 0.6:  # the warp reads four pixels for each: halve first, or it skips some
+    if scale < 0.6:  # the warp reads four pixels for each: halve first to avoid aliasing
         half = (max(1, mask.shape[1] // 2), max(1, mask.shape[0] // 2))
         back = np.diag([mask.shape[1] / half[0], mask.shape[0] / half[1], 1.0])
         mask = cv2.resize(mask, half, interpolation=cv2.INTER_AREA)
@@ -246,7 +247,7 @@ def _draw(rng: np.random.Generator, config: WordConfig, text: str, font: Font) -
     quads = cv2.perspectiveTransform(run.quads.reshape(1, -1, 2), matrix).reshape(-1, 4, 2)
 
     low, high = _colors(rng, config)
-    # The ground changes by less than what sets the ink off from it, or the word would be lost.
+    # The background varies less than its contrast to the ink, or the word would be lost.
     image = _ground(rng, config, low, width, 4 + 0.2 * abs(float((high - low) @ _LUMA)))
     if chance() < config.p_outline:
         other = np.array([chance(), chance(), chance()], np.float32) * 255
@@ -267,15 +268,15 @@ def _between(rng: np.random.Generator, bounds: tuple[float, float]) -> float:
 def _placement(
     rng: np.random.Generator, config: WordConfig, quads: FloatArray
 ) -> tuple[np.ndarray, int, float] | None:
-    """Chooses where the ink goes.
+    """Chooses the position of the ink.
 
     Returns:
-        `(matrix, width, scale)`: 3 x 3 map from the mask to the crop, on edges of pixels; the
-        crop's width; about how much the ink shrinks. None if the crop would be too wide.
+        `(matrix, width, scale)`: 3 x 3 map from the mask to the crop, in pixel-edge coordinates;
+        the crop's width; the approximate scale of the ink. None if the crop would be too wide.
     """
     points = quads.reshape(-1, 2)
     (x0, y0), (x1, y1) = points.min(0).tolist(), points.max(0).tolist()
-    # A lone dot or dash is not blown up to the whole height.
+    # A lone dot or dash is not enlarged to the whole height.
     wide, tall = x1 - x0, max(y1 - y0, config.height * 0.6)
     middle_x, middle_y = (x0 + x1) / 2, (y0 + y1) / 2
     half = np.array([wide, tall]) / 2
@@ -289,7 +290,7 @@ def _placement(
     if chance() < config.p_shear:
         corners[:, 0] += _between(rng, config.shear) * corners[:, 1]
     if chance() < config.p_rotation:
-        # A long word may turn by what costs it half its height at most.
+        # A long word is rotated by an angle that costs at most half its height.
         most = np.arctan2(0.5 * tall, wide)
         angle = float(np.clip(np.deg2rad(_between(rng, config.rotation)), -most, most))
         turn = np.array([(np.cos(angle), np.sin(angle)), (-np.sin(angle), np.cos(angle))])
@@ -310,7 +311,7 @@ def _placement(
 
 
 def _warp(mask: ByteArray, matrix: np.ndarray, width: int, height: int) -> ByteArray:
-    """Warps by a matrix that speaks of edges of pixels; OpenCV's speaks of their centers."""
+    """Warps by a matrix in pixel-edge coordinates; OpenCV expects pixel centers."""
     centerd = matrix.copy()
     centerd[:, 2] += 0.5 * (matrix[:, 0] + matrix[:, 1])
     centerd[0] -= 0.5 * centerd[2]
@@ -319,7 +320,7 @@ def _warp(mask: ByteArray, matrix: np.ndarray, width: int, height: int) -> ByteA
 
 
 def _colors(rng: np.random.Generator, config: WordConfig) -> tuple[np.ndarray, np.ndarray]:
-    """Draws the colors of ground and ink: a contrast in luminance first, then the hues."""
+    """Draws the colors of background and ink: first a contrast in luminance, then the hues."""
     contrast = 255 * _between(rng, config.contrast)
     dark = float(rng.random()) * (255 - contrast)
     levels = [dark, dark + contrast]
@@ -330,7 +331,7 @@ def _colors(rng: np.random.Generator, config: WordConfig) -> tuple[np.ndarray, n
     out = []
     for level, tint in zip(levels, tints, strict=True):
         tint = tint - float(tint @ _LUMA)
-        # Shrink the tint until the color fits, so that its luminance stays.
+        # Reduce the tint until the color is in range, so that its luminance stays.
         room = np.where(tint > 0, 255 - level, level) / np.maximum(np.abs(tint), 1e-3)
         out.append((level + tint * min(1.0, float(room.min()))).astype(np.float32))
     return out[0], out[1]
@@ -361,7 +362,7 @@ def _bank() -> tuple[np.ndarray, np.ndarray]:
 
 
 def _cut(rng: np.random.Generator, field_: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Cuts a random window; from a field that is too small, one that is scaled up."""
+    """Cuts a random window; enlarges the field if it is too small."""
     rows, columns = min(height, field_.shape[0]), min(width, field_.shape[1])
     y = int(rng.random() * (field_.shape[0] - rows + 1))
     x = int(rng.random() * (field_.shape[1] - columns + 1))
@@ -374,7 +375,7 @@ def _cut(rng: np.random.Generator, field_: np.ndarray, height: int, width: int) 
 def _ground(
     rng: np.random.Generator, config: WordConfig, color: np.ndarray, width: int, reach: float
 ) -> np.ndarray:
-    """Paints the ground, `(height, width, 3)` float32, that changes by about `reach`."""
+    """Draws the background, `(height, width, 3)` float32, that varies by about `reach`."""
     height = config.height
     image = np.empty((height, width, 3), np.float32)
     image[:] = color
@@ -390,13 +391,13 @@ def _ground(
 
 
 def _lay(image: np.ndarray, alpha: ByteArray, color: np.ndarray, strength: float) -> None:
-    """Lays a color over the image, in place."""
+    """Blends a color over the image, in place."""
     weight = (alpha * np.float32(strength / 255))[..., None]
     image += (color - image) * weight
 
 
 def _degrade(rng: np.random.Generator, config: WordConfig, image: np.ndarray) -> ByteArray:
-    """What a camera does: blur, low resolution, noise, compression."""
+    """Imitates a camera: blur, low resolution, noise, compression."""
     height, width = image.shape[:2]
     chance = rng.random
     if chance() < config.p_blur:

@@ -1,9 +1,9 @@
-"""Writers of data sets: numbered samples in, files out that others' trainers read.
+"""Writers of data sets: numbered samples in, files that other trainers can read out.
 
-Every writer has `add(index, image, label)`, `commit()`, `finish()` and `close()`. `image` is the
-bytes of a picture file, `label` a `Page` or a text. What `commit` has returned from survives a
-kill; a writer that is opened with `done=N` continues after N committed samples and makes the same
-files as one that was never interrupted.
+Every writer has `add(index, image, label)`, `commit()`, `finish()` and `close()`. `image` is an
+encoded picture, `label` a `Page` or a text. Samples survive a kill once `commit` has returned. A
+writer that is opened with `done=N` continues after N committed samples and makes the same files as
+one that was never interrupted.
 """
 
 from __future__ import annotations
@@ -30,27 +30,27 @@ PAGE_FORMATS = ("icdar", "synthtext", "arrayrecord")
 CROP_FORMATS = ("crops-lmdb", "crops-csv")
 FORMATS = ("icdar", "synthtext", "crops-lmdb", "crops-csv", "arrayrecord")
 MAX_SYNTHTEXT = 1_000_000
-"""Most pictures of one `gt.mat`: its arrays of cells end at 4 GB."""
+"""Maximum number of pictures in one `gt.mat`: its cell arrays are limited to 4 GB."""
 PAGES = "pages.jsonl"
-"""All labels of `icdar` and `synthtext`, exactly."""
+"""The file with all labels of `icdar` and `synthtext`, without loss."""
 _MAP_SIZE = 64 << 20
 _MAT_HEADER = b"MATLAB 5.0 MAT-file, labels in the layout of SynthText".ljust(116)
 
 
 class Writer(Protocol):
-    """What the writers have in common."""
+    """The interface of all writers."""
 
     def add(self, index: int, image: bytes, label: Page | str) -> None:
-        """Takes the sample of an index; they come in order and without gaps."""
+        """Adds a sample; indices come in order and without gaps."""
 
     def commit(self) -> None:
-        """Makes all samples that were added last."""
+        """Makes all added samples persistent."""
 
     def finish(self) -> None:
-        """Makes what needs all samples; after the last commit."""
+        """Writes what needs all samples; called after the last commit."""
 
     def close(self) -> None:
-        """Gives up what was not committed."""
+        """Discards what was not committed."""
 
 
 def open_writer(
@@ -60,15 +60,15 @@ def open_writer(
 
     Args:
         kind: one of `FORMATS`.
-        folder: to write to.
-        count: of samples that there will be in all.
-        records_per_file: samples between two commits.
-        suffix: of the picture files: ".jpg" or ".png".
-        done: samples that were committed by an earlier run.
+        folder: the folder to write to.
+        count: total number of samples.
+        records_per_file: number of samples between two commits.
+        suffix: suffix of the picture files: ".jpg" or ".png".
+        done: number of samples committed by an earlier run.
 
     Raises:
         ModuleNotFoundError: `crops-lmdb` without the package lmdb.
-        ValueError: an unknown kind, or files of the earlier run that are gone.
+        ValueError: an unknown kind, or files of the earlier run are missing.
     """
     folder = Path(folder)
     if kind == "icdar":
@@ -87,8 +87,8 @@ def open_writer(
 class IcdarWriter:
     """`images/NNNNNNN.jpg`, `gt/gt_NNNNNNN.txt` (ICDAR 2015), and `pages.jsonl` with everything.
 
-    The format knows no fractions, polygons and characters: corners are rounded to whole pixels,
-    which is all that most readers take, and words that do not count are `###`.
+    The ICDAR format has no fractions, polygons and characters: corners are rounded to whole pixels,
+    because most readers accept nothing else, and "don't care" words are written as `###`.
     """
 
     def __init__(
@@ -117,7 +117,7 @@ class IcdarWriter:
 
 
 def icdar_page(page: Page) -> Page:
-    """Returns what a file of ICDAR 2015 can hold of a page; a text `###` becomes "don't care"."""
+    """Returns what an ICDAR 2015 file can hold of a page; a text `###` becomes "don't care"."""
     words = []
     for word in page.words:
         care = word.care and word.text not in DONT_CARE
@@ -126,11 +126,11 @@ def icdar_page(page: Page) -> Page:
 
 
 class SynthTextWriter:
-    """`images/NNNN/NNNNNNN.jpg` and a `gt.mat` as SynthText has it; and `pages.jsonl`.
+    """`images/NNNN/NNNNNNN.jpg` and a `gt.mat` like SynthText's; and `pages.jsonl`.
 
     SynthText has no "don't care": such words are labeled like the others, because a trainer that
-    mines hard negatives would punish the detector for every one that it still finds. `pages.jsonl`
-    says which they are.
+    mines hard negatives would punish the detector for every one that it finds. `pages.jsonl` marks
+    them.
     """
 
     def __init__(
@@ -159,18 +159,18 @@ class SynthTextWriter:
 
 
 def write_gt_mat(path: str | Path, pages: Iterator[Page] | list[Page]) -> None:
-    """Writes labels in the layout of SynthText's `gt.mat`, all or nothing.
+    """Writes labels in the layout of SynthText's `gt.mat`, atomically.
 
-    An entry of `txt` is a line: its words with a space between. Boxes are float32, `charBB` has one
-    for each code point: a character of several code points has its box as often.
+    An entry of `txt` is a line: its words separated by spaces. Boxes are float32. `charBB` has one
+    box per code point: the box of a character with several code points is repeated.
 
     Args:
-        path: of the file.
-        pages: with the paths of their pictures relative to the file's folder.
+        path: the file to write.
+        pages: pages with the paths of their pictures relative to the file's folder.
 
     Raises:
-        ValueError: a page without path, a word without text or characters, or characters that are
-            not those of the word.
+        ValueError: a page without path, a word without text or characters, or characters that do
+            not spell the word.
     """
     names: list[str] = []
     texts, characters, words = [], [], []
@@ -205,7 +205,7 @@ def write_gt_mat(path: str | Path, pages: Iterator[Page] | list[Page]) -> None:
     with replacing(path) as part, part.open("w+b") as file:
         scipy.io.savemat(file, {name: _cells(cells) for name, cells in values.items()})
         file.seek(0)
-        file.write(_MAT_HEADER)  # scipy's holds the date: the same set would differ
+        file.write(_MAT_HEADER)  # scipy's header holds the date, so equal sets would differ
 
 
 def _cells(values: list[Any]) -> np.ndarray:
@@ -226,7 +226,7 @@ class LmdbWriter:
         self._count = done
 
     def add(self, index: int, image: bytes, label: Page | str) -> None:
-        """Keeps a crop until the next commit."""
+        """Buffers a crop until the next commit."""
         assert isinstance(label, str)
         check_text(label)
         self._waiting.append((f"image-{index + 1:09d}".encode(), image))
@@ -234,7 +234,7 @@ class LmdbWriter:
         self._count = index + 1
 
     def commit(self) -> None:
-        """Writes what was kept in one transaction; the file grows as it needs."""
+        """Writes the buffered crops in one transaction; the file grows as needed."""
         while True:
             try:
                 with self._environment.begin(write=True) as transaction:
@@ -257,14 +257,14 @@ class LmdbWriter:
 class CsvWriter:
     """Folders `NNNNNNN/` of crops with a `labels.csv` each, as EasyOCR's trainer reads them.
 
-    A folder is named after its first crop. The text stands as it is behind the first comma, without
-    quotes: the trainer splits there and knows no quoting.
+    A folder is named after its first crop. The text follows the first comma verbatim, without
+    quotes: the trainer splits there and does not parse quotes.
 
     Args:
-        folder: to write to.
-        suffix: of the picture files.
-        attempt: tells this writer's parts from those of others that are at work; empty: there are
-            none, so what a killed one left is removed.
+        folder: the folder to write to.
+        suffix: suffix of the picture files.
+        attempt: distinguishes the temporary files of writers that work at the same time; empty:
+            there is only one, so leftovers of a killed one are removed.
     """
 
     def __init__(self, folder: Path, *, suffix: str, attempt: str = "") -> None:
@@ -288,7 +288,7 @@ class CsvWriter:
         self._lines.append(f"{name},{label}")
 
     def commit(self) -> None:
-        """Writes `labels.csv`; the folder gets its name."""
+        """Writes `labels.csv` and renames the folder to its final name."""
         if self._target is None:
             return
         (self._part / CSV_NAME).write_bytes("".join(f"{x}\n" for x in self._lines).encode("utf-8"))
@@ -297,7 +297,9 @@ class CsvWriter:
         except OSError:
             if not (self._target / CSV_NAME).is_file():
                 raise
-            shutil.rmtree(self._part)  # it is there: killed before that was noted, or by another
+            shutil.rmtree(
+                self._part
+            )  # committed before, but killed before that was recorded; or by another
         self._target = None
 
     def finish(self) -> None:
@@ -323,13 +325,13 @@ def records_name(number: int, files: int) -> str:
 class RecordWriter:
     """Files `data-NNNNN-of-NNNNN.arrayrecord`, read by `ocrcore.data.readers.arrayrecord`.
 
-    A text instead of a page is not taken: a crop is a page of one word.
+    Labels must be pages, not texts: a crop is a page of one word.
 
     Args:
-        folder: to write to.
-        count: of samples that there will be in all.
-        records_per_file: samples of a file.
-        attempt: as of `CsvWriter`.
+        folder: the folder to write to.
+        count: total number of samples.
+        records_per_file: number of samples per file.
+        attempt: as for `CsvWriter`.
     """
 
     def __init__(
@@ -349,7 +351,7 @@ class RecordWriter:
         self._file.write(encode_record(image, label))
 
     def commit(self) -> None:
-        """Closes the file; it gets its name."""
+        """Closes the file and renames it to its final name."""
         if self._file is not None:
             self._file.commit()
             self._file = None
@@ -358,7 +360,7 @@ class RecordWriter:
         """Nothing is left to do."""
 
     def close(self) -> None:
-        """Removes a file that was not committed."""
+        """Deletes a file that was not committed."""
         if self._file is not None:
             self._file.close()
             self._file = None
@@ -378,23 +380,23 @@ class CropPiece:
         self._file.write(label.encode("utf-8"))
 
     def commit(self) -> None:
-        """Closes the file; it gets its name."""
+        """Closes the file and renames it to its final name."""
         self._file.commit()
 
     def finish(self) -> None:
         """Nothing is left to do."""
 
     def close(self) -> None:
-        """Removes a file that was not committed."""
+        """Deletes a file that was not committed."""
         self._file.close()
 
 
 class RecordFile:
-    """An ArrayRecord file, which gets its name when it is complete.
+    """An ArrayRecord file that is renamed to its final name when it is complete.
 
     Args:
-        path: of the file; its folder is made as needed.
-        attempt: as of `CsvWriter`.
+        path: the file; its folder is created if needed.
+        attempt: as for `CsvWriter`.
     """
 
     def __init__(self, path: Path, attempt: str = "") -> None:
@@ -402,20 +404,20 @@ class RecordFile:
         self.path, self._part = path, path.with_name(f"{path.name}{attempt}.part")
         self._writer: Any = None
         with system_errors(path):
-            # One record a group: any record is read alone. Pictures do not compress further.
+            # One record per group makes single records readable. Pictures do not compress.
             self._writer = ArrayRecordWriter(str(self._part), "group_size:1,uncompressed")
 
     def write(self, record: bytes) -> None:
         """Adds a record.
 
         Raises:
-            OSError: the disk is full; that may also be found by `commit` alone.
+            OSError: the disk is full; some such errors are raised only by `commit`.
         """
         with system_errors(self.path):
             self._writer.write(record)
 
     def commit(self) -> None:
-        """Closes the file and names it.
+        """Closes the file and renames it to its final name.
 
         Raises:
             OSError: not all of it could be written.
@@ -426,7 +428,7 @@ class RecordFile:
         self._writer = None
 
     def close(self) -> None:
-        """Removes a file that was not committed."""
+        """Deletes a file that was not committed."""
         if self._writer is not None:
             with suppress(RuntimeError):  # a full disk, which was raised before
                 self._writer.close()
@@ -443,7 +445,7 @@ class _PageLines:
         size = 0
         if done:
             if not path.exists():
-                raise ValueError(f"{path}: gone, but {done} samples were written: start over")
+                raise ValueError(f"{path}: missing, but {done} samples were written: start over")
             with path.open("rb") as file:
                 found = 0
                 for line in file:
@@ -453,7 +455,7 @@ class _PageLines:
                         break
             if found < done:
                 raise ValueError(f"{path}: has {found} lines, expected {done}: start over")
-        if path.exists():  # lines that were written, but not noted as such
+        if path.exists():  # lines that were written, but not recorded as committed
             os.truncate(path, size)
 
     def add(self, page: Page) -> None:
@@ -491,10 +493,10 @@ class _PieceLines:
 
 
 def check_text(text: str) -> None:
-    """Refuses what would not read back.
+    """Checks that a text would be read back unchanged.
 
     Raises:
-        ValueError: an empty text, one with line ends, or with blanks around it.
+        ValueError: the text is empty, has line breaks, or white space around it.
     """
     if not text or text != text.strip() or "\n" in text or "\r" in text:
-        raise ValueError(f"text {text!r}: expected one line without blanks around it, not empty")
+        raise ValueError(f"text {text!r}: expected one line, not empty, without spaces around it")

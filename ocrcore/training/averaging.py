@@ -1,9 +1,9 @@
 """Averaging with the start weights at the end of a run (WiSE-FT, arXiv:2109.01903).
 
-What is trained on few samples forgets some of what the start weights knew. An average of both often
-reads the new as well as the trained ones, and the old nearly as the start weights. Shares of the
-trained weights are tried on what chooses the best weights; where none is better than the start
-weights by more than chance, these are kept.
+Training on few samples forgets some of what the start weights knew. An average of both often reads
+the new data as well as the trained weights do, and the old data nearly as well as the start
+weights. Several shares of the trained weights are tried on the validation words; if none beats the
+start weights by more than chance, the start weights are kept.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ Right = NDArray[np.bool_]
 
 
 class Tried(NamedTuple):
-    """A share of the trained weights, and what it reads.
+    """A share of the trained weights, and its accuracy.
 
     Attributes:
-        share: of the trained weights; 0 for the start weights.
-        score: share of the words that are read right.
-        gain: on the start weights' score, with its paired interval.
+        share: weight of the trained weights in the average; 0 is the start weights.
+        score: fraction of the words that are read correctly.
+        gain: difference to the score of the start weights, with its paired interval.
     """
 
     share: float
@@ -40,11 +40,11 @@ class Tried(NamedTuple):
 
 
 def keep_start(run: Run, variables: Callable[[], Tree]) -> None:
-    """Keeps the weights that a run begins with, and forgets what it kept when it last ended.
+    """Saves the start weights of a run, and removes the average kept by an earlier start.
 
     Args:
-        run: open, before its first step of this start.
-        variables: gives the start weights of a run that did not keep them so far.
+        run: an open run, before the first step of this start.
+        variables: returns the start weights; called if the run did not save them yet.
     """
     if run.unfinished:
         run.folder.kept.unlink(missing_ok=True)
@@ -57,11 +57,13 @@ def choose_share(right: Mapping[float, Right]) -> tuple[Tried, list[Tried]]:
     """Chooses a share of the trained weights.
 
     Args:
-        right: for each share whether each word, always the same ones, is read right; 0 among them.
+        right: for each share, including 0, whether each word is read correctly; the words are the
+            same for all shares.
 
     Returns:
-        The best one, of equal ones the smallest, where it reads more than the start weights by more
-        than chance (the interval of its gain lies above 0), else 0; and all.
+        The chosen share, and all that were tried. The best share is chosen (the smallest one among
+        equals) if its gain over the start weights is more than chance (the interval lies above 0);
+        otherwise 0.
     """
     tried = [
         Tried(share, float(words.mean()) if len(words) else 0.0, paired_wilson(right[0], words))
@@ -82,18 +84,17 @@ def average_run(
 ) -> None:
     """Tries averages of a finished run with its start weights, and keeps the best.
 
-    What is kept is what `load_variables` gives of the run from now on; `average.json` says which
-    share it is. A run that is killed here does all of it when it is started again, with the same
-    result.
+    From now on `load_variables` returns the kept average for this run; `average.json` records the
+    share. If the run is killed here, the next start repeats all of this, with the same result.
 
     Args:
-        run: finished; the main process alone may call this.
-        shares: of the trained weights: those of the best step, or, where that is the start, of the
-            last one.
-        read: whether variables read each word right, `(N,)`.
-        metric: what that means, for the report.
-        measured_on: what the words are, for the log.
-        probe: as `read`, of words that only tell what is forgotten.
+        run: the finished run; call this in the main process only.
+        shares: shares of the trained weights to try. The trained weights are those of the best
+            step; if no step was better than the start, those of the last step.
+        read: given variables, returns whether each word is read correctly, `(N,)`.
+        metric: name of this metric, for the report.
+        measured_on: description of the words, for the log.
+        probe: like `read`, on words that only show what is forgotten.
     """
     run.checkpoints.wait()
     step = run.stopper.best_step or run.checkpoints.steps[-1]
@@ -118,7 +119,7 @@ def average_run(
             "gain": asdict(lost),
         }
         lines.append(
-            f"probe, what is forgotten: start weights {before.mean():.4f}, kept "
+            f"probe for forgetting: start weights {before.mean():.4f}, kept "
             f"{after.mean():.4f}, difference {_shown(lost)}; on {len(before):,} words"
         )
     save_flat(run.folder.kept, kept)
@@ -130,11 +131,11 @@ def average_run(
 def describe(
     chosen: Tried, tried: Sequence[Tried], *, step: int, metric: str, measured_on: str
 ) -> str:
-    """One line for the log: what is kept, and why."""
+    """Returns one log line: what is kept, and why."""
     start = tried[0]
     if chosen.share:
         return (
-            f"average: kept are {chosen.share:g} of the weights of step {step} and "
+            f"average: kept {chosen.share:g} of the weights of step {step} and "
             f"{1 - chosen.share:g} of the start weights: {metric} {chosen.score:.4f}, start "
             f"weights {start.score:.4f}, difference {_shown(chosen.gain)}; on {measured_on}"
         )
@@ -142,8 +143,8 @@ def describe(
     return (
         f"average: the start weights are kept ({metric} {start.score:.4f}): no share of the "
         f"weights of step {step} is better by more than chance. The best, {best.share:g}, has "
-        f"{best.score:.4f}, difference {_shown(best.gain)}; on {measured_on}. More words to judge "
-        "by tell smaller differences apart"
+        f"{best.score:.4f}, difference {_shown(best.gain)}; on {measured_on}. More validation "
+        "words would resolve smaller differences"
     )
 
 

@@ -1,8 +1,8 @@
-"""Orbax checkpoints: plain trees of arrays, and those of a run in training.
+"""Orbax checkpoints: plain trees of arrays, and the checkpoints of a training run.
 
-A run's checkpoint is a folder named by its step with `variables` (parameters and running
-statistics), `ema` (their average, where there is one), `optimizer` (its state and the step), `run`
-(JSON: `ocrcore.training.run.RunMemory`) and, where it was evaluated, `metrics`.
+A checkpoint of a run is a folder named after its step, with `variables` (parameters and running
+statistics), `ema` (their moving average, if enabled), `optimizer` (its state and the step), `run`
+(JSON: `ocrcore.training.run.RunMemory`) and, if it was evaluated, `metrics`.
 """
 
 from __future__ import annotations
@@ -35,16 +35,16 @@ from ocrcore.training.damage import (
 from ocrcore.training.run_folder import RunFolder
 from ocrcore.weights.averaging import load_flat
 
-if TYPE_CHECKING:  # for the type alone: optax takes long to import, and detectors read weights here
+if TYPE_CHECKING:  # only for the type: importing optax is slow, and detectors load weights here
     from ocrcore.training.state import TrainState
 
 
 _MEETING = "ocrjax checkpoints"
-_MEMORY, _METRICS = "run/metadata", "metrics/metrics"  # Orbax's names for items of JSON
+_MEMORY, _METRICS = "run/metadata", "metrics/metrics"  # Orbax's paths of JSON items
 
 
 def save_variables(folder: str | Path, variables: Mapping[str, Any]) -> None:
-    """Writes a network's variables as an Orbax checkpoint, all or nothing.
+    """Writes a network's variables as an Orbax checkpoint, atomically.
 
     Raises:
         CheckpointError: the folder exists; nothing is overwritten.
@@ -58,18 +58,18 @@ def save_variables(folder: str | Path, variables: Mapping[str, Any]) -> None:
 
 
 def load_variables(folder: str | Path) -> dict[str, Any]:
-    """Reads a network's variables as NumPy arrays, whatever devices they were saved from.
+    """Loads a network's variables as NumPy arrays, whatever devices they were saved from.
 
     Args:
-        folder: of `save_variables`, a run's checkpoint, a folder of them, or a run's work folder
-            (with those in `checkpoints`). Of several it takes the best by the metric that the run
-            chose, else the last, and leaves out damaged ones, which stderr names; of one the
-            average, where there is one. Of a run that averaged with its start weights
-            (`ocrcore.training.averaging`) it takes what that kept.
+        folder: output of `save_variables`, a checkpoint of a run, a folder of checkpoints, or a run
+            directory (with `checkpoints` in it). Among several checkpoints, the best by the run's
+            metric is loaded, otherwise the last; damaged ones are skipped with a message on stderr.
+            Within a checkpoint, the moving average is loaded if there is one. If the run averaged
+            with its start weights (`ocrcore.training.averaging`), the kept average is loaded.
 
     Raises:
         CheckpointError: the folder is missing, holds no Orbax checkpoint or a damaged one.
-        TorchFileError: what averaging kept is damaged.
+        TorchFileError: the kept average is damaged.
     """
     folder = Path(folder).resolve()
     if RunFolder(folder).kept.is_file():
@@ -82,7 +82,7 @@ def load_variables(folder: str | Path) -> dict[str, Any]:
     elif not is_checkpoint(folder):
         raise CheckpointError(f"{folder}: not an Orbax checkpoint (no _CHECKPOINT_METADATA in it)")
     elif (fault := find_fault(folder)) is not None:
-        raise CheckpointError(f"{folder} is damaged: {fault}. Take another checkpoint, or a copy")
+        raise CheckpointError(f"{folder} is damaged: {fault}. Use another checkpoint, or a copy")
     for item in ("ema", "variables"):
         if (folder / item).is_dir() and not (folder / "_METADATA").is_file():
             folder /= item
@@ -91,7 +91,7 @@ def load_variables(folder: str | Path) -> dict[str, Any]:
 
 
 def _best_whole(folder: Path, steps: list[int]) -> Path:
-    """The best of some checkpoints that is not damaged."""
+    """Returns the best checkpoint that is not damaged."""
     faults: dict[int, str] = {}
 
     def rank(step: int) -> tuple[float, int]:
@@ -100,21 +100,21 @@ def _best_whole(folder: Path, steps: list[int]) -> Path:
                 return _read_rank(folder / str(step), step)
             except (ValueError, TypeError, KeyError):
                 pass
-        return np.inf, step  # it may have been the best: it is looked at first
+        return np.inf, step  # its score is unknown; it may have been the best, so it comes first
 
     for step in sorted(steps, key=rank, reverse=True):
         fault = find_fault(folder / str(step))
         if fault is None:
             for bad, reason in faults.items():
                 print(
-                    f"{folder / str(bad)} is damaged: {reason}; step {step} is taken instead",
+                    f"{folder / str(bad)} is damaged: {reason}; step {step} is used instead",
                     file=sys.stderr,
                     flush=True,
                 )
             return folder / str(step)
         faults[step] = fault
     raise CheckpointError(
-        f"{folder}: no checkpoint is whole: "
+        f"{folder}: all checkpoints are damaged: "
         + "; ".join(f"{step}: {fault}" for step, fault in sorted(faults.items()))
     )
 
@@ -136,8 +136,8 @@ def _read_rank(folder: Path, step: int) -> tuple[float, int]:
 def _rank(metrics: Mapping[str, float | None]) -> tuple[float, int]:
     """Orders checkpoints: the best is the first with the highest score, as in `EarlyStopping`.
 
-    Of those that were not evaluated the last one is best. Scores of few words do not order: the
-    last one that `EarlyStopping` keeps is best.
+    Without evaluations, the last checkpoint is best. Scores on few words do not order checkpoints:
+    the last one that `EarlyStopping` kept is best.
     """
     step = int(metrics["step"] or 0)
     if (kept := metrics.get("kept")) is not None:
@@ -152,7 +152,7 @@ def _score(metrics: Mapping[str, float | None]) -> float:
 
 
 class Start(NamedTuple):
-    """Where a run takes its state from.
+    """The source of a run's initial state.
 
     Attributes:
         kind: `resume`, `run`, `weights` or `random`.
@@ -169,13 +169,13 @@ def choose_start(
     init_from: str | Path | None = None,
     weights: str | Path | None = None,
 ) -> Start:
-    """The restore order; the first that applies wins.
+    """Applies the restore order; the first match wins.
 
     1. `resume`: this run's own last finished checkpoint, with optimizer, step and data position.
-    2. What `initial_start` chooses.
+    2. The choice of `initial_start`.
 
     Raises:
-        CheckpointError: `init_from` is to be used and is no folder.
+        CheckpointError: `init_from` is needed and is not a folder.
     """
     if checkpoints.last:
         return Start("resume", checkpoints.last)
@@ -185,14 +185,14 @@ def choose_start(
 def initial_start(
     *, init_from: str | Path | None = None, weights: str | Path | None = None
 ) -> Start:
-    """What a run without checkpoints starts from; the first that applies wins.
+    """Chooses what a run without checkpoints starts from; the first match wins.
 
-    1. `run`: variables of another run, its best checkpoint, with a fresh optimizer from step 0.
+    1. `run`: variables of another run's best checkpoint, with a fresh optimizer from step 0.
     2. `weights`: variables from a weights file (or a name of one).
     3. `random`: fresh variables.
 
     Raises:
-        CheckpointError: `init_from` is no folder.
+        CheckpointError: `init_from` is not a folder.
     """
     if init_from:
         if not Path(init_from).is_dir():
@@ -204,7 +204,7 @@ def initial_start(
 
 
 class RunCheckpoints:
-    """The checkpoints of one run: written in the background, all or nothing, read exactly.
+    """The checkpoints of one run: written in the background, atomic, restored bit for bit.
 
     A run on several hosts needs a folder that all of them see; all must make the same calls.
     """
@@ -217,19 +217,19 @@ class RunCheckpoints:
         metric: str = "hmean",
         log: Callable[[str], object] = print,
     ) -> None:
-        """Opens or makes the folder.
+        """Opens or creates the folder.
 
-        What an interrupted save has left is removed; damaged checkpoints are set aside, see
+        Leftovers of an interrupted save are removed; damaged checkpoints are set aside, see
         `ocrcore.training.damage.set_aside_damaged`.
 
         Args:
-            folder: of the checkpoints, usually `checkpoints` in the run's work folder.
-            keep: how many of the last ones stay, and the best one.
-            metric: which of the metrics decides what is best; the higher the better.
+            folder: folder of the checkpoints, usually `checkpoints` in the run directory.
+            keep: number of latest checkpoints to keep, in addition to the best one.
+            metric: the metric that decides which checkpoint is best; higher is better.
             log: called with a message about each damaged checkpoint, in the main process.
 
         Raises:
-            CheckpointError: there are checkpoints, but none is whole.
+            CheckpointError: there are checkpoints, but all are damaged.
         """
         if keep < 1:
             raise CheckpointError(f"config.checkpoint.keep is {keep}, expected 1 or more")
@@ -239,7 +239,7 @@ class RunCheckpoints:
         self.folder.mkdir(parents=True, exist_ok=True)
         if is_main():
             set_aside_damaged(self.folder, keep=keep, log=log)
-        meet(_MEETING)  # the others look into the folder only now
+        meet(_MEETING)  # other processes read the folder only after this
         policies = checkpoint_managers
         self._manager = ocp.CheckpointManager(
             self.folder,
@@ -257,7 +257,7 @@ class RunCheckpoints:
         )
 
     def _write_checksums(self) -> None:
-        """Called in the background of the main process when all is written but the name."""
+        """Writes checksums; runs in a background thread, before the final rename."""
         folder = self.folder / str(self._saving)
         part = folder.with_name(f"{folder.name}.orbax-checkpoint-tmp")
         write_checksums(part if part.is_dir() else folder)
@@ -269,7 +269,7 @@ class RunCheckpoints:
 
     @property
     def last(self) -> Path | None:
-        """The last checkpoint; None where there is none."""
+        """The last checkpoint; None if there is none."""
         return self.folder / str(self.steps[-1]) if self.steps else None
 
     @property
@@ -282,7 +282,7 @@ class RunCheckpoints:
 
     @property
     def best_score(self) -> float | None:
-        """What the best step reached; None before any was evaluated."""
+        """The score of the best step; None before any was evaluated."""
         step = self.best_step
         if step is None:
             return None
@@ -298,18 +298,18 @@ class RunCheckpoints:
         run: Mapping[str, Any],
         metrics: Mapping[str, float] | None = None,
     ) -> bool:
-        """Starts to write a checkpoint; returns once the arrays are copied, so the state may go on.
+        """Starts writing a checkpoint; returns once the arrays are copied, so training can go on.
 
         Args:
-            step: updates made so far.
-            state: of the run.
-            run: what else to keep, as JSON (tuples come back as lists): the config, the data's
-                position, metrics so far.
-            metrics: of this step's evaluation; `kept` among them, 1 or 0, where its scores are of
-                too few words to choose by.
+            step: number of updates so far.
+            state: the state to save.
+            run: further values to save, as JSON (tuples are restored as lists): the config, the
+                position in the data, metrics so far.
+            metrics: metrics of this step's evaluation. If its scores are on too few words to choose
+                by, `kept` among them says whether the step is kept, 1 or 0.
 
         Returns:
-            False when that step is there already.
+            False if that step is already saved.
 
         Raises:
             CheckpointError: the metrics lack the one that decides.
@@ -318,8 +318,8 @@ class RunCheckpoints:
             return False
         if metrics is not None and self.metric not in metrics:
             raise CheckpointError(
-                f"config.checkpoint.metric is {self.metric!r}, which the evaluation does not give; "
-                f"it gives {', '.join(metrics)}"
+                f"config.checkpoint.metric is {self.metric!r}, but the evaluation only returns "
+                f"{', '.join(metrics)}"
             )
         items = {
             name: ocp.args.StandardSave(tree)
@@ -344,32 +344,32 @@ class RunCheckpoints:
         return {self.metric: score, "step": step, **kept}
 
     def has_evaluation(self, step: int) -> bool:
-        """Whether a checkpoint was saved with an evaluation."""
+        """Returns whether a checkpoint was saved with an evaluation."""
         self.wait()
         return _read_score(self.folder / str(step)) != -np.inf
 
     def add_evaluation(
         self, step: int, *, run: Mapping[str, Any], metrics: Mapping[str, float]
     ) -> None:
-        """Notes an evaluation that was made after a checkpoint was saved.
+        """Adds an evaluation to a checkpoint that was already saved.
 
         Args:
-            step: of the checkpoint; its arrays stay.
-            run: as for `save`; takes the place of what was kept.
-            metrics: of the evaluation.
+            step: step of the checkpoint; its arrays do not change.
+            run: as for `save`; replaces the saved value.
+            metrics: metrics of the evaluation.
         """
         self.wait()
         if is_main():
             folder = self.folder / str(step)
             with files_changing(folder, (_MEMORY, _METRICS)):
                 write_text(folder / _MEMORY, json.dumps(dict(run)))
-                # The score last: where it is missing, the evaluation is made again.
+                # The score last: if it is missing, the evaluation is repeated.
                 write_text(folder / _METRICS, json.dumps(self._metrics_item(step, metrics)))
         meet(_MEETING)
         self._manager.reload()
 
     def memory(self, step: int) -> dict[str, Any]:
-        """What `save` or `add_evaluation` got as `run`."""
+        """Returns the `run` value that was passed to `save` or `add_evaluation`."""
         self.wait()
         path = self.folder / str(step) / _MEMORY
         found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
@@ -378,17 +378,17 @@ class RunCheckpoints:
     def restore(
         self, state: TrainState, *, step: int | None = None
     ) -> tuple[TrainState, dict[str, Any]]:
-        """Reads a checkpoint, bit for bit, on any number of devices.
+        """Restores a checkpoint bit for bit, on any number of devices.
 
         Args:
-            state: one of the same network and optimizer; gives structure and sharding.
-            step: default the last.
+            state: a state of the same network and optimizer; gives structure and sharding.
+            step: defaults to the last step.
 
         Returns:
-            The state, and what `save` got as `run`.
+            The state, and the `run` value that was passed to `save`.
 
         Raises:
-            CheckpointError: there is none, or it is of another network or optimizer.
+            CheckpointError: there is no such step, or it is from another network or optimizer.
         """
         self.wait()
         step = self.steps[-1] if step is None and self.steps else step
@@ -410,36 +410,36 @@ class RunCheckpoints:
         return serialization.from_state_dict(state, dicts), self.memory(step)
 
     def _check(self, step: int, wanted: Mapping[str, Any]) -> None:
-        """Compares shapes before Orbax does, whose messages name neither file nor cause."""
+        """Compares shapes before Orbax does, whose messages name neither the file nor the cause."""
         folder = self.folder / str(step)
         there = {name for name in ARRAYS if (folder / name).is_dir()}
         if there != set(wanted):
             raise CheckpointError(
-                f"{folder} holds {', '.join(sorted(there))}, this run needs "
-                f"{', '.join(sorted(wanted))}; config.ema must be as it was"
+                f"{folder} holds {', '.join(sorted(there))}, but this run needs "
+                f"{', '.join(sorted(wanted))}: set config.ema as before"
             )
         handler = ocp.StandardCheckpointHandler()
         trees = {name: dict(handler.metadata(folder / name).tree) for name in wanted}
         handler.close()
         old, new = _shapes(trees), _shapes(wanted)
         lines = [
-            f"{name}: {old.get(name, 'absent')} there, {new.get(name, 'absent')} here"
+            f"{name}: {old.get(name, 'absent')} in the checkpoint, {new.get(name, 'absent')} now"
             for name in sorted(old.keys() | new.keys())
             if old.get(name) != new.get(name)
         ]
         if lines:
             more = f" and {len(lines) - 5} more" if len(lines) > 5 else ""
             raise CheckpointError(
-                f"{folder} is of another network or optimizer: {'; '.join(lines[:5])}{more}. "
-                "Go back to the run's config or choose another work folder"
+                f"{folder} is from another network or optimizer: {'; '.join(lines[:5])}{more}. "
+                "Go back to the run's config or choose another --workdir"
             )
 
     def wait(self) -> None:
-        """Returns when all that was begun is written."""
+        """Waits until all pending writes are finished."""
         self._manager.wait_until_finished()
 
     def close(self) -> None:
-        """Waits, then lets go of the folder."""
+        """Waits for pending writes, then closes the folder."""
         self._manager.close()
 
     def __enter__(self) -> RunCheckpoints:
@@ -455,7 +455,7 @@ class RunCheckpoints:
 
 
 def _items(state: TrainState) -> dict[str, Any]:
-    """The parts of a checkpoint as plain dicts, which do not depend on the classes of optax."""
+    """Returns the parts of a checkpoint as plain dicts, independent of optax's classes."""
     tree = serialization.to_state_dict(state)
     return {
         "variables": {"params": tree["params"], "batch_stats": tree["batch_stats"]},

@@ -1,4 +1,4 @@
-"""Checksums of the files of a checkpoint: what was written is what is read.
+"""Checksums of the files of a checkpoint, to detect damage.
 
 Host code: no jax.
 """
@@ -14,13 +14,13 @@ from pathlib import Path
 from ocrcore.files import write_text
 
 NAME = "checksums.json"
-# What Orbax writes after all else: when it began and ended. It is looked at but has no checksum.
+# Orbax writes these last, with its start and end times. They are checked but have no checksum.
 _LAST = ("_CHECKPOINT_METADATA", "commit_success.txt")
 _CHUNK = 1 << 20
 
 
 def write_checksums(folder: str | Path) -> None:
-    """Writes `checksums.json` into a folder: size and CRC-32 of each file in it and below."""
+    """Writes `checksums.json` into a folder: size and CRC-32 of each file, recursively."""
     folder = Path(folder)
     left_out = {NAME, *_LAST}
     _write(folder, {name: _sum(path) for name, path in _files(folder) if name not in left_out})
@@ -28,13 +28,13 @@ def write_checksums(folder: str | Path) -> None:
 
 @contextmanager
 def files_changing(folder: str | Path, names: Sequence[str]) -> Iterator[None]:
-    """Around what writes some files of a checkpoint again; the others keep their checksums.
+    """Keeps checksums valid while some files of a checkpoint are rewritten inside the context.
 
-    A process that is killed on the way leaves these files without checksums, not with wrong ones.
+    If the process is killed inside, these files have no checksums rather than wrong ones.
 
     Args:
-        folder: of the checkpoint; where it has no checksums, it gets none.
-        names: of the files.
+        folder: folder of the checkpoint; if it has no checksums, none are added.
+        names: the files that are rewritten.
 
     Raises:
         OSError, ValueError, KeyError: the checksums cannot be read.
@@ -51,7 +51,7 @@ def files_changing(folder: str | Path, names: Sequence[str]) -> Iterator[None]:
 
 
 def has_checksums(folder: str | Path) -> bool:
-    """Whether a folder has checksums; those of earlier versions have none."""
+    """Returns whether a folder has checksums; earlier versions did not write them."""
     return (Path(folder) / NAME).is_file()
 
 
@@ -59,12 +59,12 @@ def find_damage(folder: str | Path, *, only: Container[str] | None = None) -> st
     """Compares the files of a checkpoint with their checksums.
 
     Args:
-        folder: of the checkpoint.
-        only: names of the files to look at; None: all.
+        folder: folder of the checkpoint.
+        only: names of the files to check; None: all.
 
     Returns:
-        The first file that is not as it was written, and what is wrong with it; None where there is
-        none, or where there are no checksums.
+        The first damaged file and what is wrong with it; None if there is no damage or there are no
+        checksums.
     """
     folder = Path(folder)
     if not has_checksums(folder):
@@ -91,12 +91,12 @@ def find_damage(folder: str | Path, *, only: Container[str] | None = None) -> st
 
 
 def _find_bad_json(folder: Path) -> str | None:
-    """Looks at the small files, also those that have no checksum at the moment."""
+    """Checks the small JSON files, including those that have no checksum at the moment."""
     for name in ("_CHECKPOINT_METADATA", "run/metadata", "metrics/metrics"):
         path = folder / name
         try:
             if path.is_file() and not isinstance(json.loads(path.read_bytes()), dict):
-                return f"{name} is not an object of JSON"
+                return f"{name} is not a JSON object"
         except (OSError, ValueError, RecursionError) as error:
             return f"{name} is not JSON ({error})"
     return None
@@ -113,7 +113,7 @@ def _files(folder: Path) -> Iterator[tuple[str, Path]]:
 
 
 def _sum(path: Path) -> tuple[int, int]:
-    """Size and CRC-32 of a file."""
+    """Returns size and CRC-32 of a file."""
     size = crc = 0
     with path.open("rb") as file:
         while chunk := file.read(_CHUNK):

@@ -1,4 +1,4 @@
-"""The course of a run as a picture: losses and scores over the steps."""
+"""Plots the training curves of a run: losses and scores over the steps."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ def write_curves(
     losses: Mapping[str, str],
     scores: Mapping[str, str],
 ) -> None:
-    """Draws losses (logarithmic) over scores, under the name of the run's folder.
+    """Plots losses (logarithmic) above scores, titled with the name of the run directory.
 
-    Values that are missing or not finite are left out, and losses that are not positive; names
-    without a value are left out of the legend.
+    Missing and non-finite values and non-positive losses are left out; names without values are
+    left out of the legend.
 
     Args:
-        path: of the picture, a PNG.
+        path: the PNG file to write.
         metrics: the run's `metrics.jsonl`.
-        losses: columns of it, by the names that the legend shows.
-        scores: columns of it, by the names that the legend shows.
+        losses: legend names and the columns they plot.
+        scores: legend names and the columns they plot.
     """
-    # Imported here: matplotlib takes longer than all the rest, and only the end of a run needs it.
-    # Without pyplot, which would choose a backend for the whole process.
+    # Imported here because matplotlib is slow to import and only needed at the end of a run.
+    # pyplot is avoided because it would choose a backend for the whole process.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
@@ -62,7 +62,7 @@ def write_curves(
 def _plot(
     axes: Any, rows: Sequence[Mapping[str, Any]], names: Mapping[str, str], *, positive: bool
 ) -> None:
-    """Draws columns of the metrics; the points of short curves are marked."""
+    """Plots columns of the metrics; points of short curves get markers."""
     for (name, column), color in zip(names.items(), _COLORS, strict=False):
         points = [(row["step"], row[column]) for row in rows if row.get(column) is not None]
         points = [(x, y) for x, y in points if isfinite(y) and (y > 0 or not positive)]

@@ -1,4 +1,4 @@
-"""Which step is kept, and when training stops for want of improvement."""
+"""Chooses the step to keep, and stops training that no longer improves."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from typing import Any
 from ocrcore.evaluation.statistics import wilson
 
 FEW_WORDS = 300
-"""Scores of fewer words than these do not choose the kept step by their order alone.
+"""With fewer words than this, the order of two scores alone does not decide which step is kept.
 
-Good training gains .02 or so. A paired difference of hmeans had a standard error of .012 on 1,093
-words, which makes .023 on 300: with fewer, the higher of two scores says little.
+Good training gains about .02. A paired difference of hmeans had a standard error of .012 on 1,093
+words, which makes .023 on 300: with fewer words, the higher of two scores says little.
 """
 
 
@@ -21,19 +21,20 @@ words, which makes .023 on 300: with fewer, the higher of two scores says little
 class EarlyStopping:
     """Stops after a number of evaluations without improvement.
 
-    Scores of few words are mostly chance, so they stop nothing, and their order chooses nothing.
-    Where the start weights were evaluated (step 0), they are kept until the 95 % interval of a
-    score (`ocrcore.evaluation.statistics.wilson`) lies above that of theirs. Of other steps the
-    latest is kept whose score is not below the interval of the best.
+    Scores on few words are mostly chance, so they never stop training, and a higher score alone
+    does not replace the kept step. If the start weights were evaluated (step 0), they are kept
+    until the 95 % interval of a score (`ocrcore.evaluation.statistics.wilson`) lies above theirs.
+    Among other steps, the latest one whose score is not below the interval of the best is kept.
 
     On several hosts all must see the same scores.
 
     Attributes:
         patience: evaluations without improvement before stopping; 0 disables early stopping.
-        words: that the scores rest on; few are those below `FEW_WORDS`.
+        words: number of words behind the scores; fewer than `FEW_WORDS` are few.
         best: the highest score of a step that was kept, or None.
-        best_step: the step that is kept: the one that had it, with few words perhaps a later one.
-        since: evaluations after it.
+        best_step: the step that is kept: the one with the best score or, on few words, maybe a
+            later one.
+        since: number of evaluations after it.
     """
 
     patience: int
@@ -44,14 +45,14 @@ class EarlyStopping:
 
     @property
     def few(self) -> bool:
-        """Whether the scores rest on few words."""
+        """Whether the scores are on few words."""
         return self.words < FEW_WORDS
 
     def is_better(self, score: float) -> bool:
-        """Whether a step of this score would be kept.
+        """Returns whether a step with this score would be kept.
 
-        It must be the best so far: an equal one is not, NaN never is. With few words intervals
-        decide.
+        It must be better than the best so far: an equal score is not, NaN never is. On few words
+        intervals decide.
         """
         if math.isnan(score):
             return False
@@ -61,7 +62,7 @@ class EarlyStopping:
         return self.best is None or score > self.best
 
     def update(self, step: int, score: float) -> bool:
-        """Notes an evaluation; whether its step is kept."""
+        """Records an evaluation; returns whether its step is kept."""
         better = self.is_better(score)
         if better:
             self.best = float(score if self.best is None else max(score, self.best))
@@ -76,10 +77,10 @@ class EarlyStopping:
         return not self.few and 0 < self.patience <= self.since
 
     def state(self) -> dict[str, Any]:
-        """What a checkpoint keeps, as JSON."""
+        """Returns what a checkpoint saves, as JSON."""
         return {"best": self.best, "best_step": self.best_step, "since": self.since}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Takes up where `state` was taken; the settings stay this object's."""
+        """Restores the result of `state`; the settings of this object do not change."""
         self.best, self.best_step = state["best"], state["best_step"]
         self.since = int(state["since"])

@@ -1,6 +1,6 @@
-"""Command lines of training programs: flags that all have, errors, and misspelled `--config.KEY`.
+"""Command lines of training programs: common flags, errors, and misspelled `--config.KEY`.
 
-Importing this module defines the flags: only main modules of programs do so.
+Importing this module defines the flags, so only main modules of programs import it.
 """
 
 from __future__ import annotations
@@ -27,29 +27,29 @@ _CONFIG = config_flags.DEFINE_config_file(
 _WORKDIR = flags.DEFINE_string(
     "workdir",
     None,
-    "The run directory; default exp/<config.name>. A run that is there goes on, whatever the "
-    "config says now; name another one to start a new run.",
+    "The run directory; default exp/<config.name>. An existing run is resumed, even if the config "
+    "has changed; pass another directory to start a new run.",
 )
 _COORDINATOR = flags.DEFINE_string(
     "coordinator", None, "host:port of process 0, for several hosts without Slurm."
 )
-_PROCESS_COUNT = flags.DEFINE_integer("process_count", None, "How many processes there are.")
-_PROCESS_ID = flags.DEFINE_integer("process_id", None, "Which of them this is, from 0.")
+_PROCESS_COUNT = flags.DEFINE_integer("process_count", None, "Total number of processes.")
+_PROCESS_ID = flags.DEFINE_integer("process_id", None, "Index of this process, from 0.")
 flags.mark_flag_as_required("config")
 
 
 def experiment() -> tuple[ConfigDict, Path]:
-    """The experiment and the run directory of the command line."""
+    """Returns the experiment and the run directory of the command line."""
     config = _CONFIG.value
     return config, Path(_WORKDIR.value or f"exp/{config.name}")
 
 
 def refuse_idle(mode: str, modes: Mapping[str, Sequence[str]]) -> None:
-    """Refuses flags of the command line that have no effect in a mode.
+    """Rejects command-line flags that have no effect in a mode.
 
     Args:
-        mode: of the program.
-        modes: in which each flag has one, by the flag's name.
+        mode: the mode of the program.
+        modes: the modes in which a flag has an effect, by the flag's name.
 
     Raises:
         ValueError: such a flag was given.
@@ -62,17 +62,17 @@ def refuse_idle(mode: str, modes: Mapping[str, Sequence[str]]) -> None:
 
 
 def overrides(section: str) -> list[str]:
-    """Fields of a section of the config that the command line sets, as --config.SECTION.FIELD."""
+    """Returns the fields of a config section set on the command line (--config.SECTION.FIELD)."""
     prefix = f"{section}."
     changed = config_flags.get_override_values(flags.FLAGS["config"])
     return [name.removeprefix(prefix) for name in changed if name.startswith(prefix)]
 
 
 def start_devices(*, join: bool = False, one_arena: bool = False) -> None:
-    """Makes jax ready; nothing else may touch it before.
+    """Initializes jax; nothing else may use jax before.
 
     Args:
-        join: joins the processes of the command line or of Slurm.
+        join: whether to join the processes given on the command line or by Slurm.
         one_arena: as for `ocrcore.runtime.tuning.tune_process`.
     """
     from ocrcore.runtime.mesh import initialize_distributed, is_main
@@ -90,13 +90,13 @@ def start_devices(*, join: bool = False, one_arena: bool = False) -> None:
 
 
 def run_program(main: Callable[[], object], program: str) -> None:
-    """Parses the command line and calls `main`; an error of the user's ends in one line.
+    """Parses the command line and calls `main`; a user error exits with one line.
 
     Args:
-        main: of the program; it asks `experiment` what to do.
-        program: its name, for messages.
+        main: main function of the program; it calls `experiment` to see what to do.
+        program: name of the program, for messages.
     """
-    for flag in flags.FLAGS.get_key_flags_for_module(__name__):  # for the list of --help
+    for flag in flags.FLAGS.get_key_flags_for_module(__name__):  # lists them in --help
         flags.FLAGS.register_key_flag_for_module(sys.argv[0], flag)
 
     def guarded(argv: list[str]) -> None:
@@ -112,23 +112,23 @@ def run_program(main: Callable[[], object], program: str) -> None:
             # The message says all that a user needs; a traceback would hide it.
             sys.exit(f"{program}: {error}")
         except ImportError as error:
-            if error.name is not None:  # without a name it is a missing extra
+            if error.name is not None:  # an error without a name is about a missing extra
                 raise
             sys.exit(f"{program}: {error}")
 
     def work() -> int:
         app.run(guarded, flags_parser=partial(parse_flags, program=program))
 
-    safe = "What was finished before is whole: the same command goes on from there"
+    safe = "Completed work is saved: the same command resumes from there"
     sys.exit(run_command(program, work, failed=1, safe=safe))
 
 
 def parse_flags(argv: list[str], *, program: str) -> list[str]:
-    """Parses the command line; says what is wrong with `--config`, and with keys it does not have.
+    """Parses the command line; explains a bad `--config` file and unknown config keys.
 
     Args:
         argv: the command line.
-        program: its name, for the message.
+        program: name of the program, for messages.
     """
     if message := explain_config(argv):
         sys.exit(f"{program}: {message}")
@@ -142,18 +142,18 @@ def parse_flags(argv: list[str], *, program: str) -> list[str]:
 
 
 def explain_config(argv: list[str]) -> str | None:
-    """Says why the file of `--config` is none; None where it is one, or none is given."""
+    """Explains what is wrong with the file of `--config`; None if it is valid or not given."""
     file, _ = _config_file(argv)
     if file is None:
         return None
     path = Path(file)
     if path.suffix.lower() in (".yaml", ".yml", ".json", ".toml"):
         return (
-            f"--config={file}: configs are Python files, as those of configs/; what the keys of "
-            "EasyOCR's .yaml files are called here: docs/coming_from_easyocr.md"
+            f"--config={file}: configs are Python files, like those in configs/; "
+            "docs/coming_from_easyocr.md translates the keys of EasyOCR's .yaml files"
         )
     if path.is_dir():
-        return f"--config={file}: a folder, expected a file, as configs/quickstart.py"
+        return f"--config={file}: a folder, expected a file like configs/quickstart.py"
     if not path.is_file():
         return f"--config={file}: no such file{_alike(path)}"
     try:
@@ -170,7 +170,7 @@ def explain_config(argv: list[str]) -> str | None:
 
 
 def _config_file(argv: list[str]) -> tuple[str | None, str]:
-    """The file of `--config`, and what stands behind a colon; a later one wins."""
+    """Returns the file of `--config` and the part after a colon; a later one wins."""
     paths = [a.partition("=")[2] for a in argv if a.lstrip("-").startswith("config=")]
     if "--config" in argv[:-1]:
         paths.append(argv[argv.index("--config") + 1])
@@ -181,14 +181,14 @@ def _config_file(argv: list[str]) -> tuple[str | None, str]:
 
 
 def _alike(path: Path) -> str:
-    """Files that may have been meant, as the end of a sentence."""
+    """Returns a similarly named file that may have been meant, as the end of a sentence."""
     there = [one.name for one in path.parent.glob("*.py")] if path.parent.is_dir() else []
     near = difflib.get_close_matches(path.name, there, n=1)
     return f"; did you mean {path.parent / near[0]}?" if near else ""
 
 
 def _names(tree: ast.Module) -> set[str]:
-    """What a module defines or imports at its top; a star stands for any name."""
+    """Returns the names that a module defines or imports at top level; * stands for any name."""
     found: set[str] = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.FunctionDef):
@@ -201,13 +201,13 @@ def _names(tree: ast.Module) -> set[str]:
 
 
 def explain_keys(argv: list[str]) -> str | None:
-    """Names the first `--config.KEY` that the config does not have, and what was meant.
+    """Names the first `--config.KEY` that the config does not have, and suggests another.
 
     Args:
         argv: the command line, with its `--config`.
 
     Returns:
-        A line for the user; None where no such key is to blame.
+        A line for the user; None if all keys exist.
     """
     file, argument = _config_file(argv)
     if file is None:
@@ -223,7 +223,7 @@ def explain_keys(argv: list[str]) -> str | None:
 
 
 def _meant(name: str, config: ConfigDict, known: list[str]) -> str:
-    """What somebody who wrote a name may have meant, as the end of a sentence."""
+    """Returns what an unknown name may have meant, as the end of a sentence."""
     place, section, parts = "config", config, name.split(".")[1:]
     while len(parts) > 1 and isinstance(section.get(parts[0]), ConfigDict):
         section = section[parts[0]]
@@ -231,11 +231,11 @@ def _meant(name: str, config: ConfigDict, known: list[str]) -> str:
     if len(parts) > 1 and parts[0] in section:
         path = f"{place}.{parts[0]}"
         absent = section[parts[0]] is None
-        return f"{path} is not there: the file may add it" if absent else f"{path} is one value"
+        return f"{path} is not set: the file may set it" if absent else f"{path} is a single value"
     near = difflib.get_close_matches(parts[0], section, n=1, cutoff=0.7)
     if len(parts) > 1 and near:
         return f"did you mean {'.'.join([place, *near, *parts[1:]])}?"
-    # The right name in the wrong section is as likely as a wrong letter.
+    # The right name in the wrong section is as likely as a typo.
     leaves = {key: key.rpartition(".")[2] for key in known}
     alike = difflib.get_close_matches(parts[-1], leaves.values(), n=1, cutoff=0.8)
     if not near or parts[-1] in alike:
@@ -256,7 +256,7 @@ def _has(config: Any, name: str) -> bool:
 
 
 def _keys(config: Any, prefix: str = "config") -> list[str]:
-    """Full names of all values of a config."""
+    """Returns the full names of all values of a config."""
     if not isinstance(config, ConfigDict):
         return [prefix]
     return [key for name in config for key in _keys(config[name], f"{prefix}.{name}")]

@@ -1,4 +1,4 @@
-"""A disk that is full or read-only where checkpoints are written: one message that says so.
+"""A full or read-only disk while checkpoints are written: reported in one message.
 
 Host code: no jax.
 """
@@ -14,19 +14,19 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-# Orbax tells of the system's errors in a text of TensorStore's.
+# Orbax reports system errors in a text from TensorStore.
 _CODE = re.compile(r"os_error_code='(\d+)'")
 
 
 def check_space(folder: str | Path, needed: int) -> None:
-    """Checks that a checkpoint has room before it is begun, which leaves less behind than after.
+    """Checks for free space before a checkpoint is written, so that no partial one is left behind.
 
     Args:
-        folder: of the checkpoints.
-        needed: bytes that it takes at most.
+        folder: folder of the checkpoints.
+        needed: maximum size of a checkpoint, in bytes.
 
     Raises:
-        OSError: there is too little.
+        OSError: there is too little free space.
     """
     if shutil.disk_usage(folder).free < needed:
         reason = f"no space left for a checkpoint, which takes up to {needed / 1e6:,.1f} MB"
@@ -35,10 +35,10 @@ def check_space(folder: str | Path, needed: int) -> None:
 
 @contextmanager
 def disk_errors(folder: str | Path) -> Iterator[None]:
-    """Raises what the system refuses to write below a folder as its own error, with a path.
+    """Raises failed writes below a folder as the system's own error, with a path.
 
     Raises:
-        OSError: in place of Orbax's error, or of one that names no file.
+        OSError: replaces Orbax's error, or one that names no file.
     """
     try:
         yield
@@ -54,9 +54,9 @@ def disk_errors(folder: str | Path) -> Iterator[None]:
 
 
 def silence_orbax() -> None:
-    """Keeps Orbax from printing tracebacks of errors that it raises as well, and asyncio of copies.
+    """Silences tracebacks that Orbax prints for errors it also raises, and asyncio's copies.
 
-    Hundreds of arrays are written at once; where the disk is full, each of them fails.
+    Hundreds of arrays are written at once; on a full disk, each of them fails.
     """
 
     def unraised(record: logging.LogRecord) -> bool:

@@ -1,4 +1,4 @@
-"""One process at a time trains in the folder of a run.
+"""A lock, so that only one process at a time trains in a run directory.
 
 Host code: no jax.
 """
@@ -18,7 +18,7 @@ from pathlib import Path
 if sys.platform != "win32":
     import fcntl
 
-_PATIENCE = 3.0  # seconds that a process which was killed may take to let go of the lock
+_PATIENCE = 3.0  # seconds that a killed process may take to release the lock
 
 
 class RunLockError(ValueError):
@@ -33,20 +33,20 @@ def run_lock(
     patience: float = _PATIENCE,
     option: str = "--workdir",
 ) -> Iterator[None]:
-    """Holds a run's folder for this process.
+    """Locks a run directory for this process.
 
-    The system lets go of the lock when the process ends, however it ends, so that a lock is never
-    stale: the file `run.lock` that a killed process leaves holds nothing. The lock is advisory, and
-    one that other hosts respect where the file system knows such locks.
+    The operating system releases the lock when the process ends, however it ends, so a lock is
+    never stale: a file `run.lock` left by a killed process locks nothing. The lock is advisory;
+    other hosts respect it if the file system supports such locks.
 
     Args:
-        folder: of the run; made if it is missing.
-        log: called with a message where the file system has no locks; the run then goes on without.
+        folder: the run directory; created if missing.
+        log: called with a message if the file system has no locks; the run then continues without.
         patience: seconds to wait for another process to end.
-        option: that names another folder, for messages.
+        option: the option that chooses another folder, for messages.
 
     Raises:
-        RunLockError: another process holds the folder.
+        RunLockError: another process holds the lock.
     """
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "run.lock"
@@ -61,12 +61,12 @@ def run_lock(
         yield
     finally:
         with suppress(OSError):
-            path.unlink()  # while it is locked, so that it is nobody else's
+            path.unlink()  # while still locked, so that no other process owns it
         os.close(file)
 
 
 def _locked(path: Path, until: float, log: Callable[[str], object], option: str) -> int | None:
-    """An open file that is locked; None where there are no locks (on Windows none are tried)."""
+    """Returns an open, locked file; None if there are no locks (on Windows none are tried)."""
     if sys.platform == "win32":
         return None
     while True:
@@ -81,12 +81,12 @@ def _locked(path: Path, until: float, log: Callable[[str], object], option: str)
         except OSError as error:
             os.close(file)
             log(
-                f"{path}: this file system has no locks ({error.strerror}): see to it that no "
-                "other process trains in this folder"
+                f"{path}: this file system does not support locks ({error.strerror}): make sure "
+                "that no other process trains in this folder"
             )
             return None
         else:
-            # The one before removes the file: then this one is locked, but not there any more.
+            # The previous owner removes the file; then this one is locked but no longer there.
             if _is(path, file):
                 return file
             os.close(file)
@@ -103,11 +103,11 @@ def _refusal(path: Path, option: str) -> str:
     try:
         holder = json.loads(path.read_text(encoding="utf-8"))
         who = f"process {holder['process']} on {holder['host']}, since {holder['since']}"
-    except (OSError, ValueError, TypeError, KeyError):  # it is just being written
+    except (OSError, ValueError, TypeError, KeyError):  # it is being written right now
         who = "another process"
     return (
-        f"{path.parent} is in use by {who}, which trains there: wait until it has ended or stop it "
-        f"(SIGTERM saves its state), or name another folder with {option}"
+        f"{path.parent} is in use by {who}, which trains there: wait until it ends or stop it "
+        f"(SIGTERM saves its state), or choose another folder with {option}"
     )
 
 

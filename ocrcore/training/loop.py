@@ -1,4 +1,4 @@
-"""The train loop: a step made of a loss, and the loop over the steps of a run."""
+"""The training loop: compiles a step from a loss, and runs the steps of a run."""
 
 from __future__ import annotations
 
@@ -41,12 +41,12 @@ LossOf = Callable[[Tree, Tree, Tree], tuple[jax.Array, tuple[Tree, Tree]]]
 Evaluate = Callable[[Run], Mapping[str, float]]
 Names = Callable[[int], Sequence[str]]
 
-# Steps in flight while the host goes on; more would only fill the memory with batches.
+# Steps in flight while the host continues; more would only fill the memory with batches.
 _AHEAD = 2
 
 
 def every(step: int, interval: int | None) -> bool:
-    """Whether `step` updates are a multiple of `interval`; never before the first, never for 0."""
+    """Returns whether `step` is a multiple of `interval`; False for step 0 and interval 0."""
     return bool(interval and step > 0 and step % interval == 0)
 
 
@@ -58,23 +58,23 @@ def make_step(
     options: OptimizerOptions,
     ema_decay: float = 0.999,
 ) -> Step:
-    """Compiles a step of training for a mesh, for each shape of batch as it comes.
+    """Compiles a train step for a mesh; it is compiled once for each batch shape.
 
     Args:
-        loss_of: `(params, batch_stats, batch) -> (loss, (batch_stats, metrics))`, a mean over the
-            batch's rows; metrics are (sum, count) pairs.
-        optimizer: of `options`.
-        mesh: of `ocrcore.runtime.mesh.make_mesh`.
-        options: of the optimizer, for what is frozen and in how many parts a batch is taken.
-        ema_decay: of the moving average, where the state has one.
+        loss_of: `(params, batch_stats, batch) -> (loss, (batch_stats, metrics))`; the loss is a
+            mean over the batch's rows, metrics are (sum, count) pairs.
+        optimizer: the optimizer made from `options`.
+        mesh: from `ocrcore.runtime.mesh.make_mesh`.
+        options: the optimizer options, for frozen parameters and gradient accumulation.
+        ema_decay: decay of the moving average, if the state has one.
 
     Returns:
-        `(state, batch) -> (state, metrics)`; the state is donated. Metrics are those of the loss,
+        `(state, batch) -> (state, metrics)`; the state is donated. Metrics are those of the loss
         and `grad_norm`.
     """
 
     def of_trained(params: Tree, stats: Tree, part: Tree) -> tuple[jax.Array, tuple[Tree, Tree]]:
-        # The backward pass ends where nothing below is trained.
+        # Cuts off the backward pass below the lowest trained parameter.
         frozen = select(params, options.freeze)
         params = jax.tree.map(lambda no, x: lax.stop_gradient(x) if no else x, frozen, params)
         return loss_of(params, stats, part)
@@ -98,15 +98,15 @@ def make_step(
 
 
 def evaluate_start(run: Run, evaluate: Evaluate, *, measure: bool = False) -> None:
-    """Evaluates and saves what the steps begin with, if that is due; call it before `run_steps`.
+    """Evaluates and saves the current state if that is due; call it before `run_steps`.
 
-    A request to stop leaves no time for an evaluation: it is made up for here.
+    A run that was asked to stop skips its due evaluation; this is made up for here.
 
     Args:
-        run: before its first step of this start.
+        run: the run, before the first step of this start.
         evaluate: as for `run_steps`.
-        measure: also evaluate a new run before its first step, so that what it began with is a
-            checkpoint among others.
+        measure: also evaluate a new run before its first step, so that the start weights compete
+            with later checkpoints.
     """
     if run.step == 0:
         due = measure and run.stopper.best is None
@@ -114,7 +114,7 @@ def evaluate_start(run: Run, evaluate: Evaluate, *, measure: bool = False) -> No
         due = _is_due(run) and not run.checkpoints.has_evaluation(run.step)
     if due:
         _evaluate_and_save(run, evaluate)
-    run.progress.lap(run.step)  # the time until here is no training
+    run.progress.lap(run.step)  # excludes the time until here from the training speed
 
 
 def run_steps(
@@ -126,23 +126,25 @@ def run_steps(
     names: Names,
     shown: Sequence[str] = ("loss",),
 ) -> None:
-    """Takes steps until the batches or the run end: logs, evaluates, saves, stops when asked to.
+    """Runs steps until the batches or the run end: logs, evaluates, saves, stops when asked to.
 
     Args:
         run: its `config` says when to log (`log_every`), evaluate (`eval.every`) and save
             (`checkpoint.every`).
-        step_of: of `make_step`.
+        step_of: from `make_step`.
         batches: this host's rows of the batches from `run.step` on.
-        evaluate: scores `run.state`, the same on all hosts, `run.checkpoints.metric` among them.
-        names: the samples of this host's rows of a batch, by its step counted from 0.
-        shown: metrics in the lines of the log.
+        evaluate: returns scores of `run.state`, including `run.checkpoints.metric`; the same on all
+            hosts.
+        names: returns the names of the samples in this host's rows of a batch, given its step,
+            counted from 0.
+        shown: metrics to show in the log lines.
 
     Raises:
-        NonFiniteError: the loss is NaN or infinite, or the state is after an update, of which no
-            checkpoint is made; names the step, the batch and the last checkpoint.
+        NonFiniteError: the loss, or the state after an update, is NaN or infinite; no checkpoint is
+            made of it. Names the step, the batch and the last checkpoint.
     """
     config, deferred = run.config, Deferred()
-    # On CPU, programs that wait for other processes take the threads that others need to go on.
+    # On CPU, programs waiting for other processes block the threads that those need to go on.
     one_by_one = jax.process_count() > 1 and jax.default_backend() == "cpu"
     with Progress("training", unit="step", total=config.steps, bar=False) as alive:
         while run.unfinished:
@@ -171,26 +173,26 @@ def run_steps(
                 alive.update(new[-1].step)
                 if text := run.progress.estimate(new[-1].step):
                     more = "evaluations and pseudo labels" if run.memory.pseudo else "evaluations"
-                    run.log(f"{text}, {more} on top")
+                    run.log(f"{text}, plus {more}")
             if evaluating:
                 _evaluate_and_save(run, evaluate)
             elif saving:
                 run.save()
     _log_entries(run, deferred.flush(), names, shown)
-    check_state(run, names)  # what comes between two calls may save it
+    check_state(run, names)  # the caller may save the state before the next call
     if run.stopped:
-        run.log(f"stopped after step {run.step}, which is saved; the same command resumes the run")
+        run.log(f"stopped after step {run.step} (saved); the same command resumes the run")
 
 
 @contextmanager
 def _compiling(run: Run) -> Iterator[None]:
-    """Around a step of a new shape, whose program takes from seconds to minutes."""
+    """Wraps a step with a new batch shape, which compiles for seconds to minutes."""
     with run.progress.paused(), Progress("compiling the step"):
         yield
 
 
 def _is_due(run: Run) -> bool:
-    """Whether an evaluation is due after the present step."""
+    """Returns whether an evaluation is due after the current step."""
     return run.step >= run.config.steps or every(run.step, run.config.eval.every)
 
 
@@ -226,7 +228,7 @@ def _log_entries(
 
 
 def check_entries(entries: Sequence[Entry], names: Names, checkpoints: RunCheckpoints) -> None:
-    """Stops the run where a metric is not finite; only then the batch's names are worked out.
+    """Stops the run if a metric is not finite; names of the batch are only computed then.
 
     Raises:
         NonFiniteError: names the step, the batch and the last checkpoint.
@@ -241,7 +243,7 @@ def check_entries(entries: Sequence[Entry], names: Names, checkpoints: RunCheckp
 
 
 def check_state(run: Run, names: Names) -> None:
-    """Stops the run where its state is not finite: the loss shows it only a step later.
+    """Stops the run if its state is not finite: the loss would show it only one step later.
 
     Raises:
         NonFiniteError: names the step, the arrays, the batch and the last checkpoint.

@@ -1,4 +1,4 @@
-"""Metrics of a run: (sum, count) pairs, fetched a step late, checked, written and printed."""
+"""Metrics of a run: (sum, count) pairs, fetched one step late, checked, written and printed."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ocrcore.runtime.mesh import is_main
 
 Pairs = Mapping[str, tuple[Any, Any]]
 
-# Steps, and seconds, after which there is an estimate of the rest.
+# Steps, and seconds, before the remaining time is estimated.
 _FIRST_STEPS, _FIRST_SECONDS = 3, 5.0
 
 
@@ -28,8 +28,8 @@ class NonFiniteError(FloatingPointError):
     """A metric is NaN or infinite.
 
     Attributes:
-        step: after which update.
-        names: of the batch's samples that this host loaded.
+        step: number of updates made.
+        names: the batch's samples that this host loaded.
     """
 
     def __init__(self, message: str, *, step: int, names: tuple[str, ...]) -> None:
@@ -39,16 +39,16 @@ class NonFiniteError(FloatingPointError):
 
 
 class MetricsError(ValueError):
-    """A metrics file that cannot be continued, or a writer that is not installed."""
+    """A metrics file cannot be continued, or an optional writer is not installed."""
 
 
 class Entry(NamedTuple):
     """The metrics of one step.
 
     Attributes:
-        step: updates made with it.
+        step: number of updates, including this one.
         values: (sum, count) pairs.
-        names: of the batch's samples that this host loaded, once they are worked out.
+        names: the batch's samples that this host loaded; empty until they are needed.
     """
 
     step: int
@@ -57,17 +57,17 @@ class Entry(NamedTuple):
 
 
 class Deferred:
-    """Keeps metrics on the devices until they are asked for, so that no step waits for another."""
+    """Keeps metrics on the devices until they are requested, so that steps do not wait."""
 
     def __init__(self) -> None:
         self._waiting: list[tuple[int, Pairs]] = []
 
     def push(self, step: int, values: Pairs) -> None:
-        """Notes a step's metrics as they come from the device; does not wait."""
+        """Adds a step's metrics as device arrays; does not wait."""
         self._waiting.append((step, values))
 
     def take(self, *, lag: int = 1) -> list[Entry]:
-        """Fetches all but the last `lag` steps: those that are still being computed stay."""
+        """Fetches all but the last `lag` steps, which may still be running."""
         ready = self._waiting[: max(len(self._waiting) - lag, 0)]
         del self._waiting[: len(ready)]
         fetched = jax.device_get([values for _, values in ready])
@@ -77,12 +77,12 @@ class Deferred:
         ]
 
     def flush(self) -> list[Entry]:
-        """Fetches all: before a checkpoint, an evaluation and at the end."""
+        """Fetches everything: before a checkpoint or an evaluation, and at the end."""
         return self.take(lag=0)
 
 
 def mean(entries: Sequence[Entry]) -> dict[str, float]:
-    """Means over steps: sums over counts. A metric that nothing was counted for is left out."""
+    """Returns means over steps: sums over counts. Metrics with a zero count are left out."""
     totals: dict[str, list[float]] = {}
     for entry in entries:
         for name, (total, count) in entry.values.items():
@@ -93,9 +93,9 @@ def mean(entries: Sequence[Entry]) -> dict[str, float]:
 
 
 def check_finite(entries: Sequence[Entry], *, last_checkpoint: Path | str | None) -> None:
-    """Stops a run that has gone wrong.
+    """Stops a run that diverged.
 
-    Call it on `Deferred.flush()` before a checkpoint is saved, so that none is made of NaN.
+    Call it on `Deferred.flush()` before saving a checkpoint, so that none contains NaN.
 
     Raises:
         NonFiniteError: a sum or a count is not finite. Names the first such step, its values, the
@@ -111,13 +111,13 @@ def check_finite(entries: Sequence[Entry], *, last_checkpoint: Path | str | None
 def non_finite_error(
     what: str, step: int, names: Sequence[str], *, last_checkpoint: Path | str | None
 ) -> NonFiniteError:
-    """The error that says what is not finite, and what to do.
+    """Returns the error that says what is not finite, and what to do.
 
     Args:
-        what: is NaN or infinite.
-        step: updates made with it.
-        names: of the batch's samples that this host loaded.
-        last_checkpoint: what can be gone back to.
+        what: what is NaN or infinite.
+        step: number of updates, including the bad one.
+        names: the batch's samples that this host loaded.
+        last_checkpoint: the checkpoint to go back to.
     """
     return NonFiniteError(
         f"step {step}: {what}. The batch: {', '.join(names) or '(not named)'}. "
@@ -129,32 +129,32 @@ def non_finite_error(
 
 
 class MetricsWriter:
-    """Writes `metrics.jsonl` and `metrics.csv`, and TensorBoard's files where wanted.
+    """Writes `metrics.jsonl` and `metrics.csv`, and TensorBoard files if enabled.
 
-    Every line of the first is one object with `step`; the second holds the same as a table whose
-    columns may grow. Numbers that are not finite become null and an empty cell. Only the main
-    process writes.
+    Every line of the first is an object with `step`; the second holds the same as a table whose
+    columns may grow. Non-finite numbers become null and an empty cell. Only the main process
+    writes.
     """
 
     def __init__(
         self, folder: str | Path, *, restored_step: int = 0, tensorboard: bool = False
     ) -> None:
-        """Opens the files; what an earlier start wrote stays up to the restored step.
+        """Opens the files; lines of an earlier start are kept up to the restored step.
 
         Args:
-            folder: of the run.
-            restored_step: later lines are cut; 0 for a new run.
-            tensorboard: write `tensorboard/` too (extra `tensorboard`).
+            folder: the run directory.
+            restored_step: lines of later steps are removed; 0 for a new run.
+            tensorboard: also write `tensorboard/` (extra `tensorboard`).
 
         Raises:
-            MetricsError: a line is not of this kind, or tensorboardX is not installed.
+            MetricsError: a line is invalid, or tensorboardX is not installed.
         """
         self._board = None
         self._jsonl, self._csv = Path(folder) / "metrics.jsonl", Path(folder) / "metrics.csv"
         if not is_main():
             return
         Path(folder).mkdir(parents=True, exist_ok=True)
-        # Two processes in one folder, which earlier versions let in, wrote lines twice.
+        # Earlier versions allowed two processes in one folder, which wrote lines twice.
         rows = {(row["step"], *row): row for row in self._read()}
         kept = [row for row in rows.values() if row["step"] <= restored_step]
         kept.sort(key=lambda row: row["step"])
@@ -174,7 +174,7 @@ class MetricsWriter:
             )
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
-        """Adds a line; names like `train/loss` group in TensorBoard."""
+        """Adds a line; TensorBoard groups names like `train/loss` by their prefix."""
         if not is_main():
             return
         row: dict[str, Any] = {"step": step}
@@ -192,13 +192,13 @@ class MetricsWriter:
                 self._board.add_scalar(name, value, step)
 
     def write_images(self, step: int, images: Mapping[str, np.ndarray]) -> None:
-        """Shows pictures in TensorBoard, `(H, W, 3)` uint8; does nothing without it."""
+        """Shows pictures in TensorBoard, `(H, W, 3)` uint8; does nothing if it is disabled."""
         if self._board is not None:
             for name, image in images.items():
                 self._board.add_image(name, image, step, dataformats="HWC")
 
     def close(self) -> None:
-        """Finishes TensorBoard's files; the others are complete after every line."""
+        """Closes TensorBoard's files; the others are complete after every line."""
         if self._board is not None:
             self._board.close()
 
@@ -206,7 +206,7 @@ class MetricsWriter:
         if not self._jsonl.is_file():
             return []
         lines = self._jsonl.read_text(encoding="utf-8").splitlines(keepends=True)
-        # A process that was killed may have left the beginning of a line.
+        # A killed process may have left an incomplete last line.
         if lines and not lines[-1].endswith("\n"):
             lines.pop()
         rows = []
@@ -238,7 +238,7 @@ def _line(row: Mapping[str, Any]) -> str:
 
 
 class Progress:
-    """Speed of a run between two lines of its log, and the lines."""
+    """Measures the speed of a run between two log lines, and formats the lines."""
 
     def __init__(
         self,
@@ -252,11 +252,11 @@ class Progress:
         """Starts the clock.
 
         Args:
-            steps: updates of the whole run.
-            first: updates made before, by an earlier start.
-            batch_size: of the global batch.
-            devices: of all hosts.
-            clock: seconds.
+            steps: updates in the whole run.
+            first: updates made by earlier starts.
+            batch_size: size of the global batch.
+            devices: number of devices on all hosts.
+            clock: returns the time in seconds.
         """
         self._steps, self._batch_size, self._devices = steps, batch_size, devices
         self._clock = clock
@@ -267,14 +267,14 @@ class Progress:
 
     @contextmanager
     def waiting(self) -> Iterator[None]:
-        """Around what waits for data."""
+        """Measures time spent waiting for data."""
         start, paused = self._clock(), self._paused
         yield
         self._waited += self._clock() - start - (self._paused - paused)
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """Around what is no training, as an evaluation: it does not count, nor as waiting."""
+        """Excludes time that is not training, such as an evaluation, from speed and data wait."""
         start = self._clock()
         yield
         seconds = self._clock() - start
@@ -282,7 +282,7 @@ class Progress:
         self._paused += seconds
 
     def lap(self, step: int) -> dict[str, float]:
-        """Speed since the last lap: images/s, images/s/device, share of waiting, seconds left."""
+        """Returns speed since the last lap: images/s, images/s/device, data wait, seconds left."""
         now = self._clock()
         seconds = max(now - self._mark, 1e-9)
         done = step - self._step
@@ -298,10 +298,10 @@ class Progress:
         return lap
 
     def estimate(self, step: int) -> str | None:
-        """Once, after the first steps: how long the rest of the run takes, for a person.
+        """Returns the estimated time for the rest of the run, once, after the first steps.
 
         Args:
-            step: of which it is known that it is done.
+            step: a step that is known to be finished.
         """
         now = self._clock() - self._paused
         first, begin = self._begun = self._begun or (step, now)
@@ -316,7 +316,7 @@ class Progress:
     def line(
         self, step: int, losses: Mapping[str, float], *, rate: float, lap: Mapping[str, float]
     ) -> str:
-        """One line for a person: step, losses, learning rate, speed, waiting, time left."""
+        """Returns one log line: step, losses, learning rate, speed, data wait, time left."""
         parts = " ".join(f"{name} {value:.4g}" for name, value in losses.items())
         return (
             f"step {step}/{self._steps}  {parts}  lr {rate:.3g}  "

@@ -18,49 +18,50 @@ _SCHEDULES = ("constant", "step", "cosine")
 
 
 def matches(path: str, pattern: str) -> bool:
-    """Whether a parameter is meant: `encoder/slice1` is all below it, `*/bias` any bias.
+    """Returns whether a pattern matches a parameter: `encoder/slice1`, `*/bias`.
 
     Args:
-        path: names joined by `/`, as `encoder/slice1/conv0/kernel`.
+        path: names joined by `/`, like `encoder/slice1/conv0/kernel`.
         pattern: a whole path or its beginning, with `*`, `?` and `[...]` as in a shell; `*` also
-            matches `/`.
+            matches `/`. So `encoder/slice1` matches everything below it, `*/bias` any bias.
     """
     return fnmatchcase(path, pattern) or fnmatchcase(path, f"{pattern.rstrip('/')}/*")
 
 
 class OptimizerError(ValueError):
-    """A setting that cannot be; the message names the config's field."""
+    """Invalid optimizer setting; the message names the config's field."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OptimizerOptions:
-    """The section `config.optimizer`. Names, defaults and formulas are those of torch.optim.
+    """The section `config.optimizer`. Names, defaults and formulas follow torch.optim.
 
     Attributes:
-        name: `adam` (weight decay is added to the gradient, as the original trains), `adamw`
-            (weight decay apart from the gradient), `adadelta`, `rmsprop` or `sgd` (as adam).
-        learning_rate: the highest one.
-        weight_decay: 0 for none.
+        name: `adam` (weight decay is added to the gradient, as in the original training), `adamw`
+            (decoupled weight decay), `adadelta`, `rmsprop` or `sgd` (weight decay as in adam).
+        learning_rate: the peak learning rate.
+        weight_decay: 0 disables it.
         no_decay: patterns of parameters (see `matches`) without weight decay.
-        b1: adam and adamw: decay of the mean of gradients.
-        b2: adam and adamw: decay of the mean of their squares; None is .999. rmsprop's `alpha`,
-            None is .99; adadelta's `rho`, None is .9.
+        b1: adam and adamw: decay rate of the mean of gradients.
+        b2: adam and adamw: decay rate of the mean of squared gradients; None is .999. For rmsprop
+            it is `alpha`, None is .99; for adadelta `rho`, None is .9.
         eps: None is 1e-8, for adadelta 1e-6.
-        momentum: rmsprop and sgd.
-        nesterov: sgd: Nesterov's momentum.
-        schedule: `constant`; `step`: times `gamma` after every `decay_every` updates; `cosine`:
-            down to `final` of the learning rate at the last update.
-        warmup: updates over which the learning rate first rises in a straight line.
-        decay_every: of `step`.
-        gamma: of `step`.
-        final: of `cosine`.
-        clip_norm: longest gradient over all trained parameters together; None for any. Applied
-            before weight decay.
-        accumulate: parts that a batch is taken in (`ocrcore.training.state.accumulate_gradients`).
-        freeze: patterns of parameters (see `matches`) that stay as they are. BatchNorm whose scale
-            is among them keeps its running statistics and normalizes by them.
-        rates: pairs of a pattern of parameters (see `matches`) and a factor of their learning rate,
-            as `(("FeatureExtraction", 0.1),)`; of several patterns that match, the first counts.
+        momentum: for rmsprop and sgd.
+        nesterov: for sgd: use Nesterov momentum.
+        schedule: `constant`; `step`: multiply by `gamma` every `decay_every` updates; `cosine`:
+            decay to `final` times the learning rate at the last update.
+        warmup: updates of linear warmup of the learning rate.
+        decay_every: for `step`.
+        gamma: for `step`.
+        final: for `cosine`.
+        clip_norm: maximum global norm of the gradients of all trained parameters; None disables
+            clipping. Applied before weight decay.
+        accumulate: number of parts a batch is split into
+            (`ocrcore.training.state.accumulate_gradients`).
+        freeze: patterns of parameters (see `matches`) that are not trained. BatchNorm whose scale
+            is frozen keeps its running statistics and normalizes by them.
+        rates: pairs of a parameter pattern (see `matches`) and a factor for its learning rate, like
+            `(("FeatureExtraction", 0.1),)`; if several patterns match, the first one counts.
     """
 
     name: str = "adam"
@@ -107,22 +108,22 @@ class OptimizerOptions:
             (
                 all(0 < factor < inf for _, factor in self.rates),
                 "rates",
-                "pairs of a pattern and a factor of more than 0 (to 0: freeze)",
+                "pairs of a pattern and a factor greater than 0 (use freeze instead of 0)",
             ),
             error=OptimizerError,
         )
 
     def is_frozen(self, path: str) -> bool:
-        """Whether a parameter, by its path as in `matches`, stays as it is."""
+        """Returns whether a parameter is frozen, by its path as in `matches`."""
         return any(matches(path, pattern) for pattern in self.freeze)
 
     def rate_of(self, path: str) -> float:
-        """The factor of a parameter's learning rate, by its path as in `matches`."""
+        """Returns the learning rate factor of a parameter, by its path as in `matches`."""
         return next((factor for pattern, factor in self.rates if matches(path, pattern)), 1.0)
 
     @classmethod
     def from_config(cls, section: Mapping[str, Any]) -> OptimizerOptions:
-        """Reads a section of a config, which may leave out fields.
+        """Reads a config section, which may leave out fields.
 
         Raises:
             OptionsError: an unknown field, or a bad value.

@@ -1,4 +1,4 @@
-"""Optimizers and schedules from a section of a config."""
+"""Optimizers and schedules from a config section."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ _log = logging.getLogger(__name__)
 
 
 def make_schedule(options: OptimizerOptions, *, steps: int) -> Schedule:
-    """The learning rate as a function of the updates made before, so that a resumed run has it too.
+    """Returns the learning rate as a function of the number of updates, so it resumes exactly.
 
     Args:
-        options: of the optimizer. A warmup that the run cannot hold becomes a tenth of it, with a
-            warning in the log.
-        steps: updates of the whole run; `cosine` ends there.
+        options: the optimizer options. A warmup longer than the run is shortened to a tenth of it,
+            with a warning in the log.
+        steps: updates in the whole run; `cosine` ends there.
 
     Returns:
-        A function of an int or int array that returns float32: by JAX for what JAX traces or holds,
-        else by NumPy.
+        A function of an int or int array that returns float32, computed by JAX for traced values
+        and JAX arrays, otherwise by NumPy.
     """
     peak, warmup = options.learning_rate, options.warmup
     if steps < warmup or (options.schedule == "cosine" and steps == warmup):
-        # A run cut short to try something would otherwise never reach its learning rate.
+        # Otherwise a run shortened for a quick test would never reach its learning rate.
         warmup = steps // 10
         _log.warning(
             "config.optimizer.warmup is %d, but the run has %d updates: it warms up over %d",
@@ -40,7 +40,7 @@ def make_schedule(options: OptimizerOptions, *, steps: int) -> Schedule:
         )
 
     def schedule(count: Any) -> Any:
-        # A number of the host, of a line of the log, must not wait for the steps under way.
+        # For a host number (a log line), JAX would wait for the steps in flight.
         xp = jnp if isinstance(count, jax.Array) else np
         rate = xp.asarray(peak, xp.float32)
         if options.schedule == "step":
@@ -59,16 +59,15 @@ def make_schedule(options: OptimizerOptions, *, steps: int) -> Schedule:
 def make_optimizer(
     options: OptimizerOptions, *, steps: int
 ) -> tuple[optax.GradientTransformation, Schedule]:
-    """The optimizer, and its schedule for the log.
+    """Returns the optimizer, and its schedule for the log.
 
     Frozen parameters get no update, no weight decay, no part in the clipped norm, and no state.
-    `init` raises `OptimizerError` for a pattern that matches no parameter.
-
-    Settings without an effect are named in the log.
+    `init` raises `OptimizerError` for a pattern that matches no parameter. Settings without effect
+    are logged as warnings.
 
     Args:
-        options: of the optimizer.
-        steps: updates of the whole run.
+        options: the optimizer options.
+        steps: updates in the whole run.
     """
     for name in _idle(options):
         _log.warning(
@@ -122,7 +121,7 @@ def _scale_by_rates(options: OptimizerOptions) -> optax.GradientTransformation:
 
 
 def _idle(options: OptimizerOptions) -> list[str]:
-    """Fields that are set, and mean nothing beside the others."""
+    """Returns fields that are set but have no effect given the others."""
     used = {
         "no_decay": options.weight_decay > 0,
         "b1": options.name in ("adam", "adamw"),
@@ -138,7 +137,7 @@ def _idle(options: OptimizerOptions) -> list[str]:
 
 
 def _direction(options: OptimizerOptions) -> list[optax.GradientTransformation]:
-    """What comes between the gradient and the learning rate, with torch's placement of eps."""
+    """Returns the transforms between gradient and learning rate, with eps placed as in torch."""
     eps = options.eps if options.eps is not None else 1e-8
     b2 = options.b2 if options.b2 is not None else 0.999
     momentum = [optax.trace(options.momentum, options.nesterov)] if options.momentum else []
@@ -154,7 +153,7 @@ def _direction(options: OptimizerOptions) -> list[optax.GradientTransformation]:
 
 
 def select(params: Any, patterns: tuple[str, ...]) -> Any:
-    """A tree like `params` of whether one of the patterns matches."""
+    """Returns a tree like `params` of whether one of the patterns matches."""
     return jax.tree_util.tree_map_with_path(
         lambda path, _: any(matches(_name(path), pattern) for pattern in patterns), params
     )
@@ -171,5 +170,5 @@ def _check_patterns(params: Any, patterns: tuple[str, ...], *, field: str) -> No
             near = difflib.get_close_matches(pattern, names, n=3, cutoff=0)
             raise OptimizerError(
                 f"config.optimizer.{field}: {pattern!r} matches no parameter; "
-                f"among them are {', '.join(near)}"
+                f"similar ones are {', '.join(near)}"
             )

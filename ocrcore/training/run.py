@@ -1,4 +1,4 @@
-"""A run of training: where it starts, what it holds open and what it remembers."""
+"""A training run: where it starts, what it holds open and what it remembers."""
 
 from __future__ import annotations
 
@@ -35,17 +35,17 @@ Log = Callable[[str], object]
 
 @dataclass
 class RunMemory:
-    """What a run remembers beyond its state; its checkpoints keep it as JSON.
+    """What a run remembers besides its state; saved in its checkpoints as JSON.
 
     Attributes:
         config: the experiment when it was last saved.
-        stopping: of `EarlyStopping.state`.
-        fine_tuning: whether all of a detector's network had been trained before.
-        thresholds: a detector's at its best evaluation, where each evaluation tunes them.
+        stopping: from `EarlyStopping.state`.
+        fine_tuning: whether a detector started from weights that cover its whole network.
+        thresholds: a detector's thresholds at its best evaluation, if evaluations tune them.
         pseudo: a detector's pseudo labels (`craftjax.weak.supervision.LabelMemory`).
-        charset: the digest of a recognizer's charset.
+        charset: digest of a recognizer's charset.
         probe: a recognizer's accuracy on `config.eval.probe` at its first evaluation.
-        start_score: what the start weights reached, where they were evaluated.
+        start_score: score of the start weights, if they were evaluated.
     """
 
     config: dict[str, Any] = field(default_factory=dict)
@@ -59,33 +59,33 @@ class RunMemory:
 
 
 Begin = Callable[[Start, RunMemory], Tree]
-"""Gives the variables of a start, and notes in the memory of a new run what it must know later.
-Of a run that is resumed it gets the memory, and gives any variables of the same shapes."""
+"""Returns the variables to start from; for a new run, also fills in its memory.
+A resumed run passes its memory; then any variables of the same shapes will do."""
 
 
 @dataclass
 class Run:
-    """A run that is open; see `open_run`.
+    """An open run; see `open_run`.
 
     Attributes:
         config: the experiment.
-        folder: of the run.
-        mesh: of `ocrcore.runtime.mesh.make_mesh`.
-        start: what the state was taken from.
-        memory: what its checkpoints keep beyond the state.
-        checkpoints: open.
+        folder: the run directory.
+        mesh: from `ocrcore.runtime.mesh.make_mesh`.
+        start: where the state was taken from.
+        memory: what its checkpoints save besides the state.
+        checkpoints: its checkpoints.
         stopper: counts evaluations without improvement.
-        stop: requests to stop, caught.
-        schedule: of the learning rate, for the log.
-        writer: of the metrics.
-        progress: the clock.
+        stop: catches requests to stop.
+        schedule: the learning rate schedule, for the log.
+        writer: writes the metrics.
+        progress: measures the speed.
         log: called with each human-readable message.
-        state: after `step` updates; a step takes the buffers of the one before (donated).
-        step: updates made so far.
-        pause: updates after which this start stops, as by a signal; None: none.
-        stopped: whether a signal, or the pause, has ended it.
-        entries: metrics since the last line of the log.
-        compiled: shapes of the batches that a step was compiled for.
+        state: the state after `step` updates; a step donates the previous state's buffers.
+        step: number of updates so far.
+        pause: number of updates after which this start stops, as if by a signal; None: never.
+        stopped: whether a signal or the pause has stopped it.
+        entries: metrics since the last log line.
+        compiled: batch shapes for which the step was compiled.
     """
 
     config: ConfigDict
@@ -113,7 +113,7 @@ class Run:
         return not self.stopped and self.step < self.config.steps and not self.stopper.should_stop
 
     def announce(self, *lines: str) -> None:
-        """Writes `config.json`, and logs what is run, where it starts and lines of the network."""
+        """Writes `config.json`, and logs the devices, the start, and lines about the network."""
         if is_main():
             save_config(self.config, self.folder, self.log)
         done = f"{self.step} of {self.config.steps} steps done"
@@ -127,13 +127,13 @@ class Run:
             self.log(line)
         if self.stopper.few:
             self.log(
-                f"evaluations rest on {self.stopper.words:,} words, fewer than {FEW_WORDS}: the "
-                "start weights are only left for scores that are better by more than chance, and "
-                "config.eval.patience stops nothing. More words to judge by would help"
+                f"evaluations use only {self.stopper.words:,} words, fewer than {FEW_WORDS}: the "
+                "start weights are replaced only by scores that are better by more than chance, "
+                "and config.eval.patience has no effect. Evaluate on more words if you can"
             )
 
     def note_data(self, sets: Mapping[str, Iterable[Path]]) -> None:
-        """Notes what the data is like, and of a run that is resumed logs what has changed of it.
+        """Records fingerprints of the data, and logs what changed if the run is resumed.
 
         Args:
             sets: as for `ocrcore.data.fingerprint.note_data`.
@@ -146,8 +146,8 @@ class Run:
         """Logs which step is kept, its score and that of the start weights.
 
         Args:
-            measured_on: what the evaluations on the way rest on, for the log.
-            averages: whether an average of it with the start weights will be kept instead.
+            measured_on: the data of the evaluations, for the log.
+            averages: whether an average with the start weights will be kept instead.
         """
         metric, kept, start = self.checkpoints.metric, self.stopper, self.memory.start_score
         if self.stopper.should_stop:
@@ -160,8 +160,8 @@ class Run:
         if kept.best_step == 0:
             chance = " by more than chance" * kept.few
             self.log(
-                f"not better than the start weights{chance}: these are kept ({metric} "
-                f"{kept.best:.4f} on {measured_on}); those of the last step are in "
+                f"not better than the start weights{chance}, which are kept ({metric} "
+                f"{kept.best:.4f} on {measured_on}); the weights of the last step are in "
                 f"{self.checkpoints.folder / str(self.step)}"
             )
         elif kept.few:
@@ -176,7 +176,7 @@ class Run:
             )
 
     def save(self, scores: Mapping[str, float] | None = None) -> None:
-        """Saves the state, or only the scores where the state is saved already."""
+        """Saves the state, or only the scores if the state is already saved."""
         self.memory.config = json.loads(as_json(self.config))
         self.memory.stopping = self.stopper.state()
         memory = asdict(self.memory)  # a copy: it is written in the background
@@ -203,29 +203,30 @@ def open_run(
     log: Log | None = None,
     pause: int | None = None,
 ) -> Iterator[Run]:
-    """Opens a run: a new one, or where its last checkpoint is.
+    """Opens a run: a new one, or an existing one at its last checkpoint.
 
-    From here on, SIGTERM, SIGINT and SIGHUP stop the run after a step. On several hosts all open it
-    with the same folder.
+    From here on, SIGTERM, SIGINT and SIGHUP stop the run after a step. On several hosts all must
+    open it with the same folder.
 
     Args:
-        config: its `steps`, `batch_size`, `ema`, `init_from`, `init_weights`, `checkpoint.keep`,
+        config: uses `steps`, `batch_size`, `ema`, `init_from`, `init_weights`, `checkpoint.keep`,
             `eval.patience` and `tensorboard`.
-        workdir: the run directory; made if it is missing.
-        begin: gives the variables of a start.
-        optimizer: of `ocrcore.training.optimizers.make_optimizer`.
-        schedule: of the same.
-        mesh: of `ocrcore.runtime.mesh.make_mesh`.
-        metric: of the evaluation; decides what is best, and when to stop early.
+        workdir: the run directory; created if missing.
+        begin: returns the variables to start from.
+        optimizer: from `ocrcore.training.optimizers.make_optimizer`.
+        schedule: from the same function.
+        mesh: from `ocrcore.runtime.mesh.make_mesh`.
+        metric: the evaluation metric that decides which step is best, and when to stop early.
         log: called with each human-readable message; None prints in the main process.
-        pause: updates after which this start stops, as by a signal.
+        pause: number of updates after which this start stops, as if by a signal.
 
     Yields:
         The run; `run.state` is on the devices.
 
     Raises:
         RunLockError: another process trains in the folder.
-        CheckpointError: a checkpoint does not fit, none is whole, or `config.init_from` is no run.
+        CheckpointError: a checkpoint does not fit, all are damaged, or `config.init_from` is not a
+            run.
         MetricsError: `metrics.jsonl` is damaged.
         OSError: the disk is full, or cannot be written.
     """
@@ -277,10 +278,10 @@ def open_run(
 
 
 def make_log() -> Log:
-    """Prints each line at once in the main process; nothing in the others.
+    """Returns a log that prints each line at once in the main process, and nothing in others.
 
-    A run goes on where nobody reads its output any more: its terminal was closed, or `tee` has
-    ended. What it measures is in `metrics.jsonl`.
+    Failed prints are ignored: a run continues if its terminal was closed or `tee` has ended. Its
+    metrics are in `metrics.jsonl`.
     """
 
     def log(line: object) -> None:
@@ -297,8 +298,8 @@ def _remembered(checkpoints: RunCheckpoints) -> RunMemory:
         return RunMemory(**checkpoints.memory(step))
     except TypeError as error:
         raise CheckpointError(
-            f"{checkpoints.folder / str(step)}: its memory is not that of a run of this version "
-            f"({error}); go on with the version that saved it, or start a new run from it with "
+            f"{checkpoints.folder / str(step)}: saved by another version of this program "
+            f"({error}); resume with the version that saved it, or start a new run from it with "
             "config.init_from and another --workdir"
         ) from error
 
@@ -306,14 +307,14 @@ def _remembered(checkpoints: RunCheckpoints) -> RunMemory:
 def _forget_lost_best(
     stopper: EarlyStopping, memory: RunMemory, checkpoints: RunCheckpoints, log: Log
 ) -> None:
-    """Takes the best of the checkpoints that there are for the best, where that was damaged."""
+    """Replaces a lost or damaged best checkpoint by the best of those that exist."""
     if stopper.best_step is None or stopper.best_step in checkpoints.steps:
         return
     best, score = checkpoints.best_step, checkpoints.best_score
     log(
         f"the best checkpoint, of step {stopper.best_step}, is lost; "
         + (
-            f"the best one is that of step {best} now"
+            f"the best one is now that of step {best}"
             if best is not None
             else "no other was evaluated"
         )
@@ -324,13 +325,13 @@ def _forget_lost_best(
 
 
 def as_json(config: ConfigDict) -> str:
-    """The experiment with the changes of the command line."""
+    """Returns the experiment, including changes from the command line, as JSON."""
     text: str = config.to_json_best_effort(indent=1)
     return text + "\n"
 
 
 def save_config(config: ConfigDict, folder: RunFolder, log: Log = print) -> None:
-    """Writes `config.json`, and logs the fields that differ from the run's earlier start."""
+    """Writes `config.json`, and logs the fields that changed since the run's earlier start."""
     path = folder.config
     if path.is_file():
         old, new = _flat(_read_config(path)), _flat(json.loads(as_json(config)))
@@ -345,8 +346,8 @@ def _read_config(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
         raise RunFolderError(
-            f"{path}: damaged, expected JSON: {error}. It only says what this run was started with "
-            "last: remove it, and the same command goes on"
+            f"{path}: damaged, expected JSON: {error}. It only records the config of the last "
+            "start: remove it and run the same command again"
         ) from error
 
 

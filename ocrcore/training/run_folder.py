@@ -1,4 +1,4 @@
-"""The folder of a run: the names of its files, and which run weights belong to.
+"""The run directory: names of its files, and the run that weights belong to.
 
 Host code: no jax.
 """
@@ -14,7 +14,7 @@ from ocrcore.outputs import OutputError, check_outputs
 
 
 class RunFolderError(ValueError):
-    """A run's `config.json` that cannot be read; the message names it."""
+    """A run's `config.json` cannot be read; the message names it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,14 +29,14 @@ class RunFolder:
 
     @classmethod
     def of(cls, weights: str | Path) -> RunFolder:
-        """The run that weights belong to.
+        """Returns the run that weights belong to.
 
         Args:
-            weights: a file in the run's folder, the folder itself, its `checkpoints` or one of
-                these.
+            weights: a file in the run directory, the directory itself, its `checkpoints` or one of
+                them.
 
         Returns:
-            Its folder; that of the weights where they belong to no run.
+            The run directory; the folder of the weights if they belong to no run.
         """
         path = Path(weights)
         if not path.is_dir():
@@ -49,7 +49,7 @@ class RunFolder:
 
     @property
     def config(self) -> Path:
-        """The experiment, with the changes of the command line."""
+        """The experiment, including changes from the command line."""
         return self.path / "config.json"
 
     @property
@@ -69,7 +69,7 @@ class RunFolder:
 
     @property
     def data(self) -> Path:
-        """What the files of the data were like when the run was last started."""
+        """Fingerprints of the data files when the run was last started."""
         return self.path / "data.json"
 
     @property
@@ -79,22 +79,22 @@ class RunFolder:
 
     @property
     def weights(self) -> Path:
-        """The best weights; there once the run has finished."""
+        """The best weights; written when the run has finished."""
         return self.path / "weights.pth"
 
     @property
     def start(self) -> Path:
-        """The weights that the run began with, where it averages with them."""
+        """The weights that the run started from, if it averages with them."""
         return self.path / "average" / "start.safetensors"
 
     @property
     def kept(self) -> Path:
-        """Their average with the trained ones: of such a run, the weights that count."""
+        """Average of start and trained weights; if it exists, these are the run's weights."""
         return self.path / "average" / "kept.safetensors"
 
     @property
     def average(self) -> Path:
-        """Which shares were tried, and which one was kept."""
+        """Report of the shares that were tried, and the one that was kept."""
         return self.path / "average.json"
 
     @property
@@ -103,16 +103,16 @@ class RunFolder:
         return self.path / "operating_point.json"
 
     def check_place(self, *, trains: bool = False) -> None:
-        """Checks that results may be written here, before the work that they are made by.
+        """Checks that results may be written here, before the work is done.
 
-        A run that goes on replaces its own files; a new one replaces none of another's.
+        A resumed run replaces its own files; a new run never replaces files of another one.
 
         Args:
-            trains: whether it is for a run of training, new or going on.
+            trains: whether this is for a training run, new or resumed.
 
         Raises:
             OutputError: the folder cannot be written, or has weights or a config of something else.
-            RunFolderError: as `read_config`.
+            RunFolderError: as for `read_config`.
         """
         check_outputs([self.config], force=True)
         if not trains or any(self.checkpoints.glob("[0-9]*")):
@@ -120,14 +120,14 @@ class RunFolder:
         remedy = "name another --workdir, or move it"
         if self.weights.exists():
             raise OutputError(
-                f"{self.weights}: there already, and no checkpoints of the run that wrote it: "
+                f"{self.weights}: exists, but the checkpoints of the run that wrote it do not: "
                 f"{remedy}"
             )
         if self.config.is_file() and not self.read_config():
-            raise OutputError(f"{self.config}: there already, of another program: {remedy}")
+            raise OutputError(f"{self.config}: exists, written by another program: {remedy}")
 
     def read_config(self) -> dict[str, Any]:
-        """The values of `config`; empty where there is none, or one of another program.
+        """Returns the values of `config`; empty if there is none, or one of another program.
 
         Raises:
             RunFolderError: the file is damaged.
@@ -138,6 +138,6 @@ class RunFolder:
             config = json.loads(self.config.read_text(encoding="utf-8"))
         except (OSError, ValueError, RecursionError) as error:
             raise RunFolderError(f"{self.config}: not the config of a run: {error}") from error
-        # Many programs leave a file of this name.
+        # Many programs write a file with this name.
         ours = isinstance(config, dict) and isinstance(config.get("data"), dict)
         return config if ours else {}

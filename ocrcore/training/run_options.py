@@ -1,4 +1,4 @@
-"""Settings of any run: steps, batch size, seed, start weights, how often it is saved.
+"""Settings of every run: steps, batch size, seed, start weights, saving.
 
 Host code: no jax.
 """
@@ -11,22 +11,23 @@ from itertools import pairwise
 from ocrcore.options import expect
 
 DTYPES = ("float32", "bfloat16")
-"""Types that a network can be computed in."""
+"""Types that a network can compute in."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunOptions:
-    """What stands at the top of a config, whatever is trained.
+    """The top-level fields of a config, for any network.
 
     Attributes:
-        seed: of the first weights, of synthetic data, and of the order and augmentation of samples.
-        steps: updates of the weights.
-        batch_size: samples of an update, of all devices together; a multiple of their number.
-        init_from: folder of a run whose weights are the first ones; empty: none.
-        init_weights: or a name or file of weights; empty: random ones.
-        ema: decay of the moving average of the weights, which is evaluated and saved; 0 for none.
-        log_every: updates from one line of the log to the next; 0: only the last one has a line.
-        tensorboard: also write TensorBoard's files; needs the extra `tensorboard`.
+        seed: for random initial weights, synthetic data, and the order and augmentation of samples.
+        steps: number of updates of the weights.
+        batch_size: global batch size over all devices; a multiple of their number.
+        init_from: run directory whose weights to start from; empty: none.
+        init_weights: alternatively, a name or file of weights; empty: random weights.
+        ema: decay of the moving average of the weights, which is evaluated and saved; 0 disables
+            it.
+        log_every: updates between log lines; 0 logs only the last update.
+        tensorboard: also write TensorBoard files; needs the extra `tensorboard`.
     """
 
     seed: int = 0
@@ -54,9 +55,9 @@ class CheckpointOptions:
     """The section `config.checkpoint`.
 
     Attributes:
-        every: updates from one saved state to the next: what a crash can cost; 0 for none.
+        every: updates between checkpoints, which is what a crash can cost; 0 disables them.
             Evaluations are saved as well.
-        keep: how many of the last ones are kept; the best one is kept as well.
+        keep: number of latest checkpoints to keep, in addition to the best one.
     """
 
     every: int = 1000
@@ -75,8 +76,9 @@ class AverageOptions:
     """The section `config.average`: averaging with the start weights at the end of a run (WiSE-FT).
 
     Attributes:
-        shares: of the trained weights that are tried, rising, 1 for these alone; the one that reads
-            best what chooses the best weights is kept, if by more than chance. Empty: no average.
+        shares: shares of the trained weights to try, rising; 1 is the trained weights alone. The
+            best on the validation words is kept if it beats the start weights by more than chance.
+            Empty disables averaging.
     """
 
     shares: tuple[float, ...] = ()
@@ -84,11 +86,11 @@ class AverageOptions:
     def __post_init__(self) -> None:
         bounds = (0.0, *self.shares)
         rising = all(low < high for low, high in pairwise(bounds)) and bounds[-1] <= 1
-        expect(self, (rising, "shares", "rising shares of more than 0, at most 1"))
+        expect(self, (rising, "shares", "rising shares, each greater than 0 and at most 1"))
 
 
 def loading(threads: int, workers: int) -> tuple[tuple[bool, str, str], ...]:
-    """What is expected of the threads and processes that make batches, for `expect`."""
+    """Returns the checks on the threads and processes that make batches, for `expect`."""
     return (
         (1 <= threads <= 1024, "threads", "1 to 1024 threads"),
         (0 <= workers <= 1024, "workers", "0 (this process) to 1024 processes"),

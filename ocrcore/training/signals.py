@@ -1,6 +1,6 @@
-"""Stopping on request: SIGTERM, SIGINT, SIGHUP, or a notice of the cluster, agreed among all hosts.
+"""Stopping on request: SIGTERM, SIGINT, SIGHUP, or a cluster notice, agreed among all hosts.
 
-SIGHUP comes when the terminal is closed or the connection to it breaks.
+SIGHUP is sent when the terminal is closed or its connection breaks.
 """
 
 from __future__ import annotations
@@ -23,24 +23,24 @@ from ocrcore.data.processes import STOP_SIGNALS
 from ocrcore.runtime.mesh import batch_sharding, replicated
 
 _ALWAYS = (signal.SIGTERM, signal.SIGINT)
-# How many steps old the answer is that `reached` reads on several hosts, so that it never waits.
+# On several hosts `reached` reads an answer that is this many steps old, so that it never waits.
 _LAG = 2
 
 
 class StopSignal:
-    """Catches requests to stop while it is entered; the loop asks `reached` after each step.
+    """Catches requests to stop while it is entered; the loop calls `reached` after each step.
 
     Example:
         with StopSignal(mesh) as stop:
             for step in range(first, last):
                 ...
                 if stop.reached(step + 1):
-                    save and leave
+                    save and return
 
-    The first signal sets a flag, the second SIGINT interrupts at once. A SIGHUP that is ignored, as
-    `nohup` has it, stays ignored. Old handlers come back at the end. Python delivers signals to the
-    main thread only; in another nothing is caught. Enter it after `initialize_distributed`, which
-    installs a handler of its own.
+    The first signal sets a flag, a second SIGINT interrupts at once. A SIGHUP that is ignored, as
+    under `nohup`, stays ignored. Old handlers are restored at the end. Python delivers signals to
+    the main thread only; in other threads nothing is caught. Enter it after
+    `initialize_distributed`, which installs its own handler.
     """
 
     def __init__(self, mesh: Mesh) -> None:
@@ -65,7 +65,7 @@ class StopSignal:
         traceback: TracebackType | None,
     ) -> None:
         for number, handler in self._old.items():
-            # None is a handler that was not installed from Python; it cannot be put back.
+            # None is a handler that was not installed from Python; it cannot be restored.
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
         self._old = {}
 
@@ -74,22 +74,22 @@ class StopSignal:
             raise KeyboardInterrupt
         self.requested = True
         name = signal.Signals(number).name
-        # print() is not safe here: the signal may have come in the middle of another print().
-        with suppress(OSError):  # after SIGHUP there may be nobody to write to
+        # print() is not safe here: the signal may have interrupted another print().
+        with suppress(OSError):  # after SIGHUP the terminal may be gone
             os.write(
                 2, f"\n{name}: stopping after this step; Ctrl-C again stops at once\n".encode()
             )
 
     def reached(self, step: int) -> bool:
-        """Whether to stop now; the same answer on all hosts, which must all ask after each step.
+        """Returns whether to stop now; all hosts must call it after each step and get one answer.
 
-        On one host it is the flag. On several the flags are summed by a tiny program whose result
-        is read two steps later: asking never waits for the devices.
+        On one host it is the flag. On several hosts the flags are summed by a tiny program whose
+        result is read two steps later, so this never waits for the devices.
 
         Args:
-            step: updates made so far.
+            step: number of updates so far.
         """
-        # The cluster's own notices; jax answers True on all hosts at the same step.
+        # Preemption notices of the cluster; jax returns True on all hosts at the same step.
         if multihost_utils.reached_preemption_sync_point(step):
             return True
         if not self._several:

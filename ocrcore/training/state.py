@@ -1,4 +1,4 @@
-"""The state of a training run and what a step does to it, as pure functions."""
+"""The state of a training run and its update by a step, as pure functions."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ Metrics = Mapping[str, tuple[jax.Array, jax.Array]]
 
 
 class TrainState(flax.struct.PyTreeNode):
-    """All that a step changes; immutable, replicated on every device.
+    """Everything that a step changes; immutable, replicated on every device.
 
     Attributes:
-        step: int32 scalar, how many updates were made.
+        step: int32 scalar, number of updates.
         params: the network's parameters.
-        batch_stats: running statistics of BatchNorm; empty when there are none.
-        opt_state: the optimizer's.
+        batch_stats: running statistics of BatchNorm; empty if there are none.
+        opt_state: the optimizer state.
         ema: moving average of `{"params": ..., "batch_stats": ...}`, or None.
     """
 
@@ -36,12 +36,12 @@ class TrainState(flax.struct.PyTreeNode):
 
     @property
     def variables(self) -> dict[str, Tree]:
-        """What the network is applied with."""
+        """The variables to train the network with."""
         return {"params": self.params, "batch_stats": self.batch_stats}
 
     @property
     def eval_variables(self) -> dict[str, Tree]:
-        """What it is evaluated and saved with: the average where there is one."""
+        """The variables to evaluate and save: the moving average if there is one."""
         return self.variables if self.ema is None else self.ema
 
 
@@ -52,13 +52,13 @@ def create_state(
     mesh: Mesh,
     ema: bool = True,
 ) -> TrainState:
-    """The state before the first step, on every device of the mesh.
+    """Creates the state before the first step, on every device of the mesh.
 
     Args:
-        variables: `{"params": ...}` and perhaps `"batch_stats"`, the same on all hosts; copied.
-        optimizer: as of `ocrcore.training.optimizers.make_optimizer`.
-        mesh: of `ocrcore.runtime.mesh.make_mesh`.
-        ema: keep a moving average.
+        variables: `{"params": ...}` and optionally `"batch_stats"`, the same on all hosts; copied.
+        optimizer: for example from `ocrcore.training.optimizers.make_optimizer`.
+        mesh: from `ocrcore.runtime.mesh.make_mesh`.
+        ema: whether to keep a moving average.
     """
 
     def init(variables: Mapping[str, Tree]) -> TrainState:
@@ -71,8 +71,8 @@ def create_state(
             ema={"params": params, "batch_stats": batch_stats} if ema else None,
         )
 
-    # Compiled with shardings given, every output has a buffer of its own; a state that is donated
-    # may share none with its source or within itself.
+    # Compiled with given shardings, every output has its own buffer; a donated state must not share
+    # buffers with its source or within itself.
     everywhere = replicated(mesh)
     return jax.jit(init, out_shardings=everywhere)(jax.device_put(dict(variables), everywhere))
 
@@ -80,15 +80,15 @@ def create_state(
 def update_ema(
     ema: Tree, variables: Tree, *, step: jax.Array, decay: float, warmup: bool = True
 ) -> Tree:
-    """Moves an average a step toward the variables.
+    """Moves an average one step toward the variables.
 
     Args:
         ema: the average.
-        variables: a tree of the same form.
-        step: updates made so far, counting this one.
-        decay: share of the average that stays.
-        warmup: let the share be at most `step / (step + 9)`, so that the average forgets the start
-            of a run at once (the rule of TensorFlow's ExponentialMovingAverage).
+        variables: a tree of the same structure.
+        step: number of updates, including this one.
+        decay: fraction of the average that is kept.
+        warmup: limit the decay to `step / (step + 9)`, so that the average quickly forgets the
+            start of a run (the rule of TensorFlow's ExponentialMovingAverage).
     """
     kept = jnp.asarray(decay, jnp.float32)
     if warmup:
@@ -105,7 +105,7 @@ def apply_gradients(
     ema_decay: float = 0.999,
     ema_warmup: bool = True,
 ) -> TrainState:
-    """One update: parameters, optimizer, running statistics, average, step."""
+    """Applies one update: parameters, optimizer, running statistics, average, step."""
     updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
     step = state.step + 1
@@ -125,15 +125,15 @@ def accumulate_gradients(
     *,
     count: int,
 ) -> tuple[Tree, Tree, Metrics]:
-    """Gradients of a batch that is too large for the device, part after part.
+    """Computes the gradients of a batch that is too large for the device, part by part.
 
-    This is done inside one step rather than by `optax.MultiSteps`: a step stays one update, so the
-    schedule, the average, checkpoints and stopping all count the same thing, no half-made gradient
-    has to be saved, and the optimizer runs once instead of once a part.
+    This happens inside one step rather than by `optax.MultiSteps`: a step stays one update, so the
+    schedule, the average, checkpoints and stopping all count the same thing, no partial gradient
+    has to be saved, and the optimizer runs once instead of once per part.
 
-    A part takes every `count`-th row, so that rows stay on their device where `count` divides each
-    device's number of rows; where it does not, the same comes out, but rows are moved. Each part
-    moves the running statistics once, and its gradients count as much as those of any other.
+    A part takes every `count`-th row, so that rows stay on their device if `count` divides the
+    number of rows on each device; otherwise the result is the same, but rows are moved. Each part
+    updates the running statistics once, and all parts have the same weight.
 
     Args:
         gradients: `(batch_stats, part, index of the part) -> (gradients, batch_stats, metrics)`;
@@ -175,12 +175,12 @@ def accumulate_gradients(
 def compile_step(
     step: Callable[[TrainState, Tree], tuple[TrainState, Tree]], mesh: Mesh
 ) -> Callable[[TrainState, Tree], tuple[TrainState, Tree]]:
-    """Compiles a step for a mesh; the state that goes in is donated.
+    """Compiles a step for a mesh; the input state is donated.
 
     Args:
         step: `(state, batch) -> (state, metrics)`, written for the whole batch: a mean over rows
-            is one over all devices of all hosts.
-        mesh: of `ocrcore.runtime.mesh.make_mesh`; batches come from `put_batch`.
+            is a mean over all devices of all hosts.
+        mesh: from `ocrcore.runtime.mesh.make_mesh`; batches come from `put_batch`.
     """
     everywhere = replicated(mesh)
     return jax.jit(

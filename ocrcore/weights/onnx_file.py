@@ -1,4 +1,4 @@
-"""Arrays and metadata of an ONNX file, read without running anything of it."""
+"""Reads arrays and metadata of an ONNX file, without executing anything in it."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from typing import Any, NamedTuple
 import numpy as np
 
 _MAX_BYTES = 1 << 30
-_MAX_METADATA = 1 << 24  # characters of all values together
+_MAX_METADATA = 1 << 24  # total characters of all values
 
 
 class OnnxFileError(ValueError):
-    """A file that is no ONNX model, or a damaged one; the message names it."""
+    """A file is not an ONNX model, or is damaged; the message names it."""
 
 
 class OnnxFile(NamedTuple):
-    """What an ONNX file holds.
+    """The content of an ONNX file.
 
     Attributes:
-        arrays: float32 weights of at least one axis in the order in which the graph uses them
-            first, by their name in the file.
-        metadata: what the file says of itself.
+        arrays: float32 weights with at least one axis, by name, in the order of their first use in
+            the graph.
+        metadata: the metadata of the file.
     """
 
     arrays: dict[str, np.ndarray]
@@ -31,7 +31,7 @@ class OnnxFile(NamedTuple):
 def load_onnx(path: str | Path) -> OnnxFile:
     """Reads the weights of an ONNX file in the order of its graph.
 
-    Nothing is run, and no other file is opened: weights beside the file are refused.
+    Nothing is executed, and no other file is opened: external weights are rejected.
 
     Raises:
         OnnxFileError: no such file, a damaged one, one of more than 1 GiB, or one whose weights are
@@ -75,7 +75,7 @@ def load_onnx(path: str | Path) -> OnnxFile:
                 continue
             if tensor.external_data or tensor.data_location == onnx.TensorProto.EXTERNAL:
                 raise OnnxFileError(
-                    f"{path}: the weights {name!r} are in another file, expected one file with all"
+                    f"{path}: the weights {name!r} are in another file, expected them in this file"
                 )
             try:
                 arrays[name] = np.array(numpy_helper.to_array(tensor), np.float32)

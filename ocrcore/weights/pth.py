@@ -1,7 +1,7 @@
-"""PyTorch's weight files without PyTorch, and safetensors beside them.
+"""PyTorch weight files without PyTorch, and safetensors.
 
-`load_pth` reads both formats that `torch.save` has had: a zip archive (since 1.6) and a row of
-pickles followed by raw data (before). Files are taken as hostile: nothing in them is executed
+`load_pth` reads both formats of `torch.save`: a zip archive (since 1.6) and a sequence of pickles
+followed by raw data (before). Files are treated as hostile: nothing in them is executed
 (`ocrcore.weights.pth_pickle`), and memory is bounded by their size. `save_pth` writes the zip
 format.
 """
@@ -58,30 +58,30 @@ _SAFETENSORS_DTYPES = {
 }
 _TORCH_NAMES = {dtype: name for name, dtype in DTYPES.items()}
 _STORAGE_NAMES = {DTYPES[name]: storage for storage, name in STORAGES.items()}
-# What the keys of training programs call the weights, the likelier first.
+# Keys under which training programs store the weights, the likelier first.
 _WRAPPERS = ("craft", "state_dict", "model_state_dict", "model", "net", "network", "weights")
 _PREFIXES = ("module.", "_orig_mod.")  # DataParallel, torch.compile
 
 
 def load_pth(path: str | Path, *, max_bytes: int | None = None) -> dict[Any, Any]:
-    """Reads a file that `torch.save` wrote, in either of its formats.
+    """Reads a file written by `torch.save`, in either of its formats.
 
     Args:
-        path: the file. Its first bytes say which format it is, not its suffix.
-        max_bytes: how large all tensors together may be if each is copied out of its storage; by
-            default four times the file and 16 MiB. Tensors that share or repeat data ("expanded"
-            ones) can be larger than the file, and a small hostile file can name huge ones.
+        path: the file. Its first bytes tell the format, not its suffix.
+        max_bytes: maximum total size of all tensors if each is copied out of its storage; by
+            default four times the file plus 16 MiB. Tensors that share or repeat data ("expanded"
+            ones) can be larger than the file, and a small hostile file can claim huge ones.
 
     Returns:
-        What was saved, which has to be a dict: dicts, lists, tuples, strings, numbers and None as
+        The saved object, which must be a dict: dicts, lists, tuples, strings, numbers and None as
         they are, an OrderedDict as dict, tensors and parameters as arrays of the same type
-        (bfloat16 and float8 of ml_dtypes), shape and strides, torch dtypes as `np.dtype`, devices
+        (bfloat16 and float8 from ml_dtypes), shape and strides, torch dtypes as `np.dtype`, devices
         as strings, bare storages as flat arrays. Arrays are writable and live in memory, not in
         the file; those that share a storage in the file share memory.
 
     Raises:
-        TorchFileError: missing, truncated, damaged or not such a file, or one that asks for
-            anything but tensors and plain values. No other error for any content.
+        TorchFileError: the file is missing, truncated, damaged, not such a file, or asks for
+            anything but tensors and plain values. No content raises any other error.
     """
     path = Path(path)
     with _named(path), _open(path) as file:
@@ -92,20 +92,20 @@ def load_pth(path: str | Path, *, max_bytes: int | None = None) -> dict[Any, Any
 
 
 def save_pth(path: str | Path, tree: Mapping[Any, Any]) -> None:
-    """Writes a file that `torch.load` opens, with `weights_only=True` and `mmap=True` too.
+    """Writes a file that `torch.load` opens, also with `weights_only=True` and `mmap=True`.
 
-    All or nothing: the file is written beside its place and renamed. The same tree gives the same
-    bytes. One array that occurs twice is stored once, as torch does for tied weights.
+    The write is atomic: the file is written to a temporary name and renamed. The same tree gives
+    the same bytes. An array that occurs twice is stored once, as torch does for tied weights.
 
     Args:
-        path: the file; its folder is made as needed.
+        path: the file; its folder is created if needed.
         tree: dicts (keys are strings or ints), lists, tuples, strings, numbers, None, arrays,
             NumPy scalars (they become tensors without dimensions), and `np.dtype` (they become
             torch dtypes).
 
     Raises:
-        TorchFileError: a value that cannot be saved, by its place in the tree; or the system's
-            reason.
+        TorchFileError: a value cannot be saved (the message says where in the tree), or a system
+            error.
     """
     path = Path(path)
     with _named(path):
@@ -126,28 +126,28 @@ def save_pth(path: str | Path, tree: Mapping[Any, Any]) -> None:
 
 
 def find_state_dict(tree: Mapping[Any, Any], *, name: str = "checkpoint") -> State:
-    """Finds the weights of a network in what a training program saved.
+    """Finds the weights of a network in the checkpoint of a training program.
 
-    A dict that holds arrays only is the state dict. Else it is looked for under the names that
-    training programs use ("craft", "state_dict", "model", ...), then under a key that alone holds
-    one. Prefixes that wrappers add to every name ("module.", "_orig_mod.") are taken off.
+    A dict that holds only arrays is the state dict. Otherwise it is searched under the names that
+    training programs use ("craft", "state_dict", "model", ...), then under the only key that holds
+    one. Prefixes that wrappers add to every name ("module.", "_orig_mod.") are removed.
 
     Args:
-        tree: as `load_pth` returns it.
-        name: of the file, for the error.
+        tree: as returned by `load_pth`.
+        name: name of the file, for the error.
 
     Returns:
         The arrays by bare name, in the order of the file.
 
     Raises:
-        TorchFileError: there is none, or more than one and none under a known name; lists the keys.
+        TorchFileError: there is none, or several and none under a known name; lists the keys.
     """
     state = _unwrap(tree, depth=0)
     if state is None:
         keys = ", ".join(repr(key)[:60] for key in list(tree)[:12]) or "nothing"
         raise TorchFileError(
-            f"{name}: no state dict in it. Its keys are {keys}; expected a dict of arrays, alone "
-            f"or under one of {', '.join(_WRAPPERS)}"
+            f"{name}: no state dict in it. Its keys are {keys}; expected a dict of arrays, "
+            f"at the top level or under one of {', '.join(_WRAPPERS)}"
         )
     while prefix := next((p for p in _PREFIXES if all(k.startswith(p) for k in state)), None):
         state = {key.removeprefix(prefix): array for key, array in state.items()}
@@ -158,7 +158,7 @@ def load_safetensors(path: str | Path) -> State:
     """Reads a safetensors file; arrays are writable and own their memory.
 
     Raises:
-        TorchFileError: missing, truncated, damaged, or a type that NumPy has not.
+        TorchFileError: missing, truncated, damaged, or of a type that NumPy lacks.
     """
     path = Path(path)
     with _named(path), _open(path) as file:
@@ -170,7 +170,7 @@ def load_safetensors(path: str | Path) -> State:
         for key, item in items:
             dtype = _SAFETENSORS_DTYPES.get(item["dtype"])
             if dtype is None:
-                raise TorchFileError(f"{key!a} is of type {item['dtype']}, which NumPy has not")
+                raise TorchFileError(f"{key!a} is of type {item['dtype']}, which NumPy lacks")
             try:
                 state[key] = np.frombuffer(item["data"], DTYPES[dtype]).reshape(item["shape"])
             except (ValueError, OverflowError) as error:
@@ -184,11 +184,11 @@ def load_safetensors(path: str | Path) -> State:
 
 
 def save_safetensors(path: str | Path, state: Mapping[str, Any]) -> None:
-    """Writes arrays by name as safetensors, all or nothing.
+    """Writes arrays by name as safetensors, atomically.
 
     Raises:
-        TorchFileError: a key that is no string, a value that is no array or of a type that the
-            format has not; or the system's reason.
+        TorchFileError: a key is not a string, a value is not an array or of a type that the format
+            lacks; or a system error.
     """
     path = Path(path)
     with _named(path):
@@ -202,7 +202,7 @@ def save_safetensors(path: str | Path, state: Mapping[str, Any]) -> None:
             arrays[key] = _native(np.asarray(value))
             if _TORCH_NAMES.get(arrays[key].dtype) not in _SAFETENSORS_DTYPES.values():
                 raise TorchFileError(
-                    f"{key!r} is of type {arrays[key].dtype}, which safetensors has not"
+                    f"{key!r} is of type {arrays[key].dtype}, which safetensors lacks"
                 )
         with replacing(path) as part:
             safetensors.numpy.save_file(arrays, str(part))
@@ -211,10 +211,11 @@ def save_safetensors(path: str | Path, state: Mapping[str, Any]) -> None:
 def load_weights(path: str | Path) -> State:
     """Reads a network's state dict from a .pth, .pt or .safetensors file.
 
-    What training programs put around the weights is taken off (`find_state_dict`).
+    Wrappers that training programs put around the weights are removed (`find_state_dict`).
 
     Raises:
-        TorchFileError: as `load_pth`, `load_safetensors` and `find_state_dict`; another suffix.
+        TorchFileError: as for `load_pth`, `load_safetensors` and `find_state_dict`; or another
+            suffix.
     """
     path = Path(path)
     tree = load_safetensors(path) if _is_safetensors(path) else load_pth(path)
@@ -225,7 +226,7 @@ def save_weights(path: str | Path, state: Mapping[str, Any]) -> None:
     """Writes a state dict as .pth, .pt or .safetensors, by suffix.
 
     Raises:
-        TorchFileError: as `save_pth` and `save_safetensors`; another suffix.
+        TorchFileError: as for `save_pth` and `save_safetensors`; or another suffix.
     """
     path = Path(path)
     (save_safetensors if _is_safetensors(path) else save_pth)(path, state)
@@ -242,7 +243,7 @@ def _is_safetensors(path: Path) -> bool:
 
 @contextmanager
 def _named(path: Path) -> Iterator[None]:
-    """Puts the file's name before every error, and makes the system's errors typed."""
+    """Prepends the file name to every error, and converts system errors to `TorchFileError`."""
     try:
         yield
     except TorchFileError as error:
@@ -275,7 +276,7 @@ class _Pickler:
         out = self.out
         if depth > MAX_DEPTH:
             raise TorchFileError(f"{where[:200]} is nested deeper than {MAX_DEPTH} levels")
-        if hasattr(value, "__array__"):  # NumPy scalars too: np.float64 is a Python float
+        if hasattr(value, "__array__"):  # includes NumPy scalars: np.float64 is a Python float
             self._write_array(value, where)
         elif value is None or isinstance(value, bool):
             out += {None: b"N", True: b"\x88", False: b"\x89"}[value]
@@ -315,7 +316,7 @@ class _Pickler:
         elif -INT_LIMIT <= value < INT_LIMIT:
             self.out += b"\x8a\x08" + struct.pack("<q", value)
         else:
-            raise TorchFileError(f"{where} is the number {value}, expected 64 bits at most")
+            raise TorchFileError(f"{where} is the number {value}, expected at most 64 bits")
 
     def _write_array(self, value: Any, where: str) -> None:
         if id(value) not in self._seen:
@@ -328,7 +329,7 @@ class _Pickler:
             raise TorchFileError(
                 f"{where} is an array of type {dtype}, expected one of {', '.join(DTYPES)}"
             )
-        # Torch has no storage class for uint16 and the like: it saves bytes and names the type.
+        # Torch has no storage class for uint16 and the like: it stores bytes and names the type.
         typed = dtype in _STORAGE_NAMES
         rebuild = "torch._utils _rebuild_tensor_v2" if typed else "torch._utils _rebuild_tensor_v3"
         storage = f"torch {_STORAGE_NAMES[dtype]}" if typed else "torch.storage UntypedStorage"
@@ -359,7 +360,7 @@ class _Pickler:
 
 
 def _native(array: np.ndarray) -> np.ndarray:
-    """Returns it in C order and in this machine's byte order; a copy only if needed."""
+    """Returns the array in C order and native byte order; a copy only if needed."""
     return np.asarray(array, array.dtype.newbyteorder("="), order="C")
 
 
@@ -372,10 +373,10 @@ def _raw(array: np.ndarray) -> memoryview:
 def _add_member(
     archive: zipfile.ZipFile, file: BinaryIO, name: str, data: bytes | memoryview
 ) -> None:
-    """Stores an entry so that its data begin at a multiple of 64 bytes, as torch does for mmap."""
+    """Stores an entry with its data aligned to 64 bytes, as torch does for mmap."""
     info = zipfile.ZipInfo(f"archive/{name}")
     large = len(data) >= zipfile.ZIP64_LIMIT
-    # The local header: 30 fixed bytes, name, our filler of 4 bytes or more, zip64's field.
+    # The local header: 30 fixed bytes, name, a filler of 4 bytes or more, the zip64 field.
     start = file.tell() + 30 + len(info.filename) + 4 + (20 if large else 0)
     filler = -start % _ALIGNMENT
     info.extra = struct.pack("<2sH", b"FB", filler) + b"Z" * filler
@@ -384,7 +385,7 @@ def _add_member(
 
 
 def _as_state(value: Any) -> State | None:
-    """Returns a dict of arrays by string as it is, anything else as None."""
+    """Returns a dict of arrays by string; None for anything else."""
     if not isinstance(value, Mapping) or not value:
         return None
     if all(isinstance(k, str) and isinstance(v, np.ndarray) for k, v in value.items()):

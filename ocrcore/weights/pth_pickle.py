@@ -1,10 +1,10 @@
 """A pickle machine that can build tensors and plain values, and nothing else.
 
 A pickle is a program: Python's own unpickler imports and calls whatever the file names. This one
-reads the few instructions that PyTorch's writer emits (pickletools documents them), calls nothing
-but the functions below, and pays for every instruction out of a budget, so a hostile file ends in
-`TorchFileError` and not in code execution, a hang or exhausted memory. `ocrcore.weights.pth` is the
-way in.
+supports the few instructions that PyTorch's writer emits (documented in pickletools), calls only
+the functions below, and charges every instruction to a budget. So a hostile file ends in
+`TorchFileError` and not in code execution, a hang or exhausted memory. The entry point is
+`ocrcore.weights.pth`.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ import ml_dtypes
 import numpy as np
 
 MAX_PICKLE_BYTES = 1 << 26
-# torch.save writes about 40 instructions for a tensor, so this is room for 50,000 of them.
+# torch.save writes about 40 instructions per tensor, so this is enough for 50,000 tensors.
 MAX_STEPS = 2_000_000
-# Integers hash to themselves, so a file can choose keys that collide; their number has to be small
-# enough for the quadratic time that this costs.
+# Integers hash to themselves, so a file can choose keys that collide; their number must be small
+# enough to bound the quadratic time of collisions.
 INT_KEY_STEPS = 200
 MAX_DIMS = 64  # numpy's and torch's own limit
 INT_LIMIT = 1 << 63
@@ -61,13 +61,13 @@ class TorchFileError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Storage:
-    """A run of bytes that the file holds apart from the pickle.
+    """A range of bytes that the file stores outside the pickle.
 
     Attributes:
         key: its name in the file.
-        dtype: of its elements.
+        dtype: type of its elements.
         start: first byte of this view of it.
-        nbytes: bytes of this view of it.
+        nbytes: number of bytes of this view of it.
     """
 
     key: str
@@ -78,7 +78,7 @@ class Storage:
 
 @dataclass(frozen=True, slots=True)
 class Tensor:
-    """A view of a storage that is known to lie inside it; offset and strides in elements."""
+    """A view of a storage, checked to lie inside it; offset and strides in elements."""
 
     storage: Storage
     dtype: np.dtype
@@ -101,11 +101,11 @@ class Machine:
     """Runs the pickles of one file.
 
     Args:
-        stream: where the pickle begins; after `load` it stands behind the pickle.
-        size: bytes that the stream has left.
+        stream: positioned at the pickle; after `load` it is positioned after the pickle.
+        size: number of bytes left in the stream.
 
     Attributes:
-        storages: bytes of every storage that was named, by key.
+        storages: size in bytes of every storage that was named, by key.
     """
 
     def __init__(self, stream: BinaryIO, *, size: int) -> None:
@@ -119,12 +119,12 @@ class Machine:
         """Runs one pickle.
 
         Returns:
-            dicts, lists, tuples, strings, numbers, None, `np.dtype`, and `Tensor` and `Storage` in
-            place of data. Containers may be shared, hold themselves, or hold other things of this
-            module: the caller walks the tree and checks.
+            dicts, lists, tuples, strings, numbers, None, `np.dtype`, and `Tensor` and `Storage`
+            instead of data. Containers may be shared, contain themselves, or hold other objects of
+            this module: the caller must walk and check the tree.
 
         Raises:
-            TorchFileError: truncated, an instruction or object that is not allowed, over a limit.
+            TorchFileError: truncated, a forbidden instruction or object, or over a limit.
         """
         stack: list[Any] = []
         marks: list[int] = []
@@ -196,7 +196,7 @@ class Machine:
                     stack.append(int.from_bytes(data, "little", signed=True))
                 case pickle.BINFLOAT:
                     stack.append(struct.unpack(">d", self._read(8))[0])
-                case pickle.SHORT_BINUNICODE | pickle.SHORT_BINSTRING:  # the latter by Python 2
+                case pickle.SHORT_BINUNICODE | pickle.SHORT_BINSTRING:  # the latter from Python 2
                     stack.append(self._text(self._number(1)))
                 case pickle.BINUNICODE | pickle.BINSTRING:
                     stack.append(self._text(self._number(4)))
@@ -244,8 +244,8 @@ class Machine:
                     args, function = _as(tuple, pop()), _as(_Call, pop())
                     stack.append(function.function(self, args))
                 case pickle.BUILD:
-                    # The attributes of an OrderedDict, such as `_metadata` of a state dict, say
-                    # nothing that matters here. Nothing else has any.
+                    # The attributes of an OrderedDict, such as `_metadata` of a state dict, are not
+                    # needed here. Nothing else has any.
                     pop()
                     stack.append(_as(dict, pop()))
                 case pickle.BINPERSID:
@@ -257,7 +257,7 @@ class Machine:
                     )
 
     def pay(self, steps: int) -> None:
-        """Takes from the budget what an instruction costs."""
+        """Charges the cost of an instruction to the budget."""
         self._steps -= steps
         if self._steps < 0:
             raise TorchFileError(
@@ -295,11 +295,11 @@ class Machine:
         if len(items) % 2:
             raise TorchFileError("the pickle is damaged: a dict has a key without a value")
         for key, item in zip(items[::2], items[1::2], strict=True):
-            # The hash of a nested tuple recurses without limit.
+            # Only flat keys: hashing a nested tuple recurses without limit.
             if type(key) is int:
                 self.pay(INT_KEY_STEPS)
                 if not -INT_LIMIT <= key < INT_LIMIT:
-                    raise TorchFileError("a dict has a key that is no 64-bit number: damaged")
+                    raise TorchFileError("a dict has a key that is not a 64-bit integer: damaged")
             elif type(key) is not str:
                 raise TorchFileError(
                     f"a dict has a key of type {type(key).__name__}, expected a string or an int"
@@ -307,7 +307,7 @@ class Machine:
             target[key] = item
 
     def _storage(self, saved: Any) -> Storage:
-        # Two patterns and no starred one, which would copy a tuple of any length.
+        # Separate patterns without a starred one, which would copy a tuple of any length.
         match saved:
             case ("storage", _StorageType(dtype=dtype), str(key), str(), int(count)):
                 first, length = 0, count
@@ -341,17 +341,17 @@ class Machine:
 
 
 def _as(kind: type, value: Any) -> Any:
-    """Returns `value` if it is exactly of this type."""
+    """Returns `value` if it has exactly this type."""
     if type(value) is not kind:
         raise TorchFileError(
-            f"the pickle uses a {type(value).__name__} where only a {kind.__name__} can be: damaged"
+            f"the pickle uses a {type(value).__name__} instead of a {kind.__name__}: damaged"
         )
     return value
 
 
 def _natural(value: Any, what: str) -> int:
     if type(value) is not int or not 0 <= value < INT_LIMIT:
-        raise TorchFileError(f"{what} is not a whole number from 0 to 2**63 - 1: damaged")
+        raise TorchFileError(f"{what} is not an integer from 0 to 2**63 - 1: damaged")
     return value
 
 
@@ -374,7 +374,7 @@ def _tensor(storage: Any, dtype: Any, offset: Any, shape: Any, strides: Any) -> 
     storage = _as(Storage, storage)
     dtype = storage.dtype if dtype is None else dtype
     offset = _natural(offset, "the offset of a tensor")
-    # First the length: a file can name one long tuple often.
+    # The length first: a file can refer to one long tuple many times.
     if len(_as(tuple, shape)) != len(_as(tuple, strides)) or len(shape) > MAX_DIMS:
         raise TorchFileError(
             f"a tensor has {len(shape)} dimensions and {len(strides)} strides: damaged"
@@ -439,11 +439,11 @@ def _ordered_dict(machine: Machine, args: tuple[Any, ...]) -> Any:
     out: dict[Any, Any] = {}
     if args:  # Python 2 wrote its items as a list of pairs
         (pairs,) = _arguments(args, 1)
-        # A file can name one long list often, and each time costs a new dict.
+        # A file can refer to one long list many times, and each time costs a new dict.
         machine.pay(len(_as(list, pairs)))
         for pair in pairs:
             if type(pair) not in (list, tuple) or len(pair) != 2:
-                raise TorchFileError("the pickle builds an OrderedDict of no pairs: damaged")
+                raise TorchFileError("the pickle builds an OrderedDict without pairs: damaged")
             machine._set_items(out, list(pair))
     return out
 
@@ -453,7 +453,7 @@ def _counter(machine: Machine, args: tuple[Any, ...]) -> Any:
     return _as(dict, counts)
 
 
-# By full name, and inert: what a name means in Python or torch is never looked up.
+# Allowed names. They are never looked up in Python or torch.
 _GLOBALS: dict[str, Any] = {
     "collections.OrderedDict": _Call(_ordered_dict),
     "collections.Counter": _Call(_counter),  # milestones of a learning rate schedule

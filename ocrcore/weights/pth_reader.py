@@ -1,7 +1,7 @@
-"""The two formats of `torch.save`, read: from an open file to plain values and arrays.
+"""Reads the two formats of `torch.save`: from an open file to plain values and arrays.
 
-Every size that a file states is checked against the file before it is believed, so that memory is
-bounded by the size of the file. `ocrcore.weights.pth.load_pth` is the way in.
+Every size that a file states is checked against the file before it is used, so that memory is
+bounded by the size of the file. The entry point is `ocrcore.weights.pth.load_pth`.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ _MAX_NODES = 1 << 18
 
 
 def read_tree(file: BinaryIO, size: int, max_bytes: int | None) -> Any:
-    """Reads what was saved; see `ocrcore.weights.pth.load_pth`.
+    """Reads the saved object; see `ocrcore.weights.pth.load_pth`.
 
     Args:
         file: seekable and buffered.
-        size: of the file in bytes.
-        max_bytes: bound of the bytes of all tensors together; None for a multiple of `size`.
+        size: size of the file in bytes.
+        max_bytes: maximum total size of all tensors; None for a multiple of `size`.
 
     Raises:
-        TorchFileError: without the file's name.
+        TorchFileError: the message lacks the file's name.
     """
     head = file.read(512)
     file.seek(0)
@@ -47,7 +47,7 @@ def read_tree(file: BinaryIO, size: int, max_bytes: int | None) -> Any:
 
 
 def check_bool(array: np.ndarray) -> None:
-    """Refuses a bool that is neither 0 nor 1, with which NumPy computes nonsense."""
+    """Rejects bools that are neither 0 nor 1, with which NumPy gives wrong results."""
     if array.size and array.view(np.uint8).max() > 1:
         raise TorchFileError("a bool tensor has values other than 0 and 1: damaged")
 
@@ -57,21 +57,21 @@ def _is_safetensors(head: bytes, size: int) -> bool:
 
 
 def _looks_like(head: bytes, size: int) -> str:
-    """Says what a file is by its first bytes."""
+    """Says what a file is, judged by its first bytes."""
     text = head.lstrip(b"\xef\xbb\xbf \t\r\n")[:20].lower()
     if not size:
         return "the file is empty"
     if text.startswith((b"<!doctype", b"<html", b"<?xml")):
-        return "this is a web page; download the file itself, to which that page leads"
+        return "this is a web page; download the file that the page links to"
     if head.startswith(b"version https://git-lfs"):
-        return "this is a Git LFS pointer; `git lfs pull` brings the file itself"
+        return "this is a Git LFS pointer; `git lfs pull` downloads the file itself"
     if _is_safetensors(head, size):
-        return "this is a safetensors file; name it .safetensors"
+        return "this is a safetensors file; rename it to .safetensors"
     if head[257:262] == b"ustar":
-        return "this is a tar archive (PyTorch's format before 0.1.10 is not read)"
+        return "this is a tar archive (PyTorch's format before 0.1.10 is not supported)"
     for start, what in (
         (b"\x1f\x8b", "a gzip archive; unpack it first"),
-        (b"\x89HDF", "an HDF5 file, as Keras writes; only weights of PyTorch are read"),
+        (b"\x89HDF", "an HDF5 file, as Keras writes; only PyTorch weights are supported"),
         (b"\x93NUMPY", "a NumPy .npy file"),
     ):
         if head.startswith(start):
@@ -81,7 +81,7 @@ def _looks_like(head: bytes, size: int) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Member:
-    """An entry of a zip archive; `header` is where its local header begins."""
+    """An entry of a zip archive; `header` is the offset of its local header."""
 
     header: int
     size: int
@@ -89,7 +89,7 @@ class _Member:
 
 
 def _read_at(file: BinaryIO, start: int, count: int) -> bytes:
-    """Reads exactly `count` bytes; the caller has checked that the file can have them."""
+    """Reads exactly `count` bytes; the caller has checked that the file is large enough."""
     file.seek(start)
     data = file.read(count)
     if len(data) != count:
@@ -100,8 +100,8 @@ def _read_at(file: BinaryIO, start: int, count: int) -> bytes:
 def _zip_members(file: BinaryIO, size: int) -> dict[str, _Member]:
     """Reads the directory of a zip archive (APPNOTE.TXT 4.3.12 to 4.3.16, 4.5.3).
 
-    Python's zipfile is not used to read: it has no bound on the number of entries, and a dozen
-    kinds of errors.
+    Python's zipfile is not used for reading: it does not bound the number of entries, and raises a
+    dozen kinds of errors.
     """
     tail = _read_at(file, max(0, size - 65_557), min(size, 65_557))
     at = tail.rfind(b"PK\x05\x06")
@@ -147,7 +147,7 @@ def _zip_members(file: BinaryIO, size: int) -> dict[str, _Member]:
 
 
 def _zip64(extra: bytes, *fields: int) -> list[int]:
-    """Takes 64-bit values for those fields that do not fit into 32 bits."""
+    """Replaces fields that do not fit into 32 bits by their 64-bit values."""
     at = 0
     while at + 4 <= len(extra):
         kind, length = struct.unpack_from("<HH", extra, at)
@@ -181,12 +181,12 @@ def _load_zip(file: BinaryIO, size: int) -> tuple[Any, Callable[[str], np.ndarra
             raise TorchFileError(f"the entry {name[:80]!a} is not where it should be: damaged")
         n_name, n_extra = struct.unpack("<26xHH", fixed)
         start = member.header + 30 + n_name + n_extra
-        # Entries that overlap would multiply the file: together they cannot be larger than it.
+        # Overlapping entries would multiply the file: in total they must not exceed its size.
         budget -= member.size
         if start + member.size > size or budget < 0 or member.size > limit:
-            raise TorchFileError(f"the entry {name[:80]!a} is larger than can be: damaged")
+            raise TorchFileError(f"the entry {name[:80]!a} is larger than possible: damaged")
         data = _read_array(file, start, member.size)
-        # Zero stands for "not computed": torch.serialization.set_crc32_options(False).
+        # Zero means "not computed": torch.serialization.set_crc32_options(False).
         if member.crc and zlib.crc32(data.data) != member.crc:
             raise TorchFileError(
                 f"the entry {name[:80]!a} has a wrong checksum: damaged, get the file again"
@@ -194,7 +194,7 @@ def _load_zip(file: BinaryIO, size: int) -> tuple[Any, Callable[[str], np.ndarra
         return data
 
     if root + "byteorder" in members and read("byteorder", 16).tobytes() != b"little":
-        raise TorchFileError("it was written on a big-endian machine, which is not read")
+        raise TorchFileError("it was written on a big-endian machine, which is not supported")
     program = read("data.pkl", MAX_PICKLE_BYTES).tobytes()
     machine = Machine(io.BytesIO(program), size=len(program))
     tree = machine.load()
@@ -216,14 +216,14 @@ def _load_legacy(file: BinaryIO, size: int) -> tuple[Any, Callable[[str], np.nda
         )
     version = machine.load()
     if type(version) is not int or version != _LEGACY_VERSION:
-        raise TorchFileError(f"PyTorch's format of another version, expected {_LEGACY_VERSION}")
+        raise TorchFileError(f"PyTorch's format in another version, expected {_LEGACY_VERSION}")
     machine.load()  # sizes of C types on the writer's machine
     tree = machine.load()
     keys = machine.load()
     if type(keys) is not list or any(type(key) is not str for key in keys):
-        raise TorchFileError("the list of its storages is no list of names: damaged")
+        raise TorchFileError("the list of its storages is not a list of names: damaged")
     if len(set(keys)) != len(keys) or set(keys) != set(machine.storages):
-        raise TorchFileError("the list of its storages is not that of its tensors: damaged")
+        raise TorchFileError("the list of its storages does not match its tensors: damaged")
     places: dict[str, tuple[int, int]] = {}
     at = file.tell()
     for key in keys:
@@ -250,7 +250,7 @@ def _read_array(file: BinaryIO, start: int, count: int) -> np.ndarray:
 
 
 class _Builder:
-    """Makes the tree that the caller gets: plain values and arrays, no container twice."""
+    """Builds the tree for the caller: plain values and arrays, no container twice."""
 
     def __init__(self, read: Callable[[str], np.ndarray], max_bytes: int) -> None:
         self._read = read
@@ -264,7 +264,7 @@ class _Builder:
         self._nodes -= 1
         if self._nodes < 0 or depth > MAX_DEPTH:
             raise TorchFileError(
-                f"it is nested deeper than {MAX_DEPTH} levels, holds itself, or has more than "
+                f"it is nested deeper than {MAX_DEPTH} levels, contains itself, or has more than "
                 f"{_MAX_NODES:,} values: not a file of weights"
             )
         kind = type(value)
@@ -273,13 +273,13 @@ class _Builder:
         if kind in (list, tuple):
             return kind(self.build(item, depth + 1) for item in value)
         if kind in (Tensor, Storage):
-            # By identity: the tree holds on to the value, so its id stays its own.
+            # By identity: the tree keeps the value alive, so its id stays unique.
             if id(value) not in self._arrays:
                 self._arrays[id(value)] = self._array(value)
             return self._arrays[id(value)]
         if value is None or kind in (bool, int, float, str) or isinstance(value, np.dtype):
             return value
-        raise TorchFileError("it holds a class or function of torch as a value, which is not read")
+        raise TorchFileError("it holds a class or function of torch as a value; not supported")
 
     def _array(self, value: Tensor | Storage) -> np.ndarray:
         if isinstance(value, Storage):
@@ -291,8 +291,8 @@ class _Builder:
         self._left -= math.prod(value.shape) * dtype.itemsize
         if self._left < 0:
             raise TorchFileError(
-                f"its tensors have more than {self._max_bytes:,} bytes together, far more than the "
-                "file: hostile, or pass max_bytes"
+                f"its tensors have more than {self._max_bytes:,} bytes in total, far more than the "
+                "file: hostile; if you trust it, pass max_bytes"
             )
         if storage.key not in self._data:
             self._data[storage.key] = self._read(storage.key)
@@ -305,7 +305,7 @@ class _Builder:
 
 
 def _array_of(value: Tensor, buffer: np.ndarray | None) -> np.ndarray:
-    """A tensor as a view of its storage; new where it has no elements."""
+    """Returns a tensor as a view of its storage; a new array if it has no elements."""
     size = value.dtype.itemsize
     try:
         if buffer is None:
@@ -316,7 +316,7 @@ def _array_of(value: Tensor, buffer: np.ndarray | None) -> np.ndarray:
             value.dtype,
             buffer=buffer,
             offset=value.offset * size,
-            # The stride of an axis of one element is never taken; it may be any number.
+            # The stride of an axis with one element is never used; it may be any number.
             strides=[
                 (step if side > 1 or step < 1 << 32 else 1) * size
                 for side, step in zip(value.shape, value.strides, strict=True)
@@ -330,5 +330,5 @@ def _array_of(value: Tensor, buffer: np.ndarray | None) -> np.ndarray:
 
 
 def _shown(numbers: tuple[int, ...]) -> str:
-    """The first of many numbers."""
+    """Formats the first numbers of a long tuple."""
     return f"{str(numbers[:8])[:-1]}, ...)" if len(numbers) > 8 else str(numbers)

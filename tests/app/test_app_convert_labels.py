@@ -88,7 +88,7 @@ def test_what_cannot_be_read_is_left_out_and_said(tmp_path, capsys):
     Image.new("RGB", (WIDTH, HEIGHT)).save(folder / "photo.png")
     assert run(folder, tmp_path / "out", "--to", "via") == 1
     said = capsys.readouterr().out
-    assert "1 labeled pictures are not there, and not used: 'gone.png'" in said
+    assert "1 labeled pictures were not found and are not used: 'gone.png'" in said
     assert "1 labels or pictures that cannot be read" in said and "Label.txt:1" in said
 
 
@@ -103,7 +103,7 @@ def test_nothing_is_overwritten(tmp_path, source):
     assert run(source, tmp_path / "out", "--to", "cvat") == 0  # an empty folder is fine
     with pytest.raises(OutputError, match="there already"):
         run(source, tmp_path / "out", "--to", "cvat")
-    with pytest.raises(OutputError, match="is read"):
+    with pytest.raises(OutputError, match="input"):
         run(source, source / "out", "--to", "cvat")
 
 

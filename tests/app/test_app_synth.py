@@ -108,7 +108,7 @@ def test_a_contact_sheet(tmp_path, extra, capsys):
         ),
         (["--sheet", "y.png", "--fonts", "/no/such"], "/no/such"),
         (["--sheet", "y.png", "--no-bundled-fonts"], "no usable font"),
-        (["--sheet", "y.png", "--preset", "words", "--no-bundled-fonts"], "fonts is left"),
+        (["--sheet", "y.png", "--preset", "words", "--no-bundled-fonts"], "no font of . is left"),
     ],
 )
 def test_arguments_that_do_not_go_together(argv, message):

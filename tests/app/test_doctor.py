@@ -418,8 +418,8 @@ def test_settings_that_cannot_be_read(diagnose, settings, problem, remedy):
 @pytest.mark.parametrize(
     ("data", "problem", "remedy"),
     [
-        (b"<!DOCTYPE html><html>", "this is a web page", "download the file itself"),
-        (b"\x89HDF\r\n\x1a\n", "this is an HDF5 file", "only weights of PyTorch are read"),
+        (b"<!DOCTYPE html><html>", "this is a web page", "download the file that"),
+        (b"\x89HDF\r\n\x1a\n", "this is an HDF5 file", "only PyTorch weights are supported"),
         (b"version https://git-lfs.github.com", "a Git LFS pointer", "git lfs pull"),
         (b"PK\x03\x04" + bytes(100), "truncated", "copy or download it again"),
         (b"abc", "it begins with b'abc'", "torch.save(model.state_dict(), NAME)"),

@@ -317,7 +317,7 @@ def test_files_of_others_stay(weights, tmp_path, capsys, name):
     out.mkdir()
     (out / name).write_text("mine")
     assert run(weights, "--height", 32, "--name", "plates", "--out", out) == 2
-    assert f"{name}: there already; --force replaces" in capsys.readouterr().err
+    assert f"{name}: already exists; --force replaces" in capsys.readouterr().err
     assert [(file.name, file.read_text()) for file in out.iterdir()] == [(name, "mine")]
 
 

@@ -20,34 +20,37 @@ from ocrcore.training.run_folder import RunFolder
 from ocrjax.cli.main import _parse, _run
 
 INPUTS = [
-    ("detect in --overlay in", "lies in in"),
-    ("detect in --overlay in/drawn", "lies in in"),
-    ("detect in --overlay link", "lies in in"),
-    ("detect in/a.png --overlay in", "in/a.png: would be replaced, and it is read:"),
-    ("detect in/a.png --overlay link", "link/a.png: would be replaced, and it is read as in/a.png"),
+    ("detect in --overlay in", "lies in the input in"),
+    ("detect in --overlay in/drawn", "lies in the input in"),
+    ("detect in --overlay link", "lies in the input in"),
+    ("detect in/a.png --overlay in", "in/a.png: would be replaced, but it is an input:"),
+    (
+        "detect in/a.png --overlay link",
+        "link/a.png: would be replaced, but it is an input as in/a.png",
+    ),
     ("detect in/a.png in/a_scores.png --heatmaps --overlay in", "would be replaced"),
-    ("detect same/a.jpg in/a.png --overlay in", "in/a.png: would be replaced, and it is read"),
-    ("detect other.json --json other.json", "is read"),
-    ("detect other.json --json other_link.json", "is read as other.json"),
-    ("detect in --weights w.pth --operating-point p.json --json p.json", "is read"),
-    ("detect in --weights run --json run/config.json", "it belongs to run, which is read"),
-    ("convert w.pth w.pth", "w.pth: would be replaced, and it is read:"),
-    ("convert w.pth w_link.pth", "is read as w.pth"),
-    ("convert w.pth w_hard.pth", "is read as w.pth"),
-    ("convert w.pth ./in/../w.pth", "is read"),
-    ("convert run run/weights.pth", "it belongs to run, which is read"),
-    ("convert run run", "would be replaced, and it is read"),
-    ("average v.pth w.pth --out w.pth", "w.pth: would be replaced, and it is read"),
-    ("average v.pth w.pth --out w_hard.pth", "is read as w.pth"),
-    ("average v.pth run --out run/weights.pth", "it belongs to run, which is read"),
-    ("synth --backgrounds in --sheet in/a.png", "it belongs to in, which is read"),
-    ("synth --backgrounds in/a.png --sheet in/a.png", "is read"),
-    ("synth --words words.png --sheet words.png", "is read"),
-    ("synth --backgrounds in --count 1 --format crops-csv --out in", "lies in in"),
-    ("synth --backgrounds in --count 1 --format crops-csv --out in/new", "lies in in"),
-    ("export easyocr w.pth --out . --name w", "w.pth: would be replaced, and it is read"),
-    ("export easyocr run --out run --name weights", "it belongs to run, which is read"),
-    ("export easyocr w.pth --crops same --out same --name n", "it belongs to same, which is read"),
+    ("detect same/a.jpg in/a.png --overlay in", "in/a.png: would be replaced, but it is an input"),
+    ("detect other.json --json other.json", "it is an input"),
+    ("detect other.json --json other_link.json", "it is an input as other.json"),
+    ("detect in --weights w.pth --operating-point p.json --json p.json", "it is an input"),
+    ("detect in --weights run --json run/config.json", "it belongs to the input run"),
+    ("convert w.pth w.pth", "w.pth: would be replaced, but it is an input:"),
+    ("convert w.pth w_link.pth", "it is an input as w.pth"),
+    ("convert w.pth w_hard.pth", "it is an input as w.pth"),
+    ("convert w.pth ./in/../w.pth", "it is an input"),
+    ("convert run run/weights.pth", "it belongs to the input run"),
+    ("convert run run", "would be replaced, but it is an input"),
+    ("average v.pth w.pth --out w.pth", "w.pth: would be replaced, but it is an input"),
+    ("average v.pth w.pth --out w_hard.pth", "it is an input as w.pth"),
+    ("average v.pth run --out run/weights.pth", "it belongs to the input run"),
+    ("synth --backgrounds in --sheet in/a.png", "it belongs to the input in"),
+    ("synth --backgrounds in/a.png --sheet in/a.png", "it is an input"),
+    ("synth --words words.png --sheet words.png", "it is an input"),
+    ("synth --backgrounds in --count 1 --format crops-csv --out in", "lies in the input in"),
+    ("synth --backgrounds in --count 1 --format crops-csv --out in/new", "lies in the input in"),
+    ("export easyocr w.pth --out . --name w", "w.pth: would be replaced, but it is an input"),
+    ("export easyocr run --out run --name weights", "it belongs to the input run"),
+    ("export easyocr w.pth --crops same --out same --name n", "it belongs to the input same"),
 ]
 TAKEN = [
     ("detect in --weights w.pth --json old.json", "--force replaces"),
@@ -61,9 +64,9 @@ TAKEN = [
     ("export easyocr w.pth --out . --name v", "--force replaces, --out DIR takes another"),
 ]
 NEVER = [
-    ("convert w.pth in", "in: there already, and a folder"),
-    ("convert w.pth folder.pth", "there already, and a folder"),
-    ("average w.pth v.pth --out pipe.pth", "there already, and no regular file"),
+    ("convert w.pth in", "in: exists and is a folder"),
+    ("convert w.pth folder.pth", "exists and is a folder"),
+    ("average w.pth v.pth --out pipe.pth", "exists and is not a regular file"),
     ("detect in --weights w.pth --json in/a.png", "--json in/a.png: expected a name that ends in"),
     ("detect in --weights w.pth --json new.txt", "ends in .json, .jsonl"),
     ("convert w.pth new.onnx", "new.onnx: expected a name that ends in .pth"),
@@ -130,10 +133,10 @@ def test_an_output_that_is_an_input(command, message, place, capsys):
 @pytest.mark.parametrize(("command", "message"), TAKEN)
 def test_a_file_that_is_there(command, message, place, capsys):
     refused(
-        command, f"there already; {message}" if "DIR" not in message else message, place, capsys
+        command, f"already exists; {message}" if "DIR" not in message else message, place, capsys
     )
     assert _run(_parse(["ocrjax", *command.split(), "--force"])) in (0, 2)
-    assert "there already" not in capsys.readouterr().err
+    assert "already" not in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("command", "message"), NEVER)
@@ -163,7 +166,7 @@ def test_many_files_are_not_all_named(tmp_path):
     files = [tmp_path / f"{number}.png" for number in range(1005)]
     for file in files:
         file.touch()
-    with pytest.raises(OutputError, match=r"2\.png and 1,002 more: there already; --force"):
+    with pytest.raises(OutputError, match=r"2\.png and 1,002 more: already exists; --force"):
         check_outputs(files)
 
 
@@ -174,10 +177,10 @@ def test_the_folder_of_a_new_run(tmp_path):
     run.config.write_text('{"data": {}}')  # of a run that was killed before its first checkpoint
     run.check_place(trains=True)
     run.config.write_text('{"model_type": "bert"}')
-    with pytest.raises(OutputError, match=r"config\.json: there already, of another program"):
+    with pytest.raises(OutputError, match=r"config\.json: exists, written by another program"):
         run.check_place(trains=True)
     run.weights.touch()
-    with pytest.raises(OutputError, match=r"weights\.pth: there already, and no checkpoints"):
+    with pytest.raises(OutputError, match=r"weights\.pth: exists, but the checkpoints"):
         run.check_place(trains=True)
     run.check_place()  # an evaluation replaces neither
     (run.checkpoints / "3").mkdir(parents=True)
@@ -189,7 +192,7 @@ def test_the_folder_of_a_new_run(tmp_path):
 def test_crops_are_not_evaluated_into_their_folder(tmp_path):
     (tmp_path / "words").mkdir()
     (tmp_path / "words" / "labels.csv").write_text("filename,words\n")
-    with pytest.raises(OutputError, match="words, which is read"):
+    with pytest.raises(OutputError, match=r"lies in the input .*words"):
         evaluate_run(tiny_recognizer.get_config(), tmp_path, crops=str(tmp_path / "words"))
     assert len(list(tmp_path.rglob("*"))) == 2
 
@@ -197,6 +200,6 @@ def test_crops_are_not_evaluated_into_their_folder(tmp_path):
 @pytest.mark.parametrize("name", ["features.json", "faults-train.jsonl"])
 def test_packing_into_a_folder_of_another_set(name, tmp_path):
     (tmp_path / name).write_text("theirs")
-    with pytest.raises(OutputError, match=f"{name}: there already; nothing is packed there"):
+    with pytest.raises(OutputError, match=f"{name}: already exists; nothing was packed"):
         pack(lambda: range(3), tmp_path, name="mine")
     assert (tmp_path / name).read_text() == "theirs"

@@ -264,6 +264,6 @@ def test_more_workers_than_a_machine_has_a_use_for(monkeypatch, capsys):
     assert [bounded_workers(number, setting="--workers") for number in (0, 2, 8)] == [0, 2, 8]
     assert capsys.readouterr().err == ""
     assert bounded_workers(1000, setting="--workers") == 8
-    assert "--workers is 1,000: 8 processes are started, 4 for each of 2 CPUs" in (
+    assert "--workers is 1,000, but only 8 processes are started (4 for each of 2 CPUs)" in (
         capsys.readouterr().err
     )

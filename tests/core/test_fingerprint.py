@@ -42,7 +42,7 @@ def test_changes_are_named_once(note, photos):
     os.utime(photos / "large.mat", (1, 1))
     (line,) = note(others=[photos / "nowhere"])
     assert line.startswith(
-        "WARNING: config.data.train.photos is not as it was when this run was last started: "
+        "WARNING: config.data.train.photos changed since this run was last started: "
         "gt/gt_1.txt was changed, images/1.jpg was changed, images/2.jpg is gone and 2 more. "
     )
     assert note(others=[]) == []

@@ -32,8 +32,8 @@ def get_config(kind="box"):
         ("data.train.photo.path", "did you mean config.data.train.photos.path?"),
         ("data.learning_rate", "did you mean config.optimizer.learning_rate?"),
         ("optimizer.lr", "config.optimizer has learning_rate, name"),
-        ("pseudo.teacher", "config.pseudo is not there: the file may add it"),
-        ("steps.more", "config.steps is one value"),
+        ("pseudo.teacher", "config.pseudo is not set: the file may set it"),
+        ("steps.more", "config.steps is a single value"),
     ],
 )
 def test_keys_that_a_config_does_not_have(tmp_path, key, hint):

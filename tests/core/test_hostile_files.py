@@ -107,7 +107,7 @@ def test_no_cut_lmdb_kills_the_process(tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines() == ["refused True"] * len(cuts)
-    with pytest.raises(LabelError, match=r"bytes as its header says: the copy broke off\?"):
+    with pytest.raises(LabelError, match=r"bytes as its header says: the copy is cut off"):
         LmdbCrops(tmp_path / f"cut{cuts[-1]}")
 
 
@@ -123,7 +123,7 @@ def test_crops_behind_the_count_are_said(tmp_path):
         transaction.put(b"num-samples", b"7")
     crops = LmdbCrops(tmp_path / "whole")
     assert len(crops) == 7
-    assert "num-samples says 7, but there are more crops" in crops.note
+    assert "num-samples says 7, but there are further crops" in crops.note
 
 
 def chunk(name, content, length=None):

@@ -87,7 +87,7 @@ def test_what_cannot_be_judged_is_left_out():
     page = Page(100, 200, (word(0, 0, "ç"), word(50, 0, "dog")))
     (one,) = suspects(page, [Reading("c", SURE, None), Reading("dog", SURE, SURE)])
     assert one.word == 1
-    with pytest.raises(ValueError, match="1 readings of 2 words"):
+    with pytest.raises(ValueError, match="1 readings for 2 words"):
         suspects(page, [None])
 
 

@@ -62,7 +62,7 @@ def test_pictures_elsewhere_and_one_file(tmp_path, sample):
     path = tmp_path / "mine" / next(iter(sample.files))
     documents = open_documents(path, images=tmp_path / "pictures")
     assert documents.pictures == [tmp_path / "pictures" / "inside" / "photo.png"]
-    with pytest.raises(LabelError, match=r"photo.*not there.*name their folder"):
+    with pytest.raises(LabelError, match=r"photo.*not found.*name their folder"):
         open_documents(path)
 
 
@@ -98,7 +98,9 @@ def test_a_bad_word_is_counted_and_costs_its_page(tmp_path):
     folder = open_words(tmp_path, kind="ppocr")
     bad: list[LabelError] = []
     assert [word.text for word in folder.page(0, bad=bad).words] == ["a"]
-    assert "Label.txt:1: 'photo.png, word 2: 1 points': expected three points" in str(bad[0])
+    assert "Label.txt:1: 'photo.png, word 2: 1 points': expected three or more points" in str(
+        bad[0]
+    )
     with pytest.raises(LabelError, match="word 2"):
         folder.page(0)
 
@@ -166,8 +168,8 @@ def test_pictures_that_are_missing_or_labeled_twice(tmp_path):
     write(tmp_path, {"Label.txt": "".join(lines)})
     write(tmp_path, {}, picture="extra.png")
     notes = unused_files(open_words(tmp_path, kind="ppocr"))
-    assert "1 labeled pictures are not there, and not used: 'gone.png'" in notes[0]
-    assert "1 pictures beside the labels are not labeled" in notes[1]
+    assert "1 labeled pictures were not found and are not used: 'gone.png'" in notes[0]
+    assert "1 pictures next to the labels are not labeled" in notes[1]
     assert "labeled twice" in notes[2]
 
 
@@ -215,13 +217,13 @@ DOCTYPE = """<!DOCTYPE annotations SYSTEM "http://127.0.0.1:9/none.dtd"><annotat
 @pytest.mark.parametrize(
     ("text", "match"),
     [
-        (BOMB, "without entities of its own"),
-        (OUTSIDE, "without entities of its own"),
+        (BOMB, "that declares no entities"),
+        (OUTSIDE, "that declares no entities"),
         ("<a>" * (MAX_DEPTH + 1), "at most"),
-        ("<a><b></a>", "XML that is whole"),
-        ("", "XML that is whole"),
-        ("<?xml version='1.0' encoding='klingon'?><a/>", "XML that is whole"),
-        ("<a>&undeclared;</a>", "XML that is whole"),
+        ("<a><b></a>", "well-formed XML"),
+        ("", "well-formed XML"),
+        ("<?xml version='1.0' encoding='klingon'?><a/>", "well-formed XML"),
+        ("<a>&undeclared;</a>", "well-formed XML"),
     ],
 )
 def test_hostile_xml(tmp_path, text, match):
@@ -272,7 +274,7 @@ def test_several_pictures_of_one_task(tmp_path):
     folder = open_words(tmp_path, kind="auto")
     assert [len(folder.page(index).words) for index in range(4)] == [0, 1, 0, 1]
     np.testing.assert_allclose(folder.page(1).words[0].quad, BOX)
-    assert "which of the pictures of the task" in unused_files(folder)[-1]
+    assert "the name of one of the pictures of the task" in unused_files(folder)[-1]
 
 
 def test_parts_and_order_are_those_of_folders(tmp_path):

@@ -85,4 +85,6 @@ def test_a_file_system_without_locks_is_named(tmp_path, monkeypatch):
     said = []
     with run_lock(tmp_path, log=said.append):
         (line,) = said
-    assert line.startswith(f"{tmp_path / 'run.lock'}: this file system has no locks (No locks av")
+    assert line.startswith(
+        f"{tmp_path / 'run.lock'}: this file system does not support locks (No locks av"
+    )

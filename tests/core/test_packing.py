@@ -502,7 +502,7 @@ def test_settings_that_cannot_be(tmp_path, photos):
         ({"workers": -1}, "workers=-1"),
         ({"records_per_file": 0}, "records_per_file=0"),
         ({"name": "A b"}, "name 'A b'"),
-        ({"start": 9}, "no sample from start=9"),
+        ({"start": 9}, "no samples from start=9"),
     ):
         with pytest.raises(PackingError, match=message):
             pack(opened, tmp_path / "out", **{"name": "p", **changes})

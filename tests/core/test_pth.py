@@ -389,7 +389,7 @@ def test_bad_safetensors(tmp_path):
             load_safetensors(path)
     for dtype, payload, match in (
         ("BOOL", b"\x02", "values other than 0 and 1"),
-        ("F8_E8M0", b"\0", "not a safetensors|NumPy has not"),
+        ("F8_E8M0", b"\0", "not a safetensors|NumPy lacks"),
         ("F32", b"\0", "not a safetensors"),
     ):
         header = json.dumps({"a": {"dtype": dtype, "shape": [1], "data_offsets": [0, 1]}}).encode()
@@ -400,7 +400,7 @@ def test_bad_safetensors(tmp_path):
         load_safetensors(tmp_path / "none.safetensors")
     with pytest.raises(TorchFileError, match="'a' is a int, expected arrays"):
         save_safetensors(path, {"a": 1})
-    with pytest.raises(TorchFileError, match="complex128, which safetensors has not"):
+    with pytest.raises(TorchFileError, match="complex128, which safetensors lacks"):
         save_safetensors(path, {"a": np.zeros(1, complex)})
 
 
@@ -510,38 +510,44 @@ def test_flipped_bytes_never_end_in_another_error(tmp_path):
         (b"\x82\x01", "instruction"),  # EXT1: the extension registry
         (b"P0\n", "instruction b'P'"),  # PERSID
         (b"(" + plain("module") + glob("torch", "Size") + b"NNtQ", "whole pickled model"),
-        (glob("collections", "OrderedDict") + plain({"__class__": 1}) + b"b", "a _Call where"),
-        (glob("torch", "float32") + plain({"x": 1}) + b"b", "where only a dict"),
-        (plain([1]) + plain({"append": 1}) + b"b", "a list where only a dict"),
-        (call(glob("torch", "FloatStorage"), plain(6)), "where only a _Call"),
-        (call(plain("text"), plain(6)), "a str where only a _Call"),
-        (glob("collections", "OrderedDict") + plain([1]) + b"R", "a list where only a tuple"),
-        (call(glob("collections", "OrderedDict"), plain([1])), "no pairs"),
-        (call(glob("collections", "OrderedDict"), plain([("a", 1, 2)])), "no pairs"),
+        (
+            glob("collections", "OrderedDict") + plain({"__class__": 1}) + b"b",
+            "a _Call instead of a dict",
+        ),
+        (glob("torch", "float32") + plain({"x": 1}) + b"b", "instead of a dict"),
+        (plain([1]) + plain({"append": 1}) + b"b", "a list instead of a dict"),
+        (call(glob("torch", "FloatStorage"), plain(6)), "instead of a _Call"),
+        (call(plain("text"), plain(6)), "a str instead of a _Call"),
+        (glob("collections", "OrderedDict") + plain([1]) + b"R", "a list instead of a tuple"),
+        (call(glob("collections", "OrderedDict"), plain([1])), "without pairs"),
+        (call(glob("collections", "OrderedDict"), plain([("a", 1, 2)])), "without pairs"),
         (call(glob("collections", "OrderedDict"), plain([]), plain([])), "from 2 values"),
-        (call(glob("collections", "OrderedDict"), plain("ab")), "a str where only a list"),
-        (call(glob("collections", "Counter"), plain([1])), "a list where only a dict"),
-        (call(glob("torch", "Size"), plain(5)), "a int where only a tuple"),
+        (call(glob("collections", "OrderedDict"), plain("ab")), "a str instead of a list"),
+        (call(glob("collections", "Counter"), plain([1])), "a list instead of a dict"),
+        (call(glob("torch", "Size"), plain(5)), "a int instead of a tuple"),
         (call(glob("torch", "device"), plain(5)), "a device"),
         (call(glob("torch", "device"), plain("x"), plain(-1)), "a device"),
-        (call(glob("torch._utils", "_rebuild_parameter"), plain(1), b"N", b"N"), "only a Tensor"),
+        (
+            call(glob("torch._utils", "_rebuild_parameter"), plain(1), b"N", b"N"),
+            "instead of a Tensor",
+        ),
         (call(glob("torch._utils", "_rebuild_tensor_v2"), plain(1)), "from 1 values"),
-        (tensor(plain("x"), 0, (6,), (1,)), "only a Storage"),
+        (tensor(plain("x"), 0, (6,), (1,)), "instead of a Storage"),
         (plain(("storage",)) + b"Q", "unknown way"),
         (plain(["storage"]) + b"Q", "unknown way"),
         (plain("storage") + b"Q", "unknown way"),
         (plain(("storage", "FloatStorage", "0", "cpu", 6)) + b"Q", "unknown way"),
         (storage(view=plain((1, 2))), "unknown way"),
-        (storage(view=plain(("v", -1, 2))), "whole number"),
-        (storage(count=True), "whole number"),
+        (storage(view=plain(("v", -1, 2))), "not an integer"),
+        (storage(count=True), "not an integer"),
         (glob("torch", "FloatStorage"), "class or function"),
         (glob("collections", "OrderedDict"), "class or function"),
         (b"}" + plain((1, 2)) + plain(1) + b"s", "key of type tuple"),
         (b"}" + plain([]) + plain(1) + b"s", "key of type list"),
-        (b"}" + plain(2**63) + plain(1) + b"s", "no 64-bit number"),
+        (b"}" + plain(2**63) + plain(1) + b"s", "not a 64-bit integer"),
         (b"}(" + plain(1) + b"u", "a key without a value"),
-        (b"]" + plain(1) + plain(1) + b"s", "where only a dict"),
-        (b"}" + plain(1) + b"a", "where only a list"),
+        (b"]" + plain(1) + plain(1) + b"s", "instead of a dict"),
+        (b"}" + plain(1) + b"a", "instead of a list"),
         (b"h\x05", "no object number 5"),
         (b"0000", "empty stack"),
         (b"(0", "empty stack"),
@@ -571,13 +577,13 @@ def test_hostile_pickles(tmp_path, capfd, body, match):
 @pytest.mark.parametrize(
     ("offset", "shape", "strides", "match"),
     [
-        (-1, (6,), (1,), "whole number"),
-        (0, (-6,), (1,), "whole number"),
-        (5, (2,), (-1,), "whole number"),
-        (2**63, (1,), (1,), "whole number"),
-        (1.0, (6,), (1,), "whole number"),
-        (0, ("6",), (1,), "whole number"),
-        (0, (True,), (1,), "whole number"),
+        (-1, (6,), (1,), "not an integer"),
+        (0, (-6,), (1,), "not an integer"),
+        (5, (2,), (-1,), "not an integer"),
+        (2**63, (1,), (1,), "not an integer"),
+        (1.0, (6,), (1,), "not an integer"),
+        (0, ("6",), (1,), "not an integer"),
+        (0, (True,), (1,), "not an integer"),
         (1, (6,), (1,), "reads beyond storage '0', which has 24 bytes"),
         (0, (7,), (1,), "reads beyond"),
         (0, (2,), (6,), "reads beyond"),
@@ -588,9 +594,9 @@ def test_hostile_pickles(tmp_path, capfd, body, match):
         (0, (0, 2**62, 2**62), (1, 1, 1), "too large"),
         (0, (6,), (1, 1), "1 dimensions and 2 strides"),
         (0, (1,) * 65, (1,) * 65, "65 dimensions"),
-        (0, [6], (1,), "a list where only a tuple"),
-        (0, (6,), None, "a NoneType where only a tuple"),
-        (0, (10**9,), (0,), "more than 16,7.* bytes together"),
+        (0, [6], (1,), "a list instead of a tuple"),
+        (0, (6,), None, "a NoneType instead of a tuple"),
+        (0, (10**9,), (0,), "more than 16,7.* bytes in total"),
     ],
 )
 def test_hostile_tensors(tmp_path, offset, shape, strides, match):
@@ -630,7 +636,7 @@ def test_safetensors_of_shapes_that_numpy_cannot_hold(tmp_path, shape):
 def test_max_bytes(tmp_path):
     body = dict_of(a=tensor(storage(), 0, (10**6, 6), (0, 1)))
     path = zip_file(tmp_path / "a.pth", body, {"0": SIX})
-    refuse(path, "more than 16,7.* bytes together")
+    refuse(path, "more than 16,7.* bytes in total")
     assert load_pth(path, max_bytes=24 * 10**6)["a"].shape == (10**6, 6)
 
 
@@ -648,11 +654,11 @@ def test_hostile_storages(tmp_path):
 
     refuse(legacy_file(make, GOOD_OLD, {"0": SIX}, counts={"0": 5}), "5 elements in 24 bytes")
     refuse(legacy_file(make, GOOD_OLD, {"0": SIX}, counts={"0": -1}), "-1 elements in 24 bytes")
-    refuse(legacy_file(make, GOOD_OLD, {"0": SIX}, keys=[]), "not that of its tensors")
-    refuse(legacy_file(make, GOOD_OLD, {"0": SIX}, keys=["0", "0"]), "not that of its tensors")
-    refuse(legacy_file(make, GOOD_OLD, {"0": SIX}, keys=["1"]), "not that of its tensors")
-    refuse(legacy_file(make, GOOD_OLD, {"0": SIX}, keys=[0]), "no list of names")
-    refuse(legacy_file(make, GOOD_OLD, {"0": SIX}, keys=7), "no list of names")
+    refuse(legacy_file(make, GOOD_OLD, {"0": SIX}, keys=[]), "does not match its tensors")
+    refuse(legacy_file(make, GOOD_OLD, {"0": SIX}, keys=["0", "0"]), "does not match its tensors")
+    refuse(legacy_file(make, GOOD_OLD, {"0": SIX}, keys=["1"]), "does not match its tensors")
+    refuse(legacy_file(make, GOOD_OLD, {"0": SIX}, keys=[0]), "not a list of names")
+    refuse(legacy_file(make, GOOD_OLD, {"0": SIX}, keys=7), "not a list of names")
 
     truth = dict_of(a=tensor(storage("BoolStorage", count=2), 0, (2,), (1,)))
     refuse(zip_file(make, truth, {"0": b"\x01\x02"}), "other than 0 and 1")
@@ -685,7 +691,7 @@ def test_hostile_archives(tmp_path):
     end = tail.rfind(b"PK\x05\x06")
     struct.pack_into("<I", tail, end + 16, kept)
     path.write_bytes(bytes(data[:kept]) + bytes(tail))
-    refuse(path, "larger than can be")
+    refuse(path, "larger than possible")
 
     count = tmp_path / "count.pth"
     data = bytearray(zip_file(path, GOOD, {"0": SIX}).read_bytes())

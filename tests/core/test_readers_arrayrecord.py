@@ -94,7 +94,7 @@ def test_files_that_cannot_be(tmp_path):
     [
         (b"", LabelError, "a record that begins with"),
         (b"nonsense", LabelError, "a record that begins with"),
-        (struct.pack("<4sI", b"OJX1", 1 << 31) + b"{}", LabelError, "at most the 2 there"),
+        (struct.pack("<4sI", b"OJX1", 1 << 31) + b"{}", LabelError, "at most 2 bytes"),
         (struct.pack("<4sI", b"OJX1", 2) + b"{}", LabelError, "a page lacks height, width"),
         (struct.pack("<4sI", b"OJX1", 2) + b"\xff\xff", LabelError, "a page as JSON"),
         (struct.pack("<4sI", b"OJX1", 60000) + b"[" * 60000, LabelError, "a page as JSON"),

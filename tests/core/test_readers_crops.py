@@ -47,7 +47,7 @@ def test_an_lmdb_of_the_benchmark(tmp_path):
         ({}, "num-samples: b''"),
         ({"num-samples": b"-3"}, "number of up to nine digits"),
         ({"num-samples": b"9" * 30}, "number of up to nine digits"),
-        ({"num-samples": b"999999999"}, "999999999.*more than there are records, 1"),
+        ({"num-samples": b"999999999"}, "999999999.*at most the number of records, 1"),
         ({"num-samples": b"1"}, "no image-000000001"),
         ({"num-samples": b"1", "image-000000001": b"x"}, "no label-000000001"),
         (
@@ -124,7 +124,7 @@ def test_written_csv_folders_read_back(tmp_path):
 
 @pytest.mark.parametrize("text", ["", " a", "a ", "a\nb", "a\rb"])
 def test_texts_that_would_not_read_back_are_refused(tmp_path, text):
-    with pytest.raises(ValueError, match="expected one line without blanks"):
+    with pytest.raises(ValueError, match="expected one line, not empty"):
         CsvWriter(tmp_path, suffix=".png").add(0, b"", text)
 
 
@@ -133,10 +133,10 @@ def test_texts_that_would_not_read_back_are_refused(tmp_path, text):
     [
         (b"name,text\n1.png,a\n", "labels.csv:1: 'name,text': expected the header"),
         (b"", "expected the header"),
-        (b"filename;words\n1.png;a\n", "'filename;words': .*exactly so: a comma .* no quotes"),
-        (b'"filename","words"\n"1.png","a"\n', "a comma in each line and no quotes"),
-        (b"Filename, Words\n1.png, a\n", "no quotes, blanks or capitals"),
-        (b",filename,words\n0,1.png,a\n", "the header filename,words and these two columns alone"),
+        (b"filename;words\n1.png;a\n", "'filename;words': .*exactly so: commas .* no quotes"),
+        (b'"filename","words"\n"1.png","a"\n', "commas between the fields, and no quotes"),
+        (b"Filename, Words\n1.png, a\n", "no quotes, spaces or capitals"),
+        (b",filename,words\n0,1.png,a\n", "the header filename,words and only these two columns"),
         ("filename,words\n1.png,\u0416\n".encode("utf-16"), r"labels\.csv: 'UTF-16 .*save it as"),
         (b"filename,words\n\n1.png\n", "labels.csv:3: '1.png': expected a file name, a comma"),
         (b"filename,words\n,a\n", "labels.csv:2"),
@@ -174,7 +174,7 @@ def test_tab_separated_labels(tmp_path):
     ("first", "message"),
     [
         ("id\tpath\ttext", "expected two columns, path and text, not 3"),
-        ("annotation_id\tannotator\timage\ttranscription", "not 4: take the others out"),
+        ("annotation_id\tannotator\timage\ttranscription", "not 4: remove the others"),
         ("0\timg/1.png\tHello", "not 3"),
         ("words\tfile name", "the path first, then a tab and the text"),
     ],
@@ -191,7 +191,7 @@ def test_names_of_columns_are_passed_over(tmp_path, caplog):
     for header in ("# File Name\t# Corresponding label", "image_path\ttext", "path\tgt"):
         path.write_text(f"{header}\n1.png\tone\n")
         assert [crop.text for crop in read_labels_tsv(path)] == ["one"]
-        assert "is taken for the names of the columns" in caplog.messages[-1]
+        assert "is skipped as a line of column names" in caplog.messages[-1]
     caplog.clear()
     path.write_text("path\ttext\n")  # a picture without a suffix
     write_image(tmp_path / "1.png", IMAGE)
@@ -238,7 +238,7 @@ def test_links_and_absolute_paths_within_the_folder_are_fine(tmp_path):
 
 def test_a_labels_csv_in_other_letters_is_named(tmp_path):
     (tmp_path / "Labels.CSV").write_text("filename,words\n")
-    with pytest.raises(LabelError, match=r"Labels\.CSV is there: name it labels\.csv"):
+    with pytest.raises(LabelError, match=r"Labels\.CSV exists: rename it to labels\.csv"):
         read_labels_csv(tmp_path)
 
 
@@ -261,8 +261,8 @@ def test_what_is_not_used_beside_a_csv_is_said(tmp_path, caplog):
     (tmp_path / "more" / "labels.csv").write_text("filename,words\nc.png,two\n")
     assert [crop.text for crop in read_labels_csv(tmp_path)] == ["one"]
     nested, pictures = caplog.messages
-    assert "not used, because labels.csv is there" in nested and "more/labels.csv" in nested
-    assert pictures.startswith("1 pictures beside") and pictures.endswith("b.png")
+    assert "not used, because labels.csv exists" in nested and "more/labels.csv" in nested
+    assert pictures.startswith("1 pictures next to") and pictures.endswith("b.png")
     caplog.clear()
     assert [crop.text for crop in read_labels_csv(tmp_path / "more")] == ["two"]
     assert not caplog.messages

@@ -85,7 +85,7 @@ def test_files_that_cannot_be(tmp_path):
         read_cells(path, ["other"])
     raw = path.read_bytes()
     path.write_bytes(raw[:-9])
-    with pytest.raises(LabelError, match="a file that was not cut off"):
+    with pytest.raises(LabelError, match="a file that is not cut off"):
         read_cells(path, ["a"])
     for data in (b"", raw[:100], b"nonsense" * 40):
         path.write_bytes(data)

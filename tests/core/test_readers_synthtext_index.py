@@ -115,7 +115,7 @@ def test_faults_are_kept_for_the_picture_that_has_them(tmp_path):
         (3, r"d\.png.*as many as charBB has", "box count"),
         (4, "the path of a picture below", "labels"),
         (5, r"\.\./e\.png.*the path of a picture below", "labels"),
-        (6, r"f\.png.*a text where boxes should be", "labels"),
+        (6, r"f\.png.*a text instead of boxes", "labels"),
     ):
         with pytest.raises(LabelError, match=message) as caught:
             found[index]

@@ -88,7 +88,7 @@ def test_pictures_turned_by_exif_are_said(tmp_path, right, monkeypatch):
         (tmp_path / "gt" / f"gt_p{number}.txt").write_text(level if right else tall)
     folder = PhotoFolder(tmp_path / "images", tmp_path / "gt", None)
     found = audit_words(folder)
-    assert "3 of 3 pictures are turned by EXIF" in str(found) and "p0.jpg" in str(found)
+    assert "3 of 3 pictures are rotated by EXIF" in str(found) and "p0.jpg" in str(found)
     assert ("seem to be of the stored pixels" in str(found)) != right
     assert folder[0].page.height == 120
     monkeypatch.setenv("OCRJAX_EXIF", "ignore")
@@ -185,7 +185,7 @@ def test_boxes_and_corners(tmp_path):
     ],
 )
 def test_nothing_is_left_to_train_on(tmp_path, line, start):
-    """Corners in the order of a Z, no area, shares of the picture."""
+    """Corners in the order of a Z, no area, fractions of the picture size."""
     found = audit(tmp_path, line)
     assert (found.usable, found.dropped) == (0, 1)
     assert found.warnings[0].startswith(start)
@@ -272,7 +272,7 @@ def test_parts_of_a_folder(tmp_path):
         open_words(tmp_path, split="validation", holdout=0)
     with pytest.raises(ValueError, match="split is 'val'"):
         open_words(tmp_path, split="val")
-    with pytest.raises(ValueError, match="name both or neither"):
+    with pytest.raises(ValueError, match="give both or neither"):
         open_words(tmp_path, images="images")
     page = train.part(3, None).page(0)
     assert (Path(page.path).name, page.words[0].text) == ("p3.png", "word")
@@ -435,12 +435,12 @@ def test_the_layout_is_named_first_or_refused(tmp_path, capsys):
     found = audit_sources(sources)["mine"]
     assert (found.longest, found.dont_care) == ("Chicken", 3)
     assert capsys.readouterr().out.startswith(
-        "mine: labels read as mlt: x1,y1,...,x4,y4,script,text (ICDAR MLT); found by all lines"
+        "mine: labels read as mlt: x1,y1,...,x4,y4,script,text (ICDAR MLT); detected from all lines"
     )
     write(tmp_path / "flags", *[f"{corners},0"] * 3)
     options = SourceOptions("words", str(tmp_path / "flags"), holdout=0)
     found = audit_sources({"mine": options})["mine"]
-    assert "layout=td500 takes them for flags" in str(found) and found.warnings
+    assert "layout=td500 reads them as difficulty flags" in str(found) and found.warnings
     with pytest.raises(LabelError, match="3 of 3 texts are 0 or 1"):
         Mix({"mine": options}, seed=0)
     section = {"kind": "words", "root": options.path, "split": "all", "holdout": 0.0}

@@ -253,7 +253,7 @@ def test_data_sets_from_python_that_cannot_be(tmp_path):
         ({"own": OWN}, {}, r"own is a data set from Python, but none is given"),
         ({"own": OWN}, {"mine": [1]}, r"sources has 'mine', but config\.data\.train\.mine\.kind"),
         ({"own": OWN | {"path": "x"}}, {"own": [1]}, "path is 'x' for python, expected none"),
-        ({"own": OWN}, {"own": []}, r"own: no sample from start=0 .* there are 0"),
+        ({"own": OWN}, {"own": []}, r"own: no samples from start=0 .* there are 0"),
         ({"own": OWN}, {"own": endless}, r"sources\['own'\] has no end"),
     ):
         with pytest.raises((OptionsError, SourceError), match=message):
@@ -580,7 +580,7 @@ def test_settings_from_a_config_dict(tmp_path, photos):
         ({"kind": "python", "path": ""}, r"photos is a data set from Python, but none is given"),
         ({"path": ""}, "path is '' for icdar, expected a folder"),
         ({"ratio": 0}, "ratio is 0, expected a positive number"),
-        ({"start": 9}, r"photos: no sample from start=9 to stop=None: there are 5"),
+        ({"start": 9}, r"photos: no samples from start=9 to stop=None: there are 5"),
         ({"start": 2, "stop": 2}, "expected start < stop"),
     ],
 )

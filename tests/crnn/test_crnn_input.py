@@ -573,7 +573,7 @@ def test_the_index_is_made_once_and_missing_pictures_may_come_later(tmp_path, mo
     with pytest.raises(LabelError, match=r"parts of different lengths.*delete it"):
         read_index(crops, path, cache=tmp_path / "cache")
     (one / "ends.npy").write_bytes(b"")
-    with pytest.raises(LabelError, match="a whole index; delete it"):
+    with pytest.raises(LabelError, match="a complete index; delete it"):
         read_index(crops, path, cache=tmp_path / "cache")
 
 

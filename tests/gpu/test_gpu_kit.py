@@ -117,7 +117,7 @@ def test_the_peer_answers_in_order_and_tells_its_end(tmp_path):
     for value in (1, 2):
         other.ask(value=value)
     assert [other.answer(30)["got"] for _ in range(2)] == [1, 2]
-    with pytest.raises(RuntimeError, match="the process ended: 3"):
+    with pytest.raises(RuntimeError, match="the torch process ended with exit code 3"):
         other.answer(30)
     other.close()
 

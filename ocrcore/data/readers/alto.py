@@ -1,4 +1,4 @@
-"""ALTO: words of pages in XML, as libraries and OCR programs write it; for reading only.
+"""ALTO: words of pages in XML, as written by libraries and OCR programs; read only.
 
 Source: altoxml/schema, `v4/alto-4-4.xsd` (`String@CONTENT`, `HPOS`, `VPOS`, `WIDTH`, `HEIGHT`,
 `WC`, `Shape/Polygon@POINTS`, `MeasurementUnit`, `sourceImageInformation/fileName`).
@@ -27,20 +27,20 @@ from ocrcore.pages import LabelError, Word
 
 
 def read_alto(path: Path, data: Element, notes: Counter[str]) -> Iterator[LabeledPicture]:
-    """Reads the pages of a file.
+    """Reads the pages of an ALTO file.
 
     Args:
-        path: of the file.
-        data: what `read_xml` made of it.
-        notes: counts what is passed over.
+        path: path of the file.
+        data: the parsed XML, from `read_xml`.
+        notes: counts skipped items, by description.
 
     Raises:
-        LabelError: its unit is not the pixel.
+        LabelError: coordinates are not in pixels.
     """
     unit = (data.findtext(".//MeasurementUnit") or "pixel").strip()
     if unit != "pixel":
         raise LabelError(
-            path, 0, f"MeasurementUnit {unit}", "pixel: write the file again in pixels"
+            path, 0, f"MeasurementUnit {unit}", "pixel: export the file again in pixels"
         )
     name = (data.findtext(".//sourceImageInformation/fileName") or "").strip()
     pages = list(data.iter("Page"))

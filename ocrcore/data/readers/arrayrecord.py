@@ -1,13 +1,13 @@
-"""Pages with their pictures in ArrayRecord files: one record a sample, random access.
+"""Pages with their pictures in ArrayRecord files: one record per sample, random access.
 
-A record is, in this order:
+A record consists of, in this order:
 
 * 4 bytes: `OJX1`;
 * 4 bytes: length N of the labels, unsigned, little endian;
 * N bytes: the page as `ocrcore.pages.Page.to_json` writes it, UTF-8;
-* the rest: the picture file (JPEG, PNG ...) whose size the page tells.
+* the rest: the picture file (JPEG, PNG ...), whose size must be that of the page.
 
-Nothing else is needed to use a record, so that files can be shuffled, split and joined at will.
+A record is self-contained, so files can be shuffled, split and joined at will.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ from ocrcore.pages import LabelError, Page, PageError, Sample
 SUFFIX = ".arrayrecord"
 MAGIC = b"OJX1"
 MAX_PIXELS = 1 << 28
-"""Larger pictures are refused before they are decoded."""
+"""Larger pictures are rejected before they are decoded."""
 _HEAD = struct.Struct("<4sI")
 
 
 def encode_record(image: bytes, page: Page) -> bytes:
-    """Joins the bytes of a picture file and its labels to a record."""
+    """Joins an encoded picture and its labels to a record."""
     labels = page.to_json().encode("utf-8")
     return _HEAD.pack(MAGIC, len(labels)) + labels + image
 
@@ -43,7 +43,7 @@ def decode_record(record: bytes, *, name: str = "record") -> tuple[bytes, Page]:
     """Inverse of `encode_record`; the picture is not decoded.
 
     Raises:
-        LabelError: what is no such record; the message begins with `name`.
+        LabelError: not such a record; the message begins with `name`.
     """
     if len(record) < _HEAD.size or record[:4] != MAGIC:
         raise LabelError(name, 0, f"{record[:8]!r}", f"a record that begins with {MAGIC!r}")
@@ -51,7 +51,7 @@ def decode_record(record: bytes, *, name: str = "record") -> tuple[bytes, Page]:
     end = _HEAD.size + length
     if end > len(record):
         raise LabelError(
-            name, 0, f"labels of {length} bytes", f"at most the {len(record) - _HEAD.size} there"
+            name, 0, f"labels of {length} bytes", f"at most {len(record) - _HEAD.size} bytes"
         )
     try:
         page = Page.from_json(record[_HEAD.size : end].decode("utf-8"))
@@ -62,41 +62,41 @@ def decode_record(record: bytes, *, name: str = "record") -> tuple[bytes, Page]:
 
 
 def decode_sample(record: bytes, *, name: str = "record") -> Sample:
-    """Decodes labels and picture of a record.
+    """Decodes the labels and the picture of a record.
 
     Raises:
-        LabelError: what is no such record, or a picture of another size than its page tells.
-        ImageError: a picture that cannot be decoded.
+        LabelError: not such a record, or the size of the picture is not that of its page.
+        ImageError: the picture cannot be decoded.
     """
     data, page = decode_record(record, name=name)
     size = (page.height, page.width)
     if page.height * page.width > MAX_PIXELS:
         raise LabelError(name, 0, f"{page.height}x{page.width}", f"at most {MAX_PIXELS} pixels")
-    # The header is asked first: decoding a picture that lies about its page could fill the memory.
+    # Check the header first: decoding a picture larger than its page says could fill the memory.
     try:
         with Image.open(io.BytesIO(data)) as image:
             header = (image.height, image.width)
     except (OSError, ValueError, SyntaxError, TypeError, Image.DecompressionBombError) as error:
-        raise ImageError(f"{name}: not a picture that Pillow knows: {error}") from error
-    if header not in (size, size[::-1]):  # EXIF may turn it
+        raise ImageError(f"{name}: not a picture that Pillow can read: {error}") from error
+    if header not in (size, size[::-1]):  # EXIF may rotate it
         raise LabelError(name, 0, f"a picture of {header}", f"(height, width) of the page: {size}")
     decoded = decode_image(data, name=name)
     if decoded.shape[:2] != size:
-        raise LabelError(name, 0, f"a picture of {decoded.shape[:2]}", f"{size}, as the page tells")
+        raise LabelError(name, 0, f"a picture of {decoded.shape[:2]}", f"{size}, the page's size")
     return Sample(image=decoded, page=page)
 
 
 class RecordFiles:
     """The records of several ArrayRecord files, by index.
 
-    It can be pickled (files are opened again), and read from threads.
+    It can be pickled (files are reopened), and read from threads.
 
     Args:
-        paths: of the files, in their order.
-        counts: how many records each has; None asks the files.
+        paths: the files, in order.
+        counts: number of records in each file; None reads it from the files.
 
     Raises:
-        LabelError: a file without a readable record.
+        LabelError: a file has no readable record.
     """
 
     def __init__(self, paths: Sequence[Path], counts: Sequence[int] | None = None) -> None:
@@ -113,11 +113,11 @@ class RecordFiles:
         return {**self.__dict__, "_readers": [None] * len(self.paths)}
 
     def __getitem__(self, index: int) -> bytes:
-        """Returns the record of an index.
+        """Returns the record at an index.
 
         Raises:
             IndexError: the index is not in `[0, len)`.
-            LabelError: a damaged file; it is named.
+            LabelError: the file is damaged; the message names it.
         """
         which, number = self._place(index)
         try:
@@ -128,7 +128,7 @@ class RecordFiles:
         return record
 
     def name(self, index: int) -> str:
-        """Returns the file and the number in it of the record of an index."""
+        """Returns the file of the record at an index, and its number in that file."""
         which, number = self._place(index)
         return f"{self.paths[which]}, record {number}"
 
@@ -158,14 +158,14 @@ class RecordFiles:
 class ArrayRecords(Sequence[Sample]):
     """The samples of one or several ArrayRecord files, by index.
 
-    A source as Grain takes it: it can be pickled (files are opened again), and read from threads.
+    A data source for Grain: it can be pickled (files are reopened), and read from threads.
 
     Args:
-        paths: files, in their order, and folders, whose `*.arrayrecord` files count by name.
+        paths: files, in order, and folders, whose `*.arrayrecord` files are read by name.
 
     Raises:
-        LabelError: a path that does not exist, a folder without such a file, a file without a
-            readable record.
+        LabelError: a path does not exist, a folder has no such file, or a file has no readable
+            record.
     """
 
     def __init__(self, paths: str | Path | Sequence[str | Path]) -> None:
@@ -181,17 +181,17 @@ class ArrayRecords(Sequence[Sample]):
         return len(self._records)
 
     def __getitem__(self, index: int) -> Sample:  # type: ignore[override]
-        """Returns the sample of an index.
+        """Returns the sample at an index.
 
         Raises:
             IndexError: the index is not in `[0, len)`.
-            LabelError: a damaged file or record; it is named.
-            ImageError: a picture that cannot be decoded.
+            LabelError: the file or record is damaged; the message names it.
+            ImageError: the picture cannot be decoded.
         """
         return decode_sample(self._records[index], name=self.name(index))
 
     def name(self, index: int) -> str:
-        """Returns the file and the number in it of the sample of an index."""
+        """Returns the file of the sample at an index, and its number in that file."""
         return self._records.name(index)
 
     def label_files(self, index: int) -> tuple[Path, ...]:
@@ -199,5 +199,5 @@ class ArrayRecords(Sequence[Sample]):
         return ()
 
     def encoded(self, index: int) -> tuple[bytes, Page]:
-        """Returns the bytes of the picture file of an index, not decoded, and its page."""
+        """Returns the encoded picture at an index, and its page."""
         return decode_record(self._records[index], name=self.name(index))

@@ -1,4 +1,4 @@
-"""ICDAR 2019 ArT (and LSVT): lists of words by the name of the picture, in one JSON file.
+"""ICDAR 2019 ArT (and LSVT): lists of words by picture name, in one JSON file.
 
 Source: open-mmlab/mmocr, `tools/dataset_converters/textdet/art_converter.py`.
 """
@@ -27,9 +27,9 @@ def read_art(path: Path, data: Any, notes: Counter[str]) -> Iterator[LabeledPict
     """Reads the pictures of a `train_labels.json`.
 
     Args:
-        path: of the file, for messages.
-        data: what `read_json` made of it.
-        notes: counts what is passed over.
+        path: path of the file, for error messages.
+        data: the parsed JSON, from `read_json`.
+        notes: counts skipped items, by description.
     """
     for name, items in (data if isinstance(data, dict) else {}).items():
         place = f"picture {name!r}"

@@ -1,10 +1,10 @@
 """Folders of photos with labeled words, and a file of characters for each photo.
 
-Beside the words (`gt_NAME.txt`, as `ocrcore.data.readers.icdar` reads them) there is `NAME.json`: a
-list with an object for each word, in the same order. Its `chars` are `[character, left, top, right,
-bottom]`, or `[character, x1, y1, ..., x4, y4]` clockwise from the top left in reading direction; an
-empty list where they are not known. Its `text`, where there is one, must be that of the word. Other
-fields are not looked at.
+Next to the words (`gt_NAME.txt`, as `ocrcore.data.readers.icdar` reads them) there is `NAME.json`:
+a list with an object for each word, in the same order. Its `chars` are `[character, left, top,
+right, bottom]`, or `[character, x1, y1, ..., x4, y4]` clockwise from the top left in reading
+direction; an empty list if the characters are unknown. Its `text`, if present, must equal that of
+the word. Other fields are ignored.
 """
 
 from __future__ import annotations
@@ -33,15 +33,15 @@ def read_characters(path: str | Path, words: Sequence[Word]) -> list[Word]:
     """Reads the characters of the words of one picture.
 
     Args:
-        path: of the JSON file.
-        words: as `read_icdar` returns them.
+        path: path of the JSON file.
+        words: as returned by `read_icdar`.
 
     Returns:
-        The words with their characters. Words that do not count keep them, too.
+        The words with their characters, including "don't care" words.
 
     Raises:
-        LabelError: what is no such file; other words than those given; characters that are not
-            those of their word's text.
+        LabelError: not such a file; words other than the given ones; characters that do not spell
+            the text of their word.
     """
     path = Path(path)
     try:
@@ -67,28 +67,28 @@ def read_characters(path: str | Path, words: Sequence[Word]) -> list[Word]:
 class PhotoFolder(Sequence[Sample]):
     """The photos of a folder with their words and characters, by index.
 
-    Pictures are ordered by name, as by `ocrcore.data.readers.icdar.read_icdar_folder`: `img_10`
-    before `img_2`. Nothing but names is read before a photo, or the layout, is asked for.
+    Pictures are sorted by file name, as in `ocrcore.data.readers.icdar.read_icdar_folder`:
+    `img_10` before `img_2`. Only file names are read until a photo or the layout is requested.
 
     Args:
-        images: folder of the pictures; those in folders inside it are not read.
+        images: folder of the pictures; subfolders are not read.
         labels: folder of the label files; see `ocrcore.data.readers.label_files`.
-        characters: folder of `NAME.json`; None: words only.
-        layout: one of `ocrcore.data.readers.label_lines.LAYOUTS`; "auto" finds it out by all files.
+        characters: folder of `NAME.json`; None reads words only.
+        layout: one of `ocrcore.data.readers.label_lines.LAYOUTS`; "auto" detects it from all files.
         dont_care: as for `read_icdar`.
-        bad: where given, pictures of a name that another one has are added to this list and left
-            out instead of raised.
-        documents: the labels, where they are no text files of words: `images` and `labels` are then
-            what is said of them in messages.
+        bad: if given, errors of pictures with duplicate names are appended to this list and the
+            pictures left out; otherwise the first one is raised.
+        documents: the labels, if they are not text files of words; `images` and `labels` are then
+            only used in messages.
 
     Raises:
-        LabelError: a folder that does not exist, or holds no picture; two pictures of one name.
+        LabelError: a folder does not exist or holds no picture, or two pictures have one name.
         ValueError: an unknown layout.
 
     Attributes:
-        searched: the folder of the data set in which the others were found, and those folders of it
-            that are used for something; None where they were not searched for.
-        documents: the labels, where they are no text files of words.
+        searched: the data set folder in which the other folders were found, and those of its
+            folders that are used for something; None if they were given explicitly.
+        documents: the labels, if they are not text files of words.
     """
 
     searched: tuple[Path, frozenset[Path]] | None = None
@@ -118,10 +118,10 @@ class PhotoFolder(Sequence[Sample]):
 
     @property
     def layout(self) -> Layout | str:
-        """How lines are written, by the label files of the whole folder; or the format of others.
+        """Layout of the lines, from the label files of the whole folder; or the document format.
 
         Raises:
-            LabelError: they can be read in more than one way.
+            LabelError: the lines can be read in more than one way.
         """
         return self._files.layout
 
@@ -134,22 +134,22 @@ class PhotoFolder(Sequence[Sample]):
         return len(self._names)
 
     def name(self, index: int) -> str:
-        """Returns the path of the picture of an index."""
+        """Returns the path of the picture at an index."""
         return str(self.images / self._names[index])
 
     def part(self, start: int, stop: int | None) -> PhotoFolder:
-        """Returns the photos from an index on, up to another."""
+        """Returns the photos from index `start` up to `stop` (exclusive)."""
         other = copy.copy(self)
         other._names = self._names[start:stop]
         return other
 
     def spread(self) -> PhotoFolder:
-        """Returns the photos in an order in which every part is a sample of the whole.
+        """Returns the photos in an order in which every slice is a sample of the whole.
 
-        By name, pictures often go by kind or by time: the last ones are others than the first.
-        Here runs of neighbors, who are often alike, stay together: a fortieth of the folder, from
-        one picture to ten. They are ordered by the fractional part of their number times the golden
-        ratio, so that the runs of any part lie evenly among all.
+        File names often follow the kind or the time of the photos, so the last ones differ from the
+        first. Here runs of neighbors, which are often alike, stay together: a fortieth of the
+        folder, between one and ten pictures. Runs are ordered by the fractional part of their
+        number times the golden ratio, so that the runs of any slice are spread evenly.
         """
         count = min(max(len(self._names) // 40, 1), 10)
         runs = range(-(-len(self._names) // count))
@@ -162,28 +162,28 @@ class PhotoFolder(Sequence[Sample]):
         return other
 
     def page(self, index: int, *, bad: list[LabelError] | None = None) -> Page:
-        """Returns the labels of a photo; of the picture only the header is read.
+        """Returns the labels of a photo; only the header of the picture is read.
 
         Args:
-            index: of the photo.
+            index: index of the photo.
             bad: as for `read_icdar`.
 
         Raises:
             IndexError: the index is not in `[0, len)`.
-            LabelError: labels that are missing or cannot be.
-            ImageError: a file that is no picture.
+            LabelError: missing or invalid labels.
+            ImageError: the file is not a picture.
         """
         path = self._path(index)
         height, width = image_size(path)
         return Page(height, width, self._words(path, (height, width), bad), str(path))
 
     def __getitem__(self, index: int) -> Sample:  # type: ignore[override]
-        """Returns the photo of an index.
+        """Returns the photo at an index.
 
         Raises:
             IndexError: the index is not in `[0, len)`.
-            LabelError: labels that are missing or cannot be.
-            ImageError: a picture that cannot be read.
+            LabelError: missing or invalid labels.
+            ImageError: the picture cannot be read.
         """
         path = self._path(index)
         image = read_image(path)
@@ -192,18 +192,18 @@ class PhotoFolder(Sequence[Sample]):
         return Sample(image, Page(height, width, words, str(path)))
 
     def encoded(self, index: int) -> tuple[bytes, Page]:
-        """Returns the bytes of the picture file of an index, not decoded, and its page.
+        """Returns the encoded picture file at an index, and its page.
 
         Raises:
             IndexError: the index is not in `[0, len)`.
-            LabelError: labels that are missing or cannot be.
-            ImageError: a file that is missing or no picture.
+            LabelError: missing or invalid labels.
+            ImageError: the file is missing or is not a picture.
         """
         page = self.page(index)
         return read_bytes(str(page.path)), page
 
     def label_files(self, index: int) -> tuple[Path, ...]:
-        """Returns the files of words and characters of an index, those that there are."""
+        """Returns the existing files with the words and characters of an index."""
         picture = self.images / self._names[index]
         files = self._files.labels_of(picture)
         if self.characters is not None:
@@ -211,9 +211,9 @@ class PhotoFolder(Sequence[Sample]):
         return tuple(path for path in files if path.is_file())
 
     def line_numbers(self, index: int) -> list[int]:
-        """Lines of the label file, from 1, that the words of a photo are read from.
+        """Returns the line numbers in the label file, from 1, of the words of a photo.
 
-        Empty where labels are no text files of words, or cannot be read.
+        Empty if the labels are not text files of words, or cannot be read.
 
         Raises:
             IndexError: the index is not in `[0, len)`.

@@ -1,8 +1,8 @@
 """COCO-Text v2 and TextOCR: one JSON file of `imgs` and `anns`.
 
-COCO-Text has the outline as `mask`, and `legibility`; TextOCR has it as `points`, clockwise from
-the top left of the text, and "." as the text of what nobody can read. Both have `bbox` as x, y,
-width and height.
+COCO-Text stores the outline as `mask`, and has `legibility`. TextOCR stores the outline as
+`points`, clockwise from the top left of the text, and uses "." as the text of illegible words. Both
+have `bbox` as x, y, width and height.
 
 Source: open-mmlab/mmocr, `dataset_zoo/cocotextv2/sample_anno.md`, `textocr/sample_anno.md` and
 `datasets/preparers/parsers/coco_parser.py`.
@@ -36,9 +36,9 @@ def read_coco_text(path: Path, data: Any, notes: Counter[str]) -> Iterator[Label
     """Reads the pictures of COCO-Text.
 
     Args:
-        path: of the file, for messages.
-        data: what `read_json` made of it.
-        notes: counts what is passed over.
+        path: path of the file, for error messages.
+        data: the parsed JSON, from `read_json`.
+        notes: counts skipped items, by description.
     """
     yield from _read(path, data, notes, "mask")
 
@@ -56,7 +56,7 @@ def _read(path: Path, data: Any, notes: Counter[str], field: str) -> Iterator[La
     for item in (words if isinstance(words, dict) else {}).values():
         key = str(item.get("image_id")) if isinstance(item, dict) else ""
         if key not in images:
-            notes["words of no picture of the file passed over"] += 1
+            notes["words that belong to no picture of the file skipped"] += 1
             continue
         by_image.setdefault(key, []).append(item)
     for key, entry in images.items():

@@ -1,19 +1,19 @@
-r"""Crops with their texts, as recognizers are trained on them.
+r"""Crops with their texts, for training recognizers.
 
-Three layouts, each random access to `Crop`:
+Three layouts, each with random access to `Crop`:
 
-* LMDB, as deep-text-recognition-benchmark makes and reads it: `num-samples` is a decimal number,
-  `image-%09d` a picture file, `label-%09d` its text in UTF-8; numbers from 1.
-* `labels.csv` beside the pictures, as EasyOCR's trainer reads it: a first line `filename,words`,
-  then a file name, a comma, and the text: all that follows the *first* comma, as it stands. Quotes
-  mean nothing, so that a text may hold commas and quotes, but no line ends.
+* LMDB, as in deep-text-recognition-benchmark: `num-samples` is a decimal number, `image-%09d` a
+  picture file, `label-%09d` its text in UTF-8; numbers start at 1.
+* `labels.csv` next to the pictures, as in EasyOCR's trainer: a first line `filename,words`, then a
+  file name, a comma, and the text: everything after the *first* comma, verbatim. Quotes have no
+  meaning, so a text may hold commas and quotes, but no line breaks.
 * `labels.tsv`: a path, a tab and the text on each line; no header.
 
-With a first line `filename,photo,words` (tabs instead of commas in `labels.tsv`) each line also
-names the photo that the crop was cut from, before the text.
+If the first line is `filename,photo,words` (with tabs instead of commas in `labels.tsv`), each line
+also names the photo that the crop was cut from, before the text.
 
-Blanks around a text are not part of it. Paths stay below the folder that they start from, unless
-the caller lets them lead elsewhere.
+White space around a text is stripped. Paths must stay below their folder, unless the caller allows
+them to lead elsewhere.
 """
 
 from __future__ import annotations
@@ -39,13 +39,13 @@ _log = logging.getLogger(__name__)
 CSV_NAME = "labels.csv"
 CSV_HEADER = "filename,words"
 PHOTO_HEADER = "filename,photo,words"
-"""Of files that name the photo of each crop; with tabs in a `labels.tsv`."""
+"""Header of files that name the photo of each crop; with tabs in a `labels.tsv`."""
 MAX_TEXT_BYTES = 1 << 16
-"""Longer texts are taken for a fault of the file."""
+"""Longer texts are treated as an error in the file."""
 MAX_FILE_BYTES = 4 << 30
-"""Label files above this size are refused."""
+"""Larger label files are rejected."""
 
-# Names that programs give to the columns of paths and texts.
+# Names that programs use for the columns of paths and texts.
 _COLUMNS = re.compile(
     r"(?P<path>(file|image|img|picture|crop)?[ _]?(path|name|file|image|img|picture))s?"
     r"|(?P<text>(.*[ _])?(text|label|word|transcription|truth|gt))s?"
@@ -57,13 +57,13 @@ _LOCK = threading.Lock()
 
 @dataclass(frozen=True, slots=True)
 class Crop:
-    """A picture of a word or a line, and what stands there.
+    """A picture of a word or a line, and its text.
 
     Attributes:
-        name: the path of the picture; of a record in an LMDB, the path of that and its key.
-        text: what stands there.
-        data: the bytes of the picture file, where they are not in a file of their own.
-        photo: that it was cut from, where the labels say so; else empty.
+        name: path of the picture; for an LMDB record, the path of the LMDB and the key.
+        text: the text in the picture.
+        data: the encoded picture, if it does not have a file of its own.
+        photo: the photo it was cut from, if the labels say so; otherwise empty.
     """
 
     name: str
@@ -75,7 +75,7 @@ class Crop:
         """Decodes the picture, `(H, W, 3)` uint8, RGB.
 
         Raises:
-            ImageError: it is missing or no picture.
+            ImageError: the file is missing or is not a picture.
         """
         return (
             read_image(self.name) if self.data is None else decode_image(self.data, name=self.name)
@@ -86,15 +86,15 @@ def read_labels_csv(folder: str | Path, *, outside: bool = False) -> list[Crop]:
     """Reads a folder with a `labels.csv`, or the folders below it that have one.
 
     Args:
-        folder: of a `labels.csv` and its pictures; else all folders below are searched for some.
+        folder: holds a `labels.csv` and its pictures; otherwise it is searched recursively.
         outside: whether file names may lead out of the folder.
 
     Returns:
-        The crops by folder, in the order of their files. The pictures are not looked at.
+        The crops by folder, in the order of their files. The pictures are not opened.
 
     Raises:
-        LabelError: no such file, a wrong header, a line without a file name, or one that leads out
-            of the folder.
+        LabelError: there is no such file, the header is wrong, a line has no file name, or a name
+            leads out of the folder.
     """
     folder = Path(folder)
     files = [folder / CSV_NAME]
@@ -102,7 +102,7 @@ def read_labels_csv(folder: str | Path, *, outside: bool = False) -> list[Crop]:
         files = sorted(path for path in folder.rglob(CSV_NAME) if path.is_file())
     elif others := [path for path in sorted(folder.glob(f"*/{CSV_NAME}")) if path.is_file()]:
         _log.warning(
-            "%s: not used, because %s is there: %s", folder, files[0].name, name_files(others)
+            "%s: not used, because %s exists: %s", folder, files[0].name, name_files(others)
         )
     if not files:
         raise LabelError(
@@ -122,27 +122,27 @@ def read_labels_csv(folder: str | Path, *, outside: bool = False) -> list[Crop]:
 
 
 def _alike(folder: Path) -> str:
-    """Names a file that may have been meant by `labels.csv`."""
+    """Names a file that was probably meant to be `labels.csv`."""
     found = [path for path in folder.glob("*") if path.suffix.lower() == ".csv"]
     same = [path for path in found if path.name.lower() == CSV_NAME]
-    return f" ({(same or found)[0].name} is there: name it {CSV_NAME})" if found else ""
+    return f" ({(same or found)[0].name} exists: rename it to {CSV_NAME})" if found else ""
 
 
 def _mend(header: str) -> str:
-    """What to do about a header that a spreadsheet or a script has written another way."""
+    """Returns how to fix a header that a spreadsheet or script wrote in another way."""
     names = [name.strip(" '\"\t").lower() for name in re.split("[,;\t]", header)]
     if names == CSV_HEADER.split(","):
         return (
-            ", exactly so: a comma in each line and no quotes, blanks or capitals, which "
+            ", exactly so: commas between the fields, and no quotes, spaces or capitals, which "
             "spreadsheets and scripts add"
         )
     if set(CSV_HEADER.split(",")) <= set(names):
-        return " and these two columns alone, in this order"
+        return " and only these two columns, in this order"
     return ""
 
 
 def _warn_of_others(files: list[Path], crops: list[Crop]) -> None:
-    """Names pictures beside the label files that no line of these names."""
+    """Warns about pictures next to the label files that are in no line."""
     used = {os.path.normpath(crop.name) for crop in crops}
     others = [
         entry.path
@@ -152,7 +152,7 @@ def _warn_of_others(files: list[Path], crops: list[Crop]) -> None:
     ]
     if others:
         _log.warning(
-            "%s pictures beside %s are in no line of it and are not used: %s",
+            "%s pictures next to %s are in none of its lines and are not used: %s",
             f"{len(others):,}",
             name_files(files, most=1),
             name_files(list(map(Path, sorted(others)))),
@@ -162,23 +162,23 @@ def _warn_of_others(files: list[Path], crops: list[Crop]) -> None:
 def read_labels_tsv(
     path: str | Path, *, root: str | Path | None = None, outside: bool = False
 ) -> list[Crop]:
-    """Reads lines of a path, a tab and a text.
+    """Reads lines with a path, a tab and a text.
 
-    A first line of two columns' names is passed over, with a warning. Paths with backslashes, as
-    Windows writes them, are read where there is such a file.
+    A first line with two column names is skipped, with a warning. Paths with backslashes, as
+    Windows writes them, are read if such a file exists.
 
     Args:
-        path: of the file.
-        root: the folder that the paths in it start from; None is that of the file. PaddleOCR's
+        path: path of the file.
+        root: the folder that paths are relative to; None uses the folder of the file. PaddleOCR's
             lists often lie elsewhere.
         outside: whether paths may lead out of that folder.
 
     Returns:
-        The crops in the order of the file. The pictures are not looked at.
+        The crops in the order of the file. The pictures are not opened.
 
     Raises:
-        LabelError: a line without tab or path, a first line of more columns than two, or a path
-            that leads out of the folder.
+        LabelError: a line has no tab or path, the first line has more than two columns, or a path
+            leads out of the folder.
         OSError: the file cannot be read.
     """
     path = Path(path)
@@ -189,7 +189,7 @@ def read_labels_tsv(
         if number == 1 and line == PHOTO_HEADER.replace(",", "\t"):
             photos = True
         elif number == 1 and _is_header(path, line, folder):
-            _log.warning("%s:1: %r is taken for the names of the columns", path, line)
+            _log.warning("%s:1: %r is skipped as a line of column names", path, line)
         else:
             crop = _crop(path, number, line, "\t", photos=photos, folder=folder, outside=outside)
             crops.append(crop)
@@ -197,7 +197,7 @@ def read_labels_tsv(
 
 
 def _is_header(path: Path, line: str, folder: Path) -> bool:
-    """Whether a first line names two columns.
+    """Returns whether a first line names two columns.
 
     Raises:
         LabelError: there are more columns, or they are in another order.
@@ -207,7 +207,7 @@ def _is_header(path: Path, line: str, folder: Path) -> bool:
         return False
     if len(columns) > 2:
         raise LabelError(
-            path, 1, line, f"two columns, path and text, not {len(columns)}: take the others out"
+            path, 1, line, f"two columns, path and text, not {len(columns)}: remove the others"
         )
     paths, texts = (_COLUMNS.fullmatch(column) for column in columns)
     if paths and texts and (paths["text"] or texts["path"]):
@@ -233,18 +233,18 @@ def import_lmdb() -> Any:
 class LmdbCrops(Sequence[Crop]):
     """The crops of an LMDB in the layout of deep-text-recognition-benchmark, by index from 0.
 
-    It can be pickled (the file is opened again in each process), and read from threads.
+    It can be pickled (the file is reopened in each process), and read from threads.
 
     Args:
         path: the folder with `data.mdb`.
 
     Raises:
         ModuleNotFoundError: the package lmdb is not installed.
-        LabelError: no such database, one that is shorter than it says, or one without a sensible
+        LabelError: not such a database, one that is shorter than it says, or one without a valid
             `num-samples`.
 
     Attributes:
-        note: what is left out of use, for the user; empty where nothing is.
+        note: which records are not used, for the user; empty if all are.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -257,19 +257,19 @@ class LmdbCrops(Sequence[Crop]):
             )
         self._count = int(value)
         records = _environment(import_lmdb(), self.path).stat()["entries"]
-        # Before an index of all these crops is made.
+        # Checked before an index of all these crops is made.
         if self._count > records:
             raise LabelError(
                 self.path,
                 0,
                 f"num-samples: {self._count}",
-                f"not more than there are records, {records}: the copy broke off?",
+                f"at most the number of records, {records}: was it copied completely?",
             )
         self.note = ""
         if self._get([f"image-{self._count + 1:09d}".encode()])[0] is not None:
             self.note = (
-                f"num-samples says {self._count:,}, but there are more crops behind: they are not "
-                f"used ({records:,} records; write num-samples again to use them)"
+                f"num-samples says {self._count:,}, but there are further crops: they are not used "
+                f"({records:,} records; increase num-samples to use them)"
             )
 
     def __len__(self) -> int:
@@ -279,7 +279,7 @@ class LmdbCrops(Sequence[Crop]):
         return {**self.__dict__, "_environment": None}
 
     def __getitem__(self, index: int) -> Crop:  # type: ignore[override]
-        """Returns the crop of an index.
+        """Returns the crop at an index.
 
         Raises:
             IndexError: the index is not in `[0, len)`.
@@ -295,7 +295,7 @@ class LmdbCrops(Sequence[Crop]):
                 self.path,
                 0,
                 f"no {lost}-{key}",
-                f"keys to number {self._count}, as num-samples says",
+                f"keys up to number {self._count}, as num-samples says",
             )
         if len(label) > MAX_TEXT_BYTES:
             raise LabelError(
@@ -319,7 +319,7 @@ class LmdbCrops(Sequence[Crop]):
 
 
 def _environment(lmdb: Any, path: Path) -> Any:
-    """Opens a database once for all of this process, as LMDB demands."""
+    """Opens a database once per process, as LMDB requires."""
     if not (path / "data.mdb").is_file():
         raise LabelError(path, 0, str(path), "a folder with a data.mdb")
     _check_length(path / "data.mdb")
@@ -334,9 +334,9 @@ def _environment(lmdb: Any, path: Path) -> Any:
 
 
 def _check_length(path: Path) -> None:
-    """Compares the length of an LMDB with its header: reading behind its end kills the process.
+    """Compares the length of an LMDB with its header: reading past the end kills the process.
 
-    Two headers take turns; the one of the later transaction counts (`MDB_meta` in LMDB's mdb.c).
+    Two headers alternate; the one of the later transaction counts (`MDB_meta` in LMDB's mdb.c).
     """
     size = check_regular(path)
     with path.open("rb") as file:
@@ -347,14 +347,14 @@ def _check_length(path: Path) -> None:
         file.seek(page)
         second = file.read(160)
     if page < 256 or page & (page - 1) or len(second) < 160:
-        raise LabelError(path, 0, f"{size} bytes", "an LMDB with two headers: the copy broke off?")
+        raise LabelError(path, 0, f"{size} bytes", "an LMDB with two headers: is the copy cut off?")
     _, last = max(struct.unpack_from("<QQ", one, 136)[::-1] for one in (head, second))
     if size < (last + 1) * page:
         raise LabelError(
             path,
             0,
             f"{size:,} bytes",
-            f"{(last + 1) * page:,} bytes as its header says: the copy broke off? Copy it again",
+            f"{(last + 1) * page:,} bytes as its header says: the copy is cut off; copy it again",
         )
 
 
@@ -368,14 +368,14 @@ def _crop(
     folder: Path | None = None,
     outside: bool,
 ) -> Crop:
-    """Reads one line, of three fields where `photos` says so, else of two."""
+    """Reads one line of two fields, or of three if `photos`."""
     name, found, text = line.partition(separator)
     photo = ""
     if photos:
         photo, found, text = text.partition(separator)
     if not name or not found or (photos and not photo):
         first = "a file name, a comma (csv) or tab,"
-        rest = " its photo, the same again," if photos else ""
+        rest = " its photo, another separator," if photos else ""
         raise LabelError(path, number, line, f"{first}{rest} and a text")
     if "\0" in name:
         raise LabelError(path, number, line, "a file name without a zero byte")
@@ -396,7 +396,7 @@ def _crop(
 def _is_there(path: Path) -> bool:
     try:
         return path.exists()
-    except OSError:  # a name that is too long
+    except OSError:  # name too long
         return False
 
 
@@ -407,15 +407,15 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
         raise LabelError(path, 0, f"{size} bytes", f"a label file of at most {MAX_FILE_BYTES}")
     with path.open("rb") as file:
         number = 0
-        # A line end within the bound, or the file is none of labels.
+        # A file without a line break within this limit is not a label file.
         while raw := file.readline(MAX_TEXT_BYTES + 1):
             number += 1
             if number == 1 and raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
                 raise LabelError(
-                    path, 0, "UTF-16 (Unicode text of Excel)", "UTF-8: save it as such (CSV UTF-8)"
+                    path, 0, "UTF-16 (Unicode text from Excel)", "UTF-8: save it as CSV UTF-8"
                 )
             if len(raw) > MAX_TEXT_BYTES:
-                raise LabelError(path, number, "a long line", f"{MAX_TEXT_BYTES} bytes at most")
+                raise LabelError(path, number, "a long line", f"at most {MAX_TEXT_BYTES} bytes")
             try:
                 line = raw.decode("utf-8")
             except UnicodeDecodeError as error:

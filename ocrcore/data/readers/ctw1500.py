@@ -1,7 +1,7 @@
-"""CTW1500's training labels, an XML file for each picture: outlines of 14 points with a text.
+"""CTW1500's training labels, one XML file per picture: outlines of 14 points with a text.
 
-Its older labels and those of the test are text files, which `ocrcore.data.readers.label_lines`
-reads (layouts `ctw1500` and `polygon`).
+Its older labels and those of the test set are text files, which
+`ocrcore.data.readers.label_lines` reads (layouts `ctw1500` and `polygon`).
 
 Source: Yuliang-Liu/Curve-Text-Detector, `data/README.md`; open-mmlab/mmocr,
 `datasets/preparers/parsers/ctw1500_parser.py`.
@@ -27,12 +27,12 @@ from ocrcore.pages import Word
 
 
 def read_ctw1500(path: Path, data: Element, notes: Counter[str]) -> Iterator[LabeledPicture]:
-    """Reads the pictures of a file, one as a rule.
+    """Reads the pictures of a file; usually there is one.
 
     Args:
-        path: of the file.
-        data: what `read_xml` made of it.
-        notes: counts what is passed over.
+        path: path of the file.
+        data: the parsed XML, from `read_xml`.
+        notes: counts skipped items, by description.
     """
     for image in data.iter("image"):
         name = image.get("file", "")
@@ -43,7 +43,7 @@ def read_ctw1500(path: Path, data: Element, notes: Counter[str]) -> Iterator[Lab
 
 def _word(box: Element) -> Word:
     label, segs = box.find("label"), box.find("segs")
-    # An empty label is a text that is empty; a missing one is not known.
+    # An empty label is an empty text; a missing one is unknown.
     text = None if label is None else string(label.text or "", "label")
     care = text != "###"
     text = text if care else None

@@ -1,6 +1,6 @@
-"""CVAT's XML, "CVAT for images 1.1": boxes, turned about their center, and polygons in pixels.
+"""CVAT's XML, "CVAT for images 1.1": boxes, rotated about their center, and polygons in pixels.
 
-The text of a word is one of its attributes. CVAT's ICDAR export are text files, which
+The text of a word is one of its attributes. CVAT's ICDAR exports are text files, which
 `ocrcore.data.readers.label_lines` reads (layout `quoted`).
 
 Source: open-edge-platform/datumaro, `plugins/data_formats/cvat/base.py`.
@@ -35,15 +35,15 @@ _OTHERS = ("polyline", "points", "mask", "ellipse", "cuboid", "skeleton")
 
 
 def read_cvat(path: Path, data: Element, notes: Counter[str]) -> Iterator[LabeledPicture]:
-    """Reads the pictures of an export.
+    """Reads the pictures of a CVAT export.
 
     Args:
-        path: of the file, for messages.
-        data: what `read_xml` made of it.
-        notes: counts what is passed over.
+        path: path of the file, for error messages.
+        data: the parsed XML, from `read_xml`.
+        notes: counts skipped items, by description.
 
     Raises:
-        LabelError: the export of a video.
+        LabelError: the export is of a video.
     """
     if data.find("track") is not None:
         raise LabelError(
@@ -55,7 +55,7 @@ def read_cvat(path: Path, data: Element, notes: Counter[str]) -> Iterator[Labele
         shapes = [shape for shape in image if shape.tag in _SHAPES]
         for shape in image:
             if shape.tag in _OTHERS:
-                notes[f"shapes of type {shape.tag} passed over"] += 1
+                notes[f"shapes of type {shape.tag} skipped"] += 1
         words, bad = words_of(path, place, shapes, _word)
         try:
             size = size_of(image.get("height"), image.get("width"))

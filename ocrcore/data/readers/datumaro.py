@@ -1,4 +1,4 @@
-"""Datumaro's own JSON: boxes and polygons in pixels, the text among their attributes.
+"""Datumaro's own JSON: boxes and polygons in pixels, the text in their attributes.
 
 Source: open-edge-platform/datumaro, `plugins/data_formats/datumaro/base.py` and `exporter.py`.
 """
@@ -33,12 +33,12 @@ from ocrcore.pages import FloatArray, LabelError, Word
 
 
 def read_datumaro(path: Path, data: Any, notes: Counter[str]) -> Iterator[LabeledPicture]:
-    """Reads the items of a subset.
+    """Reads the items of a Datumaro subset.
 
     Args:
-        path: of the file, for messages.
-        data: what `read_json` made of it.
-        notes: counts what is passed over.
+        path: path of the file, for error messages.
+        data: the parsed JSON, from `read_json`.
+        notes: counts skipped items, by description.
     """
     data = data if isinstance(data, dict) else {}
     labels = _labels(data)
@@ -65,7 +65,7 @@ def read_datumaro(path: Path, data: Any, notes: Counter[str]) -> Iterator[Labele
             if shape.get("type") in ("bbox", "polygon", "rotated_bbox"):
                 kept.append(shape)
             else:
-                notes[f"annotations of type {shown(shape.get('type'))} passed over"] += 1
+                notes[f"annotations of type {shown(shape.get('type'))} skipped"] += 1
         words, bad = words_of(path, place, kept, lambda shape: _word(shape, labels))
         yield LabeledPicture(path, found, words, known, bad, other=name)
 

@@ -1,4 +1,4 @@
-"""docTR's labels: polygons by the name of the picture for detection, texts for recognition.
+"""docTR's labels: polygons by picture name for detection, texts for recognition.
 
 Source: mindee/doctr, `doctr/datasets/detection.py`, `recognition.py` and `ocr.py`,
 `references/detection/README.md`.
@@ -37,9 +37,9 @@ def read_doctr(path: Path, data: Any, notes: Counter[str]) -> Iterator[LabeledPi
     """Reads the pictures of a `labels.json` for detection, or with `typed_words`.
 
     Args:
-        path: of the file, for messages.
-        data: what `read_json` made of it.
-        notes: counts what is passed over.
+        path: path of the file, for error messages.
+        data: the parsed JSON, from `read_json`.
+        notes: counts skipped items, by description.
     """
     for name, entry in (data if isinstance(data, dict) else {}).items():
         place = f"picture {name!r}"
@@ -77,15 +77,15 @@ def _typed_word(item: Any) -> Word:
 
 
 def read_doctr_crops(path: Path) -> list[Crop]:
-    """Reads a `labels.json` of recognition: texts by the names of pictures in `images` beside it.
+    """Reads a `labels.json` for recognition: texts by picture name; pictures are in `images`.
 
     Raises:
-        LabelError: it is no such file, or a name leads out of the folder.
-        OSError: it cannot be read.
+        LabelError: not such a file, or a name leads out of the folder.
+        OSError: the file cannot be read.
     """
     data = read_json(path)
     if not isinstance(data, dict):
-        raise LabelError(path, 0, shown(data), "texts by the names of pictures")
+        raise LabelError(path, 0, shown(data), "an object of texts by picture name")
     folder = path.parent / "images" if (path.parent / "images").is_dir() else path.parent
     crops = []
     for name, text in data.items():

@@ -1,7 +1,7 @@
-"""Label files in JSON, XML and HTML: bounded and hardened reading, and values that are checked.
+"""Label files in JSON, XML and HTML: bounded, hardened parsing, and checked values.
 
-Files of others are hostile: sizes and depths are bounded, a gzip file is not unpacked beyond the
-bound, and XML with entities of its own or with external ones is refused.
+Files from others are treated as hostile: sizes and nesting depths are bounded, a gzip file is not
+decompressed beyond the limit, and XML that declares entities or loads external ones is rejected.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ from ocrcore.files import check_regular
 from ocrcore.pages import FloatArray, LabelError, PageError, Word
 
 MAX_BYTES = 1 << 30
-"""Label files above this size, unpacked, are refused."""
+"""Label files above this size, decompressed, are rejected."""
 MAX_DEPTH = 64
-"""Of elements in elements."""
+"""Maximum nesting depth of elements."""
 MAX_POINTS = 10_000
-"""Of one outline."""
+"""Maximum number of points of an outline."""
 IGNORED = frozenset(
     ("ignore", "ignored", "illegible", "unreadable", "difficult", "dontcare", "don't care")
 ) | {"dont care", "do not care", "###"}
-"""Names of labels and of switches, in small letters, that mean "don't care"."""
+"""Names of labels and of attributes, in lower case, that mean "don't care"."""
 _TEXTS = ("text", "transcription", "transcript", "utf8_string", "value", "word", "content", "ocr")
 _LEGIBLE = ("legible", "legibility", "readable")
 _YES = ("true", "1", "yes", "on")
@@ -42,16 +42,16 @@ _NO = ("false", "0", "no", "off", "", "none", "illegible", "unreadable")
 
 @dataclass(frozen=True, slots=True)
 class LabeledPicture:
-    """What a label file says of one picture, before anyone has looked for the picture.
+    """What a label file says about one picture, before the picture is located.
 
     Attributes:
         source: the label file.
-        name: of the picture, as it is written there: a path, an address or a bare name.
-        words: its words.
-        size: height and width of the picture that was labeled, where the file says so.
-        bad: what of it cannot be read.
-        other: another name to look for: that of a label file for one picture.
-        number: of the page, from 1, in a picture file of several; None for one.
+        name: the picture as written there: a path, a URL or a bare name.
+        words: the words of the picture.
+        size: height and width of the picture that was labeled, if the file says so.
+        bad: errors of entries that cannot be read.
+        other: another name to look for, derived from the label file if it is for one picture.
+        number: page number, from 1, in a multi-page picture file; None for a single page.
     """
 
     source: Path
@@ -64,11 +64,11 @@ class LabeledPicture:
 
 
 def read_bytes(path: Path) -> bytes:
-    """Reads a label file, a gzip file unpacked.
+    """Reads a label file, decompressing gzip.
 
     Raises:
-        LabelError: it is too large, or a damaged gzip file.
-        OSError: it cannot be read.
+        LabelError: the file is too large, or a damaged gzip file.
+        OSError: the file cannot be read.
     """
     size = check_regular(path)
     if size > MAX_BYTES:
@@ -82,16 +82,16 @@ def read_bytes(path: Path) -> bytes:
     except (OSError, EOFError, zlib.error) as error:
         raise LabelError(path, 0, str(error), "an undamaged gzip file") from error
     if len(data) > MAX_BYTES:
-        raise LabelError(path, 0, "a gzip file", f"at most {MAX_BYTES} bytes when unpacked")
+        raise LabelError(path, 0, "a gzip file", f"at most {MAX_BYTES} bytes when decompressed")
     return data
 
 
 def read_text(path: Path) -> str:
-    """Reads a label file of UTF-8, or of UTF-16 with its mark.
+    """Reads a label file in UTF-8, or in UTF-16 with a byte order mark.
 
     Raises:
-        LabelError: it is too large or not UTF-8.
-        OSError: it cannot be read.
+        LabelError: the file is too large or not UTF-8.
+        OSError: the file cannot be read.
     """
     data = read_bytes(path)
     coding = "utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
@@ -104,17 +104,17 @@ def read_text(path: Path) -> str:
 
 
 def read_json(path: Path) -> Any:
-    """Reads a JSON file; of one with several values, one a line, a list of them.
+    """Reads a JSON file; JSON Lines (one value per line) gives a list.
 
     Raises:
-        LabelError: it is no JSON; or as of `read_text`.
-        OSError: it cannot be read.
+        LabelError: not JSON; or as for `read_text`.
+        OSError: the file cannot be read.
     """
     text = read_text(path)
     try:
         return json.loads(text)
     except RecursionError as error:
-        raise LabelError(path, 0, "lists in lists in lists ...", "JSON of labels") from error
+        raise LabelError(path, 0, "lists nested too deeply", "JSON of labels") from error
     except ValueError as error:
         lines = [line for line in text.splitlines() if line.strip()]
         if len(lines) > 1 and all(line.lstrip().startswith("{") for line in lines[:2]):
@@ -131,16 +131,16 @@ def _json_lines(path: Path, text: str) -> list[Any]:
         try:
             values.append(json.loads(line))
         except (ValueError, RecursionError) as error:
-            raise LabelError(path, number, line, f"a value of JSON ({error})") from error
+            raise LabelError(path, number, line, f"a JSON value ({error})") from error
     return values
 
 
 def read_xml(path: Path) -> ElementTree.Element:
-    """Reads an XML file without namespaces in the names of its elements.
+    """Reads an XML file; namespaces are removed from the names of elements.
 
     Raises:
-        LabelError: it is no XML, nested too deep, or declares entities.
-        OSError: it cannot be read.
+        LabelError: not XML, nested too deeply, or it declares entities.
+        OSError: the file cannot be read.
     """
     data = read_bytes(path)
     builder = ElementTree.TreeBuilder()
@@ -151,7 +151,7 @@ def read_xml(path: Path) -> ElementTree.Element:
         nonlocal depth
         depth += 1
         if depth > MAX_DEPTH:
-            raise _refused(parser, "elements in elements", f"at most {MAX_DEPTH} in each other")
+            raise _refused(parser, "nested elements", f"a nesting depth of at most {MAX_DEPTH}")
         builder.start(_local(name), {_local(key): value for key, value in attributes.items()})
 
     def end(name: str) -> None:
@@ -160,10 +160,10 @@ def read_xml(path: Path) -> ElementTree.Element:
         builder.end(_local(name))
 
     def declared(name: str, *_: Any) -> None:
-        raise _refused(parser, f"<!ENTITY {name} ...>", "a file without entities of its own")
+        raise _refused(parser, f"<!ENTITY {name} ...>", "a file that declares no entities")
 
     def external(*_: Any) -> int:
-        raise _refused(parser, "an external entity", "a file that is whole by itself")
+        raise _refused(parser, "an external entity", "a self-contained file")
 
     parser.StartElementHandler, parser.EndElementHandler = start, end
     parser.CharacterDataHandler = builder.data
@@ -175,9 +175,9 @@ def read_xml(path: Path) -> ElementTree.Element:
     except _Refused as fault:
         raise LabelError(path, fault.line, fault.value, fault.expected) from fault
     except expat.ExpatError as error:
-        raise LabelError(path, error.lineno, str(error), "XML that is whole") from error
+        raise LabelError(path, error.lineno, str(error), "well-formed XML") from error
     except (AssertionError, ValueError, LookupError) as error:  # no element; unknown encoding
-        raise LabelError(path, 0, str(error) or "no element", "XML that is whole") from error
+        raise LabelError(path, 0, str(error) or "no element", "well-formed XML") from error
 
 
 class _Refused(Exception):
@@ -195,12 +195,12 @@ def _local(name: str) -> str:
 
 
 class HtmlElements(HTMLParser):
-    """The elements of an HTML file as one flat list: what they are, and the text inside of them.
+    """The elements of an HTML file as a flat list, with the text inside each.
 
-    Entities are those of HTML; nothing is loaded. Elements that nothing closes end with the file.
+    HTML entities are decoded; nothing is loaded. Elements that are never closed end with the file.
 
     Attributes:
-        found: `[name, attributes, text, depth]` in the order of their begin.
+        found: `[name, attributes, text, depth]` in the order of their opening tags.
     """
 
     _VOID = frozenset(("br", "hr", "img", "input", "link", "meta", "wbr", "col", "base", "area"))
@@ -213,47 +213,47 @@ class HtmlElements(HTMLParser):
         self.close()
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """Called by the parser; so are the others."""
+        """Opens an element; the parser calls this and the other handlers."""
         element = [tag, {name: value or "" for name, value in attrs}, [], len(self._open)]
         self.found.append(element)
         if tag not in self._VOID:
             if len(self._open) >= MAX_DEPTH:
-                raise LineError("elements in elements", f"at most {MAX_DEPTH} in each other")
+                raise LineError("nested elements", f"a nesting depth of at most {MAX_DEPTH}")
             self._open.append(element)
 
     def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """Notes an element that is empty."""
+        """Records an empty element."""
         self.found.append([tag, {n: v or "" for n, v in attrs}, [], len(self._open)])
 
     def handle_endtag(self, tag: str) -> None:
-        """Closes an element, and those in it that nothing closed."""
+        """Closes an element, and unclosed elements inside it."""
         for place in range(len(self._open) - 1, -1, -1):
             if self._open[place][0] == tag:
                 del self._open[place:]
                 return
 
     def handle_data(self, data: str) -> None:
-        """Adds a text to all elements around it."""
+        """Adds a text to all open elements."""
         for element in self._open:
             element[2].append(data)
 
 
 def mapping(value: Any, what: str) -> dict[str, Any]:
-    """Returns an object of JSON, or raises `LineError`."""
+    """Returns a JSON object, or raises `LineError`."""
     if not isinstance(value, dict):
         raise LineError(shown(value), f"an object: {what}")
     return value
 
 
 def sequence(value: Any, what: str) -> list[Any]:
-    """Returns a list of JSON, or raises `LineError`."""
+    """Returns a JSON list, or raises `LineError`."""
     if not isinstance(value, list):
         raise LineError(shown(value), f"a list: {what}")
     return value
 
 
 def number(value: Any, what: str) -> float:
-    """Returns a finite number, also one that is written as a text, or raises `LineError`."""
+    """Returns a finite number, also from a string, or raises `LineError`."""
     try:
         found = math.nan if isinstance(value, bool) else float(value)
     except (TypeError, ValueError, OverflowError):
@@ -264,10 +264,10 @@ def number(value: Any, what: str) -> float:
 
 
 def size_of(height: Any, width: Any) -> tuple[int, int] | None:
-    """Returns height and width of a picture; None where a file does not say both.
+    """Returns height and width of a picture; None if the file does not give both.
 
     Raises:
-        LineError: what is said is no size.
+        LineError: not a valid size.
     """
     if height is None or width is None:
         return None
@@ -278,10 +278,10 @@ def size_of(height: Any, width: Any) -> tuple[int, int] | None:
 
 
 def string(value: Any, what: str) -> str | None:
-    """Returns a text, stripped, or None where there is none.
+    """Returns a text, stripped; None if there is none.
 
     Raises:
-        LineError: it is no text, or half a pair of surrogates is in it.
+        LineError: not a text, or it contains an unpaired surrogate.
     """
     if value is None:
         return None
@@ -290,27 +290,27 @@ def string(value: Any, what: str) -> str | None:
     try:
         value.encode("utf-8")
     except UnicodeEncodeError as error:
-        raise LineError(ascii(value), f"whole characters: {what}") from error
+        raise LineError(ascii(value), f"no unpaired surrogates: {what}") from error
     return value.strip()
 
 
 def shown(value: Any) -> str:
-    """A value as it is shown in a message, cut."""
+    """Returns a value as shown in messages, truncated."""
     if isinstance(value, str):
         return ascii(value[:100])[1:-1] if not value[:100].isprintable() else value[:100]
     if isinstance(value, list | dict) and len(value) > 20:
         return f"{'a list' if isinstance(value, list) else 'an object'} of {len(value)}"
     try:
         return repr(value)[:100]
-    except (RecursionError, ValueError):  # very long integers cannot be written
+    except (RecursionError, ValueError):  # very long integers cannot be formatted
         return type(value).__name__
 
 
 def outline(points: Any, what: str = "points") -> FloatArray:
-    """Returns the points of an outline, `(N, 2)` float32, of pairs or of one flat list.
+    """Returns the points of an outline, `(N, 2)` float32, from pairs or from one flat list.
 
     Raises:
-        LineError: fewer than three, or what is no point.
+        LineError: fewer than three points, or an invalid point.
     """
     if isinstance(points, list) and points and not isinstance(points[0], list | tuple):
         if len(points) % 2:
@@ -318,7 +318,7 @@ def outline(points: Any, what: str = "points") -> FloatArray:
         points = [points[at : at + 2] for at in range(0, len(points), 2)]
     if not isinstance(points, list) or not 3 <= len(points) <= MAX_POINTS:
         count = f"{len(points)} points" if isinstance(points, list) else shown(points)
-        raise LineError(count, f"three points or more, [x, y] each: {what}")
+        raise LineError(count, f"three or more points [x, y]: {what}")
     rows = []
     for point in points:
         if not isinstance(point, list | tuple) or len(point) != 2:
@@ -328,7 +328,7 @@ def outline(points: Any, what: str = "points") -> FloatArray:
 
 
 def bounded(rows: Sequence[tuple[float, float]]) -> FloatArray:
-    """Returns points as `(N, 2)` float32, or raises `LineError` where one is out of all bounds."""
+    """Returns points as `(N, 2)` float32; raises `LineError` if a coordinate is out of range."""
     for point in rows:
         if not all(abs(value) <= MAX_COORDINATE for value in point):
             raise LineError(
@@ -339,7 +339,7 @@ def bounded(rows: Sequence[tuple[float, float]]) -> FloatArray:
 
 
 def corners(left: float, top: float, right: float, bottom: float) -> FloatArray:
-    """Corners of an upright box, `(4, 2)` float32; its sides may be given in any order."""
+    """Returns the corners of an upright box, `(4, 2)` float32; opposite sides may be swapped."""
     left, right = min(left, right), max(left, right)
     top, bottom = min(top, bottom), max(top, bottom)
     return bounded([(left, top), (right, top), (right, bottom), (left, bottom)])
@@ -348,13 +348,13 @@ def corners(left: float, top: float, right: float, bottom: float) -> FloatArray:
 def turned_corners(
     corner: tuple[float, float], size: tuple[float, float], angle: float, *, center: bool
 ) -> FloatArray:
-    """Corners of a turned box, `(4, 2)` float32, clockwise from its own top left.
+    """Returns the corners of a rotated box, `(4, 2)` float32, clockwise from its own top left.
 
     Args:
-        corner: its top left corner, before it is turned where it is turned about its center.
-        size: its width and height.
-        angle: by which it is turned, in radians, clockwise on the screen.
-        center: whether it is turned about its center, not about that corner.
+        corner: the top left corner; if `center`, its position before the rotation.
+        size: width and height of the box.
+        angle: angle of the rotation in radians, clockwise on the screen.
+        center: rotate about the center of the box, not about that corner.
     """
     (x, y), (wide, high) = corner, size
     px, py = (x + wide / 2, y + high / 2) if center else (x, y)
@@ -369,12 +369,12 @@ def turned_corners(
 
 
 def word_of(points: FloatArray, text: str | None, *, care: bool = True, **more: Any) -> Word:
-    """Makes a word of its corners or its outline.
+    """Makes a word from its corners or its outline.
 
-    An outline that has not four points becomes the word's `polygon`; its quad is then the smallest
-    rectangle around it, clockwise from the corner nearest to its first point.
+    An outline that does not have four points becomes the word's `polygon`; its quad is then the
+    minimum-area rectangle around it, clockwise from the corner nearest to its first point.
     """
-    text = text if care else text or None  # nobody knows whether such a text is empty
+    text = text if care else text or None  # of a "don't care" word, an empty text is unknown
     if len(points) == 4:
         return Word(points, text, care=care, **more)
     return Word(around(points), text, polygon=points, care=care, **more)
@@ -388,14 +388,14 @@ def words_of(
     *,
     line: int = 0,
 ) -> tuple[tuple[Word, ...], tuple[LabelError, ...]]:
-    """Makes the words of a picture, and the errors of those that cannot be.
+    """Makes the words of a picture, and the errors of invalid ones.
 
     Args:
         source: the label file.
-        place: of the picture in it, for messages.
-        items: one for each word.
-        make: makes a word of an item; None where it is none.
-        line: of the file, where that is known.
+        place: where the picture is in that file, for messages.
+        items: one item per word.
+        make: makes a word from an item; None skips it.
+        line: line number in the file, if known.
     """
     words: list[Word] = []
     bad: list[LabelError] = []
@@ -416,23 +416,23 @@ def words_of(
 
 
 def text_in(attributes: Mapping[str, Any]) -> str | None:
-    """The text among the attributes of a shape, by the names that people give to it.
+    """Returns the text among the attributes of a shape, found by common names.
 
     Raises:
-        LineError: it is no text.
+        LineError: not a text.
     """
     names = {str(name).strip().lower(): name for name in attributes}
     for known in _TEXTS:
         if known in names:
             value = attributes[names[known]]
             if isinstance(value, int | float) and not isinstance(value, bool):
-                value = str(value)  # 12 is what a reader of attributes makes of the text "12"
+                value = str(value)  # parsers turn the text "12" into a number
             return string(value, known)
     return None
 
 
 def cares(attributes: Mapping[str, Any]) -> bool:
-    """Whether a shape counts, by switches among its attributes."""
+    """Returns whether a shape counts, judged by boolean attributes like "ignore"."""
     for name, value in attributes.items():
         name = str(name).strip().lower().replace("_", " ")
         text = str(value).strip().lower()
@@ -449,5 +449,5 @@ _COMPACT = frozenset(name.replace(" ", "") for name in IGNORED)
 
 
 def is_ignored(label: Any) -> bool:
-    """Whether the name of a label means "don't care"."""
+    """Returns whether the name of a label means "don't care"."""
     return isinstance(label, str) and label.strip().lower().replace("_", " ") in IGNORED

@@ -1,8 +1,9 @@
-"""`tf.train.Example`, the record of TensorFlow Datasets, without TensorFlow or protobuf's classes.
+"""`tf.train.Example`, the record of TensorFlow Datasets, without TensorFlow or protobuf.
 
-Of protobuf's wire format only what this message needs is known: an example holds `features` (1), a
-map (1) from a name (1) to a feature (2), which is a list of bytes (1), float32 (2) or int64 (3),
-whose values are field 1 of the list. Lists of numbers are written packed, and read either way.
+Only the part of protobuf's wire format that this message needs is implemented: an example holds
+`features` (1), a map (1) from a name (1) to a feature (2), which is a list of bytes (1), float32
+(2) or int64 (3), whose values are field 1 of the list. Lists of numbers are written packed; both
+packed and unpacked lists are read.
 
 Source: tensorflow/core/example/{example,feature}.proto and protobuf.dev/programming-guides/encoding
 """
@@ -23,11 +24,11 @@ _LISTS = {1: "bytes", 2: "float32", 3: "int64"}
 
 
 def encode_example(features: Mapping[str, Sequence[bytes] | NDArray]) -> bytes:
-    """Encodes features: the same bytes for the same features, by name.
+    """Encodes features deterministically: equal features give equal bytes.
 
     Args:
-        features: by name: lists of bytes, arrays of floats (kept as float32) and of integers or
-            booleans, of any shape; they are written flat.
+        features: by name: lists of bytes, or arrays of floats (stored as float32), integers or
+            booleans. Arrays may have any shape; they are stored flat.
     """
     entries = []
     for name in sorted(features):
@@ -46,10 +47,10 @@ def encode_example(features: Mapping[str, Sequence[bytes] | NDArray]) -> bytes:
 
 
 def decode_example(record: bytes, *, name: str = "record") -> dict[str, Feature]:
-    """Decodes the features of a record, each flat.
+    """Decodes the features of a record; arrays are flat.
 
     Raises:
-        LabelError: what is no such record; the message begins with `name`.
+        LabelError: not such a record; the message begins with `name`.
     """
     view = memoryview(record)
     features: dict[str, Feature] = {}
@@ -64,7 +65,7 @@ def decode_example(record: bytes, *, name: str = "record") -> dict[str, Feature]
                         feature = value
                 features[key] = _feature(feature)
     except (ValueError, IndexError) as error:
-        raise LabelError(name, 0, str(error), "a record of tf.train.Example") from error
+        raise LabelError(name, 0, str(error), "a tf.train.Example record") from error
     return features
 
 
@@ -75,7 +76,7 @@ def _field(number: int, value: bytes) -> bytes:
 def _varint(value: int) -> bytes:
     if 0 <= value < 128:
         return _ONE_BYTE[value]
-    value &= (1 << 64) - 1  # negative numbers are written as their two's complement
+    value &= (1 << 64) - 1  # negative numbers are stored as two's complement
     out = bytearray()
     while value > 127:
         out.append(value & 127 | 128)
@@ -85,7 +86,7 @@ def _varint(value: int) -> bytes:
 
 
 def _read_varint(view: memoryview, at: int) -> tuple[int, int]:
-    """Returns a number and where it ends."""
+    """Returns a number and the position after it."""
     value = 0
     for shift in range(0, 70, 7):
         byte = view[at]
@@ -100,7 +101,7 @@ def _fields(view: memoryview) -> Iterator[tuple[int, int, memoryview | int]]:
     """Yields number, wire type and value of the fields of a message."""
     at = 0
     while at < len(view):
-        tag = view[at]  # most numbers have one byte
+        tag = view[at]  # most tags have one byte
         at += 1
         if tag > 127:
             tag, at = _read_varint(view, at - 1)
@@ -119,7 +120,7 @@ def _fields(view: memoryview) -> Iterator[tuple[int, int, memoryview | int]]:
             else:
                 raise ValueError(f"a field of wire type {wire}")
             if size > len(view) - at:
-                raise ValueError(f"a field of {size} bytes where {len(view) - at} are left")
+                raise ValueError(f"a field of {size} bytes, but only {len(view) - at} are left")
             value = view[at : at + size]
             at += size
         yield tag >> 3, wire, value
@@ -140,14 +141,14 @@ def _feature(view: memoryview) -> Feature:
     if kind == 1:
         return [bytes(value) for _, value in values if isinstance(value, memoryview)]
     if kind == 2:
-        # A packed list and single numbers are the same bytes.
+        # A packed list and single values consist of the same bytes.
         joined = b"".join(value for _, value in values if isinstance(value, memoryview))
         return np.frombuffer(joined, "<f4").astype(np.float32, copy=False)
     numbers: list[int] = []
     for _, value in values:
         if isinstance(value, int):
             numbers.append(value)
-        elif max(value, default=0) < 128:  # one byte each, as nearly all are
+        elif max(value, default=0) < 128:  # fast path: one byte each, as nearly all are
             numbers += value
         else:
             at = 0

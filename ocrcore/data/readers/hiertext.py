@@ -1,4 +1,4 @@
-"""HierText: paragraphs of lines of words, in one JSON object, packed by gzip.
+"""HierText: paragraphs of lines of words, in one JSON object, compressed by gzip.
 
 Source: google-research-datasets/hiertext, README.md, "Annotations".
 """
@@ -28,9 +28,9 @@ def read_hiertext(path: Path, data: Any, notes: Counter[str]) -> Iterator[Labele
     """Reads the pictures of a split.
 
     Args:
-        path: of the file, for messages.
-        data: what `read_json` made of it.
-        notes: counts what is passed over.
+        path: path of the file, for error messages.
+        data: the parsed JSON, from `read_json`.
+        notes: counts skipped items, by description.
     """
     data = data if isinstance(data, dict) else {}
     entries = data.get("annotations")
@@ -51,7 +51,7 @@ def read_hiertext(path: Path, data: Any, notes: Counter[str]) -> Iterator[Labele
 
 
 def _items(entry: Mapping[str, Any]) -> Iterator[tuple[Any, int, int]]:
-    """Words with the numbers of their lines and paragraphs."""
+    """Yields words with the numbers of their lines and paragraphs."""
     line = 0
     for place, paragraph in enumerate(sequence(entry.get("paragraphs"), "paragraphs")):
         lines = mapping(paragraph, "a paragraph").get("lines")

@@ -1,4 +1,4 @@
-"""hOCR: words of pages in HTML, as Tesseract and others write it; for reading only.
+"""hOCR: words of pages in HTML, as written by Tesseract and others; read only.
 
 Source: kba/hocr-spec, `1.2/spec.md` (`ocr_page`, `ocr_line`, `ocrx_word`; properties `bbox`,
 `poly`, `image`, `ppageno`, `x_wconf`).
@@ -46,21 +46,21 @@ class _Page:
 
 
 def read_hocr(path: Path, data: str, notes: Counter[str]) -> Iterator[LabeledPicture]:
-    """Reads the pages of a file; where it has no words, its lines are taken.
+    """Reads the pages of a file; if it has no words, its lines are read.
 
     Args:
-        path: of the file.
+        path: path of the file.
         data: its text.
-        notes: counts what is passed over.
+        notes: counts skipped items, by description.
 
     Raises:
-        LabelError: elements that are nested too deep.
+        LabelError: elements are nested too deeply.
     """
     try:
         found = HtmlElements(data).found
     except LineError as fault:
         raise LabelError(path, 0, fault.value, fault.expected) from fault
-    except AssertionError as error:  # of html.parser, for marks that make no sense
+    except AssertionError as error:  # raised by html.parser for invalid markup
         raise LabelError(path, 0, str(error), "HTML") from error
     pages = _pages(found)
     for count, page in enumerate(pages, 1):
@@ -108,7 +108,7 @@ def _pages(elements: list[list[Any]]) -> list[_Page]:
 
 
 def _properties(title: str) -> dict[str, str]:
-    """Properties of a title: `bbox 1 2 3 4; x_wconf 90`."""
+    """Parses the properties in a title: `bbox 1 2 3 4; x_wconf 90`."""
     found: dict[str, str] = {}
     for match in _PROPERTY.finditer(title[:10_000]):
         name, _, value = match[0].strip().partition(" ")

@@ -1,13 +1,13 @@
-r"""Labels in text files, one word a line, as the ICDAR competitions hand them out.
+r"""Labels in text files, one word per line, as the ICDAR competitions distribute them.
 
-`ocrcore.data.readers.label_lines` says what a line may be: corners and a text, a box, a polygon,
-and columns between. Blanks around fields, blank lines, a byte order mark and any line ends are
-accepted; blanks around the text are not part of it. The text may be missing, separator included:
-then it is not known (None). An empty text is a text.
+`ocrcore.data.readers.label_lines` documents the form of a line: corners and a text, a box, a
+polygon, and extra columns between. White space around fields, blank lines, a byte order mark and
+any line endings are accepted; white space around the text is stripped. The text may be missing,
+including its separator: then it is unknown (None). An empty text is a text.
 
-Corners are kept as they are written. Boxes without area, crossed quads and corners that run
-anticlockwise are therefore read without complaint, because the scoring protocols define what
-becomes of them; `ocrcore.geometry.quad_faults` names them.
+Corners are kept as they are written. Boxes without area, self-intersecting quads and
+counterclockwise corners are therefore accepted, because the scoring protocols define how to handle
+them; `ocrcore.geometry.quad_faults` detects them.
 """
 
 from __future__ import annotations
@@ -38,19 +38,20 @@ def read_icdar(
     """Reads the words of one label file.
 
     Args:
-        path: of the file.
-        layout: one of `ocrcore.data.readers.label_lines.LAYOUTS`. "auto" finds it out by the lines
-            of this file; a folder tells more (`read_icdar_folder`).
+        path: path of the file.
+        layout: one of `ocrcore.data.readers.label_lines.LAYOUTS`. "auto" detects it from the lines
+            of this file; a whole folder is more reliable (`read_icdar_folder`).
         dont_care: texts that mark a word as "don't care": it gets `care=False` and no text. Empty
             texts do not, unless `""` is among these.
-        bad: where given, malformed lines are added to this list and left out instead of raised.
+        bad: if given, errors of malformed lines are appended to this list and the lines left out;
+            otherwise the first one is raised.
 
     Returns:
-        One word for each line. An outline that has not four points becomes the word's `polygon`;
-        its quad is then the smallest rectangle around it.
+        One word for each line. An outline that does not have four points becomes the word's
+        `polygon`; its quad is then the minimum-area rectangle around it.
 
     Raises:
-        LabelError: a malformed line; it names the file, the line, the value and what was expected.
+        LabelError: a malformed line; names the file, the line, the value and what was expected.
         OSError: the file cannot be read.
         ValueError: an unknown layout.
     """
@@ -77,26 +78,26 @@ def read_icdar_folder(
 ) -> list[Page]:
     """Reads a folder of pictures with their label files.
 
-    Of the pictures only the headers are read. Which label file belongs to which picture says
-    `ocrcore.data.readers.label_files`.
+    Only the headers of the pictures are read. How label files are matched to pictures is documented
+    in `ocrcore.data.readers.label_files`.
 
     Args:
-        images: folder of the pictures; those in folders inside it are not read.
+        images: folder of the pictures; subfolders are not read.
         labels: folder of the label files; may be the same.
-        missing_label: what becomes of a picture without label file: `error`, `skip`, or `empty` for
-            a page without words.
-        missing_image: what becomes of a label file without picture: `error` or `skip`.
-        layout: one of `ocrcore.data.readers.label_lines.LAYOUTS`; "auto" finds it out by all files.
+        missing_label: what to do with a picture without label file: `error`, `skip`, or `empty`
+            (treat it as a page without words).
+        missing_image: what to do with a label file without picture: `error` or `skip`.
+        layout: one of `ocrcore.data.readers.label_lines.LAYOUTS`; "auto" detects it from all files.
         dont_care: as for `read_icdar`.
         bad: as for `read_icdar`.
 
     Returns:
-        The pages by name of the picture: `img_10` before `img_2`.
+        The pages, sorted by the name of the picture: `img_10` before `img_2`.
 
     Raises:
-        LabelError: a malformed line, a picture or a label file without the other, or with two;
+        LabelError: a malformed line; a picture or label file without counterpart, or with two;
             lines that can be read in more than one way.
-        ImageError: a file that is no picture.
+        ImageError: a file is not a picture.
     """
     if missing_label not in ("error", "skip", "empty"):
         raise ValueError(f"missing_label={missing_label!r}: expected error, skip or empty")
@@ -121,8 +122,8 @@ def read_icdar_folder(
             0,
             lost[0].name,
             f"a label file gt_{stem}.txt, {stem}.txt or res_{stem}.txt in {labels} ({len(lost)} "
-            "such pictures; missing_label='skip' leaves them out, 'empty' takes them as without "
-            "words)",
+            "such pictures; missing_label='skip' leaves them out, 'empty' treats them as pictures "
+            "without words)",
         )
     pages = []
     for picture, label in found.items():
@@ -137,19 +138,20 @@ def read_icdar_folder(
 
 
 def write_icdar(path: str | Path, page: Page, *, dont_care: str = DONT_CARE[0]) -> None:
-    """Writes the words of a page in the layout `quad`, all or nothing.
+    """Writes the words of a page in the layout `quad`, atomically.
 
-    `read_icdar(path, layout="quad")` returns equal quads, texts and `care`; other attributes of the
-    words, and the text of words that do not count, are not written.
+    `read_icdar(path, layout="quad")` returns equal quads, texts and `care`. Other attributes of the
+    words, and the text of "don't care" words, are not written.
 
     Args:
-        path: of the file to write.
-        page: its words.
+        path: the file to write.
+        page: the page with the words.
         dont_care: the text to write for words with `care=False`.
 
     Raises:
-        ValueError: a word that would not read back: a text with line ends or with blanks around it,
-            one that means "don't care", or a polygon (`ocrcore.pages.write_pages` keeps those).
+        ValueError: a word would not be read back correctly: its text has line breaks or white space
+            around it, or means "don't care", or the word has a polygon
+            (`ocrcore.pages.write_pages` keeps those).
     """
     path = Path(path)
     lines = []
@@ -159,8 +161,8 @@ def write_icdar(path: str | Path, page: Page, *, dont_care: str = DONT_CARE[0]) 
         text = word.text if word.care else dont_care
         if text is not None and (text != text.strip() or _LINE_END.search(text)):
             raise ValueError(
-                f"{path}: the text of word {index} is {text!r}: expected neither line ends in it "
-                "nor blanks around it"
+                f"{path}: the text of word {index} is {text!r}: expected no line breaks in it and "
+                "no white space around it"
             )
         if word.care and text == dont_care:
             raise ValueError(

@@ -1,7 +1,7 @@
-"""Pictures with the labels that files of annotation tools have for them, as a folder of photos.
+"""Pictures and their labels from files of annotation tools, as a folder of photos.
 
-This is to documents of all formats what `ocrcore.data.readers.label_files.LabelFiles` is to text
-files with a word in each line; `ocrcore.data.readers.characters.PhotoFolder` reads from either.
+This is for document formats what `ocrcore.data.readers.label_files.LabelFiles` is for text files
+with one word per line; `ocrcore.data.readers.characters.PhotoFolder` reads from either.
 """
 
 from __future__ import annotations
@@ -29,21 +29,21 @@ from ocrcore.pages import Character, FloatArray, LabelError, Word
 
 
 class LabelDocuments:
-    """The pictures that label files of one format mean, and their words.
+    """The pictures that label files of one format refer to, and their words.
 
     Args:
-        labels: what the files say.
-        names: the pictures among which theirs are looked for.
+        labels: the content of the label files.
+        names: the pictures to search.
 
     Raises:
-        LabelError: not one picture is found.
+        LabelError: none of the pictures was found.
 
     Attributes:
-        labels: what the files say.
-        images: the folder that all pictures lie in or below.
-        pictures: those found, by folder and name.
-        lonely: label files; none, because what has no picture is noted by name.
-        bad: entries that cannot be read, or mean no picture that is there.
+        labels: the content of the label files.
+        images: the common parent folder of all pictures.
+        pictures: the pictures found, by folder and name.
+        lonely: always empty here; labels without a picture are reported by `notes`.
+        bad: errors of entries that cannot be read or are duplicates, or whose picture is ambiguous.
     """
 
     def __init__(self, labels: Labels, names: PictureNames) -> None:
@@ -79,7 +79,7 @@ class LabelDocuments:
         if self.bad:
             raise self.bad[0]
         missing = ", ".join(map(repr, self._missing[:3])) or "no picture at all"
-        raise LabelError(file, 0, f"{missing}: not there", f"{expected}; name their folder")
+        raise LabelError(file, 0, f"{missing}: not found", f"{expected}; name their folder")
 
     def _find(self, entry: LabeledPicture, names: PictureNames) -> Path | None:
         try:
@@ -94,7 +94,7 @@ class LabelDocuments:
 
     @property
     def layout(self) -> str:
-        """The format, and how much there is."""
+        """The format, and a count of its content."""
         return str(self.labels)
 
     @property
@@ -103,21 +103,21 @@ class LabelDocuments:
         return self.labels.files
 
     def notes(self, *, bad: bool = True) -> list[str]:
-        """What of the labels and of the pictures is not used.
+        """Returns messages about labels and pictures that are not used.
 
         Args:
-            bad: whether `bad` is counted among it.
+            bad: whether to include a message about `bad`.
         """
         notes = []
         if self._missing:
             shown = ", ".join(map(repr, self._missing[:3]))
             notes.append(
-                f"{len(self._missing):,} labeled pictures are not there, and not used: {shown}"
+                f"{len(self._missing):,} labeled pictures were not found and are not used: {shown}"
                 + (" ..." if len(self._missing) > 3 else "")
             )
         if self._unlabeled:
             notes.append(
-                f"{self._unlabeled:,} pictures beside the labels are not labeled: not used"
+                f"{self._unlabeled:,} pictures next to the labels are not labeled and not used"
             )
         if bad and self.bad:
             notes.append(
@@ -127,7 +127,7 @@ class LabelDocuments:
         return notes
 
     def labels_of(self, picture: Path) -> list[Path]:
-        """Returns the label file of a picture."""
+        """Returns the label file of a picture, in a list."""
         return [self._found[picture].source]
 
     def words(
@@ -138,20 +138,20 @@ class LabelDocuments:
         dont_care: Sequence[str],
         bad: list[LabelError] | None = None,
     ) -> list[Word]:
-        """Returns the words of a picture, in pixels as it is shown.
+        """Returns the words of a picture, in pixels of the picture as displayed.
 
-        Labels of the stored pixels of a picture that EXIF turns, which the size in the label file
-        tells, are turned with it.
+        If EXIF rotates the picture and the size in the label file shows that the labels are for the
+        stored pixels, the labels are rotated with it.
 
         Args:
             picture: one of `pictures`.
-            size: its height and width, as it is read.
+            size: its height and width, after EXIF rotation.
             dont_care: texts that mark a word as "don't care".
-            bad: where given, words that cannot be are added to this list and left out.
+            bad: if given, errors of invalid words are appended to this list and the words left out.
 
         Raises:
-            LabelError: a word that cannot be; labels of a picture of another size, or of another
-                page than the first of a file.
+            LabelError: an invalid word, labels made at another size of the picture, or labels of a
+                page other than the first.
         """
         entry = self._found[picture]
         faults = list(entry.bad)
@@ -185,11 +185,11 @@ class LabelDocuments:
 
 
 def turned_points(points: FloatArray, turn: int, size: tuple[int, int]) -> FloatArray:
-    """Moves points of stored pixels to where EXIF shows them.
+    """Maps points of the stored pixels to the picture as EXIF displays it.
 
     Args:
         points: `(N, 2)` float32.
-        turn: the orientation of EXIF, 1 to 8.
+        turn: the EXIF orientation, 1 to 8.
         size: height and width of the stored picture.
     """
     x, y = points[:, 0], points[:, 1]
@@ -204,13 +204,13 @@ def turned_points(points: FloatArray, turn: int, size: tuple[int, int]) -> Float
 
 
 def turned_word(word: Word, turn: int, size: tuple[int, int]) -> Word:
-    """Turns a word with its picture; upright boxes begin at the top left again.
+    """Rotates a word with its picture; upright boxes start at the top left again.
 
-    Who draws a box on a picture that lies on its side does not say where the text begins.
+    Drawing a box on a picture that lies on its side does not tell where its text begins.
 
     Args:
         word: in stored pixels.
-        turn: the orientation of EXIF, 1 to 8.
+        turn: the EXIF orientation, 1 to 8.
         size: height and width of the stored picture.
     """
     quad = _turned_quad(word.quad, turn, size)
@@ -238,15 +238,15 @@ def _turned_quad(quad: FloatArray, turn: int, size: tuple[int, int]) -> FloatArr
 def open_documents(
     path: str | Path, *, format: str = "auto", images: str | Path | None = None
 ) -> LabelDocuments:
-    """Opens label files of a format, or of the only one that is there.
+    """Opens label files of a given format, or of the only one that is found.
 
     Args:
         path: a label file, or a folder of them.
-        format: one of `ocrcore.data.readers.label_formats.FORMATS`; "auto" guesses it.
-        images: folder of the pictures; None: beside the labels or below.
+        format: one of `ocrcore.data.readers.label_formats.FORMATS`; "auto" detects it.
+        images: folder of the pictures; None searches next to the labels and below.
 
     Raises:
-        LabelError: no such labels, several of them, or none of their pictures is there.
+        LabelError: no such labels, labels in several formats, or none of their pictures is found.
     """
     path = Path(path)
     if not path.exists():
@@ -258,7 +258,7 @@ def open_documents(
             path, 0, str(error.strerror or error), "a file that can be read"
         ) from error
     if not found:
-        what = "a format that is known" if format == "auto" else FORMATS[format].title
+        what = "a known format" if format == "auto" else FORMATS[format].title
         raise LabelError(path, 0, str(path), f"labels in {what}")
     if len(found) > 1:
         raise ambiguous(path, found)
@@ -268,7 +268,7 @@ def open_documents(
 def documents_of(
     path: Path, found: FoundFormat, *, images: str | Path | None = None
 ) -> LabelDocuments:
-    """Opens the label files of a format that was found; see `open_documents`."""
+    """Opens the label files of a detected format; see `open_documents`."""
     root = path.parent if path.is_file() else path
     try:
         labels = read_labels(found)
@@ -282,18 +282,18 @@ def documents_of(
             raise LabelError(roots[0], 0, str(roots[0]), "a folder of pictures")
     else:
         roots = [root]
-        # annotations/train.json beside images/, as Datumaro and COCO have it.
+        # annotations/train.json next to images/, as in Datumaro and COCO.
         if path.is_file() and path.parent.name.lower() in ("annotations", "labels", "gt", "page"):
             roots.append(path.parent.parent)
     return LabelDocuments(labels, PictureNames(roots))
 
 
 def ambiguous(path: Path, found: Sequence[FoundFormat], others: Sequence[str] = ()) -> LabelError:
-    """The error of a folder with labels of several kinds; it lists them."""
+    """Returns the error about a folder with labels of several kinds; it lists them."""
     listed = [f"{one.name} ({name_files(one.files, most=1)})" for one in found] + list(others)
     return LabelError(
         path,
         0,
         f"{len(listed)} kinds of labels",
-        f"one: name the file, or the format that is meant: {'; '.join(listed)}",
+        f"one: name the file, or the format to use: {'; '.join(listed)}",
     )

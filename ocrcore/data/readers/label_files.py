@@ -1,8 +1,8 @@
-"""Folders of pictures with a label file each: which belong together, and how the lines are read.
+"""Folders of pictures with one label file each: how they are matched and how lines are read.
 
-One rule for all who read such folders. The labels of `NAME.jpg` are in `gt_NAME.txt`, `NAME.txt`,
-`res_NAME.txt` or `NAME.gt`; suffixes may be in capitals. Two pictures, or two label files, of one
-name are an error. Folders inside are not read.
+All readers of such folders share one rule. The labels of `NAME.jpg` are in `gt_NAME.txt`,
+`NAME.txt`, `res_NAME.txt` or `NAME.gt`; suffixes may be in upper case. Two pictures, or two label
+files, of one name are an error. Subfolders are not read.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from ocrcore.images import SUFFIXES
 from ocrcore.pages import LabelError, Word
 
 MAX_BYTES = 1 << 25
-"""Label files above this size are refused."""
+"""Larger label files are rejected."""
 PREFIXES = ("gt_", "", "res_")
-"""Of label files, before the name of the picture."""
+"""Prefixes of label files, before the name of the picture."""
 LABEL_SUFFIXES = (".txt", ".gt")
-"""Of label files; the second is MSRA-TD500's."""
+"""Suffixes of label files; the second is MSRA-TD500's."""
 
 _LINE_END = re.compile(r"\r\n|\n|\r")
 _ESCAPED = re.compile("[\udc80-\udcff]")  # a byte that is not UTF-8
-_MOST = 20_000  # files that tell the layout; of more an even sample does
+_MOST = 20_000  # files to detect the layout from; larger folders are sampled evenly
 _WIDE = (
     (codecs.BOM_UTF32_LE, "UTF-32"),
     (codecs.BOM_UTF32_BE, "UTF-32"),
@@ -38,10 +38,10 @@ _WIDE = (
 
 
 def by_name(path: Path) -> str:
-    """Sorts files by name, as `sorted` does: `img_10` before `img_2`.
+    """Sort key for files, by name as `sorted` does: `img_10` before `img_2`.
 
-    Whatever takes part of a folder, to train or to test on, must sort it so: parts that do not
-    overlap in one order do in another.
+    Everything that splits a folder into parts, to train or to test on, must use this order;
+    otherwise the parts may overlap.
     """
     return path.name
 
@@ -49,11 +49,11 @@ def by_name(path: Path) -> str:
 def read_lines(path: str | Path) -> list[tuple[int, str]]:
     """Reads the lines of a label file that are not blank, stripped, with their numbers.
 
-    UTF-8, or UTF-16 or UTF-32 with a byte order mark. Bytes that are not UTF-8 become lone
-    surrogates: the line that holds them is the bad one.
+    Accepts UTF-8, or UTF-16 or UTF-32 with a byte order mark. Bytes that are not UTF-8 become lone
+    surrogates, so that only the line with them is bad.
 
     Raises:
-        LabelError: a file that is too large, or text in UTF-16 without a mark.
+        LabelError: the file is too large, or UTF-16 without a byte order mark.
         OSError: the file cannot be read.
     """
     path = Path(path)
@@ -84,16 +84,17 @@ def read_words(
     dont_care: Sequence[str],
     bad: list[LabelError] | None = None,
 ) -> list[Word]:
-    """Reads the words of a label file, one for each line.
+    """Reads the words of a label file, one per line.
 
     Args:
-        path: of the file.
-        layout: of its lines.
+        path: path of the file.
+        layout: the layout of its lines.
         dont_care: texts that mark a word as "don't care".
-        bad: where given, malformed lines are added to this list and left out instead of raised.
+        bad: if given, errors of malformed lines are appended to this list and the lines left out;
+            otherwise the first one is raised.
 
     Raises:
-        LabelError: a malformed line; it names the file, the line, the value and what was expected.
+        LabelError: a malformed line; names the file, the line, the value and what was expected.
         OSError: the file cannot be read.
     """
     return [word for _, word in numbered_words(path, layout, dont_care=dont_care, bad=bad)]
@@ -109,7 +110,7 @@ def numbered_words(
     """Reads the words of a label file with the numbers of their lines; see `read_words`."""
     words = []
     lines = read_lines(path)
-    # Where one line is not UTF-8, others may be so only by chance: their words would be wrong.
+    # If one line is not UTF-8, others may decode only by chance, with wrong words.
     foreign = any(_ESCAPED.search(line) for _, line in lines)
     for number, line in lines:
         try:
@@ -139,15 +140,15 @@ class LabelFiles:
         images: folder of the pictures.
         labels: folder of the label files; may be the same.
         layout: one of `ocrcore.data.readers.label_lines.LAYOUTS`.
-        bad: where given, pictures of a name that another one has are added to this list and left
-            out instead of raised.
+        bad: if given, errors of pictures with duplicate names are appended to this list and the
+            pictures left out; otherwise the first one is raised.
 
     Raises:
-        LabelError: a folder that does not exist or holds no picture; two pictures of one name.
+        LabelError: a folder does not exist or holds no picture, or two pictures have one name.
         ValueError: an unknown layout.
 
     Attributes:
-        pictures: by name: `img_10` before `img_2`.
+        pictures: sorted by name: `img_10` before `img_2`.
         lonely: label files without a picture.
     """
 
@@ -182,11 +183,11 @@ class LabelFiles:
         ]
 
     def labels_of(self, picture: Path) -> list[Path]:
-        """Returns all label files of a picture; there should be one."""
+        """Returns all label files of a picture; there should be exactly one."""
         return [path for p in PREFIXES for path in self._files.get(p + picture.stem, ())]
 
     def label(self, picture: Path) -> Path | None:
-        """Returns the label file of a picture; None where there is none.
+        """Returns the label file of a picture; None if there is none.
 
         Raises:
             LabelError: there are two.
@@ -213,12 +214,12 @@ class LabelFiles:
 
         Args:
             picture: one of `pictures`.
-            size: its height and width; text files say nothing of it.
+            size: its height and width; not used, because text files do not state a size.
             dont_care: as for `read_words`.
-            bad: the same.
+            bad: as for `read_words`.
 
         Raises:
-            LabelError: it has no label file, or two, or as of `read_words`.
+            LabelError: there is no label file, or there are two; or as for `read_words`.
         """
         label = self.label(picture)
         if label is None:
@@ -227,10 +228,10 @@ class LabelFiles:
 
     @property
     def layout(self) -> Layout:
-        """The layout of the lines, by all label files that have a picture.
+        """The layout of the lines, from all label files that have a picture.
 
         Raises:
-            LabelError: they can be read in more than one way.
+            LabelError: the lines can be read in more than one way.
         """
         if self._layout is None:
             paths = [path for picture in self.pictures for path in self.labels_of(picture)]
@@ -240,7 +241,7 @@ class LabelFiles:
 
 
 def file_layout(path: str | Path, layout: str) -> Layout:
-    """The layout of one file by itself.
+    """Detects the layout of a single file.
 
     Raises:
         LabelError: its lines can be read in more than one way.
@@ -255,7 +256,7 @@ def _layout_of(where: Path, paths: Sequence[Path]) -> Layout:
         try:
             lines += [line for _, line in read_lines(path)]
         except (OSError, LabelError):
-            continue  # whoever asks for its words is told
+            continue  # reported when its words are read
     try:
         return find_layout(lines)
     except LineError as error:

@@ -1,8 +1,9 @@
-"""Label files of all formats: which one a file or a folder is of, and what it says.
+"""Label files of all formats: detects the format of a file or folder, and reads it.
 
-`read_labels` reads what one or many files of a format say of pictures; `find_formats` guesses the
-format by what is in the files. Text files with a word in each line, as ICDAR's, are not among these
-formats: whole folders of them are told apart by `ocrcore.data.readers.layouts`.
+`find_formats` detects the format from the content of the files; `read_labels` reads what one or
+many files of a format say about pictures. Text files with one word per line, like ICDAR's, are not
+among these formats: their layouts are detected by `ocrcore.data.readers.layouts`, from whole
+folders.
 """
 
 from __future__ import annotations
@@ -47,11 +48,11 @@ class Format(NamedTuple):
     """A format of label files.
 
     Attributes:
-        title: as it is said to users.
-        form: "json", "xml", "text", "csv", "mat": what a file is before `read` gets it.
-        read: yields what a file says of pictures.
-        unit: what is counted in a file, in the plural.
-        single: a file for each picture.
+        title: the name shown to users.
+        form: "json", "xml", "text", "csv" or "mat": how a file is parsed before `read` gets it.
+        read: yields the labels of each picture in a file.
+        unit: what a file contains, in the plural.
+        single: whether there is one file per picture.
     """
 
     title: str
@@ -83,7 +84,7 @@ FORMATS = {
     "alto": Format("ALTO", "xml", read_alto, "pages", single=True),
     "page": Format("PAGE XML", "xml", read_page_xml, "pages", single=True),
 }
-"""By the name that configs and commands have for them."""
+"""Formats by the name that configs and commands use."""
 _SUFFIXES = {
     "json": (".json", ".jsonl", ".gz"),
     "xml": (".xml",),
@@ -91,21 +92,21 @@ _SUFFIXES = {
     "csv": (".csv",),
     "mat": (".mat",),
 }
-_DEPTH = 2  # of folders that are looked into for label files
-_LOOKED_AT = 3  # files of a folder that tell the format of all
+_DEPTH = 2  # depth of the search for label files in subfolders
+_LOOKED_AT = 3  # files of a folder that are read to detect the format of all
 _ROOTS = {"annotations": "cvat", "Annotations": "ctw1500-xml", "alto": "alto", "PcGts": "page"}
 
 
 @dataclass(slots=True)
 class Labels:
-    """What label files say.
+    """The content of label files.
 
     Attributes:
         format: name of the format.
-        pictures: what they say of each picture.
-        files: that were read.
-        bad: files that cannot be read.
-        notes: what was passed over, how often.
+        pictures: the labels of each picture.
+        files: the files that were read.
+        bad: errors of files that cannot be read.
+        notes: counts of skipped items, by description.
     """
 
     format: str
@@ -115,7 +116,7 @@ class Labels:
     notes: Counter[str] = field(default_factory=Counter)
 
     def __str__(self) -> str:
-        """For the user: the format, and how much there is."""
+        """Returns a description for the user: the format, and counts."""
         words = [word for one in self.pictures for word in one.words]
         silent = sum(word.care and not word.text for word in words)
         ignored = sum(not word.care for word in words)
@@ -132,7 +133,7 @@ class Labels:
 
 
 class FoundFormat(NamedTuple):
-    """A format that was found, the files of it, and what the first of them was read as."""
+    """A detected format, its files, and the parsed content of the first file."""
 
     name: str
     files: list[Path]
@@ -140,23 +141,23 @@ class FoundFormat(NamedTuple):
 
 
 def find_formats(path: Path, *, wanted: str = "auto") -> list[FoundFormat]:
-    """Finds which formats a file, or the files of a folder, are of.
+    """Detects which formats a file, or the files of a folder, have.
 
     Args:
-        path: a file, or a folder; those inside are looked into, two deep.
+        path: a file, or a folder; subfolders are searched two levels deep.
         wanted: only this format; "auto": all.
 
     Returns:
-        The formats found, each with its files; none where there is none. Files of one format that
-        are not of one picture each are candidates by themselves.
+        The formats found, each with its files; empty if none was found. In formats with many
+        pictures per file, each file is a candidate of its own.
 
     Raises:
-        LabelError: a file that is named by itself, or the only one there is, cannot be read.
+        LabelError: a file given as `path` cannot be read.
     """
     if path.is_file():
         name, data = format_of(path)
         if not name and wanted != "auto" and _may_be(path, FORMATS[wanted]):
-            name = wanted  # a file without a word does not say what it is
+            name = wanted  # a file without words does not reveal its format
         return [FoundFormat(name, [path], data)] if name and wanted in ("auto", name) else []
     found: list[FoundFormat] = []
     vague: list[Path] = []
@@ -185,7 +186,7 @@ def _may_be(path: Path, known: Format) -> bool:
 
 
 def _merged(found: list[FoundFormat]) -> list[FoundFormat]:
-    """Joins the files of formats of one file a picture, also those of several folders."""
+    """Joins the files of formats with one file per picture, also across folders."""
     out: list[FoundFormat] = []
     for one in found:
         place = next((i for i, other in enumerate(out) if other.name == one.name), None)
@@ -208,7 +209,7 @@ def _tried(path: Path) -> tuple[str, Any]:
 
 
 def _candidates(root: Path) -> Iterator[list[Path]]:
-    """Files of one folder and form that may hold labels, by name."""
+    """Yields groups of files of one folder and type that may hold labels, sorted by name."""
     level = [root]
     for _ in range(_DEPTH + 1):
         inside: list[Path] = []
@@ -230,7 +231,7 @@ def _candidates(root: Path) -> Iterator[list[Path]]:
                             groups.setdefault(form, []).append(folder / entry.name)
             except OSError:
                 continue
-            # Text files of words are many; a list of PaddleOCR's is one of few.
+            # Text files with words are many; PaddleOCR's list is a single file among few.
             if len(groups.get("lines", ())) > 2 * _LOOKED_AT:
                 lines = groups.pop("lines")
                 groups["lines"] = [one for one in lines if one.name == "Label.txt"]
@@ -239,11 +240,11 @@ def _candidates(root: Path) -> Iterator[list[Path]]:
 
 
 def format_of(path: Path) -> tuple[str, Any]:
-    """The format of one file by its content, and what it was read as; "" for none of these.
+    """Detects the format of one file from its content, and parses it; "" if unknown.
 
     Raises:
-        LabelError: a file that cannot be read as what its name or its begin says.
-        OSError: the same.
+        LabelError: the file cannot be parsed as its name or its first bytes suggest.
+        OSError: the file cannot be read.
     """
     check_regular(path)
     with path.open("rb") as file:
@@ -307,7 +308,7 @@ def _json_format(data: Any) -> str:
 
 
 def _by_values(values: list[Any]) -> str:
-    """The format of an object with an entry for each picture."""
+    """Detects the format of an object with an entry for each picture."""
     objects = [one for one in values if isinstance(one, dict)]
     if objects and all("polygons" in one or "typed_words" in one for one in objects):
         return "doctr"
@@ -333,12 +334,12 @@ def _has_regions(task: Any) -> bool:
 def read_labels(found: FoundFormat) -> Labels:
     """Reads the label files of a format.
 
-    A file that cannot be read is one of many and noted as bad; where it is the only one, it is an
-    error.
+    If there are several files, one that cannot be read is recorded as bad; if it is the only one,
+    its error is raised.
 
     Raises:
         LabelError: the only file cannot be read.
-        OSError: the same.
+        OSError: a file cannot be read.
     """
     known = FORMATS[found.name]
     labels = Labels(found.name)

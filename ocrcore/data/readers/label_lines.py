@@ -1,7 +1,7 @@
-r"""Lines of word labels: what a layout is, and a word out of a line.
+r"""Lines of word labels: the layouts, and parsing a line to a word.
 
-Numbers stand between commas, tabs or blanks. A tab between numbers and text ends the numbers.
-`ocrcore.data.readers.layouts` tells the layout.
+Numbers are separated by commas, tabs or spaces. A tab between numbers and text ends the numbers.
+`ocrcore.data.readers.layouts` detects the layout.
 
 Sources: rrc.cvc.uab.es for ICDAR 2013, 2015, MLT and RCTW; MhLiao/DB for MSRA-TD500; Total-Text's
 Groundtruth/Text; Curve-Text-Detector's data/README.md for CTW1500; EasyOCR's trainer for the mark
@@ -23,31 +23,31 @@ from ocrcore.geometry import quad_faults
 from ocrcore.pages import FloatArray, Word
 
 LAYOUTS = {
-    "auto": "found out by all label files of a folder",
+    "auto": "detected from all label files of a folder",
     "quad": "x1,y1,x2,y2,x3,y3,x4,y4,text (ICDAR 2015)",
     "box": 'left top right bottom "text" (ICDAR 2013)',
     "polygon": "x1,y1,x2,y2,...,text or ...,####text; polygon:N has N points",
     "quoted": 'quads, boxes and polygons with the text between quotes, x1,y1,...,"text" (CVAT)',
     "mlt": "x1,y1,...,x4,y4,script,text (ICDAR MLT)",
     "rctw": 'x1,y1,...,x4,y4,flag,"text" (RCTW; the flag is 0 or 1)',
-    "td500": "x1,y1,...,x4,y4,flag (MSRA-TD500 as DB has it: 1 is don't care, there is no text)",
+    "td500": "x1,y1,...,x4,y4,flag (MSRA-TD500 as DB converts it: 1 is don't care, no text)",
     "msra-td500": "index difficulty x y width height angle (MSRA-TD500's own .gt files, no text)",
     "ctw1500": "left,top,right,bottom,dx1,dy1,...,dx14,dy14 (CTW1500's older labels, no text)",
     "total-text": "x: [[x1 x2 ...]], y: [[y1 y2 ...]], ornt: [u'c'], transcriptions: [u'text']",
 }
-"""What a config may name as `layout`, with what a line then is."""
+"""Values of `layout` in a config, with the form of a line."""
 SCRIPTS = frozenset(
     ("arabic", "latin", "chinese", "japanese", "korean", "bangla", "hindi", "symbols", "mixed")
 ) | {"none"}
-"""Of ICDAR MLT 2017 and 2019, in small letters."""
+"""Scripts of ICDAR MLT 2017 and 2019, in lower case."""
 MAX_COORDINATE = 1e6
-"""Coordinates beyond this, in pixels, are taken for a fault of the file."""
+"""Coordinates beyond this, in pixels, are treated as an error in the file."""
 
 _FAR = 1e9
 _NUMBER = r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?"
 NUMBER = re.compile(rf"\s*{_NUMBER}\s*", re.ASCII)
 _START = re.compile(rf"{_NUMBER}(\s*)(,?)", re.ASCII)
-# A number and the separator behind it.
+# A number and the separator after it.
 _STEPS = {
     ",": re.compile(rf"[^\S\t]*({_NUMBER})[^\S\t]*(,|\t|\Z)", re.ASCII),
     "\t": re.compile(rf"[^\S\t]*({_NUMBER})[^\S\t]*(\t|\Z)", re.ASCII),
@@ -63,7 +63,7 @@ _CURVED = re.compile(
 _ESCAPE = re.compile(r"\\(x[0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|U000[0-9a-fA-F]{5}|['\"\\])")
 MARK = "####"
 _QUOTES = "\"'"
-_FILL = 0.15  # least share of the rectangle around it that an outline covers
+_FILL = 0.15  # minimum fraction of its bounding rectangle that an outline covers
 _NEED = {"box": 4, "quad": 8, "turned": 7, "offsets": 32}
 EXPECTED = {
     "quad": "eight coordinates and the text: x1,y1,x2,y2,x3,y3,x4,y4,text",
@@ -76,11 +76,11 @@ EXPECTED = {
 
 
 class LineError(ValueError):
-    """What cannot be read, as `ocrcore.pages.LabelError` says it.
+    """A value that cannot be read; `ocrcore.pages.LabelError` adds the file and line.
 
     Attributes:
-        value: what is wrong, as text.
-        expected: what would be right.
+        value: the wrong value, as text.
+        expected: what was expected.
     """
 
     def __init__(self, value: str, expected: str) -> None:
@@ -93,18 +93,20 @@ class Layout:
     """How the lines of a folder are read.
 
     Attributes:
-        name: of `LAYOUTS`.
+        name: one of `LAYOUTS`.
         commas: what lines with commas or tabs between the numbers begin with: "quad", "box",
             "polygon", "curve" (Total-Text's lists), "turned" (MSRA-TD500's box with an angle) or
-            "offsets" (CTW1500's from the corner of a box); "each": a quad or a polygon, as it fits.
-        blanks: the same of lines with blanks between the numbers.
-        extra: what stands before the text: "", "script" or "flag"; "difficulty": a flag alone.
-        quoted: one pair of quotes around the text is taken off.
-        box_quotes: the same of boxes.
-        texts: most polygons have one.
-        marked: `####` at the beginning of the text is taken off.
-        points: how many a polygon has; None: as many as there are pairs of numbers.
-        found: whether the lines told it, not a config.
+            "offsets" (CTW1500's, relative to the corner of a box); "each": a quad or a polygon,
+            decided line by line.
+        blanks: the same for lines with spaces between the numbers.
+        extra: the column before the text: "", "script" or "flag"; "difficulty": a flag without a
+            text.
+        quoted: whether a pair of quotes around the text is removed.
+        box_quotes: the same for boxes.
+        texts: whether most polygons have a text.
+        marked: whether `####` at the beginning of the text is removed.
+        points: number of points of a polygon; None: as many as there are pairs of numbers.
+        found: whether the layout was detected, not set in a config.
     """
 
     name: str
@@ -119,28 +121,28 @@ class Layout:
     found: bool = False
 
     def __str__(self) -> str:
-        """For the user: the name, and what a line is."""
+        """Returns a description for the user: the name, and the form of a line."""
         parts = [f"{self.name}: {LAYOUTS[self.name]}"]
         if self.found and self.quoted and self.name not in ("quoted", "rctw"):
-            parts.append("quotes around the texts are taken off")
+            parts.append("quotes around the texts are removed")
         forms = {self.commas, self.blanks}
         if self.found and self.name != "quoted" and len(forms - {"each"}) > 1:
-            parts.append("lines differ, each is read as what it is")
+            parts.append("lines differ, each is read in its own form")
         if self.found:
-            parts.append("found by all lines; `layout` of the data set names another")
+            parts.append("detected from all lines; set `layout` of the data set to choose another")
         return "; ".join(parts)
 
 
 @dataclass(slots=True)
 class LabelLine:
-    """A line with the numbers that it begins with.
+    """A line and the numbers that it begins with.
 
     Attributes:
         text: the line.
-        separator: ",", a tab, or " " for blanks.
-        numbers: as they are written.
-        ends: where what follows each number begins, behind the separator; -1: the line ends there.
-        outline: what `outline_count` found, once it was asked.
+        separator: "," or a tab, or " " for white space.
+        numbers: the numbers, as written.
+        ends: position after each number and its separator; -1 if the line ends there.
+        outline: cached result of `outline_count`; None before the first call.
     """
 
     text: str
@@ -150,18 +152,18 @@ class LabelLine:
     outline: int | None = None
 
     def rest(self, count: int) -> str | None:
-        """The text behind the first `count` numbers; None where the line ends with them."""
+        """Returns the text after the first `count` numbers; None if the line ends with them."""
         end = self.ends[count - 1]
         return None if end < 0 else self.text[end:].strip()
 
     def values(self, count: int) -> FloatArray:
-        """`(count / 2, 2)`; what is out of all bounds is refused elsewhere, and bounded here."""
+        """Returns `(count / 2, 2)` coordinates, clipped; out-of-range values are rejected later."""
         numbers = np.clip(np.array(self.numbers[:count], np.float64), -_FAR, _FAR)
         return numbers.astype(np.float32).reshape(-1, 2)
 
 
 def scan(text: str) -> LabelLine:
-    """Finds the numbers that a line begins with, and what stands between them."""
+    """Finds the numbers that a line begins with, and their separator."""
     start = _START.match(text)
     separator = ","
     if start and not start[2] and start[1]:
@@ -178,11 +180,11 @@ def scan(text: str) -> LabelLine:
 
 
 def outline_count(line: LabelLine) -> int:
-    """How many of ten and more numbers are coordinates: more than 8 of a polygon; 0: not clear.
+    """Returns how many of ten or more numbers are coordinates: > 8: a polygon; 0: ambiguous.
 
     The points of an outline are near each other, and the outline does not cross itself. The first
-    four points of a longer outline are seldom a quad; those of a quad are. So 12,5 behind a quad is
-    a text, and three more points behind four are a polygon.
+    four points of a longer outline seldom form a quad; those of a quad do. So 12,5 after a quad is
+    a text, while three more points after four are a polygon.
     """
     if line.outline is None:
         line.outline = _outline_count(line)
@@ -197,7 +199,7 @@ def _outline_count(line: LabelLine) -> int:
     if found and found < there and _text_behind(line):
         return 0
     if found > 10:
-        return found  # texts of four numbers that happen to fit are not met with
+        return found  # a text of four or more numbers that happens to fit is not realistic
     quad = quad_faults(line.values(8))[0] in (None, "anticlockwise")
     if not found:
         return 8 if quad else 0
@@ -209,13 +211,13 @@ def _even(line: LabelLine) -> int:
 
 
 def _text_behind(line: LabelLine) -> bool:
-    """Whether something that is no number follows the last pair of numbers."""
+    """Returns whether something other than a number follows the last pair of numbers."""
     rest = line.rest(_even(line))
     return (bool(rest) and len(line.numbers) % 2 == 0) or line.ends[-1] >= 0
 
 
 def _longest_outline(line: LabelLine) -> int:
-    """How many numbers the longest outline has; 0 where there is none of ten or more."""
+    """Returns how many numbers the longest outline has; 0 if none has ten or more."""
     most = _even(line)
     for place in range(8, most):
         if re.match(r"[+-]?0[0-9]", line.numbers[place]):  # 1,000 is a text
@@ -226,7 +228,7 @@ def _longest_outline(line: LabelLine) -> int:
 
 
 def _is_outline(points: FloatArray) -> bool:
-    """Whether points are those of one polygon, and the last is no text of two numbers."""
+    """Returns whether points form one polygon whose last point is not a text of two numbers."""
     if not (np.abs(points) <= MAX_COORDINATE).all():
         return False
     low, high = np.minimum.accumulate(points), np.maximum.accumulate(points)
@@ -241,7 +243,7 @@ def _is_outline(points: FloatArray) -> bool:
 
 
 def form_of(line: LabelLine, layout: Layout) -> str:
-    """The form of one line, "each" decided; empty where nothing decides."""
+    """Returns the form of one line, with "each" resolved; empty if ambiguous."""
     form = layout.blanks if line.separator == " " else layout.commas
     if form != "each":
         return form
@@ -251,7 +253,7 @@ def form_of(line: LabelLine, layout: Layout) -> str:
 
 
 def coordinate_count(line: LabelLine, layout: Layout) -> int:
-    """How many numbers of a line should be coordinates."""
+    """Returns how many numbers of a line should be coordinates."""
     form = form_of(line, layout)
     if form != "polygon":
         return _NEED.get(form, 8)
@@ -264,25 +266,26 @@ def coordinate_count(line: LabelLine, layout: Layout) -> int:
 
 
 def is_quoted(text: str) -> bool:
-    """Whether a text stands between quotes of one kind."""
+    """Returns whether a text is enclosed in quotes of one kind."""
     text = text.strip()
     return len(text) > 1 and text[0] == text[-1] and text[0] in _QUOTES
 
 
 def read_line(text: str, layout: Layout, *, dont_care: Sequence[str]) -> Word:
-    """Makes a word of a line.
+    """Parses a line to a word.
 
     Args:
         text: the line, stripped.
-        layout: of the folder.
+        layout: the layout of the folder.
         dont_care: texts that mark a word as "don't care": it gets `care=False` and no text.
 
     Returns:
-        The word. An outline that has not four points becomes the word's `polygon`; its quad is then
-        the smallest rectangle around it, clockwise from the corner nearest to its first point.
+        The word. An outline that does not have four points becomes the word's `polygon`; its quad
+        is then the minimum-area rectangle around it, clockwise from the corner nearest to its first
+        point.
 
     Raises:
-        LineError: the line is no word.
+        LineError: the line is not a word.
     """
     if CURVE.match(text):
         return _read_curve(text, layout, dont_care)
@@ -291,7 +294,7 @@ def read_line(text: str, layout: Layout, *, dont_care: Sequence[str]) -> Word:
     if not form:
         raise LineError(
             text,
-            "what can be read in one way: are the numbers behind the eighth points or a text? "
+            "an unambiguous line: are the numbers after the eighth points or a text? "
             "layout=polygon or layout=quad decides",
         )
     count, rest = _coordinates(line, form, layout)
@@ -321,7 +324,7 @@ def read_line(text: str, layout: Layout, *, dont_care: Sequence[str]) -> Word:
 
 
 def _check_outline(text: str, corners: FloatArray, *, lacks_text: bool) -> None:
-    """Refuses a polygon whose last numbers may be its text, or that is only the begin of one."""
+    """Rejects a polygon whose last numbers may be its text, or that seems to be cut off."""
     if len(corners) > 4:
         fits = _is_outline(corners)
     else:
@@ -329,8 +332,8 @@ def _check_outline(text: str, corners: FloatArray, *, lacks_text: bool) -> None:
     if not fits or (lacks_text and len(corners) > 4):
         raise LineError(
             text,
-            "an outline and its text: are the last numbers the text? layout=polygon:N says how "
-            "many points there are",
+            "an outline and its text: are the last numbers the text? Set layout=polygon:N for "
+            "outlines of N points",
         )
 
 
@@ -345,7 +348,7 @@ def _word(
     if text is not None and text in dont_care:
         care = False
     if text and layout.found and _unquote(text) in dont_care:
-        care = False  # nobody labels "###" between quotes as a text
+        care = False  # "###" in quotes is a mark as well, not a text
     text = text if care else None
     if len(corners) == 4:
         return Word(corners, text, care=care, language=language)
@@ -354,7 +357,7 @@ def _word(
 
 
 def _coordinates(line: LabelLine, form: str, layout: Layout) -> tuple[int, str | None]:
-    """How many numbers are coordinates, and what follows them."""
+    """Returns how many numbers are coordinates, and what follows them."""
     expected = EXPECTED[form]
     if form == "curve":
         raise LineError(line.text, expected)
@@ -366,7 +369,7 @@ def _coordinates(line: LabelLine, form: str, layout: Layout) -> tuple[int, str |
         for field in fields:
             if not NUMBER.fullmatch(field):
                 raise LineError(field.strip(), f"a coordinate, a decimal number ({expected})")
-        raise LineError(line.text, f"{expected}; there are {len(fields)} numbers")
+        raise LineError(line.text, f"{expected}; found {len(fields)} numbers")
     return need, line.rest(need)
 
 
@@ -378,7 +381,7 @@ def _within(line: LabelLine, count: int) -> list[float]:
 
 
 def fits_turned(line: LabelLine) -> bool:
-    """Whether seven numbers can be MSRA-TD500's: an index, a flag, a box and an angle."""
+    """Returns whether a line is MSRA-TD500's: seven numbers, an index, a flag, a box, an angle."""
     if len(line.numbers) != 7 or line.ends[-1] >= 0:
         return False
     wide, high, angle = map(float, line.numbers[4:])
@@ -391,7 +394,7 @@ def fits_turned(line: LabelLine) -> bool:
 
 
 def fits_offsets(line: LabelLine) -> bool:
-    """Whether 32 numbers can be CTW1500's: a box, and 14 points in it by their offsets."""
+    """Returns whether a line is CTW1500's: 32 numbers, a box and the offsets of 14 points in it."""
     if len(line.numbers) != 32 or line.ends[-1] >= 0:
         return False
     left, top, right, bottom, *offsets = map(float, line.numbers)
@@ -405,7 +408,7 @@ def fits_offsets(line: LabelLine) -> bool:
 
 
 def _without_text(line: LabelLine, form: str) -> Word:
-    """A word of MSRA-TD500's own form, or of CTW1500's older one."""
+    """Makes a word from MSRA-TD500's own form, or from CTW1500's older one."""
     fits = fits_turned(line) if form == "turned" else fits_offsets(line)
     if not fits:
         raise LineError(line.text, EXPECTED[form])
@@ -422,7 +425,7 @@ def _without_text(line: LabelLine, form: str) -> Word:
 
 
 def _checked(line: LabelLine, count: int, *, box: bool) -> FloatArray:
-    """The corners, `(N, 2)`."""
+    """Returns the corners, `(N, 2)`, after checking their range."""
     _within(line, count)
     corners = line.values(count)
     if not box:
@@ -448,9 +451,9 @@ def _read_curve(text: str, layout: Layout, dont_care: Sequence[str]) -> Word:
             raise LineError(row, f"three or more coordinates in {name}")
         rows.append([float(field) for field in fields])
     if len(rows[0]) != len(rows[1]):
-        raise LineError(text, f"as many y as x: {len(rows[1])} and {len(rows[0])}")
+        raise LineError(text, f"as many y as x; found {len(rows[1])} and {len(rows[0])}")
     content = None if found[5] is None else _ESCAPE.sub(_unescaped, found[5]).strip()
-    # Total-Text writes # for what nobody can read, as the text or as the orientation.
+    # Total-Text writes # for illegible words, as the text or as the orientation.
     care = found[3] != "#" and content != "#"
     return _word(np.array(rows, np.float32).T, content, care, None, layout, dont_care)
 
@@ -461,17 +464,17 @@ def _unescaped(found: re.Match[str]) -> str:
 
 
 def _unquote(text: str, quotes: str = _QUOTES) -> str:
-    r"""Takes one pair of quotes off; inside, `\"` and `""` are a quote."""
+    r"""Removes one pair of quotes; inside, `\"` and `""` are a quote."""
     if len(text) < 2 or text[0] != text[-1] or text[0] not in quotes:
         return text
     quote, inside = text[0], text[1:-1]
     if quote in inside.replace(quote * 2, "") or quote * 2 not in inside:
         return re.sub(r'\\(["\\])', r"\1", inside)
-    return inside.replace(quote * 2, quote)  # all are doubled
+    return inside.replace(quote * 2, quote)  # all quotes inside are doubled
 
 
 def around(polygon: FloatArray) -> FloatArray:
-    """The smallest rectangle around an outline, `(4, 2)`, clockwise from near its first point."""
+    """Returns the minimum-area rectangle of an outline, `(4, 2)`, clockwise from near its start."""
     corners = cv2.boxPoints(cv2.minAreaRect(polygon))
     edges = np.roll(corners, -1, axis=0) - corners
     if edges[0, 0] * edges[1, 1] - edges[0, 1] * edges[1, 0] < 0:

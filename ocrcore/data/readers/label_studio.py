@@ -1,11 +1,11 @@
-"""Exports of Label Studio, JSON and JSON_MIN: tasks whose coordinates are percent of the picture.
+"""Label Studio exports, JSON and JSON-MIN: tasks with coordinates in percent of the picture.
 
-In JSON the rectangle or polygon, the label and the text of a word are results of one `id`. In
-JSON_MIN they are lists by the name of the control, each in the order of the words. A rectangle is
-turned clockwise, in degrees, about its top left corner.
+In JSON the rectangle or polygon, the label and the text of a word are results that share one `id`.
+In JSON-MIN they are lists, named after the control, each in the order of the words. A rectangle is
+rotated clockwise, in degrees, about its top left corner.
 
-Source: HumanSignal/label-studio-sdk, `converter/converter.py` and `converter/utils.py` (JSON_MIN:
-`prettify_result`; turned rectangles: `convert_annotation_to_yolo_obb`).
+Source: HumanSignal/label-studio-sdk, `converter/converter.py` and `converter/utils.py` (JSON-MIN:
+`prettify_result`; rotated rectangles: `convert_annotation_to_yolo_obb`).
 """
 
 from __future__ import annotations
@@ -43,13 +43,13 @@ _TEXTS = ("transcription", "text", "transcript", "recognition", "value")
 def read_label_studio(path: Path, data: Any, notes: Counter[str]) -> Iterator[LabeledPicture]:
     """Reads the tasks of an export in JSON.
 
-    Of a task with several annotations the one that is marked as ground truth is taken, else the
-    newest. Cancelled annotations and predictions are no labels.
+    If a task has several annotations, the one marked as ground truth is taken, otherwise the
+    newest. Canceled annotations and predictions are not used as labels.
 
     Args:
-        path: of the file, for messages.
-        data: what `read_json` made of it.
-        notes: counts what is passed over.
+        path: path of the file, for error messages.
+        data: the parsed JSON, from `read_json`.
+        notes: counts skipped items, by description.
     """
     tasks = [data] if isinstance(data, dict) else sequence(data, "tasks of Label Studio")
     for count, task in enumerate(tasks, 1):
@@ -81,10 +81,10 @@ def _annotation(task: Mapping[str, Any], notes: Counter[str]) -> dict[str, Any] 
     found = task.get("annotations", task.get("completions")) or []
     every = [mapping(one, "an annotation") for one in sequence(found, "the annotations of a task")]
     valid = [one for one in every if not (one.get("was_cancelled") or one.get("skipped"))]
-    notes["cancelled annotations passed over"] += len(every) - len(valid)
+    notes["canceled annotations skipped"] += len(every) - len(valid)
     if not valid:
         predicted = bool(task.get("predictions"))
-        notes[f"tasks {'with predictions alone' if predicted else 'not labeled'}"] += 1
+        notes[f"tasks {'with predictions only' if predicted else 'not labeled'}"] += 1
         return None
     if len(valid) > 1:
         notes["tasks labeled more than once: the ground truth or the newest taken"] += 1
@@ -97,7 +97,7 @@ def _annotation(task: Mapping[str, Any], notes: Counter[str]) -> dict[str, Any] 
 
 
 def _by_picture(fields: Mapping[str, Any], results: list[Any]) -> dict[str, list[dict[str, Any]]]:
-    """Groups results by the picture that they are of; every picture of the task is named."""
+    """Groups results by the picture they belong to; every picture of the task is included."""
     several = {key: value for key, value in fields.items() if _is_pictures(value)}
     single = {
         key: value
@@ -108,7 +108,7 @@ def _by_picture(fields: Mapping[str, Any], results: list[Any]) -> dict[str, list
     for value in [*single.values(), *(name for names in several.values() for name in names)]:
         out.setdefault(value, [])
     if not out:
-        raise LineError(shown(dict(fields)), "the picture of a task among its data, as `ocr`")
+        raise LineError(shown(dict(fields)), "the picture of a task among its data, like `ocr`")
     for result in results:
         result = mapping(result, "a result")
         out[_picture_of(result, single, several)].append(result)
@@ -139,17 +139,17 @@ def _picture_of(
         return single[to]
     raise LineError(
         f"to_name {shown(to)}",
-        f"which of the pictures of the task it is of: {', '.join(single)} (name the objects of the "
-        "labeling setup as these)",
+        f"the name of one of the pictures of the task: {', '.join(single)} (give the objects of "
+        "the labeling setup these names)",
     )
 
 
 def _grouped(results: list[dict[str, Any]], notes: Counter[str]) -> list[list[dict[str, Any]]]:
-    """Results of one id each, those that have a region."""
+    """Groups results by id; keeps the groups that have a region."""
     groups: dict[str, list[dict[str, Any]]] = {}
     for count, result in enumerate(results):
         if result.get("type") == "relation":
-            notes["relations between words passed over"] += 1
+            notes["relations between words skipped"] += 1
             continue
         key = result.get("id")
         groups.setdefault(key if isinstance(key, str) else f"\0{count}", []).append(result)
@@ -159,9 +159,9 @@ def _grouped(results: list[dict[str, Any]], notes: Counter[str]) -> list[list[di
         if any(isinstance(value, dict) and _is_region(value) for value in values):
             kept.append(group)
         elif any(isinstance(v, dict) and ("rle" in v or "radiusX" in v) for v in values):
-            notes["brush strokes and ellipses passed over"] += 1
+            notes["brush strokes and ellipses skipped"] += 1
         else:
-            notes["results without a region passed over"] += 1
+            notes["results without a region skipped"] += 1
     return kept
 
 
@@ -175,7 +175,7 @@ def _size(results: list[dict[str, Any]]) -> tuple[int, int] | None:
             if found := size_of(result.get("original_height"), result.get("original_width")):
                 return found
         except LineError:
-            continue  # the word says it
+            continue  # reported with the word
     return None
 
 
@@ -188,14 +188,14 @@ def _word(group: list[dict[str, Any]]) -> Word:
         if result.get("image_rotation") not in (None, 0, 360):
             raise LineError(
                 f"image_rotation {shown(result['image_rotation'])}",
-                "a picture that was not turned in Label Studio",
+                "a picture that was not rotated in Label Studio",
             )
         if points is None and _is_region(value):
             points = _points(value, result.get("original_height"), result.get("original_width"))
         if text is None and "text" in value:
             text = _joined(value["text"])
         care &= not _marked(value)
-    assert points is not None  # groups have a region
+    assert points is not None  # `_grouped` keeps only groups with a region
     return word_of(points, text, care=care)
 
 
@@ -219,13 +219,13 @@ def _points(value: Mapping[str, Any], height: Any, width: Any) -> FloatArray:
     if size is None:
         raise LineError(
             "no original_width or original_height",
-            "the size of the picture: coordinates are percent of it",
+            "the size of the picture: coordinates are in percent of it",
         )
     high, wide = size[0] / 100, size[1] / 100
     if "points" in value:
         rows = sequence(value["points"], "the points of a polygon")
         if not 3 <= len(rows) <= 10_000:
-            raise LineError(f"{len(rows)} points", "a polygon of three points or more")
+            raise LineError(f"{len(rows)} points", "a polygon of 3 to 10,000 points")
         pairs = [sequence(row, "a point [x, y]") for row in rows]
         if any(len(pair) != 2 for pair in pairs):
             raise LineError(shown(rows), "points [x, y]")
@@ -239,15 +239,15 @@ def _points(value: Mapping[str, Any], height: Any, width: Any) -> FloatArray:
 
 
 def read_label_studio_min(path: Path, data: Any, notes: Counter[str]) -> Iterator[LabeledPicture]:
-    """Reads the tasks of an export in JSON_MIN.
+    """Reads the tasks of an export in JSON-MIN.
 
-    The texts belong to the regions in their order. Where there are rectangles and polygons, and no
-    list of labels that has both in their order, texts cannot be told apart: an error.
+    Texts are matched to regions by their order. If there are both rectangles and polygons, and no
+    list of labels that has both in order, the texts cannot be matched, which is an error.
 
     Args:
-        path: of the file, for messages.
-        data: what `read_json` made of it.
-        notes: counts what is passed over.
+        path: path of the file, for error messages.
+        data: the parsed JSON, from `read_json`.
+        notes: counts skipped items, by description.
     """
     for count, task in enumerate(sequence(data, "tasks of Label Studio"), 1):
         place = f"task {count}"
@@ -269,7 +269,7 @@ def _min_picture(task: Mapping[str, Any]) -> str:
     for key, value in task.items():
         if isinstance(value, str) and (key.lower() in _PICTURES or is_picture_name(value)):
             return value
-    raise LineError(shown(dict(task)), "the picture of a task, as `ocr`")
+    raise LineError(shown(dict(task)), "the picture of a task, like `ocr`")
 
 
 def _min_regions(task: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -289,7 +289,7 @@ def _min_regions(task: Mapping[str, Any]) -> list[dict[str, Any]]:
     if len(shapes) > 1:
         raise LineError(
             f"{' and '.join(map(str, lists))}: rectangles and polygons",
-            "texts that can be told apart: export as JSON, not as JSON-MIN",
+            "texts that can be matched to regions: export as JSON, not as JSON-MIN",
         )
     return shapes[0] if shapes else (named[0] if named else [])
 
@@ -310,7 +310,7 @@ def _min_texts(task: Mapping[str, Any], count: int) -> list[Any]:
 def _min_word(pair: tuple[dict[str, Any], Any]) -> Word:
     region, text = pair
     points = _points(region, region.get("original_height"), region.get("original_width"))
-    if isinstance(text, dict):  # a text of several lines keeps its fields
+    if isinstance(text, dict):  # a text of several lines is an object
         text = _joined(text.get("text"))
     else:
         text = string(text, "the text of a word")

@@ -1,7 +1,7 @@
-"""labelme's files, one of JSON for each picture: rectangles, turned rectangles and polygons.
+"""labelme's files, one JSON file per picture: rectangles, rotated rectangles and polygons.
 
-The text of a word is its description; where no shape of a file has one, it is the label, unless
-that names a kind of thing ("text", "word").
+The text of a word is its description. If no shape of a file has one, it is the label, unless that
+names a kind of object ("text", "word").
 
 Source: wkentaro/labelme, `labelme/_label_file.py` and `_shape.py`.
 """
@@ -39,9 +39,9 @@ def read_labelme(path: Path, data: Any, notes: Counter[str]) -> Iterator[Labeled
     """Reads the file of one picture.
 
     Args:
-        path: of the file.
-        data: what `read_json` made of it.
-        notes: counts what is passed over.
+        path: path of the file.
+        data: the parsed JSON, from `read_json`.
+        notes: counts skipped items, by description.
     """
     stem = path.name.removesuffix(".json")
     try:
@@ -58,7 +58,7 @@ def read_labelme(path: Path, data: Any, notes: Counter[str]) -> Iterator[Labeled
         if (kind := shape.get("shape_type", "polygon")) in _SHAPES:
             kept.append(shape)
         else:
-            notes[f"shapes of type {shown(kind)} passed over"] += 1
+            notes[f"shapes of type {shown(kind)} skipped"] += 1
     described = any(shape.get("description") for shape in kept)
     words, bad = words_of(path, path.name, kept, lambda shape: _word(shape, described))
     yield LabeledPicture(path, name, words, size, bad, other=stem)
@@ -75,7 +75,7 @@ def _word(shape: Mapping[str, Any], described: bool) -> Word:
             if len(numbers) != 4:
                 raise LineError(shown(pair), "two corners [x, y]")
             box = corners(*numbers)
-        else:  # older files hold all four
+        else:  # older files hold all four corners
             box = outline(pair, "points of a rectangle")
     else:
         box = outline(points)

@@ -1,9 +1,10 @@
-r"""Which layout the lines of word labels have: all lines of a folder tell it.
+r"""Detects the layout of lines of word labels, from all lines of a folder.
 
 Most layouts begin with numbers, and what follows them may be a text, a column before the text, or
-more numbers. One line cannot tell; all lines of a folder nearly always can: `find_layout`. What it
-cannot tell is refused, with the names that decide (`LAYOUTS`). Pure functions: other formats of
-labels take lines, or bytes, and give words in the same way.
+more numbers. A single line is ambiguous; all lines of a folder together nearly never are:
+`find_layout`. What remains ambiguous is rejected with an error that names the layouts to choose
+from (`LAYOUTS`). Pure functions: other formats of labels take lines, or bytes, and return words in
+the same way.
 """
 
 from __future__ import annotations
@@ -30,10 +31,10 @@ from ocrcore.data.readers.label_lines import (
     scan,
 )
 
-# Of all lines: from which share on a column is believed, or is too much to be passed over.
+# Fractions of all lines above which a column is believed, or is too frequent to ignore.
 _MOST, _HALF, _FEW = 0.9, 0.5, 0.02
-_COLUMN = 4  # lines from which on a column of few values is told from texts that are alike
-_FLAGS = 10  # the same for lines that end in 0 or 1: these may be texts of one digit
+_COLUMN = 4  # lines needed to tell a column with few values from texts that happen to be alike
+_FLAGS = 10  # the same for lines that end in 0 or 1, which may be texts of one digit
 _QUOTED = 3
 
 
@@ -52,21 +53,21 @@ _NAMED = {
 
 
 LAYOUT_NAMES = f"{', '.join(LAYOUTS)}, polygon:N"
-"""For messages."""
+"""Names for messages."""
 
 
 def is_layout(name: str) -> bool:
-    """Whether `named_layout` knows a name."""
+    """Returns whether `named_layout` knows a name."""
     base, _, count = name.partition(":")
     points = base == "polygon" and count.isascii() and count.isdecimal() and 2 < int(count) < 1000
     return name in LAYOUTS or points
 
 
 def named_layout(name: str) -> Layout | None:
-    """The layout that a config names; None for "auto".
+    """Returns the layout with this name; None for "auto".
 
     Raises:
-        ValueError: there is none of this name.
+        ValueError: an unknown name.
     """
     if not is_layout(name):
         raise ValueError(f"unknown layout {name!r}, expected one of {LAYOUT_NAMES}")
@@ -76,10 +77,10 @@ def named_layout(name: str) -> Layout | None:
 
 
 def find_layout(lines: Iterable[str]) -> Layout:
-    """Tells the layout of a folder by all lines of its label files, blank ones left out.
+    """Detects the layout of a folder from all lines of its label files, without blank lines.
 
     Raises:
-        LineError: the lines can be read in more than one way, or are of a form that is not read.
+        LineError: the lines can be read in more than one way, or have an unsupported form.
     """
     curves, scanned = 0, []
     for text in lines:
@@ -129,25 +130,25 @@ def _name(layout: Layout) -> str:
 
 
 def _refuse_others(blanks: Sequence[LabelLine]) -> None:
-    """Refuses lines of numbers alone whose first four are no box."""
+    """Rejects lines that consist only of numbers whose first four are not a box."""
     counts = {len(line.numbers) if line.ends[-1] < 0 else 0 for line in blanks}
     if counts == {7}:
         raise LineError(
             blanks[0].text,
-            f"{EXPECTED['quad']}; seven numbers may be MSRA-TD500's own form (index, difficulty, "
-            "x, y, width, height, angle in radians), but not these",
+            f"{EXPECTED['quad']}; seven numbers can be MSRA-TD500's own form (index, difficulty, "
+            "x, y, width, height, angle in radians), but these are not",
         )
     shares = [[float(number) for number in line.numbers[1:]] for line in blanks]
     if counts == {5} and all(0 <= share <= 1 for line in shares for share in line):
         raise LineError(
             blanks[0].text,
-            f"{EXPECTED['quad']}; these are classes and shares of the picture, as YOLO has them: "
-            "they hold no texts",
+            f"{EXPECTED['quad']}; these are classes and fractions of the picture size, as in YOLO "
+            "files, which hold no texts",
         )
 
 
 def _form(lines: Sequence[LabelLine]) -> str:
-    """What lines of one kind of separator begin with."""
+    """Returns what lines with one kind of separator begin with."""
     boxes = sum(len(line.numbers) in (4, 5) for line in lines)
     quads = [line for line in lines if len(line.numbers) >= 8]
     if boxes > len(quads):
@@ -165,7 +166,7 @@ def _form(lines: Sequence[LabelLine]) -> str:
 
 
 def _extra(texts: Sequence[tuple[LabelLine, str]]) -> str:
-    """Tells the column before the texts of quads."""
+    """Detects a column before the texts of quads."""
     count = len(texts)
     columns = [rest.partition(line.separator) for line, rest in texts]
     scripts = [head for head, comma, _ in columns if comma and head.strip().lower() in SCRIPTS]
@@ -174,8 +175,8 @@ def _extra(texts: Sequence[tuple[LabelLine, str]]) -> str:
     if len(scripts) > _FEW * count:
         raise LineError(
             f"{len(scripts):,} of {count:,} texts begin with the name of a script ({scripts[0]!r})",
-            "all or none: layout=mlt reads x1,y1,...,x4,y4,script,text and names the other lines; "
-            "layout=quad takes all that follows the coordinates for the text",
+            "all or none: layout=mlt reads x1,y1,...,x4,y4,script,text and rejects other lines; "
+            "layout=quad reads all that follows the coordinates as text",
         )
     flags = [tail for head, comma, tail in columns if comma and head.strip() in ("0", "1")]
     wrapped = bool(flags) and all(is_quoted(tail) for tail in flags)
@@ -185,8 +186,8 @@ def _extra(texts: Sequence[tuple[LabelLine, str]]) -> str:
     if flags and len(flags) >= _MOST * count and (count >= _COLUMN or not numeric):
         raise LineError(
             f"{len(flags):,} of {count:,} texts begin with 0 or 1 and a comma",
-            "a choice: layout=rctw reads x1,y1,...,x4,y4,flag,text; layout=quad takes all that "
-            "follows the coordinates for the text",
+            "a choice: layout=rctw reads x1,y1,...,x4,y4,flag,text; layout=quad reads all that "
+            "follows the coordinates as text",
         )
     bare = [rest for _, rest in texts if rest in ("0", "1")]
     if bare and len(bare) == count >= _FLAGS:
@@ -194,14 +195,14 @@ def _extra(texts: Sequence[tuple[LabelLine, str]]) -> str:
     if bare and len(bare) >= _MOST * count:
         raise LineError(
             f"{len(bare):,} of {count:,} texts are 0 or 1",
-            "a choice: layout=td500 takes them for flags of difficulty (there is no text then); "
-            "layout=quad for texts",
+            "a choice: layout=td500 reads them as difficulty flags (there are no texts then); "
+            "layout=quad as texts",
         )
     return ""
 
 
 def _refuse_columns(texts: Sequence[tuple[LabelLine, str]]) -> None:
-    """Refuses texts that all seem to have another column before or behind them."""
+    """Rejects texts that all seem to have another column before or after them."""
     split = [(line, rest) for line, rest in texts if line.separator in rest]
     if len(split) < max(_COLUMN, _MOST * len(texts)):
         return
@@ -215,14 +216,14 @@ def _refuse_columns(texts: Sequence[tuple[LabelLine, str]]) -> None:
             shown = ", ".join(map(repr, list(dict.fromkeys(column))[:3]))
             raise LineError(
                 f"{len(column):,} of {len(texts):,} texts {what} with one of {len(set(column)):,} "
-                f"values and a comma, tab or blank ({shown})",
-                "the text alone behind the coordinates: this seems to be another column; take it "
-                "out, or let layout=quad (or box, polygon) take it for a part of the text",
+                f"values and a comma, tab or space ({shown})",
+                "only the text after the coordinates: this seems to be another column; remove it, "
+                "or set layout=quad (or box, polygon) to read it as part of the text",
             )
 
 
 def _with_quotes(texts: Sequence[tuple[LabelLine, str]], layout: Layout) -> Layout:
-    """Tells whether quotes around the texts belong to the layout."""
+    """Detects whether quotes around the texts belong to the layout."""
     there = [(line, rest) for line, rest in texts if rest]
     wrapped = [rest for _, rest in there if is_quoted(rest)]
     boxes = all(form_of(line, layout) == "box" for line, _ in there)
@@ -233,26 +234,26 @@ def _with_quotes(texts: Sequence[tuple[LabelLine, str]], layout: Layout) -> Layo
         if len(wrapped) >= _QUOTED or layout.extra == "flag" or (boxes and double):
             return replace(layout, quoted=True)
         raise LineError(
-            f"all {len(wrapped)} texts stand between quotes ({wrapped[0]})",
-            "more lines to tell by, or a choice: layout=quoted takes the quotes off; layout=quad "
-            "takes them for a part of the text",
+            f"all {len(wrapped)} texts are in quotes ({wrapped[0]})",
+            "more lines to decide, or a choice: layout=quoted removes the quotes; layout=quad "
+            "keeps them as part of the text",
         )
     needy = [rest for line, rest in there if line.separator in rest or '""' in rest]
     if needy and wrapped == needy:
         raise LineError(
-            f"{len(wrapped):,} of {len(there):,} texts stand between quotes, those with a "
-            f"separator in them ({wrapped[0]})",
-            "a choice: layout=quoted takes the quotes off, as programs for tables write them; "
-            "layout=quad takes them for a part of the text",
+            f"{len(wrapped):,} of {len(there):,} texts are in quotes, exactly those that contain a "
+            f"separator ({wrapped[0]})",
+            "a choice: layout=quoted removes the quotes, as spreadsheet programs write them; "
+            "layout=quad keeps them as part of the text",
         )
     return replace(layout, box_quotes=False)
 
 
 def joined_lines(lines: Iterable[tuple[int, str]]) -> Iterator[tuple[int, str]]:
-    """Joins the lines of Total-Text's lists, which are wrapped; all others stay as they are.
+    """Joins the wrapped lines of Total-Text's lists; all other lines stay as they are.
 
     Args:
-        lines: of one file, stripped, with their numbers.
+        lines: lines of one file, stripped, with their numbers.
     """
     held: tuple[int, str] | None = None
     for number, line in lines:

@@ -1,8 +1,8 @@
-"""Cell arrays in MATLAB files of level 5 (versions 5 to 7), without reading all of them.
+"""Cell arrays in MATLAB files of level 5 (versions 5 to 7), read on demand.
 
-Only what label files are made of: cells of real numbers and of texts. Every length is checked
-against what is there, so that a damaged file is an error and no crash (`scipy.io.loadmat` crashes
-the interpreter at some). Source: MathWorks, "MAT-File Format", sections on level 5.
+Supports only what label files consist of: cells of real numbers and of texts. Every length is
+checked against the file, so that a damaged file gives an error (`scipy.io.loadmat` crashes the
+interpreter on some). Source: MathWorks, "MAT-File Format", sections on level 5.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from ocrcore.files import check_regular
 from ocrcore.pages import LabelError
 
 _MAX_UNPACKED = 8 << 30
-_MAX_RATIO = 200  # labels compress by less; a file that claims more is meant to fill the memory
+_MAX_RATIO = 200  # labels compress less; a file that claims more is meant to fill the memory
 _MATRIX, _COMPRESSED = 14, 15
 _CELL, _CHAR = 1, 4
 _NUMBERS = {
@@ -31,7 +31,7 @@ _TEXTS = {1: "latin-1", 2: "latin-1", 4: "utf-16", 16: "utf-8", 17: "utf-16", 18
 
 
 class _Element(NamedTuple):
-    """A data element: its type, where its data is, and where the next one begins."""
+    """A data element: its type, the range of its data, and where the next one begins."""
 
     kind: int
     start: int
@@ -40,7 +40,7 @@ class _Element(NamedTuple):
 
 
 class _Matrix(NamedTuple):
-    """Head of an array: its class, shape and name, and where its data begins."""
+    """Header of an array: its class, shape and name, and where its data begins."""
 
     kind: int
     shape: tuple[int, ...]
@@ -50,16 +50,16 @@ class _Matrix(NamedTuple):
 
 
 class Cells(Sequence[Any]):
-    """The cells of one variable: a list of texts, or an array of numbers, read when asked for.
+    """The cells of one variable, each a list of texts or an array of numbers, read on demand.
 
     Args:
-        path: of the file, for messages.
-        data: bytes of the file, or what was unpacked from it.
-        order: "<" or ">".
+        path: path of the file, for error messages.
+        data: bytes of the file, or what was decompressed from it.
+        order: byte order, "<" or ">".
         matrix: the variable.
 
     Attributes:
-        shape: of the array; its cells are listed column by column.
+        shape: shape of the array; its cells are indexed column by column.
     """
 
     def __init__(self, path: Path, data: Any, order: str, matrix: _Matrix) -> None:
@@ -67,7 +67,7 @@ class Cells(Sequence[Any]):
         self._data, self._order = data, order
         count = math.prod(matrix.shape)
         if count * 8 > matrix.end - matrix.start:
-            raise LabelError(path, 0, f"{self.name}: {count} cells", "as many as the file has")
+            raise LabelError(path, 0, f"{self.name}: {count} cells", "at most what fits the file")
         self._starts = np.zeros(count, np.int64)
         at = matrix.start
         for index in range(count):
@@ -79,11 +79,11 @@ class Cells(Sequence[Any]):
         return len(self._starts)
 
     def __getitem__(self, index: int) -> Any:  # type: ignore[override]
-        """Returns the rows of a text without the blanks at their ends, or an array.
+        """Returns a cell: the rows of a text without trailing spaces, or an array.
 
         Raises:
             IndexError: the index is not in `[0, len)`.
-            LabelError: a cell that is neither.
+            LabelError: the cell holds neither.
         """
         if not 0 <= index < len(self):
             raise IndexError(f"cell {index} of {len(self)}")
@@ -112,7 +112,7 @@ class Cells(Sequence[Any]):
         raw = bytes(self._data[found.start : found.end])
         try:
             return np.frombuffer(raw, self._order + kind).reshape(matrix.shape, order="F")
-        except ValueError as error:  # sides that overflow, though one of them is 0
+        except ValueError as error:  # dimensions that overflow although one of them is 0
             raise self._error(f"shape {matrix.shape}", f"{count} numbers") from error
 
     def _texts(self, matrix: _Matrix) -> list[str]:
@@ -141,15 +141,15 @@ def read_cells(path: str | Path, names: Sequence[str]) -> dict[str, Cells]:
     """Finds cell arrays in a file.
 
     Args:
-        path: of the file.
-        names: of the variables wanted; others are skipped.
+        path: path of the file.
+        names: the variables to return; others are skipped.
 
     Returns:
-        Those that the file has, by name. Of variables that are stored without compression, only the
-        cells asked for are read.
+        The variables found, by name. For variables stored without compression, only the cells that
+        are accessed are read.
 
     Raises:
-        LabelError: the file is no MATLAB file of level 5, or damaged, or one of the variables is no
+        LabelError: not a MATLAB file of level 5, a damaged file, or one of the variables is not a
             cell array.
         FileNotFoundError: there is no such file.
     """
@@ -159,7 +159,7 @@ def read_cells(path: str | Path, names: Sequence[str]) -> dict[str, Cells]:
         head = file.read(128)
         if head.startswith((b"MATLAB 7.3", b"\x89HDF")):
             raise LabelError(
-                path, 0, "MATLAB 7.3 (HDF5)", "version 5 to 7: save it again, save(NAME, '-v7')"
+                path, 0, "MATLAB 7.3 (HDF5)", "version 5 to 7: save it again with save(NAME, '-v7')"
             )
         order = {b"IM": "<", b"MI": ">"}.get(head[126:128])
         if order is None:
@@ -196,20 +196,20 @@ def _variables(path: Path, data: Any, order: str) -> Iterator[tuple[Any, _Elemen
 
 
 def _element(path: Path, data: Any, order: str, at: int, end: int) -> _Element:
-    """Reads the tag of the element at a place; it must end before `end`."""
+    """Reads the tag of the element at a position; the element must end before `end`."""
     if at + 8 > end:
         raise LabelError(path, 0, f"ends at byte {end}", "an undamaged file")
     kind, size = struct.unpack_from(order + "II", data, at)
-    if kind >> 16:  # up to four bytes, within the tag
+    if kind >> 16:  # a small element: up to four bytes of data within the tag
         kind, size, start, following = kind & 0xFFFF, kind >> 16, at + 4, at + 8
         if size > 4:
-            raise LabelError(path, 0, f"{size} bytes in the tag at byte {at}", "4 at most")
+            raise LabelError(path, 0, f"{size} bytes in the tag at byte {at}", "at most 4")
     else:
         start = at + 8
         following = start + size + (-size % 8 if kind != _COMPRESSED else 0)
     if start + size > end:
         raise LabelError(
-            path, 0, f"{size} bytes at byte {start} of {end}", "a file that was not cut off"
+            path, 0, f"{size} bytes at byte {start} of {end}", "a file that is not cut off"
         )
     return _Element(kind, start, start + size, following)
 

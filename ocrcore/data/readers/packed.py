@@ -1,23 +1,23 @@
-"""Packed data sets: what `ocrcore.data.packing` writes, as the same samples that were packed.
+"""Packed data sets, as written by `ocrcore.data.packing`: the same samples that were packed.
 
-A folder holds for each split (`train`, `test`)
+For each split (`train`, `test`) a folder holds
 
-* `NAME-SPLIT.array_record-NNNNN-of-NNNNN`: records of `tf.train.Example`, in the order of the set;
-* `packed-SPLIT.json`: what was packed, and how many records each file has;
-* `faults-SPLIT.jsonl`: the samples that could not be packed, and why. Reading one raises what
-  reading it unpacked raised, so that indices and all that follows from them stay the same;
+* `NAME-SPLIT.array_record-NNNNN-of-NNNNN`: `tf.train.Example` records, in the order of the set;
+* `packed-SPLIT.json`: what was packed, and the number of records in each file;
+* `faults-SPLIT.jsonl`: the samples that could not be packed, and why. Reading one of them raises
+  the same error as reading it unpacked, so that indices, and all that depends on them, stay valid;
 * `features.json`, `dataset_info.json`: for TensorFlow Datasets.
 
-A record has these features; N words have C characters and P corners of outlines in all:
+A record has these features, for N words with C characters and P outline points in total:
 
-* `image`: the picture file as it was;
-* `path`: of the picture, below the folder of the set;
-* `words/quad` `(N, 4, 2)`, `words/text`, `words/has_text` (0: the text is not known),
-  `words/care`, `words/line` (-1: not known), `words/points` (corners of the outline; 0: the quad);
-* `points` `(P, 2)`: the outlines, word after word;
+* `image`: the picture file, byte for byte;
+* `path`: path of the picture, relative to the folder of the set;
+* `words/quad` `(N, 4, 2)`, `words/text`, `words/has_text` (0: the text is unknown),
+  `words/care`, `words/line` (-1: unknown), `words/points` (points of the outline; 0: only a quad);
+* `points` `(P, 2)`: the outlines, word by word;
 * `characters/quad` `(C, 4, 2)`, `characters/text`, `characters/word` (index of its word).
 
-Scores, confidences, paragraphs and languages are not kept: nothing is trained on them.
+Scores, confidences, paragraphs and languages are not stored, because training does not use them.
 """
 
 from __future__ import annotations
@@ -38,19 +38,19 @@ from ocrcore.images import ImageError, decode_image
 from ocrcore.pages import Character, LabelError, Page, PageError, Sample, Word
 
 FORM = 1
-"""Version of what this module describes."""
+"""Version of the format described in this module."""
 _FLOATS = {"words/quad": (4, 2), "points": (2,), "characters/quad": (4, 2)}
 _INTEGERS = ("words/has_text", "words/care", "words/line", "words/points", "characters/word")
 _TEXTS = ("image", "path", "words/text", "characters/text")
 
 
 def shard_name(name: str, split: str, shard: int, shards: int) -> str:
-    """Returns the name of a file of records, as TensorFlow Datasets has it."""
+    """Returns the name of a record file, as in TensorFlow Datasets."""
     return f"{name}-{split}.array_record-{shard:05d}-of-{shards:05d}"
 
 
 def encode_packed(image: bytes, page: Page, path: str) -> bytes:
-    """Returns the record of a picture file and its labels; `path` replaces the page's."""
+    """Returns the record of a picture file and its labels; `path` replaces the page's path."""
     words = page.words
     characters = [(number, c) for number, word in enumerate(words) for c in word.characters]
     polygons = [word.polygon for word in words if word.polygon is not None]
@@ -78,10 +78,10 @@ def decode_packed(record: bytes, *, name: str = "record") -> tuple[bytes, tuple[
     """Inverse of `encode_packed`; the picture is not decoded.
 
     Returns:
-        The picture file, the words, and the path.
+        The encoded picture, the words, and the path.
 
     Raises:
-        LabelError: what is no such record; the message begins with `name`.
+        LabelError: not such a record; the message begins with `name`.
     """
     features: dict[str, Any] = dict(decode_example(record, name=name))
     try:
@@ -99,7 +99,7 @@ def _parts(features: dict[str, Any]) -> tuple[bytes, tuple[Word, ...], str]:
             raise ValueError(f"{key} holds numbers")
     arrays: dict[str, NDArray[Any]] = {}
     for key in (*_FLOATS, *_INTEGERS):
-        # Writers that know no type of an empty list call it bytes.
+        # Writers that do not know the type of an empty list store it as bytes.
         value = features[key] if len(features[key]) else np.zeros(0)
         if not isinstance(value, np.ndarray):
             raise ValueError(f"{key} holds bytes")
@@ -113,14 +113,14 @@ def _parts(features: dict[str, Any]) -> tuple[bytes, tuple[Word, ...], str]:
             if key.startswith(others) and count != counts[one]:
                 raise ValueError(f"{count} values of {key} for {counts[one]} of {one}")
     if counts["image"] != 1 or counts["path"] != 1:
-        raise ValueError(f"{counts['image']} pictures and {counts['path']} paths")
+        raise ValueError(f"{counts['image']} pictures and {counts['path']} paths, expected 1 and 1")
     owners = arrays["characters/word"].astype(np.int64)
     number = counts["words/text"]
     if len(owners) and not (0 <= owners[0] <= owners[-1] < number and (np.diff(owners) >= 0).all()):
-        raise ValueError(f"characters of words {owners.tolist()}, of {number} words")
+        raise ValueError(f"characters of words {owners.tolist()}, but there are {number} words")
     points = arrays["words/points"].astype(np.int64)
     if (points < 0).any() or (points > counts["points"]).any() or points.sum() != counts["points"]:
-        raise ValueError(f"{counts['points']} points for outlines of {points.tolist()}")
+        raise ValueError(f"{counts['points']} points for outlines of {points.tolist()} points")
 
     characters: list[list[Character]] = [[] for _ in range(number)]
     for owner, text, quad in zip(
@@ -143,23 +143,23 @@ def _parts(features: dict[str, Any]) -> tuple[bytes, tuple[Word, ...], str]:
 
 
 class PackedSamples(Sequence[Sample]):
-    """The samples of a split of a packed data set, by the index that they had before.
+    """The samples of a split of a packed data set, with the indices they had before packing.
 
     It can be pickled, and read from threads.
 
     Args:
-        folder: of the packed set.
-        root: what paths of pictures are joined to, so that they are those from before.
-        split: of the set.
+        folder: the packed folder.
+        root: folder to prepend to the paths of pictures, to restore the original paths.
+        split: name of the split.
 
     Attributes:
-        source: what was packed, as it was told to `ocrcore.data.packing.pack`.
+        source: description of what was packed, as passed to `ocrcore.data.packing.pack`.
         start: the first index.
         complete: whether the set was packed to its end.
-        faults: how many samples could not be packed, by reason.
+        faults: number of samples that could not be packed, by reason.
 
     Raises:
-        LabelError: a folder that holds no such set, or not all of it.
+        LabelError: the folder does not hold such a set, or only a part of it.
     """
 
     def __init__(self, folder: str | Path, *, root: str | Path = "", split: str = "train") -> None:
@@ -197,20 +197,21 @@ class PackedSamples(Sequence[Sample]):
                 path,
                 0,
                 f"{len(self._records)} records and {len(self._bad)} faults",
-                f"{self._stop - self.start}, as of samples {self.start} to {self._stop}",
+                f"{self._stop - self.start} in total (samples {self.start} up to {self._stop})",
             )
 
     def __len__(self) -> int:
-        """The index after the last."""
+        """Returns the index after the last sample."""
         return self._stop
 
     def __getitem__(self, index: int) -> Sample:  # type: ignore[override]
-        """Returns the sample of an index.
+        """Returns the sample at an index.
 
         Raises:
             IndexError: the index was not packed.
-            LabelError: as it was raised when the sample was packed; or a damaged file or record.
-            ImageError: likewise; or a picture that cannot be decoded.
+            LabelError: the error raised when the sample was packed; or a damaged file or record.
+            ImageError: the error raised when the sample was packed; or the picture cannot be
+                decoded.
         """
         data, words, path = self._packed(index)
         image = decode_image(data, name=path or self._records.name(self._number(index)))
@@ -218,9 +219,9 @@ class PackedSamples(Sequence[Sample]):
         return Sample(image, Page(height, width, words, path or None))
 
     def name(self, index: int) -> str:
-        """Returns the path of the picture of an index; empty for one that was drawn.
+        """Returns the path of the picture at an index; empty for a generated picture.
 
-        Of a record that is damaged it is the file and the number of the record in it.
+        For a damaged record, returns the file and the number of the record in it.
         """
         if fault := self._faults.get(index):
             return self._path(str(fault["path"]))
@@ -242,7 +243,7 @@ class PackedSamples(Sequence[Sample]):
 
     def _number(self, index: int) -> int:
         if not self.start <= index < self._stop:
-            raise IndexError(f"sample {index}: packed are {self.start} to {self._stop - 1}")
+            raise IndexError(f"sample {index}: only {self.start} to {self._stop - 1} were packed")
         if fault := self._faults.get(index):
             raise _error(fault)
         return index - self.start - bisect_left(self._bad, index)
@@ -252,7 +253,7 @@ class PackedSamples(Sequence[Sample]):
 
 
 def describe_fault(index: int, path: str, error: ValueError) -> dict[str, Any]:
-    """Returns as JSON what was wrong with a sample: a LabelError, an ImageError or a PageError."""
+    """Returns a sample's LabelError, ImageError or PageError as a JSON object."""
     fault: dict[str, Any] = {"index": index, "path": path, "kind": type(error).__name__}
     if isinstance(error, LabelError):
         where = [error.path, error.line, error.value, error.expected]
@@ -261,7 +262,7 @@ def describe_fault(index: int, path: str, error: ValueError) -> dict[str, Any]:
 
 
 def fault_reason(fault: dict[str, Any]) -> str:
-    """Returns a few words to count such faults by."""
+    """Returns a few words, used to group and count faults."""
     return str(fault.get("reason", "picture" if fault["kind"] == "ImageError" else "labels"))
 
 

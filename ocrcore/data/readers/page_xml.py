@@ -1,6 +1,6 @@
-"""PAGE XML: regions, lines and words of a page, as Transkribus and Aletheia write it; to read only.
+"""PAGE XML: regions, lines and words, as written by Transkribus and Aletheia; read only.
 
-Where a line has no words, the line itself is taken.
+A line without words is read as one word.
 
 Source: PRImA-Research-Lab/PAGE-XML, `PAGE-release/gts/pagecontent/2019-07-15/pagecontent.xsd`.
 """
@@ -26,12 +26,12 @@ from ocrcore.pages import LabelError, Word
 
 
 def read_page_xml(path: Path, data: Element, notes: Counter[str]) -> Iterator[LabeledPicture]:
-    """Reads the page of a file.
+    """Reads the page of a PAGE XML file.
 
     Args:
-        path: of the file.
-        data: what `read_xml` made of it.
-        notes: counts what is passed over.
+        path: path of the file.
+        data: the parsed XML, from `read_xml`.
+        notes: counts skipped items, by description.
     """
     for page in data.iter("Page"):
         items: list[tuple[Element, int, int]] = []
@@ -40,7 +40,7 @@ def read_page_xml(path: Path, data: Element, notes: Counter[str]) -> Iterator[La
             for one in region.findall("TextLine"):
                 inside = one.findall("Word")
                 if not inside:
-                    notes["lines without words, taken as they are"] += 1
+                    notes["lines without words, read as one word"] += 1
                 items += [(word, line, paragraph) for word in inside or [one]]
                 line += 1
         words, bad = words_of(path, path.name, items, _word)
@@ -61,7 +61,7 @@ def _word(item: tuple[Element, int, int]) -> Word:
     pairs: list[object]
     if coords.get("points") is not None:
         pairs = [pair.split(",") for pair in coords.get("points", "").split()]
-    else:  # of 2010 and before
+    else:  # versions up to 2010
         pairs = [[point.get("x"), point.get("y")] for point in coords.findall("Point")]
     equivalents = sorted(element.findall("TextEquiv"), key=_rank)
     text: str | None = None
@@ -75,6 +75,6 @@ def _word(item: tuple[Element, int, int]) -> Word:
 
 
 def _rank(equivalent: Element) -> int:
-    """The place among readings of one word; the first counts."""
+    """Returns the rank of an alternative reading of a word; the lowest counts."""
     index = equivalent.get("index", "0")
     return int(index) if index.isascii() and index.isdecimal() and len(index) < 9 else 0

@@ -1,4 +1,4 @@
-"""Which picture a label file means: by paths, addresses and names as tools write them."""
+"""Finds the picture that a label file refers to, from paths, URLs and names as tools write them."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from urllib.parse import parse_qs, unquote, urlsplit
 from ocrcore.data.readers.label_lines import LineError
 from ocrcore.images import PICTURE_SUFFIXES, SUFFIXES
 
-_PREFIX = re.compile(r"[0-9a-f]{8}-(?=.)")  # that Label Studio puts before what is uploaded
+_PREFIX = re.compile(r"[0-9a-f]{8}-(?=.)")  # Label Studio prepends it to uploaded files
 _DEPTH = 4
 
 
 def is_picture_name(value: str) -> bool:
-    """Whether a text is the path or the address of a picture, by its suffix."""
+    """Returns whether a text is the path or URL of a picture, judged by its suffix."""
     return len(value) < 4096 and any(
         form.lower().endswith((*SUFFIXES, *PICTURE_SUFFIXES)) for form in name_forms(value)
     )
 
 
 def name_forms(name: str) -> Iterator[str]:
-    r"""Yields what a name may be on this disk, the most literal first, with `/` between folders.
+    r"""Yields possible paths of a name on this disk, the most literal first, separated by `/`.
 
     `/data/upload/3/1a2b3c4d-photo.jpg`, `/data/local-files/?d=set/photo.jpg`, `s3://bucket/a/b.jpg`
-    and `https://host/a%20b.jpg` are those of Label Studio; `C:\set\photo.jpg` of Windows.
+    and `https://host/a%20b.jpg` are from Label Studio; `C:\set\photo.jpg` is from Windows.
     """
     forms = [name.replace("\\", "/")]
     if "?" in name or "://" in name:
@@ -34,7 +34,7 @@ def name_forms(name: str) -> Iterator[str]:
             parts = urlsplit(name)
             forms += [value for value in parse_qs(parts.query).get("d", [])]
             forms.append(parts.path)
-        except ValueError:  # no address
+        except ValueError:  # not a URL
             pass
     forms += [unquote(form) for form in forms if "%" in form]
     for form in list(forms):
@@ -45,15 +45,15 @@ def name_forms(name: str) -> Iterator[str]:
 
 
 class PictureNames:
-    """The pictures below some folders, to be found by what label files call them.
+    """The pictures below some folders, to be found by the names used in label files.
 
-    Nothing but what lies below these folders is ever found, whatever a label file says.
+    Only pictures below these folders are ever found, whatever a label file says.
 
     Args:
-        roots: the folders; those inside are looked into, four deep.
+        roots: the folders; subfolders are searched four levels deep.
 
     Attributes:
-        paths: of all pictures, by folder and name.
+        paths: all pictures, by folder and name.
     """
 
     def __init__(self, roots: list[Path]) -> None:
@@ -69,13 +69,13 @@ class PictureNames:
             self._by_stem.setdefault(path.stem, []).append(path)
 
     def find(self, name: str) -> Path | None:
-        """Returns the picture of a name; None where there is none.
+        """Returns the picture with a name; None if there is none.
 
-        The picture whose path ends as the name does counts, by as many folders as fit. A name
-        without the suffix of a picture may stand for one with it.
+        If several pictures have the name, the one whose path shares most trailing folders with it
+        is taken. A name without a picture suffix may stand for one with a suffix.
 
         Raises:
-            LineError: several pictures fit equally well.
+            LineError: several pictures match equally well.
         """
         if len(name) > 4096 or "\0" in name:
             return None
@@ -100,7 +100,7 @@ class PictureNames:
         best = [path for path, score in zip(paths, scores, strict=True) if score == max(scores)]
         if len(best) == 1:
             return best[0]
-        # Without a folder in the name: the one that lies least deep.
+        # A name without folders: take the picture that is nested least.
         depth = min(len(path.parts) for path in best)
         shallow = [path for path in best if len(path.parts) == depth]
         if len(shallow) == 1 and not max(scores):
@@ -118,7 +118,7 @@ def _common(one: tuple[str, ...], two: list[str]) -> int:
 
 
 def _pictures(root: Path) -> Iterator[Path]:
-    """Pictures below a folder, by name; hidden folders are not looked into."""
+    """Yields the pictures below a folder, by name; hidden files and folders are skipped."""
     level = [root]
     for _ in range(_DEPTH + 1):
         inside: list[Path] = []
@@ -133,6 +133,6 @@ def _pictures(root: Path) -> Iterator[Path]:
                             inside.append(folder / entry.name)
                         elif entry.name.lower().endswith(SUFFIXES):
                             yield folder / entry.name
-            except OSError:  # lost+found
+            except OSError:  # for example lost+found
                 continue
         level = inside

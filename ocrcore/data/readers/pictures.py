@@ -10,16 +10,16 @@ from ocrcore.pages import Page, Sample
 
 
 class PictureFolder(Sequence[Sample]):
-    """The pictures of a folder, and of folders in it, as pages without words; ordered by name.
+    """The pictures of a folder and its subfolders, as pages without words, ordered by name.
 
     Args:
-        folder: of the pictures; or one picture.
+        folder: the folder; or a single picture.
 
     Raises:
-        ImageError: it does not exist, or holds no picture.
+        ImageError: the folder does not exist, or holds no picture.
 
     Attributes:
-        paths: of the pictures.
+        paths: paths of the pictures.
     """
 
     def __init__(self, folder: str | Path) -> None:
@@ -29,11 +29,11 @@ class PictureFolder(Sequence[Sample]):
         return len(self.paths)
 
     def name(self, index: int) -> str:
-        """Returns the path of the picture of an index."""
+        """Returns the path of the picture at an index."""
         return str(self.paths[index])
 
     def __getitem__(self, index: int) -> Sample:  # type: ignore[override]
-        """Reads the picture of an index.
+        """Reads the picture at an index.
 
         Raises:
             IndexError: the index is not in `[0, len)`.

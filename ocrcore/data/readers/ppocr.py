@@ -1,6 +1,6 @@
-r"""PaddleOCR's and PPOCRLabel's `Label.txt`: a path, a tab and a list in JSON, one picture a line.
+r"""PaddleOCR's and PPOCRLabel's `Label.txt`: a path, a tab and a JSON list, one picture per line.
 
-"###" and "*" are texts of words that do not count; so is `difficult`.
+The texts "###" and "*", and `difficult`, mark words as "don't care".
 
 Source: PFCCLab/PPOCRLabel, README.md 2.1 and `PPOCRLabel.py`.
 """
@@ -32,9 +32,9 @@ def read_ppocr(path: Path, data: str, notes: Counter[str]) -> Iterator[LabeledPi
     """Reads the lines of a `Label.txt`.
 
     Args:
-        path: of the file, for messages.
+        path: path of the file, for error messages.
         data: its text.
-        notes: counts what is passed over.
+        notes: counts skipped items, by description.
     """
     for line, text in enumerate(data.split("\n"), 1):
         if not text.strip():

@@ -1,7 +1,7 @@
-"""What a data set holds that is not used, and which of its pictures are broken or turned.
+"""Finds what a data set holds that is not used, and which pictures are broken or rotated.
 
-Files that are passed over without a word look like files that were read. Commands that read a
-folder end with these lines. Host code: no jax.
+Files that are skipped silently look like files that were read, so commands that read a folder end
+with these messages. Host code: no jax.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ from ocrcore.images import (
 )
 from ocrcore.progress import Progress
 
-_THREADS = 4  # decoding releases the interpreter's lock
+_THREADS = 4  # decoding releases the GIL
 _CHUNK = 256
 T = TypeVar("T")
 
 
 class Unused(NamedTuple):
-    """What of a data set is not used, for one reason.
+    """Parts of a data set that are not used, for one reason.
 
     Attributes:
-        kind: "pictures", "pages", "labels" or "folders"; "documents": said by the label files.
-        paths: of the files or folders; none for "documents".
+        kind: "pictures", "pages", "labels" or "folders"; "documents": notes of the label files.
+        paths: the files or folders; empty for "documents".
         text: a line for the user.
     """
 
@@ -46,7 +46,7 @@ class Unused(NamedTuple):
 
 
 def unused_files(folder: PhotoFolder) -> list[str]:
-    """Says which pictures, pages and label files of a folder are not used, a line a kind."""
+    """Returns messages about unused pictures, pages and label files of a folder, one per kind."""
     return [one.text for one in find_unused(folder)]
 
 
@@ -57,7 +57,7 @@ def find_unused(folder: PhotoFolder) -> list[Unused]:
     if folder.documents is None and (others := left_out(folder.images)):
         text = (
             f"{len(others):,} pictures of {folder.images} are not used, because of their suffix "
-            f"or because they lie in folders inside it: {name_files(others)}"
+            f"or because they are in subfolders: {name_files(others)}"
         )
         found.append(Unused("pictures", others, text))
     names = [Path(folder.name(index)) for index in range(len(folder))]
@@ -68,7 +68,7 @@ def find_unused(folder: PhotoFolder) -> list[Unused]:
             f"{name_files(several)}"
         )
         found.append(Unused("pages", several, text))
-    # A folder of label files may be that of several folders of pictures.
+    # A folder of label files may serve several folders of pictures.
     used = folder.searched[1] if folder.searched else ()
     stems = {stem for path in used for stem in file_stems(path, SUFFIXES)}
     lonely = [
@@ -92,18 +92,18 @@ def find_unused(folder: PhotoFolder) -> list[Unused]:
 
 
 def turned_pictures(folder: PhotoFolder) -> list[str]:
-    """Paths of the pictures that EXIF turns; labels must be of the turned picture."""
+    """Returns the paths of pictures that EXIF rotates; labels must be for the rotated picture."""
     names = [folder.name(index) for index in range(len(folder))]
     return [name for name in names if is_turned(name)]
 
 
 def describe_turned(turned: Sequence[str], count: int) -> str:
-    """One line on pictures that EXIF turns."""
+    """Returns one line about pictures that EXIF rotates."""
     return (
-        f"{len(turned):,} of {count:,} pictures are turned by EXIF "
-        f"({name_files(list(map(Path, turned)))}): labels must be of the turned picture, as "
-        f"viewers show it ({EXIF_VARIABLE}=ignore in the environment reads the stored pixels, for "
-        "labels of tools that do not turn)"
+        f"{len(turned):,} of {count:,} pictures are rotated by EXIF "
+        f"({name_files(list(map(Path, turned)))}): labels must be for the rotated picture, as "
+        f"viewers display it (set {EXIF_VARIABLE}=ignore in the environment to read the stored "
+        "pixels, for labels from tools that do not rotate)"
     )
 
 
@@ -113,13 +113,13 @@ def broken_pictures(
     """Decodes every picture of a data set once, in threads.
 
     Args:
-        items: to look at.
-        look: raises an ImageError, or a LabelError, for what is broken; see
+        items: the items to check.
+        look: raises an ImageError or a LabelError if an item is broken; see
             `ocrcore.images.check_image`.
-        task: what this is, for the user who waits.
+        task: name of the task, for the progress bar.
 
     Returns:
-        What is broken, with its error.
+        The broken items, with their errors.
     """
 
     def tried(item: T) -> tuple[T, ValueError] | None:
@@ -135,7 +135,7 @@ def broken_pictures(
         Progress(task, unit="picture", total=len(listed)) as progress,
         ThreadPoolExecutor(_THREADS) as pool,
     ):
-        # Not all at once: a task waiting for each of millions of pictures takes gigabytes.
+        # Not all at once: one pending task for each of millions of pictures takes gigabytes.
         for first in range(0, len(listed), _CHUNK):
             part = listed[first : first + _CHUNK]
             found += [one for one in pool.map(tried, part) if one is not None]

@@ -1,10 +1,10 @@
 """SynthText: pictures and one `gt.mat` with a box for every character.
 
-`gt.mat` holds four arrays of N cells: `imnames` (paths below its folder), `txt` (texts of the
-blocks of a picture), `charBB` (`2 x 4 x C`: x and y of four corners of C characters) and `wordBB`
-(`2 x 4 x W`). Words are what white space leaves of the texts; the characters of all words, in
-order, own the character boxes, one for each code point. Corners run clockwise from the top left in
-reading direction. There is no "don't care".
+`gt.mat` holds four arrays of N cells: `imnames` (paths relative to its folder), `txt` (text blocks
+of a picture), `charBB` (`2 x 4 x C`: x and y of the four corners of C characters) and `wordBB`
+(`2 x 4 x W`). The texts split at white space are the words; the characters of all words, in order,
+own the character boxes, one per code point. Corners run clockwise from the top left in reading
+direction. There is no "don't care".
 """
 
 from __future__ import annotations
@@ -31,19 +31,19 @@ def synthtext_words(
     """Converts the labels of one picture.
 
     Args:
-        name: of the picture, for messages.
+        name: name of the picture, for messages.
         texts: its entries of `txt`; each may hold several lines, and padding.
         character_boxes: its `charBB`, `(2, 4, C)`, or `(2, 4)` for one.
         word_boxes: its `wordBB`, `(2, 4, W)`, or `(2, 4)` for one.
 
     Returns:
-        The words in the order of the file. `line` counts the lines of the texts. Of a character of
-        several code points whose boxes are all the same, one box is kept; otherwise each code point
-        is a character.
+        The words in the order of the file. `line` numbers the lines of the texts. Consecutive code
+        points of a word with identical boxes form one character; otherwise each code point is a
+        character.
 
     Raises:
-        LabelError: boxes of a wrong shape, with coordinates that are not numbers or out of all
-            bounds, or more or fewer than there are words and characters.
+        LabelError: boxes with a wrong shape, coordinates that are not numbers or out of range, or
+            more or fewer boxes than words or characters.
     """
     words = [
         (word, line)
@@ -82,13 +82,13 @@ def synthtext_words(
 class SynthText(Sequence[Page]):
     """The pages of a folder with a `gt.mat`, by index.
 
-    Labels and the size of a picture are read when its page is asked for. It can be pickled.
+    The labels and the size of a picture are read when its page is requested. It can be pickled.
 
     Args:
-        folder: that of `gt.mat`, below which the pictures are.
+        folder: the folder with `gt.mat` and the pictures.
 
     Raises:
-        LabelError: a file that is no `gt.mat`, or whose arrays are not equally long.
+        LabelError: the file is not such a `gt.mat`, or its arrays differ in length.
     """
 
     def __init__(self, folder: str | Path) -> None:
@@ -113,11 +113,11 @@ class SynthText(Sequence[Page]):
         return SynthText, (self.folder,)
 
     def __getitem__(self, index: int) -> Page:  # type: ignore[override]
-        """Returns the page of an index, with the path of its picture.
+        """Returns the page at an index, with the path of its picture.
 
         Raises:
             IndexError: the index is not in `[0, len)`.
-            LabelError: labels that cannot be.
+            LabelError: invalid labels.
             ImageError: the picture is missing or broken.
         """
         if not 0 <= index < len(self):
@@ -126,7 +126,7 @@ class SynthText(Sequence[Page]):
         name = names[0] if isinstance(names, list) and len(names) == 1 else ""
         path = picture_path(self.folder, name)
         texts = self._texts[index]
-        if not isinstance(texts, list):  # an empty array of numbers stands for no text
+        if not isinstance(texts, list):  # an empty numeric array means no text
             texts = []
         words = synthtext_words(str(path), texts, self._characters[index], self._words[index])
         height, width = image_size(path)
@@ -137,7 +137,7 @@ def picture_path(folder: Path, name: str) -> Path:
     """Joins an entry of `imnames` to the folder of its `gt.mat`.
 
     Raises:
-        LabelError: it would lead out of the folder, or is no path.
+        LabelError: the path would lead out of the folder, or is invalid.
     """
     if not name or "\0" in name or not stays_below(folder, name):
         raise LabelError(folder / "gt.mat", 0, name, "the path of a picture below this folder")

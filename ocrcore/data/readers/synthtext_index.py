@@ -1,16 +1,16 @@
-"""SynthText with labels in a cache: a start takes no time and no memory, whatever `gt.mat` holds.
+"""SynthText with a cached index: opening it takes no time or memory, however large `gt.mat` is.
 
-The first start reads all of `gt.mat` once and writes what training needs of it, uncompressed, to a
-folder of the cache; later ones only map that into memory. The folder is named by path, size and
+The first start reads all of `gt.mat` once and writes what training needs, uncompressed, to a cache
+folder; later starts only memory-map it. The folder name depends on the path, size and modification
 time of `gt.mat`, so that a changed file is indexed again. It holds
 
 * `text.bin`: for each picture its path and its texts, UTF-8, joined by NUL;
 * `characters.bin`, `words.bin`: all quads, `(4, 2)` float32 each;
-* `ends.npy`: where each picture's part of the three ends, `(N, 3)` int64;
-* `faults.json`: labels that cannot be, by number of the picture;
+* `ends.npy`: where each picture's part of the three files ends, `(N, 3)` int64;
+* `faults.json`: errors of invalid labels, by number of the picture;
 * `index.json`: its version.
 
-Coordinates are kept as they are, so that pages are those of
+Coordinates are stored unchanged, so that pages equal those of
 `ocrcore.data.readers.synthtext.SynthText`.
 """
 
@@ -42,8 +42,8 @@ class IndexedSynthText(Sequence[Sample]):
     It can be pickled, and read from threads.
 
     Args:
-        folder: that of `gt.mat`, below which the pictures are.
-        cache: where the index is kept; default `default_cache()`.
+        folder: the folder with `gt.mat` and the pictures.
+        cache: where the index is stored; default `default_cache()`.
 
     Raises:
         LabelError: there is no `gt.mat`, or it cannot be read.
@@ -73,7 +73,7 @@ class IndexedSynthText(Sequence[Sample]):
         last = self._ends[-1].tolist() if len(self._ends) else [0, 0, 0]
         if last != [len(self._text), len(characters) // _QUAD, len(words) // _QUAD]:
             raise LabelError(
-                self.location, 0, f"ends at {last}", "a whole index; delete it, it is made again"
+                self.location, 0, f"ends at {last}", "a complete index; delete it to recreate it"
             )
         self._characters = characters.view(np.float32).reshape(-1, 4, 2)
         self._words = words.view(np.float32).reshape(-1, 4, 2)
@@ -85,15 +85,15 @@ class IndexedSynthText(Sequence[Sample]):
         return _reopen, (self.folder, self.cache)
 
     def name(self, index: int) -> str:
-        """Returns the path of the picture of an index, as it stands in `gt.mat`."""
+        """Returns the path of the picture at an index, as written in `gt.mat`."""
         return str(self.folder / self._texts(index)[0])
 
     def page(self, index: int, *, height: int, width: int) -> Page:
-        """Returns the page of an index whose picture has this size.
+        """Returns the page at an index, for a picture of this size.
 
         Raises:
             IndexError: the index is not in `[0, len)`.
-            LabelError: labels that cannot be.
+            LabelError: invalid labels.
         """
         name, *texts = self._texts(index)
         path = picture_path(self.folder, name)
@@ -107,11 +107,11 @@ class IndexedSynthText(Sequence[Sample]):
         return Page(height=height, width=width, words=words, path=str(path))
 
     def __getitem__(self, index: int) -> Sample:  # type: ignore[override]
-        """Returns picture and page of an index.
+        """Returns the picture and page at an index.
 
         Raises:
             IndexError: the index is not in `[0, len)`.
-            LabelError: labels that cannot be.
+            LabelError: invalid labels.
             ImageError: the picture is missing or broken.
         """
         image = read_image(picture_path(self.folder, self._texts(index)[0]))
@@ -122,12 +122,12 @@ class IndexedSynthText(Sequence[Sample]):
         return (self.folder / "gt.mat",)
 
     def encoded(self, index: int) -> tuple[bytes, Page]:
-        """Returns the bytes of the picture file of an index, not decoded, and its page.
+        """Returns the encoded picture file at an index, and its page.
 
         Raises:
             IndexError: the index is not in `[0, len)`.
-            LabelError: labels that cannot be.
-            ImageError: a file that is missing or no picture.
+            LabelError: invalid labels.
+            ImageError: the file is missing or is not a picture.
         """
         path = picture_path(self.folder, self._texts(index)[0])
         height, width = image_size(path)
@@ -147,13 +147,13 @@ class IndexedSynthText(Sequence[Sample]):
 
 
 def write_index(path: Path, index: Path) -> None:
-    """Indexes a `gt.mat`, all or nothing; two processes may do so at the same time.
+    """Indexes a `gt.mat`, atomically; two processes may do so at the same time.
 
-    Takes as much memory as the largest variables of a compressed `gt.mat`; of one that is not
-    compressed, none to speak of.
+    Takes as much memory as the largest variables of a compressed `gt.mat`, and very little for an
+    uncompressed one.
 
     Raises:
-        LabelError: the file is no `gt.mat`.
+        LabelError: the file is not such a `gt.mat`.
         OSError: the index cannot be written.
     """
     with Progress(f"reading {path}"):
@@ -173,20 +173,20 @@ def write_index(path: Path, index: Path) -> None:
             (part / "characters.bin").open("wb") as character_file,
             (part / "words.bin").open("wb") as word_file,
         ):
-            task = f"indexing {path} once, to {index}"
+            task = f"indexing {path} (once) to {index}"
             for number in shown(range(len(names)), task, unit="picture"):
                 text, one, two = b"", b"", b""
                 try:
                     text = _name(names[number])
                     own = texts[number]
-                    if not isinstance(own, list):  # an empty array of numbers stands for no text
+                    if not isinstance(own, list):  # an empty numeric array means no text
                         own = []
                     one, two = _quads(characters[number]), _quads(words[number])
                     text += b"".join(b"\0" + _encoded(line) for line in own)
                 except LabelError as error:
                     faults[number] = [error.value, error.expected]
                 except ValueError as error:
-                    faults[number] = [str(error), "labels as those of SynthText"]
+                    faults[number] = [str(error), "labels like those of SynthText"]
                 text_file.write(text)
                 character_file.write(one)
                 word_file.write(two)
@@ -202,26 +202,26 @@ def _reopen(folder: Path, cache: Path) -> IndexedSynthText:
 
 
 def _mapped(path: Path) -> NDArray[np.uint8]:
-    # An empty file cannot be mapped.
+    # An empty file cannot be memory-mapped.
     return np.memmap(path, np.uint8, "r") if path.stat().st_size else np.zeros(0, np.uint8)
 
 
 def _name(value: Any) -> bytes:
     if not isinstance(value, list) or len(value) != 1:
-        raise ValueError(f"{value!r} where the path of a picture should be")
+        raise ValueError(f"{value!r} instead of the path of a picture")
     return _encoded(value[0])
 
 
 def _encoded(text: str) -> bytes:
     if "\0" in text:
-        raise ValueError(f"a text with NUL in it: {text!r}")
+        raise ValueError(f"a text with a NUL byte: {text!r}")
     return text.encode("utf-8", "replace")
 
 
 def _quads(value: Any) -> bytes:
     """Returns boxes `(2, 4, N)` as the bytes of `(N, 4, 2)` float32."""
     if isinstance(value, list):
-        raise ValueError("a text where boxes should be")
+        raise ValueError("a text instead of boxes")
     boxes = np.asarray(value)
     if not boxes.size:
         return b""
@@ -229,6 +229,6 @@ def _quads(value: Any) -> bytes:
         boxes = boxes[:, :, None]
     if boxes.ndim != 3 or boxes.shape[:2] != (2, 4):
         raise ValueError(f"boxes of shape {boxes.shape} instead of (2, 4, N)")
-    with np.errstate(over="ignore"):  # becomes infinite, which reading refuses
+    with np.errstate(over="ignore"):  # becomes infinite, which is rejected on reading
         quads: FloatArray = boxes.transpose(2, 1, 0).astype(np.float32)
     return quads.tobytes()

@@ -1,4 +1,4 @@
-"""Total-Text's MATLAB files, one for each picture: rows of x, y, the text and the orientation.
+"""Total-Text's MATLAB files, one per picture: rows of x, y, the text and the orientation.
 
 Its text files are read by `ocrcore.data.readers.label_lines` (layout `total-text`).
 
@@ -23,19 +23,19 @@ from ocrcore.pages import LabelError, Word
 VARIABLES = ("polygt", "gt")
 PREFIXES = ("poly_gt_", "gt_", "")
 _COLUMNS = 6
-_MOST = 10_000  # words of a picture
+_MOST = 10_000  # maximum number of words in a picture
 
 
 def read_total_text(path: Path, data: None, notes: Counter[str]) -> Iterator[LabeledPicture]:
     """Reads the file of one picture.
 
     Args:
-        path: of the file.
-        data: nothing; the file is read here.
-        notes: counts what is passed over.
+        path: path of the file.
+        data: unused; the file is read here.
+        notes: counts skipped items, by description.
 
     Raises:
-        LabelError: it is no such file.
+        LabelError: not such a file.
     """
     cells = _cells(path)
     count = len(cells) // _COLUMNS
@@ -50,7 +50,7 @@ def read_total_text(path: Path, data: None, notes: Counter[str]) -> Iterator[Lab
             return
         numbers = isinstance(row[1], np.ndarray) and row[1].size
         if numbers and row[1].size < 3 and _text(row[5]) == "#":
-            notes["outlines of one or two points that do not count passed over"] += 1
+            notes["outlines of one or two points marked don't care skipped"] += 1
         else:
             rows.append(row)
     words, bad = words_of(path, path.name, rows, _word)
@@ -76,7 +76,7 @@ def _word(row: list[Any]) -> Word:
     axes = []
     for cell in (row[1], row[3]):
         if not isinstance(cell, np.ndarray):
-            raise LineError(str(cell)[:100], "numbers, x in column 2 and y in column 4")
+            raise LineError(str(cell)[:100], "numbers: x in column 2 and y in column 4")
         axes.append(cell.reshape(-1, order="F").tolist())
     if len(axes[0]) != len(axes[1]):
         raise LineError(f"{len(axes[0])} x, {len(axes[1])} y", "as many x as y")

@@ -1,4 +1,4 @@
-"""Crops of TextRecognitionDataGenerator: texts in a `labels.txt`, or in the names of the pictures.
+"""TextRecognitionDataGenerator's crops: texts in a `labels.txt`, or in the names of the pictures.
 
 Source: Belval/TextRecognitionDataGenerator, `trdg/run.py` and `trdg/data_generator.py`
 (`--name_format` 0: `text_0.jpg`, 1: `0_text.jpg`, 2: `0.jpg` and `labels.txt`).
@@ -23,9 +23,9 @@ _FORMS = tuple(
 
 
 def is_trdg(folder: Path) -> bool:
-    """Whether a folder has a `labels.txt` of this form.
+    """Returns whether a folder has a `labels.txt` of this form.
 
-    Names like `word_1.jpg` may mean anything: that they hold texts must be said.
+    Names like `word_1.jpg` are ambiguous, so texts in names must be requested explicitly.
     """
     if not (folder / TRDG_NAME).is_file():
         return False
@@ -47,8 +47,8 @@ def read_trdg(path: str | Path) -> list[Crop]:
 
     Raises:
         LabelError: a line without a name and a text, a name that leads out of the folder, or names
-            that do not hold their texts in one of the two ways.
-        OSError: it cannot be read.
+            that do not hold their texts in one of the two forms.
+        OSError: a file cannot be read.
     """
     folder = Path(path)
     if not folder.is_dir():
@@ -60,14 +60,14 @@ def read_trdg(path: str | Path) -> list[Crop]:
     fits = [form for form in _FORMS if all(form.fullmatch(Path(name).stem) for name in names)]
     if not names or not fits:
         raise LabelError(
-            folder, 0, names[0] if names else "no picture", "names as text_0.jpg or 0_text.jpg"
+            folder, 0, names[0] if names else "no picture", "names like text_0.jpg or 0_text.jpg"
         )
     if len(fits) > 1:
         raise LabelError(
             folder,
             0,
             f"{names[0]}: numbers at both ends of the names",
-            "names that tell their texts: write a labels.txt, a name, a blank and a text in a line",
+            "unambiguous names: write a labels.txt with a name, a space and a text on each line",
         )
     found = [(name, fits[0].fullmatch(Path(name).stem)) for name in names]
     return [Crop(str(folder / name), match["text"]) for name, match in found if match]
@@ -81,6 +81,6 @@ def _listed(file: Path) -> list[Crop]:
             continue
         name, blank, text = line.partition(" ")
         if not name or not blank or "\0" in name or not stays_below(file.parent, name):
-            raise LabelError(file, number, line, "the name of a picture in it, a blank and a text")
+            raise LabelError(file, number, line, "a picture name, a space and a text on each line")
         crops.append(Crop(str(file.parent / name), text.strip()))
     return crops

@@ -36,12 +36,12 @@ _COLUMNS = ("filename", "region_shape_attributes", "region_attributes")
 
 
 def read_via(path: Path, data: Any, notes: Counter[str]) -> Iterator[LabeledPicture]:
-    """Reads the pictures of a project, or of its annotations alone.
+    """Reads the pictures of a VIA project, or of exported annotations.
 
     Args:
-        path: of the file, for messages.
-        data: what `read_json` made of it.
-        notes: counts what is passed over.
+        path: path of the file, for error messages.
+        data: the parsed JSON, from `read_json`.
+        notes: counts skipped items, by description.
     """
     data = data if isinstance(data, dict) else {}
     files = data.get("_via_img_metadata", data)
@@ -59,18 +59,18 @@ def read_via(path: Path, data: Any, notes: Counter[str]) -> Iterator[LabeledPict
             yield LabeledPicture(path, "", bad=(error,))
             continue
         kept = [one for one in regions if _kind(one) in ("rect", "polygon", "polyline")]
-        notes["circles, ellipses and points passed over"] += len(regions) - len(kept)
+        notes["circles, ellipses and points skipped"] += len(regions) - len(kept)
         words, bad = words_of(path, place, kept, _word)
         yield LabeledPicture(path, name, words, None, bad)
 
 
 def read_via_csv(path: Path, data: str, notes: Counter[str]) -> Iterator[LabeledPicture]:
-    """Reads annotations as CSV, a line for each region; a picture without any has one line.
+    """Reads annotations as CSV, one line per region; a picture without regions has one line.
 
     Args:
-        path: of the file, for messages.
+        path: path of the file, for error messages.
         data: its text.
-        notes: counts what is passed over.
+        notes: counts skipped items, by description.
     """
     rows = csv.reader(io.StringIO(data, newline=""))
     files: dict[str, dict[str, Any]] = {}
@@ -120,7 +120,7 @@ def _word(region: Mapping[str, Any]) -> Word:
     found = region.get("region_attributes")
     attributes: dict[str, Any] = {}
     for name, value in (found if isinstance(found, dict) else {}).items():
-        if isinstance(value, dict):  # boxes to check: {"difficult": true}
+        if isinstance(value, dict):  # checkboxes: {"difficult": true}
             attributes |= value
         else:
             attributes[name] = value
@@ -139,5 +139,5 @@ def _points(shape: Mapping[str, Any]) -> FloatArray:
         raise LineError(shown(xs), f"as many x as y: {len(xs)} and {len(ys)}")
     points = [[x, y] for x, y in zip(xs, ys, strict=True)]
     if len(points) > 3 and points[0] == points[-1]:
-        points.pop()  # VIA 1 closes them
+        points.pop()  # VIA 1 repeats the first point
     return outline(points)

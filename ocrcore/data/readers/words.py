@@ -1,7 +1,7 @@
-"""Folders of photos with labeled words, as they come: for training on words and for evaluation.
+"""Folders of photos with labeled words in common layouts, for training on words and evaluation.
 
-`find_folders` knows the names that data sets unpack to; `open_words` opens the part of them that is
-for training, for choosing a checkpoint, or for the test.
+`find_folders` knows the folder names that data sets unpack to; `open_words` opens the split for
+training, for choosing a checkpoint, or for testing.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from ocrcore.pages import LabelError
 SPLITS = ("all", "train", "validation", "test")
 ORDERS = ("name", "spread")
 WORD_KINDS = ("words", "auto", *FORMATS)
-"""What holds photos with labeled words: text files as ICDAR's, or files of other formats."""
+"""Kinds of photos with labeled words: text files like ICDAR's, or files of other formats."""
 
 _CHALLENGES = (4, 2, 1, 8)  # of ICDAR; 4 is 2015, 2 is 2013, 1 born-digital images, 8 MLT
 _TRAINING = "ch4_training_images", "ch4_training_localization_transcription_gt"
 
 
 def _icdar(split: str) -> tuple[tuple[str, str], ...]:
-    """Folders of pictures and of labels as ICDAR's archives and EasyOCR's trainer name them."""
+    """Returns folders of pictures and labels as named by ICDAR's archives and EasyOCR's trainer."""
     return tuple(
         (images, labels)
         for n in _CHALLENGES
@@ -47,41 +47,41 @@ def _icdar(split: str) -> tuple[tuple[str, str], ...]:
     )
 
 
-# The first pair that is there is taken; capitals do not matter.
+# The first existing pair is taken; case does not matter.
 _OWN = (
     ("train/images", "train/gt"),
     ("train/images", "train/labels"),
     ("images", "gt"),
     ("images", "labels"),
 )
-# The label files lie beside the folder of the pictures, as CVAT exports them.
+# The label files lie next to the folder of the pictures, as CVAT exports them.
 _BESIDE = (("train/images", "train"), ("default/images", "default"), ("images", "."))
-# MSRA-TD500's pictures and labels lie together.
+# MSRA-TD500 keeps pictures and labels in one folder.
 _TRAIN = (*_icdar("training"), *_OWN, *_BESIDE, ("train", "train"), (".", "."))
 _TEST = (
     *_icdar("test"),
-    ("ch4_test_images", _TRAINING[1]),  # a slip of EasyOCR's guide, which many follow
+    ("ch4_test_images", _TRAINING[1]),  # a slip in EasyOCR's guide, which many follow
     *_icdar("validation"),
     ("test/images", "test/gt"),
     ("test/images", "test/labels"),
     ("test/images", "test"),
     ("test", "test"),
 )
-_DEPTH = 2  # of folders that are looked into
+_DEPTH = 2  # depth of the search in subfolders
 
 
 def find_folders(root: str | Path, *, test: bool = False) -> tuple[Path, Path] | None:
     """Finds the pictures and the labels of a data set.
 
     Args:
-        root: its folder.
-        test: look for a test set, not for what is trained on.
+        root: folder of the data set.
+        test: whether to look for the test set instead of the training set.
 
     Returns:
-        Folders of the pictures and of the label files; None where there is no test set.
+        Folders of the pictures and of the label files; None if there is no test set.
 
     Raises:
-        LabelError: nothing to train on.
+        LabelError: there is no training set.
     """
     root = Path(root)
     known = _folders(root)
@@ -96,7 +96,7 @@ def find_folders(root: str | Path, *, test: bool = False) -> tuple[Path, Path] |
         elif test and labels == _TRAINING[1]:
             trained = known.get(_TRAINING[0])
             other = file_stems(trained, SUFFIXES) if trained else set()
-            # img_1 of the test would get the labels of img_1 of the training set.
+            # Otherwise img_1 of the test set would get the labels of img_1 of the training set.
             if stems & other or not stems <= _label_stems(files):
                 continue
         return pictures, files
@@ -107,17 +107,17 @@ def find_folders(root: str | Path, *, test: bool = False) -> tuple[Path, Path] |
         root,
         0,
         str(root),
-        "a folder with pictures and label files, in it or in folders of it named as ICDAR's, or "
-        f"{named}; or name yours as `images` and `labels`",
+        "a folder with pictures and label files, either directly in it, or in subfolders named "
+        f"like ICDAR's or {named}; otherwise set `images` and `labels`",
     )
 
 
 def unused_folders(root: str | Path, used: Collection[Path]) -> list[Path]:
-    """Folders of a data set that hold label files, or labeled pictures, and are not used.
+    """Returns folders of a data set that hold label files or labeled pictures, but are not used.
 
     Args:
-        root: of the data set; folders in it and in these are looked into.
-        used: those that are.
+        root: folder of the data set; subfolders are searched two levels deep.
+        used: the folders that are used.
     """
     places = list(_folders(Path(root)).values())
     pictures = {path: file_stems(path, SUFFIXES) for path in places}
@@ -131,7 +131,7 @@ def unused_folders(root: str | Path, used: Collection[Path]) -> list[Path]:
 
 
 def _trained(root: Path) -> tuple[Path, ...]:
-    """The folders to train on, where there are some."""
+    """Returns the folders of the training set, if there is one."""
     try:
         return find_folders(root) or ()
     except LabelError:
@@ -139,7 +139,7 @@ def _trained(root: Path) -> tuple[Path, ...]:
 
 
 def _folders(root: Path) -> dict[str, Path]:
-    """A folder and those in it, `_DEPTH` deep, by their paths below it in small letters."""
+    """Returns a folder and its subfolders, `_DEPTH` deep, by relative path in lower case."""
     found = {".": root} if root.is_dir() else {}
     level = list(found.values())
     for _ in range(_DEPTH):
@@ -147,14 +147,14 @@ def _folders(root: Path) -> dict[str, Path]:
         for path in level:
             with contextlib.suppress(OSError), os.scandir(path) as entries:  # lost+found
                 inside += [path / e.name for e in entries if e.name[0] != "." and e.is_dir()]
-        # Of names that differ in capitals alone the last of these counts, which has small letters.
+        # If names differ only in case, the last one in sorted order counts: lower case.
         found |= {path.relative_to(root).as_posix().lower(): path for path in sorted(inside)}
         level = inside
     return found
 
 
 def file_stems(folder: Path, suffixes: tuple[str, ...]) -> set[str]:
-    """Names of the files with one of these suffixes, without it; none where no folder is read."""
+    """Returns the stems of files with one of these suffixes; empty if it cannot be read."""
     paths: list[Path] = []
     with contextlib.suppress(OSError), os.scandir(folder) as entries:
         paths += [Path(entry.name) for entry in entries if entry.is_file()]
@@ -162,13 +162,13 @@ def file_stems(folder: Path, suffixes: tuple[str, ...]) -> set[str]:
 
 
 def _label_stems(folder: Path) -> set[str]:
-    """Names of the pictures that label files of a folder may belong to."""
+    """Returns the stems of pictures that the label files of a folder may belong to."""
     stems = file_stems(folder, LABEL_SUFFIXES)
     return {stem.removeprefix(prefix) for stem in stems for prefix in PREFIXES}
 
 
 def has_text_files(root: Path) -> bool:
-    """Whether a folder holds pictures with text files of words, as ICDAR's."""
+    """Returns whether a folder holds pictures with text files of words, like ICDAR's."""
     try:
         found = find_folders(root)
     except LabelError:
@@ -179,7 +179,7 @@ def has_text_files(root: Path) -> bool:
 def _documents(
     root: Path, kind: str, images: str, labels: str, dont_care: Sequence[str]
 ) -> PhotoFolder | None:
-    """Opens labels that are no text files of words; None where "auto" finds none but those."""
+    """Opens labels that are not text files of words; None if "auto" finds only those."""
     where = root / labels if labels else root
     pictures = (root.parent if root.is_file() else root) / images if images else None
     if kind != "auto":
@@ -214,50 +214,50 @@ def open_words(
     order: str = "name",
     bad: list[LabelError] | None = None,
 ) -> PhotoFolder:
-    """Opens a part of a data set.
+    """Opens a split of a data set.
 
     Args:
-        root: its folder, or a label file of another kind than "words".
-        kind: one of `WORD_KINDS`: "words": text files with a word in each line; "auto": those, or
-            the only format of `ocrcore.data.readers.label_formats.FORMATS` that is there.
-        images: folder of the pictures below it; empty looks for it, see `find_folders`. Its test
-            set is in `test` with the same names, if it has one. Of other kinds than "words" it is
-            where their pictures are looked for.
-        labels: folder of the label files; both are named, or neither. Of other kinds a file or
-            folder below `root`.
-        split: "all"; "train": all but the last ones; "validation": those; "test": the data set's
-            own test set, or the same as "validation" where it has none.
-        holdout: share of the photos that "train" leaves out, one at least; 0 leaves out none, and
-            there is no "validation".
+        root: folder of the data set, or a label file of a kind other than "words".
+        kind: one of `WORD_KINDS`: "words": text files with one word per line; "auto": those, or
+            the only format of `ocrcore.data.readers.label_formats.FORMATS` that is found.
+        images: folder of the pictures, relative to `root`; empty searches for it, see
+            `find_folders`. A separate test set, if any, is in `test` with the same names. For kinds
+            other than "words", the folder to search for pictures.
+        labels: folder of the label files; give both `images` and `labels`, or neither. For kinds
+            other than "words", a file or folder relative to `root`.
+        split: "all"; "train": all but the last photos; "validation": those last photos; "test": the
+            data set's own test set, or the same as "validation" if it has none.
+        holdout: fraction of the photos that "train" leaves out, at least one photo; with 0 nothing
+            is left out and there is no "validation".
         layout: as for `PhotoFolder`.
-        dont_care: the same.
-        order: of the pictures: "name": `img_10` before `img_2`; "spread":
-            `PhotoFolder.spread`, so that the last ones are like the others.
+        dont_care: as for `PhotoFolder`.
+        order: order of the pictures: "name": `img_10` before `img_2`; "spread":
+            `PhotoFolder.spread`, so that the last ones resemble the others.
         bad: as for `PhotoFolder`.
 
     Raises:
-        LabelError: folders that are not there or hold no picture.
-        ValueError: an unknown split or order, or a share out of range.
+        LabelError: folders that do not exist or hold no picture.
+        ValueError: an unknown split or order, or a holdout out of range.
     """
     for name, value, known in (("split", split, SPLITS), ("order", order, ORDERS)):
         if value not in known:
             raise ValueError(f"{name} is {value!r}, expected one of {', '.join(known)}")
     if not 0 <= holdout < 1:
-        raise ValueError(f"holdout is {holdout!r}, expected 0 or more and less than 1")
+        raise ValueError(f"holdout is {holdout!r}, expected at least 0 and less than 1")
     if kind not in WORD_KINDS:
         raise ValueError(f"kind is {kind!r}, expected one of {', '.join(WORD_KINDS)}")
     root = Path(root)
     if kind != "words" and (folder := _documents(root, kind, images, labels, dont_care)):
         return _part(folder.spread() if order == "spread" else folder, split, holdout)
     if bool(images) != bool(labels):
-        raise ValueError(f"images is {images!r} and labels is {labels!r}: name both or neither")
+        raise ValueError(f"images is {images!r} and labels is {labels!r}: give both or neither")
     own_test = None
     if split == "test" and not images:
         own_test = find_folders(root, test=True)
     elif split == "test" and all((root / "test" / name).is_dir() for name in (images, labels)):
         own_test = root / "test" / images, root / "test" / labels
     found = own_test or ((root / images, root / labels) if images else find_folders(root))
-    assert found is not None  # only a test set may be missing
+    assert found is not None  # find_folders returns None only for a test set
     folder = PhotoFolder(*found, None, layout=layout, dont_care=dont_care, bad=bad)
     if order == "spread":
         folder = folder.spread()
@@ -272,7 +272,7 @@ def open_words(
 
 
 def _part(folder: PhotoFolder, split: str, holdout: float) -> PhotoFolder:
-    """The part of a folder that has no test set of its own; see `open_words`."""
+    """Returns the split of a folder that has no test set of its own; see `open_words`."""
     if split == "all" or (split == "train" and not holdout):
         return folder
     left_out = max(1, round(len(folder) * holdout)) if holdout else 0
@@ -281,23 +281,23 @@ def _part(folder: PhotoFolder, split: str, holdout: float) -> PhotoFolder:
             folder.images,
             0,
             f"{len(folder)} pictures, holdout={holdout}",
-            f"some for {split}: two pictures or more, and a holdout above 0",
+            f"some for {split}: at least two pictures, and a holdout above 0",
         )
     at = len(folder) - left_out
     return folder.part(0, at) if split == "train" else folder.part(at, None)
 
 
 def open_section(section: Mapping[str, Any]) -> PhotoFolder:
-    """Opens what a section of a config names, of one of `WORD_KINDS`.
+    """Opens the data set in a config section, of one of `WORD_KINDS`.
 
     Args:
-        section: `kind`, `root`, `images` and `gt` (the label files) below it, `split`, `holdout`,
-            `layout`, `dont_care` and `order` as for `open_words`; `start` and `stop`, if given, are
-            the first picture that counts and the first that does not any more.
+        section: `kind`, `root`, `images` and `gt` (the label files) relative to it, `split`,
+            `holdout`, `layout`, `dont_care` and `order` as for `open_words`; optional `start` and
+            `stop` select a range of pictures, `stop` excluded.
 
     Raises:
-        LabelError: folders that are not there or hold no picture.
-        ValueError: an unknown split or order, or a share out of range.
+        LabelError: folders that do not exist or hold no picture.
+        ValueError: an unknown split or order, or a holdout out of range.
     """
     return open_words(
         section["root"],
