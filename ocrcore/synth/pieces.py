@@ -237,7 +237,7 @@ def open_pieces(maker: Maker, folder: str | Path) -> tuple[Pieces, Summary]:
         raise ConfigError(f"{path}: not a note of an earlier run: {error!r}") from error
     now = {**arguments, **_versions()}
     if differ := [k for k in {**before, **now} if before.get(k) != now.get(k)]:
-        lines = "; ".join(f"{k} was {before.get(k)}, is {now.get(k)}" for k in differ)
+        lines = "; ".join(f"{k} was {before.get(k)}, now {now.get(k)}" for k in differ)
         raise ConfigError(
             f"{folder}: other shards make another set here: {lines}. Give all of them the same "
             "arguments and installation, or another folder"

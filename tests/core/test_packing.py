@@ -282,7 +282,7 @@ def test_shares_together_are_one_run(tmp_path, photos, monkeypatch):
     assert len(first.records) == (count + 1) // 2
     with pytest.raises(ShardError, match=r"--shard 1/2 \(.*packing-train/1\.json: not there"):
         pack(opened, out, merge=2, **arguments)
-    with pytest.raises(PackingError, match=r"something else here: shard was 1, is 2"):
+    with pytest.raises(PackingError, match=r"something else here: shard was 1, now 2"):
         pack(opened, out, shard=Shard(1, 2), **arguments | {"records_per_file": 2})
     calls = []
 

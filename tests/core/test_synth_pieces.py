@@ -143,13 +143,13 @@ def test_shards_of_other_sets_and_other_versions_are_refused(tmp_path, monkeypat
     with pytest.raises(ShardError, match="no shard has written here"):
         merge_set(job("icdar"), tmp_path / "set", 2)
     make_shard(job("icdar"), tmp_path / "set", Shard(0, 2))
-    with pytest.raises(ConfigError, match=r"seed was 0, is 1.*Give all of them the same"):
+    with pytest.raises(ConfigError, match=r"seed was 0, now 1.*Give all of them the same"):
         make_shard(job("icdar", seed=1), tmp_path / "set", Shard(1, 2))
-    with pytest.raises(ConfigError, match="holds something already"):
+    with pytest.raises(ConfigError, match="is not empty and has no synth"):
         make_set(job("icdar"), tmp_path / "set")
     with monkeypatch.context() as patch:
         patch.setattr("cv2.__version__", "0.1")
-        with pytest.raises(ConfigError, match=r"opencv was .*, is 0\.1"):
+        with pytest.raises(ConfigError, match=r"opencv was .*, now 0\.1"):
             make_shard(job("icdar"), tmp_path / "set", Shard(1, 2))
         make_shard(job("icdar"), tmp_path / "other", Shard(1, 2))
     shutil.copytree(tmp_path / "set" / NOTES, tmp_path / "other" / NOTES, dirs_exist_ok=True)
@@ -158,7 +158,7 @@ def test_shards_of_other_sets_and_other_versions_are_refused(tmp_path, monkeypat
     make_set(job("icdar", seed=1), tmp_path / "whole")
     with pytest.raises(ConfigError, match="made another set here: seed was 1"):
         make_shard(job("icdar"), tmp_path / "whole", Shard(0, 2))
-    with pytest.raises(ConfigError, match="holds something already"):
+    with pytest.raises(ConfigError, match="is not empty and has no synth"):
         make_shard(job("icdar"), tmp_path, Shard(0, 2))
     with pytest.raises(ConfigError, match="workers is -1"):
         make_shard(job("icdar"), tmp_path / "new", Shard(0, 2), workers=-1)
