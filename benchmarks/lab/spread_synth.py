@@ -30,7 +30,7 @@ def measure(preset: str, count: int, out: Path, options: list[str]) -> tuple[flo
     command = [sys.executable, "-m", "ocrjax", "synth", "--preset", preset, "--count", str(count)]
     command += ["--format", "arrayrecord", "--records-per-file", "4", "--out", str(out)]
     if options:
-        command += ["--beam-runner", "DirectRunner", "--beam-options", *options]
+        command += ["--beam-runner=DirectRunner", f"--beam-options={' '.join(options)}"]
     before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
     subprocess.run(command, check=True, capture_output=True)
     wall, after = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_CHILDREN)

@@ -50,7 +50,7 @@ def add_beam_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--beam-options",
         metavar="TEXT",
-        help="the runner's own options, in one text, as '--direct_num_workers=2'",
+        help="the runner's own options, in one text: --beam-options='--direct_num_workers=2'",
     )
 
 

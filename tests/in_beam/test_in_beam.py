@@ -16,7 +16,7 @@ pytestmark = pytest.mark.slow
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 OPTIONS = "--direct_num_workers=2 --direct_running_mode=multi_processing"
-BEAM = ["--beam-runner", "DirectRunner", "--beam-options", OPTIONS]
+BEAM = ["--beam-runner=DirectRunner", f"--beam-options={OPTIONS}"]
 SMALL = ["--preset", "plain", "--config", "height=96", "width=96", "words=(1, 4)"]
 SMALL += ["font_size=(12, 16)", "--count", "12", "--records-per-file", "3"]
 
@@ -59,9 +59,8 @@ def test_sets_are_those_of_one_run(python, tmp_path, kind):
     code, said = synth(python, tmp_path / "whole", *common)
     assert code == 0 and "(U+1F4A9)" in said, said
     # Every bundle is done once more, as after a worker that was lost.
-    again = f"{OPTIONS} --direct_runner_bundle_repeat=1" if kind == "icdar" else OPTIONS
-    beam = [*BEAM[:3], again]
-    code, said = synth(python, tmp_path / "beam", *common, *beam)
+    again = " --direct_runner_bundle_repeat=1" if kind == "icdar" else ""
+    code, said = synth(python, tmp_path / "beam", *common, BEAM[0], BEAM[1] + again)
     assert code == 0 and "12 " in said and "(U+1F4A9)" in said, said
     assert files(tmp_path / "beam") == files(tmp_path / "whole")
 
@@ -161,7 +160,7 @@ def test_a_full_disk(python, tmp_path):
 def test_what_beam_does_not_know(python, tmp_path):
     for arguments, message in (
         (["--beam-runner", "NoRunner"], "Unexpected pipeline runner: NoRunner"),
-        (["--beam-options", "--x"], "--beam-options has no effect without --beam-runner"),
+        (["--beam-options=--x"], "--beam-options has no effect without --beam-runner"),
         ([*BEAM, "--shard", "0/2"], "--shard has no effect with --beam-runner"),
         ([*BEAM, "--workers", "2"], "--workers has no effect with --beam-runner"),
     ):
