@@ -136,7 +136,7 @@ def pack_experiment(
         config: as `InputOptions.from_config` reads it, and its `seed`.
         workers: processes; 0: this one; None: one for each CPU, fewer for small sets.
         shard: packs only this share of the files of each set.
-        merge: joins the shares, of which there are so many.
+        merge: number of shares to join; packs nothing.
         spread: has files packed elsewhere, in place of `workers`.
 
     Raises:
