@@ -1,11 +1,11 @@
-"""A compact detector: CRAFT at .375 of its width (2.9 million parameters), taught by the full one.
+"""A compact detector: CRAFT at .375 of its width (2.9 million parameters), distilled from CRAFT.
 
 Command: python -m craftjax.main --config=configs/craft_compact.py --config.data.root=PICTURES
-Source: our own. The teacher is `craft_mlt_25k`; its scores are learned on synthetic scenes, and on
-    the pictures of a folder, which need no labels.
+Source: our own. The teacher is `craft_mlt_25k`; the student learns its scores on synthetic scenes
+    and on the images of a folder, which need no labels.
 Expected: nothing known.
-Measured: 1,041 updates, 75 seconds of an H200: hmean .484 on the 250 test photos of ICDAR 2015, of
-    which the teacher has .836 (docs/distillation.md). Not trained to the end.
+Measured: 1,041 steps, 75 seconds on an H200: hmean .484 on the 250 test photos of ICDAR 2015, where
+    the teacher has .836 (docs/distillation.md). Not trained to the end.
 """
 
 from ml_collections import ConfigDict
@@ -14,7 +14,7 @@ from craftjax.config import detector, distill, pages, source
 
 
 def get_config() -> ConfigDict:
-    """Returns the experiment."""
+    """Return the experiment."""
     # All values are our own choice, for one GPU. Two CPU cores: --config.batch_size=4
     # --config.model.dtype=float32 --config.distill.dtype=float32, and fewer steps.
     config = detector("craft_compact", steps=20_000, batch_size=16, ema=0.998)
@@ -23,7 +23,7 @@ def get_config() -> ConfigDict:
     config.optimizer.update(name="adamw", learning_rate=2e-3, weight_decay=1e-4, clip_norm=1.0)
     config.optimizer.update(no_decay=("*/bias", "*/scale"), schedule="cosine", warmup=300)
 
-    # Scenes are drawn as they are needed, no two alike. A third of the crops are of pictures.
+    # Scenes are drawn during training, each only once. A third of the crops are of images.
     config.data.update(size=640, threads=1, workers=15)
     config.data.train.pages = source("pages", page={"split": "train"}, augment={"crop": "whole"})
     photos = source("pictures", path=config.data.get_ref("root"), ratio=0.5)

@@ -3,9 +3,9 @@
 Command: python -m crnnjax.main --config=configs/crnn_dtrb.py --config.data.root=DIR
     (DIR/MJ and DIR/ST, the LMDBs of that project, and DIR/validation, one more)
 Source: deep-text-recognition-benchmark, train.py: 192 crops of 32x100, half of each data set,
-    Adadelta with a learning rate of 1, gradients clipped at 5, 300,000 updates, no augmentation.
-    Different here: the moving average of the weights is what is evaluated (config.ema = 0 is the
-    original's way); crops that cannot be used are counted and not replaced by black ones.
+    Adadelta with a learning rate of 1, gradients clipped at 5, 300,000 steps, no augmentation.
+    Different here: the EMA of the weights is evaluated (config.ema = 0 restores the original);
+    unusable crops are counted, and not replaced by black ones.
 Expected: .829 on IIIT5K, .816 on SVT, .642 on IC15's 2,077 (arXiv 1904.01906, table 1).
 Measured: not measured.
 """
@@ -16,8 +16,8 @@ from crnnjax.config import crops, recognizer, source
 
 
 def get_config() -> ConfigDict:
-    """Returns the experiment."""
-    # Defaults of its train.py: updates, batch, network, optimizer, charset, longest words.
+    """Return the experiment."""
+    # Defaults of its train.py: steps, batch size, network, optimizer, charset, longest words.
     config = recognizer("crnn_dtrb", steps=300_000, batch_size=192, log_every=100)
     config.model.update(features="vgg", channels=512, hidden=256)
     config.optimizer.update(name="adadelta", learning_rate=1.0, clip_norm=5.0)

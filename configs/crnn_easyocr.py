@@ -1,15 +1,15 @@
-"""EasyOCR's English recognizer made better on one's own word crops, for its own Reader.
+"""Fine-tune EasyOCR's English recognizer on your own word crops, for use in EasyOCR.
 
 Command: python -m crnnjax.main --config=configs/crnn_easyocr.py --config.data.labels=FILE
-    (lines of a path, a tab and a text, in the order of the photos, as those of the 4,468 words of
-    ICDAR 2015: the last 1,000 test, the 300 before them choose the best checkpoint. For crops of
-    your own: configs/custom_recognizer.py)
+    (lines of a path, a tab and a text, in the order of the photos, such as the 4,468 words of ICDAR
+    2015: the last 1,000 test, the 300 before them choose the best checkpoint. For other crops see
+    configs/custom_recognizer.py)
     The start weights on the same crops: the same with --mode=evaluate --weights=english_g2, to
     exp/crnn_easyocr/evaluate-english_g2
 Source: EasyOCR trainer/config_files/en_filtered_config.yaml with english_g2.pth, generation 2; the
     optimizer and the width of batches are our own.
-    Crops in PNG files of color have two grays: training takes that of the RGB values, evaluation
-    that of libpng, as a Reader does with a path (docs/recognizer.md, Gray values).
+    Color PNG files have two kinds of gray: training uses that of the RGB values, evaluation that of
+    libpng, as EasyOCR's Reader does with a path (docs/recognizer.md, Gray values).
 Expected: nothing known.
 Measured: not measured.
 """
@@ -20,8 +20,8 @@ from crnnjax.config import crops, crops_of, recognizer, source
 
 
 def get_config() -> ConfigDict:
-    """Returns the experiment."""
-    # Our own choice: updates, batches and optimizer.
+    """Return the experiment."""
+    # Our own choice: steps, batch size and optimizer.
     config = recognizer("crnn_easyocr", steps=1000, batch_size=32, ema=0.99)
     config.optimizer.update(name="adamw", learning_rate=2e-4, weight_decay=1e-3, clip_norm=5.0)
     config.optimizer.update(no_decay=("*bias", "*/scale"), schedule="cosine", warmup=50)
@@ -29,7 +29,7 @@ def get_config() -> ConfigDict:
     config.init_weights = "english_g2"
     config.model.channels = 256
     config.data.update(charset="english_g2", height=64, max_length=34)
-    config.data.p_reader_pad = 1.0  # as a Reader pads all crops
+    config.data.p_reader_pad = 1.0  # EasyOCR's Reader pads all crops
 
     config.data.labels = "data/words/labels.tsv"
     labels = config.data.get_ref("labels")

@@ -1,14 +1,14 @@
-"""The published detector made better on one's own photos, where their characters are labeled.
+"""Fine-tune the published detector on your own photos with character labels.
 
 Command: python -m craftjax.main --config=configs/finetune_chars.py --config.data.root=DIR
-    (a folder with images/, gt/ and chars/, as ICDAR 2003 in the form of
+    (a folder with images/, gt/ and chars/, such as ICDAR 2003 in the format of
     ocrcore.data.readers.characters: the first 108 photos train, 12 choose the best checkpoint, the
     others test)
     The start weights on the same photos: the same with --mode=evaluate --weights=craft_mlt_25k
 Source: our own.
 Expected: nothing known.
 Measured: on ICDAR 2003's 30 test photos hmean .892 (.842 to .938) after, .915 (.864 to .956)
-    before, an hour of two cores (docs/benchmarks.md, "Fine-tuning on characters"): no gain there.
+    before, an hour on two cores (docs/benchmarks.md, "Fine-tuning on characters"): no gain.
 """
 
 from ml_collections import ConfigDict
@@ -17,8 +17,8 @@ from craftjax.config import detector, pages_of, source
 
 
 def get_config() -> ConfigDict:
-    """Returns the experiment."""
-    # All values are our own choice, for an hour of two cores.
+    """Return the experiment."""
+    # All values are our own choice, for an hour on two cores.
     config = detector("finetune_chars", steps=400, batch_size=2, ema=0.99, log_every=10)
     config.init_weights = "craft_mlt_25k"
     config.optimizer.update(name="adam", learning_rate=2e-5, weight_decay=1e-5)

@@ -1,10 +1,10 @@
-"""PP-OCRv6's recognizer network from random weights: synthetic words alone, for two CPU cores.
+"""PP-OCRv6's recognizer network from scratch: synthetic words only, for two CPU cores.
 
 Command: python -m crnnjax.main --config=configs/lcnet_synth.py
-Source: the network is LCNetV4 with LightSVTR and CTC, of PP-OCRv6 small; the words and everything
-    else are those of configs/crnn_synth.py, drawn 48 pixels high.
+Source: the network is that of PP-OCRv6 small, LCNetV4 with LightSVTR and CTC; the words and
+    everything else are those of configs/crnn_synth.py, drawn 48 pixels high.
 Expected: nothing known.
-Measured: 60 updates alone: peak memory 15 GB, with the gradients that the network had then.
+Measured: only 60 steps: peak memory 15 GB, with an earlier implementation of the gradients.
 """
 
 from ml_collections import ConfigDict
@@ -13,13 +13,13 @@ from crnnjax.config import STREET_WORDS, crops, recognizer, source
 
 
 def get_config() -> ConfigDict:
-    """Returns the experiment."""
+    """Return the experiment."""
     config = recognizer("lcnet_synth", steps=5_500, batch_size=64, log_every=100)
     config.model.update(features="lcnetv4", channels=384, hidden=120, sequence="lightsvtr")
     config.optimizer.update(name="adamw", learning_rate=1e-3, weight_decay=1e-3, clip_norm=5.0)
     config.optimizer.update(no_decay=("*bias", "*/scale"), schedule="cosine", warmup=300)
 
-    # Words are drawn as they are needed, no two alike, and degraded as they are drawn.
+    # Words are drawn during training, each only once; drawing includes degradation.
     config.data.update(charset="en94", case_insensitive=True, height=48)
     config.data.widths = (96, 120, 144, 168, 192, 240, 288, 384, 576)
     config.data.train.words = source("words", **STREET_WORDS)

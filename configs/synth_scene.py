@@ -1,8 +1,8 @@
-"""A detector for photos from random weights, on our synthetic scenes alone.
+"""A detector for photos from scratch, trained only on our synthetic scenes.
 
 Command: python -m craftjax.main --config=configs/synth_scene.py
 Source: our own; the network and the targets are the original's.
-Expected: nothing known, nor how long it takes: meant for one GPU, on which it was not measured.
+Expected: nothing known, including the time; meant for one GPU.
 Measured: not measured.
 """
 
@@ -12,14 +12,14 @@ from craftjax.config import detector, pages, source
 
 
 def get_config() -> ConfigDict:
-    """Returns the experiment."""
+    """Return the experiment."""
     # All values are our own choice, for one GPU.
     config = detector("synth_scene", steps=40_000, batch_size=16)
     config.model.dtype = "bfloat16"  # for a GPU; "float32" on CPUs
     config.optimizer.update(name="adamw", learning_rate=1e-3, weight_decay=1e-3, clip_norm=1.0)
     config.optimizer.update(no_decay=("*/bias", "*/scale"), schedule="cosine", warmup=500)
 
-    # Scenes are drawn as they are needed, no two alike; no font family is in two splits.
+    # Scenes are drawn during training, each only once; splits share no font family.
     config.data.update(size=640, threads=1, workers=15)
     config.data.train.pages = source("pages", page={"split": "train"}, augment={"crop": "whole"})
     config.eval.pages = pages("pages", page={"split": "validation"}, count=200, seed=1)

@@ -1,12 +1,13 @@
-"""SynthText from ImageNet's encoder: the first stage of EasyOCR's CRAFT trainer.
+"""Train on SynthText from an ImageNet encoder: the first stage of EasyOCR's CRAFT trainer.
 
 Command: python -m craftjax.main --config=configs/synthtext.py
     --config.data.train.synthtext.path=DIR --config.init_weights=vgg16_bn-6c64b313.pth
-    (SynthText with its gt.mat; torchvision's file of VGG16-BN; ICDAR 2013 in data/icdar2013)
+    (DIR is SynthText with its gt.mat; the weights are torchvision's VGG16-BN; ICDAR 2013 must be in
+    data/icdar2013)
 Source: EasyOCR trainer/craft, config/syn_train.yaml and trainSynth.py. Different here: all of
-    SynthText is used, not its first 25,000 files; bfloat16, not float16; an average of the weights
+    SynthText is used, not only its first 25,000 files; bfloat16, not float16; an EMA of the weights
     is kept and evaluated.
-Expected: precision .801, recall .748, hmean .773 on ICDAR 2013 (IoU), the original's figures.
+Expected: precision .801, recall .748, hmean .773 on ICDAR 2013 (IoU), the figures of the original.
 Measured: not measured.
 """
 
@@ -16,8 +17,8 @@ from craftjax.config import detector, pages, source
 
 
 def get_config() -> ConfigDict:
-    """Returns the experiment."""
-    # syn_train.yaml: batch, updates, optimizer, schedule, crops.
+    """Return the experiment."""
+    # syn_train.yaml: batch size, steps, optimizer, schedule, crops.
     config = detector("synthtext", steps=50_000, batch_size=5, init_weights="vgg16_bn.pth")
     config.optimizer.update(name="adam", learning_rate=1e-4, weight_decay=1e-5)
     config.optimizer.update(schedule="step", decay_every=15_000, gamma=0.2)
@@ -29,7 +30,7 @@ def get_config() -> ConfigDict:
         augment={"crop": "random_resize_crop_synth"},
     )
 
-    # The training pictures of ICDAR 2013 choose the best weights.
+    # The training images of ICDAR 2013 choose the best weights.
     images, labels = "Challenge2_Training_Task12_Images", "Challenge2_Training_Task1_GT"
     config.eval.pages = icdar2013(images, labels)
     config.test = icdar2013("Challenge2_Test_Task12_Images", "Challenge2_Test_Task1_GT")
@@ -40,5 +41,5 @@ def get_config() -> ConfigDict:
 
 
 def icdar2013(images: str, labels: str) -> ConfigDict:
-    """Pictures with upright boxes, as the competition's archives unpack."""
+    """Return images with axis-aligned boxes, as in the competition's archives."""
     return pages("icdar", root="data/icdar2013", images=images, gt=labels, layout="box")

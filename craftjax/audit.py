@@ -1,7 +1,7 @@
-"""Looks at word labels before anything is trained on them, and says what would go wrong.
+"""Audit of word labels before training: finds what would make training fail.
 
-Most failures of training on one's own words are decided by the labels: all words are marked "don't
-care", boxes are written as x, y, width and height, corners begin elsewhere. The detector then
+Most failed trainings on custom words are due to the labels: all words are marked "don't care",
+boxes are written as x, y, width and height, or corners are in the wrong order. The detector then
 learns that there is no text, while the loss falls.
 
 Host code: no jax.
@@ -36,41 +36,41 @@ from ocrcore.pages import LabelError, Page, PageError
 from ocrcore.progress import shown
 from ocrcore.text import visible_graphemes
 
-# Shares of all words (or lines) from which on a fault is called one of the whole data set.
+# Shares of all words (or lines) above which a fault concerns the whole data set.
 _MANY, _SOME = 0.2, 0.02
 _MOSTLY, _HALF = 0.9, 0.5
 SMALL = 8
-"""Pixels; lower words have characters of two or three pixels of the maps."""
-_SHOWN = 5  # lines shown of what is malformed
+"""Pixels; characters of words below this height cover only two or three pixels of the maps."""
+_SHOWN = 5  # most malformed lines to show
 
 
 @dataclass(slots=True)
 class Audit:
-    """What was found; see `audit_words`.
+    """The result of an audit; see `audit_words`.
 
     Attributes:
-        layout: how the lines of the label files are written.
-        pages: pictures with labels that can be read.
-        empty: those among them without words.
-        words: all words, those included that do not count.
-        dont_care: words that do not count.
-        no_text: words that count, without any text in their line.
-        blank: words that count, whose text has no character in it.
-        dropped: words that count and have a text, but whose quad cannot be used.
-        usable: words that can be trained on.
-        characters: of those.
-        vertical: words among them that run downwards.
-        spaces: words among them with a space inside.
-        small: words among them that are less than 8 pixels high.
+        layout: layout of the lines in the label files.
+        pages: number of images with readable labels.
+        empty: number of these without words.
+        words: number of all words, including don't-care words.
+        dont_care: number of don't-care words.
+        no_text: number of words that count but have no text in their line.
+        blank: number of words that count but whose text has no visible character.
+        dropped: number of words that count and have a text, but have an unusable quad.
+        usable: number of words that can be trained on.
+        characters: number of characters of usable words.
+        vertical: number of usable words that run downwards.
+        spaces: number of usable words with a space inside.
+        small: number of usable words below 8 pixels in height.
         longest: text with the most characters.
         height: median height of usable words, in pixels.
-        faults: quads by what is wrong with them.
+        faults: number of quads by fault.
         examples: the first of these: file, word and fault.
-        bad: malformed lines, broken pictures and label files.
-        turned: pictures that EXIF turns.
-        notes: what of the folder is not used.
+        bad: errors of malformed lines, broken images and label files.
+        turned: images that EXIF rotates.
+        notes: parts of the folder that are not used.
         warnings: what makes training fail, and what to do.
-        hints: those of them that only make its result worse than it could be.
+        hints: the warnings that only make the result worse.
     """
 
     layout: str = "quad"
@@ -98,11 +98,11 @@ class Audit:
 
     @property
     def summary(self) -> list[str]:
-        """Lines on how much there is."""
+        """Return lines with the amounts of data."""
         return [
             f"labels read as {self.layout}",
             f"{self.pages:,} pages ({self.empty:,} without words), {self.words:,} words: "
-            f"{self.usable:,} to train on with {self.characters:,} characters, "
+            f"{self.usable:,} usable with {self.characters:,} characters, "
             f"{self.dont_care:,} don't care, {self.no_text + self.blank:,} without text, "
             f"{self.dropped:,} dropped",
             f"{self.vertical:,} vertical, {self.spaces:,} with spaces, {self.small:,} lower than "
@@ -133,27 +133,27 @@ def _shown(bad: Sequence[Exception]) -> list[str]:
 
 
 def audit_words(folder: PhotoFolder, *, start: int = 0, stop: int | None = None) -> Audit:
-    """Reads all labels of a folder, and decodes all its pictures once.
+    """Read all labels of a folder, and decode all its images once.
 
-    Words that do not count, and words without a text, are masked in training: how many characters
-    they have is not known.
+    Don't-care words and words without text are masked in training, because the number of their
+    characters is not known.
 
     Args:
-        folder: with its layout and its "don't care" texts.
-        start: first picture that is trained on.
-        stop: the picture before which to stop; None goes to the end.
+        folder: the folder, with its layout and its don't-care texts.
+        start: index of the first training image.
+        stop: index after the last training image; None goes to the end.
     """
     bad: list[Exception] = []
     return audit_pages(folder, _pages(folder, start, stop, bad), bad)
 
 
 def audit_pages(folder: PhotoFolder, pages: Iterable[Page], bad: list[Exception]) -> Audit:
-    """The same of pages that are read elsewhere.
+    """Audit pages that the caller reads; see `audit_words`.
 
     Args:
-        folder: that they are of.
-        pages: nothing is taken of them where the layout of the labels is not clear.
-        bad: malformed lines, broken pictures and label files; read when `pages` is at its end.
+        folder: the folder of the pages.
+        pages: the pages; not read if the layout of the labels is ambiguous.
+        bad: errors of malformed lines, broken images and label files; used after `pages` ends.
     """
     audit = Audit(bad=bad)
     heights: list[int] = []
@@ -162,9 +162,9 @@ def audit_pages(folder: PhotoFolder, pages: Iterable[Page], bad: list[Exception]
     try:
         audit.layout = str(folder.layout)
     except LabelError as unclear:
-        audit.layout = "nothing: their layout is not clear"
+        audit.layout = "nothing: their layout is ambiguous"
         audit.bad.append(unclear)
-        audit.warnings.append("nothing can be trained on before the layout is named; see above")
+        audit.warnings.append("no labels can be used until the layout is given; see above")
         return audit
     for page in pages:
         audit.pages += 1
@@ -215,17 +215,17 @@ def audit_pages(folder: PhotoFolder, pages: Iterable[Page], bad: list[Exception]
 def audit_sources(
     sources: Mapping[str, SourceOptions], log: Callable[[str], object] = print
 ) -> dict[str, Audit]:
-    """Looks at the data sets of an experiment that have words only.
+    """Audit the word-labeled data sets of an experiment.
 
     Args:
-        sources: by name.
-        log: called with what was found.
+        sources: data sets by name.
+        log: called with the results.
 
     Returns:
-        What was found in each of them.
+        The audit of each data set.
 
     Raises:
-        LabelError: a folder that does not exist, or holds no picture.
+        LabelError: a folder does not exist, or has no images.
     """
     found = {}
     for name, options in sources.items():
@@ -237,20 +237,20 @@ def audit_sources(
 
 
 def audit_experiment(config: Mapping[str, Any]) -> bool:
-    """Looks at all word labels of an experiment, and prints what was found: the mode `audit`.
+    """Audit all word labels of an experiment and print the results: the mode `audit`.
 
     Returns:
-        Whether nothing is wrong.
+        Whether there are no faults.
 
     Raises:
-        ValueError: (its subclasses) invalid fields, or no data set of photos and words.
+        ValueError: (subclasses) invalid fields, or no data set of photos and words.
     """
     check(config)
     audits = audit_sources(InputOptions.from_config(config).train)
     if not audits:
         raise ValueError(
-            "this config has no data set of kind 'words', or of an annotation tool, in "
-            "config.data.train"
+            "config.data.train has no data set of kind 'words' or of an annotation tool, so there "
+            "is nothing to audit"
         )
     sections = {"config.eval.pages": config["eval"]["pages"], "config.test": config["test"]}
     bad = audit_truth({name: section for name, section in sections.items() if section})
@@ -260,19 +260,19 @@ def audit_experiment(config: Mapping[str, Any]) -> bool:
 def audit_truth(
     sections: Mapping[str, Mapping[str, Any]], log: Callable[[str], object] = print
 ) -> list[Exception]:
-    """Looks at the word-labeled pictures that an experiment judges by.
+    """Audit the word-labeled images that an experiment evaluates on.
 
-    Unlike those to train on, none of them is left out: training refuses to begin.
+    Unlike training images, faulty ones are not left out: training refuses to begin.
 
     Args:
-        sections: of the config, by their names; those of the same pictures are looked at once.
-        log: called with what was found.
+        sections: sections of the config by name; sections with the same images are audited once.
+        log: called with the results.
 
     Returns:
-        Lines and files that cannot be read.
+        The errors of lines and files that cannot be read.
 
     Raises:
-        LabelError: a folder that does not exist, or holds no picture.
+        LabelError: a folder does not exist, or has no images.
     """
     found: list[Exception] = []
     seen: dict[tuple[str, ...], str] = {}
@@ -283,7 +283,7 @@ def audit_truth(
         folder = open_section(section)
         pictures = tuple(folder.name(index) for index in range(len(folder)))
         if pictures in seen:
-            log(f"{name}: the same pictures as {seen[pictures]}")
+            log(f"{name}: the same images as {seen[pictures]}")
             continue
         seen[pictures] = name
         bad: list[Exception] = []
@@ -296,7 +296,7 @@ def audit_truth(
         pages = [*_pages(folder, 0, None, bad)]
         words = [word for page in pages for word in page.words]
         care = sum(word.care for word in words)
-        text = f"{len(pictures):,} pictures of {folder.images}, {care:,} of {len(words):,} words"
+        text = f"{len(pictures):,} images of {folder.images}, {care:,} of {len(words):,} words"
         lines = [f"{name}: labels read as {layout}", f"{text} count"]
         notes = unused_files(folder)
         lines += [*_shown(bad), *(note for note in notes if note not in said)]
@@ -331,40 +331,40 @@ def _pages(
 def misplaced(
     quad: NDArray[np.float32], page: tuple[int, int], size: tuple[int, int] | None
 ) -> str | None:
-    """What is wrong with a quad whose shape is none of `quad_faults`.
+    """Return the fault of a quad in which `quad_faults` finds none; None if it is usable.
 
     Args:
         quad: `(4, 2)`.
-        page: height and width of the picture.
-        size: of the word, of `word_size`.
+        page: height and width of the image.
+        size: size of the word, as `word_size` returns it.
     """
     if is_outside(quad, page):
-        return "outside of the picture"
+        return "outside the picture"
     if np.abs(quad).max() <= 1:
         return "within the first pixel"
-    return "dented or too thin" if size is None else None
+    return "concave or too thin" if size is None else None
 
 
 def is_tall(quad: NDArray[np.float32]) -> bool:
-    """Whether a word is half as high again as wide, as it lies on its picture."""
+    """Return whether a word is more than 1.5 times as high as wide on its image."""
     wide, high = np.ptp(quad, axis=0).tolist()
     return bool(high > 1.5 * wide)
 
 
 def first_corner(quad: NDArray[np.float32], across: int, down: int) -> str:
-    """Where the first corner of a word of three or more characters seems to lie.
+    """Guess the position of the first corner of a word of three or more characters.
 
     Args:
         quad: `(4, 2)`.
-        across: width of the word, of `word_size`.
-        down: its height.
+        across: width of the word, as `word_size` returns it.
+        down: height of the word.
 
     Returns:
         "right", "turned" or "upside down".
     """
     wide, high = np.ptp(quad, axis=0).tolist()
     if wide > 1.5 * high and down > 1.5 * across:
-        return "turned"  # the edge from the first to the second corner is the short one
+        return "turned"  # the edge from the first to the second corner is the shorter one
     if wide > 1.5 * high and quad[0, 0] > quad[1, 0] and quad[0, 1] > quad[3, 1]:
         return "upside down"
     return "right"
@@ -374,20 +374,20 @@ def _warnings(audit: Audit, shapes: Counter[str], folder: PhotoFolder) -> list[s
     warnings = []
     counting = audit.words - audit.dont_care
     if not audit.words:
-        warnings.append(f"there is no word at all in {folder.labels}")
+        warnings.append(f"{folder.labels} has no words at all")
     elif not counting:
         warnings.append(
-            "every word is don't care: nothing would be learned. Their texts are in the list "
-            "`dont_care` of the data set; change that list or the labels"
+            "all words are don't care, so nothing would be learned. Their texts are in the list "
+            "`dont_care` of the data set: change that list or the labels"
         )
     elif audit.dont_care > _MOSTLY * audit.words:
         warnings.append(
-            f"{audit.dont_care / audit.words:.0%} of the words are don't care; is the list "
-            "`dont_care` of the data set meant so?"
+            f"{audit.dont_care / audit.words:.0%} of the words are don't care; check the list "
+            "`dont_care` of the data set"
         )
     if counting and audit.no_text + audit.blank == counting:
         warnings.append(
-            "0 words have text: without it nobody knows how many characters a word has, and it is "
+            "0 words have text: without it the number of characters is not known, and the word is "
             "masked. Write the text after the coordinates: x1,y1,x2,y2,x3,y3,x4,y4,text"
         )
     elif audit.no_text + audit.blank > _SOME * max(counting, 1):
@@ -407,42 +407,42 @@ def _warnings(audit: Audit, shapes: Counter[str], folder: PhotoFolder) -> list[s
     disordered = audit.faults["anticlockwise"] + audit.faults["self-crossing"]
     if disordered > _SOME * max(counting, 1):
         warnings.append(
-            f"the corners of {disordered:,} words are not clockwise: crops would be mirrored, or "
-            "cannot be made. Expected: top left, top right, bottom right, bottom left in reading "
+            f"the corners of {disordered:,} words are not clockwise: crops would be mirrored or "
+            "impossible. Expected: top left, top right, bottom right, bottom left in reading "
             "direction"
         )
     of = max(shapes["turned picture"], 1)
     tall, others = shapes["tall in turned picture"], shapes["tall in other picture"]
     if tall > _HALF * of and others <= _HALF * shapes["other picture"]:
         warnings.append(
-            f"{tall:,} of {of:,} words in pictures turned by EXIF are taller than wide: their "
-            "labels seem to be of the stored pixels. Label the turned pictures, or read the "
-            f"stored pixels everywhere by {EXIF_VARIABLE}=ignore in the environment"
+            f"{tall:,} of {of:,} words in images rotated by EXIF are taller than wide: their "
+            "labels seem to ignore the rotation. Label the rotated images, or ignore EXIF "
+            f"everywhere by {EXIF_VARIABLE}=ignore in the environment"
         )
     seen = max(sum(shapes[kind] for kind in ("turned", "upside down", "right")), 1)
     for kind, what in (
         ("turned", "lie on their side: the first corner does not seem to be the top left one"),
-        ("upside down", "stand on their head: the first corner seems to be the bottom right one"),
+        ("upside down", "are upside down: the first corner seems to be the bottom right one"),
     ):
         if shapes[kind] > _MANY * seen:
             warnings.append(
                 f"{shapes[kind]:,} words {what}. Expected: top left, top right, bottom right, "
                 "bottom left in reading direction"
             )
-    if audit.faults["outside of the picture"] > _SOME * max(counting, 1):
+    if audit.faults["outside the picture"] > _SOME * max(counting, 1):
         warnings.append(
-            f"{audit.faults['outside of the picture']:,} words lie outside of their picture: were "
-            "the pictures resized or turned after they were labeled?"
+            f"{audit.faults['outside the picture']:,} words are outside their image: were the "
+            "images resized or rotated after labeling?"
         )
     if audit.faults["within the first pixel"] > _SOME * max(counting, 1):
         warnings.append(
             f"{audit.faults['within the first pixel']:,} words lie within the first pixel: are "
-            "their coordinates shares of the picture? Expected: pixels"
+            "their coordinates relative to the image size? Expected: pixels"
         )
     if audit.dropped > _SOME * max(counting, 1):
         warnings.append(
-            f"{audit.dropped:,} of {counting:,} words that count are dropped, because no crop can "
-            f"be made of their quads; {audit.usable:,} are left to train on"
+            f"{audit.dropped:,} of {counting:,} words that count are dropped, because their quads "
+            f"are unusable; {audit.usable:,} are left for training"
         )
     return warnings
 
@@ -451,12 +451,12 @@ def _hints(audit: Audit) -> list[str]:
     hints = []
     if audit.small > _MANY * max(audit.usable, 1):
         hints.append(
-            f"{audit.small:,} words are lower than {SMALL} pixels; magnify the pictures, or mark "
+            f"{audit.small:,} words are lower than {SMALL} pixels; magnify the images, or mark "
             "such words as don't care"
         )
     if audit.spaces > _MANY * max(audit.usable, 1):
         hints.append(
-            f"{audit.spaces:,} words have a space inside: these seem to be lines. The detector "
-            "will learn to find lines"
+            f"{audit.spaces:,} words have a space inside and seem to be lines: the detector will "
+            "learn to find lines"
         )
     return hints

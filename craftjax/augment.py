@@ -1,19 +1,19 @@
-"""Augmentation: where a crop comes from is one homography, what its colors become one matrix.
+"""Augmentation: one homography for the geometry of a crop, one matrix for its colors.
 
-Scale, rotation, crop and flip are drawn first and composed; then the picture is resampled once, as
-uint8, and the quads go through the same homography. The original resamples the picture and its
+Scale, rotation, crop and flip are drawn first and composed; then the image is resampled once, as
+uint8, and the quads are mapped by the same homography. The original resamples the image and its
 three maps two to four times.
 
-Coordinates are in pixels from the top-left corner of a picture; the center of the first pixel is
+Coordinates are in pixels from the top-left corner of an image; the center of the first pixel is
 `(0.5, 0.5)`, as everywhere in this project.
 
-Rules of EasyOCR's trainer (its names where it has one), with their order: scale, rotation, crop,
-flip, colors. They differ from the original in this:
+The rules, names and order are those of EasyOCR's trainer: scale, rotation, crop, flip, colors.
+There are these differences:
 
-* Flipping is off unless asked for: mirrored text is not text.
-* Magnified pictures are interpolated linearly, not by cubics that overshoot.
-* The colors are changed by one affine map. The original clips after each of the four changes, and
-  turns the hue in HSV; here it turns about the gray axis and keeps the luminance.
+* Flipping is off by default: mirrored text is not text.
+* Magnified images are interpolated linearly, not by cubics, which overshoot.
+* Colors are changed by one affine map. The original clips after each of the four changes, and
+  rotates the hue in HSV; here it rotates about the gray axis and keeps the luminance.
 
 NumPy and OpenCV only.
 """
@@ -35,40 +35,40 @@ Floats = NDArray[np.float64]
 Rng = np.random.Generator
 
 CROPS = ("whole", "random_crop", "random_resize_crop_synth", "random_resize_crop", "words")
-_TRIES = 10  # torchvision's RandomResizedCrop gives up after as many
-# ITU-R BT.601, as torchvision's and OpenCV's gray.
+_TRIES = 10  # as in torchvision's RandomResizedCrop
+# ITU-R BT.601, as in the gray conversion of torchvision and OpenCV.
 _LUMINANCE = np.array([0.299, 0.587, 0.114])
 
 
 @dataclass(frozen=True, slots=True)
 class AugmentOptions:
-    """What becomes of a picture; the defaults are those of the original for SynthText.
+    """Augmentation of an image; the defaults are those of the original for SynthText.
 
     Attributes:
-        scale: the picture is magnified by a factor from this range (all sizes equally likely in
-            logarithms) before it is cropped. Matters to "random_crop" only: the other crops are
-            relative to the picture or to its words.
-        rotation: degrees, at most, to either side, about the center of the picture.
-        crop: "random_resize_crop_synth": a square as wide as the picture's short side;
-            "random_resize_crop": a share `area` of the picture at an aspect in `aspect`, not
-            keeping it; "random_crop": as large as the output; "words": around a random word, so
-            that its characters get a height in `text_height`, with few words cut; "whole": the
-            whole picture, its aspect kept, in the middle.
-        area: of "random_resize_crop": least and greatest share of the picture's area.
-        aspect: of "random_resize_crop": least and greatest width / height.
-        crop_share: of "random_resize_crop": the share of pictures that it happens to; of the others
-            the square in the center is taken (`rnd_threshold` of the original).
-        text_height: of "words": least and greatest height of the characters, in output pixels.
-        flip: share of pictures that are mirrored.
-        brightness: factors from 1 - this to 1 + this.
-        contrast: the same for the distance from the mean luminance.
-        saturation: the same for the distance from gray.
-        hue: turns of the color circle, at most, to either side.
-        p_jpeg: share of pictures that are compressed as JPEG, at their own size.
-        jpeg_quality: least and greatest quality of that, 1 to 100.
+        scale: range of the factor that magnifies the image before it is cropped, uniform in the
+            logarithm. Only matters for "random_crop": other crops are relative to the image or to
+            its words.
+        rotation: greatest rotation in degrees, to either side, about the center of the image.
+        crop: "random_resize_crop_synth": a square as wide as the image's short side;
+            "random_resize_crop": a share `area` of the image with an aspect ratio in `aspect`,
+            stretched to the output; "random_crop": as large as the output; "words": around a random
+            word, scaled so that its characters get a height in `text_height`, cutting few words;
+            "whole": the whole image, centered, with its aspect ratio.
+        area: for "random_resize_crop": least and greatest share of the image's area.
+        aspect: for "random_resize_crop": least and greatest width / height.
+        crop_share: for "random_resize_crop": share of images that are cropped at random; of the
+            others the square in the center is taken (`rnd_threshold` of the original).
+        text_height: for "words": least and greatest height of the characters, in output pixels.
+        flip: share of images that are mirrored.
+        brightness: factors are in 1 - this to 1 + this.
+        contrast: same for the distance from the mean luminance.
+        saturation: same for the distance from gray.
+        hue: greatest rotation of the hue to either side, in turns of the color circle.
+        p_jpeg: share of images that are compressed as JPEG, at their own size.
+        jpeg_quality: least and greatest JPEG quality, 1 to 100.
 
     Raises:
-        ValueError: an option out of range; it is named.
+        ValueError: an option is out of range; the message names it.
     """
 
     scale: tuple[float, float] = (1.0, 1.0)
@@ -113,19 +113,19 @@ def draw_transform(
     options: AugmentOptions,
     words: Sequence[ArrayLike] = (),
 ) -> Floats:
-    """Draws where a crop comes from.
+    """Draw a random geometric transform.
 
     Args:
-        rng: what it is drawn with.
-        size: height and width of the picture.
+        rng: random generator.
+        size: height and width of the image.
         out: height and width of the crop.
-        options: the rules.
+        options: the augmentation.
         words: for "words": the quads of the characters of each word, `(n, 4, 2)`, in pixels of the
-            picture; words without characters do not matter. Without any word that has some, the
-            crop is a "random_resize_crop_synth".
+            image; words without characters are ignored. If no word has characters, the crop is a
+            "random_resize_crop_synth".
 
     Returns:
-        `(3, 3)` float64, from the picture to the crop; affine.
+        `(3, 3)` float64, the affine map from the image to the crop.
     """
     factor = math.exp(rng.uniform(*np.log(options.scale))) if options.scale != (1, 1) else 1.0
     angle = math.radians(rng.uniform(-options.rotation, options.rotation))
@@ -142,21 +142,21 @@ def draw_transform(
 
 
 def move(points: ArrayLike, matrix: ArrayLike) -> Floats:
-    """Puts points `(..., 2)` through a homography `(3, 3)`; float64."""
+    """Map points `(..., 2)` by a homography `(3, 3)`; float64."""
     moved = np.asarray(points, np.float64) @ np.asarray(matrix, np.float64)[:, :2].T
     moved = moved + np.asarray(matrix, np.float64)[:, 2]
     return moved[..., :2] / moved[..., 2:]
 
 
 def warp(image: ByteArray, matrix: Floats, out: tuple[int, int]) -> ByteArray:
-    """Resamples a picture; what lies outside of it is black.
+    """Resample an image; the area outside it is black.
 
-    A picture that shrinks to a half or less is first averaged, by the whole number below the
-    factor, so that no pixel is passed over; the rest is linear interpolation.
+    An image that shrinks to a half or less is first averaged by the integer part of the factor, so
+    that no pixel is skipped; the rest is linear interpolation.
 
     Args:
         image: `(H, W, 3)` uint8.
-        matrix: `(3, 3)`, affine and not singular, from the picture to the result, as
+        matrix: `(3, 3)`, affine and not singular, from the image to the result, as
             `draw_transform` returns it.
         out: height and width of the result.
 
@@ -167,10 +167,10 @@ def warp(image: ByteArray, matrix: Floats, out: tuple[int, int]) -> ByteArray:
     inverse = np.linalg.inv(matrix)
     corners = move([(0, 0), (width, 0), (width, height), (0, height)], inverse)
     (left, top), (right, bottom) = corners.min(axis=0), corners.max(axis=0)
-    # Pixels of the picture to one of the result, along either side of the result.
+    # Pixels of the image per pixel of the result, along either side of the result.
     factor = int(np.hypot(inverse[0, :2], inverse[1, :2]).min() + 1e-6)
     if factor >= 2:
-        # Only what is seen, and what interpolation at its border needs.
+        # Only the visible part, with the border that interpolation needs.
         x0, y0 = max(int(left) - 2 * factor, 0), max(int(top) - 2 * factor, 0)
         columns = (min(int(right) + 2 * factor, image.shape[1]) - x0) // factor
         rows = (min(int(bottom) + 2 * factor, image.shape[0]) - y0) // factor
@@ -185,24 +185,24 @@ def warp(image: ByteArray, matrix: Floats, out: tuple[int, int]) -> ByteArray:
             and (x1 <= image.shape[1] and y1 <= image.shape[0])
             and np.abs(np.array([left - x0, top - y0, right - x1, bottom - y1])).max() < 1e-3
         ):
-            # Whole pixels along the axes: the same, several times faster.
+            # An axis-aligned part in whole pixels: resizing gives the same, several times faster.
             part = cv2.resize(image[y0:y1, x0:x1], (width, height), interpolation=cv2.INTER_LINEAR)
             return cv2.flip(part, 1) if matrix[0, 0] < 0 else part
-    # OpenCV counts from the center of the first pixel.
+    # For OpenCV the center of the first pixel is (0, 0).
     centerd = _shift(-0.5) @ matrix @ _shift(0.5)
     return cv2.warpAffine(image, centerd[:2], (width, height), flags=cv2.INTER_LINEAR)
 
 
 def draw_colors(rng: Rng, mean: ArrayLike, options: AugmentOptions) -> Floats:
-    """Draws what becomes of the colors.
+    """Draw a random change of colors.
 
     Brightness, contrast, saturation and hue are changed in random order, as in torchvision's
     ColorJitter, each by an affine map of the color.
 
     Args:
-        rng: what it is drawn with.
-        mean: `(3,)` mean color of the picture.
-        options: how much.
+        rng: random generator.
+        mean: `(3,)` mean color of the image.
+        options: the augmentation.
 
     Returns:
         `(3, 4)` float64: the map from `(r, g, b, 1)`, for `cv2.transform`.
@@ -227,34 +227,34 @@ def draw_colors(rng: Rng, mean: ArrayLike, options: AugmentOptions) -> Floats:
 
 
 def recolor(image: ByteArray, colors: Floats) -> ByteArray:
-    """Applies what `draw_colors` returned to `(H, W, 3)` uint8."""
+    """Apply the result of `draw_colors` to an image `(H, W, 3)` uint8."""
     return cv2.transform(image, colors)
 
 
 def draw_quality(rng: Rng, options: AugmentOptions) -> int | None:
-    """Draws the quality at which a picture is compressed; None for those that are not."""
+    """Draw the JPEG quality of an image; None for no compression."""
     if not options.p_jpeg or rng.random() >= options.p_jpeg:
         return None
     return max(round(rng.uniform(*options.jpeg_quality)), 1)
 
 
 def compress(image: ByteArray, quality: int, matrix: Floats, out: tuple[int, int]) -> ByteArray:
-    """Compresses what a crop shows of a picture as JPEG.
+    """Compress the part of an image that a crop shows as JPEG.
 
-    Before it is resampled: text that was compressed when it was small looks different.
+    Call this before resampling: text that was compressed when it was small looks different.
 
     Args:
         image: `(H, W, 3)` uint8.
         quality: 1 to 100.
-        matrix: from the picture to the crop, as for `warp`.
+        matrix: from the image to the crop, as for `warp`.
         out: height and width of the crop.
 
     Returns:
-        `(H, W, 3)` uint8, another array; beyond the crop as it was.
+        `(H, W, 3)` uint8, a new array; outside the crop it is unchanged.
     """
     height, width = out
     seen = move([(0, 0), (width, 0), (width, height), (0, height)], np.linalg.inv(matrix))
-    # Blocks have 8 or 16 pixels, and begin at the picture's corner.
+    # JPEG blocks have 8 or 16 pixels and begin at the corner of the image.
     left, top = (int(v) // 16 * 16 for v in np.maximum(seen.min(axis=0) - 16, 0))
     right, bottom = (int(v) // 16 * 16 for v in np.maximum(seen.max(axis=0) + 32, 0))
     part = image[top:bottom, left:right]
@@ -269,7 +269,7 @@ def compress(image: ByteArray, quality: int, matrix: Floats, out: tuple[int, int
 
 
 def mean_color(image: ByteArray) -> Floats:
-    """The mean of every eighth pixel of every eighth row, `(3,)`."""
+    """Return the mean of every eighth pixel of every eighth row, `(3,)`."""
     return np.asarray(cv2.mean(np.ascontiguousarray(image[::8, ::8]))[:3])
 
 
@@ -281,7 +281,7 @@ def _crop(
     words: Sequence[ArrayLike],
     canvas: Floats,
 ) -> tuple[float, float, float, float]:
-    """Returns left, top, width and height of the crop in pixels of the scaled, turned picture."""
+    """Left, top, width and height of the crop in pixels of the scaled and rotated image."""
     height, width = size
     if options.crop == "whole":
         stretch = max(width / out[1], height / out[0])
@@ -332,9 +332,9 @@ def _crop_words(
     text_height: tuple[float, float],
     words: list[Floats],
 ) -> tuple[float, float, float, float]:
-    """Takes a word, chooses how large it becomes, and where it stands in the crop.
+    """Choose a random word, its scale, and its place in the crop.
 
-    Of several places the first that cuts the fewest words is taken.
+    Of several candidate places, take the first of those that cut the fewest words.
     """
     height, width = size
     boxes = np.array([[*word.min((0, 1)), *word.max((0, 1))] for word in words])
@@ -342,7 +342,7 @@ def _crop_words(
     down = words[chosen][:, 3] + words[chosen][:, 2] - words[chosen][:, 0] - words[chosen][:, 1]
     tall = max(float(np.median(np.hypot(down[:, 0], down[:, 1]))) / 2, 1.0)
     stretch = tall / math.exp(rng.uniform(*np.log(text_height)))
-    # Not beyond the picture, where there is nothing to see.
+    # Not larger than the image: there is nothing to see outside it.
     stretch = min(stretch, max(width / out[1], height / out[0]))
     across, down_ = float(round(stretch * out[1])) or 1.0, float(round(stretch * out[0])) or 1.0
     best, fewest = (0.0, 0.0), math.inf
@@ -359,7 +359,7 @@ def _crop_words(
 
 
 def _around(rng: Rng, low: float, high: float, extent: float, limit: float) -> float:
-    """A start for `extent` that holds the span, or lies in it, and in the picture where it can."""
+    """A start of `extent` such that it covers the span or lies in it, if possible in the image."""
     first, last = sorted((high - extent, low))
     inner_first, inner_last = sorted((0.0, limit - extent))
     start = max(first, min(inner_first, last))
@@ -368,7 +368,7 @@ def _around(rng: Rng, low: float, high: float, extent: float, limit: float) -> f
 
 
 def _place(rng: Rng, limit: float, extent: float) -> float:
-    """A whole start in `[0, limit - extent]`; in the middle where there is no room."""
+    """An integer start in `[0, limit - extent]`; centered if `extent` does not fit."""
     room = math.floor(limit - extent + 1e-6)
     if room < 0:
         return (limit - extent) / 2
@@ -390,7 +390,7 @@ def _rotation(angle: float) -> Floats:
 
 
 def _hue(angle: float) -> Floats:
-    """Turns the chrominance plane of YIQ; the luminance stays. `(3, 3)`."""
+    """Rotate the chrominance plane of YIQ and keep the luminance, as a matrix `(3, 3)`."""
     yiq: Any = np.array([_LUMINANCE, [0.596, -0.274, -0.322], [0.211, -0.523, 0.312]])
     cosine, sine = math.cos(angle), math.sin(angle)
     turn = np.array([[1, 0, 0], [0, cosine, -sine], [0, sine, cosine]])

@@ -1,14 +1,14 @@
-"""From CRAFT's two maps to boxes: quads, and polygons for curved words.
+"""Post-processing of CRAFT's score maps to boxes: quads, and polygons for curved words.
 
-This is the post-processing of the original (`getDetBoxes`, also EasyOCR's), the same boxes in the
-same order. The original touches the whole map once for every word. Here one pass labels the
-components and everything else works on the runs of their rows: only the ends of the runs can be
-corners of a convex hull, and a dilation by a rectangle moves them by known amounts, so neither the
-dilated picture nor its pixels are ever made.
+It gives the same boxes in the same order as the original (`getDetBoxes`, also in EasyOCR). The
+original processes the whole map once for every word. Here one pass labels the components, and
+everything else works on the horizontal runs of their rows: only the ends of runs can be corners of
+a convex hull, and a dilation by a rectangle moves them by known amounts, so the dilated image is
+never computed.
 
 Coordinates are in pixels of the map, x to the right and y down, as pixel indices: `(3, 2)` is the
 center of column 3, row 2. The map has half the resolution of the network's input; `scale_boxes`
-brings the result to the picture.
+converts the result to pixels of the image.
 
 NumPy and OpenCV only.
 """
@@ -27,33 +27,33 @@ FloatArray = NDArray[np.float32]
 IntArray = NDArray[np.integer[Any]]
 
 # Constants of the original's box step.
-MIN_AREA = 10  # pixels of a component, link pixels included
-DIAMOND_TOLERANCE = 0.1  # a rectangle whose sides differ by less is replaced by an upright one
+MIN_AREA = 10  # least area of a component in pixels, link pixels included
+DIAMOND_TOLERANCE = 0.1  # relative difference of sides below which a rectangle is made axis-aligned
 MAP_STRIDE = 2  # pixels of the network's input per pixel of a map
 
 # Constants of the original's polygon step.
 PIVOTS = 5  # points on either long side, without the two ends
 SEGMENTS = 2 * PIVOTS + 1  # slices of the rectified word; every second one gives a pivot
-MAX_STRAIGHT_HEIGHT = 0.7  # a column this high (of the box's height): straight, the box will do
-MIN_SEGMENT_WIDTH = 0.25  # of the character height: narrower slices make no usable polygon
-HEIGHT_EXPANSION = 1.45  # polygon height over character height
-# The ends move outward by these multiples of the polygon's height until they leave the word: the
-# original steps to 2 by 0.2 but takes the last but one in any case.
+MAX_STRAIGHT_HEIGHT = 0.7  # share of the box height above which a column means a straight word
+MIN_SEGMENT_WIDTH = 0.25  # of the character height; narrower slices give no usable polygon
+HEIGHT_EXPANSION = 1.45  # polygon height / character height
+# The ends move outward by these multiples of the polygon's height until they leave the word. The
+# original steps up to 2 by 0.2, but always uses the second to last.
 END_STEPS = tuple(np.arange(0.5, 2.0, 0.2)[:7].tolist())
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Boxes:
-    """What `find_boxes` found.
+    """The result of `find_boxes`.
 
     Attributes:
         quads: `(N, 4, 2)` float32, clockwise from the corner of least `x + y`.
         scores: `(N,)` float32, the highest region score inside each word. The network's output has
-            no upper bound, so it may be a little more than 1. A higher `text_threshold` finds
-            exactly the boxes whose score is at least that threshold.
+            no upper bound, so it may slightly exceed 1. A higher `text_threshold` finds exactly the
+            boxes whose score is at least that threshold.
         polygons: for each box a `(14, 2)` float32 outline (seven points along the top from the
-            left, seven back along the bottom), or None where the quad is the outline: always
-            without `polygons=True`, else where the word is straight or small.
+            left, seven back along the bottom), or None if the quad is the outline: always without
+            `polygons=True`, otherwise if the word is straight or small.
     """
 
     quads: FloatArray
@@ -74,29 +74,28 @@ def find_boxes(
     polygons: bool = False,
     min_polygon_side: int = 10,
 ) -> Boxes:
-    """Finds words in the region and affinity maps of CRAFT.
+    """Find words in the region and affinity maps of CRAFT.
 
     Pixels above `low_text` in the region map or above `link_threshold` in the affinity map form
-    4-connected components; each component that is large and certain enough is a word. Its quad is
-    the rectangle of least area around its text pixels, which are first dilated by an amount that
-    follows from the component's size. The order is that of the components' first pixels, row by
-    row.
+    4-connected components; each component that is large and confident enough is a word. Its quad is
+    the minimum-area rectangle around its text pixels, which are first dilated by an amount that
+    depends on the component's size. Words are ordered by their first pixels, row by row.
 
     The first corner is the one of least `x + y`, as in the original. That is the top left in
-    reading direction for words up to about 45 degrees from horizontal; for words that run upwards
-    or downwards the maps do not tell the direction.
+    reading direction for words up to about 45 degrees from horizontal; the maps do not tell the
+    direction of words that run upwards or downwards.
 
-    Polygons are the original's too, but for one case: where a word ends well before its box does,
-    the original folds the polygon over at that end. Here such a word has none.
+    Polygons are also those of the original, with one exception: if a word ends well before its box,
+    the original folds the polygon over at that end. Here such a word has no polygon.
 
     Args:
         region: `(H, W)` finite numbers, the network's channel 0.
         affinity: `(H, W)` finite numbers, the network's channel 1.
-        text_threshold: in [0, 1]; a word's highest region score must reach it.
-        link_threshold: in [0, 1]; a pixel with more affinity joins words.
-        low_text: in [0, 1]; a pixel with a higher region score belongs to a word.
+        text_threshold: in [0, 1]; the highest region score of a word must reach it.
+        link_threshold: in [0, 1]; pixels with more affinity join characters.
+        low_text: in [0, 1]; pixels with a higher region score are text.
         polygons: whether to outline curved words.
-        min_polygon_side: in map pixels; a box with a shorter side gets no polygon. EasyOCR and the
+        min_polygon_side: in map pixels; boxes with a shorter side get no polygon. EasyOCR and the
             official repository use 10, EasyOCR's trainer 30.
 
     Returns:
@@ -135,12 +134,12 @@ def find_boxes(
 
 
 def scale_boxes(boxes: Boxes, ratio: float, *, size: tuple[int, int] | None = None) -> Boxes:
-    """Brings boxes from map pixels to pixels of the picture.
+    """Convert boxes from map pixels to pixels of the image.
 
     Args:
         boxes: as `find_boxes` returns them.
-        ratio: by which the picture was enlarged for the network (1.5 means 1.5 times as large).
-        size: height and width of the picture; if given, points are clipped to
+        ratio: factor by which the image was enlarged for the network.
+        size: height and width of the image; if given, points are clipped to
             `[0, width] x [0, height]`. The original does not clip.
 
     Returns:
@@ -167,7 +166,7 @@ def scale_boxes(boxes: Boxes, ratio: float, *, size: tuple[int, int] | None = No
 
 
 def _map(value: ArrayLike, *, name: str) -> FloatArray:
-    """Returns a map as a contiguous `(H, W)` float32 array of finite numbers."""
+    """Return a map as a contiguous `(H, W)` float32 array of finite numbers."""
     array = np.asarray(value)
     if not np.can_cast(array.dtype, np.float32, "same_kind"):
         raise ValueError(f"the {name} map is {array.dtype}, expected real numbers")
@@ -180,13 +179,13 @@ def _map(value: ArrayLike, *, name: str) -> FloatArray:
         y, x = np.argwhere(~finite)[0].tolist()
         raise ValueError(
             f"the {name} map is {array[y, x]} at row {y}, column {x}, expected finite numbers; "
-            "does the network have weights, and is the picture free of such values?"
+            "check that the network has weights and that the image has no such values"
         )
     return out
 
 
 def _runs(mask: NDArray[np.bool_]) -> tuple[IntArray, IntArray, IntArray]:
-    """Returns rows, first and last columns of the maximal horizontal runs of `mask`, by row."""
+    """Return rows, first and last columns of the maximal horizontal runs of `mask`, by row."""
     height, width = mask.shape
     padded = np.zeros((height, width + 2), np.bool_)
     padded[:, 1:-1] = mask
@@ -197,7 +196,7 @@ def _runs(mask: NDArray[np.bool_]) -> tuple[IntArray, IntArray, IntArray]:
 
 
 def _spans(label: IntArray, lower: IntArray, upper: IntArray, count: int) -> IntArray:
-    """Returns for each of `count` labels how many pixels lie from its least to its most."""
+    """Return for each of `count` labels the number of pixels from its least to its greatest."""
     least, most = np.full(count, upper.max()), np.zeros(count, np.int64)
     np.minimum.at(least, label, lower)
     np.maximum.at(most, label, upper)
@@ -211,14 +210,14 @@ def _find_quads(
     link_threshold: float,
     low_text: float,
 ) -> tuple[FloatArray, FloatArray, IntArray, NDArray[np.int32]]:
-    """Returns quads, scores, the label of each quad's component, and the map of labels."""
+    """Return quads, scores, the label of each quad's component, and the map of labels."""
     height, width = region.shape
     text = region > low_text
     mask = text | (affinity > link_threshold)
     if not text.any():
         labels = np.zeros(region.shape, np.int32)
         return np.zeros((0, 4, 2), np.float32), np.zeros(0, np.float32), np.zeros(0, int), labels
-    # Without OpenCV's statistics: they cost several times the labels, those of the runs little.
+    # OpenCV's statistics cost several times as much as the labels; those of the runs cost little.
     count, labels = cv2.connectedComponents(mask.view(np.uint8), connectivity=4)
 
     row, first, last = _runs(mask)
@@ -226,7 +225,7 @@ def _find_quads(
     area = np.bincount(label, last - first + 1, minlength=count)
     wide, high = _spans(label, first, last, count), _spans(label, row, row, count)
 
-    # From here on only text pixels: the original erases those that are nothing but links.
+    # From here on only text pixels: the original erases pixels that are only links.
     row, first, last = _runs(text)
     label = labels[row, first]
     # reduceat leaves out the last pixel of each run.
@@ -241,15 +240,15 @@ def _find_quads(
     row, first, last, label = row[chosen], first[chosen], last[chosen], label[chosen]
     ids, starts, counts = np.unique(label, return_index=True, return_counts=True)
 
-    # The original dilates by a rectangle of 1 + n pixels, half of n on either side; of an odd n the
-    # one pixel more is on the right and below. The map's border cuts it off.
+    # The original dilates by a rectangle of 1 + n pixels, half of n on either side; for an odd n
+    # the extra pixel is on the right and below. The border of the map clips it.
     wide, high = wide[ids], high[ids]
     grow = (np.sqrt(area[ids] * np.minimum(wide, high) / (wide * high)) * 2).astype(int)
     before, after = np.repeat(grow // 2, counts), np.repeat((grow + 1) // 2, counts)
     left, right = np.maximum(first - before, 0), np.minimum(last + after, width - 1)
     top, bottom = np.maximum(row - before, 0), np.minimum(row + after, height - 1)
-    # Row by row, as the original lists its pixels: at which corner of the hull OpenCV starts
-    # depends on the order, and the last bits of the rectangle depend on that corner.
+    # Row by row, as the original lists its pixels: the order determines the hull corner at which
+    # OpenCV starts, and that corner affects the last bits of the rectangle.
     place = np.repeat(np.arange(len(ids)), counts) * region.size
     flat = np.stack([y * width + x for y in (top, bottom) for x in (left, right)], axis=1)
     y, x = np.divmod(np.sort((place[:, None] + flat).ravel()) % region.size, width)
@@ -258,7 +257,7 @@ def _find_quads(
 
 
 def _rectangles(points: NDArray[np.int32], starts: IntArray) -> FloatArray:
-    """Returns the rectangle of least area around each group of points, `(N, 4, 2)`.
+    """Return the minimum-area rectangle around each group of points, `(N, 4, 2)`.
 
     Args:
         points: `(M, 2)`, group after group.
@@ -270,7 +269,7 @@ def _rectangles(points: NDArray[np.int32], starts: IntArray) -> FloatArray:
     for quad, group in zip(quads, np.split(points, starts[1:]), strict=True):
         cv2.boxPoints(cv2.minAreaRect(group), quad)
 
-    # What is about as wide as high may come out as a diamond: an upright rectangle instead.
+    # A nearly square component may give a diamond; use an axis-aligned rectangle instead.
     side, next_side = (np.linalg.norm(quads[:, i] - quads[:, i + 1], axis=1) for i in (0, 1))
     ratio = np.maximum(side, next_side) / (np.minimum(side, next_side) + np.float32(1e-5))
     diamond = np.abs(1 - ratio) <= np.float32(DIAMOND_TOLERANCE)
@@ -287,11 +286,11 @@ def _rectangles(points: NDArray[np.int32], starts: IntArray) -> FloatArray:
 def _polygon(
     quad: FloatArray, labels: NDArray[np.int32], label: int, min_side: int
 ) -> FloatArray | None:
-    """Outlines one component in 14 points, or returns None where its quad has to do.
+    """Outline one component by 14 points; return None if its quad is to be used.
 
-    The component is rectified through its quad and cut into `SEGMENTS` slices. The tallest column
-    of every second slice gives a pivot of the center line; there the outline stands off at right
-    angles to the line between the centers of the slices on either side.
+    The component is rectified by its quad and cut into `SEGMENTS` slices. The tallest column of
+    every second slice gives a pivot of the center line, with two outline points perpendicular to
+    the line between the centers of the neighboring slices.
     """
     width = int(np.linalg.norm(quad[0] - quad[1]) + 1)
     height = int(np.linalg.norm(quad[1] - quad[2]) + 1)
@@ -315,7 +314,7 @@ def _polygon(
     if height * MAX_STRAIGHT_HEIGHT < tall.max():
         return None
 
-    # A column enters the next slice only, even after a gap as wide as several.
+    # A column starts the next slice only, even after a gap that is several slices wide.
     segment = np.zeros(len(columns), np.int64)
     for i in range(1, len(columns)):
         entered = (segment[i - 1] + 1) * segment_width <= columns[i]
@@ -359,7 +358,7 @@ def _end_line(
     slope: float,
     direction: int,
 ) -> tuple[float, ...]:
-    """Moves the outermost line of a polygon outward until it leaves the word."""
+    """Move the outermost line of a polygon outward until it leaves the word."""
     moved = line
     for step in END_STEPS:
         dx = direction * 2 * half * step

@@ -1,7 +1,7 @@
-"""Shows and counts what a run would be trained on, before hours of it.
+"""Check of a run's training data before training: drawings of crops, and counts.
 
-Faults of labels are best seen in the crops as the network gets them: characters that are cut
-elsewhere than they stand, words that are masked, text too small to be learned.
+Label faults are easiest to see in the crops that the network gets: characters with misplaced boxes,
+masked words, text too small to be learned.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from ocrcore.images import write_image
 from ocrcore.training.checkpoints import initial_start
 from ocrcore.training.run import RunMemory
 
-_CROPS = 8  # that are drawn, or some more where that makes whole batches
+_CROPS = 8  # crops to draw, rounded up to whole batches
 
 
 def check_run(
@@ -36,22 +36,22 @@ def check_run(
     sources: Mapping[str, Sequence[Any]] | None = None,
     log: Callable[[str], object] = print,
 ) -> dict[str, int]:
-    """Draws the first crops of a run with their maps, and counts the words on their pages.
+    """Draw the first crops of a run with their maps, and count the words on their pages.
 
-    Words of data sets of kind "words" are taken apart by the weights that the run would start from,
-    only those of these pages.
+    Word-labeled pages get pseudo labels by the weights that the run would start from, for these
+    pages only.
 
     Args:
-        config: an experiment, as those of `configs/`.
-        workdir: takes the picture, `batches.png`.
+        config: an experiment, as in `configs/`.
+        workdir: folder for the drawing, `batches.png`.
         sources: as for `craftjax.training.train`.
         log: called with each human-readable message.
 
     Returns:
-        `pages`; `words` with characters and their `characters`; `masked`, the other words.
+        Counts: `pages`; `words` with characters and their `characters`; `masked`, the other words.
 
     Raises:
-        ValueError: (its subclasses) an invalid config, data or weights.
+        ValueError: (subclasses) an invalid config, data or weights.
     """
     if not config.data.train:
         raise TrainError("config.data.train has no data set, so there is nothing to check")
@@ -69,14 +69,14 @@ def check_run(
         found = _count(source, count, log)
         path = Path(workdir) / "batches.png"
         write_image(path, draw_batches(source, steps))
-        log(f"{path}: the first {count} crops as the network is trained on them, to look at")
+        log(f"{path}: the first {count} training crops with their targets; look at them")
     return found
 
 
 def _label(
     config: ConfigDict, source: BatchSource, count: int, log: Callable[[str], object]
 ) -> None:
-    """Takes the words of the first pages apart, as the run would do."""
+    """Make pseudo labels for the first pages, as the run would."""
     places = source.mix.word_places(0, count)
     if not places or not config.get("pseudo"):
         return
@@ -94,7 +94,7 @@ def _label(
 
 
 def _count(source: BatchSource, count: int, log: Callable[[str], object]) -> dict[str, int]:
-    """Counts words on the pages of the first crops."""
+    """Count words on the pages of the first crops."""
     total = Counter[str](pages=0, words=0, characters=0, masked=0)
     reasons, dropped = Counter[str](), Counter[str]()
     for position in range(count):
@@ -105,8 +105,8 @@ def _count(source: BatchSource, count: int, log: Callable[[str], object]) -> dic
             known = bool(word.care and word.characters)
             total["words" if known else "masked"] += 1
             total["characters"] += len(word.characters) if known else 0
-            reasons["that do not count"] += not word.care
-            reasons["whose characters are not known"] += word.care and not word.characters
+            reasons["don't care"] += not word.care
+            reasons["without characters"] += word.care and not word.characters
     log(
         f"on the pages of the first {count} crops: {total['words']:,} words to train on with "
         f"{total['characters']:,} characters, {total['masked']:,} masked"

@@ -1,11 +1,11 @@
-"""Configs of the detector: `detector`, and parts of one that differ by data set.
+"""Configs of the detector: `detector`, and functions for their parts.
 
     config = detector("mine", steps=2000, optimizer={"learning_rate": 5e-5})
     config.data.train.photos = source("words", path="photos")
     config.eval.pages = pages_of(config.data.train.photos, split="validation")
     config.test = pages_of(config.data.train.photos, split="test")
 
-Every field of a config is a field of a dataclass, which holds its default and says what it means:
+Every field of a config is a field of a dataclass, which documents it and holds its default:
 `RunOptions` (ocrcore/training/run_options.py) and `DetectorRun` at the top; in the sections `model`
 `ModelOptions`, `loss` `LossOptions`, `optimizer` `OptimizerOptions`
 (ocrcore/training/optimizer_options.py), `distill` `DistillOptions`, `checkpoint`
@@ -46,16 +46,16 @@ class DetectorRun:
     """Top-level fields of a detector's config beyond `RunOptions`.
 
     Attributes:
-        weights: what is evaluated where no run has left any: a name, a file (.pth, .safetensors) or
-            a checkpoint; empty: nothing.
-        overlays: pictures of found words at the end of a run.
+        weights: weights to evaluate if the run directory has none: a name, a file (.pth,
+            .safetensors) or a checkpoint; empty: none.
+        overlays: number of test images drawn with the words found at the end of a run.
     """
 
     weights: str = ""
     overlays: int = 16
 
     def __post_init__(self) -> None:
-        expect(self, (self.overlays >= 0, "overlays", "0 or more pictures"))
+        expect(self, (self.overlays >= 0, "overlays", "0 or more images"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,12 +63,12 @@ class ModelOptions:
     """The section `config.model`.
 
     Attributes:
-        width: channels, as a share of the original's: a multiple of 1/128.
-        dtype: of the computation: "float32", or "bfloat16" on GPUs and TPUs.
-        remat: compute more and keep less for the backward pass.
-        freeze_norm: BatchNorm keeps its running statistics; None: when a trained network sees fewer
-            than 8 images at a time.
-        norm_per_device: BatchNorm takes the statistics of each device's images, not of all.
+        width: channels relative to the original network, a multiple of 1/128.
+        dtype: dtype of the computation: "float32", or "bfloat16" on GPUs and TPUs.
+        remat: recompute activations in the backward pass to save memory.
+        freeze_norm: whether BatchNorm keeps its running statistics; None: if a pretrained network
+            is trained on fewer than 8 images at a time.
+        norm_per_device: compute BatchNorm statistics per device, not over all devices.
     """
 
     width: float = 1.0
@@ -88,14 +88,15 @@ class ModelOptions:
 
 @dataclass(frozen=True, slots=True)
 class LossOptions:
-    """The section `config.loss`: which of `craftjax.losses`, and its options.
+    """The section `config.loss`: one of `craftjax.losses`, and its options.
 
     Attributes:
-        version: 3 as the original's for pages with true characters; 2 as its for pseudo labels.
-        neg_rto: hard negative pixels for each positive one.
-        n_min_neg: of 3: at least this many; of 2: this many where there is no positive pixel.
-        count_masked: whether masked pixels, whose error is 0, are among the negative ones that
-            count, as in the original.
+        version: 3: the original's loss for pages with true characters; 2: that for pseudo labels.
+        neg_rto: hard negative pixels per positive pixel.
+        n_min_neg: number of hard negative pixels: at least this many for version 3; this many for
+            version 2 if there is no positive pixel.
+        count_masked: whether masked pixels, whose error is 0, count as negative pixels, as in the
+            original.
     """
 
     version: int = 3
@@ -114,11 +115,12 @@ class LossOptions:
 
 @dataclass(frozen=True, slots=True)
 class DistillOptions:
-    """The section `config.distill`: a trained network whose scores are learned instead of labels.
+    """The section `config.distill`: training on the scores of a teacher instead of labels.
 
     Attributes:
-        teacher: a name, a file (.pth, .safetensors) or a checkpoint, of any width.
-        dtype: of the teacher's computation: "float32", or "bfloat16" on GPUs and TPUs.
+        teacher: weights of the teacher, of any width: a name, a file (.pth, .safetensors) or a
+            checkpoint.
+        dtype: dtype of the teacher's computation: "float32", or "bfloat16" on GPUs and TPUs.
     """
 
     teacher: str = "craft_mlt_25k"
@@ -134,13 +136,13 @@ class DistillOptions:
 
 @dataclass(frozen=True, slots=True)
 class DataOptions:
-    """The section `config.data`, in which fields of `InputOptions` stand as well.
+    """The section `config.data`, which also has the fields of `InputOptions`.
 
     Attributes:
         root: folder that data sets of the config may refer to.
-        size: height and width of the crops that the network sees; a multiple of 32.
-        threads: that make batches, in each worker.
-        workers: processes that make batches; 0: this one.
+        size: height and width of the training crops; a multiple of 32.
+        threads: threads that make batches, in each worker.
+        workers: processes that make batches; 0: this process.
     """
 
     root: str = ""
@@ -154,18 +156,18 @@ class DataOptions:
 
 @dataclass(frozen=True, slots=True)
 class EvalOptions:
-    """The section `config.eval`, in which `pages` stands as well: what chooses the best weights.
+    """The section `config.eval`, which also has `pages`: the evaluations that choose the weights.
 
     Attributes:
-        every: updates from one evaluation to the next; 0: only after the last one.
-        patience: evaluations without a better hmean before training stops; 0 disables early
-            stopping. With fewer than 300 words in `pages` nothing stops.
+        every: steps from one evaluation to the next; 0: only after the last step.
+        patience: evaluations without improvement of hmean before training stops; 0 disables early
+            stopping. With fewer than 300 words in `pages` training never stops early.
         protocol: one of `ocrcore.evaluation.matching.PROTOCOLS`.
-        sweep: try text_threshold and low_text of `config.sweep`, and take what is better by more
-            than chance (`craftjax.evaluate.choose_point`). Training moves the height of the scores,
-            so that at fixed thresholds better weights may look worse.
+        sweep: try text_threshold and low_text of `config.sweep`, and take those that are
+            significantly better (`craftjax.evaluate.choose_point`). Training changes the level of
+            the scores, so that at fixed thresholds better weights may look worse.
         keep_scores: `--mode=evaluate` and `--mode=sweep` keep score maps in the run directory, so
-            that they resume.
+            that they can resume.
     """
 
     every: int = 1000
@@ -177,7 +179,7 @@ class EvalOptions:
     def __post_init__(self) -> None:
         expect(
             self,
-            (self.every >= 0, "every", "0 or more updates"),
+            (self.every >= 0, "every", "0 or more steps"),
             (self.patience >= 0, "patience", "0 or more evaluations"),
             (self.protocol in PROTOCOLS, "protocol", f"one of {', '.join(PROTOCOLS)}"),
         )
@@ -188,9 +190,9 @@ class SweepOptions:
     """The section `config.sweep`: thresholds to try, in every combination.
 
     Attributes:
-        text_threshold: see `craftjax.options.DetectorOptions`, as the other two.
-        link_threshold: see there.
-        low_text: see there.
+        text_threshold: values of this field of `craftjax.options.DetectorOptions`.
+        link_threshold: values of this field.
+        low_text: values of this field.
     """
 
     text_threshold: tuple[float, ...] = (0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9)
@@ -208,20 +210,21 @@ class PagesOptions:
     """Labeled pages to evaluate on, read by `craftjax.evaluate.read_truth`.
 
     Attributes:
-        root: of "icdar" and "words": folder of the data set; of annotation tools also a label file.
-        images: folder of the pictures in it; of "words": empty looks for it.
-        gt: folder of the label files in it, in the same way.
-        split: of "words": "all", "train", "validation" or "test", as for
+        root: for "icdar" and "words": folder of the data set; for annotation tools also a label
+            file.
+        images: folder of the images inside `root`; for "words" empty means to look for it.
+        gt: folder of the label files, in the same way.
+        split: for "words": "all", "train", "validation" or "test", as for
             `ocrcore.data.readers.words.open_words`.
-        holdout: of "words": the share of the pictures that is not trained on.
-        order: of "words": "name" or "spread".
-        layout: of a line of a label file: one of `ocrcore.data.readers.label_lines.LAYOUTS`.
-        dont_care: words with these texts do not count.
-        start: the first picture that counts.
-        stop: index after the last one, as in a slice; None reads all.
-        preset: of "pages": "plain", "scene", "web" or "words".
-        seed: of "pages": other pages.
-        count: of "pages": how many.
+        holdout: for "words": share of the images that is not trained on.
+        order: for "words": "name" or "spread".
+        layout: layout of a label line, one of `ocrcore.data.readers.label_lines.LAYOUTS`.
+        dont_care: texts that mark a word as don't care.
+        start: index of the first image to use.
+        stop: index after the last image, as in a slice; None uses all.
+        preset: for "pages": "plain", "scene", "web" or "words".
+        seed: for "pages": seed of the pages.
+        count: for "pages": number of pages.
     """
 
     root: str = ""
@@ -254,19 +257,19 @@ class PagesOptions:
 
 
 def detector(name: str, /, **changes: Any) -> ConfigDict:
-    """A detector's config: all fields, with their defaults where they are not changed.
+    """Return a detector's config: all fields, with their defaults unless changed.
 
     Args:
-        name: of the experiment; results go to `exp/<name>`.
+        name: name of the experiment; results go to `exp/<name>`.
         **changes: fields, and sections as dicts of their fields.
 
     Returns:
-        The config, locked but for the data sets in `data.train`. Sections that an experiment may
-        have or not are None: `pseudo`, `distill`, `eval.pages`, `calibration` and `test`.
+        The config, locked except for the data sets in `data.train`. Optional sections are None:
+        `pseudo`, `distill`, `eval.pages`, `calibration` and `test`.
 
     Raises:
-        KeyError: a field that does not exist; the nearest is named.
-        TypeError: a value of another type than the field's.
+        KeyError: a field does not exist; the message names the nearest one.
+        TypeError: a value does not have the type of its field.
     """
     inputs = defaults(InputOptions, leave=("batch_size", "train", "size"))
     fields = {
@@ -290,16 +293,16 @@ def detector(name: str, /, **changes: Any) -> ConfigDict:
 
 
 def check(config: Mapping[str, Any]) -> None:
-    """Refuses values that make no sense, before anything is read or computed with them.
+    """Refuse invalid values before anything is read or computed.
 
-    Data sets to train on are not looked at: `InputOptions.from_config` checks them.
+    Training data sets are not checked here but by `InputOptions.from_config`.
 
     Args:
-        config: of `detector`; sections that are missing are not looked at.
+        config: a config of `detector`; missing sections are not checked.
 
     Raises:
-        OptionsError: names the field, its value, and what is expected; of synthetic pages
-            `ConfigError` does.
+        OptionsError: a value is invalid; the message names the field, the value and what is
+            expected. For synthetic pages it is a `ConfigError`.
     """
     check_sections(
         config,
@@ -330,10 +333,10 @@ def check(config: Mapping[str, Any]) -> None:
 
 
 def source(kind: str, /, **changes: Any) -> ConfigDict:
-    """A data set to train on, for `config.data.train.NAME`.
+    """Return a training data set, for `config.data.train.NAME`.
 
     Args:
-        kind: as of `SourceOptions`.
+        kind: `kind` of `SourceOptions`.
         **changes: fields of `SourceOptions`; `augment` as a dict of fields of `AugmentOptions`;
             `page` as a dict of fields of `SynthConfig`, for "pages".
     """
@@ -342,11 +345,11 @@ def source(kind: str, /, **changes: Any) -> ConfigDict:
 
 
 def pages(kind: str, /, **changes: Any) -> ConfigDict:
-    """Pages to evaluate on, for `config.eval.pages`, `config.calibration` and `config.test`.
+    """Return pages to evaluate on, for `config.eval.pages`, `config.calibration` or `config.test`.
 
     Args:
-        kind: "icdar": pictures and label files in two named folders; "words": the same in a folder
-            that is searched and divided; so are "auto" and the formats of annotation tools
+        kind: "icdar": images and label files in two given folders; "words": images and label files
+            in a folder that is searched and split, like "auto" and the formats of annotation tools
             (`ocrcore.data.readers.label_formats`); "pages": synthetic pages.
         **changes: fields of `PagesOptions`; `page` as a dict of fields of `SynthConfig`, for
             "pages".
@@ -356,14 +359,14 @@ def pages(kind: str, /, **changes: Any) -> ConfigDict:
 
 
 def pages_of(photos: ConfigDict, /, **changes: Any) -> ConfigDict:
-    """Pages to evaluate on, of the folder that a data set to train on has.
+    """Return pages to evaluate on, from the folder of a training data set.
 
-    Kind, folders, holdout, order, layout and don't-care texts are those of `photos`, whatever the
-    command line makes of them there.
+    Kind, folders, holdout, order, layout and don't-care texts follow those of `photos`, including
+    changes on the command line.
 
     Args:
-        photos: of `source`, of kind "icdar" or "words".
-        **changes: as of `pages`.
+        photos: a data set of `source`, of kind "icdar" or "words".
+        **changes: as for `pages`.
     """
     alike = ("images", "holdout", "order", "layout", "dont_care")
     names = {"root": "path", "gt": "labels"} | {name: name for name in alike}
@@ -374,7 +377,7 @@ def pages_of(photos: ConfigDict, /, **changes: Any) -> ConfigDict:
 
 
 def pseudo(**changes: Any) -> ConfigDict:
-    """The section `config.pseudo`: pseudo labels for data sets of kind "words".
+    """Return the section `config.pseudo`: pseudo labels for data sets of kind "words".
 
     Args:
         **changes: fields of `SupervisionOptions` and of `PseudoOptions`; `guard` as a dict of
@@ -385,7 +388,7 @@ def pseudo(**changes: Any) -> ConfigDict:
 
 
 def distill(**changes: Any) -> ConfigDict:
-    """The section `config.distill`: learning from another network's scores.
+    """Return the section `config.distill`: training on another network's scores.
 
     Args:
         **changes: fields of `DistillOptions`.

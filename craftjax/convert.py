@@ -1,6 +1,6 @@
-"""CRAFT's weights between Flax variables and PyTorch state dicts.
+"""Conversion of CRAFT's weights between Flax variables and PyTorch state dicts.
 
-The names on the torch side are those of EasyOCR and the official code: `basenet.slice1.0.weight`,
+The PyTorch names are those of EasyOCR and the official code: `basenet.slice1.0.weight`,
 `upconv1.conv.0.weight`, `conv_cls.0.weight`, with torchvision's indices in slices 1 to 4.
 """
 
@@ -31,7 +31,7 @@ class ConversionError(ValueError):
 
 
 def torch_name(path: tuple[str, ...]) -> str:
-    """Name on the torch side of a Flax path such as `("params", "upconv1", "conv0", "kernel")`."""
+    """Return the PyTorch name of a Flax path such as `("params", "upconv1", "conv0", "kernel")`."""
     collection, *modules, leaf = path
     index = re.sub(r"\D", "", modules[-1])
     parents = [*modules[:-1], "conv"] if modules[0].startswith("upconv") else modules[:-1]
@@ -39,11 +39,11 @@ def torch_name(path: tuple[str, ...]) -> str:
 
 
 def to_state_dict(variables: Mapping[str, Any]) -> dict[str, np.ndarray]:
-    """Returns the PyTorch state dict of Flax variables.
+    """Return the PyTorch state dict of Flax variables.
 
     Returns:
         154 entries for any width: float32 weights, biases and running statistics, and an int64
-        `num_batches_tracked` of zero beside each BatchNorm, which torch ignores at momentum 0.1.
+        `num_batches_tracked` of zero for each BatchNorm, which torch ignores at momentum 0.1.
     """
     state: dict[str, np.ndarray] = {}
     flat = flatten_dict({name: variables[name] for name in ("params", "batch_stats")})
@@ -61,18 +61,19 @@ def to_state_dict(variables: Mapping[str, Any]) -> dict[str, np.ndarray]:
 def from_state_dict(
     state: Mapping[str, np.ndarray], *, width: float | None = None
 ) -> dict[str, Any]:
-    """Returns Flax variables from a bare PyTorch state dict.
+    """Return Flax variables from a bare PyTorch state dict.
 
     Args:
-        state: bare names (`ocrcore.weights.pth.find_state_dict` strips what trainers put around
-            them).
-        width: of the network; by default it is read off the first convolution.
+        state: entries without prefixes (`ocrcore.weights.pth.find_state_dict` strips those that
+            trainers add).
+        width: width of the network; None: inferred from fc6, the widest layer.
 
     Returns:
         `{"params": ..., "batch_stats": ...}` of float32 NumPy arrays.
 
     Raises:
-        ConversionError: lists missing, unexpected and misshapen entries and guesses what it is.
+        ConversionError: not CRAFT's weights; the message lists missing, unexpected and misshapen
+            entries and guesses what it is.
     """
     if width is None:
         width = guess_width(state)
@@ -108,18 +109,18 @@ def from_state_dict(
 
 
 def is_vgg16_bn(state: Mapping[str, np.ndarray]) -> bool:
-    """Whether a state dict is torchvision's VGG16-BN, of ImageNet: the start of the encoder."""
+    """Return whether a state dict is torchvision's VGG16-BN, which initializes the encoder."""
     return "features.0.weight" in state and "features.1.running_mean" in state
 
 
 def with_vgg16_bn(variables: Mapping[str, Any], state: Mapping[str, np.ndarray]) -> dict[str, Any]:
-    """Takes the encoder's slices 1 to 4 from torchvision's `vgg16_bn`.
+    """Take the encoder's slices 1 to 4 from torchvision's `vgg16_bn`.
 
     Its `features.0` to `features.38` have the same indices as the four slices; its last block and
     the classifier are not used.
 
     Args:
-        variables: of the whole network, for the rest; not changed.
+        variables: variables of the whole network, for the other layers; not changed.
         state: the state dict of torchvision's file.
 
     Returns:
@@ -143,7 +144,7 @@ def with_vgg16_bn(variables: Mapping[str, Any], state: Mapping[str, np.ndarray])
             whole[name] = np.asarray(state[source])
     if missing or misshapen:
         raise ConversionError(
-            "these weights do not start the encoder"
+            "these weights do not fit the encoder"
             + _list("missing", missing)
             + _list("of the wrong shape", misshapen)
             + ("\n  VGG16-BN fits a network of width 1 only" if misshapen else "")
@@ -152,7 +153,7 @@ def with_vgg16_bn(variables: Mapping[str, Any], state: Mapping[str, np.ndarray])
 
 
 def guess_width(state: Mapping[str, np.ndarray]) -> float:
-    """Width of the network from the channels of fc6, the widest layer; 1.0 if there is none."""
+    """Return the width of the network from the channels of fc6, or 1.0 if there is no fc6."""
     fc6 = state.get("basenet.slice5.1.weight")
     return np.shape(fc6)[0] / 1024 if fc6 is not None and np.ndim(fc6) == 4 else 1.0
 
@@ -196,7 +197,7 @@ def _guess(state: Mapping[str, Any]) -> str:
     if {"last_conv", "aspp1"} <= heads:
         return "this looks like CRAFT's link refiner (refinenet), which is another network"
     if "features" in heads:
-        return "this looks like torchvision's VGG16-BN, the start of the encoder only"
+        return "this looks like torchvision's VGG16-BN, which is only the start of the encoder"
     if heads & {"basenet", "upconv1", "conv_cls"}:
-        return "it has some of CRAFT's layers but not all of them as they should be"
+        return "it has some of CRAFT's layers, but not all of them, or with other shapes"
     return f"none of its layers is CRAFT's (it begins with {', '.join(names[:3])})"

@@ -1,4 +1,4 @@
-"""The detector: pictures in, pages with words out."""
+"""The detector: finds words in images."""
 
 from __future__ import annotations
 
@@ -39,10 +39,10 @@ from ocrcore.weights.named import find_weights
 from ocrcore.weights.pth import load_weights
 
 Network = Callable[[ByteArray], FloatArray]
-"""From images `(B, H, W, 3)` uint8 to scores `(B, H // 2, W // 2, 2)`."""
+"""A function from images `(B, H, W, 3)` uint8 to scores `(B, H // 2, W // 2, 2)`."""
 
-# Compiled programs that are kept, some 10 MB each: a function of `jax.jit` keeps all that it has
-# ever compiled, so that each shape has a function of its own, which can be dropped.
+# Most compiled programs to keep, about 10 MB each. A function of `jax.jit` keeps all programs that
+# it has ever compiled; so each shape has a separate function, which can be dropped.
 _MAX_KEPT = 64
 
 
@@ -53,9 +53,9 @@ class Scores:
     Attributes:
         maps: `(H, W, 2)` float32, region and affinity scores at half the input's size, with the
             padding.
-        fit: how the page was scaled onto the input.
-        height: of the page, in pixels.
-        width: of the page, in pixels.
+        fit: how the page was scaled to the input.
+        height: height of the page in pixels.
+        width: width of the page in pixels.
     """
 
     maps: FloatArray
@@ -64,7 +64,7 @@ class Scores:
     width: int
 
     def valid(self, border: str) -> FloatArray:
-        """The maps, with `border="crop"` without the padding."""
+        """Return the maps, with `border="crop"` without the padding."""
         if border == "keep":
             return self.maps
         return self.maps[: self.fit.height // 2, : self.fit.width // 2]
@@ -72,13 +72,13 @@ class Scores:
 
 @dataclass(frozen=True, slots=True)
 class Detection:
-    """The result for one picture: a page with its scores, or an error.
+    """The result for one image: a page with its scores, or an error.
 
     Attributes:
-        index: of the picture among the inputs.
-        page: words that were found; None with an error.
-        scores: the maps they were found in; None with an error.
-        error: why the picture could not be read.
+        index: index of the image among the inputs.
+        page: the page with the words that were found; None with an error.
+        scores: the score maps; None with an error.
+        error: why the image could not be read; None with a page.
     """
 
     index: int
@@ -88,7 +88,7 @@ class Detection:
 
 
 def find_words(scores: Scores, options: DetectorOptions) -> tuple[Word, ...]:
-    """Cuts a page's scores into words, in pixels of the page."""
+    """Extract words from a page's scores, in pixels of the page."""
     maps = scores.valid(options.border)
     found = find_boxes(
         maps[:, :, 0],
@@ -110,7 +110,7 @@ class Detector:
     """CRAFT with its weights, ready to find words.
 
     Attributes:
-        options: defaults of every call.
+        options: the options of each call that does not change them.
     """
 
     def __init__(
@@ -120,12 +120,12 @@ class Detector:
         options: DetectorOptions | None = None,
         dtype: DTypeLike = np.float32,
     ) -> None:
-        """Puts the weights onto the device.
+        """Put the weights onto the device.
 
         Args:
-            variables: of `craftjax.models.CRAFT`; the width is read off them.
+            variables: variables of `craftjax.models.CRAFT`; the width is inferred from them.
             options: see `DetectorOptions`.
-            dtype: of the computation, float32 or bfloat16.
+            dtype: dtype of the computation, float32 or bfloat16.
         """
         self.options = options or DetectorOptions()
         self._model = CRAFT(width=width_of(variables), dtype=dtype)
@@ -135,11 +135,11 @@ class Detector:
         def program(shape: tuple[int, ...]) -> Callable[..., Any]:
             return jax.jit(lambda variables, images: model.apply(variables, images)[0])
 
-        # By the shape of the images.
+        # The program for images of a shape.
         self._program: Callable[[tuple[int, ...]], Callable[..., Any]]
         self._program = lru_cache(_MAX_KEPT)(program)
-        self._planned: set[Shape] = set()  # inputs, which the next folder may use again
-        self._programs: set[Shape] = set()  # inputs or their tiles
+        self._planned: set[Shape] = set()  # input shapes, which later calls may reuse
+        self._programs: set[Shape] = set()  # compiled shapes: inputs or their tiles
 
     @classmethod
     def from_weights(
@@ -149,17 +149,18 @@ class Detector:
         options: DetectorOptions | None = None,
         dtype: DTypeLike = np.float32,
     ) -> Detector:
-        """Loads weights by name (`craft_mlt_25k`), from a file, or from an Orbax checkpoint.
+        """Load weights by name (`craft_mlt_25k`), from a file, or from an Orbax checkpoint.
 
         Args:
             name_or_path: a name, a `.pth` or `.safetensors` file, or a checkpoint's folder.
-            options: default: the operating point that a sweep left beside the file, if there is
-                one, else EasyOCR's.
-            dtype: of the computation, float32 or bfloat16.
+            options: None: the operating point that a sweep wrote next to the file, if there is
+                one, else EasyOCR's defaults.
+            dtype: dtype of the computation, float32 or bfloat16.
 
         Raises:
-            WeightsNotFoundError: says where it looked and how to get them.
-            TorchFileError: the file is damaged, or not weights at all.
+            WeightsNotFoundError: there are no such weights; the message says where it looked and
+                how to get them.
+            TorchFileError: the file is damaged, or has no weights.
             ConversionError: the file holds another network.
         """
         path = find_weights(name_or_path)
@@ -169,10 +170,10 @@ class Detector:
 
     @classmethod
     def from_network(cls, network: Network, *, options: DetectorOptions | None = None) -> Detector:
-        """A detector whose network something else than JAX runs; it has no variables.
+        """Make a detector whose network does not run in JAX; it has no variables.
 
         Args:
-            network: called from one thread.
+            network: the network function; called from one thread only.
             options: see `DetectorOptions`.
         """
         self = cls.__new__(cls)
@@ -184,14 +185,14 @@ class Detector:
 
     @property
     def variables(self) -> Variables:
-        """Those of the network, as NumPy arrays; none (None) of `from_network`."""
+        """The network's variables as NumPy arrays; None for a detector of `from_network`."""
         return jax.device_get(self._variables)
 
     def with_variables(self, variables: Variables) -> Detector:
-        """The same detector with other weights of the same network; shares compiled programs.
+        """Return the detector with other weights of the same network; shares compiled programs.
 
         Args:
-            variables: of the same width.
+            variables: variables of the same width.
         """
         if width_of(variables) != self._model.width:
             raise ValueError(
@@ -204,7 +205,7 @@ class Detector:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Stands for the weights and the type they are computed in."""
+        """A digest of the weights and the dtype of the computation."""
         digest = hashlib.md5(str(np.dtype(self._model.dtype)).encode())
         for leaf in jax.tree_util.tree_leaves(self._variables):
             digest.update(np.asarray(leaf).tobytes())
@@ -212,7 +213,7 @@ class Detector:
 
     @property
     def programs(self) -> int:
-        """Number of input sizes that were compiled for so far."""
+        """The number of input sizes compiled so far."""
         return len(self._programs)
 
     def expect(self, shapes: Iterable[Shape]) -> None:
@@ -228,20 +229,20 @@ class Detector:
     def detect(
         self, images: ImageLike | Iterable[ImageLike], **options: object
     ) -> Page | list[Page]:
-        """Finds words in pictures.
+        """Find words in images.
 
         Args:
-            images: a picture or several: paths, arrays (gray, RGB, RGBA; uint8, uint16 or floats in
+            images: one image or several: paths, arrays (gray, RGB, RGBA; uint8, uint16 or floats in
                 [0, 1]) or Pillow images.
             **options: fields of `DetectorOptions` to change for this call.
 
         Returns:
-            A page, or for several pictures a list of pages in order, with words in pixels of the
-            picture.
+            A page, or for several images a list of pages in the same order, with words in pixels of
+            the image.
 
         Raises:
-            ImageError: a picture cannot be read. `stream` goes on instead.
-            ValueError: an option out of its range.
+            ImageError: an image cannot be read; `stream` continues with the next one instead.
+            ValueError: an option is out of range.
         """
         listed, single = one_or_many(images)
         pages: dict[int, Page] = {}
@@ -255,9 +256,9 @@ class Detector:
     def stream(
         self, images: ImageLike | Iterable[ImageLike], **options: object
     ) -> Iterator[Detection]:
-        """Finds words in pictures, each as soon as it is done (not in order).
+        """Find words in images and yield each as soon as it is done (not in order).
 
-        A picture that cannot be read comes as a `Detection` with an error. Arguments as for
+        An image that cannot be read gives a `Detection` with an error. The arguments are those of
         `detect`.
         """
         listed, _ = one_or_many(images)
@@ -275,9 +276,9 @@ class Detector:
     def score(
         self, images: Sequence[ImageLike], *, options: DetectorOptions | None = None
     ) -> Iterator[tuple[int, Scores | ImageError]]:
-        """Runs the network over pictures; yields their indices with scores or an error.
+        """Run the network on images; yield their indices with scores or an error.
 
-        Pictures are decoded in threads and scaled while the device works on those before them.
+        Images are decoded in threads and scaled while the device works on earlier ones.
         """
         options = options or self.options
         fits: dict[int, tuple[Shape, Fit]] = {}
@@ -322,7 +323,7 @@ class Detector:
     def _plan(self, wanted: list[Shape], options: DetectorOptions) -> list[Shape]:
         if options.pad == "exact":
             return wanted
-        # Inputs that will be tiled are planned too: each size of theirs has a tile of its own.
+        # Inputs that will be tiled are planned as well: each of their sizes has its own tile size.
         planned = plan_shapes(wanted, known=sorted(self._planned))
         self._planned |= set(planned)
         return planned
@@ -368,7 +369,7 @@ def plan_inputs(images: Iterable[ImageLike], options: DetectorOptions) -> list[S
 
 
 def read_variables(name_or_path: str | Path) -> Variables:
-    """Reads a network's variables from what `Detector.from_weights` takes; raises the same."""
+    """Read a network's variables; arguments and errors are those of `Detector.from_weights`."""
     path = find_weights(name_or_path)
     return load_variables(path) if path.is_dir() else from_state_dict(load_weights(path))
 
@@ -382,7 +383,7 @@ def _batch_size(batch_size: int | None) -> int:
 
 
 def fit_of(size: Shape, options: DetectorOptions) -> Fit:
-    """How a page of this height and width is scaled onto the network's input."""
+    """Return how a page of this height and width is scaled to the network's input."""
     canvas = None if options.tile else options.canvas_size
     return fit_page(*size, canvas_size=canvas, mag_ratio=options.mag_ratio)
 
@@ -395,13 +396,13 @@ def _size(image: ImageLike) -> Shape:
     if isinstance(image, str | os.PathLike):
         return image_size(image)
     if isinstance(image, np.ndarray) and image.ndim in (2, 3):
-        return image.shape[:2]  # whether its type and channels are a picture's shows on loading
+        return image.shape[:2]  # dtype and channels are checked on loading
     return as_rgb(image).shape[:2]
 
 
 @dataclass(frozen=True, slots=True)
 class _Batch:
-    """Pictures by index, with the height and width of the input that they share."""
+    """Indices of images, with the height and width of the input that they share."""
 
     shape: Shape
     indices: list[int]

@@ -1,7 +1,7 @@
-"""Distillation: a trained network's score maps are what another one learns.
+"""Distillation: a student network learns a teacher's score maps.
 
-Nobody has to label anything: the teacher answers for each crop as it comes, and the student may be
-read at the teacher's thresholds.
+It needs no labels: the teacher scores each crop during training, and the student can be used with
+the teacher's thresholds.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ Maps = dict[str, jax.Array]
 
 
 def make_teacher(options: DistillOptions, *, mesh: Mesh) -> Callable[[jax.Array], Maps]:
-    """Loads the teacher.
+    """Load the teacher.
 
     Args:
-        options: which weights, and in which precision they compute.
-        mesh: of `ocrcore.runtime.mesh.make_mesh`.
+        options: the weights and the dtype of the computation.
+        mesh: a mesh of `ocrcore.runtime.mesh.make_mesh`.
 
     Returns:
-        Takes pictures `(B, H, W, 3)` uint8, spread over the mesh, and gives `region`, `affinity`
+        A function from images `(B, H, W, 3)` uint8, sharded over the mesh, to `region`, `affinity`
         and `confidence`, `(B, H // 2, W // 2)` float32: the teacher's scores, clipped to [0, 1],
         and ones.
 
     Raises:
-        ValueError: (its subclasses) as `craftjax.detector.Detector.from_weights`.
+        ValueError: (subclasses) as for `craftjax.detector.Detector.from_weights`.
     """
     variables = read_variables(options.teacher)
     model = CRAFT(width_of(variables), jnp.dtype(options.dtype))
@@ -52,7 +52,7 @@ def make_teacher(options: DistillOptions, *, mesh: Mesh) -> Callable[[jax.Array]
 
 
 def taught(step: Step, teacher: Callable[[jax.Array], Maps]) -> Step:
-    """A step of training on the teacher's maps, whatever the labels of the batch are."""
+    """Return a train step on the teacher's maps, which replace the labels of the batch."""
     return lambda state, batch: step(state, {**batch, **teacher(batch["image"])})
 
 

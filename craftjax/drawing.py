@@ -1,4 +1,4 @@
-"""Pictures to look at: batches as the network is trained on them, and pseudo labels of words.
+"""Drawings for inspection: training batches with their targets, and pseudo labels of words.
 
 Host code: no jax.
 """
@@ -29,21 +29,21 @@ from ocrcore.drawing import (
 )
 from ocrcore.pages import ByteArray, Character, FloatArray, Page, Sample, Word
 
-_SIDE = 320  # of a crop on a sheet, in pixels
-_WIDTH, _HEIGHT, _LINE = 380, 110, 20  # of a word on a sheet, and of a line of text under it
-_MARGIN = 0.3  # around a word, in its heights
+_SIDE = 320  # side of a crop on a sheet, in pixels
+_WIDTH, _HEIGHT, _LINE = 380, 110, 20  # size of a word on a sheet, height of a text line under it
+_MARGIN = 0.3  # margin around a word, relative to its height
 _MASKED, _DOUBTED = (220, 30, 60), (255, 170, 0)
 
 
 def draw_batches(source: BatchSource, steps: range) -> ByteArray:
-    """Draws the crops of batches as the network is trained on them.
+    """Draw the crops of training batches with their targets.
 
-    From left to right: the crop; region and affinity as they are to be answered; and where the
-    answer does not count, or counts less.
+    From left to right: the crop; the region and affinity targets; and where the loss is masked or
+    has a lower weight.
 
     Args:
-        source: of `craftjax.input_pipeline.make_batches`.
-        steps: which batches; at least one.
+        source: batches of `craftjax.input_pipeline.make_batches`.
+        steps: steps of the batches; at least one.
 
     Returns:
         `(H, W, 3)` uint8, RGB, with a legend.
@@ -63,10 +63,10 @@ def draw_batches(source: BatchSource, steps: range) -> ByteArray:
             cells.append(grid([over, strip], columns=1))
     legend = (
         *SCORES,
-        ("masked: don't care, not known, or no picture", _MASKED),
-        ("counts less", _DOUBTED),
+        ("masked: don't care, unknown, or outside the image", _MASKED),
+        ("lower weight", _DOUBTED),
     )
-    title = "crops as trained on; the region and affinity asked for; where these count"
+    title = "training crops; region and affinity targets; where the loss counts"
     sheet = grid(cells, columns=2, gap=16)
     return grid([draw_caption(title, legend, width=sheet.shape[1]), sheet], columns=1, gap=12)
 
@@ -74,16 +74,16 @@ def draw_batches(source: BatchSource, steps: range) -> ByteArray:
 def draw_labels(
     labels: LabelSet, read: Callable[[str, int], Sample], *, title: str, count: int = 16
 ) -> ByteArray | None:
-    """Draws pseudo labels over their photos: the words with the least confidence, worst first.
+    """Draw pseudo labels over their photos: the words with the least confidence, worst first.
 
     Args:
-        labels: of words.
-        read: gives a page by its data set and its index there.
-        title: of the sheet.
-        count: most words.
+        labels: the pseudo labels.
+        read: reads a page by the name of its data set and its index there.
+        title: title of the sheet.
+        count: most words to draw.
 
     Returns:
-        `(H, W, 3)` uint8, RGB, with a legend; None where no word can be drawn.
+        `(H, W, 3)` uint8, RGB, with a legend; None if no word can be drawn.
     """
     worst = np.argsort(labels.scores[:, 0], kind="stable")[:count].tolist()
     cells: dict[int, ByteArray] = {}
@@ -106,13 +106,13 @@ def draw_labels(
     legend: list[tuple[str, Color | None]] = [
         ("your word box", FOUND),
         ("characters that the network is trained on", CHARACTER),
-        ("in equal parts: the network saw too little to tell", None),
+        ("in equal parts: the network's scores were too weak", None),
     ]
     return grid([draw_caption(title, legend, width=sheet.shape[1]), sheet], columns=1, gap=12)
 
 
 def _draw_confidence(image: ByteArray, confidence: FloatArray) -> ByteArray:
-    """A crop with what is masked in red, and what counts less in orange."""
+    """A crop with masked areas in red, and areas of lower weight in orange."""
     size = image.shape[1], image.shape[0]
     known = cv2.resize(confidence, size, interpolation=cv2.INTER_NEAREST)[:, :, None]
     color = np.where(known > 0, np.array(_DOUBTED), np.array(_MASKED))
@@ -121,7 +121,7 @@ def _draw_confidence(image: ByteArray, confidence: FloatArray) -> ByteArray:
 
 
 def _draw_word(image: ByteArray, word: Word, split: str, photo: str) -> ByteArray:
-    """A word cut out of its photo, with its characters; text and photo below."""
+    """A word cut out of its photo, with its characters; its text and the photo's name below."""
     points = np.concatenate([word.quad, *(c.quad for c in word.characters)])
     low, high = points.min(axis=0), points.max(axis=0)
     margin = max(_MARGIN * float((high - low).min()), 2.0)

@@ -1,4 +1,4 @@
-"""Evaluation of a detector on labeled pictures: forward once, then any thresholds and protocol."""
+"""Evaluation of a detector on labeled images: one forward pass for any thresholds and protocol."""
 
 from __future__ import annotations
 
@@ -29,32 +29,33 @@ from ocrcore.progress import shown
 from ocrcore.synth.config import preset
 from ocrcore.synth.pages import PageSource
 
-# Of many thresholds the best are tried, at each evaluation: with 95 % they moved for nothing on up
-# to 5 % of drawn sets of 5 to 40 street photos, with 99 % on up to 2 % (docs/benchmarks.md).
+# Confidence level for a change of thresholds. It is strict because each evaluation picks the best
+# of many: with 95 % thresholds changed without a real gain on up to 5 % of random sets of 5 to 40
+# street photos, with 99 % on up to 2 % (docs/benchmarks.md).
 _LEVEL = 0.99
 
 
 class EvaluationError(ValueError):
-    """Nothing, or not everything, can be evaluated; the message says why."""
+    """An evaluation is not possible; the message says why."""
 
 
 def read_truth(
     section: Mapping[str, Any], *, bad: list[LabelError] | None = None
 ) -> Sequence[Page | Sample]:
-    """Labeled pages as a section of a config names them.
+    """Read the labeled pages of a config section.
 
     Args:
         section: with `kind` "icdar": `images` and `gt`, folders in `root`, and `layout` and
-            `dont_care` as of `ocrcore.data.readers.icdar.read_icdar_folder`; `start` and `stop`, if
-            given, are the first picture that counts and the first that does not any more. With
-            "words": the same, see `ocrcore.data.readers.words.open_section`. Both have pictures in
-            the order of their names (`img_10` before `img_2`), as training has. With "pages":
-            `count` synthetic pages of `seed`, made by `preset` with the changes in `page`.
-        bad: takes malformed lines of label files; without it they are errors.
+            `dont_care` as for `ocrcore.data.readers.icdar.read_icdar_folder`; `start` and `stop`,
+            if given, are a slice of the images. With "words": the same, see
+            `ocrcore.data.readers.words.open_section`. Both order images by name (`img_10` before
+            `img_2`), as training does. With "pages": `count` synthetic pages of `seed`, drawn by
+            `preset` with the changes in `page`.
+        bad: collects malformed lines of label files; None makes them errors.
 
     Raises:
         EvaluationError: another kind.
-        LabelError: files that are missing or malformed.
+        LabelError: files are missing or malformed.
     """
     section = given(section)
     if section["kind"] == "icdar":
@@ -75,13 +76,13 @@ def read_truth(
         places = range(section["count"])
         return [source[index] for index in shown(places, "drawing synthetic pages", unit="page")]
     raise EvaluationError(
-        f"kind of labeled pages is {section['kind']!r}, expected icdar, pages or one of "
+        f"the kind of labeled pages is {section['kind']!r}, expected icdar, pages or one of "
         f"{', '.join(WORD_KINDS)}"
     )
 
 
 def truth_notes(section: Mapping[str, Any]) -> list[str]:
-    """Says how the labels of a section are written, which files are not used, which EXIF turns."""
+    """Return notes on a section: label layout, unused files, images rotated by EXIF."""
     section = given(section)
     if section["kind"] == "icdar":
         root = Path(section["root"])
@@ -97,11 +98,11 @@ def truth_notes(section: Mapping[str, Any]) -> list[str]:
 
 
 def check_words(truth: Sequence[Page | Sample], name: str) -> None:
-    """Refuses labeled pages on which nothing can be right or wrong.
+    """Refuse labeled pages without any word that counts.
 
     Args:
         truth: the pages.
-        name: of them, for the message.
+        name: their name, for the message.
 
     Raises:
         EvaluationError: no word counts.
@@ -110,17 +111,16 @@ def check_words(truth: Sequence[Page | Sample], name: str) -> None:
     if not any(page.care.any() for page in pages):
         raise EvaluationError(
             f"{name}: 0 of {sum(len(page.words) for page in pages)} words on {len(pages)} pages "
-            "count, so there is nothing to judge by: they are don't care ('###'), or the label "
-            "files are empty. Label some words, or name or hold out other pages"
+            "count, so there is nothing to evaluate: they are don't care ('###'), or the label "
+            "files are empty. Label some words, or choose or hold out other pages"
         )
 
 
 class ScoreCache:
     """Score maps on disk, so that an evaluation resumes and a sweep needs no second forward pass.
 
-    One `.npy` file a picture, in a folder named after the weights; the file's name stands for the
-    picture and for all that was done to it before the network saw it. Files are written whole or
-    not at all.
+    There is one `.npy` file per image, in a folder named after the weights; the file name is a
+    digest of the image and its preprocessing. Files are written atomically.
     """
 
     def __init__(self, root: str | Path, *, fingerprint: str, options: DetectorOptions) -> None:
@@ -138,7 +138,7 @@ class ScoreCache:
         return self.folder / f"{path.stem}.{hashlib.md5(repr(seen).encode()).hexdigest()[:12]}.npy"
 
     def load(self, page: Page) -> Scores | None:
-        """Returns a page's scores if they are there."""
+        """Return a page's scores if they are cached."""
         path = self._path(page)
         if not path.exists():
             return None
@@ -147,7 +147,7 @@ class ScoreCache:
         return Scores(maps, fit, page.height, page.width)
 
     def save(self, page: Page, scores: Scores) -> None:
-        """Keeps a page's scores."""
+        """Save a page's scores."""
         with replacing(self._path(page)) as part, part.open("wb") as file:
             np.save(file, scores.maps)
 
@@ -159,16 +159,16 @@ def score_pages(
     options: DetectorOptions,
     cache: ScoreCache | None = None,
 ) -> Iterator[tuple[int, Scores | ImageError]]:
-    """Yields every page's index with its scores, from the cache where they are there.
+    """Yield every page's index with its scores, from the cache if possible.
 
-    Inputs are padded to multiples of 32 whatever `options.pad` says: what is found in a picture
-    does not depend on the pictures that are scored with it.
+    Inputs are padded to multiples of 32 whatever `options.pad` says, so that the result for an
+    image does not depend on the other images.
 
     Args:
-        detector: with its weights.
-        truth: pages with paths, or samples; only their pictures are used.
+        detector: the detector.
+        truth: pages with paths, or samples; only their images are used.
         options: how to scale and score.
-        cache: takes the scores that are computed; those of samples are not kept.
+        cache: stores computed scores, except those of samples.
     """
     missing = []
     options = _alone(options)
@@ -188,19 +188,19 @@ def score_pages(
 
 
 def _alone(options: DetectorOptions) -> DetectorOptions:
-    """Options by which a picture's input has a size of its own."""
+    """Options with which the input size of an image does not depend on other images."""
     return replace(options, pad="exact")
 
 
 @dataclass(frozen=True, slots=True)
 class OperatingPoint:
-    """Thresholds with what they reached.
+    """Thresholds with their evaluation.
 
     Attributes:
         text_threshold: see `DetectorOptions`.
         link_threshold: see `DetectorOptions`.
         low_text: see `DetectorOptions`.
-        evaluation: of the words that these thresholds give.
+        evaluation: evaluation of the words found with these thresholds.
     """
 
     text_threshold: float
@@ -210,7 +210,7 @@ class OperatingPoint:
 
     @property
     def thresholds(self) -> dict[str, Any]:
-        """The three by name."""
+        """Return the three thresholds by name."""
         return {
             "text_threshold": self.text_threshold,
             "link_threshold": self.link_threshold,
@@ -218,7 +218,7 @@ class OperatingPoint:
         }
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values without the pictures."""
+        """Return plain JSON values, without results by image."""
         e = self.evaluation
         scores = {"precision": e.precision, "recall": e.recall, "hmean": e.hmean}
         return {**self.thresholds, **scores, "protocol": e.protocol, "images": len(e.images)}
@@ -236,28 +236,28 @@ def sweep(
     cache: ScoreCache | None = None,
     report: Callable[[int], None] | None = None,
 ) -> list[OperatingPoint]:
-    """Evaluates every combination of thresholds with one forward pass for each picture.
+    """Evaluate every combination of thresholds with one forward pass per image.
 
     Args:
-        detector: with its weights.
-        truth: labels with the pictures' paths, or samples.
-        options: how to scale and score; of points with the same hmean the one that is nearest to
-            its thresholds comes first.
-        text_thresholds: to try; boxes are found once for the lowest and then filtered.
-        link_thresholds: to try.
-        low_texts: to try.
+        detector: the detector.
+        truth: labeled pages with image paths, or samples.
+        options: how to scale and score; among points with the same hmean, the one nearest to these
+            thresholds comes first.
+        text_thresholds: values to try; boxes are found once for the lowest and then filtered.
+        link_thresholds: values to try.
+        low_texts: values to try.
         protocol: one of `ocrcore.evaluation.matching.PROTOCOLS`.
-        cache: of score maps.
+        cache: cache of score maps.
         report: called with the number of pages done so far.
 
     Returns:
         One point for each combination, the best hmean first.
 
     Raises:
-        EvaluationError: no pages, or a picture that cannot be read.
+        EvaluationError: there are no pages, or an image cannot be read.
     """
     if not truth:
-        raise EvaluationError("no labeled pictures to evaluate")
+        raise EvaluationError("no labeled images to evaluate")
     pairs = list(product(link_thresholds, low_texts))
     found: dict[tuple[float, float, float], list[list[FloatArray]]] = {
         (text, *pair): [[] for _ in truth] for text in text_thresholds for pair in pairs
@@ -265,7 +265,7 @@ def sweep(
     scored = score_pages(detector, truth, options=options, cache=cache)
     for done, (index, scores) in enumerate(scored, 1):
         if isinstance(scores, ImageError):
-            raise EvaluationError(f"cannot evaluate without every picture: {scores}") from scores
+            raise EvaluationError(f"an image cannot be read: {scores}") from scores
         maps = scores.valid(options.border)
         for link, low in pairs:
             boxes = find_boxes(
@@ -277,7 +277,7 @@ def sweep(
             )
             quads = scale_boxes(boxes, scores.fit.ratio).quads
             for text in text_thresholds:
-                # The comparison is the one that `find_boxes` makes, in float32.
+                # The same comparison as in `find_boxes`, in float32.
                 found[text, link, low][index] = list(quads[boxes.scores >= np.float32(text)])
         if report:
             report(done)
@@ -303,8 +303,8 @@ class Choice:
 
     Attributes:
         point: the thresholds.
-        why: the reason for the choice and the words it rests on, as a sentence for the log.
-        moved: whether they are others than before.
+        why: a sentence for the log about the reason and the number of words.
+        moved: whether the thresholds have changed.
         few: whether there were too few words to choose by.
     """
 
@@ -315,16 +315,16 @@ class Choice:
 
 
 def choose_point(points: Sequence[OperatingPoint], options: DetectorOptions) -> Choice:
-    """Takes the best thresholds where they beat those in use by more than chance.
+    """Choose the best thresholds if they are significantly better than those in use.
 
     Args:
-        points: of `sweep`, those in use among them.
-        options: with the thresholds in use.
+        points: points of `sweep`, including those in use.
+        options: options with the thresholds in use.
 
     Returns:
-        The best of the points, if there are words enough and the paired 99 % interval over pictures
-        of its gain (`ocrcore.evaluation.statistics.paired_bootstrap`) lies above 0; else the point
-        in use.
+        The best of the points if there are enough words and the paired 99 % interval of its gain
+        over images (`ocrcore.evaluation.statistics.paired_bootstrap`) is above 0; else the point in
+        use.
     """
     (used,) = (
         point
@@ -335,7 +335,7 @@ def choose_point(points: Sequence[OperatingPoint], options: DetectorOptions) -> 
     words = used.evaluation.truth_care
     if few := too_few(words, pictures):
         return Choice(used, few, few=True)
-    basis = f"{words:,} words on {pictures:,} pictures"
+    basis = f"{words:,} words on {pictures:,} images"
     best = points[0]
     if best.evaluation.hmean <= used.evaluation.hmean:
         return Choice(used, f"none of {len(points)} is better on {basis}")
@@ -343,19 +343,19 @@ def choose_point(points: Sequence[OperatingPoint], options: DetectorOptions) -> 
     old, new = ("/".join(f"{x:g}" for x in one.thresholds.values()) for one in (used, best))
     text = f"hmean {gain.value:+.4f} ({gain.low:+.4f} to {gain.high:+.4f}) on {basis}"
     if gain.low <= 0:
-        return Choice(used, f"{new} instead of {old} may be better by chance: {text}")
+        return Choice(used, f"{new} instead of {old} is not significantly better: {text}")
     return Choice(best, f"{new} instead of {old}: {text}", moved=True)
 
 
 def count_words(truth: Sequence[Page | Sample]) -> tuple[int, int]:
-    """Words that count, and pictures that have such."""
+    """Return the number of words that count, and of images that have such words."""
     pages = [item.page if isinstance(item, Sample) else item for item in truth]
     words = [int(page.care.sum()) for page in pages]
     return sum(words), sum(count > 0 for count in words)
 
 
 def with_used(tried: Sequence[float], used: float) -> tuple[float, ...]:
-    """Values of a threshold to try, with the one in use."""
+    """Return the values of a threshold to try, including the one in use."""
     return tuple(sorted({*tried, used}))
 
 
@@ -368,7 +368,7 @@ def evaluate_detector(
     cache: ScoreCache | None = None,
     report: Callable[[int], None] | None = None,
 ) -> OperatingPoint:
-    """Evaluates at the thresholds of `options`; see `sweep`."""
+    """Evaluate at the thresholds of `options`; see `sweep`."""
     (point,) = sweep(
         detector,
         truth,
@@ -384,7 +384,7 @@ def evaluate_detector(
 
 
 def format_points(points: Sequence[OperatingPoint], *, intervals: bool = True) -> str:
-    """A table of operating points; hmean with its 95 % bootstrap interval over pictures."""
+    """Return a table of operating points; hmean with its 95 % bootstrap interval over images."""
     lines = ["  text   link    low   precision  recall   hmean" + "   95 %" * intervals]
     for point in points:
         e = point.evaluation

@@ -1,14 +1,14 @@
-"""Batches for the detector: pictures as uint8, and what the network is to answer.
+"""Training batches for the detector: images and target maps.
 
-`make_batches` gives a source with random access by step (`ocrcore.data.batches`), and
+`make_batches` returns a source with random access by step (`ocrcore.data.batches`), and
 `ocrcore.data.prefetch.iterate` makes its batches ahead. A batch has `image` uint8 `(b, H, W, 3)`,
 RGB, and `region`, `affinity` and `confidence` float32 `(b, H / 2, W / 2)`: this host's rows.
 
-Words that do not count ("don't care") have confidence 0, and so have words without characters on a
-page where others have some: they are text, but nobody knows where their characters are. Neither is
-drawn. Words with pseudo labels have the confidence of these. Where words overlap the least counts,
-so that nothing opens what is masked. Pixels of a crop beside the picture also have confidence 0, as
-in the original.
+Don't-care words have confidence 0, and so do words without characters on a page where others have
+some: they are text, but the places of their characters are unknown. Neither is drawn. Words with
+pseudo labels have the confidence of these labels. Where words overlap, the least confidence counts,
+so that no word unmasks another. Pixels of a crop outside the image also have confidence 0, as in
+the original.
 
 Host code: no jax.
 """
@@ -53,33 +53,33 @@ from ocrcore.options import expect, plain
 from ocrcore.pages import ByteArray, Sample, Word
 
 _AUGMENTING = 3  # streams 1 and 2 of the seed are those of `ocrcore.data.mixing`
-# What crops and small text bring about; all else that is not drawn is a fault of the labels.
+# Reasons for undrawn characters that cropping and small text cause; others are label faults.
 _EXPECTED = ("outside", "no pixel")
-# Boxes are cut from a map by EasyOCR's rules, which take the index of a pixel, times 2, for its
-# place, and grow them further down and right where they grow by an odd number. Targets that lie
-# as the words do gave boxes half a pixel of the input too far up and left, on average.
+# EasyOCR's post-processing takes the index of a map pixel, times 2, as its position, and dilates
+# odd amounts further down and right. With unshifted targets, boxes were half an input pixel too far
+# up and left on average.
 BOX_SHIFT = 0.25  # pixels of the map
-_LARGEST = 4096  # side of a crop
+_LARGEST = 4096  # greatest side of a crop
 _TO_BOXES = np.array([[1, 0, BOX_SHIFT], [0, 1, BOX_SHIFT], [0, 0, 1]])
 
 
 @dataclass(frozen=True, slots=True)
 class InputOptions:
-    """The settings of the input: `config.batch_size`, and fields of `config.data`.
+    """Settings of the input pipeline: `config.batch_size`, and fields of `config.data`.
 
     Attributes:
-        batch_size: rows of the batch of all hosts.
-        train: the data sets, by name.
+        batch_size: rows of the global batch, over all hosts.
+        train: the data sets by name.
         size: height and width of the crops, multiples of 32.
         enlarge_region: as for `craftjax.targets.draw_targets`.
-        enlarge_affinity: the same.
-        max_dropped: the greatest share of samples that may be dropped.
-        cache: folder for what is indexed once; None is the user's cache folder.
-        format: "raw": data sets as they were downloaded; "packed": the same samples from what
-            `--mode=pack` made of them.
+        enlarge_affinity: as for `craftjax.targets.draw_targets`.
+        max_dropped: greatest share of samples that may be dropped.
+        cache: folder for indices of data sets; None is the user's cache folder.
+        format: "raw": read the data sets as they are; "packed": read the same samples from the
+            files that `--mode=pack` wrote.
 
     Raises:
-        SourceError: a value out of range.
+        SourceError: a value is out of range.
     """
 
     batch_size: int
@@ -106,15 +106,15 @@ class InputOptions:
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> InputOptions:
-        """Reads an experiment's config.
+        """Read an experiment's config.
 
         Args:
             config: `batch_size`, and `data` with `train`: for each data set, by name, fields of
-                `SourceOptions`, `augment` being fields of `AugmentOptions`; and other fields of
-                this class, `size` also as one number. `data` may hold fields of others.
+                `SourceOptions`, with `augment` as fields of `AugmentOptions`; and the other fields
+                of this class, where `size` may be one number. `data` may have unrelated fields.
 
         Raises:
-            OptionsError: what is missing, unknown or has a bad value; the field is named.
+            OptionsError: a field is missing, unknown or invalid; the message names it.
         """
         size = plain(config.get("data", {})).get("size", 768)
         return input_section(cls, config, size=(size, size) if isinstance(size, int) else size)
@@ -126,7 +126,7 @@ class BatchSource:
     Attributes:
         options: the settings.
         mix: the samples.
-        log: what was dropped so far, and what was not drawn.
+        log: counts of dropped samples and of characters that were not drawn.
     """
 
     def __init__(
@@ -151,36 +151,36 @@ class BatchSource:
         self._labels: tuple[str | Path, bool] | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # The worker opens the files again, and writes none.
+        # A worker process reopens the files and writes none.
         return _reopen, (self.options, self.seed, self.rows, self.sources, self._labels)
 
     def use_labels(
         self, path: str | Path, *, only: bool = False, labels: LabelSet | None = None
     ) -> None:
-        """Takes pseudo labels for the data sets that have words only.
+        """Use pseudo labels for the word-labeled data sets.
 
         Args:
-            path: of a file of `craftjax.weak.label_set.LabelSet`, also there for workers.
-            only: draw nothing but the pages that are labeled.
-            labels: what is in the file, if that is known.
+            path: a file of `craftjax.weak.label_set.LabelSet`, which workers can read.
+            only: draw only pages that are labeled.
+            labels: content of the file, if known.
 
         Raises:
-            LabelSetError: the file is missing or something else.
+            LabelSetError: the file is missing or is not such a file.
         """
         self._labels = path, only
         self.mix.use_labels(labels or LabelSet.load(path), only=only)
 
     def __getitem__(self, step: int) -> Batch:
-        """Returns this host's rows of the batch of a step, and notes what was dropped.
+        """Return this host's rows of the batch of a step, and log dropped samples.
 
         Raises:
-            IndexError: a step that is negative.
+            IndexError: the step is negative.
             TooManyDropped: more samples were dropped than `max_dropped`.
         """
         return batch_at(self, step)
 
     def build(self, step: int) -> Built:
-        """Makes the batch of a step and notes nothing, so that threads and workers may do it."""
+        """Make the batch of a step without logging; for threads and workers."""
         step = check_step(step)
         height, width = self.options.size
         count = self.rows.stop - self.rows.start
@@ -201,11 +201,11 @@ class BatchSource:
         return built
 
     def batch_names(self, step: int) -> list[str]:
-        """Returns the files of this host's rows of a batch; makes the batch again to know them."""
+        """Return the files of this host's rows of a batch, by making the batch again."""
         return [self.mix.name(*one) for one in self.build(step).chosen]
 
     def describe(self) -> str:
-        """Lines for the start of a run: the data sets, and what cannot be used of them."""
+        """Return lines for the start of a run: the data sets, and their unusable parts."""
         lines = []
         for name, one, length, share in zip(
             self.mix.names, self.mix.options, self.mix.lengths, self.mix.shares, strict=True
@@ -220,7 +220,7 @@ class BatchSource:
         return "\n".join([*lines, self.log.summary()])
 
     def close(self) -> None:
-        """Closes the files; the source cannot be used any more."""
+        """Close the files; the source cannot be used afterwards."""
         self.mix.close()
 
 
@@ -232,23 +232,23 @@ def make_batches(
     workdir: str | Path | None = None,
     sources: Mapping[str, Sequence[Any]] | None = None,
 ) -> BatchSource:
-    """Opens the data sets of an experiment.
+    """Open the data sets of an experiment.
 
     Args:
-        config: as `InputOptions.from_config` reads it.
-        seed: whole number; what is drawn at random depends on it, and on the step.
-        rows: which rows of each batch this host needs (`ocrcore.runtime.mesh.host_rows`).
-        workdir: where `dropped.jsonl` names the samples that cannot be used; a host whose first row
-            is not 0 writes `dropped-ROW.jsonl`. None writes neither.
-        sources: for each data set of kind "python", by name, its samples: `len(source)`, and
-            `source[index]` is an `ocrcore.pages.Sample`, whatever the thread and, with worker
-            processes, for a pickled copy. A list will do, and so will a `grain.MapDataset`, which
-            must not be repeated. Where it is None, it counts as dropped.
+        config: a config as for `InputOptions.from_config`.
+        seed: seed; random numbers depend on it and on the step.
+        rows: the rows of each batch that this host needs (`ocrcore.runtime.mesh.host_rows`).
+        workdir: folder for `dropped.jsonl`, which lists unusable samples; a host whose first row is
+            not 0 writes `dropped-ROW.jsonl`. None writes neither.
+        sources: the samples of each data set of kind "python", by name: a sequence of
+            `ocrcore.pages.Sample` with `len(source)` and `source[index]`, which must be thread-safe
+            and, for worker processes, picklable. A list works, and so does a `grain.MapDataset`
+            that is not repeated. A sample that is None counts as dropped.
 
     Raises:
-        OptionsError: a setting that cannot be.
-        SourceError: a data set that cannot be used.
-        LabelError: a data set that cannot be read.
+        OptionsError: an invalid setting.
+        SourceError: an unusable data set.
+        LabelError: an unreadable data set.
     """
     return BatchSource(
         InputOptions.from_config(config), seed=seed, rows=rows, workdir=workdir, sources=sources
@@ -256,7 +256,7 @@ def make_batches(
 
 
 class Item(NamedTuple):
-    """One row of a batch, and the characters that were not drawn."""
+    """One row of a batch, and counts of characters that were not drawn."""
 
     image: ByteArray
     region: FloatArray
@@ -268,12 +268,12 @@ class Item(NamedTuple):
 def make_item(
     rng: np.random.Generator, sample: Sample, augment: AugmentOptions, options: InputOptions
 ) -> Item:
-    """Makes one row of a batch of a sample.
+    """Make one row of a batch from a sample.
 
     Args:
-        rng: for the augmentation.
-        sample: a picture with its page.
-        augment: what becomes of it.
+        rng: random generator for the augmentation.
+        sample: an image with its page.
+        augment: the augmentation.
         options: size and targets.
     """
     height, width = options.size
@@ -283,7 +283,7 @@ def make_item(
     matrix = draw_transform(rng, (page.height, page.width), options.size, augment, quads)
 
     colors = draw_colors(rng, mean_color(sample.image), augment)
-    # Before what lies beside the picture is added, so that it stays black.
+    # Before warping adds the area outside the image, so that it stays black.
     image = recolor(sample.image, colors)
     if (quality := draw_quality(rng, augment)) is not None:
         image = compress(image, quality, matrix, options.size)
@@ -316,7 +316,7 @@ def _trust(word: Word) -> float:
 
 
 def _moved(quads: list[FloatArray], matrix: NDArray[np.float64], shape: tuple[int, int]) -> Any:
-    """Puts the characters of words onto the map; words far from it are left out."""
+    """Map the characters of words to the target map; words far from it are left out."""
     if not quads:
         return []
     moved = move(np.concatenate(quads), matrix)
@@ -324,7 +324,7 @@ def _moved(quads: list[FloatArray], matrix: NDArray[np.float64], shape: tuple[in
     starts = ends - [len(quad) for quad in quads]
     low = np.minimum.reduceat(moved.min(axis=1), starts)
     high = np.maximum.reduceat(moved.max(axis=1), starts)
-    # Characters grow when they are drawn.
+    # Characters are enlarged when they are drawn.
     reach = (high - low).max(axis=1, keepdims=True)
     near = ((high + reach >= 0) & (low - reach <= (shape[1], shape[0]))).all(axis=1)
     return [moved[starts[word] : ends[word]] for word in np.flatnonzero(near)]
@@ -333,7 +333,7 @@ def _moved(quads: list[FloatArray], matrix: NDArray[np.float64], shape: tuple[in
 def _covers(
     border: list[tuple[int, int]], matrix: NDArray[np.float64], shape: tuple[int, int]
 ) -> bool:
-    """Whether all pixels of the map show something of the picture."""
+    """Whether the image covers all pixels of the map."""
     height, width = shape
     corners = move([(0, 0), (width, 0), (width, height), (0, height)], np.linalg.inv(matrix))
     return bool((corners >= -1e-6).all() and (corners <= np.add(border[2], 1e-6)).all())

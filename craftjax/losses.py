@@ -1,12 +1,12 @@
-"""The two map losses of EasyOCR's CRAFT trainer: squared error with hard negatives.
+"""The two map losses of EasyOCR's CRAFT trainer: squared error with hard negative mining.
 
-Most pixels of a page are background, so only the worst of them count: with k about as large as the
-number of positive pixels, the sum of the k largest errors among the negative ones. k depends on the
+Most pixels of a page are background, so only the worst of them count: the sum of the k largest
+errors among negative pixels, with k proportional to the number of positive pixels. k depends on the
 data. A full sort gives that sum in fixed shapes but is slow in XLA; here the k-th largest error is
-found exactly, bit by bit, by counting (`sum_of_largest`), and everything above it is added up.
+found exactly, bit by bit, by counting (`sum_of_largest`), and everything above it is summed.
 
 All functions are pure and work inside `jax.jit`, also with the batch sharded over devices: counts
-and sums then run over the whole batch.
+and sums are then over the whole batch.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ def loss_v2(
     n_min_neg: int,
     count_masked: bool = True,
 ) -> tuple[jax.Array, Metrics]:
-    """The loss for pseudo-labeled pages: hard negatives are sought in the whole batch.
+    """Return the loss for pseudo-labeled pages: hard negatives are chosen in the whole batch.
 
     For each of the two maps, with P positive and N negative pixels in the batch: the mean error of
     the positive ones, plus the sum of the `int(neg_rto P)` largest errors of the negative ones over
-    `neg_rto P`. Where P is 0 or `N < neg_rto P`, the second term is instead the mean of the
+    `neg_rto P`. If P is 0 or `N < neg_rto P`, the second term is instead the mean of the
     `n_min_neg` largest (pixels that are not negative stand in as zeros).
 
-    Where the original fails because there are fewer pixels than `n_min_neg`, this takes all.
+    With fewer pixels than `n_min_neg` the original fails; this takes all pixels.
 
     Args:
         region_label: `(B, H, W)` in [0, 1].
@@ -49,8 +49,8 @@ def loss_v2(
         region_pred: `(B, H, W)`, any float type; computed in float32.
         affinity_pred: `(B, H, W)`.
         mask: `(B, H, W)`, the confidence that each squared error is multiplied by.
-        neg_rto: how many negative pixels count for each positive one.
-        n_min_neg: how many negative pixels count where the ratio says nothing.
+        neg_rto: number of negative pixels per positive pixel.
+        n_min_neg: number of negative pixels if the ratio cannot be applied.
         count_masked: whether pixels of mask 0 count as positive or negative, as in the original.
 
     Returns:
@@ -59,7 +59,7 @@ def loss_v2(
         `positive_share` (positive pixels of both maps; count: pixels of both maps).
 
     Raises:
-        ValueError: arrays of different shapes, or an option is out of range.
+        ValueError: the shapes differ, or an option is out of range.
     """
     error, positive, counted = _errors(
         region_label, affinity_label, region_pred, affinity_pred, mask, count_masked, strict=True
@@ -85,15 +85,15 @@ def loss_v3(
     n_min_neg: int,
     count_masked: bool = True,
 ) -> tuple[jax.Array, Metrics]:
-    """The loss for pages with true characters: hard negatives are sought in each image.
+    """Return the loss for pages with true characters: hard negatives are chosen in each image.
 
     For each of the two maps of each image, with p positive and n negative pixels: the mean error of
     the positive ones, plus the sum of the `int(k)` largest errors of the negative ones over k, with
-    `k = max(n_min_neg, neg_rto p)`; `k = n` where `n < neg_rto p`, and `k = n_min_neg` where p is
-    0. The result is the mean over the batch.
+    `k = max(n_min_neg, neg_rto p)`; `k = n` if `n < neg_rto p`, and `k = n_min_neg` if p is 0. The
+    result is the mean over the batch.
 
-    An image without negative pixels has no second term (the original returns NaN), and where there
-    are fewer pixels than k, this takes all (the original fails).
+    An image without negative pixels has no second term (the original returns NaN). With fewer
+    pixels than k, this takes all (the original fails).
 
     Args:
         region_label: as for `loss_v2`.
@@ -126,26 +126,26 @@ def loss_v3(
 
 
 def sum_of_largest(values: jax.Array, k: jax.Array, *, axis: tuple[int, ...]) -> jax.Array:
-    """Adds up the k largest values, for a k that may depend on data.
+    """Sum the k largest values, for a k that may depend on data.
 
-    The bits of floats that are not negative are ordered as the floats are. So the k-th largest is
-    found exactly in 31 steps, each of which fixes one bit by counting the values that are not below
-    a candidate. Values above it count in full; those equal to it share the places that are left,
-    so that the sum is that of any choice among them.
+    The bit patterns of nonnegative floats have the order of the floats. So the k-th largest value
+    is found exactly in 31 steps, each of which fixes one bit by counting the values that are not
+    below a candidate. Values above it count in full; values equal to it share the remaining places,
+    so that the sum equals that of any choice among them.
 
-    The gradient goes to the selected values; equal ones at the threshold share it. NaN counts as
-    the largest value.
+    The gradient goes to the selected values; ties at the threshold share it. NaN counts as the
+    largest value.
 
     Args:
-        values: float32, not negative.
+        values: float32, nonnegative.
         k: int32, broadcastable to `values` with `axis` reduced to 1; at least 0, and at most the
             number of values.
-        axis: to reduce.
+        axis: axes to reduce.
 
     Returns:
         The sums, without `axis`.
     """
-    # The sign bit, which a NaN or a -0 may have, is left out.
+    # Drop the sign bit, which a NaN or a -0 may have.
     bits = lax.bitcast_convert_type(jnp.abs(lax.stop_gradient(values)), jnp.int32)
 
     def step(index: jax.Array, found: jax.Array) -> jax.Array:
@@ -172,7 +172,7 @@ def _errors(
     *,
     strict: bool,
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Returns errors, which pixels are positive, and which count, `(2, B, H, W)`."""
+    """Return errors, which pixels are positive, and which count, `(2, B, H, W)`."""
     arrays = {
         "region_label": region_label,
         "affinity_label": affinity_label,
@@ -196,7 +196,7 @@ def _errors(
 
 def _check_options(neg_rto: float, n_min_neg: int) -> None:
     if not 0 <= neg_rto < math.inf:
-        raise ValueError(f"neg_rto is {neg_rto!r}, expected a number that is not negative")
+        raise ValueError(f"neg_rto is {neg_rto!r}, expected a number of at least 0")
     if n_min_neg < 1:
         raise ValueError(f"n_min_neg is {n_min_neg!r}, expected at least 1")
 
@@ -212,7 +212,7 @@ def _parts(
     size: jax.Array,
     axis: tuple[int, ...],
 ) -> tuple[jax.Array, jax.Array]:
-    """Returns the two terms, with `axis` reduced: `size` is by what the hard sum is divided."""
+    """Return the two terms, with `axis` reduced; `size` divides the sum of hard negatives."""
     p, n = _count(positive, axis), _count(negative, axis)
     size = jnp.minimum(size, p + n)
     hard = sum_of_largest(jnp.where(negative, error, 0.0), size.astype(jnp.int32), axis=axis)
@@ -231,7 +231,7 @@ def _results(
     images: int,
     batch: int,
 ) -> tuple[jax.Array, Metrics]:
-    """Adds up both maps; `images` is how many losses there are for each map."""
+    """Add both maps; `images` is the number of losses for each map."""
     mean, hard = (jnp.sum(part) / images for part in parts)
     everywhere = tuple(range(positive.ndim))
     metrics = {

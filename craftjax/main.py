@@ -1,4 +1,4 @@
-"""Entry point of the detector: checks and packs data, trains, evaluates and tunes thresholds.
+"""Entry point of the detector: check and pack data, train, evaluate and tune thresholds.
 
 Examples:
     python -m craftjax.main --config=configs/quickstart.py --workdir=exp/mine --config.steps=500
@@ -7,7 +7,7 @@ Examples:
 
 import os
 
-# Words are split in threads; OpenBLAS' own threads would make that eight times as expensive.
+# Words are split in threads; OpenBLAS's own threads would make that eight times as expensive.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # before NumPy is imported
 
 import sys
@@ -20,18 +20,26 @@ _MODE = flags.DEFINE_enum(
     "mode",
     None,
     ["train", "evaluate", "sweep", "pack", "audit", "check"],
-    "train or resume (default with config.data.train and no --images); evaluate as "
-    "`ocrjax detect` reads; sweep: try those of config.sweep on config.calibration, else "
-    "eval.pages, else the test, and keep the best if they are better by more than chance; pack "
-    "config.data.train; audit: find faults of word labels; check: draw the first crops as the "
-    "network is trained on them, and count.",
+    "train: train or resume (default with config.data.train and no --images); evaluate: score as "
+    "`ocrjax detect` would; sweep: try the thresholds of config.sweep on config.calibration, else "
+    "eval.pages, else the test set, and keep the best if they are significantly better; pack: pack "
+    "config.data.train; audit: find faults of word labels; check: draw the first training crops "
+    "with their targets, and count words.",
 )
-_WEIGHTS = flags.DEFINE_string("weights", None, "To evaluate instead of the run's best.")
-_IMAGES = flags.DEFINE_string("images", None, "Pictures, instead of config.test.images.")
-_GT = flags.DEFINE_string("gt", None, "Label files, instead of config.test.gt.")
-_SKIP_BAD = flags.DEFINE_bool("skip_bad", False, "Leave out malformed lines and list them.")
+_WEIGHTS = flags.DEFINE_string(
+    "weights", None, "Weights to evaluate instead of the run's best checkpoint."
+)
+_IMAGES = flags.DEFINE_string(
+    "images", None, "Folder of images to evaluate on, instead of config.test.images."
+)
+_GT = flags.DEFINE_string("gt", None, "Folder of label files, instead of config.test.gt.")
+_SKIP_BAD = flags.DEFINE_bool(
+    "skip_bad", False, "Leave out malformed lines of label files, and list them."
+)
 _JUDGING = ("weights", "images", "gt", "skip_bad")
-_WORKERS = flags.DEFINE_integer("workers", None, "Processes that pack; 0: this one.")
+_WORKERS = flags.DEFINE_integer(
+    "workers", None, "Worker processes for --mode=pack; 0: pack in this process."
+)
 _SHARD = flags.DEFINE_string("shard", None, "Pack only share I/N of the files, I from 0.")
 _BEAM_RUNNER = flags.DEFINE_string("beam_runner", None, "Pack with this runner of Apache Beam.")
 _BEAM_OPTIONS = flags.DEFINE_string("beam_options", "", "Its own options, in one text.")
@@ -42,7 +50,7 @@ _PACKING = ("workers", "shard", "merge", "beam_runner", "beam_options")
 
 
 def main() -> None:
-    """Runs one mode."""
+    """Run one mode."""
     config, workdir = experiment()
     mode = _MODE.value or ("train" if config.data.train and not _IMAGES.value else "evaluate")
     modes = dict.fromkeys(_JUDGING, ("evaluate", "sweep")) | dict.fromkeys(_PACKING, ("pack",))

@@ -4,8 +4,8 @@ Functional Flax (linen), NHWC. Layer for layer the network of Baek et al., "Char
 Awareness for Text Detection" (2019), as EasyOCR and the official code run it, so that their weights
 give the same scores: see `craftjax.convert` for the names. Facts that decide parity:
 
-* The encoder's slices end in a BatchNorm and the next slice begins with an *in-place* ReLU, so the
-  skip connections of slices 1 to 3 are rectified, those of slice 4 and fc7 are not.
+* The encoder's slices end in a BatchNorm and the next slice begins with an *in-place* ReLU. So the
+  skip connections of slices 1 to 3 have passed a ReLU, those of slice 4 and fc7 have not.
 * Max-pooling floors, and every upsampling goes to the size of the skip connection it joins, so any
   input size from 16x16 on works.
 * Upsampling is bilinear with half-pixel centers (`align_corners=False`).
@@ -45,11 +45,11 @@ HEAD = ((0, 32, 3), (2, 32, 3), (4, 16, 3), (6, 16, 1), (8, 2, 1))
 
 
 def normalize(images: Array, *, dtype: Any = jnp.float32) -> Array:
-    """Subtracts ImageNet's mean and divides by its deviation.
+    """Subtract ImageNet's mean and divide by its standard deviation.
 
     Args:
         images: `(..., 3)`, RGB, 0 to 255, uint8 or float.
-        dtype: of the result.
+        dtype: dtype of the result.
     """
     mean = np.asarray(MEAN, np.float32) * 255
     std = np.asarray(STD, np.float32) * 255
@@ -69,12 +69,12 @@ def _max_of_neighbors(x: Array) -> Array:
 
 
 def resize_bilinear(x: Array, height: int, width: int) -> Array:
-    """Bilinear upsampling with half-pixel centers and clamped edges, as `F.interpolate` does.
+    """Upsample bilinearly with half-pixel centers and clamped edges, as `F.interpolate` does.
 
     Args:
         x: `(B, H, W, C)`.
-        height: of the result, at least `H`.
-        width: of the result, at least `W`.
+        height: height of the result, at least `H`.
+        width: width of the result, at least `W`.
 
     Returns:
         `(B, height, width, C)` of the same dtype.
@@ -87,7 +87,7 @@ def _resize_axis(x: Array, size: int, *, axis: int) -> Array:
     if size == n:
         return x
     if size == 2 * n:
-        # Twice the size needs no gather: each value sits between two neighbors at .25 and .75.
+        # Doubling the size needs no gather: each value interpolates two neighbors by .25 and .75.
         first = lax.slice_in_dim(x, 0, 1, axis=axis)
         last = lax.slice_in_dim(x, n - 1, n, axis=axis)
         before = jnp.concatenate([first, lax.slice_in_dim(x, 0, n - 1, axis=axis)], axis)
@@ -107,10 +107,10 @@ class Conv(nn.Module):
     """A convolution with bias, stride 1 and "same" zero padding.
 
     Attributes:
-        features: channels out.
-        size: 1 or 3, the side of the kernel.
-        dilation: of a 3x3 kernel; the padding grows with it.
-        dtype: of the computation.
+        features: output channels.
+        size: side of the kernel, 1 or 3.
+        dilation: dilation of a 3x3 kernel; the padding grows with it.
+        dtype: dtype of the computation.
     """
 
     features: int
@@ -120,10 +120,10 @@ class Conv(nn.Module):
 
     @nn.compact
     def __call__(self, *inputs: Array) -> Array:
-        """Convolves the channel-wise concatenation of the inputs without making it.
+        """Convolve the channel-wise concatenation of the inputs without materializing it.
 
-        Inputs of a lower resolution than the last one are convolved at their own, and then
-        upsampled: a 1x1 convolution and bilinear interpolation commute.
+        Inputs of a lower resolution than the last one are convolved at their own resolution and
+        then upsampled: a 1x1 convolution and bilinear interpolation commute.
         """
         channels = sum(x.shape[-1] for x in inputs)
         shape = (self.size, self.size, channels, self.features)
@@ -152,7 +152,7 @@ class DoubleConv(nn.Module):
 
     @nn.compact
     def __call__(self, coarse: Array, skip: Array, train: bool) -> Array:
-        """Joins the inputs at the size of `skip`."""
+        """Join the inputs at the size of `skip`."""
         x = Conv(self.middle, 1, dtype=self.dtype, name="conv0")(coarse, skip)
         x = nn.relu(BatchNorm(self.dtype, self.frozen, name="bn1")(x, train=train))
         x = Conv(self.features, 3, dtype=self.dtype, name="conv3")(x)
@@ -160,7 +160,7 @@ class DoubleConv(nn.Module):
 
 
 class Slice(nn.Module):
-    """One slice of the VGG encoder; ends in a BatchNorm that is not rectified."""
+    """One slice of the VGG encoder; ends in a BatchNorm without ReLU."""
 
     layers: tuple[tuple[int, int, tuple[str, ...]], ...]
     dtype: Any = jnp.float32
@@ -168,7 +168,7 @@ class Slice(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, train: bool) -> Array:
-        """`(B, H, W, C)` to the slice's output."""
+        """Apply the slice to `(B, H, W, C)`."""
         for index, features, before in self.layers:
             for step in before:
                 x = nn.relu(x) if step == "relu" else max_pool(x)
@@ -201,7 +201,7 @@ class Encoder(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, *, train: bool) -> tuple[Array, ...]:
-        """Returns the skip connections, coarse first: fc7, /16, /8, /4, /2."""
+        """Return the skip connections from coarse to fine: fc7, /16, /8, /4, /2."""
         skips = []
         for name, layers in ENCODER.items():
             scaled = tuple((i, scale_channels(c, self.width), before) for i, c, before in layers)
@@ -236,11 +236,11 @@ class CRAFT(nn.Module):
 
     Attributes:
         width: multiplies every layer's channels; 1.0 is the original (20,770,466 parameters).
-        dtype: of the computation, float32 or bfloat16; parameters and scores are float32.
-        remat: keep only what goes from block to block for the backward pass, and compute the rest
-            again: less memory, more time.
-        frozen: which parameters are not trained; frozen BatchNorm keeps its running statistics and
-            normalizes by them.
+        dtype: dtype of the computation, float32 or bfloat16; parameters and scores are float32.
+        remat: keep only activations between blocks for the backward pass and recompute the rest:
+            less memory, more time.
+        frozen: tells which parameters are not trained; frozen BatchNorm keeps its running
+            statistics and normalizes by them.
     """
 
     width: float = 1.0
@@ -250,7 +250,7 @@ class CRAFT(nn.Module):
 
     @nn.compact
     def __call__(self, images: Array, *, train: bool = False) -> tuple[Array, Array]:
-        """Scores images.
+        """Score images.
 
         Args:
             images: `(B, H, W, 3)`, RGB, 0 to 255, uint8 or float; H and W at least 16.
@@ -278,23 +278,23 @@ class CRAFT(nn.Module):
 
 
 def _block(module: Any, train_at: int, remat: bool) -> Any:
-    """The module, rematerialized or not; `train_at` is the place of `train` in its arguments."""
+    """The module, rematerialized or not; `train_at` is the position of its argument `train`."""
     return nn.remat(module, static_argnums=(train_at,)) if remat else module
 
 
 def scale_channels(channels: int, width: float) -> int:
-    """Channels of a layer at a width: a multiple of 8, at least 8."""
+    """Return the channels of a layer at a width: a multiple of 8, at least 8."""
     return max(8, round(channels * width / 8) * 8)
 
 
 def width_of(variables: Variables) -> float:
-    """The width that a network's variables were made with."""
+    """Return the width of a network from its variables."""
     fc6 = variables["params"]["basenet"]["slice5"]["conv1"]["kernel"]
     return float(fc6.shape[-1] / 1024)
 
 
 def init_variables(model: CRAFT, *, seed: int = 0) -> dict[str, Any]:
-    """Makes random variables: Xavier-uniform kernels, zero biases, identity BatchNorm.
+    """Make random variables: Xavier-uniform kernels, zero biases, identity BatchNorm.
 
     NumPy fills them, since XLA takes seconds to compile one random generator per shape. The same
     seed gives the same values on every platform.
@@ -321,5 +321,5 @@ def init_variables(model: CRAFT, *, seed: int = 0) -> dict[str, Any]:
 
 
 def count_parameters(variables: Variables) -> int:
-    """Number of trained values (running statistics are not trained)."""
+    """Return the number of trained values, without running statistics."""
     return sum(int(np.prod(leaf.shape)) for leaf in jax.tree_util.tree_leaves(variables["params"]))

@@ -1,4 +1,4 @@
-"""How a detector scales, scores and cuts pages; and operating points, such options in a file.
+"""Options of a detector, and operating points: options in a file next to the weights.
 
 Host code: no jax.
 """
@@ -16,42 +16,43 @@ from ocrcore.options import expect, from_section
 from ocrcore.pages import Page
 from ocrcore.training.run_folder import RunFolder
 
-# The largest input of the original's recipe (1280x2240) fits, and half of a 4:3 page on EasyOCR's
-# canvas with a margin; larger inputs are tiled to bound the memory.
+# Fits the largest input of the original's recipe (1280x2240), and half of a 4:3 page on EasyOCR's
+# canvas with a margin. Larger inputs are tiled to bound the memory.
 MAX_AREA = 1536 * 1920
 THRESHOLDS = ("text_threshold", "link_threshold", "low_text")
 MIN_WORDS, MIN_PICTURES = 50, 5
-"""With less than this no thresholds are chosen.
+"""Least number of words, and of images, to choose thresholds by.
 
-One of 50 words is .02 of a recall; with fewer, one word decides. The words of a picture are found
-or missed together, so intervals draw pictures, and those drawn from two to four are far too narrow.
+One of 50 words is .02 of recall; with fewer, a single word decides. The words of an image are found
+or missed together, so intervals resample images, and intervals over two to four images are far too
+narrow.
 """
 
 
 @dataclass(frozen=True, slots=True)
 class DetectorOptions:
-    """How pages are scaled, scored and cut into words. The defaults are EasyOCR's.
+    """Options of a detector: scaling, scoring and post-processing. The defaults are EasyOCR's.
 
     Attributes:
-        text_threshold: a word's highest region score must reach this.
-        link_threshold: affinity above this joins characters.
-        low_text: region score above this is text.
-        canvas_size: longest side that the network sees, in pixels.
-        mag_ratio: magnification of a page before that limit.
-        polygons: also trace curved outlines.
-        min_polygon_side: a box with a shorter side, in map pixels, gets no polygon: 10 in EasyOCR,
+        text_threshold: the highest region score of a word must reach this.
+        link_threshold: affinity scores above this join characters.
+        low_text: region scores above this are text.
+        canvas_size: longest side of the network's input, in pixels.
+        mag_ratio: magnification of a page, limited by `canvas_size`.
+        polygons: also outline curved words by polygons.
+        min_polygon_side: boxes with a shorter side, in map pixels, get no polygon: 10 in EasyOCR,
             30 in its trainer.
-        border: "keep" lets words reach into the black padding, as EasyOCR; "crop" cuts the scores
-            at the page's border first, as EasyOCR's trainer does when it evaluates.
-        pad: "exact" pads to a multiple of 32, one program per input size; "bucketed" pads further
-            so that at most 12 programs serve any folder. Evaluations are always "exact": what is
-            found in a picture does not depend on the others.
+        border: "keep" lets words reach into the black padding, as EasyOCR does; "crop" cuts the
+            scores at the page's border first, as EasyOCR's trainer does in evaluations.
+        pad: "exact" pads to a multiple of 32, one program per input size; "bucketed" pads further,
+            so that at most 12 programs serve any folder. Evaluations are always "exact", so that
+            the result for an image does not depend on other images.
         tile: score pages larger than the canvas in tiles at full size instead of shrinking them.
-        max_area: inputs of more pixels are scored in overlapping tiles, to bound the memory.
-        tile_margin: pixels that a tile sees beyond its own part. The network sees no farther than
-            256, so the scores are those of one pass.
-        batch_size: inputs of one size that are scored together; None is 1 on CPU, where more buys
-            nothing, and 8 elsewhere.
+        max_area: inputs with more pixels are scored in overlapping tiles, to bound the memory.
+        tile_margin: overlap of a tile beyond its own part, in pixels. The receptive field of the
+            network reaches no farther than 256, so the scores equal those of one pass.
+        batch_size: inputs of one size that are scored together; None is 1 on CPU, where larger
+            batches are not faster, and 8 elsewhere.
     """
 
     text_threshold: float = 0.7
@@ -86,34 +87,34 @@ class DetectorOptions:
 
 
 def magnification_of(page: Page, options: DetectorOptions) -> float:
-    """How much a page is magnified before the network sees it."""
+    """Return the scale of a page at the network's input."""
     longest = max(page.height, page.width)
     return min(options.mag_ratio, options.canvas_size / longest)
 
 
 def too_few(words: int, pictures: int) -> str:
-    """Says that words are too few to choose thresholds by; empty where they are enough.
+    """Return a message if there are too few words to choose thresholds by, else an empty text.
 
     Args:
-        words: that count.
-        pictures: that have such words.
+        words: number of words that count.
+        pictures: number of images with such words.
     """
     if words >= MIN_WORDS and pictures >= MIN_PICTURES:
         return ""
     return (
-        f"{words} words on {pictures} pictures are too few to choose thresholds by (fewer than "
-        f"{MIN_WORDS} words or {MIN_PICTURES} pictures)"
+        f"{words} words on {pictures} images are too few to choose thresholds by (fewer than "
+        f"{MIN_WORDS} words or {MIN_PICTURES} images)"
     )
 
 
 class OperatingPointError(ValueError):
-    """A file that holds no operating point; the message names it."""
+    """A file that is not an operating point; the message names it."""
 
 
 def operating_point_path(weights: str | Path) -> Path:
-    """Where the operating point of a weights file or a checkpoint lies: beside it.
+    """Return the path of the operating point of a weights file or a checkpoint: next to it.
 
-    That of a run's folder is the one of the `weights.pth` in it, where there is one.
+    For a run directory it is that of its `weights.pth`, if there is one.
     """
     path = Path(weights)
     if RunFolder(path).weights.is_file():
@@ -124,22 +125,22 @@ def operating_point_path(weights: str | Path) -> Path:
 def save_operating_point(
     path: str | Path, options: DetectorOptions, *, measured: Mapping[str, Any], chosen: str = ""
 ) -> None:
-    """Writes options as JSON, with what was measured with them; all or nothing.
+    """Write options as JSON with their measured scores, atomically.
 
     Args:
-        path: of the file.
-        options: to keep.
-        measured: with them.
+        path: path of the file.
+        options: the options.
+        measured: scores measured with these options.
         chosen: how the thresholds were chosen, and on how many words.
     """
     write_json(path, {"options": asdict(options), "measured": dict(measured), "chosen": chosen})
 
 
 def load_operating_point(path: str | Path) -> DetectorOptions:
-    """Reads the options that `save_operating_point` wrote.
+    """Read the options that `save_operating_point` wrote.
 
     Raises:
-        OperatingPointError: the file is missing or something else.
+        OperatingPointError: the file is missing or is not such a file.
     """
     try:
         values = json.loads(Path(path).read_text(encoding="utf-8"))["options"]
@@ -151,15 +152,15 @@ def load_operating_point(path: str | Path) -> DetectorOptions:
 def options_of(
     weights: str | Path, default: DetectorOptions, origin: str
 ) -> tuple[DetectorOptions, str]:
-    """The options that weights are used with, and where they come from.
+    """Return the options to use with weights, and a description of where they come from.
 
     Args:
         weights: a file or a folder.
-        default: where no operating point lies beside the weights.
-        origin: of these.
+        default: the options if there is no operating point next to the weights.
+        origin: description of where `default` comes from.
 
     Raises:
-        OperatingPointError: the file beside the weights is damaged.
+        OperatingPointError: the operating point is damaged.
     """
     path = operating_point_path(weights)
     if not path.is_file():
@@ -170,6 +171,6 @@ def options_of(
 
 
 def describe_options(options: DetectorOptions, origin: str) -> str:
-    """One line: thresholds and scaling, and where they come from."""
+    """Return thresholds and scaling in one line, with where they come from."""
     names = (*THRESHOLDS, "canvas_size", "mag_ratio")
     return f"{' '.join(f'{name}={getattr(options, name):g}' for name in names)}: {origin}"

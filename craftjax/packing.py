@@ -1,4 +1,4 @@
-"""Packs the data sets of an experiment, for `config.data.format=packed`.
+"""Pack the data sets of an experiment, for `config.data.format=packed`.
 
 Host code: no jax.
 """
@@ -36,14 +36,14 @@ def pack_source(
     spread: Spread | None = None,
     progress: Callable[[int, int], None] = lambda done, of: None,
 ) -> Packed:
-    """Packs one data set, from `start` to `stop` of its options.
+    """Pack one data set, from `start` to `stop` of its options.
 
     Args:
-        options: of the data set.
-        folder: to pack to.
+        options: options of the data set.
+        folder: folder to write.
         name: as for `ocrcore.data.packing.pack`.
-        seed: of the run that will train on it.
-        cache: for what is indexed once; None is the user's cache folder.
+        seed: seed of the run that will train on it.
+        cache: folder for indices of data sets; None is the user's cache folder.
         split: as for `ocrcore.data.packing.pack`.
         workers: as for `ocrcore.data.packing.pack`, and so are the others.
         shard: which share of the files.
@@ -52,11 +52,13 @@ def pack_source(
         progress: gets what is done.
 
     Raises:
-        PackingError: pages without an end, or what `ocrcore.data.packing.pack` refuses.
-        LabelError: a data set that cannot be read.
+        PackingError: synthetic pages without `stop`, or what `ocrcore.data.packing.pack` refuses.
+        LabelError: an unreadable data set.
     """
     if options.kind == "pages" and options.stop is None:
-        raise PackingError(f"{name}: pages have no end: set stop, the number of pages to pack")
+        raise PackingError(
+            f"{name}: synthetic pages are endless: set stop, the number of pages to pack"
+        )
     return pack(
         partial(_opened, options, seed, cache),
         folder,
@@ -84,24 +86,24 @@ def pack_all(
     spread: Spread | None = None,
     progress: Callable[[str, int, int], None] = lambda name, done, of: None,
 ) -> dict[str, Packed | None]:
-    """Packs the data sets of an experiment, each to its `packed_folder`.
+    """Pack the data sets of an experiment, each to its `packed_folder`.
 
     Args:
-        options: of the experiment.
-        seed: of the experiment.
+        options: options of the experiment.
+        seed: seed of the experiment.
         workers: as for `ocrcore.data.packing.pack`, and so are the others.
         shard: which share of the files.
         merge: of how many shares.
         spread: how files are packed elsewhere.
-        progress: gets the name of a data set, how many samples are done, and of how many.
+        progress: called with the name of a data set, the number of samples done, and their total.
 
     Returns:
-        What each holds, by name; None for what is not packed: "arrayrecord", and pages without a
-        folder in `packed`.
+        The packed data set of each, by name; None for those that are not packed: "arrayrecord", and
+        pages without a folder in `packed`.
 
     Raises:
-        PackingError: as of `pack_source`.
-        LabelError: a data set that cannot be read.
+        PackingError: as for `pack_source`.
+        LabelError: an unreadable data set.
     """
     done: dict[str, Packed | None] = {}
     for name, one in options.train.items():
@@ -130,17 +132,17 @@ def pack_experiment(
     merge: int | None = None,
     spread: Spread | None = None,
 ) -> None:
-    """Packs the data sets of an experiment, and prints what each holds: the mode `pack`.
+    """Pack the data sets of an experiment and print the results: the mode `pack`.
 
     Args:
-        config: as `InputOptions.from_config` reads it, and its `seed`.
-        workers: processes; 0: this one; None: one for each CPU, fewer for small sets.
+        config: a config as for `InputOptions.from_config`, with its `seed`.
+        workers: worker processes; 0: this process; None: one per CPU, fewer for small sets.
         shard: packs only this share of the files of each set.
         merge: number of shares to join; packs nothing.
         spread: has files packed elsewhere, in place of `workers`.
 
     Raises:
-        ValueError: (its subclasses) as of `pack_all`.
+        ValueError: (subclasses) as for `pack_all`.
     """
     check(config)
     options = InputOptions.from_config(config)
@@ -156,7 +158,7 @@ def pack_experiment(
         )
     for name, one in packed.items():
         if one is None:
-            print(f"{name}: left as it is ({options.train[name].kind})")
+            print(f"{name}: not packed ({options.train[name].kind})")
             continue
         share = "" if shard is None else f"shard {shard}: "
         faults = "".join(f", {count} left out ({reason})" for reason, count in one.faults.items())

@@ -1,4 +1,4 @@
-"""What a run leaves in its folder: weights, scores, curves and pictures."""
+"""The results in a run directory: weights, scores, curves and overlays."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ from ocrcore.weights.pth import save_weights
 
 _LEGEND = (
     ("found", FOUND),
-    ("labeled, under what was found", MISSED),
+    ("labeled, under the words found", MISSED),
     ("labeled as don't care", IGNORED),
     FIRST_CORNER,
     *SCORES,
@@ -53,20 +53,20 @@ def write_results(
     thresholds: Mapping[str, float] | None = None,
     chosen: str = "config.detector",
 ) -> dict[str, float]:
-    """Writes a run's results, and logs what they are and what to do with them.
+    """Write a run's results, and log what they are and how to use them.
 
-    `weights.pth` has the best weights (the moving average) in EasyOCR's form, and its thresholds
-    beside it; `result.json` their scores on the pages of `config.test`, and the 95 % interval of
-    hmean; `loss.png` the curves; `overlays/` some of these pages by their names, with found words
-    in green over true ones in red, and with the score maps.
+    `weights.pth` has the best weights (EMA) in EasyOCR's format, with its thresholds next to it;
+    `result.json` has their scores on the pages of `config.test`, with the 95 % interval of hmean;
+    `loss.png` has the curves; `overlays/` has some of these pages, with found words in green over
+    true ones in red, and with the score maps.
 
     Args:
-        config: of the run.
-        workdir: of the run, with `checkpoints/` and `metrics.jsonl`.
+        config: config of the run.
+        workdir: the run directory, with `checkpoints/` and `metrics.jsonl`.
         truth: the pages of `config.test`.
         log: called with each human-readable message.
-        thresholds: of `config.detector` that the best weights were chosen at, where they are not
-            those of the config.
+        thresholds: the thresholds at which the best weights were chosen, if they differ from those
+            of `config.detector`.
         chosen: how the thresholds were chosen.
 
     Returns:
@@ -107,17 +107,17 @@ def write_results(
     log(format_points([point]))
     log(
         f"written to {workdir}: weights.pth, result.json, metrics.jsonl, loss.png, overlays/\n"
-        f"look at {workdir}/overlays, then find words in your own pictures:\n"
+        f"look at {workdir}/overlays, then find words in your own images:\n"
         f"  ocrjax detect PICTURES --weights {run.weights} --overlay exp/mine\n"
         "(outside the environment: ./launch.sh ocrjax detect ...)\n"
-        f"all on one page: ocrjax report {workdir}"
+        f"HTML report: ocrjax report {workdir}"
     )
     found = point.evaluation
     return {"precision": found.precision, "recall": found.recall, "hmean": found.hmean}
 
 
 def describe_truth(truth: Sequence[Page | Sample]) -> str:
-    """How many pages and words there are, and where."""
+    """Return the number of pages and words, and where they are."""
     pages = [page_of(item) for item in truth]
     words = sum(int(page.care.sum()) for page in pages)
     folders = {Path(page.path).parent for page in pages if page.path}
@@ -126,17 +126,17 @@ def describe_truth(truth: Sequence[Page | Sample]) -> str:
 
 
 def page_of(item: Page | Sample) -> Page:
-    """The page of a sample, or the page."""
+    """Return the page of a sample, or the page itself."""
     return item.page if isinstance(item, Sample) else item
 
 
 def draw_pages(detector: Detector, truth: Sequence[Page | Sample]) -> Iterator[ByteArray]:
-    """Draws pages: found words over true ones; beside that region scores, then affinity scores.
+    """Draw pages: found words over true ones, then region scores and affinity scores.
 
-    Below that the name of the photo, and what the colors mean.
+    Below is the name of the photo, with a legend.
 
     Args:
-        detector: finds the words.
+        detector: the detector.
         truth: pages with paths, or samples.
     """
     for number, item in enumerate(truth):
@@ -154,7 +154,7 @@ def draw_pages(detector: Detector, truth: Sequence[Page | Sample]) -> Iterator[B
 
 
 def draw_curves(path: str | Path, metrics: str | Path) -> None:
-    """Draws losses and scores of a run's `metrics.jsonl` over the steps."""
+    """Draw losses and scores of a run's `metrics.jsonl` over steps."""
     write_curves(
         path,
         metrics,

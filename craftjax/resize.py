@@ -1,4 +1,4 @@
-"""Page to network input: the resize rule, padding, and the few shapes that programs are made for.
+"""Page to network input: the resize rule, padding, and the choice of few input shapes.
 
 Host code: NumPy and OpenCV only.
 """
@@ -15,18 +15,18 @@ import numpy as np
 from ocrcore.pages import ByteArray
 
 Shape = tuple[int, int]
-MULTIPLE = 32  # the original pads to it; the network itself would take any size from 16 on
+MULTIPLE = 32  # the original pads to it; the network itself takes any size from 16 on
 MAX_PROGRAMS = 12
 
 
 @dataclass(frozen=True, slots=True)
 class Fit:
-    """How a page is scaled onto the network's input.
+    """How a page is scaled to the network's input.
 
     Attributes:
         ratio: pixels of the input per pixel of the page.
-        height: of the scaled page, in pixels; the rest of the input is black.
-        width: of the scaled page, in pixels.
+        height: height of the scaled page in pixels; the rest of the input is black.
+        width: width of the scaled page in pixels.
     """
 
     ratio: float
@@ -40,18 +40,18 @@ class Fit:
 
 
 def round_up(size: int, multiple: int = MULTIPLE) -> int:
-    """The next multiple, at least one."""
+    """Return the least multiple that is not below `size`, and at least one."""
     return max(1, -(-size // multiple)) * multiple
 
 
 def fit_page(height: int, width: int, *, canvas_size: int | None, mag_ratio: float) -> Fit:
-    """EasyOCR's resize rule: magnify, but not beyond the canvas (`imgproc.resize_aspect_ratio`).
+    """Apply EasyOCR's resize rule: magnify up to the canvas (`imgproc.resize_aspect_ratio`).
 
     Args:
-        height: of the page, in pixels.
-        width: of the page, in pixels.
-        canvas_size: the longest side that the network sees; None for no limit.
-        mag_ratio: magnification of the page before that limit.
+        height: height of the page in pixels.
+        width: width of the page in pixels.
+        canvas_size: longest side of the network's input; None for no limit.
+        mag_ratio: magnification of the page, limited by the canvas.
     """
     longest = max(height, width)
     target = mag_ratio * longest
@@ -62,12 +62,12 @@ def fit_page(height: int, width: int, *, canvas_size: int | None, mag_ratio: flo
 
 
 def resize_page(image: ByteArray, fit: Fit, shape: Shape | None = None) -> ByteArray:
-    """Scales a page and puts it at the top left of a black input.
+    """Scale a page and put it at the top left of a black input.
 
     Args:
         image: `(H, W, 3)` uint8.
-        fit: of this page.
-        shape: height and width of the input; default `fit.padded`.
+        fit: scale of this page.
+        shape: height and width of the input; None: `fit.padded`.
 
     Returns:
         `(*shape, 3)` uint8.
@@ -89,21 +89,21 @@ def plan_shapes(
     most: int = MAX_PROGRAMS,
     slack: float = 0.25,
 ) -> list[Shape]:
-    """Chooses input shapes for pages so that few programs serve them all.
+    """Choose input shapes for pages so that few programs serve all of them.
 
-    A page takes a known shape that is at most `slack` larger than it needs. The other shapes are
-    merged, the pair that adds the least area first, until there are at most `most` with the known
-    ones. Once there are `most`, a page takes whatever known shape holds it; one that fits none gets
-    a last shape that holds all.
+    A page takes a known shape that is at most `slack` larger than needed. The other shapes are
+    merged, the pair that adds the least area first, until there are at most `most` including the
+    known ones. Once there are `most`, a page takes any known shape that fits it; pages that fit
+    none share one last shape.
 
     Args:
         wanted: the smallest input of each page.
         known: shapes that already have a program.
         most: number of shapes, known ones included.
-        slack: share of its own area by which a page's input may grow without need.
+        slack: share of its own area by which a page's input may grow to reuse a known shape.
 
     Returns:
-        A shape for each page, at least as large as wanted in both directions.
+        A shape for each page, at least as large as wanted in both dimensions.
     """
     counts = Counter(shape for shape in wanted if _smallest(shape, known, slack) is None)
     if len(known) >= most:
@@ -117,16 +117,16 @@ def plan_shapes(
 
 
 def _smallest(shape: Shape, options: Sequence[Shape], slack: float) -> Shape | None:
-    """The smallest option that holds `shape` and is at most `slack` larger."""
+    """The smallest option that `shape` fits into and that is at most `slack` larger."""
     limit = shape[0] * shape[1] * (1 + slack)
     fitting = [o for o in options if o[0] >= shape[0] and o[1] >= shape[1] and o[0] * o[1] <= limit]
     return min(fitting, key=lambda o: (o[0] * o[1], o), default=None)
 
 
 def _merge(counts: Counter[Shape], most: int) -> Counter[Shape]:
-    """Merges shapes until `most` are left, always the pair that adds the fewest pixels."""
+    """Merge shapes until `most` are left, always the pair that adds the fewest pixels."""
     multiple = MULTIPLE
-    while len(counts) > max(most, 256):  # a coarser grid then loses nothing
+    while len(counts) > max(most, 256):  # with so many shapes a coarser grid loses nothing
         multiple *= 2
         coarse: Counter[Shape] = Counter()
         for (height, width), count in counts.items():

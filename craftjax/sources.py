@@ -1,11 +1,11 @@
-"""What the detector is trained on: data sets, mixed, shuffled and repeated, by position.
+"""Training data of the detector: data sets, mixed, shuffled and repeated, by position.
 
-Every position of the endless sequence of samples is known beforehand: which data set, which of its
-samples. It depends on the seed and on the settings alone, so that any part of the sequence can be
-made by any host, thread or worker. Of each thousand positions every data set has its exact share,
-in random order; each data set is shuffled again for every pass over it.
+Each position of the endless sequence of samples determines a data set and one of its samples. It
+depends only on the seed and the settings, so that any host, thread or worker can make any part of
+the sequence. Of each thousand positions every data set has its exact share, in random order; each
+data set is reshuffled for every epoch.
 
-A sample that cannot be used is dropped, and the next of the same data set takes its place.
+An unusable sample is dropped, and replaced by the next one of the same data set.
 
 Host code: no jax.
 """
@@ -49,7 +49,7 @@ from ocrcore.synth.pages import PageSource
 KINDS = ("synthtext", "icdar", *WORD_KINDS, "pictures", "arrayrecord", "pages", "python")
 FORMATS = ("raw", "packed")
 ATTEMPTS = 100
-"""Samples tried for one position."""
+"""Most samples to try for one position."""
 _ENDLESS = 1 << 62
 
 
@@ -62,34 +62,33 @@ class SourceOptions:
             characters (`ocrcore.data.readers.characters`); "words": a folder of photos and words
             (`ocrcore.data.readers.words`), whose characters are pseudo labels; the same in files of
             annotation tools: one of `ocrcore.data.readers.label_formats.FORMATS`, or "auto", which
-            finds out which; "pictures": a folder of pictures without labels, which count as
-            without text unless another network answers for them (`config.distill`);
-            "arrayrecord": files that `ocrjax synth` writes; "pages": synthetic
-            pages, made when they are asked for; "python": samples that a program passes to training
-            as `sources`.
-        path: folder or file; not of "pages" and "python".
-        ratio: how many samples of this data set there are to those of others.
-        start: the first sample that is used.
-        stop: the sample before which to stop; None uses all.
-        augment: what becomes of its pictures.
-        images: of "icdar": folder of the pictures below `path`; empty: "images". Of "words":
-            empty looks for it, see `ocrcore.data.readers.words.find_folders`.
-        labels: the same for the folder of the words; empty: "gt".
-        characters: of "icdar": folder of the characters; empty: there are words only.
-        split: of "words": as for `ocrcore.data.readers.words.open_words`; `start` and `stop` count
-            in it.
-        holdout: of "words": as for `open_words`.
-        order: the same.
-        layout: of "icdar" and "words": one of `ocrcore.data.readers.label_lines.LAYOUTS`.
-        dont_care: of "icdar" and "words": texts of words that do not count.
-        preset: of "pages": "plain", "scene", "web" or "words".
-        page: of "pages": fields of `ocrcore.synth.config.SynthConfig` with other values.
-        seed: of "pages": other pages; None takes the seed of the run.
-        packed: folder of the packed data set; empty: `packed` below `path`. "arrayrecord" is packed
-            anyway; of "pages", those without a folder here are made when they are asked for.
+            detects the format; "pictures": a folder of images without labels, which count as
+            images without text unless they get a teacher's scores (`config.distill`);
+            "arrayrecord": files that `ocrjax synth` writes; "pages": synthetic pages, drawn during
+            training; "python": samples that a program passes to training as `sources`.
+        path: folder or file; empty for "pages" and "python".
+        ratio: proportion of this data set in the mix, relative to the ratios of the others.
+        start: index of the first sample to use.
+        stop: index after the last sample; None uses all.
+        augment: augmentation of its images.
+        images: for "icdar": folder of the images in `path`; empty: "images". For "words": empty
+            means to look for it, see `ocrcore.data.readers.words.find_folders`.
+        labels: folder of the word labels, in the same way; empty: "gt".
+        characters: for "icdar": folder of the characters; empty: there are only words.
+        split: for "words": as for `ocrcore.data.readers.words.open_words`; `start` and `stop` are
+            indices in the split.
+        holdout: for "words": as for `open_words`.
+        order: for "words": as for `open_words`.
+        layout: for "icdar" and "words": one of `ocrcore.data.readers.label_lines.LAYOUTS`.
+        dont_care: for "icdar" and "words": texts that mark a word as don't care.
+        preset: for "pages": "plain", "scene", "web" or "words".
+        page: for "pages": changed fields of `ocrcore.synth.config.SynthConfig`.
+        seed: for "pages": seed of the pages; None takes the seed of the run.
+        packed: folder of the packed data set; empty: `packed` in `path`. "arrayrecord" is always
+            packed; "pages" without a folder here are drawn during training.
 
     Raises:
-        SourceError: an unknown kind, or a value out of range.
+        SourceError: an unknown kind, or a value is out of range.
     """
 
     kind: str
@@ -115,7 +114,7 @@ class SourceOptions:
         if self.kind not in KINDS:
             raise SourceError(f"kind is {self.kind!r}, expected one of {', '.join(KINDS)}")
         if (self.kind in ("pages", "python")) == bool(self.path):
-            needs = "none: these samples have no files" if self.path else "a folder or a file"
+            needs = "an empty one: it has no files" if self.path else "a folder or a file"
             raise SourceError(f"path is {self.path!r} for {self.kind}, expected {needs}")
         if not 0 < self.ratio < float("inf"):
             raise SourceError(f"ratio is {self.ratio!r}, expected a positive number")
@@ -135,12 +134,12 @@ class SourceOptions:
 
     @property
     def needs_labels(self) -> bool:
-        """Whether it has words only, whose characters are pseudo labels."""
+        """Whether it only has words, whose characters are pseudo labels."""
         return self.kind in WORD_KINDS
 
     @property
     def packed_folder(self) -> Path | None:
-        """Where the packed data set is; None where there can be none."""
+        """Folder of the packed data set; None if it cannot be packed."""
         if self.kind in ("arrayrecord", "python") or not (self.packed or self.path):
             return None
         path = Path(self.path)
@@ -148,10 +147,10 @@ class SourceOptions:
         return Path(self.packed) if self.packed else folder / "packed"
 
     def content(self, seed: int) -> dict[str, Any]:
-        """Returns, as JSON has it, all that the samples depend on but not where they lie.
+        """Return everything that determines the samples, except for their paths, as JSON values.
 
         Args:
-            seed: of the run.
+            seed: seed of the run.
         """
         kind = "words" if self.needs_labels else self.kind
         names = {
@@ -179,22 +178,22 @@ class Mix:
     """The endless sequence of samples.
 
     Args:
-        options: of each data set, by name.
-        seed: of the run.
-        cache: for what is indexed once; None is the user's cache folder.
+        options: options of each data set, by name.
+        seed: seed of the run.
+        cache: folder for indices of data sets; None is the user's cache folder.
         form: one of `FORMATS`: "packed" reads the same samples from packed data sets.
         sources: the data sets of kind "python", by name.
 
     Raises:
-        SourceError: no data set, one without samples between `start` and `stop`, one that was
-            packed with other settings, or `sources` that are not those of the options.
-        LabelError: a data set that cannot be read.
+        SourceError: there is no data set, or one has no samples between `start` and `stop`, or one
+            was packed with other settings, or `sources` do not match the options.
+        LabelError: an unreadable data set.
 
     Attributes:
-        names: of the data sets.
-        options: of each.
-        lengths: how many samples each has.
-        shares: how many of each thousand positions each has.
+        names: names of the data sets.
+        options: options of each.
+        lengths: number of samples of each.
+        shares: number of positions out of a thousand for each.
     """
 
     def __init__(
@@ -222,13 +221,13 @@ class Mix:
             else:
                 self._samples.append(open_source(one, seed=seed, cache=cache))
             if isinstance(self._samples[-1], PhotoFolder):
-                _ = self._samples[-1].layout  # an error now, not for every sample
+                _ = self._samples[-1].layout  # raise now, not for every sample
         self.lengths = []
         for name, one, samples in zip(self.names, self.options, self._samples, strict=True):
             stop = len(samples) if one.stop is None else min(one.stop, len(samples))
             if stop <= one.start:
                 raise SourceError(
-                    f"config.data.train.{name}: no sample from start={one.start} to "
+                    f"config.data.train.{name}: no samples from start={one.start} to "
                     f"stop={one.stop}: there are {len(samples)}"
                 )
             self.lengths.append(stop - one.start)
@@ -239,34 +238,34 @@ class Mix:
 
     @property
     def word_sets(self) -> list[int]:
-        """Which data sets have words only, so that they need pseudo labels."""
+        """Indices of the data sets that only have words and need pseudo labels."""
         return [number for number, one in enumerate(self.options) if one.needs_labels]
 
     def word_places(self, first: int, last: int) -> list[tuple[int, int]]:
-        """Returns which of the positions from `first` to before `last` need pseudo labels.
+        """Return which of the positions from `first` to before `last` need pseudo labels.
 
         Returns:
-            For each its data set, and the place in its own endless sequence.
+            For each, the index of its data set, and the place in the endless sequence of that set.
         """
         needy = set(self.word_sets)
         picked = map(self.pick, range(first, last))
         return [(which, place) for which, place in picked if which in needy]
 
     def words_of(self, which: int, index: int) -> Sample:
-        """Returns a sample without pseudo labels.
+        """Return a sample without pseudo labels.
 
         Raises:
-            ImageError: (this and the others) the sample cannot be used.
+            ImageError: the sample is unusable; other errors mean the same.
         """
         sample: Sample = self._samples[which][index]
         return sample
 
     def use_labels(self, labels: LabelSet, *, only: bool = False) -> None:
-        """Takes pseudo labels for the data sets that have words only.
+        """Use pseudo labels for the word-labeled data sets.
 
         Args:
-            labels: of all pages that are asked for from now on.
-            only: draw nothing but the pages that are labeled, whatever the position.
+            labels: labels of all pages that will be drawn.
+            only: draw only pages that are labeled, at any position.
         """
         self._labels = labels
         self._bad.clear()
@@ -276,13 +275,13 @@ class Mix:
             self._only = {which: indices for which, indices in named.items() if indices}
 
     def sample(self, position: int) -> tuple[int, Sample, int, list[Drop]]:
-        """Returns the sample of a position.
+        """Return the sample of a position.
 
         Returns:
-            Which data set it is from, the sample, its index, and what was dropped before it.
+            The index of its data set, the sample, its index there, and samples dropped before it.
 
         Raises:
-            TooManyDropped: one bad sample after the other.
+            TooManyDropped: too many unusable samples in a row.
         """
         which, place = self.pick(position)
         dropped: list[Drop] = []
@@ -297,13 +296,13 @@ class Mix:
             dropped.append(known)
         by_sample = {drop.index: drop.reason for drop in dropped}
         raise TooManyDropped(
-            f"{ATTEMPTS} samples of {self.names[which]} in a row cannot be used; the last is "
+            f"{ATTEMPTS} samples of {self.names[which]} in a row are unusable; the last error is "
             f"{dropped[-1].error}\n{counted(Counter(by_sample.values()))}",
             dropped,
         )
 
     def pick(self, position: int) -> tuple[int, int]:
-        """Returns which data set a position is of, and the place in its own endless sequence."""
+        """Return the data set of a position, and the place in the endless sequence of that set."""
         if len(self.shares) == 1:
             return 0, position
         block, offset = divmod(position, BLOCK)
@@ -312,9 +311,9 @@ class Mix:
         return which, block * self.shares[which] + int(rank[offset])
 
     def index(self, which: int, place: int) -> int:
-        """Returns the index of a place in the endless sequence of a data set."""
+        """Return the index of a place in the endless sequence of a data set."""
         length = self.lengths[which]
-        if self.options[which].kind == "pages":  # each is drawn at random, and there is no end
+        if self.options[which].kind == "pages":  # endless, and random anyway
             return self.options[which].start + place % length
         only = self._only.get(which)
         if only is not None:
@@ -324,7 +323,7 @@ class Mix:
         return self.options[which].start + chosen if only is None else only[chosen]
 
     def name(self, which: int, index: int) -> str:
-        """Returns the file of a sample, or what else it is called; of a packed one it is read."""
+        """Return the file of a sample, or another name for it; a packed sample is read for it."""
         options = self.options[which]
         if options.kind == "pages":
             return f"page {index} of {self.names[which]}, seed {options.content(self.seed)['seed']}"
@@ -332,10 +331,10 @@ class Mix:
         return name
 
     def problems(self) -> dict[str, str]:
-        """What cannot be used and is known beforehand: path to reason.
+        """Return what is known to be unusable in advance: reasons by path.
 
-        Fonts and backgrounds of synthetic pages, samples of packed data sets, and files of photo
-        folders.
+        These are fonts and backgrounds of synthetic pages, samples of packed data sets, and files
+        of photo folders.
         """
         found: dict[str, str] = {}
         for samples in self._samples:
@@ -348,7 +347,7 @@ class Mix:
         return found
 
     def places(self) -> dict[str, list[Path]]:
-        """Files and folders of the data sets that have some, for `ocrcore.data.fingerprint`."""
+        """Return the files and folders of the data sets, for `ocrcore.data.fingerprint`."""
         found: dict[str, list[Path]] = {}
         for name, one, samples in zip(self.names, self.options, self._samples, strict=True):
             if isinstance(samples, PackedSamples):
@@ -363,7 +362,7 @@ class Mix:
         return found
 
     def close(self) -> None:
-        """Closes the files; no sample can be had any more."""
+        """Close the files; no samples can be read afterwards."""
         self._samples.clear()
 
     def _read(self, which: int, index: int) -> Sample | Drop:
@@ -371,7 +370,7 @@ class Mix:
         try:
             sample: Sample = self._samples[which][index]
         except ImageError as error:
-            # Backgrounds of synthetic pages are the user's choice, not data.
+            # For synthetic pages an error is due to the user's settings, not to a bad sample.
             if options.kind == "pages":
                 raise
             return self._drop(which, index, "picture", str(error))
@@ -383,8 +382,8 @@ class Mix:
             return self._labeled(which, index, sample)
         words = sample.page.words
         if not any(word.care and word.characters for word in words):
-            # A page that is empty on purpose teaches what is no text; one whose words were never
-            # taken apart teaches nothing.
+            # A page that is empty on purpose teaches what is not text. A page whose words have no
+            # characters teaches nothing.
             made = options.kind in ("pictures", "pages", "arrayrecord", "python")
             empty = made and not any(w.care for w in words)
             if not empty:
@@ -397,9 +396,9 @@ class Mix:
     def _labeled(self, which: int, index: int, sample: Sample) -> Sample | Drop:
         if self._labels is None:
             raise SourceError(
-                f"config.data.train.{self.names[which]} has words only: pseudo labels need a "
-                "section config.pseudo (configs/custom.py has one); with config.distill its kind "
-                "is 'pictures'"
+                f"config.data.train.{self.names[which]} has only words: it needs pseudo labels "
+                "from a section config.pseudo (see configs/custom.py); with config.distill set its "
+                "kind to 'pictures'"
             )
         try:
             page = self._labels.attach(self.names[which], index, sample.page)
@@ -415,15 +414,15 @@ class Mix:
 
 
 def open_source(options: SourceOptions, *, seed: int, cache: str | Path | None = None) -> Any:
-    """Opens a data set as it lies there: samples by index.
+    """Open an unpacked data set: samples by index.
 
     Args:
-        options: of the data set, whose kind is not "python".
-        seed: of the run.
+        options: options of the data set, whose kind is not "python".
+        seed: seed of the run.
         cache: as for `Mix`.
 
     Raises:
-        LabelError: a data set that cannot be read.
+        LabelError: an unreadable data set.
     """
     path = Path(options.path)
     if options.kind == "synthtext":
@@ -466,20 +465,20 @@ def _open_packed(name: str, options: SourceOptions, *, seed: int) -> PackedSampl
     except LabelError as error:
         raise SourceError(f"{where} is not packed: {error}; --mode=pack packs it") from error
     content = options.content(seed)
-    packed = {"order": "name"} | dict(samples.source)  # older ones do not say it
+    packed = {"order": "name"} | dict(samples.source)  # older files lack the order
     differ = [key for key in content if packed.get(key) != content[key]]
     if differ:
         lines = ", ".join(f"{k} was {packed.get(k)!r}, is {content[k]!r}" for k in differ)
         raise SourceError(
-            f"{where}: {folder} was packed with other settings: {lines}; give those, or pack it "
+            f"{where}: {folder} was packed with other settings: {lines}; restore those, or pack it "
             f"again (--mode=pack) to another {where}.packed"
         )
     stop = "the end" if options.stop is None else options.stop
     enough = samples.complete or (options.stop is not None and options.stop <= len(samples))
     if options.start < samples.start or not enough:
         raise SourceError(
-            f"{where}: samples from {options.start} to {stop} are asked for, but those from "
-            f"{samples.start} to {len(samples)} are packed in {folder}: set start and stop, or "
-            f"pack it again (--mode=pack) to another {where}.packed"
+            f"{where}: samples from {options.start} to {stop} are requested, but {folder} has "
+            f"those from {samples.start} to {len(samples)}: change start and stop, or pack it "
+            f"again (--mode=pack) to another {where}.packed"
         )
     return samples

@@ -1,28 +1,28 @@
-"""What CRAFT learns: a region map, an affinity map and a confidence map from labels.
+"""CRAFT's training targets: a region map, an affinity map and a confidence map from labels.
 
 Each character is a Gaussian, warped into its quad and enlarged; each pair of neighbors in a word
-is another one, between the two. Where they overlap the higher value counts.
+gives another one, between the two. Where Gaussians overlap, the higher value counts.
 
-The original draws at the picture's own resolution, one `warpPerspective` for each character, and
-then resamples the maps three times. Here the quads go through the picture's homography, and the
-maps are drawn once at the size that the network puts out, from a formula: with `(s, t)` the place
-of a pixel in the square `[-1, 1] x [-1, 1]` of which the quad is a perspective view, its value is
-`exp(-3.125 (s^2 + t^2))` inside the circle and 0 outside. Of overlapping characters only the least
-`s^2 + t^2` of each pixel is kept, so that `exp` is taken once for each pixel of the map.
+The original draws at the image's own resolution, one `warpPerspective` for each character, and
+then resamples the maps three times. Here the quads are mapped by the image's homography, and the
+maps are drawn once at the size of the network's output, from a formula: with `(s, t)` the place of
+a pixel in the square `[-1, 1] x [-1, 1]` whose perspective view is the quad, its value is
+`exp(-3.125 (s^2 + t^2))` inside the circle and 0 outside. Only the least `s^2 + t^2` of each pixel
+is kept, so that `exp` is computed once per pixel of the map.
 
-Where this differs from the original, on purpose:
+There are these deliberate differences from the original:
 
 * Corners are not truncated to integers, which moved every character by half a pixel on average.
-* A quad is scaled about its center. The original moves corners along the picture's axes, which
-  shears quads that are turned by more than about 45 degrees.
-* Characters that reach over the border are cut there. The original squeezes them into the picture
+* A quad is scaled about its center. The original moves corners along the image's axes, which
+  shears quads that are rotated by more than about 45 degrees.
+* Characters that reach over the border are cut there. The original squeezes them into the image
   or leaves them out.
 * A character without an area is dropped and counted. The original draws some as large as the map.
-* Words whose upright characters stand one below the other get an affinity between left and right
-  triangles. The original has that rule but never uses it: its upper and lower triangles lie in one
-  line there, and almost nothing is drawn.
+* Words whose upright characters are stacked vertically get an affinity between left and right
+  triangles. The original has that rule but never uses it: it takes upper and lower triangles, which
+  are collinear there, and draws almost nothing.
 * A pixel of the confidence map takes the least value of all words that cover it. In the original
-  the last word wins, so that a word may open an area that was not to be looked at.
+  the last word wins, so that a word may unmask an area that must be ignored.
 
 Coordinates are in pixels of the map, x to the right and y down, from the top-left corner of the
 map: the center of the first pixel is `(0.5, 0.5)`. (The original has it at `(0, 0)`, but truncates
@@ -51,29 +51,29 @@ PATCH_SIGMA = 40  # its standard deviation, in pixels
 STEEPNESS = (PATCH_SIZE / 2) ** 2 / (2 * PATCH_SIGMA**2)
 
 # The rows of a character's window are widened to a multiple of this, so that rows of many
-# characters make one array.
+# characters form one array.
 _WIDTH_STEP = 4
-# Pixels evaluated in one go: few enough to stay in the cache.
+# Pixels evaluated at a time: few enough to stay in the CPU cache.
 _PIXELS_AT_ONCE = 1 << 15
 # A quad whose signed area is at most this share of its squared size counts as flat.
 _FLAT = 1e-5
-# Labels further away than this many pixels are mistakes.
+# Coordinates beyond this many pixels are label errors.
 _FAR = 1e6
-_SHIFT = 4  # fractional bits of OpenCV's polygon corners; `_FAR` fits
+_SHIFT = 4  # fractional bits of OpenCV's polygon corners; `_FAR` still fits
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Targets:
-    """What `draw_targets` returns.
+    """The result of `draw_targets`.
 
     Attributes:
         region: `(H, W)` float32 in [0, 1].
         affinity: `(H, W)` float32 in [0, 1].
-        dropped: how many characters were not drawn, by reason: "not finite" (or further than a
-            million pixels away), "flat" (no area), "not convex" (dented or crossing itself),
-            "outside" (nothing of it lies on the map) and "no pixel" (it falls between the centers
-            of pixels); and under "flat affinity" pairs of sound characters whose affinity quad has
-            no area or is not convex. Reasons that did not occur are left out.
+        dropped: number of characters that were not drawn, by reason: "not finite" (or beyond a
+            million pixels), "flat" (no area), "not convex" (concave or self-crossing), "outside"
+            (entirely outside the map) and "no pixel" (between the centers of pixels); and under
+            "flat affinity" the number of pairs of valid characters whose affinity quad has no area
+            or is not convex. Reasons that did not occur are left out.
     """
 
     region: FloatArray
@@ -82,7 +82,7 @@ class Targets:
 
 
 def gaussian(squared_radius: ArrayLike) -> FloatArray:
-    """Returns the height of a character's Gaussian.
+    """Return the height of a character's Gaussian.
 
     The original's patch of 200 x 200 pixels is this at `((x - 100)^2 + (y - 100)^2) / 100^2`.
 
@@ -90,8 +90,7 @@ def gaussian(squared_radius: ArrayLike) -> FloatArray:
         squared_radius: any shape; 1 is the circle that touches the sides of the patch.
 
     Returns:
-        Float32 of the same shape, 1 in the center, `exp(-3.125)` = 0.044 at the circle and 0
-        outside.
+        Float32 of the same shape: 1 in the center, `exp(-3.125)` = 0.044 at the circle, 0 outside.
     """
     radius = np.asarray(squared_radius, np.float32)
     return np.where(radius <= 1, np.exp(np.float32(-STEEPNESS) * radius), np.float32(0))
@@ -104,17 +103,17 @@ def draw_targets(
     enlarge_region: float = 0.5,
     enlarge_affinity: float = 0.5,
 ) -> Targets:
-    """Draws the region and affinity maps.
+    """Draw the region and affinity maps.
 
     Args:
         words: for each word the quads of its characters in reading order, `(n, 4, 2)`, clockwise
-            from the top left in reading direction, in pixels of the map. A mirrored page is fine.
+            from the top left in reading direction, in pixels of the map. Mirrored quads work.
         shape: height and width of the maps.
-        enlarge_region: by which share a character's quad grows.
-        enlarge_affinity: by which share the quad between two characters grows.
+        enlarge_region: share by which a character's quad grows.
+        enlarge_affinity: share by which the quad between two characters grows.
 
     Returns:
-        The maps, and how many characters were dropped and why.
+        The maps, and counts of dropped characters by reason.
 
     Raises:
         ValueError: a word of another shape, or an option is out of range.
@@ -125,10 +124,10 @@ def draw_targets(
         ("enlarge_affinity", enlarge_affinity),
     ):
         if not 0 <= value < float("inf"):
-            raise ValueError(f"{name} is {value!r}, expected a number that is not negative")
+            raise ValueError(f"{name} is {value!r}, expected a number of at least 0")
     quads, word = _concatenated(words)
     dropped: Counter[str] = Counter()
-    finite = np.abs(quads).max(axis=(1, 2)) <= _FAR  # false for NaN, too
+    finite = np.abs(quads).max(axis=(1, 2)) <= _FAR  # also false for NaN
     quads = np.where(finite[:, None, None], quads, 0)
     convex = convex_quads(quads)
     if not convex.all():
@@ -161,18 +160,18 @@ def draw_targets(
 
 
 def affinity_quads(words: Sequence[ArrayLike], *, stacked: bool | None = None) -> FloatArray:
-    """Returns the quads between neighboring characters of the words.
+    """Return the quads between neighboring characters of the words.
 
     With c the mean of a character's corners, the corners of the quad are the centroids of the
     triangles of c with the character's upper and lower edge: (c, 0, 1) and (c, 2, 3) of either
-    character. That follows the reading direction when the quads turn with it, also for text that
-    runs upwards or downwards. Upright characters that stand one below the other take the triangles
-    with the left and the right edge: (c, 0, 3) and (c, 1, 2).
+    character. That follows the reading direction if the quads are rotated with it, also for text
+    that runs upwards or downwards. Upright characters that are stacked vertically take the
+    triangles with the left and the right edge: (c, 0, 3) and (c, 1, 2).
 
     Args:
         words: as for `draw_targets`; finite numbers.
-        stacked: whether the characters stand one below the other; None finds out for each word,
-            False is what the original always does.
+        stacked: whether the characters are stacked vertically; None decides for each word, False
+            is the behavior of the original.
 
     Returns:
         `(P, 4, 2)` float32, in the order of words and characters.
@@ -189,21 +188,21 @@ def affinity_quads(words: Sequence[ArrayLike], *, stacked: bool | None = None) -
 def confidence_map(
     shape: tuple[int, int], outlines: Sequence[ArrayLike], confidence: ArrayLike
 ) -> FloatArray:
-    """Draws how far each pixel may be trusted; pixels outside all words have 1.
+    """Draw the confidence of each pixel; pixels outside all words have 1.
 
     Args:
         shape: height and width of the map.
         outlines: for each word `(P, 2)` corners, in pixels of the map.
-        confidence: `(N,)` in [0, 1]: 0 where the word is "don't care", else how far its characters
-            can be trusted (1 where a person labeled them).
+        confidence: `(N,)` in [0, 1]: 0 for don't-care words, else the confidence of the characters
+            (1 if a person labeled them).
 
     Returns:
         `(H, W)` float32. The pixels that an outline touches have the word's confidence; where words
         overlap, the least.
 
     Raises:
-        ValueError: another number of confidences than of outlines, an outline that is no list of
-            finite points, or a confidence out of range.
+        ValueError: the numbers of confidences and outlines differ, an outline is not a list of
+            finite points, or a confidence is out of range.
     """
     height, width = _checked_shape(shape)
     trust = np.asarray(confidence, np.float64)
@@ -213,14 +212,14 @@ def confidence_map(
         index = int(np.argmin((trust >= 0) & (trust <= 1)))
         raise ValueError(f"confidence {index} is {trust[index]}, expected a number in [0, 1]")
     out = np.ones((height, width), np.float32)
-    # Less trusted words are drawn over more trusted ones.
+    # Words of lower confidence are drawn over words of higher confidence.
     for index in np.argsort(-trust, kind="stable").tolist():
         points = np.asarray(outlines[index], np.float64)
         if points.ndim != 2 or points.shape[1] != 2 or len(points) < 3:
             raise ValueError(f"outline {index} has shape {points.shape}, expected (P, 2), P >= 3")
         if not np.isfinite(points).all():
             raise ValueError(f"outline {index} has a coordinate that is not a finite number")
-        # OpenCV counts from the center of the first pixel.
+        # For OpenCV the center of the first pixel is (0, 0).
         corners = np.clip(points - 0.5, -_FAR, _FAR) * (1 << _SHIFT)
         cv2.fillPoly(out, [np.rint(corners).astype(np.int32)], float(trust[index]), shift=_SHIFT)
     return out
@@ -234,7 +233,7 @@ def _checked_shape(shape: tuple[int, int]) -> tuple[int, int]:
 
 
 def _concatenated(words: Sequence[ArrayLike]) -> tuple[Floats, Ints]:
-    """Returns the quads of all characters `(N, 4, 2)` and of which word each is `(N,)`."""
+    """Return the quads of all characters `(N, 4, 2)` and the index of their words `(N,)`."""
     parts = [np.asarray(word) for word in words]
     for index, part in enumerate(parts):
         if part.size and (part.ndim != 3 or part.shape[1:] != (4, 2)):
@@ -246,15 +245,15 @@ def _concatenated(words: Sequence[ArrayLike]) -> tuple[Floats, Ints]:
 
 
 def _pairs(word: Ints) -> Ints:
-    """Returns the indices of characters after which their word goes on."""
+    """Return the indices of characters that are followed by another one of the same word."""
     return np.flatnonzero(word[1:] == word[:-1])
 
 
 def _stacked(quads: Floats, word: Ints, pairs: Ints) -> Bools:
-    """Tells for each word `(max(word) + 1,)` whether its characters stand one below the other.
+    """Return for each word `(max(word) + 1,)` whether its characters are stacked vertically.
 
-    The step to the next character is taken apart into shares of a character's width and of its
-    height; larger characters weigh more.
+    The step to the next character is decomposed into multiples of the character's width and height;
+    larger characters have more weight.
     """
     if not len(pairs):
         return np.zeros(int(word.max(initial=-1)) + 1, np.bool_)
@@ -263,7 +262,7 @@ def _stacked(quads: Floats, word: Ints, pairs: Ints) -> Bools:
     centers = quads.mean(axis=1)
     step = centers[pairs + 1] - centers[pairs]
     count = int(word.max()) + 1
-    # Each is the share times the area that both spans enclose.
+    # Each is the multiple times the area of the parallelogram of width and height.
     wide = np.abs(_cross(step, down[pairs] + down[pairs + 1]))
     high = np.abs(_cross(step, across[pairs] + across[pairs + 1]))
     return np.bincount(word[pairs], weights=wide - high, minlength=count) < 0
@@ -274,7 +273,7 @@ def _cross(a: Floats, b: Floats) -> Floats:
 
 
 def _between(quads: Floats, pairs: Ints, stacked: Bools) -> Floats:
-    """Returns the quads `(P, 4, 2)` between characters `pairs` and the ones after them."""
+    """Return the quads `(P, 4, 2)` between characters `pairs` and the ones after them."""
     one, two = quads[pairs], quads[pairs + 1]
     first, second = one.mean(axis=1), two.mean(axis=1)
     out = np.stack(
@@ -301,7 +300,7 @@ def _between(quads: Floats, pairs: Ints, stacked: Bools) -> Floats:
 
 
 def _views(quads: Floats, scale: Floats) -> Floats:
-    """Finds the perspective view of the square `[-1, 1] x [-1, 1]` that each enlarged quad is.
+    """Find the perspective map from the square `[-1, 1] x [-1, 1]` to each enlarged quad.
 
     Heckbert, "Fundamentals of Texture Mapping and Image Warping" (1989), 2.2.3, with the square
     moved to the origin: `(x, y) = center + (a s + b t, d s + e t) / (1 + g s + h t)`. The center of
@@ -320,7 +319,7 @@ def _views(quads: Floats, scale: Floats) -> Floats:
     g, h = _cross(rest, two) / area, _cross(one, rest) / area
     along = q - p + g[:, None] * q
     down = s - p + h[:, None] * s
-    # From the square [0, 1] x [0, 1] to ours; then the middle is divided out.
+    # From the square [0, 1] x [0, 1] to [-1, 1] x [-1, 1]; then normalize by the center.
     middle = 1 + (g + h) / 2
     center = (p + (along + down) / 2) / middle[:, None]
     g, h = g / (2 * middle), h / (2 * middle)
@@ -331,7 +330,7 @@ def _views(quads: Floats, scale: Floats) -> Floats:
 
 
 def _bounds(views: Floats) -> Floats:
-    """Returns left, top, right, bottom `(K, 4)` of the views of the circle: tangents to a conic."""
+    """Return left, top, right, bottom `(K, 4)` of the views of the circle: tangents to a conic."""
     g, h = views[:, 6:7], views[:, 7:8]
     a, b = views[:, 2:6:2], views[:, 3:6:2]
     shrink = 1 - g**2 - h**2
@@ -344,7 +343,7 @@ def _bounds(views: Floats) -> Floats:
 def _least_radii(
     views: Floats, bounds: Floats, layer: Ints, shape: tuple[int, int, int]
 ) -> tuple[FloatArray, Bools]:
-    """Returns for each pixel of each layer the least `s^2 + t^2`, or 2 where that is more than 1.
+    """Return for each pixel of each layer the least `s^2 + t^2`, or 2 if that is more than 1.
 
     Along a row of pixels `s^2 + t^2` is a quadratic polynomial over the square of a linear one, so
     each row of each view has five coefficients, and rows of equal width are evaluated together.
@@ -382,7 +381,7 @@ def _least_radii(
             depth = w1 * x
             depth += w0
             depth *= depth
-            # A widened row may meet the horizon of a view: depth 0, an infinite radius.
+            # A widened row may reach the horizon of a view: depth 0, an infinite radius.
             with np.errstate(divide="ignore", over="ignore"):
                 radius /= depth
             np.minimum.at(out, (start[part, None] + pixels).ravel(), radius.ravel())
@@ -394,10 +393,10 @@ def _least_radii(
 def _rows(
     views: Floats, bounds: Floats, height: int, width: int
 ) -> tuple[Ints, Ints, Ints, Ints, FloatArray]:
-    """Finds the rows of pixels that lie in the views of the circle.
+    """Find the rows of pixels inside the views of the circle.
 
     Returns:
-        In ascending order of width, for each row that is not empty: whose it is, its y and its
+        In ascending order of width, for each nonempty row: the index of its view, its y and its
         first x in pixels, its width in units of `_WIDTH_STEP`, rounded up, all `(R,)`; and
         coefficients `(5, R)`, with which `s^2 + t^2 = (c0 + c1 j + c2 j^2) / (w0 + w1 j)^2` at its
         pixel j.

@@ -1,9 +1,9 @@
-"""What the builders in `data/` share: TensorFlow Datasets' commands around our own packing.
+"""Base of the builders in `data/`: packing with the commands of TensorFlow Datasets.
 
-TensorFlow Datasets calls a builder in one process and removes what it has written when it is
-interrupted. So the work is done by `craftjax.packing` in a folder `VERSION.packing` beside the one
-that is to be, by several processes; the same command continues it. Only `array_record` can be
-written and read without TensorFlow.
+TensorFlow Datasets runs a builder in one process and removes its files if it is interrupted. So
+`craftjax.packing` does the work with several processes in a folder `VERSION.packing` next to the
+final one; the same command continues it. Only `array_record` can be written and read without
+TensorFlow.
 
 Needs the extra `tfds`. Host code: no jax.
 """
@@ -32,7 +32,7 @@ except ModuleNotFoundError as error:
 
 
 class PackedBuilder(FileReaderBuilder):
-    """A builder that packs what `sources` names.
+    """A builder that packs the data sets of `sources`.
 
     Attributes:
         workers: as for `ocrcore.data.packing.pack`.
@@ -49,10 +49,10 @@ class PackedBuilder(FileReaderBuilder):
 
     @abc.abstractmethod
     def sources(self, root: Path) -> dict[str, SourceOptions]:
-        """Returns the data set of each split.
+        """Return the data set of each split.
 
         Args:
-            root: folder where the raw data set is.
+            root: folder of the raw data set.
         """
 
     def _info(self) -> Any:
@@ -61,7 +61,7 @@ class PackedBuilder(FileReaderBuilder):
             description=inspect.cleandoc(type(self).__doc__ or ""),
             features=tfds.features.FeaturesDict.from_json(FEATURES),
             homepage=self.HOMEPAGE,
-            disable_shuffling=True,  # the order is that of the raw data set
+            disable_shuffling=True,  # keep the order of the raw data set
         )
 
     def _download_and_prepare(self, dl_manager: Any, download_config: Any) -> None:
@@ -83,7 +83,7 @@ class PackedBuilder(FileReaderBuilder):
                     filename_template=self._get_filename_template(split),
                 )
             )
-        # What says that a split is complete goes first: if we are killed here, it is packed again.
+        # Move the files that mark a split as complete first: if we are killed, it is packed again.
         for path in sorted(part.iterdir(), key=lambda path: not path.name.startswith("packed-")):
             path.replace(target / path.name)
         part.rmdir()

@@ -1,4 +1,4 @@
-"""Scores of inputs too large for one program: overlapping tiles, each of which gives its middle.
+"""Scores of inputs too large for one pass: overlapping tiles, each of which gives its middle.
 
 Host code: NumPy only.
 """
@@ -36,15 +36,15 @@ class Tiling:
 
 @lru_cache(maxsize=256)
 def plan_tiles(shape: Shape, *, max_area: int, margin: int) -> Tiling:
-    """Finds the grid that computes the fewest pixels with tiles of at most `max_area`.
+    """Find the grid that computes the fewest pixels with tiles of at most `max_area`.
 
     Args:
         shape: height and width of the input, multiples of 32.
-        max_area: pixels of a tile.
-        margin: pixels that a tile sees beyond what it gives, on sides that are not the border.
+        max_area: most pixels of a tile.
+        margin: pixels around the part that a tile gives, on sides that are not the border.
 
     Returns:
-        A grid of one tile where the input is small enough.
+        The grid; a single tile if the input is small enough.
 
     Raises:
         ValueError: `max_area` leaves nothing of a tile between its margins.
@@ -70,12 +70,12 @@ def plan_tiles(shape: Shape, *, max_area: int, margin: int) -> Tiling:
 def score_tiles(
     image: ByteArray, tiling: Tiling, score: Callable[[ByteArray], FloatArray]
 ) -> FloatArray:
-    """Scores an input tile by tile.
+    """Score an input tile by tile.
 
     Args:
-        image: `(H, W, 3)` uint8, as the tiling was planned for.
+        image: `(H, W, 3)` uint8, of the size that the tiling was planned for.
         tiling: the grid.
-        score: gives `(h // 2, w // 2, C)` for a tile `(h, w, 3)`.
+        score: maps a tile `(h, w, 3)` to scores `(h // 2, w // 2, C)`.
 
     Returns:
         `(H // 2, W // 2, C)` float32.
@@ -96,7 +96,7 @@ def score_tiles(
 
 
 def _sides(size: int, margin: int) -> list[tuple[int, int]]:
-    """Sides that tiles may have along an axis, with how many of them it takes."""
+    """Possible sides of tiles along an axis, with the number of tiles for each."""
     out = [(size, 1)]
     for side in range(round_up(2 * margin + MULTIPLE), size, MULTIPLE):
         step = (side - 2 * margin) // MULTIPLE * MULTIPLE
@@ -115,7 +115,7 @@ def _origins(size: int, tile: int, count: int) -> tuple[int, ...]:
 
 
 def _seams(origins: tuple[int, ...], tile: int, size: int) -> list[tuple[int, int, int]]:
-    """Origin, first and end pixel that each tile gives: seams lie in the middle of overlaps."""
+    """Origin, first and end pixel of the part that each tile gives; seams halve the overlaps."""
     middles = [(second + first + tile) // 4 * 2 for first, second in pairwise(origins)]
     edges = [0, *middles, size]
     return [(origin, *edge) for origin, edge in zip(origins, pairwise(edges), strict=True)]

@@ -1,8 +1,7 @@
-"""Trains the detector: `train`, and the parts that it is made of.
+"""Training of the detector: `train` and its parts.
 
-What any network needs for training is in `ocrcore.training`; here is what is the detector's own:
-its step, what it starts from and how it is evaluated. What a run leaves in its folder at the end is
-in `craftjax.report`.
+The parts that all networks share are in `ocrcore.training`. This module has the detector's own: the
+train step, the initialization and the evaluation. `craftjax.report` writes the final results.
 """
 
 from __future__ import annotations
@@ -54,10 +53,10 @@ from ocrcore.weights.pth import load_weights
 Tree = Any
 Loss = Callable[..., tuple[jax.Array, losses.Metrics]]
 
-# With fewer images than this in a batch, its statistics are worse than those that a trained network
-# brings along.
+# With fewer images than this in a batch, batch statistics are worse than the running statistics of
+# a pretrained network.
 _FEW_IMAGES = 8
-_SHOWN = ("loss", "positive_loss", "negative_loss")  # in the log's lines
+_SHOWN = ("loss", "positive_loss", "negative_loss")  # metrics in log lines
 
 
 class TrainError(ValueError):
@@ -65,10 +64,10 @@ class TrainError(ValueError):
 
 
 def make_loss(section: Mapping[str, Any]) -> Loss:
-    """The loss of `config.loss`: `version` 2 or 3, and the options of `craftjax.losses`.
+    """Return the loss of `config.loss`: `version` 2 or 3, and the options of `craftjax.losses`.
 
     Raises:
-        OptionsError: a field that is missing, unknown or has a bad value.
+        OptionsError: a field is missing, unknown or invalid.
     """
     options = asdict(from_section(LossOptions, section, "config.loss"))
     version = options.pop("version")
@@ -76,10 +75,10 @@ def make_loss(section: Mapping[str, Any]) -> Loss:
 
 
 def make_model(section: Mapping[str, Any]) -> CRAFT:
-    """The network of `config.model`, all of it trained; see `freezes_norm` for the rest.
+    """Return the network of `config.model` with nothing frozen; see `freezes_norm`.
 
     Raises:
-        OptionsError: a field that is not known or has a bad value.
+        OptionsError: a field is unknown or invalid.
     """
     options = from_section(ModelOptions, section, "config.model")
     return CRAFT(options.width, jnp.dtype(options.dtype), options.remat)
@@ -95,18 +94,18 @@ def make_train_step(
     ema_decay: float = 0.999,
     norm_groups: int = 1,
 ) -> Step:
-    """Compiles a step of training for a mesh; the state that goes in is donated.
+    """Compile a train step for a mesh; the input state is donated.
 
     Args:
         model: the network; its frozen BatchNorm keeps its statistics.
-        optimizer: of `options`.
-        mesh: of `ocrcore.runtime.mesh.make_mesh`.
-        loss: of `make_loss`.
-        options: of the optimizer, for what is frozen and in how many parts a batch is taken.
-        ema_decay: of the moving average, where the state has one.
-        norm_groups: in how many groups of consecutive rows BatchNorm takes its statistics: 1 for
-            those of the whole batch, the number of devices for those of each device. The step
-            raises `TrainError` where the rows of a part do not divide.
+        optimizer: the optimizer of `options`.
+        mesh: a mesh of `ocrcore.runtime.mesh.make_mesh`.
+        loss: a loss of `make_loss`.
+        options: optimizer options: frozen parameters and gradient accumulation.
+        ema_decay: decay of the EMA, if the state has one.
+        norm_groups: number of groups of consecutive rows for BatchNorm statistics: 1 for those of
+            the whole batch, the number of devices for statistics per device. The step raises
+            `TrainError` if the rows of an accumulation part are not divisible by it.
 
     Returns:
         `(state, batch) -> (state, metrics)`. The batch holds `image` `(B, H, W, 3)` uint8 and
@@ -121,7 +120,7 @@ def make_train_step(
             return scores, new["batch_stats"]
 
         def average(path: Any, old: jax.Array, new: jax.Array) -> jax.Array:
-            # A mean of equal numbers may differ from them in the last bit.
+            # Keep frozen statistics exactly: the mean of equal numbers may differ in the last bit.
             layer = jax.tree_util.keystr(path[:-1], simple=True, separator="/")
             return old if model.frozen(f"{layer}/scale") else jnp.mean(new, 0)
 
@@ -129,8 +128,8 @@ def make_train_step(
             return apply(images)
         if images.shape[0] % norm_groups:
             raise TrainError(
-                f"config.model.norm_per_device needs rows of each of {norm_groups} devices in each "
-                f"part of a batch, but config.optimizer.accumulate of {options.accumulate} makes "
+                f"config.model.norm_per_device needs rows of all {norm_groups} devices in each "
+                f"part of a batch, but config.optimizer.accumulate={options.accumulate} makes "
                 f"parts of {images.shape[0]} rows; it must divide config.batch_size / {norm_groups}"
             )
         groups = images.reshape(norm_groups, -1, *images.shape[1:])
@@ -150,13 +149,13 @@ def make_train_step(
 
 
 def begin(config: ConfigDict, model: CRAFT, start: Start, memory: RunMemory) -> Tree:
-    """The variables of a start, and in the memory whether all of them had been trained before.
+    """Return the initial variables; note in `memory` whether all of them are pretrained.
 
-    Weights may also be torchvision's VGG16-BN of ImageNet, which gives the encoder; the rest is
-    random.
+    Weights may also be torchvision's ImageNet VGG16-BN, which initializes the encoder; the rest is
+    random then.
 
     Raises:
-        TrainError: the weights are of a network of another width.
+        TrainError: the weights are for a network of another width.
     """
     variables, trained = init_variables(model, seed=config.seed), start.kind in ("run", "weights")
     if start.kind == "resume":
@@ -172,17 +171,17 @@ def begin(config: ConfigDict, model: CRAFT, start: Start, memory: RunMemory) -> 
             variables = from_state_dict(state_dict) if state_dict else load_variables(path)
     if (width := width_of(variables)) != model.width:
         raise TrainError(
-            f"config.model.width is {config.model.width}, but {start.source} is of width {width:g}"
+            f"config.model.width is {config.model.width}, but {start.source} has width {width:g}"
         )
     memory.fine_tuning = trained
     return variables
 
 
 def freezes_norm(config: ConfigDict, *, fine_tuning: bool, devices: int) -> bool:
-    """Whether BatchNorm keeps its running statistics.
+    """Return whether BatchNorm keeps its running statistics.
 
-    As `config.model.freeze_norm` says; where that is None, when a trained network sees fewer than 8
-    images at a time.
+    This is `config.model.freeze_norm`; if that is None, they are kept if a pretrained network is
+    trained on fewer than 8 images at a time.
     """
     if config.model.freeze_norm is not None:
         return bool(config.model.freeze_norm)
@@ -197,33 +196,34 @@ def train(
     sources: Mapping[str, Sequence[Any]] | None = None,
     pause: int | None = None,
 ) -> dict[str, float] | None:
-    """Trains, evaluates on the way, and leaves the results in a folder.
+    """Train with evaluations, and write the results to the run directory.
 
-    A run goes on where its last checkpoint is; on several hosts all call this with the same folder.
-    The settings of the process stay as they are: `ocrcore.runtime.tuning.tune_process()`, called
-    before, keeps compiled programs on disk and makes CPUs faster, as the command does.
+    A run resumes from its last checkpoint. On several hosts, all call this with the same folder.
+    This function does not change settings of the process. Call
+    `ocrcore.runtime.tuning.tune_process()` before it, as the command does, to keep compiled
+    programs on disk and to run faster on CPUs.
 
     Args:
-        config: an experiment, as those of `configs/`.
-        workdir: takes `config.json`, `checkpoints/`, `metrics.jsonl` and, at the end, what
-            `craftjax.report.write_results` writes.
+        config: an experiment, as in `configs/`.
+        workdir: the run directory: `config.json`, `checkpoints/`, `metrics.jsonl` and, at the end,
+            the files of `craftjax.report.write_results`.
         sources: the samples of each data set of kind "python", by name: see `make_batches`.
-        pause: updates after which the run stops, as by a signal; a later call goes on.
+        pause: step at which the run stops, as if by a signal; a later call resumes it.
 
     Returns:
-        The scores of the best weights (on the main process, else nothing); None where the run was
-        stopped by a signal, or paused.
+        The scores of the best weights (empty on other processes than the main one); None if the run
+        was stopped by a signal or paused.
 
     Raises:
-        NonFiniteError: the loss is NaN or infinite; names the step, the batch and the last
-            checkpoint.
-        ValueError: (its subclasses) an invalid config, data or weights.
+        NonFiniteError: the loss is NaN or infinite; the message names the step, the batch and the
+            last checkpoint.
+        ValueError: (subclasses) an invalid config, data or weights.
     """
     if not config.data.train:
         raise TrainError("config.data.train has no data set, so there is nothing to train on")
     if config.get("distill") and config.get("pseudo"):
         raise TrainError(
-            "config.distill and config.pseudo both say where labels come from: set one to None"
+            "config.distill and config.pseudo both provide labels: set one of them to None"
         )
     check(config)
     RunFolder(Path(workdir)).check_place(trains=True)
@@ -301,7 +301,7 @@ def train(
                 run.writer.write_images(run.step, {f"page_{i}": x for i, x in enumerate(pictures)})
             return scores
 
-        # Trained weights are kept where training makes none that are better.
+        # Evaluate the start as well: pretrained weights are kept if training finds none better.
         measure = supervision is not None or run.memory.fine_tuning
         evaluate_start(run, evaluate, measure=measure)
         while run.unfinished:
@@ -324,11 +324,11 @@ def train(
         moved = any(getattr(detection, name) != value for name, value in thresholds.items())
         chosen = "config.detector" + (f"; {few}" if few and config.eval.sweep else "")
         if moved:
-            chosen = f"chosen in training by {words:,} words on {pictures:,} pictures"
+            chosen = f"chosen in training on {words:,} words of {pictures:,} images"
         results = write_results(
             config, workdir, test, run.log, thresholds=thresholds, chosen=chosen
         )
-    meet("craftjax results")  # a host that left early would end the run of the others
+    meet("craftjax results")  # a host that exits early would end the run on the others
     return results
 
 
@@ -344,14 +344,17 @@ def _describe(config: ConfigDict, run: Run, *, freeze_norm: bool) -> str:
 def _supervision(
     config: ConfigDict, run: Run, source: BatchSource, model: CRAFT
 ) -> WeakSupervision | None:
-    """What makes pseudo labels, where the config has a section for it."""
+    """The weak supervision of the config's section `pseudo`, if there is one."""
     if not config.get("pseudo"):
         return None
     options = SupervisionOptions.from_config(config.pseudo)
     if options.teacher == "ema" and not config.ema:
-        raise TrainError("config.pseudo.teacher is 'ema', but config.ema is 0: there is no average")
+        raise TrainError(
+            "config.pseudo.teacher is 'ema', but config.ema is 0, so there is no EMA: set "
+            "config.ema, or another teacher"
+        )
     if source.options.format != "raw":
-        run.log("packed labels are not audited; --mode=audit audits those that were packed")
+        run.log("packed labels are not audited; --mode=audit audits the original labels")
     elif is_main():
         audit_sources(source.options.train, run.log)
 
@@ -363,27 +366,27 @@ def _supervision(
 
 
 def read_measured(config: ConfigDict) -> list[Sequence[Page | Sample]]:
-    """The pages of `config.eval.pages` and of `config.test`.
+    """Read the pages of `config.eval.pages` and of `config.test`.
 
-    The test pages are read before training, so that their faults do not show only at the end.
+    The test pages are read before training, so that their faults do not stop the run at its end.
 
     Raises:
-        TrainError: a section that is missing or has no pages.
-        ValueError: (its subclasses) labels that cannot be read, or no word that counts.
+        TrainError: a section is missing or has no pages.
+        ValueError: (subclasses) labels cannot be read, or no word counts.
     """
     found = []
     for field, section in (("config.eval.pages", config.eval.pages), ("config.test", config.test)):
         if not section:
-            raise TrainError(f"{field} is missing: the pictures to evaluate on")
+            raise TrainError(f"{field} is missing: it names the images to evaluate on")
         found.append(read_truth(section))
         if not found[-1]:
-            raise TrainError(f"{field} has no labeled pictures: {given(section)}")
+            raise TrainError(f"{field} has no labeled images: {given(section)}")
         check_words(found[-1], field)
     return found
 
 
 def _grid(config: ConfigDict) -> dict[str, Sequence[float]]:
-    """The thresholds that each evaluation tries; none where it takes those of the config."""
+    """The thresholds that each evaluation tries; empty if it only uses those of the config."""
     if not config.eval.sweep:
         return {}
     grid: dict[str, Sequence[float]] = {
@@ -408,25 +411,25 @@ def evaluate_state(
     grid: Mapping[str, Sequence[float]] | None = None,
     log: Callable[[str], object] = print,
 ) -> dict[str, float]:
-    """Scores the moving average (or, without one, the network) on labeled pages.
+    """Evaluate the EMA (or, without one, the network) on labeled pages.
 
-    Training moves the height of the scores' peaks, so that at fixed thresholds a better network may
-    look worse than the one that it began as.
+    Training changes the level of the scores, so that at fixed thresholds a better network may look
+    worse than its initialization.
 
     Args:
-        state: of the run.
-        detector: of the same network, whose programs are used.
+        state: the state of the run.
+        detector: a detector with the same network, whose compiled programs are used.
         truth: the pages.
-        options: scaling, and the thresholds in use; None: the detector's.
+        options: scaling, and the thresholds in use; None: those of `detector`.
         protocol: one of `ocrcore.evaluation.matching.PROTOCOLS`.
-        grid: values of `text_threshold` and `low_text` to try in every combination; those in use
-            stay where none is better by more than chance (`choose_point`). The network still sees
-            each page once.
-        log: called where other thresholds are better.
+        grid: values of `text_threshold` and `low_text` to try in every combination; the thresholds
+            in use are kept unless others are significantly better (`choose_point`). There is still
+            only one forward pass per page.
+        log: called if other thresholds are better.
 
     Returns:
-        `precision`, `recall` and `hmean`, with a grid also the thresholds that gave them: on
-        several hosts computed by one and the same on all.
+        `precision`, `recall` and `hmean`, with a grid also the thresholds. On several hosts one of
+        them computes the result for all.
     """
     options, grid = options or detector.options, grid or {}
     names = ("precision", "recall", "hmean", *grid)

@@ -1,4 +1,4 @@
-"""Evaluates a run on labeled pages, and tunes its thresholds: the modes `evaluate` and `sweep`."""
+"""Evaluation of a run on labeled pages and threshold tuning: the modes `evaluate` and `sweep`."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ from ocrcore.progress import Progress
 from ocrcore.training.run_folder import RunFolder
 from ocrcore.weights.named import find_weights
 
-_SHOWN = 10  # points of a sweep
+_SHOWN = 10  # points of a sweep to print
 
 
 def evaluate_run(
@@ -54,27 +54,27 @@ def evaluate_run(
     sweeping: bool = False,
     overrides: Collection[str] = (),
 ) -> OperatingPoint:
-    """Evaluates a run, or other weights, as `ocrjax detect` uses them, or tunes their thresholds.
+    """Evaluate a run, or other weights, as `ocrjax detect` uses them, or tune their thresholds.
 
     Args:
-        config: `detector`, `eval`, `test` and, to tune, `sweep`. To evaluate, the operating point
-            beside the weights goes before `config.detector`.
-        workdir: of the run; takes `evaluate.json` or `sweep.json`, and the tuned thresholds.
-        weights: a name, file or checkpoint instead of the run's best checkpoint, or of
-            `config.weights` where there is no run.
-        images: a folder of pictures instead of `config.test.images`; goes with `gt`.
-        gt: a folder of label files.
+        config: sections `detector`, `eval`, `test` and, for a sweep, `sweep`. In an evaluation, an
+            operating point next to the weights takes precedence over `config.detector`.
+        workdir: the run directory; gets `evaluate.json` or `sweep.json`, and the tuned thresholds.
+        weights: a name, file or checkpoint to use instead of the run's best checkpoint, or instead
+            of `config.weights` if there is no run.
+        images: a folder of images to use instead of `config.test.images`; requires `gt`.
+        gt: a folder of label files; requires `images`.
         skip_bad: leave out malformed lines of label files and list them.
         sweeping: try all thresholds of `config.sweep`, by default on the pages of
             `config.calibration`, else of `config.eval.pages`, else of the test, and keep the best
-            where they beat those of the config by more than chance (`choose_point`).
-        overrides: fields of `config.detector` that hold whatever lies beside the weights.
+            if they are significantly better than those of the config (`choose_point`).
+        overrides: fields of `config.detector` that take precedence over the operating point.
 
     Returns:
-        What was evaluated, or chosen.
+        The point that was evaluated or chosen.
 
     Raises:
-        ValueError: (its subclasses) invalid fields, weights or labels.
+        ValueError: (subclasses) invalid fields, weights or labels.
     """
     check(config)
     run = RunFolder(Path(workdir))
@@ -112,14 +112,14 @@ def evaluate_run(
 def _options(
     config: ConfigDict, source: str | Path, sweeping: bool, overrides: Collection[str]
 ) -> tuple[DetectorOptions, str]:
-    """What is used, and where it comes from. A sweep begins with the config's thresholds."""
+    """The options to use, and where they come from; a sweep starts from the config's thresholds."""
     own = from_section(DetectorOptions, config.detector, "config.detector")
     if sweeping:
         return own, "config.detector"
     options, origin = options_of(find_weights(source), own, "config.detector")
     options = replace(options, **{name: getattr(own, name) for name in overrides})
     if overrides and origin != "config.detector":
-        origin += f"; {', '.join(overrides)} of the command line"
+        origin += f"; {', '.join(overrides)} from the command line"
     others = [
         f"{name} {getattr(own, name):g}"
         for name in (*THRESHOLDS, "canvas_size", "mag_ratio")
@@ -127,8 +127,8 @@ def _options(
     ]
     if others:
         origin += (
-            f"; config.detector has {', '.join(others)}, which --config.detector.NAME=VALUE would "
-            "take"
+            f"; config.detector has {', '.join(others)}; --config.detector.NAME=VALUE would use "
+            "that"
         )
     return options, origin
 
@@ -164,17 +164,17 @@ def _score(
 def _keep_thresholds(
     run: RunFolder, source: str | Path, choice: Choice, options: DetectorOptions
 ) -> None:
-    """Writes the thresholds into the run's folder, and beside the weights; of few words nothing."""
+    """Write thresholds to the run directory and next to the weights; nothing with few words."""
     place = Path(source)
     beside = operating_point_path(place)
     if choice.few:
         print(f"not tuned, nothing written: {choice.why}")
         if beside.is_file():
-            print(f"as before: {describe_options(*options_of(place, options, ''))}")
+            print(f"unchanged: {describe_options(*options_of(place, options, ''))}")
         return
-    print(f"{'tuned' if choice.moved else 'the thresholds stay'}: {choice.why}")
+    print(f"{'tuned' if choice.moved else 'thresholds unchanged'}: {choice.why}")
     where = [run.operating_point]
-    # A run that has not finished has no file of weights yet that others would load.
+    # An unfinished run has no weights file yet that others could load.
     if place.exists() and (place != run.path or run.weights.is_file()):
         where.append(beside)
     tuned, measured = replace(options, **choice.point.thresholds), choice.point.to_dict()
@@ -186,10 +186,10 @@ def _keep_thresholds(
 def _pages(
     config: ConfigDict, images: str | None, gt: str | None, *, sweeping: bool
 ) -> tuple[str, dict[str, Any]]:
-    """What is evaluated, by name. Thresholds are tuned on the test only for want of other pages."""
+    """The section to evaluate, with its name; a sweep uses the test pages only as a last resort."""
     if images or gt:
         if not (images and gt):
-            raise ValueError("--images and --gt go together")
+            raise ValueError("--images and --gt must be given together")
         test = config.test or pages("icdar")
         labels = {"layout": test.layout, "dont_care": test.dont_care}
         return "--images", {"kind": "icdar", "root": "", "images": images, "gt": gt, **labels}
@@ -198,5 +198,5 @@ def _pages(
     if sweeping and config.eval.pages:
         return "config.eval.pages", dict(config.eval.pages)
     if not config.test:
-        raise ValueError("this config has no config.test: name pictures with --images and --gt")
+        raise ValueError("config.test is missing: name images with --images and --gt")
     return "config.test", dict(config.test)

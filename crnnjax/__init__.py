@@ -12,6 +12,6 @@ __all__ = ["train"]
 
 
 def __getattr__(name: str) -> Any:
-    if name in __all__:  # jax is loaded by the first use, not by the import
+    if name in __all__:  # jax is loaded on first use, not on import
         return getattr(import_module("crnnjax.training"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,9 +1,9 @@
-"""Where the characters of a reading stand: from CTC's best path to columns of the input.
+"""Positions of the characters of a reading: from CTC's best path to columns of the input.
 
-A trained network names most characters in one time step alone, about in their middle. So two
-neighbors meet between their steps, nearer to the narrower one by the widths of `character_width`.
-The outer edges lie as far from the first and last step as these widths say, and a half more, but
-within the crop: words are mostly cut out narrowly.
+A trained network emits most characters in a single time step, near their middle. So the border of
+two neighbors is between their steps, closer to the narrower one by the widths of `character_width`.
+The outer edges are three quarters of a character's width from the first and last step, but within
+the crop: words are mostly cut out tightly.
 
 Measured by `benchmarks/lab/placed_characters.py`. Host code: no jax.
 """
@@ -20,19 +20,19 @@ from ocrcore.pages import FloatArray
 
 Floats = NDArray[np.float64]
 
-# From the middle of the first or last character to its outer edge, in widths of that character.
+# Distance from the middle of the first or last character to its outer edge, in its widths.
 _OUTER = 0.75
 
 
 def best_path(logs: FloatArray, indices: ArrayLike) -> NDArray[np.intp] | None:
-    """The most probable of all paths that read as a text (Viterbi).
+    """Return the most probable CTC path of a text (Viterbi).
 
     Args:
         logs: `(T, C)` log-probabilities.
         indices: `(N,)` classes of the text, without blanks.
 
     Returns:
-        `(T,)` the class of each step; None if the text does not fit into T steps.
+        `(T,)`, the class of each step; None if the text does not fit into T steps.
     """
     text = np.asarray(indices, np.intp).reshape(-1)
     states = np.zeros(2 * len(text) + 1, np.intp)
@@ -61,7 +61,7 @@ def best_path(logs: FloatArray, indices: ArrayLike) -> NDArray[np.intp] | None:
 
 
 def character_steps(path: ArrayLike, probabilities: ArrayLike) -> tuple[Floats, Floats]:
-    """The time steps of the characters that a path reads, repeats merged and blanks dropped.
+    """Return the time steps of a path's characters, with repeats merged and blanks dropped.
 
     Args:
         path: `(T,)` the class of each step.
@@ -82,15 +82,15 @@ def character_steps(path: ArrayLike, probabilities: ArrayLike) -> tuple[Floats, 
 
 
 def character_spans(centers: ArrayLike, text: str, end: float) -> Floats:
-    """The columns of the characters of a text, from a column of each.
+    """Return the column spans of a text's characters from one column of each.
 
     Args:
         centers: `(N,)` columns, in order.
         text: N characters.
-        end: of the columns that hold the text; they begin at 0.
+        end: end of the columns that hold the text; they begin at 0.
 
     Returns:
-        `(N, 2)`, the first and the last column of each, within 0 and `end`, in order; each ends
+        `(N, 2)`, the first and the last column of each within 0 and `end`, in order; each span ends
         where the next begins.
     """
     middle: Any = np.asarray(centers, np.float64)

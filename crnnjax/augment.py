@@ -1,8 +1,8 @@
-"""Augmentation of crops: gray, uint8, already at the network's height; their size stays.
+"""Augmentation of crops: gray, uint8, already at the network's height; their size does not change.
 
-Every change has a probability of its own, and none by default. They come in the order in which a
-camera makes them: view, light, resolution, blur, noise, compression. All random numbers of a crop
-are drawn at once, so that switching one change on leaves the others as they were.
+Every change has its own probability, 0 by default. The order is that of a camera: view, light,
+resolution, blur, noise, compression. All random numbers of a crop are drawn at once, so that
+enabling one change does not affect the others.
 
 NumPy and OpenCV only: it runs in threads.
 """
@@ -31,36 +31,37 @@ _RANGES: Mapping[str, tuple[float, float]] = {
     "noise": (0, 128),
     "jpeg_quality": (1, 100),
 }
-_DRAWS = 24  # random numbers of a crop
+_DRAWS = 24  # random numbers per crop
 _NOISE = 1 << 18
 
 
 @dataclass(frozen=True, slots=True)
 class AugmentOptions:
-    """What becomes of crops. `p_...` are shares of the crops; ranges are (least, greatest).
+    """Augmentation of crops. `p_...` are probabilities; ranges are (least, greatest).
 
     Attributes:
-        p_perspective: share that is seen at an angle.
-        perspective: how far each corner moves at most, in shares of the height.
-        p_shear: share that leans.
-        shear: horizontal shift per height, at most, to either side.
-        p_rotation: share that is turned.
-        rotation: degrees at most, to either side; less for long crops, which would lose their ends.
-        p_contrast: share whose contrast and brightness change.
+        p_perspective: probability of a perspective distortion.
+        perspective: greatest shift of each corner, relative to the height.
+        p_shear: probability of a shear.
+        shear: greatest horizontal shift per height, to either side.
+        p_rotation: probability of a rotation.
+        rotation: greatest angle in degrees, to either side; less for long crops, which would lose
+            their ends.
+        p_contrast: probability of a change of contrast and brightness.
         gain: factor of the distance from the mean gray.
-        brightness: levels added at most, to either side.
-        p_invert: share that becomes its negative.
-        p_low_resolution: share that was smaller once.
-        low_resolution: how much smaller.
-        p_blur: share that is out of focus.
-        blur: standard deviation in shares of the height.
-        p_noise: share with sensor noise.
-        noise: its standard deviation in levels.
-        p_jpeg: share that was compressed.
-        jpeg_quality: the quality.
+        brightness: greatest number of gray levels added, to either side.
+        p_invert: probability of inverting the gray values.
+        p_low_resolution: probability of scaling the crop down and up again.
+        low_resolution: scale of the smaller crop.
+        p_blur: probability of a Gaussian blur.
+        blur: its standard deviation, relative to the height.
+        p_noise: probability of sensor noise.
+        noise: its standard deviation in gray levels.
+        p_jpeg: probability of JPEG compression.
+        jpeg_quality: its quality.
 
     Raises:
-        ValueError: an option out of range; it is named.
+        ValueError: an option is out of range; the message names it.
     """
 
     p_perspective: float = 0.0
@@ -129,19 +130,19 @@ PRESETS: Mapping[str, AugmentOptions] = {
         p_jpeg=0.25,
     ),
 }
-"""Options by name; "light" leaves about a quarter of the crops as they are."""
+"""Options by name; "light" leaves about a quarter of the crops unchanged."""
 
 
 def augment(rng: Rng, image: ByteArray, options: AugmentOptions) -> ByteArray:
-    """Changes a crop at random.
+    """Change a crop at random.
 
     Args:
-        rng: source of chance; the result is a function of its state, the crop and the options.
+        rng: random generator; the result is a function of its state, the crop and the options.
         image: `(H, W)` uint8.
-        options: what may happen.
+        options: the augmentation.
 
     Returns:
-        `(H, W)` uint8; the crop itself where nothing happened.
+        `(H, W)` uint8; the crop itself if nothing was changed.
     """
     draws: list[float] = rng.random(_DRAWS).tolist()
     height, width = image.shape
@@ -185,7 +186,7 @@ def _between(bounds: Range, draw: float) -> float:
 def _view(
     draws: list[float], height: int, width: int, options: AugmentOptions
 ) -> list[list[float]] | None:
-    """Homography of the new view, for OpenCV's pixel centers; None leaves the view as it is."""
+    """Homography of the new view, for OpenCV's pixel centers; None for no change."""
     seen = draws[0] < options.p_perspective
     leans = draws[1] < options.p_shear
     turned = draws[2] < options.p_rotation
@@ -202,12 +203,12 @@ def _view(
         slope = options.shear * (2 * draws[11] - 1)
         corners = [(x + slope * y, y) for x, y in corners]
     if turned:
-        # The ends of a long crop may rise by a fifth of its height.
+        # The ends of a long crop may move up or down by a fifth of its height.
         most = min(math.radians(options.rotation), math.atan2(0.4 * height, width))
         angle = most * (2 * draws[12] - 1)
         cosine, sine = math.cos(angle), math.sin(angle)
         corners = [(x * cosine - y * sine, x * sine + y * cosine) for x, y in corners]
-    # All of the old crop stays in sight: what sticks out shrinks the whole.
+    # Keep the whole crop visible: scale it down if it exceeds the frame.
     out_x = max(max(abs(x) for x, _ in corners) / across, 1.0)
     out_y = max(max(abs(y) for _, y in corners) / down, 1.0)
     goal = np.array([(middle_x + x / out_x, middle_y + y / out_y) for x, y in corners], np.float32)
@@ -234,6 +235,6 @@ def _noisy(rng: Rng, image: ByteArray, sigma: float) -> ByteArray:
 
 @lru_cache(maxsize=1)
 def _bank() -> NDArray[np.float32]:
-    """Noise to cut from, the same in every process."""
+    """A bank of noise to take parts from, the same in every process."""
     rng = np.random.Generator(np.random.Philox(key=[7, 31]))
     return rng.standard_normal(_NOISE, np.float32)

@@ -1,12 +1,12 @@
-"""Which crops a batch holds and how wide it is: data sets are mixed, shuffled and sorted by width.
+"""Plans of batches: data sets are mixed and shuffled, and crops are grouped by width.
 
-Every position of the endless sequence of crops is known beforehand (`ocrcore.data.mixing`): which
-data set, which of its crops, and how wide that will be. Positions are taken in windows of some
-batches. Within a window they are sorted by the bucket that their width falls into and cut into
-batches, and the batches are shuffled. So the rows of a batch share one of a few widths, every crop
-has its turn, and the whole is still a function of the configuration, the seed and the step alone.
+Each position of the endless sequence of crops determines a data set, one of its crops, and its
+width (`ocrcore.data.mixing`). Positions are grouped into windows of several batches. Within a
+window they are sorted by width bucket and split into batches, and the batches are shuffled. So the
+rows of a batch share one of a few widths, every crop is used, and everything is still a function of
+the config, the seed and the step.
 
-Of synthetic words a class of lengths is known (`crnnjax.synthetic`).
+For synthetic words the position determines a length class instead (`crnnjax.synthetic`).
 
 Host code: no jax.
 """
@@ -30,20 +30,20 @@ from ocrcore.data.mixing import BLOCK, arranged, shares, shuffled
 
 # Streams of random numbers of one seed; 1 and 2 are those of `ocrcore.data.mixing`.
 WINDOWS, ROWS = 3, 4
-_OTHERS = 100  # crops of other batches of the window that are tried for a row
+_OTHERS = 100  # most crops of other batches of the window to try for a row
 
 
 @dataclass(frozen=True, eq=False)
 class Window:
-    """Some batches that were arranged together.
+    """Batches that were arranged together.
 
     Attributes:
-        which: `(N,)` which data set each position is of.
-        number: `(N,)` which crop of that; of synthetic ones the class of length.
-        inner: `(N,)` width of the crop at the network's height; of synthetic ones what is planned.
-        width: `(N,)` width that the network is to read, padding included.
-        order: `(batches, rows)` the positions of each batch, counted from the window's first.
-        buckets: `(batches,)` width of each batch.
+        which: `(N,)`, index of each position's data set.
+        number: `(N,)`, index of its crop; for synthetic crops the length class.
+        inner: `(N,)`, width of the crop at the network's height; planned for synthetic crops.
+        width: `(N,)`, width that the network reads, including padding.
+        order: `(batches, rows)`, the positions of each batch, relative to the window's first.
+        buckets: `(batches,)`, width of each batch.
     """
 
     which: NDArray[np.intp]
@@ -55,12 +55,12 @@ class Window:
 
 
 class BatchPlan(NamedTuple):
-    """What is known of a batch before it is made.
+    """The plan of a batch.
 
     Attributes:
-        step: of the batch.
-        window: that it is in.
-        order: `(rows,)` positions of its rows in the window.
+        step: step of the batch.
+        window: its window.
+        order: `(rows,)`, positions of its rows in the window.
         bucket: its width.
     """
 
@@ -70,7 +70,7 @@ class BatchPlan(NamedTuple):
     bucket: int
 
     def candidates(self, rank: int) -> Iterator[int]:
-        """Positions for a row: its own, those of its batch after it, and others of the window."""
+        """Yield positions to try for a row: its own, later ones of its batch, others."""
         yield from self.order[rank:].tolist()
         yield from self.order[:rank].tolist()
         others = np.flatnonzero(self.window.width <= self.bucket)
@@ -78,20 +78,20 @@ class BatchPlan(NamedTuple):
 
 
 class BatchPlanner:
-    """The endless sequence of batches, as plans.
+    """The endless sequence of batch plans.
 
     Args:
         sets: the data sets.
-        ratios: of each, how many crops there are to those of others.
-        seed: of the run.
-        rows: of a batch, over all hosts.
-        batches: of a window.
-        widths: that a batch may have, rising.
-        rules: as for the data sets.
-        p_reader_pad: share of crops that are padded as EasyOCR pads them.
+        ratios: proportion of each data set in the mix.
+        seed: seed of the run.
+        rows: rows of a batch, over all hosts.
+        batches: batches of a window.
+        widths: possible widths of a batch, ascending.
+        rules: the rules of the data sets.
+        p_reader_pad: share of crops that are padded as in EasyOCR.
 
     Attributes:
-        shares: how many of each thousand positions each data set has.
+        shares: number of positions out of a thousand for each data set.
     """
 
     def __init__(
@@ -113,10 +113,10 @@ class BatchPlanner:
         self.window = lru_cache(maxsize=4)(self._window)
 
     def plan(self, step: int) -> BatchPlan:
-        """Says what the batch of a step is made of.
+        """Return the plan of the batch of a step.
 
         Raises:
-            IndexError: a step that is negative.
+            IndexError: the step is negative.
         """
         step = check_step(step)
         number, at = divmod(step, self.batches)
@@ -124,7 +124,7 @@ class BatchPlanner:
         return BatchPlan(step, window, window.order[at], int(window.buckets[at]))
 
     def describe_widths(self) -> str:
-        """One line: how wide the first batches are."""
+        """Return a line on the widths of the first batches."""
         window = self.window(0)
         found = Counter(window.buckets.tolist())
         parts = [f"{width}: {found[width] / self.batches:.0%}" for width in sorted(found)]
@@ -136,7 +136,7 @@ class BatchPlanner:
         )
 
     def _window(self, number: int) -> Window:
-        """Arranges the batches of a window."""
+        """Arrange the batches of a window."""
         count = self.rows * self.batches
         start = number * count
         rng = np.random.default_rng([self.seed, WINDOWS, number])
@@ -172,15 +172,15 @@ class BatchPlanner:
         if self.rules.fixed:
             order = np.arange(count).reshape(self.batches, self.rows)
         else:
-            # Of one bucket in their own order, so that a crop comes again in another batch only.
+            # Keep the order within a bucket, so that a crop is repeated only in another batch.
             order = np.argsort(buckets, kind="stable").reshape(self.batches, self.rows)
-            # Where a batch stands in the window and a row in its batch tells nothing of the width.
+            # Shuffle, so that the position of a batch or a row does not depend on the width.
             order = rng.permuted(rng.permutation(order), axis=1)
         widest = self.widths[buckets[order].max(axis=1)]
         return Window(which, numbers, inner, width, order, widest)
 
     def _picks(self, start: int, stop: int) -> tuple[NDArray[np.intp], NDArray[np.int64]]:
-        """Data set of each position, and the place in that one's own endless sequence."""
+        """Data set of each position, and the place in the endless sequence of that set."""
         if len(self.shares) == 1:
             return np.zeros(stop - start, np.intp), np.arange(start, stop)
         which, place = [], []

@@ -1,11 +1,11 @@
-"""Charsets: named, ordered sets of characters, and labels as the classes of CTC.
+"""Charsets: named, ordered sets of characters, and the conversion of labels to CTC classes.
 
-Class 0 is the blank, class `k` the `k`-th character; so deep-text-recognition-benchmark and EasyOCR
-count, too. Texts are brought to Unicode's NFC once and then looked up, character by character; no
-regular expression ever sees a charset.
+Class 0 is the blank, class `k` the `k`-th character, as in deep-text-recognition-benchmark and
+EasyOCR. Texts are normalized to NFC once and then looked up, character by character; charsets are
+never used in regular expressions.
 
-The order is part of a model: its output rows mean nothing without it. `Charset.digest` tells two
-charsets apart, and `save` keeps one with a run.
+The order is part of a model: its output rows mean nothing without it. `Charset.digest` identifies a
+charset, and `save` stores one with a run.
 
 Host code: no jax.
 """
@@ -33,11 +33,11 @@ from ocrcore.files import write_json
 MAX_CHARACTERS = 100_000
 _MAX_BYTES = 1 << 23
 _EASYOCR = "easyocr:"
-_PUNCTUATION = string.punctuation  # the 32 of ASCII, in its order
+_PUNCTUATION = string.punctuation  # the 32 characters of ASCII, in order
 
 
 class CharsetError(ValueError):
-    """A charset that cannot be, or a text outside of one; the message says which."""
+    """An invalid charset, or a text with characters outside a charset; the message says which."""
 
 
 @dataclass(frozen=True)
@@ -45,17 +45,17 @@ class Charset:
     """Characters in the order of a model's classes.
 
     Attributes:
-        name: for people; a saved charset keeps it.
-        characters: one code point each, the blank not among them; class `k` is `characters[k - 1]`.
-        case_insensitive: letters are looked up in lower case where the charset has that, else as
-            they are, else in upper case. So a charset of capitals reads lower-case labels, too.
-        as_is: take the characters of somebody's model as they are: some occur twice in EasyOCR's
-            older charsets (a text gets the last class of such, as there), and some occur in no NFC
+        name: displayed name, saved with the charset.
+        characters: one code point each, without the blank; class `k` is `characters[k - 1]`.
+        case_insensitive: letters are looked up in lower case if the charset has it, else unchanged,
+            else in upper case. So a charset of capitals also accepts lower-case labels.
+        as_is: accept the characters of another model unchanged: some occur twice in EasyOCR's older
+            charsets (a text then gets the last class, as in EasyOCR), and some never occur in NFC
             text. Otherwise these are errors.
 
     Raises:
-        CharsetError: no characters, too many, one of several code points, one that occurs twice, or
-            one that NFC changes.
+        CharsetError: no characters, too many, one with several code points, one that occurs twice,
+            or one that NFC changes.
     """
 
     name: str
@@ -88,75 +88,76 @@ class Charset:
             parts = dict.fromkeys("".join(unicodedata.normalize("NFC", c) for c in never))
             lacking = [part for part in parts if part not in self.characters]
             raise CharsetError(
-                f"charset {self.name}: {_shown(never)} {'is' if len(never) == 1 else 'are'} never "
-                f"in a text in NFC, which has {_shown(parts)} there: "
-                + (f"write {_shown(lacking)} instead" if lacking else "leave out what is never")
+                f"charset {self.name}: {_shown(never)} never occur{'s' * (len(never) == 1)} in "
+                f"NFC text, which has {_shown(parts)} instead: "
+                + (f"write {_shown(lacking)}" if lacking else f"leave out {_shown(never)}")
             )
 
     @property
     def num_classes(self) -> int:
-        """Characters and the blank."""
+        """Number of classes: the characters and the blank."""
         return len(self.characters) + 1
 
     @property
     def digest(self) -> str:
-        """Sixteen hexadecimal digits of the characters and their order, whatever the name."""
+        """Digest of the characters and their order, without the name; sixteen hex digits."""
         whole = json.dumps([list(self.characters), self.case_insensitive])
         return hashlib.sha256(whole.encode()).hexdigest()[:16]
 
     def classes_of(self, points: ArrayLike) -> NDArray[np.int32]:
-        """Classes of code points of text in NFC; 0 for those outside the charset.
+        """Return the classes of code points of NFC text; 0 for those outside the charset.
 
         Args:
-            points: of any shape, whole numbers.
+            points: integers of any shape.
 
         Returns:
-            int32 of that shape.
+            int32 of the same shape.
         """
         points = np.asarray(points, np.int64)
-        # The table ends with the last character that the charset knows; all after it is outside.
+        # The table ends after the last character of the charset; all after it are outside.
         return self._table[np.minimum(points, len(self._table) - 1)]
 
     def encode(self, text: str) -> NDArray[np.int32]:
-        """Returns the classes of a text, `(n,)` int32, all 1 or more.
+        """Return the classes of a text, `(n,)` int32, all 1 or more.
 
         Raises:
-            CharsetError: a character outside the charset.
+            CharsetError: a character is outside the charset.
         """
         text = normalized(text)
         classes = self.classes_of(_points(text))
         if not classes.all():
             outside = Counter(c for c, known in zip(text, classes, strict=True) if not known)
             raise CharsetError(
-                f"{text!r}: {_shown(outside)} outside the charset {self.name}: {self.describe()}"
+                f"{text!r}: {_shown(outside)} outside the charset {self.name}, which has "
+                f"{self.describe()}"
             )
         return classes
 
     def decode(self, indices: Iterable[int] | ArrayLike) -> str:
-        """Returns the text of classes after CTC's collapse: repeats are letters, blanks nothing.
+        """Return the text of classes after CTC's collapse: repeats are kept, blanks are dropped.
 
         Raises:
-            IndexError: a class that is not in `[0, num_classes)`.
+            IndexError: a class is not in `[0, num_classes)`.
         """
         text = []
         for index in np.asarray(indices, np.int64).ravel().tolist():
             if not 0 <= index < self.num_classes:
-                raise IndexError(f"class {index} of {self.num_classes}")
+                raise IndexError(f"class {index}: expected 0 to {self.num_classes - 1}")
             if index:
                 text.append(self.characters[index - 1])
         return "".join(text)
 
     def missing(self, text: str) -> set[str]:
-        """Returns the characters of a text, in NFC, that the charset cannot write."""
+        """Return the characters of a text, in NFC, that the charset cannot write."""
         text = normalized(text)
         return {
             c for c, known in zip(text, self.classes_of(_points(text)), strict=True) if not known
         }
 
     def fold(self, text: str) -> str:
-        """Returns a text as the charset writes it; characters outside of it stay.
+        """Return a text as the charset writes it; characters outside it are kept.
 
-        What a prediction must equal to be right: `decode(encode(text))` where nothing is missing.
+        A correct prediction equals this: it is `decode(encode(text))` if no character is missing.
         """
         text = normalized(text)
         classes = self.classes_of(_points(text)).tolist()
@@ -166,17 +167,17 @@ class Charset:
         )
 
     def describe(self) -> str:
-        """One line: how many characters, and the first of them."""
+        """Return a line with the number of characters and the first of them."""
         shown = "".join(self.characters[:100]) + ("..." if len(self.characters) > 100 else "")
         case = ", case-insensitive" if self.case_insensitive else ""
         return f"{len(self.characters)} characters{case}: {shown!r}"
 
     def save(self, path: str | Path) -> None:
-        """Writes the charset as JSON, all or nothing."""
+        """Write the charset as JSON, atomically."""
         write_json(path, self.to_dict())
 
     def to_dict(self) -> dict[str, Any]:
-        """Returns the JSON values that `save` writes."""
+        """Return the JSON values that `save` writes."""
         return {
             "name": self.name,
             "characters": "".join(self.characters),
@@ -187,10 +188,10 @@ class Charset:
 
     @classmethod
     def load(cls, path: str | Path) -> Charset:
-        """Reads what `save` wrote.
+        """Read what `save` wrote.
 
         Raises:
-            CharsetError: no such file, something else, or characters that were changed since.
+            CharsetError: there is no such file, it is not a charset, or it was edited.
         """
         try:
             value = json.loads(_read(path))
@@ -229,12 +230,12 @@ class Charset:
 
 
 def normalized(text: str) -> str:
-    """Brings a text to the form in which charsets know it: NFC."""
+    """Return a text in NFC, the form that charsets use."""
     return unicodedata.normalize("NFC", text)
 
 
-# `en94` is what deep-text-recognition-benchmark's `--sensitive` reads, `en95` has a space as well.
-# Those with `_g` are the charsets of EasyOCR's models of those names (`easyocr/config.py`).
+# `en94` is the charset of deep-text-recognition-benchmark's `--sensitive`; `en95` adds the space.
+# Names with `_g` are the charsets of EasyOCR's models of these names (`easyocr/config.py`).
 NAMED: dict[str, str] = {
     "en36": string.digits + string.ascii_lowercase,
     "en94": string.digits + string.ascii_letters + _PUNCTUATION,
@@ -258,21 +259,21 @@ NAMED: dict[str, str] = {
     + "АБВГДЕЁЖЗИЙКЛМНОПРСТУФХЦЧШЩЪЫЬЭЮЯабвгдеёжзийклмнопрстуфхцчшщъыьэюя"
     + "ЂђЃѓЄєІіЇїЈјЉљЊњЋћЌќЎўЏџҐґҒғҚқҮүҲҳҶҷӀӏӢӣӨөӮӯ",
 }
-"""Characters by the name of their charset, in the order of the classes."""
+"""Characters of each named charset, in the order of the classes."""
 
 
 def named(name: str, *, case_insensitive: bool | None = None) -> Charset:
-    """Returns a charset by its name, or of a file.
+    """Return a charset by name, or from a file.
 
     Args:
-        name: of `NAMED`; or "easyocr:NAME" for a model of an installed EasyOCR; else the path of
-            a file: one that `Charset.save` wrote (`.json`), or a text in UTF-8 of which every
-            character counts but line ends, so that all of a charset may stand in one line, or one
-            on each.
-        case_insensitive: as for `Charset`; None: what the file says, else True for `en36` alone.
+        name: a name of `NAMED`; or "easyocr:NAME" for a model of an installed EasyOCR; else the
+            path of a file: one that `Charset.save` wrote (`.json`), or a UTF-8 text file in which
+            every character counts except line breaks, so that a charset may be in one line or have
+            one character per line.
+        case_insensitive: as for `Charset`; None: what the file says, else True only for `en36`.
 
     Raises:
-        CharsetError: no such name or file, or characters that cannot be.
+        CharsetError: there is no such name or file, or the characters are invalid.
     """
     if name in NAMED:
         folded = name == "en36" if case_insensitive is None else case_insensitive
@@ -296,17 +297,17 @@ def named(name: str, *, case_insensitive: bool | None = None) -> Charset:
 
 
 def _easyocr_charsets() -> dict[str, str]:
-    """Characters of the models of an installed EasyOCR, read from its source; nothing is run."""
+    """Characters of an installed EasyOCR's models, parsed from its source without running it."""
     spec = importlib.util.find_spec("easyocr")
     if spec is None or spec.origin is None:
         raise CharsetError(
-            "EasyOCR is not installed here: pip install easyocr, or give a file of the characters"
+            "EasyOCR is not installed: pip install easyocr, or give a file of the characters"
         )
     path = Path(spec.origin).with_name("config.py")
     found = {}
     for node in ast.walk(ast.parse(_read(path))):
-        # A model is a name with a dict that holds `characters`; one charset, that of Thai, is put
-        # together by a program and left out.
+        # A model is a name with a dict that holds `characters`. One charset, that of Thai, is
+        # computed by code and left out.
         if isinstance(node, ast.Dict):
             for name, model in zip(node.keys, node.values, strict=True):
                 if isinstance(name, ast.Constant) and isinstance(model, ast.Dict):
@@ -316,11 +317,11 @@ def _easyocr_charsets() -> dict[str, str]:
                             found[str(name.value)] = str(value.value)
     if found:
         return found
-    raise CharsetError(f"{path}: no models with characters in it: an EasyOCR that is not known")
+    raise CharsetError(f"{path}: found no model with a charset; unknown version of EasyOCR")
 
 
 def writable_characters(charset: Charset) -> str:
-    """All characters that texts of a charset may hold: letters in both cases where that is one."""
+    """Return all characters that texts may have: both cases if the charset ignores case."""
     characters = dict.fromkeys(charset.characters)
     if charset.case_insensitive:
         for character in charset.characters:
@@ -335,7 +336,7 @@ def _points(text: str) -> NDArray[np.uint32]:
 
 
 def _shown(characters: Iterable[str]) -> str:
-    """Names characters: itself and its code point."""
+    """Describe characters: each with its code point."""
     return ", ".join(f"{character!r} (U+{ord(character):04X})" for character in characters)
 
 

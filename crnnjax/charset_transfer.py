@@ -1,4 +1,4 @@
-"""Another charset for a trained network: its output rows are taken over character by character."""
+"""Change of a trained network's charset: output rows are copied character by character."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 from crnnjax.charset import Charset
 
-# Spread of new rows, in shares of that of the old ones.
+# Spread of new rows relative to that of the old ones.
 _SPREAD = 0.01
 
 
@@ -17,8 +17,8 @@ class Mapped(NamedTuple):
     """Variables for another charset.
 
     Attributes:
-        variables: of the network with the new charset's classes.
-        kept: characters whose rows were taken over.
+        variables: variables of the network with the new charset's classes.
+        kept: characters whose rows were copied.
         new: characters that the old network could not read.
         lost: characters that only the old network could read.
     """
@@ -29,9 +29,9 @@ class Mapped(NamedTuple):
     lost: tuple[str, ...]
 
     def describe(self) -> str:
-        """One line for the log."""
+        """Return a line for the log."""
         parts = [f"{len(self.kept)} characters keep their output rows"]
-        for what, characters in (("new", self.new), ("given up", self.lost)):
+        for what, characters in (("new", self.new), ("dropped", self.lost)):
             if characters:
                 shown = "".join(characters[:40]) + ("..." if len(characters) > 40 else "")
                 parts.append(f"{len(characters)} are {what}: {shown!r}")
@@ -41,18 +41,18 @@ class Mapped(NamedTuple):
 def map_classes(
     variables: Mapping[str, Any], *, old: Charset, new: Charset, seed: int = 0
 ) -> Mapped:
-    """Gives a network the classes of another charset.
+    """Change the classes of a network to those of another charset.
 
-    The blank and every character that the old charset reads (in either case, where it is
-    case-insensitive) keep their rows. The row of a new character begins as the mean of all old
-    characters' with a little noise: small, so that it takes next to no probability from the others
-    and nothing is forgotten for its sake.
+    The blank and every character that the old charset reads (in either case if it is
+    case-insensitive) keep their rows. The row of a new character starts as the mean of all old
+    characters' rows with a little noise, so that it takes almost no probability from the others and
+    nothing is forgotten.
 
     Args:
-        variables: of the old network; not changed.
+        variables: variables of the old network; not changed.
         old: its charset.
-        new: the other.
-        seed: of the noise.
+        new: the new charset.
+        seed: seed of the noise.
 
     Raises:
         ValueError: the old charset has another number of classes than the network.

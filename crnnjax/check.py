@@ -1,7 +1,7 @@
-"""Sanity-checks a run before training: its labels, its loader, its step, and whether it learns.
+"""Sanity check of a run before training: labels, loader, train step, and overfitting a batch.
 
-A network that cannot overfit a single batch will not learn anything: wrong labels, a charset in
-another order or a learning rate that is far too high show in half a minute.
+A network that cannot overfit a single batch will not learn anything: this reveals wrong labels, a
+charset in another order or a learning rate that is far too high within half a minute.
 """
 
 from __future__ import annotations
@@ -40,10 +40,10 @@ from ocrcore.training.run import RunMemory
 from ocrcore.training.run_folder import RunFolder
 from ocrcore.training.state import create_state
 
-_BATCHES = 6  # of which the loader's speed is taken
-_TIMED = 3  # steps of which the network's is
-_WORDS = 16  # that are learned
-_SHOWN = 5  # broken pictures that are named
+_BATCHES = 6  # batches to time the loader
+_TIMED = 3  # steps to time the train step
+_WORDS = 16  # words to overfit
+_SHOWN = 5  # most broken crops to name
 
 
 def check_run(
@@ -53,28 +53,28 @@ def check_run(
     seconds: float = 30.0,
     log: Callable[[str], object] = print,
 ) -> dict[str, Any]:
-    """Tells how much of the data is used, how fast the run will be, and whether a batch is learned.
+    """Report how much of the data is used, the speed of the run, and whether it overfits a batch.
 
-    The network overfits sixteen words of the first batch from the weights that a new run starts
-    from, with the run's own optimizer at its highest learning rate, in training mode. Where these
-    are random, frozen parts are trained as well: they mean nothing then. Else it is first told how
-    well the start weights read the first batch as it is trained on. Speeds are those of a run after
-    `ocrcore.runtime.tuning.tune_process(one_arena=True)`, which the command calls.
+    The network overfits sixteen words of the first batch from the start weights of a new run, with
+    the run's optimizer at its highest learning rate, in training mode. If the start weights are
+    random, frozen parts are trained as well, because random frozen parts are useless. Otherwise the
+    accuracy of the start weights on the first training batch is reported first. Speeds are those of
+    a run after `ocrcore.runtime.tuning.tune_process(one_arena=True)`, which the command calls.
 
     Args:
-        config: an experiment, as those of `configs/`.
-        workdir: takes the list of what is left out of the data, and the first batches as a
-            picture; None for neither.
-        seconds: for learning the words, compilation not counted.
+        config: an experiment, as in `configs/`.
+        workdir: folder for the list of left-out data and a drawing of the first batches; None
+            writes neither.
+        seconds: time for overfitting, compilation not included.
         log: called with each human-readable message.
 
     Returns:
-        `loader` and `step` in crops a second; `loss` before and after learning; `read`, the share
-        of the words that are read right at the end; `steps`; `start`, where the start weights are
-        not random, their loss on the first batch and the share of it that they read right.
+        `loader` and `step` in crops per second; `loss` before and after overfitting; `read`, the
+        share of the words that are read correctly at the end; `steps`; `start`, if the start
+        weights are not random, their loss and accuracy on the first batch.
 
     Raises:
-        ValueError: (its subclasses) an invalid config, data or weights.
+        ValueError: (subclasses) an invalid config, data or weights.
     """
     check(config)
     if workdir is not None:
@@ -94,11 +94,11 @@ def check_run(
         log(source.describe())
         if any(unicodedata.bidirectional(c) in ("R", "AL") for c in source.charset.characters):
             log(
-                "WARNING: the charset has letters that are written right to left. Labels are taken "
+                "WARNING: the charset has letters that are written right to left. Labels are used "
                 "as they are, in logical order (the first letter first). CTC reads columns from "
-                "left to right, where the last letter comes first, and will not learn them: bring "
-                "labels into visual order (get_display of the package python-bidi), and readings "
-                "back (docs/recognizer_data.md)"
+                "left to right, where the last letter comes first, and will not learn them: "
+                "convert labels to visual order (get_display of the package python-bidi), and "
+                "readings back (docs/recognizer_data.md)"
             )
         names = ("evaluation", "probe", "test")
         for name, sets in zip(names, open_measured(config, source.options), strict=True):
@@ -106,13 +106,13 @@ def check_run(
         if workdir is not None:
             path = Path(workdir) / "batches.png"
             write_image(path, draw_batches(source, range(4)))
-            log(f"{path}: the first batches, to look at")
+            log(f"{path}: drawing of the first batches; look at it")
         _decode_all(source, float(config.data.max_dropped), log)
         loader = _loader_rate(source, config)
         batch = source[0]
         classes = source.charset.num_classes
         model = make_model(config.model, num_classes=classes, frozen=options.is_frozen)
-        # Where the run's own step is the same program, it is compiled now and then in the cache.
+        # If this is the same program as the run's own step, it is then in the compile cache.
         step = make_train_step(model, optimizer, mesh=mesh, options=options, ema_decay=config.ema)
         variables = begin(config, model, source.charset, start, RunMemory(), log)
         read = partial(_read, model, source.charset)
@@ -122,7 +122,7 @@ def check_run(
             begun = (loss, _equal(texts, truth))
             log(
                 f"start weights {start.source}: loss {loss:.3g} on the {len(truth)} crops of the "
-                f"first batch, {begun[1]:.0%} read right, as {texts[:3]} for {truth[:3]}"
+                f"first batch, {begun[1]:.0%} read correctly, such as {texts[:3]} for {truth[:3]}"
             )
         state = create_state(variables, optimizer, mesh=mesh, ema=config.ema > 0)
         placed, times = put_batch(batch, mesh), []
@@ -131,14 +131,14 @@ def check_run(
             state, metrics = step(state, placed)
             jax.block_until_ready(metrics)
             times.append(time.perf_counter() - tick)
-        rate = config.batch_size / float(np.median(times[1:]))  # the first one compiles
+        rate = config.batch_size / float(np.median(times[1:]))  # the first step compiles
 
         few = -(-min(_WORDS, config.batch_size) // mesh.size) * mesh.size
         batch = {name: array[:few] for name, array in batch.items()}
         placed, losses = put_batch(batch, mesh), list[float]()
         state = create_state(variables, optimizer, mesh=mesh, ema=config.ema > 0)
         tick = time.perf_counter()
-        with Progress(f"learning {few} words over and over", unit="step") as progress:
+        with Progress(f"overfitting {few} words", unit="step") as progress:
             while len(losses) < 2 or (time.perf_counter() - tick < seconds and losses[-1] > 0.01):
                 state, metrics = step(state, placed)
                 losses.append(float(metrics["loss"][0] / metrics["loss"][1]))
@@ -155,19 +155,19 @@ def check_run(
         + (
             "the loader keeps up"
             if loader >= rate
-            else f"steps will wait for data {1 - loader / rate:.0%} of the time"
+            else f"the train step will wait for data {1 - loader / rate:.0%} of the time"
         )
     )
     if right >= 0.9:
         verdict = "it learns"
     elif losses[-1] < 0.5 * min(losses[: max(2, len(losses) // 4)]):
-        verdict = "it is learning, and needs more time (--seconds)"
+        verdict = "it is learning, but needs more time (--seconds)"
     else:
-        verdict = "it does not learn: look at the labels and at config.optimizer.learning_rate"
+        verdict = "it does not learn: check the labels and config.optimizer.learning_rate"
     log(
-        f"{len(truth)} words over and over, {len(losses)} steps: loss {losses[0]:.3g} to "
-        f"{losses[-1]:.3g}, {right:.0%} read right in the end, as {texts[:3]} for {truth[:3]}: "
-        f"{verdict}"
+        f"overfitting {len(truth)} words for {len(losses)} steps: loss {losses[0]:.3g} to "
+        f"{losses[-1]:.3g}, {right:.0%} read correctly in the end, such as {texts[:3]} for "
+        f"{truth[:3]}: {verdict}"
     )
     return {
         "loader": loader,
@@ -182,7 +182,7 @@ def check_run(
 def _read(
     model: CRNN, charset: Charset, variables: Any, batch: Any, *, train: bool
 ) -> tuple[float, list[str], list[str]]:
-    """Mean loss of a batch, what is read and what stands there."""
+    """Mean loss of a batch, its readings and its labels."""
 
     def run(variables: Any, batch: Any) -> Any:
         images, widths = batch["image"], batch["width"]
@@ -205,27 +205,27 @@ def _equal(texts: list[str], truth: list[str]) -> float:
 
 
 def _decode_all(source: Any, most: float, log: Callable[[str], object]) -> None:
-    """Decodes every crop that training may take, and names broken ones.
+    """Decode every crop that training may take, and name broken ones.
 
     Raises:
-        SourceError: a greater share is broken than training may drop.
+        SourceError: more crops are broken than training may drop.
     """
     for real in source.real_sets():
         numbers = real.filtered.kept.tolist()
         start = time.perf_counter()
         broken = broken_pictures(numbers, real.check, task=f"decoding the crops of {real.name}")
         first = "".join(f"\n  {error}" for _, error in broken[:_SHOWN])
-        text = f"{len(broken):,} of {len(numbers):,} crops are broken pictures{first}"
+        text = f"{len(broken):,} of {len(numbers):,} crops are broken images{first}"
         if len(broken) > most * len(numbers):
             raise SourceError(
                 f"config.data.train.{real.name}: {text}\nmore than config.data.max_dropped, "
-                f"{most:g}: repair them or take their lines out"
+                f"{most:g}: repair them or remove their lines"
             )
         log(f"{real.name}: {text} (all were decoded in {time.perf_counter() - start:.1f} s)")
 
 
 def _loader_rate(source: Any, config: ConfigDict) -> float:
-    """Crops a second, after a first batch that starts threads and opens files."""
+    """Crops per second, after a first batch that starts threads and opens files."""
     batches = iterate(source, 0, threads=config.data.threads, workers=config.data.workers, ahead=0)
     with closing(batches):
         next(batches)

@@ -1,11 +1,11 @@
-"""Configs of the recognizer: `recognizer`, and parts of one that differ by data set.
+"""Configs of the recognizer: `recognizer`, and functions for their parts.
 
     config = recognizer("mine", steps=2000, optimizer={"learning_rate": 3e-4})
     config.data.train.mine = source("tsv", path="labels.tsv", split={"part": "train"})
     config.eval.sets.mine = crops_of(config.data.train.mine, "validation")
     config.test.mine = crops("lmdb", path="test")
 
-Every field of a config is a field of a dataclass, which holds its default and says what it means:
+Every field of a config is a field of a dataclass, which documents it and holds its default:
 `RunOptions` (ocrcore/training/run_options.py) and `RecognizerRun` at the top; in the sections
 `model` `ModelOptions`, `optimizer` `OptimizerOptions` (ocrcore/training/optimizer_options.py),
 `checkpoint` `CheckpointOptions`, `average` `AverageOptions`, `data` `DataOptions` and
@@ -72,10 +72,10 @@ STREET_WORDS: dict[str, dict[str, Any]] = {
         "noise": (2.0, 10.0),
     },
 }
-"""What is written and how it is drawn, of synthetic words that look as those of IIIT5K and ICDAR
-2015 on average: half in capitals, narrow letters, marks that labels leave out."""
+"""Texts and style of synthetic words that resemble those of IIIT5K and ICDAR 2015 on average: half
+in capitals, narrow letters, punctuation that labels leave out."""
 METRICS = ("accuracy", "alnum_accuracy", "one_minus_ned")
-"""Scores that the best checkpoint can be chosen by: the higher the better."""
+"""Scores by which the best checkpoint can be chosen; higher is better."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +83,7 @@ class RecognizerRun:
     """Top-level fields of a recognizer's config beyond `RunOptions`.
 
     Attributes:
-        init_charset: of the first weights, where it is not known.
+        init_charset: charset of the start weights, if it is not known.
     """
 
     init_charset: str = ""
@@ -95,13 +95,13 @@ class ModelOptions:
 
     Attributes:
         features: "vgg", "resnet", "rcnn" or "lcnetv4".
-        channels: of the last features.
-        hidden: of the LSTM, each direction; of LightSVTR.
-        sequence: "bilstm", "lightsvtr" (after lcnetv4 alone) or "none".
+        channels: channels of the last features.
+        hidden: hidden size of the LSTM, per direction, or of LightSVTR.
+        sequence: "bilstm", "lightsvtr" (only after lcnetv4) or "none".
         transform: "none" or "affine".
-        batch_norm: False for lcnetv4 as it is published, with BatchNorm folded into biases.
-        dtype: of the computation: "float32", or "bfloat16" on GPUs and TPUs.
-        freeze_norm: BatchNorm keeps its running statistics.
+        batch_norm: False for the published lcnetv4, with BatchNorm folded into biases.
+        dtype: dtype of the computation: "float32", or "bfloat16" on GPUs and TPUs.
+        freeze_norm: whether BatchNorm keeps its running statistics.
     """
 
     features: str = "vgg"
@@ -129,21 +129,21 @@ class ModelOptions:
         compact, light = self.features == "lcnetv4", self.sequence == "lightsvtr"
         expect(
             self,
-            (compact or self.batch_norm, "batch_norm", "True but for features 'lcnetv4'"),
-            (compact or not light, "sequence", "'bilstm' or 'none' but for features 'lcnetv4'"),
+            (compact or self.batch_norm, "batch_norm", "True except for features 'lcnetv4'"),
+            (compact or not light, "sequence", "'bilstm' or 'none' except for features 'lcnetv4'"),
             (not light or self.hidden % 8 == 0, "hidden", "a multiple of 8 for 'lightsvtr'"),
         )
 
 
 @dataclass(frozen=True, slots=True)
 class DataOptions:
-    """The section `config.data`, in which fields of `InputOptions` stand as well.
+    """The section `config.data`, which also has the fields of `InputOptions`.
 
     Attributes:
         root: folder that data sets of the config may refer to.
         labels: file of labels that they may refer to.
-        threads: that make batches, in each worker.
-        workers: processes that make batches; 0: this one.
+        threads: threads that make batches, in each worker.
+        workers: processes that make batches; 0: this process.
     """
 
     root: str = ""
@@ -157,15 +157,15 @@ class DataOptions:
 
 @dataclass(frozen=True, slots=True)
 class EvalOptions:
-    """The section `config.eval`, in which `sets` and `probe` stand as well.
+    """The section `config.eval`, which also has `sets` and `probe`.
 
-    `sets` choose the best weights; `probe`, which may be empty, only tells what is forgotten.
+    `sets` choose the best weights; `probe`, which may be empty, only measures forgetting.
 
     Attributes:
-        every: updates from one evaluation to the next; 0: only after the last one.
-        patience: evaluations without a better score before training stops; 0 disables early
-            stopping. With fewer than 300 words in `sets` nothing stops.
-        metric: the score that says which checkpoint is best: "accuracy", "alnum_accuracy" or
+        every: steps from one evaluation to the next; 0: only after the last step.
+        patience: evaluations without improvement before training stops; 0 disables early stopping.
+            With fewer than 300 words in `sets` training never stops early.
+        metric: the score that chooses the best checkpoint: "accuracy", "alnum_accuracy" or
             "one_minus_ned".
     """
 
@@ -176,7 +176,7 @@ class EvalOptions:
     def __post_init__(self) -> None:
         expect(
             self,
-            (self.every >= 0, "every", "0 or more updates"),
+            (self.every >= 0, "every", "0 or more steps"),
             (self.patience >= 0, "patience", "0 or more evaluations"),
             (self.metric in METRICS, "metric", f"one of {', '.join(METRICS)}"),
         )
@@ -188,11 +188,11 @@ class CropsOptions:
 
     Attributes:
         path: folder or file.
-        root: of "tsv": folder that its paths start from; None is that of the file.
-        outside: of "csv" and "tsv": whether paths may lead out of that folder.
-        split: which part of them is used.
-        start: index of the first crop that is read.
-        stop: index after the last one, as in a slice; None reads all.
+        root: for "tsv": folder that paths are relative to; None is that of the file.
+        outside: for "csv" and "tsv": whether paths may lead out of that folder.
+        split: the part of the data set to use.
+        start: index of the first crop to use.
+        stop: index after the last crop, as in a slice; None uses all.
     """
 
     path: str = ""
@@ -215,8 +215,8 @@ class WordsOptions:
     """Synthetic words to evaluate on, of kind "words".
 
     Attributes:
-        count: how many.
-        seed: of the words; another seed gives other words.
+        count: number of words.
+        seed: seed of the words.
     """
 
     count: int = 500
@@ -231,21 +231,21 @@ class WordsOptions:
 
 
 def recognizer(name: str, /, **changes: Any) -> ConfigDict:
-    """A recognizer's config: all fields, with their defaults where they are not changed.
+    """Return a recognizer's config: all fields, with their defaults unless changed.
 
-    `recognizer.turn_above` is `data.turn_above`: what is read is turned as in training.
+    `recognizer.turn_above` follows `data.turn_above`, so that crops are rotated as in training.
 
     Args:
-        name: of the experiment; results go to `exp/<name>`.
+        name: name of the experiment; results go to `exp/<name>`.
         **changes: fields, and sections as dicts of their fields.
 
     Returns:
-        The config, locked but for the data sets in `data.train`, `eval.sets`, `eval.probe` and
+        The config, locked except for the data sets in `data.train`, `eval.sets`, `eval.probe` and
         `test`.
 
     Raises:
-        KeyError: a field that does not exist; the nearest is named.
-        TypeError: a value of another type than the field's.
+        KeyError: a field does not exist; the message names the nearest one.
+        TypeError: a value does not have the type of its field.
     """
     inputs = defaults(InputOptions, leave=("batch_size", "train", "features"))
     fields = {
@@ -266,16 +266,16 @@ def recognizer(name: str, /, **changes: Any) -> ConfigDict:
 
 
 def check(config: Mapping[str, Any]) -> None:
-    """Refuses values that make no sense, before anything is read or computed with them.
+    """Refuse invalid values before anything is read or computed.
 
-    Data sets are not looked at: `InputOptions.from_config` and `crnnjax.report.open_sets` check
-    them.
+    Data sets are checked by `InputOptions.from_config` and `crnnjax.report.open_sets`, not here.
 
     Args:
-        config: of `recognizer`; sections that are missing are not looked at.
+        config: a config of `recognizer`; missing sections are not checked.
 
     Raises:
-        OptionsError: names the field, its value, and what is expected.
+        OptionsError: a value is invalid; the message names the field, the value and what is
+            expected.
     """
     check_sections(
         config,
@@ -293,14 +293,14 @@ def check(config: Mapping[str, Any]) -> None:
 
 
 def source(kind: str, /, **changes: Any) -> ConfigDict:
-    """A data set to train on, for `config.data.train.NAME`.
+    """Return a training data set, for `config.data.train.NAME`.
 
     Args:
-        kind: as of `SourceOptions`.
-        **changes: fields of `SourceOptions`; `augment` as the name of one of
-            `crnnjax.augment.PRESETS`, `augment_changes` as a dict of fields of `AugmentOptions`
-            that differ from it; `text`, `words` and `page` as dicts of fields of `TextConfig`,
-            `WordConfig` and `SynthConfig`, of "words" and "pages".
+        kind: `kind` of `SourceOptions`.
+        **changes: fields of `SourceOptions`; `augment` as a name of `crnnjax.augment.PRESETS`,
+            `augment_changes` as a dict of fields of `AugmentOptions` that differ from it; for
+            "words" and "pages" `text`, `words` and `page` as dicts of fields of `TextConfig`,
+            `WordConfig` and `SynthConfig`.
     """
     fields = {
         "kind": kind,
@@ -318,12 +318,12 @@ def source(kind: str, /, **changes: Any) -> ConfigDict:
 
 
 def crops(kind: str, /, **changes: Any) -> ConfigDict:
-    """Crops to evaluate on: for `eval.sets.NAME`, `eval.probe.NAME` and `test.NAME`.
+    """Return crops to evaluate on, for `eval.sets.NAME`, `eval.probe.NAME` or `test.NAME`.
 
     Args:
-        kind: "auto", "lmdb", "csv", "tsv", "doctr" or "trdg", or "words" for synthetic ones.
-        **changes: fields of `CropsOptions`; or of `WordsOptions`, `text` and `words` as dicts of
-            fields of `TextConfig` and `WordConfig`.
+        kind: "auto", "lmdb", "csv", "tsv", "doctr" or "trdg", or "words" for synthetic words.
+        **changes: fields of `CropsOptions`; or of `WordsOptions`, with `text` and `words` as dicts
+            of fields of `TextConfig` and `WordConfig`.
     """
     if kind != "words":
         return section({"kind": kind, **defaults(CropsOptions)}, changes)
@@ -332,15 +332,14 @@ def crops(kind: str, /, **changes: Any) -> ConfigDict:
 
 
 def crops_of(real: ConfigDict, part: str, /, **changes: Any) -> ConfigDict:
-    """Crops to evaluate on: another part of a data set to train on.
+    """Return crops to evaluate on: another part of a training data set.
 
-    The path, and what the split goes by, are those of `real`, whatever the command line makes of
-    them there.
+    The path and the split criterion follow those of `real`, including changes on the command line.
 
     Args:
-        real: of `source`, of kind "auto", "lmdb", "csv", "tsv", "doctr" or "trdg".
+        real: a data set of `source`, of kind "auto", "lmdb", "csv", "tsv", "doctr" or "trdg".
         part: "validation" or "test".
-        **changes: as of `crops`.
+        **changes: as for `crops`.
     """
     shared = {name: real.get_ref(name) for name in ("path", "root", "outside")}
     split = {name: real.split.get_ref(name) for name in ("by", "validation", "test")}
@@ -348,5 +347,5 @@ def crops_of(real: ConfigDict, part: str, /, **changes: Any) -> ConfigDict:
 
 
 def _look() -> dict[str, Any]:
-    """Fields of `WordConfig`; its text has a section of its own."""
+    """Fields of `WordConfig` without its text, which has its own section."""
     return unchanged(WordConfig, leave=("text", "fonts"))

@@ -1,9 +1,9 @@
-"""The recognizer's weights between Flax variables and PyTorch state dicts.
+"""Conversion of the recognizer's weights between Flax variables and PyTorch state dicts.
 
-The names on the torch side are those of deep-text-recognition-benchmark and of EasyOCR's two
-generations: `FeatureExtraction.ConvNet.0.weight`, `SequenceModeling.0.rnn.weight_ih_l0`,
-`Prediction.weight`; their files put `module.` before each, and EasyOCR expects it. The affine
-transformer, LCNetV4 and LightSVTR have names of the same kind, which no other program knows.
+The PyTorch names are those of deep-text-recognition-benchmark and of EasyOCR's two generations:
+`FeatureExtraction.ConvNet.0.weight`, `SequenceModeling.0.rnn.weight_ih_l0`, `Prediction.weight`;
+their files have the prefix `module.`, which EasyOCR requires. The affine transformer, LCNetV4 and
+LightSVTR have similar names, which no other program knows.
 """
 
 from __future__ import annotations
@@ -29,19 +29,19 @@ _PACKED = {
 
 
 class ConversionError(ValueError):
-    """A state dict that is none of our networks'; the message says what differs."""
+    """A state dict of another network; the message says what differs."""
 
 
 def to_state_dict(variables: Mapping[str, Any], *, prefix: str = PREFIX) -> dict[str, np.ndarray]:
-    """Returns the PyTorch state dict of Flax variables.
+    """Return the PyTorch state dict of Flax variables.
 
     Args:
-        variables: of any `CRNN`.
-        prefix: before each name.
+        variables: variables of any `CRNN`.
+        prefix: prefix of each name.
 
     Returns:
         float32 weights, biases and running statistics, and an int64 `num_batches_tracked` of zero
-        beside each BatchNorm, which torch ignores at momentum 0.1.
+        for each BatchNorm, which torch ignores at momentum 0.1.
     """
     kind = options_of(variables)["features"]
     flat = flatten_dict({"params": variables["params"], "stats": variables.get("batch_stats", {})})
@@ -59,7 +59,7 @@ def to_state_dict(variables: Mapping[str, Any], *, prefix: str = PREFIX) -> dict
 
 
 def from_state_dict(state: Mapping[str, np.ndarray]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Returns Flax variables from a PyTorch state dict, and which network it is.
+    """Return Flax variables from a PyTorch state dict, and which network it is.
 
     Args:
         state: names with the prefix `module.` or without.
@@ -69,7 +69,8 @@ def from_state_dict(state: Mapping[str, np.ndarray]) -> tuple[dict[str, Any], di
         that were inferred from names and shapes.
 
     Raises:
-        ConversionError: lists missing, unexpected and misshapen entries and guesses what it is.
+        ConversionError: another network; the message lists missing, unexpected and misshapen
+            entries and guesses what it is.
     """
     if state and all(name.startswith(PREFIX) for name in state):
         state = {name.removeprefix(PREFIX): array for name, array in state.items()}
@@ -108,10 +109,10 @@ def from_state_dict(state: Mapping[str, np.ndarray]) -> tuple[dict[str, Any], di
 
 
 def guess_options(state: Mapping[str, np.ndarray]) -> dict[str, Any]:
-    """Arguments of `CRNN` that fit the names and shapes of a state dict, without the prefix.
+    """Infer the arguments of `CRNN` from names (without prefix) and shapes of a state dict.
 
     Raises:
-        ConversionError: it has no layers by which to tell; says what it may be.
+        ConversionError: the layers are unknown; the message guesses what it is.
     """
     if "FeatureExtraction.stem1.weight" in state:
         return _guess_lcnet(state)
@@ -119,7 +120,7 @@ def guess_options(state: Mapping[str, np.ndarray]) -> dict[str, Any]:
     kinds = {"18.weight": "vgg", "conv4_2.weight": "resnet", "9.weight": "rcnn"}
     last = next((name for name in kinds if convolutions + name in state), None)
     linear = state.get("SequenceModeling.0.linear.weight")
-    least = 16 if last == "conv4_2.weight" else 8  # its first layer has a part of the channels
+    least = 16 if last == "conv4_2.weight" else 8  # the first layer has 1 / least of the channels
     if (
         last is None
         or np.ndim(state.get("Prediction.weight", 0)) != 2
@@ -133,7 +134,8 @@ def guess_options(state: Mapping[str, np.ndarray]) -> dict[str, Any]:
     first = convolutions + ("conv0_1.weight" if last.startswith("conv") else "0.weight")
     if np.ndim(state.get(first, 0)) == 4 and np.shape(state[first])[1] != 1:
         raise ConversionError(
-            f"this recognizer reads pictures of {np.shape(state[first])[1]} channels; ours are gray"
+            f"this recognizer reads images with {np.shape(state[first])[1]} channels, expected 1 "
+            "(gray)"
         )
     sequence = any(name.startswith("SequenceModeling.") for name in state)
     return {
@@ -148,7 +150,7 @@ def guess_options(state: Mapping[str, np.ndarray]) -> dict[str, Any]:
 
 
 def _guess_lcnet(state: Mapping[str, np.ndarray]) -> dict[str, Any]:
-    """As `guess_options`, of LCNetV4."""
+    """Like `guess_options`, for LCNetV4."""
     last = "FeatureExtraction.block12_project.weight"
     sequence = state.get("SequenceModeling.skip.weight")
     if (
@@ -172,14 +174,14 @@ def _guess_lcnet(state: Mapping[str, np.ndarray]) -> dict[str, Any]:
 
 
 def torch_names(path: tuple[str, ...], *, features: str) -> tuple[str, ...]:
-    """Names on the torch side of a Flax path such as `("Prediction", "kernel")`.
+    """Return the PyTorch names of a Flax path such as `("Prediction", "kernel")`.
 
     Args:
-        path: without the collection.
-        features: the kind of features; layers of each have names of their own.
+        path: the path without the collection.
+        features: the kind of features, which determines the names of its layers.
 
     Returns:
-        One name; for the LSTM's, whose first axis is the direction, that of each direction.
+        One name; for LSTM weights, whose first axis is the direction, one name per direction.
     """
     stage, *modules, leaf = path
     if leaf in _PACKED:
@@ -230,13 +232,13 @@ def _guess(state: Mapping[str, Any]) -> str:
         return "it is empty"
     heads = {name.split(".")[0] for name in names}
     if any(name.startswith("Prediction.attention_cell") for name in names):
-        return "its prediction is by attention (Attn), which we do not have"
+        return "it predicts by attention (Attn), which is not supported"
     if any(name.startswith("Transformation.LocalizationNetwork") for name in names):
-        return "it has a thin-plate-spline transformer (TPS), which we do not have"
+        return "it has a thin-plate-spline transformer (TPS), which is not supported"
     if {"basenet", "conv_cls"} <= heads:
         return "this looks like CRAFT, the detector"
     if {"cnn", "rnn"} <= heads:
         return "this looks like the CRNN of another project, whose layers have other names"
     if heads & {"FeatureExtraction", "SequenceModeling", "Prediction"}:
-        return "it has some of its layers but not all of them as they should be"
+        return "it has some of the layers, but not all of them, or with other shapes"
     return f"none of its layers is known (it begins with {', '.join(names[:3])})"

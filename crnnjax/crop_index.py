@@ -1,9 +1,9 @@
-"""Crops and their labels, read once into an index, and the filters that say why one is not used.
+"""Index of labeled crops, built once, and the filters that tell why a crop is not used.
 
-The index of a data set holds what must be known of all its crops before the first batch: the labels
-in NFC, the sizes of the pictures (from their headers) and what is wrong with a crop. It is made at
-the first start, kept in the cache, and later only mapped into memory; a data set of millions is
-never scanned twice. Filters run over its arrays, so that they may differ from run to run.
+The index of a data set holds what must be known about all crops before the first batch: the labels
+in NFC, the sizes of the images (from their headers) and the faults of crops. It is built at the
+first start, kept in the cache, and memory-mapped later; a data set of millions is never scanned
+twice. Filters run on its arrays, so that they may differ between runs.
 
 Host code: no jax.
 """
@@ -36,11 +36,11 @@ from ocrcore.progress import shown
 
 KINDS = ("auto", "lmdb", "csv", "tsv", "doctr", "trdg")
 PPOCR_NAME = "rec_gt.txt"
-"""Of PPOCRLabel, in the folder of a project."""
+"""Label file of PPOCRLabel, in the folder of a project."""
 LISTED = 1000
-"""How many of the crops that a filter leaves out are named, of each reason and data set."""
+"""Most left-out crops to name, for each reason and data set."""
 MAX_PIXELS = 1 << 26
-"""Larger pictures are no crops; they are refused before they are decoded."""
+"""Larger images are not crops; they are refused before they are decoded."""
 REASONS = (
     "picture",
     "labels",
@@ -52,13 +52,13 @@ REASONS = (
 )
 _FINE, _PICTURE, _LABELS, _DETECTION = 0, 1, 2, 3
 _QUOTE = ord('"')
-_NARROW = 16  # any crop may be padded to this
+_NARROW = 16  # any crop may be padded to this width
 _VERSION = 1
 _CHUNK = 1 << 18  # labels filtered at a time
 
 
 def kind_of(path: str | Path) -> str:
-    """The kind of a data set of crops: by the suffix of a file, and by what a folder holds."""
+    """Detect the kind of a data set of crops from the suffix of a file or the files of a folder."""
     path = Path(path)
     if not path.is_dir():
         return "doctr" if path.suffix.lower() == ".json" else "tsv"
@@ -72,23 +72,23 @@ def kind_of(path: str | Path) -> str:
 def open_crops(
     kind: str, path: str | Path, *, root: str | Path | None = None, outside: bool = False
 ) -> Sequence[Crop]:
-    """Opens a data set of crops.
+    """Open a data set of crops.
 
     Args:
-        kind: "lmdb": as deep-text-recognition-benchmark makes it; "csv": folders with a
-            `labels.csv`, as EasyOCR's trainer reads them; "tsv": a file of lines of a path, a tab
-            and a text, as also PaddleOCR reads them; "doctr": a `labels.json` of docTR's, with the
-            pictures in `images`; "trdg": a folder of TextRecognitionDataGenerator's; "auto": which
-            of these the path is.
-        path: the folder, or the file of "tsv" and "doctr"; of a folder with "tsv" its `rec_gt.txt`.
-        root: of "tsv": the folder that its paths start from; None is that of the file.
-        outside: of "csv" and "tsv": whether paths may lead out of that folder.
+        kind: "lmdb": as in deep-text-recognition-benchmark; "csv": folders with a `labels.csv`, as
+            in EasyOCR's trainer; "tsv": a file of lines of a path, a tab and a text, as also in
+            PaddleOCR; "doctr": a `labels.json` of docTR, with the images in `images`; "trdg": a
+            folder of TextRecognitionDataGenerator; "auto": detect the kind.
+        path: the folder, or the file of "tsv" and "doctr"; a folder with "tsv" means its
+            `rec_gt.txt`.
+        root: for "tsv": folder that paths are relative to; None is that of the file.
+        outside: for "csv" and "tsv": whether paths may lead out of that folder.
 
     Returns:
-        The crops, by index; their pictures are not looked at.
+        The crops by index; their images are not read.
 
     Raises:
-        LabelError: there is no such data set, or it cannot be read; the message says which line.
+        LabelError: there is no such data set, or it cannot be read; the message names the line.
     """
     if kind == "auto":
         kind = kind_of(path)
@@ -110,13 +110,13 @@ def open_crops(
 
 @dataclass(frozen=True, eq=False)
 class Index:
-    """What is known of all crops of a data set.
+    """Labels, sizes and faults of all crops of a data set.
 
     Attributes:
-        points: code points of all labels in NFC, one after the other; unsigned.
-        ends: `(N,)` int64, where each label ends in `points`.
-        sizes: `(N, 2)` int32, height and width of the pictures; 0 where there is none.
-        states: `(N,)` uint8, what is wrong with a crop: 0 nothing.
+        points: code points of all labels in NFC, concatenated; unsigned.
+        ends: `(N,)` int64, end of each label in `points`.
+        sizes: `(N, 2)` int32, height and width of the images; 0 if there is none.
+        states: `(N,)` uint8, fault of each crop; 0 for none.
     """
 
     points: NDArray[np.unsignedinteger]
@@ -128,28 +128,28 @@ class Index:
         return len(self.ends)
 
     def label(self, index: int) -> NDArray[np.unsignedinteger]:
-        """Code points of the label of a crop."""
+        """Return the code points of a crop's label."""
         return self.points[self.ends[index - 1] if index else 0 : self.ends[index]]
 
     def text(self, index: int) -> str:
-        """Label of a crop, in NFC."""
+        """Return a crop's label in NFC."""
         return "".join(map(chr, self.label(index).tolist()))
 
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """Which crops are used.
+    """The rules that decide which crops are used.
 
     Attributes:
-        charset: of the labels.
-        height: of the network's input, in pixels.
-        width: the widest input.
-        fixed: every input has that width, whatever the crop; else a crop is as wide as it is at
-            this height, or as EasyOCR pads it up to half as much again.
+        charset: charset of the labels.
+        height: height of the network's input in pixels.
+        width: greatest width of an input.
+        fixed: whether every input has that width; otherwise a crop keeps its width at this height,
+            or is padded as in EasyOCR up to 1.5 times that.
         max_length: most characters of a label.
         empty: whether labels may be empty.
-        features: of the network, for `crnnjax.time_steps.time_steps`.
-        turn_above: height over width from which on crops are turned; 0 turns none.
+        features: features of the network, for `crnnjax.time_steps.time_steps`.
+        turn_above: height / width above which crops are rotated; 0 rotates none.
     """
 
     charset: Charset
@@ -164,15 +164,15 @@ class Rules:
 
 @dataclass(slots=True)
 class Filtered:
-    """What the filters left of a data set.
+    """The result of filtering a data set.
 
     Attributes:
-        kept: indices of the crops that are used, rising.
-        counts: crops left out, by reason.
-        outside: characters outside the charset: in how many labels each is, of those left out.
-        drops: the first `LISTED` crops that were left out, of each reason.
-        quoted: how many labels stand between double quotes; in EasyOCR's csv these mean nothing.
-        note: what else of the data set is not used.
+        kept: indices of the crops that are used, ascending.
+        counts: numbers of crops left out, by reason.
+        outside: characters outside the charset, with the number of left-out labels that have each.
+        drops: the first `LISTED` crops that were left out, for each reason.
+        quoted: number of labels in double quotes, which have no special meaning in EasyOCR's csv.
+        note: other unused parts of the data set.
     """
 
     kept: NDArray[np.int32]
@@ -183,7 +183,7 @@ class Filtered:
     note: str = ""
 
     def summary(self) -> str:
-        """One line: how many crops are used, how many are not and why."""
+        """Return a line with the numbers of used and left-out crops, and the reasons."""
         total = len(self.kept) + self.counts.total()
         parts = [f"{reason}: {self.counts[reason]:,}" for reason in REASONS if self.counts[reason]]
         text = f"{len(self.kept):,} of {total:,} crops"
@@ -194,16 +194,16 @@ class Filtered:
             more = f" and {len(self.outside) - 40} others" if len(self.outside) > 40 else ""
             text += f"; characters outside the charset: {shown}{more}"
         if self.quoted:
-            text += f"; {self.quoted:,} labels are between double quotes, which belong to them"
+            text += f"; {self.quoted:,} labels have double quotes, which are part of the text"
         return f"{text}; {self.note}" if self.note else text
 
 
 def steps_needed(classes: NDArray[Any], ends: NDArray[Any]) -> NDArray[np.int64]:
-    """Time steps that CTC needs for labels: their lengths, and one between equal neighbors.
+    """Return the time steps that CTC needs for labels: their length, plus one per equal neighbors.
 
     Args:
-        classes: of all labels, one after the other.
-        ends: `(N,)`, where each ends.
+        classes: classes of all labels, concatenated.
+        ends: `(N,)`, end of each label in `classes`.
 
     Returns:
         `(N,)` int64.
@@ -218,7 +218,7 @@ def steps_needed(classes: NDArray[Any], ends: NDArray[Any]) -> NDArray[np.int64]
 
 
 def width_needed(steps: Any, *, features: str) -> Any:
-    """Least width of a picture that has `steps` time steps; a number or an array."""
+    """Return the least image width that gives `steps` time steps; a number or an array."""
     if features == "lcnetv4":
         widths = 8 * steps - 3
     else:
@@ -227,32 +227,32 @@ def width_needed(steps: Any, *, features: str) -> Any:
 
 
 def steps_of(classes: NDArray[Any]) -> int:
-    """Time steps that CTC needs for one label; `steps_needed` takes many."""
+    """Return the time steps that CTC needs for one label; see `steps_needed`."""
     return len(classes) + int(np.count_nonzero(classes[1:] == classes[:-1]))
 
 
 def reader_widths(sizes: NDArray[Any], height: int) -> NDArray[np.int64]:
-    """Widths to which EasyOCR pads crops that it reads alone: `crnnjax.resize.easyocr_width`.
+    """Return the widths to which EasyOCR pads single crops: `crnnjax.resize.easyocr_width`.
 
     Args:
         sizes: `(N, 2)`, heights and widths, all 1 or more.
-        height: of the network's input.
+        height: height of the network's input.
     """
     ratio = sizes[:, 1] / sizes[:, 0]
     return np.ceil(np.where(ratio < 1, 1 / np.minimum(ratio, 1), ratio)).astype(np.int64) * height
 
 
 def own_widths(sizes: NDArray[Any], height: int) -> NDArray[np.int64]:
-    """Widths of crops at a height, their aspect kept, rounded up: `(N,)`."""
+    """Return the widths of crops at a height, keeping the aspect ratio, rounded up: `(N,)`."""
     tall, wide = sizes[:, 0].astype(np.int64), sizes[:, 1].astype(np.int64)
     return np.maximum(-(-wide * height // np.maximum(tall, 1)), 1)
 
 
 def _room(sizes: NDArray[Any], height: int) -> NDArray[np.int64]:
-    """Widths that labels may need: padded as a reader pads it a crop has more than its own.
+    """Widths available for labels: with padding as in a Reader, more than the crop's own width.
 
-    But not much more: letters that are narrower yet are not to be told apart. Of the crops of
-    ICDAR 2015 that ask for more, nearly all are taller than wide: words that run up or down.
+    But not much more, because still narrower letters cannot be distinguished. Of the crops of ICDAR
+    2015 that need more, nearly all are taller than wide: words that run up or down.
     """
     own = own_widths(sizes, height)
     padded = np.minimum(reader_widths(sizes, height), np.maximum(own * 3 // 2, _NARROW))
@@ -260,7 +260,7 @@ def _room(sizes: NDArray[Any], height: int) -> NDArray[np.int64]:
 
 
 def swap_tall_sizes(index: Index, above: float) -> Index:
-    """The index with the sizes that crops have after `crnnjax.resize.turn_tall`."""
+    """Return the index with the sizes of crops after `crnnjax.resize.turn_tall`."""
     if not above:
         return index
     sizes = np.array(index.sizes)
@@ -277,14 +277,14 @@ def filter_crops(
     name: str,
     numbers: NDArray[np.intp] | None = None,
 ) -> Filtered:
-    """Says which crops are used, and of the others why not.
+    """Apply the rules: find the crops to use, and the reasons for leaving out others.
 
     Args:
-        index: of the data set.
-        rules: what to keep.
-        crops: the data set, for the names of those left out.
-        name: of the data set.
-        numbers: of the crops that may be used, None for all; nothing is said of others.
+        index: index of the data set.
+        rules: the rules.
+        crops: the data set, for the names of left-out crops.
+        name: name of the data set.
+        numbers: indices of the crops to consider, None for all; others are not counted.
     """
     asked = np.zeros(len(index), bool)
     asked[slice(None) if numbers is None else numbers] = True
@@ -339,7 +339,7 @@ def filter_crops(
 
 
 def crop_name(crops: Sequence[Crop], index: int) -> str:
-    """Names a crop without reading its picture."""
+    """Return the name of a crop without reading its image."""
     if isinstance(crops, LmdbCrops):
         return f"{crops.path}:image-{index + 1:09d}"
     if isinstance(crops, PythonSet):
@@ -348,7 +348,7 @@ def crop_name(crops: Sequence[Crop], index: int) -> str:
 
 
 def _explain(index: Index, rules: Rules, crops: Sequence[Crop], number: int, reason: str) -> str:
-    """What is wrong with a crop, in full; only called for a few."""
+    """Explain in full why a crop is left out; only called for a few crops."""
     if reason == "labels":
         try:
             crops[number]
@@ -356,14 +356,14 @@ def _explain(index: Index, rules: Rules, crops: Sequence[Crop], number: int, rea
             return str(error)
     if reason == "picture":
         try:
-            return f"a picture of {_size(crops[number])} pixels: expected at most {MAX_PIXELS}"
+            return f"an image of {_size(crops[number])} pixels: expected at most {MAX_PIXELS}"
         except (ImageError, LabelError) as error:
             windows = "\\" in crop_name(crops, number)
-            return f"{error}{'; nor with / for the backslashes of Windows' * windows}"
+            return f"{error}{'; nor with / instead of the backslashes of Windows' * windows}"
     text = index.text(number)
     name = f"{crop_name(crops, number)}: {text!r}"
     if reason == "empty":
-        return f"{name}: an empty label: set empty_labels to train on it"
+        return f"{name}: an empty label; set empty_labels to train on it"
     if reason == "too long":
         return f"{name}: {len(text)} characters, more than max_length={rules.max_length}"
     if reason == "outside the charset":
@@ -371,7 +371,7 @@ def _explain(index: Index, rules: Rules, crops: Sequence[Crop], number: int, rea
         return f"{name}: {missing!r} outside the charset {rules.charset.name}"
     if reason == "detection labels":
         return (
-            f"{name[:200]}: a list of boxes, as detectors are trained on: expected a picture of "
+            f"{name[:200]}: a list of boxes, which is a label for a detector: expected an image of "
             "one word or line and its text"
         )
     classes = rules.charset.encode(text)
@@ -380,10 +380,10 @@ def _explain(index: Index, rules: Rules, crops: Sequence[Crop], number: int, rea
     least = int(width_needed(steps, features=rules.features))
     return (
         f"{name}: CTC needs {steps} time steps ({len(text)} characters, "
-        f"{steps - len(text)} of them after an equal one), which is {least} pixels of width at a "
-        f"height of {rules.height}; the picture has {width}x{height}, which is "
-        f"{int(own_widths(index.sizes[number : number + 1], rules.height)[0])} pixels there, the "
-        f"widest input {rules.width}"
+        f"{steps - len(text)} of them after an equal one), so a width of {least} pixels at a "
+        f"height of {rules.height}; the image has {width}x{height} pixels, so a width of "
+        f"{int(own_widths(index.sizes[number : number + 1], rules.height)[0])} at that height; the "
+        f"widest input is {rules.width}"
     )
 
 
@@ -394,7 +394,7 @@ def _count_outside(
     ends: NDArray[Any],
     those: NDArray[Any],
 ) -> None:
-    """Counts in how many of those labels each character outside the charset is."""
+    """Count in how many of the labels `those` each character outside the charset occurs."""
     where = np.flatnonzero(classes == 0)
     label = np.searchsorted(ends, where, side="right")
     mine = np.isin(label, those)
@@ -407,20 +407,20 @@ def _count_outside(
 def read_index(
     crops: Sequence[Crop], path: str | Path, *, cache: str | Path | None = None
 ) -> Index:
-    """Returns the index of a data set; makes it where the cache has none.
+    """Return the index of a data set from the cache; build it if necessary.
 
-    A data set counts as changed when the size or the time of its `data.mdb` or of its label files
-    changes. Crops whose picture could not be read are looked at again at each start, so that files
-    that were missing may be added.
+    A data set counts as changed if the size or time of its `data.mdb` or of its label files
+    changes. Crops whose image could not be read are checked again at each start, so that missing
+    files can be added.
 
     Args:
-        crops: of `open_crops`.
-        path: of the data set.
+        crops: crops of `open_crops`.
+        path: path of the data set.
         cache: folder for indices; None is `ocrjax` in the user's cache folder.
 
     Raises:
-        LabelError: an index that was damaged.
-        OSError: it cannot be written.
+        LabelError: the index is damaged.
+        OSError: the index cannot be written.
     """
     folder = Path(cache) if cache is not None else default_cache()
     location = folder / f"crops-{data_set_key(crops, path)}"
@@ -431,37 +431,37 @@ def read_index(
         index = Index(*(_mapped(location / f"{name}.npy") for name in names))
         whole = len(index) == len(index.sizes) == len(index.states) == len(crops)
     except (OSError, ValueError, EOFError) as error:
-        raise LabelError(location, 0, str(error), "a whole index; delete it") from error
+        raise LabelError(location, 0, str(error), "a complete index; delete it") from error
     if not whole or (len(index) and index.ends[-1] != len(index.points)):
-        raise LabelError(location, 0, "parts of different lengths", "a whole index; delete it")
+        raise LabelError(location, 0, "parts of different lengths", "a complete index; delete it")
     return _look_again(index, crops)
 
 
 def data_set_key(crops: Sequence[Crop], path: str | Path) -> str:
-    """Names a state of a data set; the arguments are those of `read_index`."""
+    """Return a key of the data set's current state; the arguments are those of `read_index`."""
     state = [str(_VERSION), str(len(crops)), crop_name(crops, 0) if len(crops) else ""]
     for file in label_files(path):
         found = file.stat()
         state += [str(file.resolve()), str(found.st_size), str(found.st_mtime_ns)]
-    if os.environ.get(EXIF_VARIABLE):  # other sizes
+    if os.environ.get(EXIF_VARIABLE):  # image sizes differ
         state.append(os.environ[EXIF_VARIABLE])
     return hashlib.sha256("\n".join(state).encode(errors="surrogateescape")).hexdigest()[:16]
 
 
 def _mapped(path: Path) -> NDArray[Any]:
-    # An array without elements cannot be mapped; its file is the header alone.
+    # An empty array cannot be mapped; its file has only a header.
     return np.load(path, mmap_mode="r" if path.stat().st_size > 128 else None, allow_pickle=False)
 
 
 def label_files(path: str | Path) -> list[Path]:
-    """The files with the labels of a data set: itself, its `data.mdb`, or its `labels.csv`."""
+    """Return the label files of a data set: itself, its `data.mdb`, or its `labels.csv` files."""
     path = Path(path)
     if path.is_file():
         return [path]
     inside = [path / "data.mdb", path / CSV_NAME]
     if kind_of(path) in ("doctr", "trdg", "tsv"):
         inside = [path / name for name in (DOCTR_NAME, PPOCR_NAME, TRDG_NAME)]
-    # Names of pictures may be the labels: then the folder's own time tells of changes.
+    # If image names are the labels, the folder's own time shows changes.
     return [one for one in inside if one.is_file()] or sorted(path.rglob(CSV_NAME)) or [path]
 
 
@@ -476,11 +476,11 @@ def _look_again(index: Index, crops: Sequence[Crop]) -> Index:
 
 
 def index_crops(crops: Sequence[Crop], *, task: str) -> Index:
-    """Reads all labels, and all pictures' headers.
+    """Read all labels and all image headers.
 
     Args:
         crops: the data set.
-        task: what this is, for the user who waits.
+        task: description of the task for the progress bar.
     """
     ends = np.zeros(len(crops), np.int64)
     sizes = np.zeros((len(crops), 2), np.int32)
@@ -510,7 +510,7 @@ def index_crops(crops: Sequence[Crop], *, task: str) -> Index:
 
 
 def _narrow(texts: list[str]) -> NDArray[Any]:
-    """Code points in as few bytes as they need."""
+    """Code points in the smallest dtype that fits."""
     points = np.frombuffer("".join(texts).encode("utf-32-le", "surrogatepass"), np.uint32)
     most = int(points.max()) if len(points) else 0
     return points.astype(np.min_scalar_type(most))
@@ -529,7 +529,7 @@ def _size(crop: Crop) -> tuple[int, int]:
 
 
 def _write(index: Index, location: Path, source: str) -> None:
-    """Writes an index, all or nothing; two processes may do so at the same time."""
+    """Write an index atomically; two processes may do so at the same time."""
     with new_folder(location, marker="index.json") as part:
         for name in ("points", "ends", "sizes", "states"):
             np.save(part / f"{name}.npy", getattr(index, name))

@@ -1,6 +1,6 @@
-"""Logits to texts: greedy on the device, beam search and a lexicon on the host.
+"""Decoding of logits to texts: greedy on the device, beam search and lexicon on the host.
 
-Class 0 is CTC's blank everywhere. Steps that come after an input's end count for nothing.
+Class 0 is CTC's blank everywhere. Steps after the end of an input are ignored.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from crnnjax.lexicon import Lexicon, Scored
 from crnnjax.options import CONFIDENCES
 from ocrcore.pages import FloatArray
 
-_NEVER = -1e30  # log of 0 that stays finite under arithmetic
+_NEVER = -1e30  # log of 0 that stays finite in arithmetic
 
 
 class Greedy(NamedTuple):
-    """The most probable class of each step, collapsed. All of it is small: one transfer.
+    """A greedy reading; small arrays, for a single transfer to the host.
 
     Attributes:
         indices: `(B, T)` int32, the classes that are read, 0 after the last.
-        counts: `(B,)` int32, how many.
+        counts: `(B,)` int32, the number of classes that are read.
         path: `(B, T)` int32, the most probable class of each step, 0 after the last step.
         probabilities: `(B, T)` float32, its probability, 1 after the last step.
     """
@@ -39,14 +39,14 @@ class Greedy(NamedTuple):
 
 
 def log_probabilities(logits: jax.Array, ignored: ArrayLike | None = None) -> jax.Array:
-    """Log-softmax in float32, without the classes that may not be read.
+    """Return the log-softmax in float32, without ignored classes.
 
-    Leaving classes out before the softmax is EasyOCR's setting them to 0 after it and dividing by
-    the rest (`easyocr/recognition.py`), without its 0 / 0.
+    Leaving classes out before the softmax equals EasyOCR's setting them to 0 after it and
+    renormalizing (`easyocr/recognition.py`), but avoids 0 / 0.
 
     Args:
         logits: `(..., C)`.
-        ignored: `(C,)` bool, True for classes that may not be read; blank always may.
+        ignored: `(C,)` bool, True for classes that may not be read; never the blank.
     """
     return jax.nn.log_softmax(_open(logits, ignored), axis=-1)
 
@@ -60,17 +60,17 @@ def _open(logits: jax.Array, ignored: ArrayLike | None) -> jax.Array:
 
 
 def greedy(logits: jax.Array, steps: ArrayLike, ignored: ArrayLike | None = None) -> Greedy:
-    """The best path, its repeats merged and its blanks dropped. Jit it.
+    """Return the best path with repeats merged and blanks dropped; to be jitted by the caller.
 
     Args:
         logits: `(B, T, C)`.
-        steps: `(B,)` int, how many of the T steps belong to each input.
+        steps: `(B,)` int, number of valid steps of each input.
         ignored: `(C,)` bool, classes that may not be read.
     """
     batch, length, _ = logits.shape
     real = jnp.arange(length) < jnp.asarray(steps)[:, None]
     logits = _open(logits, ignored)
-    # Logits, not probabilities: near ties survive in them.
+    # argmax of logits, not of probabilities, where near ties could be rounded to ties.
     path = jnp.where(real, logits.argmax(-1), 0).astype(jnp.int32)
     probabilities = jnp.where(real, jnp.exp(jax.nn.log_softmax(logits, axis=-1).max(-1)), 1.0)
     before = jnp.pad(path, ((0, 0), (1, 0)))[:, :-1]
@@ -82,10 +82,10 @@ def greedy(logits: jax.Array, steps: ArrayLike, ignored: ArrayLike | None = None
 
 
 def confidence(read: Greedy, kind: str = "easyocr") -> FloatArray:
-    """How sure the network is of each greedy reading, in [0, 1].
+    """Return the confidence of each greedy reading, in [0, 1].
 
     Args:
-        read: as arrays of the host.
+        read: readings as host arrays.
         kind: `easyocr`: the product of the probabilities of the n steps that are not blank, to the
             power of 2 / sqrt(n), and 0 without any (`custom_mean` in `easyocr/recognition.py`).
             `dtrb`: the product over all steps, blanks included (`test.py` of
@@ -112,25 +112,25 @@ def ignored_classes(
     allowlist: Collection[str] | None = None,
     blocklist: Collection[str] | None = None,
 ) -> NDArray[np.bool_] | None:
-    """The classes that an EasyOCR allowlist or blocklist closes; an allowlist wins.
+    """Return the classes that an EasyOCR allowlist or blocklist excludes; an allowlist wins.
 
     Args:
-        characters: of the charset in the order of the classes, without the blank.
-        allowlist: characters that alone may be read.
+        characters: characters of the charset in the order of the classes, without the blank.
+        allowlist: the only characters that may be read.
         blocklist: characters that may not be read.
 
     Returns:
-        `(C,)` bool with the blank first, never closed; None if all may be read.
+        `(C,)` bool with the blank first, never excluded; None if all may be read.
 
     Raises:
-        ValueError: an allowlist without a single character of the charset.
+        ValueError: the allowlist has no character of the charset.
     """
     if allowlist:
         closed = [character not in allowlist for character in characters]
         if all(closed):
             raise ValueError(
                 f"the allowlist {''.join(allowlist)!r} has no character of the charset "
-                f"{''.join(characters)!r}: nothing could be read"
+                f"{''.join(characters)!r}, so nothing could be read"
             )
     elif blocklist:
         closed = [character in blocklist for character in characters]
@@ -140,7 +140,7 @@ def ignored_classes(
 
 
 def text_log_probability(logs: FloatArray, indices: Sequence[int]) -> float:
-    """Log of the probability of a text: CTC's forward sum over all its alignments (Graves 2006).
+    """Return the log-probability of a text: CTC's forward sum over alignments (Graves 2006).
 
     Args:
         logs: `(T, C)` log-probabilities.
@@ -166,7 +166,7 @@ def text_log_probability(logs: FloatArray, indices: Sequence[int]) -> float:
 
 
 def import_beam_search() -> Any:
-    """Returns the module `fast_ctc_decode`.
+    """Return the module `fast_ctc_decode`.
 
     Raises:
         ModuleNotFoundError: it is not installed; the message says what to do.
@@ -181,16 +181,16 @@ def import_beam_search() -> Any:
 
 
 def beam_search(logs: FloatArray, *, width: int = 10, cut: float = 1e-3) -> Scored:
-    """The best text that prefix beam search finds, or the greedy one where that is better.
+    """Return the best text of a prefix beam search, or the greedy text if that is better.
 
     Args:
         logs: `(T, C)` log-probabilities of one input's steps.
-        width: how many prefixes survive each step.
-        cut: classes of a lower probability are not tried at a step.
+        width: beam width, the number of prefixes kept at each step.
+        cut: classes with a lower probability are not tried at a step.
 
     Raises:
         ModuleNotFoundError: fast-ctc-decode is not installed.
-        ValueError: a width below 1.
+        ValueError: the width is below 1.
     """
     search = import_beam_search().beam_search
     if width < 1:
@@ -199,23 +199,23 @@ def beam_search(logs: FloatArray, *, width: int = 10, cut: float = 1e-3) -> Scor
     candidates = [best]
     if len(logs):
         probabilities = np.exp(logs).astype(np.float32)
-        # Each step needs a class to try; the search gives up otherwise.
+        # Each step needs at least one class to try; otherwise the search gives up.
         cut = min(cut, 0.5 * float(probabilities.max(1).min()))
         tried = (probabilities.max(0) >= cut) | (np.arange(logs.shape[1]) == 0)
         classes = np.flatnonzero(tried)
         text, _ = search(
             np.ascontiguousarray(probabilities[:, classes]),
-            # Any distinct characters will do for the classes: they are mapped back at once.
+            # Any distinct characters can stand for the classes: they are mapped back at once.
             [chr(_PLANE + index) for index in range(len(classes))],
             beam_size=width,
-            beam_cut_threshold=min(cut, 0.9 / len(classes)),  # it refuses higher ones
+            beam_cut_threshold=min(cut, 0.9 / len(classes)),  # higher thresholds are refused
         )
         candidates.append(tuple(int(classes[ord(character) - _PLANE]) for character in text))
     scored = [Scored(item, text_log_probability(logs, item)) for item in dict.fromkeys(candidates)]
     return max(scored, key=lambda item: item.log_probability)
 
 
-_PLANE = 0x10000  # Unicode has room for a million classes from here
+_PLANE = 0x10000  # from here Unicode has a million code points for classes
 
 
 def _collapse(path: NDArray[np.intp]) -> tuple[int, ...]:
@@ -226,16 +226,16 @@ def _collapse(path: NDArray[np.intp]) -> tuple[int, ...]:
 def search(
     logs: FloatArray, charset: Charset, lexicon: Lexicon | None, *, width: int = 10
 ) -> tuple[str, float]:
-    """The best word of a lexicon, or without one the best text of a beam search.
+    """Return the best word of a lexicon, or without one the best text of a beam search.
 
     Args:
         logs: `(T, C)` log-probabilities of one input's steps.
-        charset: of the classes.
-        lexicon: its words alone may be read.
-        width: of the beam.
+        charset: charset of the classes.
+        lexicon: the only words that may be read; None for any text.
+        width: beam width.
 
     Returns:
-        The text and its probability; nothing and 0 where no word fits into the steps.
+        The text and its probability; an empty text and 0 if no word fits into the steps.
     """
     if lexicon is None:
         found = beam_search(logs, width=width)

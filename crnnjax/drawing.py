@@ -1,4 +1,4 @@
-"""Pictures to look at: readings under their crops, and batches as the network gets them.
+"""Drawings for inspection: crops with their readings, and training batches.
 
 Host code: no jax.
 """
@@ -15,9 +15,9 @@ from crnnjax.input_pipeline import BatchSource
 from ocrcore.drawing import draw_caption, draw_text, fit_cell, grid
 from ocrcore.pages import ByteArray
 
-_WIDTH, _HEIGHT, _LINE = 300, 64, 22  # of a crop, and of a line of text under it
+_WIDTH, _HEIGHT, _LINE = 300, 64, 22  # size of a crop, height of a text line under it
 _RIGHT, _WRONG, _TRUTH, _NAME = (0, 120, 40), (200, 20, 40), (40, 40, 40), (130, 130, 130)
-_LEGEND = (("true text", _TRUTH), ("read right", _RIGHT), ("read wrong", _WRONG))
+_LEGEND = (("true text", _TRUTH), ("read correctly", _RIGHT), ("read wrong", _WRONG))
 _LABEL_WIDTH = 150
 _IGNORED = (255, 205, 205)
 _TINT = np.array(_IGNORED, np.float32) / 255
@@ -32,18 +32,18 @@ def draw_readings(
     title: str = "crops over their true text and their reading",
     columns: int = 4,
 ) -> ByteArray:
-    """Draws crops in a grid, each over its true text, its reading and the name of its file.
+    """Draw crops in a grid, each over its true text, its reading and the name of its file.
 
     Args:
         images: `(H, W, 3)` uint8, RGB, of any sizes; at least one.
         truth: the true texts, drawn in dark gray.
         read: the readings, drawn in green where they equal the true text, else in red.
-        names: of the files; none are drawn without them.
-        title: of the sheet.
-        columns: of the grid.
+        names: names of the files; empty to draw none.
+        title: title of the sheet.
+        columns: columns of the grid.
 
     Returns:
-        A picture `(H, W, 3)` uint8, RGB, with a legend.
+        An image `(H, W, 3)` uint8, RGB, with a legend.
     """
     cells = []
     for number, (image, one, two) in enumerate(zip(images, truth, read, strict=True)):
@@ -57,17 +57,17 @@ def draw_readings(
 
 
 def draw_batches(source: BatchSource, steps: range, *, rows: int = 24) -> ByteArray:
-    """Draws batches side by side, each crop as the network gets it with its label beside it.
+    """Draw training batches side by side, each crop next to its label.
 
     Columns that the network ignores are tinted.
 
     Args:
-        source: of `crnnjax.input_pipeline.make_batches`.
-        steps: which batches.
-        rows: most crops of each.
+        source: batches of `crnnjax.input_pipeline.make_batches`.
+        steps: steps of the batches.
+        rows: most crops of each batch.
 
     Returns:
-        A picture `(H, W, 3)` uint8, RGB, with a legend.
+        An image `(H, W, 3)` uint8, RGB, with a legend.
     """
     batches = []
     for step in steps:
@@ -82,6 +82,6 @@ def draw_batches(source: BatchSource, steps: range, *, rows: int = 24) -> ByteAr
             cells.append(np.hstack([crop, label]))
         batches.append(grid(cells, columns=1))
     sheet = grid(batches, columns=len(batches))
-    title = f"crops as trained on, beside their labels: {len(batches)} batches, a column each"
+    title = f"training crops with their labels: {len(batches)} batches, one per column"
     legend = (("columns that the network ignores", _IGNORED),)
     return grid([draw_caption(title, legend, width=sheet.shape[1]), sheet], columns=1)

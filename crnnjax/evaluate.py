@@ -22,23 +22,23 @@ from ocrcore.pages import ByteArray, LabelError
 from ocrcore.progress import Progress
 
 _CHUNK = 2048  # crops in memory at a time
-_NAMED = 20  # unreadable pictures that a result names
+_NAMED = 20  # most unreadable crops to name in a result
 
 
 class EvaluationError(ValueError):
-    """Nothing can be evaluated; the message says why."""
+    """An evaluation is not possible; the message says why."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SetResult:
-    """What was read of one set of crops.
+    """Readings and scores of one set of crops.
 
     Attributes:
-        crops: those that could be read, in order.
-        readings: of each.
-        scores: of the texts.
-        unreadable: errors of the other crops; they count nowhere.
-        outside: labels with a character that the charset lacks; they count, as wrong.
+        crops: the readable crops, in order.
+        readings: the reading of each.
+        scores: scores of the texts.
+        unreadable: errors of the other crops, which are not counted.
+        outside: number of labels with a character outside the charset; they count as wrong.
     """
 
     crops: tuple[Crop, ...]
@@ -48,7 +48,7 @@ class SetResult:
     outside: int
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values; no single words."""
+        """Return plain JSON values, without single words."""
         return {
             **self.scores.to_dict(),
             "outside_charset": self.outside,
@@ -64,22 +64,22 @@ def read_set(
     name: str = "crops",
     **options: Any,
 ) -> SetResult:
-    """Reads labeled crops and compares.
+    """Read labeled crops and compare the readings with the labels.
 
-    For training: `read_set(recognizer.with_variables(variables), crops)` shares the programs.
+    In training, `read_set(recognizer.with_variables(variables), crops)` shares compiled programs.
 
     Args:
-        recognizer: with its weights.
-        crops: labeled; a part of them is in memory at a time, so there may be any number.
-        name: of the set, for errors and for the user who waits.
+        recognizer: the recognizer.
+        crops: labeled crops, any number; only some of them are in memory at a time.
+        name: name of the set, for errors and the progress bar.
         **options: fields of `RecognizerOptions` to change.
 
     Returns:
-        Readings and scores. The truth is compared as the charset writes it: in NFC, and where the
-        charset does not tell cases apart, in its case.
+        Readings and scores. Labels are compared as the charset writes them: in NFC, and in the
+        charset's case if it is case-insensitive.
 
     Raises:
-        EvaluationError: no crops, or none that can be read.
+        EvaluationError: there are no crops, or none can be read.
     """
     resize = replace(recognizer.options, **options).resize
     good: list[Crop] = []
@@ -119,7 +119,7 @@ def _count(progress: Progress, before: int, done: int) -> None:
 
 
 def _load(crops: Sequence[Crop], index: int, like_easyocr: bool) -> tuple[Crop, ByteArray] | str:
-    """A crop and its picture, or what is wrong with it."""
+    """A crop and its image, or the error of an unreadable one."""
     try:
         crop = crops[index]
         gray = like_easyocr and crop.data is None
@@ -138,26 +138,27 @@ def evaluate_recognizer(
     log: Callable[[str], object] = print,
     **options: Any,
 ) -> dict[str, Any]:
-    """Evaluates a recognizer on sets of labeled crops, and says how well it reads.
+    """Evaluate a recognizer on sets of labeled crops, and log the scores.
 
     Args:
-        recognizer: with its weights.
-        sets: labeled crops by the name of their set, as `crnnjax.crop_index.open_crops` opens them.
-        weights: what the recognizer was loaded from, for the report.
-        folder: takes `recognition.json` (what is returned) and for each set
+        recognizer: the recognizer.
+        sets: labeled crops by set name, as opened by `crnnjax.crop_index.open_crops`.
+        weights: where the recognizer was loaded from, for the report.
+        folder: folder for `recognition.json` (the returned values) and for each set
             `NAME_readings.tsv` (path, truth, reading, confidence) and `NAME_worst.png`.
-        worst: how many of the words that are read worst are drawn.
+        worst: number of worst readings to draw.
         log: called with each human-readable message.
         **options: fields of `RecognizerOptions` to change.
 
     Returns:
-        `sets`: for each its `count`; `accuracy`, `alnum_accuracy`, `one_minus_ned` and `cer`, each
-        as `value`, `low` and `high` (see `crnnjax.metrics`); and what did not count. `all`: the
-        same of all words together. With a charset that has the space each has `spaces` as well
-        (`ocrcore.evaluation.spaces`). `weights`, `resize`, `decoder`, `charset` and its `digest`.
+        `sets`: for each set its `count`; `accuracy`, `alnum_accuracy`, `one_minus_ned` and `cer`,
+        each as `value`, `low` and `high` (see `crnnjax.metrics`); and what was not counted. `all`:
+        the same for all words together. With a charset that has the space, each has `spaces` as
+        well (`ocrcore.evaluation.spaces`). `weights`, `resize`, `decoder`, `charset` and its
+        `digest`.
 
     Raises:
-        EvaluationError: no sets, or one without a crop that can be read.
+        EvaluationError: there are no sets, or one has no readable crop.
     """
     if not sets:
         raise EvaluationError("no labeled crops to evaluate")
@@ -201,16 +202,16 @@ def evaluate_recognizer(
             if chart is not None:
                 write_image(folder / f"{stem}_worst.png", chart)
         write_json(folder / "recognition.json", report)
-        log(f"written to {folder}: recognition.json, readings and the worst words of each set")
+        log(f"written to {folder}: recognition.json, readings and worst words of each set")
     return report
 
 
 def results_folder(workdir: str | Path, weights: str | None) -> Path:
-    """Where an evaluation's results go: the run's own to its folder, those of other weights below.
+    """Return the folder for results: the run directory, or a folder inside for other weights.
 
     Args:
-        workdir: of the run.
-        weights: as the user names them, in place of the run's; None or empty for these.
+        workdir: the run directory.
+        weights: other weights as named by the user; None or empty for the run's own.
     """
     if not weights:
         return Path(workdir)
@@ -219,9 +220,9 @@ def results_folder(workdir: str | Path, weights: str | None) -> Path:
 
 
 def write_readings(path: str | Path, result: SetResult) -> None:
-    """Writes a line for each crop: path, truth, reading, confidence, with tabs between.
+    """Write a line for each crop: path, truth, reading, confidence, separated by tabs.
 
-    Tabs and line ends within a text become spaces.
+    Tabs and line breaks in a text become spaces.
     """
     lines = []
     plain = str.maketrans("\t\r\n", "   ")
@@ -232,7 +233,7 @@ def write_readings(path: str | Path, result: SetResult) -> None:
 
 
 def draw_worst(result: SetResult, count: int) -> ByteArray | None:
-    """Draws the words read worst, or returns None if all were read right."""
+    """Draw the worst readings; return None if all words were read correctly."""
     chosen = result.scores.worst(count)
     if not chosen:
         return None
@@ -241,5 +242,5 @@ def draw_worst(result: SetResult, count: int) -> ByteArray | None:
         [result.scores.truth[index] for index in chosen],
         [result.scores.read[index] for index in chosen],
         names=[result.crops[index].name for index in chosen],
-        title=f"the {len(chosen)} words read worst of {len(result.crops):,}",
+        title=f"the {len(chosen)} worst readings of {len(result.crops):,}",
     )

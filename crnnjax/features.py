@@ -1,7 +1,7 @@
-"""The three kinds of convolutional features: VGG, ResNet and recurrent convolutions (RCNN).
+"""Three kinds of convolutional features: VGG, ResNet and recurrent convolutions (RCNN).
 
-Layer for layer those of deep-text-recognition-benchmark and EasyOCR (VGG is its generation 2,
-ResNet its generation 1), under the same names, so that weights can be exchanged
+Layers and names are those of deep-text-recognition-benchmark and EasyOCR (VGG is its generation 2,
+ResNet its generation 1), so that weights can be exchanged
 (`crnnjax.convert`). Each maps `(B, H, W, 1)` to `(B, H', T, channels)`; T is
 `crnnjax.time_steps.time_steps(W)`, H' is `H // 16 - 1`.
 """
@@ -24,10 +24,10 @@ class Conv(nn.Module):
     """A convolution with stride 1.
 
     Attributes:
-        features: channels out.
-        size: side of the kernel: 1, 2, or 3, which pads with zeros to the same size.
-        use_bias: whether it has one.
-        dtype: of the computation.
+        features: output channels.
+        size: side of the kernel: 1, 2, or 3, which is padded with zeros to the same size.
+        use_bias: whether it has a bias.
+        dtype: dtype of the computation.
     """
 
     features: int
@@ -37,7 +37,7 @@ class Conv(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
-        """`(B, H, W, C)` to `(B, H, W, features)`; one less in H and W where the size is 2."""
+        """`(B, H, W, C)` to `(B, H, W, features)`; H and W are one less for size 2."""
         shape = (self.size, self.size, x.shape[-1], self.features)
         kernel = self.param("kernel", nn.initializers.he_normal(), shape).astype(self.dtype)
         x = x.astype(self.dtype)
@@ -55,9 +55,9 @@ class Conv(nn.Module):
 
 
 def _pool_overlapping(x: Array) -> Array:
-    """As `MaxPool2d(2, stride=(2, 1), padding=(0, 1))` of torch: half as high, one wider."""
+    """Pool like torch's `MaxPool2d(2, stride=(2, 1), padding=(0, 1))`: one column wider."""
     x = max_pool(x, height=2, width=1)
-    # Both neighbors of a border column are one and the same, as the padding is -inf.
+    # The padding is -inf, so the maximum at the border is the border column itself.
     before = jnp.concatenate([x[:, :, :1], x], axis=2)
     after = jnp.concatenate([x, x[:, :, -1:]], axis=2)
     return jnp.maximum(before, after)
@@ -83,7 +83,7 @@ class VGG(nn.Module):
             name = f"bn{index + 1}"
             return BatchNorm(dtype=self.dtype, frozen=self.frozen, name=name)(x, train=train)
 
-        # ReLU after pooling gives the same as before, for less.
+        # ReLU after pooling gives the same as before it, at a lower cost.
         x = nn.relu(max_pool(conv(0, c // 8, x)))
         x = nn.relu(max_pool(conv(3, c // 4, x)))
         x = nn.relu(conv(6, c // 2, x))

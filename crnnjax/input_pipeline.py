@@ -1,22 +1,21 @@
-"""Batches for the recognizer: crops as uint8, their widths, and their labels as classes.
+"""Training batches for the recognizer: crops, their widths, and their labels as classes.
 
-`make_batches` gives a source with random access by step (`ocrcore.data.batches`), and
-`ocrcore.data.prefetch.iterate` makes its batches ahead. A batch has, of this host's rows, `image`
-uint8 `(b, H, W, 1)`, gray; `width` int32 `(b,)`, how many columns of each row are to be read;
-`label` int32 `(b, max_length)`, classes and then zeros; `length` int32 `(b,)`, characters of each
-label.
+`make_batches` returns a source with random access by step (`ocrcore.data.batches`), and
+`ocrcore.data.prefetch.iterate` makes its batches ahead. A batch has this host's rows: `image` uint8
+`(b, H, W, 1)`, gray; `width` int32 `(b,)`, the number of columns to read in each row; `label` int32
+`(b, max_length)`, classes padded with zeros; `length` int32 `(b,)`, characters of each label.
 
-Three modes say how wide a batch is:
+There are three modes for the width of a batch:
 
-* "bucket": as its widest row needs, one of a few widths (`crnnjax.batch_plan.BatchPlanner` puts
-  rows of about one width together); rows keep their aspect, and what they lack repeats their last
-  column.
-* "fixed": all rows are scaled to one size, as deep-text-recognition-benchmark does.
-* "pad": all rows keep their aspect up to one width and are padded to it, as EasyOCR's trainer does.
+* "bucket": one of a few widths that fits its widest row (`crnnjax.batch_plan.BatchPlanner` groups
+  rows of similar width); rows keep their aspect ratio and are padded with their last column.
+* "fixed": all rows are scaled to one size, as in deep-text-recognition-benchmark.
+* "pad": all rows keep their aspect ratio up to one width and are padded to it, as in EasyOCR's
+  trainer.
 
-A network that also reads the padding learns another task than one that does not. `width` says how
-much of a row to read: in "bucket" mode the crop, for some crops with padding as a Reader adds it;
-in the other modes all of the row, as the originals do.
+A network that also reads the padding learns another task than one that does not. `width` is the
+part of a row to read: in "bucket" mode the crop, for some crops with padding as in EasyOCR's
+Reader; in the other modes the whole row, as in the originals.
 
 Host code: no jax.
 """
@@ -59,44 +58,43 @@ from ocrcore.synth.text import unused_texts
 
 MODES = ("bucket", "fixed", "pad")
 _PER_PAGE = 8  # crops from one synthetic page
-# Widths of batches in heights: few, because each is a program of its own.
+# Widths of batches relative to the height: few, because each needs a compiled program.
 _BUCKETS = (2, 3, 4, 5, 6, 8, 12)
-_WIDTHS = {"fixed": 100, "pad": 600}  # of deep-text-recognition-benchmark and EasyOCR's trainer
+_WIDTHS = {"fixed": 100, "pad": 600}  # as in deep-text-recognition-benchmark and EasyOCR's trainer
 
 
 @dataclass(frozen=True, slots=True)
 class InputOptions:
-    """The settings of the input: `config.batch_size`, and fields of `config.data`.
+    """Settings of the input pipeline: `config.batch_size`, and fields of `config.data`.
 
     Attributes:
-        batch_size: rows of the batch of all hosts.
-        train: the data sets, by name.
+        batch_size: rows of the global batch, over all hosts.
+        train: the data sets by name.
         charset: a name or a file, as for `crnnjax.charset.named`.
         case_insensitive: as for `crnnjax.charset.named`.
         mode: "bucket", "fixed" or "pad".
-        height: of the crops, 31 or more: 64 for EasyOCR, 48 for PP-OCR, 32 as
-            deep-text-recognition-benchmark has it, 31 as keras-ocr.
-        widths: that batches may have, rising multiples of 4; of "fixed" and "pad" one. None is
-            2, 3, 4, 5, 6, 8 and 12 times the height, rounded up; 100 of "fixed", 600 of "pad".
-            Wider crops become narrower.
+        height: height of the crops, 31 or more: 64 for EasyOCR, 48 for PP-OCR, 32 as in
+            deep-text-recognition-benchmark, 31 as in keras-ocr.
+        widths: possible widths of batches, ascending multiples of 4; a single one for "fixed" and
+            "pad". None is 2, 3, 4, 5, 6, 8 and 12 times the height, rounded up; 100 for "fixed",
+            600 for "pad". Wider crops are squeezed.
         max_length: most characters of a label.
         empty_labels: whether crops without text are used.
-        features: of the network, which say how many time steps a width has.
-        turn_above: height over width from which on crops are turned by 90 degrees
-            (`crnnjax.resize.turn_tall`), read and made ones; 0 turns none. It must be that of the
-            recognizer.
-        p_reader_pad: of "bucket": share of crops that are padded as EasyOCR's Reader pads a crop
-            that it reads alone.
-        p_random_pad: of "bucket": share of all crops that are padded further, by as much as there
-            is room for, or less.
-        window: batches that are arranged together.
-        max_dropped: the greatest share of crops that may be dropped because they cannot be read.
-        max_filtered: the greatest share of a data set that the filters may leave out.
-        cache: folder for what is indexed once; None is the user's cache folder.
+        features: features of the network, which determine the time steps of a width.
+        turn_above: height / width from which real and synthetic crops are rotated by 90 degrees
+            (`crnnjax.resize.turn_tall`); 0 rotates none. The recognizer must have the same value.
+        p_reader_pad: for "bucket": share of crops that are padded as EasyOCR's Reader pads a single
+            crop.
+        p_random_pad: for "bucket": share of all crops that are padded further, by a random part of
+            the available width.
+        window: number of batches that are arranged together.
+        max_dropped: greatest share of crops that may be dropped because they cannot be read.
+        max_filtered: greatest share of a data set that the filters may leave out.
+        cache: folder for indices of data sets; None is the user's cache folder.
 
     Raises:
-        SourceError: a value out of range.
-        CharsetError: no such charset.
+        SourceError: a value is out of range.
+        CharsetError: there is no such charset.
     """
 
     batch_size: int
@@ -139,14 +137,16 @@ class InputOptions:
         object.__setattr__(self, "widths", widths)
         rising = all(low < high for low, high in pairwise(widths))
         if not widths or not rising or any(w < 8 or w % 4 or w > 8192 for w in widths):
-            raise SourceError(f"widths are {widths}, expected rising multiples of 4 from 8 to 8192")
+            raise SourceError(
+                f"widths are {widths}, expected ascending multiples of 4 from 8 to 8192"
+            )
         if self.mode != "bucket" and len(widths) != 1:
             raise SourceError(f"widths are {widths}, expected one for mode {self.mode}")
         object.__setattr__(self, "case_insensitive", self.rules.charset.case_insensitive)
 
     @property
     def rules(self) -> Rules:
-        """Which crops can be used."""
+        """Return the rules that decide which crops are used."""
         charset = named(self.charset, case_insensitive=self.case_insensitive)
         assert self.widths is not None
         return Rules(
@@ -161,13 +161,13 @@ class InputOptions:
         )
 
     def check_reading(self, recognizer: Mapping[str, Any]) -> None:
-        """Refuses ways of reading that would show the network other pictures than training does.
+        """Refuse reading options that give the network other inputs than training does.
 
         Args:
             recognizer: fields of `crnnjax.options.RecognizerOptions`.
 
         Raises:
-            SourceError: names both fields of the config.
+            SourceError: two fields do not match; the message names both.
         """
         assert self.widths is not None
         resize, width = recognizer.get("resize", "bucket"), recognizer.get("width", 100)
@@ -177,29 +177,29 @@ class InputOptions:
             raise SourceError(
                 f"config.recognizer.resize is {resize!r}"
                 + (f" with width={width}" if resize == "fixed" else "")
-                + f", expected {wanted}, since config.data.mode is {self.mode!r}"
+                + f", expected {wanted}, because config.data.mode is {self.mode!r}"
             )
         turns = 0.0 if resize == "easyocr" else recognizer.get("turn_above", 0.0)
         if turns != self.turn_above:
             raise SourceError(
                 f"config.data.turn_above is {self.turn_above:g}, but a recognizer with "
-                f"config.recognizer.resize={resize!r} turns crops from {turns:g} on (0: none): "
-                "expected the same for config.recognizer.turn_above (EasyOCR turns none)"
+                f"config.recognizer.resize={resize!r} rotates crops from {turns:g} on (0: none): "
+                "expected the same value in config.recognizer.turn_above (EasyOCR rotates none)"
             )
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> InputOptions:
-        """Reads an experiment's config.
+        """Read an experiment's config.
 
         Args:
             config: `batch_size`, and `data` with `train`: for each data set, by name, fields of
-                `SourceOptions`, `augment` being one of `crnnjax.augment.PRESETS` or fields of
-                `AugmentOptions`, `augment_changes` fields that differ from it; and other fields of
-                this class. `data` may hold fields of others.
-                Where there is `model.features`, it is taken.
+                `SourceOptions`, with `augment` as a name of `crnnjax.augment.PRESETS` or fields of
+                `AugmentOptions`, and `augment_changes` as fields that differ from it; and the other
+                fields of this class. `data` may have unrelated fields. `features` comes from
+                `model.features`, if there is one.
 
         Raises:
-            OptionsError: what is missing, unknown or has a bad value; the field is named.
+            OptionsError: a field is missing, unknown or invalid; the message names it.
         """
         values = {}
         if "features" in (model := config.get("model", {})):
@@ -214,9 +214,9 @@ class BatchSource:
 
     Attributes:
         options: the settings.
-        charset: of the labels.
-        widths: that batches may have, rising.
-        log: what was left out and dropped so far.
+        charset: charset of the labels.
+        widths: possible widths of batches, ascending.
+        log: counts of crops left out and dropped so far.
     """
 
     def __init__(
@@ -248,7 +248,7 @@ class BatchSource:
                 one,
                 rules,
                 name=name,
-                # Several sets of pages are different pages.
+                # A different seed for each set, so that several sets of pages differ.
                 seed=int(np.random.SeedSequence([self.seed, number]).generate_state(1)[0]),
                 most=options.max_filtered,
                 cache=options.cache,
@@ -275,31 +275,31 @@ class BatchSource:
                     self.log.counts[reason] += max(0, count - LISTED)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # The worker opens the files again, and writes none.
+        # A worker process reopens the files and writes none.
         sets = [one for one in self._sets if isinstance(one, RealSet) and one.given is not None]
         given = {one.name: one.given for one in sets}
         return _reopen, (self.options, self.seed, self.rows, given)
 
     def places(self) -> dict[str, list[Path]]:
-        """Files and folders of the data sets that have some, for `ocrcore.data.fingerprint`."""
+        """Return the files and folders of the data sets, for `ocrcore.data.fingerprint`."""
         real = [one for one in self._sets if isinstance(one, RealSet)]
         return {one.name: places for one in real if (places := one.places())}
 
     def __getitem__(self, step: int) -> Batch:
-        """Returns this host's rows of the batch of a step, and notes what was dropped.
+        """Return this host's rows of the batch of a step, and log dropped crops.
 
         Raises:
-            IndexError: a step that is negative.
+            IndexError: the step is negative.
             TooManyDropped: more crops were dropped than `max_dropped`.
         """
         return batch_at(self, step)
 
     def width(self, step: int) -> int:
-        """Returns how wide the batch of a step is, without making it."""
+        """Return the width of the batch of a step, without making it."""
         return self._planner.plan(step).bucket
 
     def build(self, step: int) -> Built:
-        """Makes the batch of a step and notes nothing, so that threads and workers may do it."""
+        """Make the batch of a step without logging; for threads and workers."""
         plan = self._planner.plan(step)
         count = self.rows.stop - self.rows.start
         batch: Batch = {
@@ -324,11 +324,11 @@ class BatchSource:
         return built
 
     def batch_names(self, step: int) -> list[str]:
-        """Returns the names of this host's rows of a batch; makes the batch again to know them."""
+        """Return the names of this host's rows of a batch, by making the batch again."""
         return self.build(step).chosen
 
     def describe(self) -> str:
-        """Lines for the start of a run: charset, data sets, what is not used of them, widths."""
+        """Return lines for the start of a run: charset, data sets, unused parts, widths."""
         lines = [f"charset {self.charset.name} ({self.charset.digest}): {self.charset.describe()}"]
         for name, one, crops, share in zip(
             self._names, self._options, self._sets, self._planner.shares, strict=True
@@ -348,27 +348,27 @@ class BatchSource:
         return "\n".join(lines)
 
     def real_sets(self) -> list[RealSet]:
-        """Returns the data sets of labeled crops."""
+        """Return the data sets of labeled crops."""
         return [one for one in self._sets if isinstance(one, RealSet)]
 
     def close(self) -> None:
-        """Closes the files; the source cannot be used any more."""
+        """Close the files; the source cannot be used afterwards."""
         self._sets = []
         self._planner.sets = []
 
     def _kind(self, number: int) -> int | None:
-        """Class of lengths of a synthetic crop; None is any."""
+        """Length class of a synthetic crop; None for any."""
         return number if self.options.mode == "bucket" else None
 
     def _cut_pages(self, plan: BatchPlan) -> dict[int, _Crop]:
-        """Makes the rows that are cut from synthetic pages: each page once."""
+        """Make the rows that are cut from synthetic pages, each page once."""
         made: dict[int, _Crop] = {}
         which, number = plan.window.which[plan.order], plan.window.number[plan.order]
         for one, crops in enumerate(self._sets):
             if not isinstance(crops, PageSet):
                 continue
             ranks = np.flatnonzero(which == one).tolist()
-            most = -(-self.options.batch_size // _PER_PAGE)  # pages of a step
+            most = -(-self.options.batch_size // _PER_PAGE)  # pages per step
             for begin in range(0, len(ranks), _PER_PAGE):
                 mine = ranks[begin : begin + _PER_PAGE]
                 if mine[-1] < self.rows.start or mine[0] >= self.rows.stop:
@@ -389,7 +389,7 @@ class BatchSource:
     def _row(
         self, rng: np.random.Generator, plan: BatchPlan, rank: int, drops: list[Drop]
     ) -> _Crop:
-        """Reads or draws a row's crop; one that cannot be read is replaced by the next."""
+        """Read or draw a row's crop; an unreadable one is replaced by the next."""
         dropped: list[Drop] = []
         for position in plan.candidates(rank):
             one, number = int(plan.window.which[position]), int(plan.window.number[position])
@@ -414,7 +414,7 @@ class BatchSource:
             dropped.append(known)
         reasons = Counter({(d.source, d.index): d.reason for d in dropped}.values())
         raise TooManyDropped(
-            f"none of {len(dropped)} crops for one row can be read; the last is "
+            f"none of {len(dropped)} crops for one row can be read; the last error is "
             f"{dropped[-1].error}\n{counted(reasons)}",
             dropped,
         )
@@ -422,7 +422,7 @@ class BatchSource:
     def _fit(
         self, rng: np.random.Generator, crop: _Crop, plan: BatchPlan, rank: int
     ) -> tuple[ByteArray, int]:
-        """Scales, augments and pads a crop; returns it, and how many columns are to be read."""
+        """Scale, augment and pad a crop; return it with the number of columns to read."""
         options, bucket = self._options[crop.one], plan.bucket
         image = turn_tall(crop.made.image, self.options.turn_above)
         height, mode = self.options.height, self.options.mode
@@ -436,7 +436,7 @@ class BatchSource:
             steps = steps_of(crop.made.classes)
             width = max(inner, width_needed(steps, features=self.options.features))
             if crop.number is None:
-                # What a synthetic crop is padded to does not count when batches are arranged.
+                # The padding of a synthetic crop is not planned when batches are arranged.
                 if chance[1] < self.options.p_reader_pad:
                     width = max(width, easyocr_width(height, inner, height))
             else:
@@ -450,7 +450,7 @@ class BatchSource:
 
 
 class _Crop(NamedTuple):
-    """A row's crop, the data set that it is of, its number where it was read, and its name."""
+    """A row's crop, its data set, its index there if it was read from a file, and its name."""
 
     one: int
     number: int | None
@@ -466,25 +466,26 @@ def make_batches(
     workdir: str | Path | None = None,
     sources: Mapping[str, Sequence[Any]] | None = None,
 ) -> BatchSource:
-    """Opens the data sets of an experiment.
+    """Open the data sets of an experiment.
 
     Args:
-        config: as `InputOptions.from_config` reads it.
-        seed: whole number; what is drawn at random depends on it, and on the step.
-        rows: which rows of each batch this host needs (`ocrcore.runtime.mesh.host_rows`).
-        workdir: where `dropped.jsonl` names the crops that are not used (of those that the filters
-            leave out the first thousand of each reason); a host whose first row is not 0 writes
+        config: a config as for `InputOptions.from_config`.
+        seed: seed; random numbers depend on it and on the step.
+        rows: the rows of each batch that this host needs (`ocrcore.runtime.mesh.host_rows`).
+        workdir: folder for `dropped.jsonl`, which lists unused crops (the first thousand that the
+            filters leave out for each reason); a host whose first row is not 0 writes
             `dropped-ROW.jsonl`. None writes neither.
-        sources: for each data set of kind "python", by name, its crops: `len(source)`, and
-            `source[index]` is an `ocrcore.data.readers.crops.Crop`, whatever the thread and, with
-            worker processes, for a pickled copy. A list will do, and so will a `grain.MapDataset`,
-            which must not be repeated. Labels and sizes of all crops are read at the start.
+        sources: the crops of each data set of kind "python", by name: a sequence of
+            `ocrcore.data.readers.crops.Crop` with `len(source)` and `source[index]`, which must be
+            thread-safe and, for worker processes, picklable. A list works, and so does a
+            `grain.MapDataset` that is not repeated. Labels and sizes of all crops are read at the
+            start.
 
     Raises:
-        OptionsError: a setting that cannot be.
-        SourceError: a data set that cannot be used, or of which too little can be.
-        CharsetError: a charset that cannot be.
-        LabelError: a data set that cannot be read.
+        OptionsError: an invalid setting.
+        SourceError: an unusable data set, or one with too few usable crops.
+        CharsetError: an invalid charset.
+        LabelError: an unreadable data set.
     """
     given = {name: Given(crops) for name, crops in (sources or {}).items()}
     options = InputOptions.from_config(config)
@@ -492,7 +493,7 @@ def make_batches(
 
 
 def _augmented(values: Mapping[str, Any], name: str) -> dict[str, Any]:
-    """The fields of a data set, with a changed preset of the augmentation in place of its name."""
+    """The fields of a data set, with the name of the augmentation preset replaced by its fields."""
     values = given(values)
     augment, changes = values.pop("augment", "none"), values.pop("augment_changes", {})
     where = f"config.data.train.{name}.augment"

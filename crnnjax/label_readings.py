@@ -1,4 +1,4 @@
-"""What a recognizer says of labels: how probable each is beside the best reading."""
+"""Probabilities of labels by a recognizer, compared with its best readings."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ def read_labels(
     labels: Sequence[str | None],
     report: Callable[[int], None] | None = None,
 ) -> list[Reading]:
-    """Reads labeled crops and compares each label with the best reading, by likelihood.
+    """Read labeled crops and compare each label with the best reading, by likelihood.
 
     For `ocrcore.evaluation.label_errors`.
 
     Args:
-        recognizer: with its weights.
+        recognizer: the recognizer.
         images: crops, as for `Recognizer.recognize`.
-        labels: of each; None: it has none.
+        labels: the label of each crop; None for no label.
         report: called with the number of crops read so far.
 
     Returns:
-        One for each. A label with characters outside the charset has no probability. Texts are as
-        the charset writes them.
+        The comparison for each crop. A label with characters outside the charset has no
+        probability. Texts are as the charset writes them.
 
     Raises:
         ImageError: a crop cannot be read.
@@ -50,7 +50,7 @@ def read_labels(
 
 
 def read_label(recognizer: Recognizer, logits: FloatArray, label: str | None) -> Reading:
-    """The same of the logits of one crop, `(T, num_classes)`."""
+    """Compare a label with the best reading, from the logits `(T, num_classes)` of a crop."""
     logs = logits - np.logaddexp.reduce(logits, axis=1, keepdims=True)
     charset = recognizer.charset
     path = logs.argmax(axis=1)
@@ -60,6 +60,6 @@ def read_label(recognizer: Recognizer, logits: FloatArray, label: str | None) ->
     if label is None or charset.missing(label):
         return Reading(text, best)
     own = text_log_probability(logs, charset.encode(label).tolist())
-    if own > best:  # the best path is not always that of the best text
+    if own > best:  # the best path does not always give the best text
         return Reading(charset.fold(normalized(label)), own, own)
     return Reading(text, best, own)

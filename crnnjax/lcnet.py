@@ -1,11 +1,11 @@
 """LCNetV4, the features of PP-OCRv6's small recognizer (Cui et al. 2026, arXiv 2606.13108).
 
-A stem that divides both sides by four, then blocks of a depthwise convolution, in some of them
-squeeze-and-excitation, and two 1x1 convolutions. Published weights have each BatchNorm folded into
-its convolution; for training from random weights the layers have their own.
+It has a stem that divides both sides by four, then blocks of a depthwise convolution,
+squeeze-and-excitation in some of them, and two 1x1 convolutions. Published weights have each
+BatchNorm folded into its convolution; for training from scratch the layers have BatchNorm.
 
-A picture may be padded on the right. With its true width every convolution sees zeros beyond it and
-every mean leaves them out, so that the result is that of the picture alone.
+An image may be padded on the right. Given its true width, every convolution sees zeros in the
+padding and every mean excludes it, so that the result equals that of the unpadded image.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ from ocrcore.layers import BATCH_NORM_EPSILON, BatchNorm, Frozen, add_bias, neve
 Array = jax.Array
 Padding = tuple[tuple[int, int], tuple[int, int]]
 
-_REDUCTION = 4  # of channels, by the squeeze
+_REDUCTION = 4  # channel reduction of the squeeze
 
 
 class Block(NamedTuple):
     """A block of LCNetV4.
 
     Attributes:
-        share: its channels, in shares of the last block's.
+        share: its channels relative to the last block's.
         rows: vertical stride.
         excite: whether it has squeeze-and-excitation.
     """
@@ -52,17 +52,17 @@ BLOCKS = (
 
 
 class Layer(nn.Module):
-    """A convolution with bias, or with BatchNorm instead.
+    """A convolution with a bias or with BatchNorm.
 
     Attributes:
-        features: channels out.
+        features: output channels.
         size: height and width of the kernel.
-        stride: vertical and horizontal.
-        padding: rows above and below, columns before and after, of zeros.
-        depthwise: each channel has its own kernel.
-        batch_norm: BatchNorm in place of a bias.
-        frozen: which parameters are not trained.
-        dtype: of the computation.
+        stride: vertical and horizontal stride.
+        padding: rows of zeros above and below, columns before and after.
+        depthwise: whether each channel has its own kernel.
+        batch_norm: whether it has BatchNorm instead of a bias.
+        frozen: tells which parameters are not trained.
+        dtype: dtype of the computation.
     """
 
     features: int
@@ -82,7 +82,7 @@ class Layer(nn.Module):
         kernel = self.param("kernel", nn.initializers.he_normal(), shape).astype(self.dtype)
         x = x.astype(self.dtype)
         if self.size == (1, 1):
-            # Of one matrix XLA:CPU computes the kernel's gradient faster.
+            # As one matrix product, XLA:CPU computes the kernel's gradient faster.
             x = jnp.dot(x.reshape(-1, channels), kernel[0, 0]).reshape(*x.shape[:-1], -1)
         elif jax.default_backend() != "cpu":
             x = _convolve(x, kernel, self.stride, self.padding)
@@ -97,7 +97,7 @@ class Layer(nn.Module):
 
 
 def _convolve(x: Array, kernel: Array, stride: tuple[int, int], padding: Padding) -> Array:
-    """XLA's convolution; a kernel with one input channel of several is depthwise."""
+    """XLA's convolution; a kernel with one input channel for several is depthwise."""
     return lax.conv_general_dilated(
         x,
         kernel,
@@ -110,9 +110,9 @@ def _convolve(x: Array, kernel: Array, stride: tuple[int, int], padding: Padding
 
 @partial(jax.custom_vjp, nondiff_argnums=(2, 3))
 def convolve_on_cpu(x: Array, kernel: Array, stride: tuple[int, int], padding: Padding) -> Array:
-    """Convolution whose kernel's gradient is computed image by image, as a matrix product.
+    """Convolve, with the gradient of the kernel computed image by image as a matrix product.
 
-    XLA's own, a convolution whose window is as large as the map, is slow on CPUs.
+    XLA's own gradient, a convolution with a window as large as the map, is slow on CPUs.
 
     Args:
         x: `(B, H, W, C)`.
@@ -151,9 +151,9 @@ convolve_on_cpu.defvjp(_keep_convolved, _convolution_gradients)
 
 @partial(jax.custom_vjp, nondiff_argnums=(2, 3))
 def depthwise_on_cpu(x: Array, kernel: Array, stride: tuple[int, int], padding: Padding) -> Array:
-    """Depthwise convolution as a sum of shifted products; its gradients as well.
+    """Convolve depthwise by a sum of shifted products, with gradients of the same kind.
 
-    On CPUs XLA's own is 15 to 35 times slower.
+    On CPUs XLA's own depthwise convolution is 15 to 35 times slower.
 
     Args:
         x: `(B, H, W, C)`.
@@ -181,7 +181,7 @@ def _depthwise_gradients(
     for side, axis in enumerate((1, 2)):
         size, step, out = kernel.shape[side], stride[side], gradient.shape[axis]
         low = size - 1 - padding[side][0]
-        # Between its rows and around it zeros, so that each of x gets what it contributed to.
+        # Dilate and pad the gradient with zeros, as in a transposed convolution.
         high = x.shape[axis] + size - 1 - low - ((out - 1) * step + 1)
         sides.append((low, high, step - 1))
     spread = lax.pad(gradient, jnp.zeros((), gradient.dtype), ((0, 0, 0), *sides, (0, 0, 0)))
@@ -206,7 +206,7 @@ def _padded(x: Array, padding: Padding) -> Array:
 def _shifts(
     x: Array, kernel: Sequence[int], stride: tuple[int, int], out: Sequence[int]
 ) -> Iterator[Array]:
-    """What each place of a kernel sees of `(..., H, W, C)`: `(..., H', W', C)` of shape `out`."""
+    """For each kernel position the shifted part of the input that it multiplies, of size `out`."""
     (down, across), (rows, columns) = stride, out[-3:-1]
     for i in range(kernel[0]):
         part = x[..., i : i + (rows - 1) * down + 1 : down, :, :]
@@ -224,7 +224,7 @@ def _shifted_sums(x: Array, kernel: Array, stride: tuple[int, int]) -> Array:
 
 
 def _sum_over_images(of_image: Callable[[Array, Array], Array], x: Array, y: Array) -> Array:
-    """In a loop, whose arrays fit the cache."""
+    """Sum `of_image` over the batch in a loop, whose arrays fit the CPU cache."""
 
     def add(total: Array, image: tuple[Array, Array]) -> tuple[Array, None]:
         return total + of_image(*image), None
@@ -234,7 +234,7 @@ def _sum_over_images(of_image: Callable[[Array, Array], Array], x: Array, y: Arr
 
 
 def masked(x: Array, widths: Array | None) -> Array:
-    """Sets the columns of `(B, H, W, C)` beyond `widths` `(B,)` to zero; None leaves all."""
+    """Set the columns of `(B, H, W, C)` beyond `widths` `(B,)` to zero; None changes nothing."""
     if widths is None:
         return x
     inside = jnp.arange(x.shape[2]) < widths[:, None]
@@ -245,11 +245,11 @@ class LCNetV4(nn.Module):
     """The features of PP-OCRv6's small recognizer.
 
     Attributes:
-        channels: of the last block: 384 as published.
-        frozen: which parameters are not trained.
-        dtype: of the computation.
-        batch_norm: whether convolutions have BatchNorm in place of a bias; published weights have
-            it folded into the bias.
+        channels: channels of the last block; 384 in the published network.
+        frozen: tells which parameters are not trained.
+        dtype: dtype of the computation.
+        batch_norm: whether convolutions have BatchNorm instead of a bias; published weights have it
+            folded into the bias.
     """
 
     channels: int = 384
@@ -259,11 +259,11 @@ class LCNetV4(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, widths: Array | None = None, *, train: bool) -> Array:
-        """`(B, H, W, 1)` to `(B, 1, T, channels)`: T is a eighth of the width.
+        """`(B, H, W, 1)` to `(B, 1, T, channels)`; T is an eighth of the width.
 
         Args:
             x: values from -1 to 1.
-            widths: `(B,)` true widths of pictures that are padded; None reads all columns.
+            widths: `(B,)`, widths without padding; None reads all columns.
             train: normalize by the batch's statistics.
         """
 
@@ -331,9 +331,9 @@ def _halved(widths: Array | None) -> Array | None:
 
 
 def _pooled(x: Array) -> Array:
-    """Max-pooling 2x2 with stride 1; beyond the last row and column there are zeros.
+    """Max-pool 2x2 with stride 1, padded with zeros after the last row and column.
 
-    Values are not negative, so that zeros count as nothing.
+    Values are nonnegative, so the zeros never win.
     """
     x = jnp.pad(x, ((0, 0), (0, 1), (0, 1), (0, 0)))
     x = jnp.maximum(x[:, :-1], x[:, 1:])
@@ -341,11 +341,11 @@ def _pooled(x: Array) -> Array:
 
 
 def fold_batch_norm(variables: Mapping[str, Any]) -> dict[str, Any]:
-    """Folds each BatchNorm into its convolution: the same results, without running statistics.
+    """Fold each BatchNorm into its convolution: same results, without running statistics.
 
     Args:
-        variables: of `crnnjax.models.CRNN` with `features="lcnetv4"`; those without BatchNorm are
-            returned as they are.
+        variables: variables of `crnnjax.models.CRNN` with `features="lcnetv4"`; returned unchanged
+            if they have no BatchNorm.
 
     Returns:
         `{"params": ..., "batch_stats": {}}` of float32 NumPy arrays.

@@ -1,4 +1,4 @@
-"""Lexicons: words of which a reading is the most probable one.
+"""Lexicons: decoding restricted to given words.
 
 Host code: no jax.
 """
@@ -20,13 +20,13 @@ from ocrcore.files import check_regular
 from ocrcore.pages import FloatArray
 
 MAX_LEXICON_BYTES = 1 << 26
-"""Larger files are refused as lexicons."""
+"""Size limit of a lexicon file."""
 
 _log = logging.getLogger(__name__)
 
 
 class LexiconError(ValueError):
-    """A file that is no lexicon for a charset; the message says why."""
+    """A file that cannot be used as a lexicon with a charset; the message says why."""
 
 
 class Scored(NamedTuple):
@@ -43,11 +43,11 @@ class Scored(NamedTuple):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Lexicon:
-    """Words as a tree of their beginnings, to find the most probable of them exactly.
+    """Words as a prefix tree, to find the most probable word exactly.
 
     Attributes:
-        words: those that can be read, in the order given, each once.
-        dropped: words with a character that the charset lacks, and the empty one.
+        words: the words that can be read, in the given order, each once.
+        dropped: words with a character outside the charset, and the empty word.
     """
 
     words: tuple[str, ...]
@@ -60,15 +60,15 @@ class Lexicon:
 
     @classmethod
     def from_words(cls, words: Collection[str], characters: Sequence[str]) -> Lexicon:
-        """Builds the tree.
+        """Build the tree.
 
         Args:
-            words: any number, as the charset writes them (`Charset.fold`, where it is not case-
-                sensitive); they are brought to NFC. 100,000 take about a second.
-            characters: of the charset in the order of the classes, without the blank.
+            words: any number of words, as the charset writes them (`Charset.fold` if it is
+                case-insensitive); they are normalized to NFC. 100,000 take about a second.
+            characters: characters of the charset in the order of the classes, without the blank.
 
         Raises:
-            ValueError: no word can be read.
+            ValueError: no word can be read with the charset.
         """
         index = {character: place for place, character in enumerate(characters, 1)}
         unique = list(dict.fromkeys(map(normalized, words)))
@@ -79,8 +79,8 @@ class Lexicon:
                 f"characters {''.join(characters)!r}"
             )
         classes = [tuple(index[character] for character in word) for word in usable]
-        # Nodes by depth, so that a parent comes before its children and the first t steps touch
-        # the first nodes only.
+        # Nodes ordered by depth, so that a parent comes before its children and the first t steps
+        # only touch the first nodes.
         place: dict[tuple[int, ...], int] = {(): 0}
         symbol, parent, depth_end = [0], [0], [1]
         for depth in range(1, max(map(len, classes)) + 1):
@@ -102,9 +102,9 @@ class Lexicon:
         )
 
     def log_probabilities(self, logs: FloatArray) -> NDArray[np.float64]:
-        """Log of the probability of every word, `(words,)`; -inf where it does not fit.
+        """Return the log-probability of every word, `(words,)`; -inf for words that do not fit.
 
-        The forward sums of CTC, shared by all words with the same beginning.
+        These are CTC's forward sums, shared by all words with the same prefix.
 
         Args:
             logs: `(T, C)` log-probabilities of one input's steps.
@@ -120,7 +120,7 @@ class Lexicon:
             come = blank[parent]
             apart = ~twin[at]
             come[apart] = np.logaddexp(come[apart], inked[parent[apart]])
-            come[0] = -np.inf  # nothing comes before the empty beginning
+            come[0] = -np.inf  # nothing precedes the empty prefix
             blank_now = np.logaddexp(blank[at], inked[at]) + row[0]
             inked[at] = np.logaddexp(inked[at], come) + row[self._symbol[at]]
             blank[at] = blank_now
@@ -128,7 +128,7 @@ class Lexicon:
         return np.asarray(np.logaddexp(blank, inked)[self._end])
 
     def search(self, logs: FloatArray) -> tuple[str, Scored] | None:
-        """The most probable word; None if not one fits into the steps.
+        """Return the most probable word; None if no word fits into the steps.
 
         Args:
             logs: `(T, C)` log-probabilities of one input's steps.
@@ -141,16 +141,16 @@ class Lexicon:
 
 
 def as_lexicon(lexicon: Lexicon | str | Path | None, charset: Charset) -> Lexicon | None:
-    """Reads a lexicon if it is a file: of words, one on each line, in UTF-8.
+    """Return a lexicon; read it if it is a file of words, one per line, in UTF-8.
 
-    The last few are kept as long as their files do not change.
+    The last few lexicons are cached as long as their files do not change.
 
     Args:
-        lexicon: one, which is returned; the path of one; or None. An empty path is None as well.
-        charset: of the recognizer; the words become as it writes them.
+        lexicon: a lexicon, which is returned; the path of one; or None. An empty path means None.
+        charset: charset of the recognizer; the words are converted to its form.
 
     Raises:
-        LexiconError: no such file, another kind of file, or none of its words can be read.
+        LexiconError: there is no such file, it is not a lexicon, or none of its words can be read.
     """
     if isinstance(lexicon, Lexicon):
         return lexicon
@@ -172,7 +172,7 @@ def as_lexicon(lexicon: Lexicon | str | Path | None, charset: Charset) -> Lexico
 @lru_cache(4)
 def _read_lexicon(path: Path, charset: Charset, size: int, mtime_ns: int) -> Lexicon:
     if size > MAX_LEXICON_BYTES:
-        raise ValueError(f"{size} bytes, expected words and at most {MAX_LEXICON_BYTES}")
+        raise ValueError(f"{size} bytes, expected words with at most {MAX_LEXICON_BYTES} bytes")
     lines = path.read_text(encoding="utf-8-sig").splitlines()
     words = [charset.fold(line.strip()) for line in lines if line.strip()]
     lexicon = Lexicon.from_words(words, charset.characters)

@@ -1,7 +1,7 @@
-"""LightSVTR: what PP-OCRv6's small recognizer has in place of an LSTM (arXiv 2606.13108).
+"""LightSVTR: the sequence model of PP-OCRv6's small recognizer (arXiv 2606.13108).
 
-A convolution along the columns for what is near, two transformer blocks for what is far, beside
-both a shortcut (SVTR: Du et al. 2022, arXiv 2205.00159).
+A convolution along the columns for local context and two transformer blocks for global context,
+with a shortcut around both (SVTR: Du et al. 2022, arXiv 2205.00159).
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ class LightSVTR(nn.Module):
     """The sequence model.
 
     Attributes:
-        hidden: channels: 120 as published; a multiple of 8, the number of heads.
-        frozen: which parameters are not trained.
-        dtype: of the computation.
-        batch_norm: whether convolutions have BatchNorm in place of a bias.
+        hidden: channels, a multiple of 8, the number of heads; 120 in the published network.
+        frozen: tells which parameters are not trained.
+        dtype: dtype of the computation.
+        batch_norm: whether convolutions have BatchNorm instead of a bias.
     """
 
     hidden: int = 120
@@ -41,7 +41,7 @@ class LightSVTR(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, steps: Array | None = None, *, train: bool) -> Array:
-        """`(B, T, C)` to `(B, T, hidden)`; `steps` `(B,)` are valid, None for all."""
+        """`(B, T, C)` to `(B, T, hidden)`; `steps` `(B,)` is the number of valid steps, or None."""
 
         def layer(name: str, x: Array, **options: Any) -> Array:
             made = Layer(
@@ -65,13 +65,13 @@ class LightSVTR(nn.Module):
 
 
 class Transformer(nn.Module):
-    """Attention among all columns and a layer of two products, both with a norm before them."""
+    """A pre-norm transformer block: self-attention over all columns and an MLP."""
 
     dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(self, x: Array, valid: Array | None = None) -> Array:
-        """`(B, T, C)` to the same; `valid` `(B, T)` may be attended to, None for all."""
+        """`(B, T, C)` to the same; `valid` `(B, T)` masks the attention, None for all."""
         b, t, c = x.shape
 
         def product(name: str, features: int, x: Array) -> Array:
@@ -91,5 +91,5 @@ class Transformer(nn.Module):
 
 
 def _norm(name: str, x: Array, epsilon: float, dtype: Any) -> Array:
-    # The mean of squares less the square of the mean loses digits.
+    # The fast variance, mean of squares minus square of mean, loses digits.
     return nn.LayerNorm(epsilon, dtype=dtype, use_fast_variance=False, name=name)(x)

@@ -1,4 +1,4 @@
-"""The CTC loss of the recognizer, reduced as torch does, with targets that cannot fit left out."""
+"""The CTC loss of the recognizer, reduced as in torch, without targets that do not fit."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ Metrics = Mapping[str, tuple[Array, Array]]
 
 
 def needed_steps(labels: Array, lengths: Array) -> Array:
-    """Time steps that targets need: one a character, and a blank between two equal ones.
+    """Return the time steps that targets need: one per character, one between equal neighbors.
 
     Args:
         labels: `(B, L)` int.
-        lengths: `(B,)` int, how many of them count.
+        lengths: `(B,)` int, number of valid labels.
 
     Returns:
         `(B,)` int.
@@ -28,23 +28,23 @@ def needed_steps(labels: Array, lengths: Array) -> Array:
 
 
 def ctc_losses(logits: Array, steps: Array, labels: Array, lengths: Array) -> tuple[Array, Array]:
-    """The negative logarithm of each target's probability.
+    """Return the negative log-probability of each target.
 
-    As `torch.nn.CTCLoss(reduction="none", zero_infinity=True)` of `log_softmax(logits)`: a target
+    Like `torch.nn.CTCLoss(reduction="none", zero_infinity=True)` of `log_softmax(logits)`: a target
     that needs more time steps than there are has loss 0 and no gradient.
 
     Args:
         logits: `(B, T, N)`; the blank is class 0.
         steps: `(B,)` int, valid time steps.
-        labels: `(B, L)` int, classes from 1 on, anything beyond the length.
+        labels: `(B, L)` int, classes from 1 on; values beyond the length are ignored.
         lengths: `(B,)` int, 0 for an empty target.
 
     Returns:
         `(B,)` float32 losses, never negative, and `(B,)` bool, which targets fit.
     """
     fits = needed_steps(labels, lengths) <= steps
-    # optax picks log-probabilities by products with one-hot rows, for which a device may round them
-    # to fewer bits where it is not told otherwise.
+    # optax selects log-probabilities by products with one-hot rows, which devices compute with
+    # fewer bits by default.
     with jax.default_matmul_precision("highest"):
         losses = optax.ctc_loss(
             logits.astype(jnp.float32),
@@ -52,24 +52,24 @@ def ctc_losses(logits: Array, steps: Array, labels: Array, lengths: Array) -> tu
             labels,
             (jnp.arange(labels.shape[1]) >= lengths[:, None]).astype(jnp.float32),
         )
-    # A sure alignment may be rounded to a little below zero. optax's loss of a target that does not
-    # fit is finite, so that no NaN goes through the gradient of `where`.
+    # The loss of a certain alignment may be rounded to slightly below zero. optax's loss of a
+    # target that does not fit is finite, so that `where` passes no NaN to the gradient.
     return jnp.where(fits, jnp.maximum(losses, 0), 0), fits
 
 
 def ctc_loss(logits: Array, steps: Array, labels: Array, lengths: Array) -> tuple[Array, Metrics]:
-    """The loss of a batch: the mean over rows of each loss by its target's length.
+    """Return the loss of a batch: the mean over rows of loss / target length.
 
-    That is torch's `reduction="mean"` with `zero_infinity=True`: rows that do not fit count as 0.
+    This is torch's `reduction="mean"` with `zero_infinity=True`: rows that do not fit count as 0.
 
     Args:
-        logits: as for `ctc_losses`, and so are the others.
-        steps: the same.
-        labels: the same.
-        lengths: the same.
+        logits: as for `ctc_losses`.
+        steps: as for `ctc_losses`.
+        labels: as for `ctc_losses`.
+        lengths: as for `ctc_losses`.
 
     Returns:
-        The scalar float32 loss; and as (sum, count) pairs `loss`, the same over rows, and
+        The scalar float32 loss; and as (sum, count) pairs `loss`, the same loss over rows, and
         `infeasible`, the share of targets that do not fit.
     """
     losses, fits = ctc_losses(logits, steps, labels, lengths)

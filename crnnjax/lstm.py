@@ -1,8 +1,8 @@
-"""A bidirectional LSTM with torch's packed weights, made for training on sequences of one length.
+"""A bidirectional LSTM with torch's packed weights, for training on sequences of equal length.
 
-The input's projections are two matrix products before the scan, both directions are one scan, and
-the backward pass is written out: it needs no product per step for the weights, whose gradient is
-one product over all steps at the end. CPUs gain nothing by it (docs/benchmarks.md); it keeps the
+The input projections are two matrix products before the scan, both directions share one scan, and
+the backward pass is written by hand: the gradient of the weights is one product over all steps at
+the end, instead of one per step. CPUs gain nothing by it (docs/benchmarks.md); it keeps the
 products of bfloat16 networks in bfloat16.
 """
 
@@ -18,21 +18,21 @@ from jax import lax
 
 Array = jax.Array
 
-# Before the scan, the gates of steps beyond a sequence's end are set to this: input, forget and
-# output gate are then closed, so that the state is zero there, and the backward direction begins
-# with zeros at the last valid step. Its exponential is 0 in any of our types.
+# Before the scan, the gates of steps after the end of a sequence are set to this value: input,
+# forget and output gate are then closed, so that the state is zero there, and the backward
+# direction starts with zeros at the last valid step. Its exponential is 0 in all dtypes used here.
 _CLOSED = -1e4
 
 
 class BiLSTM(nn.Module):
-    """torch's `nn.LSTM(in, features, bidirectional=True, batch_first=True)` of one layer.
+    """One layer of torch's `nn.LSTM(in, features, bidirectional=True, batch_first=True)`.
 
-    Gates lie in torch's order: input, forget, cell, output. torch has two biases, whose sum counts;
-    both are kept, so that training is the same and weights go back as they came.
+    Gates are in torch's order: input, forget, cell, output. torch adds two biases; both are kept,
+    so that training is the same and weights can be converted back exactly.
 
     Attributes:
-        features: of each direction.
-        dtype: of the matrix products; the state is float32.
+        features: hidden size of each direction.
+        dtype: dtype of the matrix products; the state is float32.
     """
 
     features: int
@@ -40,12 +40,12 @@ class BiLSTM(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, steps: Array | None = None) -> Array:
-        """Runs over time.
+        """Run over time.
 
         Args:
             x: `(B, T, in)`.
-            steps: `(B,)` int, how many steps of each sequence are valid; outputs of the others are
-                zero and do not reach these. None takes all.
+            steps: `(B,)` int, number of valid steps of each sequence; outputs of the others are
+                zero and do not influence valid ones. None takes all.
 
         Returns:
             `(B, T, 2 * features)` of `dtype`: the forward direction, then the backward one.
@@ -69,14 +69,14 @@ class BiLSTM(nn.Module):
 
 @jax.custom_vjp
 def project(x: Array, kernel: Array) -> Array:
-    """A matrix product with a float32 result whose gradients are products in the operands' type.
+    """Multiply matrices to a float32 result, with gradients computed in the operands' dtype.
 
-    XLA would derive float32 ones: the gradient of a float32 result is float32, and so would its
-    partner become.
+    Autodiff would use float32 products: the gradient of a float32 result is float32, so the other
+    operand would be cast to float32 as well.
 
     Args:
         x: `(T, B, in)`.
-        kernel: `(in, out)` of the same type.
+        kernel: `(in, out)` of the same dtype.
 
     Returns:
         `(T, B, out)` float32.
@@ -98,16 +98,16 @@ project.defvjp(_keep_operands, _project_back)
 
 @jax.custom_vjp
 def scan_both(forward: Array, backward: Array, kernel: Array) -> Array:
-    """The recurrent part of both directions.
+    """Run the recurrence of both directions.
 
     Args:
-        forward: `(T, B, 4n)` float32, the forward direction's gates without the hidden state's
-            part.
-        backward: the same of the backward direction, in the order of time.
-        kernel: `(2, n, 4n)`, of the hidden state; its type is that of the products.
+        forward: `(T, B, 4n)` float32, gates of the forward direction without the part of the hidden
+            state.
+        backward: the same for the backward direction, in the order of time.
+        kernel: `(2, n, 4n)`, weights of the hidden state; its dtype is that of the products.
 
     Returns:
-        `(T, B, 2n)` of the kernel's type, hidden states in the order of time.
+        `(T, B, 2n)` of the kernel's dtype, hidden states in the order of time.
     """
     return _scan_forward(forward, backward, kernel)[0]
 
@@ -140,7 +140,7 @@ def _scan_forward(forward: Array, backward: Array, kernel: Array) -> tuple[Array
             new_hidden.append(o * jnp.tanh(cell))
             kept.append(jnp.concatenate([i, f, g, o], axis=-1))
         carry = tuple(new_hidden), tuple(new_cells)
-        # Beyond this loop, hidden states are only used in the type of the products.
+        # Outside this loop, hidden states are only used in the dtype of the products.
         return carry, (_narrow(new_hidden, kernel), carry[1], tuple(kept))
 
     start = ((zeros, zeros), (zeros, zeros))
@@ -154,7 +154,7 @@ def _scan_backward(residuals: Any, gradient: Array) -> tuple[Array, Array, Array
     n = kernel.shape[1]
     zeros = jnp.zeros((gradient.shape[1], n), jnp.float32)
     transposed = jnp.swapaxes(kernel, 1, 2)
-    # Everything in the order in which each direction ran.
+    # Everything is in the order in which each direction ran.
     into = (gradient[..., :n], gradient[::-1, :, n:])
     before = tuple(jnp.concatenate([zeros[None], x[:-1]]) for x in cells)
 

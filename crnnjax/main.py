@@ -1,4 +1,4 @@
-"""Entry point of the recognizer: trains it, evaluates it, or checks a run before training.
+"""Entry point of the recognizer: train, evaluate, or check a run before training.
 
 Examples:
     python -m crnnjax.main --config=configs/crnn_synth.py
@@ -18,16 +18,16 @@ _MODE = flags.DEFINE_enum(
     "mode",
     "train",
     ["train", "evaluate", "check"],
-    "train: train, or resume a run, and evaluate. evaluate: read the crops of config.test, or "
+    "train: train or resume a run, and evaluate. evaluate: read the crops of config.test, or "
     "those of --crops. "
-    "check: look at the data, measure loader and step, and overfit a single batch from the start "
-    "weights.",
+    "check: check the data, measure the speed of loader and train step, and overfit a single batch "
+    "from the start weights.",
 )
 _WEIGHTS = flags.DEFINE_string(
     "weights",
     None,
-    "A name, file or run to evaluate, instead of the best checkpoint in workdir; the results go "
-    "to workdir/evaluate-NAME.",
+    "Name, file or run directory of weights to evaluate, instead of the best checkpoint in "
+    "workdir; results go to workdir/evaluate-NAME.",
 )
 _CROPS = flags.DEFINE_string(
     "crops",
@@ -35,11 +35,13 @@ _CROPS = flags.DEFINE_string(
     "Labeled crops to evaluate on, instead of config.test: a file of a path, a tab and a text on "
     "each line, a folder with labels.csv, or an LMDB.",
 )
-_SECONDS = flags.DEFINE_float("seconds", 30.0, "How long check overfits its batch.")
+_SECONDS = flags.DEFINE_float(
+    "seconds", 30.0, "How long --mode=check overfits its batch, in seconds."
+)
 
 
 def main() -> None:
-    """Runs one mode."""
+    """Run one mode."""
     config, workdir = experiment()
     modes = {"weights": ("evaluate",), "crops": ("evaluate",), "seconds": ("check",)}
     refuse_idle(_MODE.value, modes)

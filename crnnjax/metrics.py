@@ -1,18 +1,18 @@
-"""How well texts were read: word accuracy, 1-NED and CER, with intervals.
+"""Metrics of recognition: word accuracy, 1-NED and CER, with intervals.
 
-Strings are compared in Unicode's NFC form. Distances are Levenshtein's, by code points.
+Strings are compared in NFC. Distances are Levenshtein distances in code points.
 
-Word accuracy: the share of words whose reading equals the truth; `alnum` after both are folded as
-`test.py` of deep-text-recognition-benchmark does it: lower case, then only 0-9 and a-z stay. (A
-truth without any of these is then the empty text; such words are counted, as there, and their
-number is given.)
+Word accuracy: the share of words whose reading equals the truth; with `alnum` after both are
+normalized as in `test.py` of deep-text-recognition-benchmark: lower case, only 0-9 and a-z. (A
+truth without any of these becomes the empty text; such words are counted, as in `test.py`, and
+their number is reported.)
 
-1-NED: the mean over words of 1 - distance / length of the longer text, as ICDAR 2019's challenges
-and `test.py` define it. Where one of the two is empty this is 0. Where both are it is 1 here, since
-nothing is what should be read; `test.py` gives 0.
+1-NED: the mean over words of 1 - distance / length of the longer text, as defined by ICDAR 2019's
+challenges and `test.py`. If one of the two is empty it is 0. If both are empty it is 1 here,
+because nothing was to be read; `test.py` gives 0.
 
-CER: the sum of all distances over the sum of the true lengths; it can exceed 1. Without any true
-character it is divided by 1.
+CER: the sum of all distances over the sum of the true lengths; it can exceed 1. If there are no
+true characters, it is divided by 1.
 
 Intervals: Wilson's (1927) for shares of words, percentile bootstrap (Efron 1979) over words for the
 others.
@@ -33,7 +33,7 @@ from ocrcore.evaluation.statistics import Interval, ratio_interval, wilson
 from ocrcore.text import fold
 
 SCORES = ("accuracy", "alnum_accuracy", "one_minus_ned", "cer")
-"""Names of the scores, which are the methods of `TextScores` that compute them."""
+"""Names of the scores, which are methods of `TextScores`."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -41,9 +41,9 @@ class TextScores:
     """The scores of readings of one set of words.
 
     Attributes:
-        truth: what stands there, in NFC.
-        read: what was read, in NFC.
-        distances: `(N,)` int, Levenshtein's of each pair.
+        truth: the labels, in NFC.
+        read: the readings, in NFC.
+        distances: `(N,)` int, Levenshtein distance of each pair.
     """
 
     truth: tuple[str, ...]
@@ -54,47 +54,47 @@ class TextScores:
         return len(self.truth)
 
     def right(self, *, alnum: bool = False) -> NDArray[np.bool_]:
-        """Whether each word equals the truth, `(N,)`; `alnum`: after `fold`."""
+        """Return whether each word equals the truth, `(N,)`; with `alnum` after `fold`."""
         if not alnum:
             return self.distances == 0
         pairs = zip(self.truth, self.read, strict=True)
         return np.array([fold(one) == fold(two) for one, two in pairs], np.bool_)
 
     def accuracy(self) -> Interval:
-        """Share of words that equal the truth, upper and lower case told apart."""
+        """Return the share of words that equal the truth, case-sensitive."""
         return wilson(int(self.right().sum()), len(self))
 
     def alnum_accuracy(self) -> Interval:
-        """Share of words that equal the truth after `fold`."""
+        """Return the share of words that equal the truth after `fold`."""
         return wilson(int(self.right(alnum=True).sum()), len(self))
 
     def closeness(self) -> NDArray[np.float64]:
-        """Each word's 1 - NED, `(N,)`."""
+        """Return 1 - NED of each word, `(N,)`."""
         pairs = zip(self.truth, self.read, strict=True)
         longer = np.array([max(len(one), len(two), 1) for one, two in pairs], np.float64)
         return 1 - self.distances / longer.reshape(-1)
 
     def one_minus_ned(self, *, seed: int = 0) -> Interval:
-        """The mean of `closeness`."""
+        """Return the mean of `closeness`."""
         return ratio_interval(self.closeness(), np.ones(len(self)), seed=seed)
 
     def cer(self, *, seed: int = 0) -> Interval:
-        """Character error rate."""
+        """Return the character error rate."""
         lengths = np.array([len(text) for text in self.truth], np.float64).reshape(-1)
         return ratio_interval(self.distances.astype(np.float64), lengths, seed=seed)
 
     def intervals(self) -> dict[str, Interval]:
-        """All `SCORES`, by name."""
+        """Return all `SCORES` by name."""
         return {name: getattr(self, name)() for name in SCORES}
 
     def worst(self, count: int) -> list[int]:
-        """Indices of the words read worst: by `closeness`, then by distance; no right ones."""
+        """Return the indices of the worst wrong readings, by `closeness`, then distance."""
         wrong = np.flatnonzero(self.distances > 0)
         order = np.lexsort((wrong, -self.distances[wrong], self.closeness()[wrong]))
         return [int(index) for index in wrong[order][:count]]
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values: each score as value, low and high; no single words."""
+        """Return plain JSON values: each score as value, low and high; no single words."""
         return {
             "count": len(self),
             "without_alnum": sum(not fold(text) for text in self.truth),
@@ -106,17 +106,19 @@ class TextScores:
 
 
 def score_texts(truth: Sequence[str], read: Sequence[str]) -> TextScores:
-    """Compares readings with the truth.
+    """Compare readings with the truth.
 
     Args:
-        truth: what stands there.
-        read: what was read, in the same order.
+        truth: the labels.
+        read: the readings, in the same order.
 
     Raises:
-        ValueError: different numbers of both.
+        ValueError: the numbers differ.
     """
     if len(truth) != len(read):
-        raise ValueError(f"{len(truth)} true texts and {len(read)} readings: expected as many")
+        raise ValueError(
+            f"{len(truth)} true texts and {len(read)} readings: expected equal numbers"
+        )
     one = tuple(unicodedata.normalize("NFC", text) for text in truth)
     two = tuple(unicodedata.normalize("NFC", text) for text in read)
     distances = [Levenshtein.distance(a, b) for a, b in zip(one, two, strict=True)]
@@ -124,7 +126,7 @@ def score_texts(truth: Sequence[str], read: Sequence[str]) -> TextScores:
 
 
 def pooled(sets: Iterable[TextScores]) -> TextScores:
-    """All words of several sets as one."""
+    """Return the scores of all words of several sets together."""
     sets = list(sets)
     return TextScores(
         tuple(text for one in sets for text in one.truth),
@@ -134,7 +136,7 @@ def pooled(sets: Iterable[TextScores]) -> TextScores:
 
 
 def format_scores(sets: dict[str, TextScores]) -> str:
-    """A table, one set a line; each score with its 95 % interval."""
+    """Return a table with one set per line; each score with its 95 % interval."""
     width = max([len(name) for name in sets] + [4])
     head = f"{'set':{width}}  words  accuracy" + " " * 19 + "alphanumeric" + " " * 15
     lines = [head + "1-NED" + " " * 22 + "CER"]

@@ -1,14 +1,14 @@
-"""The recognizer: features of a picture's columns, a sequence model over them, classes for CTC.
+"""The recognizer's network: features of image columns, a sequence model, and CTC classes.
 
-Functional Flax (linen), NHWC. Layer for layer the networks that deep-text-recognition-benchmark and
-EasyOCR train with CTC, with the names of their stages, so that weights go both ways
+Functional Flax (linen), NHWC. The layers and the names of the stages are those of the networks that
+deep-text-recognition-benchmark and EasyOCR train with CTC, so that weights convert in both ways
 (`crnnjax.convert`): CRNN of Shi et al. (2015) is `CRNN(37)`, EasyOCR's generation 2
 `CRNN(97, channels=256)`, its generation 1 `CRNN(168, "resnet", hidden=512)`. PP-OCRv6's small
 recognizer is `CRNN(18710, "lcnetv4", 384, 120, "lightsvtr", batch_norm=False)`.
 
-A picture may be padded on the right to stand in a batch. With its true width the network ignores
-what the padding would tell the LSTM, as training with input lengths needs; without, it reads all
-columns, as EasyOCR does.
+An image may be padded on the right to fit into a batch. Given its true width, the network ignores
+the padding, as needed for training with input lengths; without, it reads all columns, as EasyOCR
+does.
 """
 
 from __future__ import annotations
@@ -39,12 +39,12 @@ __all__ = ["CRNN", "count_parameters", "init_variables", "normalize", "options_o
 Array = jax.Array
 Variables = Mapping[str, Any]
 
-# Channels of the transformer's convolutions, and of the layer before its six numbers.
+# Channels of the spatial transformer's convolutions, and of the layer before its six outputs.
 _LOCALIZATION, _HIDDEN = (32, 64, 128), 64
 
 
 def normalize(images: Array, *, dtype: Any = jnp.float32) -> Array:
-    """Maps 0..255, uint8 or float, to -1..1."""
+    """Map 0..255, uint8 or float, to -1..1."""
     return (images.astype(jnp.float32) / 127.5 - 1).astype(dtype)
 
 
@@ -52,18 +52,19 @@ class CRNN(nn.Module):
     """The recognizer's network.
 
     Attributes:
-        num_classes: characters and the blank, which is class 0.
+        num_classes: number of characters plus the blank, which is class 0.
         features: `vgg`, `resnet`, `rcnn` or `lcnetv4`.
-        channels: of the last features: 512 in the papers and EasyOCR's generation 1, 256 in its
-            generation 2, 384 in PP-OCRv6's small recognizer.
-        hidden: of the LSTM, each direction; of LightSVTR, a multiple of 8, 120 in PP-OCRv6's.
-        sequence: `bilstm`, two of them; `lightsvtr`, after lcnetv4 alone; or `none`.
-        transform: `affine` straightens the picture first (`Affine`), `none` does not.
-        batch_norm: lcnetv4 alone: whether convolutions have BatchNorm, to be trained from random
-            weights, or a bias into which it is folded, as in published weights.
-        dtype: of the computation, float32 or bfloat16; parameters and logits are float32.
-        frozen: which parameters are not trained; frozen BatchNorm keeps its running statistics and
-            normalizes by them.
+        channels: channels of the last features: 512 in the papers and EasyOCR's generation 1, 256
+            in its generation 2, 384 in PP-OCRv6's small recognizer.
+        hidden: hidden size of the LSTM, per direction, or of LightSVTR, a multiple of 8, 120 in
+            PP-OCRv6's small recognizer.
+        sequence: `bilstm`, two layers; `lightsvtr`, only after lcnetv4; or `none`.
+        transform: `affine` straightens the image first (`Affine`), `none` does not.
+        batch_norm: only for lcnetv4: whether convolutions have BatchNorm, for training from
+            scratch, or a bias into which it is folded, as in published weights.
+        dtype: dtype of the computation, float32 or bfloat16; parameters and logits are float32.
+        frozen: tells which parameters are not trained; frozen BatchNorm keeps its running
+            statistics and normalizes by them.
     """
 
     num_classes: int
@@ -78,12 +79,12 @@ class CRNN(nn.Module):
 
     @nn.compact
     def __call__(self, images: Array, widths: Array | None = None, *, train: bool = False) -> Array:
-        """Scores the classes at each time step.
+        """Score the classes at each time step.
 
         Args:
             images: `(B, H, W, 1)`, gray, 0 to 255, uint8 or float; H at least 31, W at least 8.
-            widths: `(B,)` int, true widths in pixels of pictures that are padded on the right, of
-                which `time_steps(widths)` time steps are valid; None reads all columns.
+            widths: `(B,)` int, widths in pixels without the padding on the right, which give
+                `time_steps(widths)` valid time steps; None reads all columns.
             train: normalize by the batch's statistics and update `batch_stats`.
 
         Returns:
@@ -97,7 +98,7 @@ class CRNN(nn.Module):
             x = Affine(self.frozen, dtype=self.dtype, name="Transformation")(x, widths, train=train)
         shared = {"frozen": self.frozen, "dtype": self.dtype}
         steps = None if widths is None else time_steps(widths, features=self.features)
-        if self.features == "lcnetv4":  # its means are over the true width
+        if self.features == "lcnetv4":  # it excludes the padding from its means
             shared["batch_norm"] = self.batch_norm
             x = LCNetV4(self.channels, **shared, name="FeatureExtraction")(x, widths, train=train)
         else:
@@ -146,7 +147,7 @@ class CRNN(nn.Module):
 
 
 class Sequence(nn.Module):
-    """Two bidirectional LSTMs, each with a linear layer behind it."""
+    """Two bidirectional LSTMs, each followed by a linear layer."""
 
     hidden: int
     dtype: Any = jnp.float32
@@ -163,9 +164,9 @@ class Sequence(nn.Module):
 class Affine(nn.Module):
     """A spatial transformer (Jaderberg et al., 2015) with an affine map, the identity at the start.
 
-    A small network looks at the picture and gives six numbers; the picture is sampled again at the
-    places that they map each pixel to, bilinearly, with its border continued beyond it. Coordinates
-    run from -1 to 1 over the true width, so that padding does not change what is done.
+    A small network predicts six numbers from the image, and the image is resampled bilinearly by
+    the affine map that they define, with its border continued outside. Coordinates run from -1 to 1
+    over the true width, so that padding does not change the result.
     """
 
     frozen: Frozen = never
@@ -188,18 +189,18 @@ class Affine(nn.Module):
         hidden = nn.relu(Linear(_HIDDEN, name="linear0")(mean))
         kernel = self.param("kernel", nn.initializers.zeros, (_HIDDEN, 6))
         bias = self.param("bias", nn.initializers.zeros, (6,))
-        # The network gives the difference from the identity.
+        # The network predicts the difference from the identity.
         theta = (hidden @ kernel + bias).reshape(b, 2, 3) + jnp.eye(2, 3)
         return sample_affine(x, theta, widths)
 
 
 def sample_affine(x: Array, theta: Array, widths: Array) -> Array:
-    """Samples pictures bilinearly at mapped places; the border is continued.
+    """Sample images bilinearly at affinely mapped places; the border is continued.
 
     Args:
         x: `(B, H, W, C)`.
-        theta: `(B, 2, 3)`, from the place in the result (x, y, 1) to that in the picture.
-        widths: `(B,)` true widths: x runs from -1 to 1 over them, from border to border.
+        theta: `(B, 2, 3)`, maps (x, y, 1) in the result to the place in the image.
+        widths: `(B,)`, widths without padding, over which x runs from -1 to 1, edge to edge.
 
     Returns:
         `(B, H, W, C)` of the same dtype.
@@ -231,7 +232,7 @@ def sample_affine(x: Array, theta: Array, widths: Array) -> Array:
 
 
 def init_variables(model: CRNN, *, seed: int = 0) -> dict[str, Any]:
-    """Makes random variables as the original does: He-normal kernels, zero biases, identity norms.
+    """Make random variables as in the original: He-normal kernels, zero biases, identity norms.
 
     NumPy fills them, since XLA takes seconds to compile one random generator per shape. The same
     seed gives the same values on every platform.
@@ -257,21 +258,21 @@ def init_variables(model: CRNN, *, seed: int = 0) -> dict[str, Any]:
 
 
 def shapes_of(model: CRNN) -> dict[str, Any]:
-    """The variables' shapes; nothing is computed."""
+    """Return the shapes of the variables without computing them."""
     image = jax.ShapeDtypeStruct((1, MIN_HEIGHT, 32, 1), jnp.uint8)
     return dict(jax.eval_shape(model.init, jax.random.key(0), image))
 
 
 def count_parameters(variables: Variables) -> int:
-    """Number of trained values (running statistics are not trained)."""
+    """Return the number of trained values, without running statistics."""
     return sum(int(np.prod(leaf.shape)) for leaf in jax.tree_util.tree_leaves(variables["params"]))
 
 
 def options_of(variables: Variables) -> dict[str, Any]:
-    """Arguments of `CRNN` that variables were made with, all but `dtype` and `frozen`."""
+    """Infer the arguments of `CRNN` from variables, except for `dtype` and `frozen`."""
     params = variables["params"]
     features, sequence = params["FeatureExtraction"], params.get("SequenceModeling", {})
-    # A layer that only this network has, and that with as many channels as all features.
+    # For each kind a layer that only it has, and the layer with the channels of the features.
     kinds = {
         "conv18": ("vgg", "conv18"),
         "conv4_2": ("resnet", "conv4_2"),
@@ -280,7 +281,7 @@ def options_of(variables: Variables) -> dict[str, Any]:
     }
     (told,) = kinds.keys() & features.keys()
     kind, last = kinds[told]
-    # Without a sequence model the number of its channels means nothing: the usual one.
+    # Without a sequence model `hidden` has no meaning: use the usual value.
     name, hidden = "none", 120 if kind == "lcnetv4" else 256
     if sequence:
         name, layer = ("lightsvtr", "skip") if "skip" in sequence else ("bilstm", "linear0")

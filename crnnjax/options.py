@@ -1,4 +1,4 @@
-"""How a recognizer reads.
+"""Options of a recognizer.
 
 Host code: no jax.
 """
@@ -19,33 +19,35 @@ CONFIDENCES = ("easyocr", "dtrb")
 
 
 class RecognizerError(ValueError):
-    """Weights, charset and options that do not go together; the message says what to do."""
+    """Weights, charset and options that do not fit together; the message says what to do."""
 
 
 @dataclass(frozen=True, slots=True)
 class RecognizerOptions:
-    """How to read.
+    """Options for reading crops.
 
     Attributes:
-        resize: how crops become inputs. `bucket`: scaled as EasyOCR does, padded to one of a few
-            widths, and the network is told the true one, or its height where that is more; crops
-            of more than 8192 columns become narrower. `easyocr`: all as EasyOCR 1.7.2 does with one
-            crop, the padding that it reads and its second look at dull crops included. `fixed`:
-            every crop to one size, as deep-text-recognition-benchmark.
-        width: of the inputs of `fixed`.
-        turn_above: height over width from which on crops are turned by 90 degrees first
-            (`crnnjax.resize.turn_tall`), as they were in training; 0 turns none. Not of `easyocr`.
-        decoder: `greedy`, `beam` (needs the extra of that name) or `lexicon`.
-        beam_width: how many prefixes survive each step of `beam`.
-        lexicon: of `lexicon`, or its file, a word on each line; every reading is one of the words;
-            empty: none.
-        confidence: of greedy decoding: `easyocr` or `dtrb`, see `crnnjax.decoding.confidence`.
-        allowlist: characters that alone may be read; empty: all.
-        blocklist: characters that may not be read; an allowlist wins.
-        contrast_threshold: with `easyocr`, crops of a lower confidence are read again with more
-            contrast, and the surer reading counts.
-        contrast: how much contrast they then get.
-        batch_size: crops read at once; None: 16 on a CPU, else 256.
+        resize: how crops become inputs. `bucket`: scaled as in EasyOCR and padded to one of a few
+            widths; the network ignores the padding beyond the crop's width, or beyond a width equal
+            to the height if that is more; crops of more than 8192 columns are squeezed. `easyocr`:
+            exactly as EasyOCR 1.7.2 reads a single crop, including padding that is read and a
+            second reading of low-contrast crops. `fixed`: every crop to one size, as in
+            deep-text-recognition-benchmark.
+        width: width of the inputs for `fixed`.
+        turn_above: height / width from which crops are first rotated by 90 degrees
+            (`crnnjax.resize.turn_tall`), as in training; 0 rotates none. Not used by `easyocr`.
+        decoder: `greedy`, `beam` (needs the extra `beam-search`) or `lexicon`.
+        beam_width: number of prefixes that `beam` keeps at each step.
+        lexicon: words for the decoder `lexicon`, or a file with one word per line; every reading is
+            one of the words. Empty: no lexicon.
+        confidence: confidence of greedy decoding: `easyocr` or `dtrb`, see
+            `crnnjax.decoding.confidence`.
+        allowlist: the only characters that may be read; empty: all.
+        blocklist: characters that are never read; ignored if there is an allowlist.
+        contrast_threshold: with `easyocr`, crops with a lower confidence are read again with more
+            contrast, and the more confident reading counts.
+        contrast: target contrast of the second reading.
+        batch_size: crops read at a time; None: 16 on a CPU, else 256.
     """
 
     resize: str = "bucket"
@@ -73,8 +75,8 @@ class RecognizerOptions:
                 )
         if (self.decoder == "lexicon") != bool(self.lexicon):
             raise RecognizerError(
-                "decoder 'lexicon' and a lexicon go together: give a file of words, one on each "
-                "line, as `lexicon`"
+                "the decoder 'lexicon' and the option `lexicon` need each other: give a file of "
+                "words, one per line, as `lexicon`"
             )
         batch_size = self.batch_size is None or 1 <= self.batch_size <= 1 << 16
         expect(

@@ -1,8 +1,8 @@
-"""PP-OCRv6's small recognizer: its ONNX file as variables of `crnnjax.models.CRNN`, its charset.
+"""PP-OCRv6's small recognizer: its ONNX file as variables of `crnnjax.models.CRNN`, and charset.
 
-The published file (Apache-2.0, of PaddleOCR's authors) is what the PyPI package `rapidocr` holds.
-It reads pictures 48 pixels high. Its first convolution takes three channels; crops are gray, which
-makes three equal ones, so that the sum of the three kernels does the same.
+The published file (Apache-2.0, by PaddleOCR's authors) is included in the PyPI package `rapidocr`.
+It reads crops 48 pixels high. Its first convolution takes three channels; gray crops have three
+equal ones, so the sum of the three kernels gives the same result.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from ocrcore.layers import BATCH_NORM_EPSILON
 from ocrcore.weights.onnx_file import load_onnx
 
 HEIGHT = 48
-"""Of the pictures that it reads."""
+"""Height of its input in pixels."""
 NAME = "ppocrv6_small"
 NOTICE = """The weights are those of PP-OCRv6's small recognizer, or derived from them: PaddleOCR,
 https://github.com/PaddlePaddle/PaddleOCR, Apache License 2.0,
@@ -31,9 +31,9 @@ https://www.apache.org/licenses/LICENSE-2.0."""
 
 
 def notice_of(variables: Mapping[str, Any]) -> str:
-    """Whose weights these are, where a license asks for that; else nothing.
+    """Return the attribution of weights if their license requires it, else an empty text.
 
-    Without BatchNorm there are only the published weights, and what was trained from them.
+    Only the published weights, and those fine-tuned from them, have no BatchNorm.
     """
     options = options_of(variables)
     published = options["features"] == "lcnetv4" and not options["batch_norm"]
@@ -41,7 +41,7 @@ def notice_of(variables: Mapping[str, Any]) -> str:
 
 
 def load_ppocr(path: str | Path) -> tuple[dict[str, Any], Charset]:
-    """Reads the ONNX file of PP-OCRv6's small recognizer.
+    """Read the ONNX file of PP-OCRv6's small recognizer.
 
     Returns:
         `{"params": ..., "batch_stats": {}}` of float32 NumPy arrays, with one class for each
@@ -49,18 +49,18 @@ def load_ppocr(path: str | Path) -> tuple[dict[str, Any], Charset]:
 
     Raises:
         OnnxFileError: the file cannot be read.
-        ConversionError: another network; says where the first difference is.
+        ConversionError: another network; the message names the first difference.
         ImportError: the package `onnx` is missing.
     """
     arrays, metadata = load_onnx(path)
     if "ocrjax" in metadata:
         raise ConversionError(
-            f"{path}: exported by `ocrjax export onnx`; give the run or the weights that it was "
-            "made of: its norms are folded and its classes have another order"
+            f"{path}: was exported by `ocrjax export onnx`, with folded norms and another order of "
+            "classes: give the run or the weights that it was exported from"
         )
     if "character" not in metadata:
         raise ConversionError(
-            f"{path}: not a recognizer of PP-OCR: its metadata have no 'character'; known is "
+            f"{path}: not a recognizer of PP-OCR: it has no metadata 'character'; expected "
             "PP-OCRv6_rec_small.onnx"
         )
     try:
@@ -121,7 +121,7 @@ def _variables(arrays: list[tuple[str, np.ndarray]], classes: int) -> dict[str, 
 
 
 def _order() -> Iterator[tuple[tuple[str, ...], str]]:
-    """Layers in the order of the graph, and what each has: a bias, BatchNorm, ..."""
+    """Layers in the order of the graph, and the parameters of each: a bias, BatchNorm, ..."""
     for name in ("stem1", "stem2a", "stem2b", "stem3", "stem4"):
         yield ("FeatureExtraction", name), "conv"
     for index, block in enumerate(BLOCKS):

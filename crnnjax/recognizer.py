@@ -1,4 +1,4 @@
-"""The recognizer: crops in, texts out."""
+"""The recognizer: reads crops of words and lines."""
 
 from __future__ import annotations
 
@@ -49,19 +49,19 @@ from ocrcore.weights.named import find_weights
 from ocrcore.weights.pth import load_weights
 
 Network = Callable[[ByteArray, "np.ndarray | None"], FloatArray]
-"""From images `(B, H, W, 1)` uint8 and widths `(B,)` int32, or None, to logits `(B, T, C)`."""
+"""A function of images `(B, H, W, 1)` uint8 and widths `(B,)` int32 (or None) to `(B, T, C)`."""
 
-# Columns of an input of "bucket", as in training: a hair-thin crop would fill the memory.
+# Most columns of a "bucket" input, as in training: an extremely long crop would fill the memory.
 _WIDEST = 8192
 
 
 class Reading(NamedTuple):
-    """What was read in a crop.
+    """The reading of a crop.
 
     Attributes:
-        text: the characters; empty if none.
-        confidence: in [0, 1]. Of greedy decoding by the name in the options; else the probability
-            that CTC gives the text.
+        text: the text; empty if nothing was read.
+        confidence: in [0, 1]. For greedy decoding as chosen in the options; else the probability
+            of the text by CTC.
     """
 
     text: str
@@ -69,15 +69,16 @@ class Reading(NamedTuple):
 
 
 class PlacedReading(NamedTuple):
-    """What was read in a crop, and where its characters stand.
+    """The reading of a crop with the positions of its characters.
 
     Attributes:
         reading: text and confidence.
-        spans: `(N, 2)` float32, where each character of the text begins and ends, in shares of the
-            crop's width; None where that is not known: the network transforms its inputs, or may.
-        confidences: `(N,)` float32, the probability of each in its time step; None as `spans`.
-        degrees: by how much the crop was turned clockwise before (`turn_above`); the shares are of
-            the width that it then had.
+        spans: `(N, 2)` float32, start and end of each character as fractions of the crop's width;
+            None if they are not known, because the network transforms its inputs, or may.
+        confidences: `(N,)` float32, probability of each character in its time step; None as
+            `spans`.
+        degrees: clockwise rotation of the crop before reading (`turn_above`); the fractions refer
+            to the width after it.
     """
 
     reading: Reading
@@ -88,13 +89,13 @@ class PlacedReading(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class _Job:
-    """A crop on its way to the network.
+    """A crop to be read.
 
     Attributes:
-        index: of the crop.
-        width: of the input.
-        true: how much of that the network is told to be the crop; None: it sees all of it.
-        filled: how much the crop fills.
+        index: index of the crop.
+        width: width of the input.
+        true: width that the network is told to read; None: all of it.
+        filled: width that the crop fills.
         make: makes the input, `(height, width)` uint8.
     """
 
@@ -110,8 +111,8 @@ class Recognizer:
 
     Attributes:
         charset: the characters of its classes.
-        height: of the network's input.
-        options: defaults of every call.
+        height: height of the network's input.
+        options: the options of each call that does not change them.
     """
 
     def __init__(
@@ -123,18 +124,18 @@ class Recognizer:
         options: RecognizerOptions | None = None,
         dtype: DTypeLike = np.float32,
     ) -> None:
-        """Puts the weights onto the device.
+        """Put the weights onto the device.
 
         Args:
-            variables: of `crnnjax.models.CRNN`; which one is read off them.
+            variables: variables of `crnnjax.models.CRNN`; the architecture is inferred from them.
             charset: the characters of its classes, in order.
-            height: of the inputs that it was trained with, mostly 32, 48 or 64; 31 or more.
+            height: input height of the training, usually 32, 48 or 64; 31 or more.
             options: see `RecognizerOptions`.
-            dtype: of the computation, float32 or bfloat16.
+            dtype: dtype of the computation, float32 or bfloat16.
 
         Raises:
-            RecognizerError: a charset of another size than the network's.
-            LexiconError: the file of a lexicon cannot be read.
+            RecognizerError: the charset does not match the number of classes.
+            LexiconError: the lexicon file cannot be read.
         """
         self._kind = options_of(variables)
         if self._kind["num_classes"] != charset.num_classes:
@@ -171,25 +172,26 @@ class Recognizer:
         options: RecognizerOptions | None = None,
         dtype: DTypeLike = np.float32,
     ) -> Recognizer:
-        """Loads weights by name (`english_g2`, `ppocrv6_small`), from a file, or from a run.
+        """Load weights by name (`english_g2`, `ppocrv6_small`), from a file, or from a run.
 
         Args:
             name_or_path: a name, a `.pth` or `.safetensors` file, the `.onnx` file of PP-OCRv6's
-                small recognizer, or the folder of a run or of one of its checkpoints.
-            charset: one, or its name; None: by the name of the weights, or the `charset.json` that
-                the run left. Where another charset is known for the weights, the classes of this
-                one are taken from it, character by character.
-            height: of the network's input; None: by the name of the weights, or what the run's
-                `config.json` says.
-            options: see `RecognizerOptions`; None: `resize="easyocr"` for weights by name, of a run
-                those of its config.
-            dtype: of the computation, float32 or bfloat16.
+                small recognizer, a run directory, or one of its checkpoints.
+            charset: a charset or its name; None: that of the named weights, or the `charset.json`
+                of the run. If the weights are known to have another charset, the classes of the
+                given one are selected from it, character by character.
+            height: height of the network's input; None: that of the named weights, or of the run's
+                `config.json`.
+            options: see `RecognizerOptions`; None: `resize="easyocr"` for named weights, and those
+                of the config for a run.
+            dtype: dtype of the computation, float32 or bfloat16.
 
         Raises:
-            WeightsNotFoundError: says where it looked and how to get them.
-            TorchFileError: the file is damaged, or not weights at all.
+            WeightsNotFoundError: there are no such weights; the message says where it looked and
+                how to get them.
+            TorchFileError: the file is damaged, or has no weights.
             ConversionError: the file holds another network.
-            RecognizerError: charset or height cannot be told from the weights, or do not fit them.
+            RecognizerError: charset or height are not known for the weights, or do not fit them.
         """
         loaded = load_recognizer(name_or_path, charset=charset, height=height)
         return cls(
@@ -211,14 +213,14 @@ class Recognizer:
         transform: str = "unknown",
         options: RecognizerOptions | None = None,
     ) -> Recognizer:
-        """A recognizer whose network something else than JAX runs; it has no variables.
+        """Make a recognizer whose network does not run in JAX; it has no variables.
 
         Args:
-            network: called from one thread.
+            network: the network function; called from one thread only.
             charset: the characters of its classes, in order.
-            height: of the inputs.
-            features: by which `crnnjax.time_steps` counts its time steps.
-            transform: as of `crnnjax.models.CRNN`; but for "none" no characters are placed.
+            height: height of the inputs.
+            features: kind of features, from which `crnnjax.time_steps` computes the time steps.
+            transform: as for `crnnjax.models.CRNN`; characters are only located with "none".
             options: see `RecognizerOptions`.
         """
         self = cls.__new__(cls)
@@ -235,7 +237,7 @@ class Recognizer:
         return self
 
     def with_variables(self, variables: Variables) -> Recognizer:
-        """The same recognizer with other weights of the same network; shares compiled programs."""
+        """Return the recognizer with other weights of the same network; shares its programs."""
         if options_of(variables) != self._kind:
             raise RecognizerError(
                 f"variables of {options_of(variables)}, expected those of {self._kind}"
@@ -246,12 +248,12 @@ class Recognizer:
 
     @property
     def variables(self) -> Variables:
-        """Those of the network, as NumPy arrays; none (None) of `from_network`."""
+        """The network's variables as NumPy arrays; None for a recognizer of `from_network`."""
         return jax.device_get(self._variables)
 
     @property
     def programs(self) -> int:
-        """Number of sizes of batches that were read so far; each takes a program."""
+        """The number of batch shapes read so far, each with one compiled program."""
         return len(self._programs)
 
     @overload
@@ -273,22 +275,22 @@ class Recognizer:
         report: Callable[[int], None] | None = None,
         **options: object,
     ) -> Reading | list[Reading]:
-        """Reads crops, each a word or a line.
+        """Read crops, each a word or a line.
 
         Args:
-            images: a crop or several: paths, arrays `(H, W, 3)` RGB or `(H, W)` gray of uint8,
-                Pillow images and whatever `ocrcore.images.as_rgb` takes. With `resize="easyocr"`
-                files are read as gray by OpenCV, as EasyOCR does, which is not the gray of a PNG
-                file's RGB values.
+            images: one crop or several: paths, arrays `(H, W, 3)` RGB or `(H, W)` gray of uint8,
+                Pillow images, and other types of `ocrcore.images.as_rgb`. With `resize="easyocr"`
+                files are read as gray by OpenCV, as in EasyOCR, which differs from the gray of a
+                PNG file's RGB values.
             report: called with the number of crops read so far.
             **options: fields of `RecognizerOptions` to change for this call.
 
         Returns:
-            A reading, or for several crops a list of readings in order.
+            A reading, or for several crops a list of readings in the same order.
 
         Raises:
             ImageError: a crop cannot be read.
-            RecognizerError: an option out of its range.
+            RecognizerError: an option is out of range.
         """
         listed, single = one_or_many(images)
         readings = [placed.reading for placed in self.recognize_placed(listed, report, **options)]
@@ -300,7 +302,7 @@ class Recognizer:
         report: Callable[[int], None] | None = None,
         **options: object,
     ) -> list[PlacedReading]:
-        """Reads crops and says where their characters stand; otherwise as `recognize`."""
+        """Read crops and locate their characters; otherwise like `recognize`."""
         listed, _ = one_or_many(images)
         chosen = replace(self.options, **dict[str, Any](options))
         with reading_threads() as pool:
@@ -322,9 +324,10 @@ class Recognizer:
     def logits(
         self, images: ImageLike | Iterable[ImageLike], **options: object
     ) -> list[FloatArray]:
-        """The network's output for each crop: `(T, num_classes)` float32, without the padding's.
+        """Return the logits of each crop: `(T, num_classes)` float32, without padded steps.
 
-        Arguments as for `recognize`, but always a list; how it decodes does not matter.
+        The arguments are those of `recognize`, but the result is always a list; decoding options
+        are ignored.
         """
         chosen = replace(self.options, **dict[str, Any](options))
         out: dict[int, FloatArray] = {}
@@ -353,7 +356,7 @@ class Recognizer:
                 width, true = easyocr_width(*size, high), None
                 make = _later(self._scaled, crop, width)
             else:
-                # A narrow crop keeps some padding: its own time steps may not hold two letters.
+                # A narrow crop keeps some padding: its own time steps may not fit two letters.
                 true = min(max(own, high), _WIDEST)
                 width = bucket_width(true, high)
                 make = _later(self._scaled, crop, width)
@@ -373,7 +376,7 @@ class Recognizer:
         indices: Sequence[int],
         options: RecognizerOptions,
     ) -> list[_Job]:
-        """Crops whose contrast can be raised; EasyOCR reads the others a second time in vain."""
+        """Crops whose contrast can be raised; EasyOCR also rereads the others, with no effect."""
 
         def stretch(index: int) -> _Job | None:
             crop = crops[index]
@@ -427,7 +430,7 @@ class Recognizer:
                 reading = Reading(*search(own, self.charset, lexicon, width=options.beam_width))
                 points = np.frombuffer(reading.text.encode("utf-32-le"), np.uint32)
                 path = best_path(own, self.charset.classes_of(points))
-                assert path is not None  # the text was found in these steps
+                assert path is not None  # the text fits: it was decoded from these steps
                 best = np.exp(own[np.arange(len(path)), path])
                 readings[job.index] = self._placed(reading, job, path, best)
             report(len(readings))
@@ -436,7 +439,7 @@ class Recognizer:
     def _placed(
         self, reading: Reading, job: _Job, path: ArrayLike, probabilities: ArrayLike
     ) -> PlacedReading:
-        if self._kind["transform"] != "none":  # its columns may be others than the crop's
+        if self._kind["transform"] != "none":  # its columns may differ from the crop's
             return PlacedReading(reading, None, None)
         steps, confidences = character_steps(path, probabilities)
         columns = step_columns(steps, features=self._kind["features"])
@@ -450,7 +453,7 @@ class Recognizer:
         options: RecognizerOptions,
         program: Callable[[Any, Any, Any], Any],
     ) -> Iterator[tuple[Sequence[_Job], np.ndarray, Any]]:
-        """Yields batches with their true time steps and the program's answer, on the host."""
+        """Yield batches with their valid time steps and the program's output, on the host."""
 
         def make(batch: _Batch, job: _Job) -> ByteArray:
             return job.make()
@@ -470,14 +473,14 @@ class Recognizer:
 
 
 class Loaded(NamedTuple):
-    """A recognizer's weights and all that it takes to read with them.
+    """A recognizer's weights and everything needed to read with them.
 
     Attributes:
-        path: where the weights are.
-        variables: of `crnnjax.models.CRNN`, NumPy arrays.
-        charset: of its classes.
-        height: of its inputs.
-        options: how it is to read, as far as the weights tell.
+        path: path of the weights.
+        variables: variables of `crnnjax.models.CRNN`, NumPy arrays.
+        charset: charset of its classes.
+        height: height of its inputs.
+        options: reading options, as far as known for the weights.
     """
 
     path: Path
@@ -493,7 +496,7 @@ def load_recognizer(
     charset: Charset | str | None = None,
     height: int | None = None,
 ) -> Loaded:
-    """Loads a recognizer's weights; arguments and errors as of `Recognizer.from_weights`."""
+    """Load a recognizer's weights; arguments and errors as for `Recognizer.from_weights`."""
     path, variables, known = read_weights(name_or_path)
     charset = named(charset) if isinstance(charset, str) else charset or known
     known_height, options = read_settings(path)
@@ -501,9 +504,9 @@ def load_recognizer(
     if charset is None or height is None:
         lacking = "charset" if charset is None else "height"
         raise RecognizerError(
-            f"{path}: the {lacking} of these weights is not known, for no run left it beside "
-            "them: pass charset=NAME_OR_FILE (a file with the characters in the order "
-            "of the classes) and height=32, 48 or 64"
+            f"{path}: the {lacking} of these weights is not known, because there is no run "
+            "directory: pass charset=NAME_OR_FILE (a file with the characters in the order of the "
+            "classes) and height=32, 48 or 64"
         )
     if known is not None and charset.digest != known.digest:
         mapped = map_classes(variables, old=known, new=charset)
@@ -511,23 +514,24 @@ def load_recognizer(
             shown = "".join(mapped.new[:40]) + ("..." if len(mapped.new) > 40 else "")
             raise RecognizerError(
                 f"{path}: these weights cannot read {len(mapped.new)} characters of charset "
-                f"{charset.name!r}: {shown!r}. Take them out of the charset, or train with it: "
-                "config.init_weights takes over the rows of the others"
+                f"{charset.name!r}: {shown!r}. Remove them from the charset, or train with it: "
+                "config.init_weights copies the rows of the others"
             )
         variables = mapped.variables
     return Loaded(path, variables, charset, height, options)
 
 
 def read_weights(name_or_path: str | Path) -> tuple[Path, dict[str, Any], Charset | None]:
-    """Reads weights by name, from a file, or from a run.
+    """Read weights by name, from a file, or from a run.
 
     Returns:
-        Where they are; the variables; and the charset that they were trained with, where the name
-        of the weights or the `charset.json` that the run left tells it.
+        Their path; the variables; and the charset that they were trained with, if it is known for
+        named weights or from the run's `charset.json`.
 
     Raises:
-        WeightsNotFoundError: says where it looked and how to get them.
-        TorchFileError, OnnxFileError: the file is damaged, or not weights at all.
+        WeightsNotFoundError: there are no such weights; the message says where it looked and how to
+            get them.
+        TorchFileError, OnnxFileError: the file is damaged, or has no weights.
         ConversionError: the file holds another network.
         CharsetError: the run's `charset.json` is damaged.
     """
@@ -539,10 +543,10 @@ def read_weights(name_or_path: str | Path) -> tuple[Path, dict[str, Any], Charse
 
 
 def read_charset(path: Path) -> Charset | None:
-    """The charset that weights were trained with, where it is known.
+    """Return the charset that weights were trained with, if known.
 
     Args:
-        path: of the weights, as `read_weights` returns it.
+        path: path of the weights, as `read_weights` returns it.
 
     Raises:
         CharsetError: the run's `charset.json` is damaged.
@@ -556,17 +560,17 @@ def read_charset(path: Path) -> Charset | None:
 
 
 def read_settings(path: Path) -> tuple[int | None, RecognizerOptions | None]:
-    """The height of the inputs and the options that weights were trained with, where it is known.
+    """Return the input height and the options that weights were trained with, if known.
 
     Args:
-        path: of the weights, as `read_weights` returns it.
+        path: path of the weights, as `read_weights` returns it.
 
     Raises:
         RunFolderError: the run's `config.json` is damaged.
-        RecognizerError: it has other fields than a recognizer's.
+        RecognizerError: it is not the config of a recognizer.
     """
     if path.stem == "english_g2":
-        return 64, RecognizerOptions(resize="easyocr")  # it was trained with padding that it reads
+        return 64, RecognizerOptions(resize="easyocr")  # it was trained to read EasyOCR's padding
     if path.suffix == ".onnx":
         return ppocr.HEIGHT, RecognizerOptions(resize="easyocr")
     run = RunFolder.of(path)
@@ -575,7 +579,7 @@ def read_settings(path: Path) -> tuple[int | None, RecognizerOptions | None]:
         options = from_section(RecognizerOptions, config["recognizer"], "config.recognizer")
         return int(config["data"]["height"]), options
     except KeyError:
-        return None, None  # of another program
+        return None, None  # from another program
     except (ValueError, TypeError) as error:
         raise RecognizerError(
             f"{run.config}: not the config of a recognizer's run: {error}"
@@ -587,7 +591,7 @@ def _put(variables: Variables) -> Any:
 
 
 def _load(image: ImageLike, options: RecognizerOptions) -> tuple[ByteArray, int]:
-    """A crop, and by how many degrees it was turned clockwise."""
+    """A crop and its clockwise rotation in degrees."""
     like_easyocr = options.resize == "easyocr"
     if isinstance(image, str | os.PathLike) and like_easyocr:
         return read_gray(image), 0
@@ -615,7 +619,7 @@ def _batch_size(batch_size: int | None) -> int:
 
 @dataclass(frozen=True, slots=True)
 class _Batch:
-    """Crops of one width, and the number of rows that their program has."""
+    """Crops of one width, and the number of rows of their program."""
 
     jobs: Sequence[_Job]
     rows: int
@@ -633,13 +637,13 @@ def _batches(jobs: Sequence[_Job], size: int) -> Iterator[_Batch]:
 
 
 def _split(count: int, size: int) -> Iterator[tuple[int, int]]:
-    """Splits crops into batches of a size, a quarter and a sixteenth of it.
+    """Split crops into batches of a size, a quarter and a sixteenth of it.
 
-    Three programs a width, and few empty rows: a batch may lack a quarter of its rows, the last one
-    any number.
+    This needs three programs per width and leaves few rows empty: at most a quarter of a batch,
+    except for the last one.
 
     Yields:
-        How many crops, and of how many rows.
+        The number of crops, and the number of rows of the program.
     """
     sizes = sorted({size, -(-size // 4), -(-size // 16)}, reverse=True)
     for rows in sizes:

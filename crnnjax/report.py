@@ -1,4 +1,4 @@
-"""What a run is measured on, and what it leaves in its folder: weights, scores and curves."""
+"""Evaluation sets of a run, and its results: weights, scores and curves."""
 
 from __future__ import annotations
 
@@ -43,20 +43,20 @@ _FIELDS = {
 
 
 def open_sets(section: Mapping[str, Any], *, field: str, options: InputOptions) -> Sets:
-    """Opens the labeled crops that a run is measured on.
+    """Open sets of labeled crops to evaluate on.
 
     Args:
         section: for each set, by name: `kind` ("auto", "lmdb", "csv", "tsv", "doctr" or "trdg"),
-            `path` and perhaps `root`, `split`, `start` and `stop` as of
-            `crnnjax.sources.SourceOptions`; or `kind` "words" with `count`, `seed` and perhaps
-            `text` and `words` for synthetic ones.
-        field: its name in the config, for messages.
-        options: charset, height and longest labels, for synthetic words; the cache.
+            `path` and optionally `root`, `split`, `start` and `stop` as for
+            `crnnjax.sources.SourceOptions`; or for synthetic words `kind` "words" with `count`,
+            `seed` and optionally `text` and `words`.
+        field: name of the section in the config, for messages.
+        options: charset, height and greatest label length, for synthetic words; the cache.
 
     Raises:
-        SourceError: a set without crops, or fields that are missing or unknown.
-        OptionsError: a bad value.
-        LabelError: a data set that cannot be read.
+        SourceError: a set has no crops, or fields are missing or unknown.
+        OptionsError: an invalid value.
+        LabelError: an unreadable data set.
     """
     sets: Sets = {}
     for name, one in section.items():
@@ -71,7 +71,9 @@ def open_sets(section: Mapping[str, Any], *, field: str, options: InputOptions) 
             raise SourceError(f"{where}.{min(missing)} is missing")
         from_section(WordsOptions if made else CropsOptions, values, where, others=True)
         if values.get("root") and values["kind"] not in ("tsv", "auto"):
-            raise SourceError(f"{where}.root is {values['root']!r}, expected None: it is of tsv")
+            raise SourceError(
+                f"{where}.root is {values['root']!r}, expected None: only kind tsv has a root"
+            )
         if made:
             try:
                 sets[name] = _made_words(values, options)
@@ -108,14 +110,14 @@ def open_sets(section: Mapping[str, Any], *, field: str, options: InputOptions) 
 
 
 def open_measured(config: ConfigDict, options: InputOptions) -> tuple[Sets, Sets, Sets]:
-    """Opens all that a run is measured on, so that what cannot be opened shows before hours of it.
+    """Open all evaluation sets of a run, so that errors show before the training.
 
     Returns:
         `config.eval.sets`, `config.eval.probe` and `config.test`; only the probe may be empty.
 
     Raises:
-        SourceError: as `open_sets`; or no set at all, or one without a crop to judge by.
-        LabelError: a data set that cannot be read.
+        SourceError: as for `open_sets`; or there is no set, or one has no usable crop.
+        LabelError: an unreadable data set.
     """
     found = []
     for field, section in (
@@ -125,7 +127,7 @@ def open_measured(config: ConfigDict, options: InputOptions) -> tuple[Sets, Sets
     ):
         found.append(open_sets(section, field=field, options=options))
         if not found[-1] and field != "config.eval.probe":
-            raise SourceError(f"{field} is empty: expected one set of labeled crops or more")
+            raise SourceError(f"{field} is empty: expected one or more sets of labeled crops")
         for name, crops in found[-1].items():
             check_crops(crops, f"{field}.{name}", options.rules.charset)
     sets, probe, test = found
@@ -133,17 +135,17 @@ def open_measured(config: ConfigDict, options: InputOptions) -> tuple[Sets, Sets
 
 
 def check_crops(crops: Sequence[Crop], name: str, charset: Charset) -> None:
-    """Refuses labeled crops of which none can be read right.
+    """Refuse a set of labeled crops if none of them can be read correctly.
 
-    Looks no further than the first that can.
+    Stops at the first crop that can.
 
     Args:
         crops: the set.
-        name: of it, for the message.
-        charset: of the network.
+        name: name of the set, for the message.
+        charset: charset of the network.
 
     Raises:
-        SourceError: every picture is broken, every text empty or outside of the charset.
+        SourceError: every crop is broken, has no text, or has characters outside the charset.
     """
     faults: dict[str, list[str]] = {}
     for index in range(len(crops)):
@@ -163,8 +165,8 @@ def check_crops(crops: Sequence[Crop], name: str, charset: Charset) -> None:
             faults.setdefault("cannot be read", []).append(str(error))
     told = (f"{len(found):,} {what}, the first: {found[0]}" for what, found in faults.items())
     raise SourceError(
-        f"{name}: none of {len(crops):,} crops can be read right, so there is nothing to judge by: "
-        f"{'; '.join(told)}. Mend them, name other crops, or another config.data.charset"
+        f"{name}: none of {len(crops):,} crops can be evaluated: {'; '.join(told)}. Fix them, name "
+        "other crops, or another config.data.charset"
     )
 
 
@@ -180,7 +182,7 @@ class _Part(Sequence[Crop]):
 
 
 def _made_words(values: Mapping[str, Any], options: InputOptions) -> list[Crop]:
-    """Words as training draws them: those that the charset can write within the width."""
+    """Synthetic words as in training: those that the charset can write within the width."""
     rules, seed = options.rules, values.get("seed", 0)
     renderer = word_renderer(rules, text=values.get("text", {}), words=values.get("words", {}))
     crops = []
@@ -193,7 +195,7 @@ def _made_words(values: Mapping[str, Any], options: InputOptions) -> list[Crop]:
 
 
 def describe_sets(sets: Sets) -> str:
-    """How many crops there are of each."""
+    """Return the number of crops of each set."""
     parts = [f"{len(crops):,} crops of {name}" for name, crops in sets.items()]
     return ", ".join(parts) or "nothing"
 
@@ -201,7 +203,7 @@ def describe_sets(sets: Sets) -> str:
 def make_recognizer(
     config: ConfigDict, variables: Mapping[str, Any], charset: Charset
 ) -> Recognizer:
-    """A recognizer as a run reads with: `config.recognizer`, `config.data.height`, its dtype."""
+    """Return a recognizer with the run's settings: options, input height and dtype."""
     return Recognizer(
         variables,
         charset=charset,
@@ -218,19 +220,19 @@ def evaluate_run(
     weights: str | None = None,
     crops: str | None = None,
 ) -> dict[str, Any]:
-    """Evaluates a run, or other weights, on labeled crops, and writes the results.
+    """Evaluate a run, or other weights, on labeled crops, and write the results.
 
     Args:
-        config: `recognizer` and, without `crops`, `data` and `test`.
-        workdir: of the run; the results of other weights or crops go to folders below.
-        weights: a name, file or run instead of the run's best checkpoint.
-        crops: labeled crops instead of `config.test`: a file, a folder or an LMDB.
+        config: sections `recognizer` and, without `crops`, `data` and `test`.
+        workdir: the run directory; results of other weights or crops go to folders inside.
+        weights: a name, file or run to use instead of the run's best checkpoint.
+        crops: labeled crops to use instead of `config.test`: a file, a folder or an LMDB.
 
     Returns:
-        What `crnnjax.evaluate.evaluate_recognizer` returns.
+        The result of `crnnjax.evaluate.evaluate_recognizer`.
 
     Raises:
-        ValueError: (its subclasses) weights or crops that cannot be read.
+        ValueError: (subclasses) weights or crops cannot be read.
     """
     check(config)
     folder = results_folder(workdir, weights)
@@ -258,18 +260,17 @@ def write_results(
     sets: Sets,
     log: Callable[[str], object] = print,
 ) -> dict[str, float]:
-    """Writes a run's results, and logs what they are and what to do with them.
+    """Write a run's results, and log what they are and how to use them.
 
-    `weights.pth` has the best weights (the moving average) with the names that EasyOCR knows,
-    `charset.json` beside it the characters of their classes; `recognition.json` their scores on
-    `config.test`, with all readings and the worst words as pictures; `curves.png` the course of the
-    training.
+    `weights.pth` has the best weights (EMA) with EasyOCR's names, and `charset.json` next to it the
+    characters of their classes; `recognition.json` has their scores on `config.test`, with all
+    readings and drawings of the worst words; `curves.png` has the training curves.
 
     Args:
-        config: of the run.
-        workdir: of the run, with `checkpoints/` and `metrics.jsonl`.
-        charset: of the run.
-        sets: of `config.test`.
+        config: config of the run.
+        workdir: the run directory, with `checkpoints/` and `metrics.jsonl`.
+        charset: charset of the run.
+        sets: the sets of `config.test`.
         log: called with each human-readable message.
 
     Returns:
@@ -284,13 +285,13 @@ def write_results(
     log(
         f"written to {workdir}: weights.pth, charset.json, metrics.jsonl, curves.png\n"
         f"for EasyOCR: ocrjax export easyocr {workdir}\n"
-        f"all on one page: ocrjax report {workdir}"
+        f"HTML report: ocrjax report {workdir}"
     )
     return {name: float(report["all"][name]["value"]) for name in SCORES}
 
 
 def draw_curves(path: str | Path, metrics: str | Path) -> None:
-    """Draws the loss and the scores of a run's `metrics.jsonl` over the steps."""
+    """Draw the loss and the scores of a run's `metrics.jsonl` over steps."""
     write_curves(
         path,
         metrics,

@@ -1,6 +1,6 @@
-"""Crops scaled for the network as EasyOCR and deep-text-recognition-benchmark do it.
+"""Scaling of crops for the network, as in EasyOCR and deep-text-recognition-benchmark.
 
-Needs no device: it runs in threads.
+Host code; runs in threads.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from ocrcore.pages import ByteArray
 
 
 def as_gray(image: ByteArray) -> ByteArray:
-    """Gray values of an RGB crop by OpenCV's weights; a gray one as it is.
+    """Convert an RGB crop to gray by OpenCV's weights; a gray crop is unchanged.
 
     Args:
         image: `(H, W, 3)` RGB, `(H, W, 1)` or `(H, W)`, uint8, not empty.
@@ -30,7 +30,7 @@ def as_gray(image: ByteArray) -> ByteArray:
     """
     if image.dtype != np.uint8 or image.ndim not in (2, 3) or not image.size:
         raise ValueError(
-            f"a crop of shape {image.shape} and type {image.dtype}: expected (H, W, 3) RGB or "
+            f"a crop of shape {image.shape} and dtype {image.dtype}: expected (H, W, 3) RGB or "
             "(H, W) gray of uint8 with at least one pixel"
         )
     if image.ndim == 2:
@@ -38,38 +38,38 @@ def as_gray(image: ByteArray) -> ByteArray:
     if image.shape[2] == 1:
         return image[:, :, 0]
     if image.shape[2] != 3:
-        raise ValueError(f"a crop of {image.shape[2]} channels: expected 1 or 3")
+        raise ValueError(f"a crop with {image.shape[2]} channels: expected 1 or 3")
     return np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), np.uint8)
 
 
 def read_gray(path: str | os.PathLike[str]) -> ByteArray:
-    """Reads a picture file as gray by OpenCV, as EasyOCR does with a path.
+    """Read an image file as gray by OpenCV, as EasyOCR does with a path.
 
-    Of PNG files libpng then makes the gray values, by other weights than `as_gray` and in linear
-    light where the file says how: they differ by a few values.
+    For PNG files libpng computes the gray values, with other weights than `as_gray` and in linear
+    light if the file has a gamma: they differ by a few levels.
 
     Returns:
         `(H, W)` uint8.
 
     Raises:
-        ImageError: the file is missing or no picture.
+        ImageError: the file is missing or not an image.
     """
     data = np.frombuffer(read_bytes(path), np.uint8)
     with decoding(data, name=str(path)):
         gray = cv2.imdecode(data, cv2.IMREAD_GRAYSCALE)
         if gray is None:
-            raise ImageError(f"{path}: not a picture that OpenCV reads, or truncated")
+            raise ImageError(f"{path}: truncated, or not an image that OpenCV can read")
     return np.asarray(gray, np.uint8)
 
 
 def turn_tall(image: ByteArray, above: float) -> ByteArray:
-    """Turns a tall crop by 90 degrees counterclockwise, so that a word that runs down lies level.
+    """Rotate a tall crop by 90 degrees counterclockwise, so that a word running down is level.
 
     PaddleOCR does so from a ratio of 1.5 on (`get_rotate_crop_image` in `tools/infer/utility.py`).
 
     Args:
         image: `(H, W)` or `(H, W, C)`.
-        above: height over width from which on a crop is turned; 0 turns none.
+        above: height / width from which a crop is rotated; 0 rotates none.
     """
     if not above or image.shape[0] < above * image.shape[1]:
         return image
@@ -77,27 +77,27 @@ def turn_tall(image: ByteArray, above: float) -> ByteArray:
 
 
 def easyocr_width(height: int, width: int, model_height: int) -> int:
-    """Width of the input that EasyOCR makes of a crop read alone.
+    """Return the input width that EasyOCR uses for a single crop.
 
     `ceil` of the longer side over the shorter, times the network's height (`get_image_list` in
     `easyocr/utils.py`).
 
     Args:
-        height: of the crop.
-        width: of the crop.
+        height: height of the crop.
+        width: width of the crop.
         model_height: height of the network's input.
     """
     return math.ceil(_ratio(height, width)) * model_height
 
 
 def bucket_width(width: int, model_height: int) -> int:
-    """The least width of a bucket that holds a scaled crop.
+    """Return the least bucket width that fits a scaled crop.
 
-    Buckets are 1, 2, 4, ... and 1.5, 3, 6, ... times the network's height: few programs, however
-    long the lines, and at most a third of an input is padding (but for very narrow crops).
+    Buckets are 1, 2, 4, ... and 1.5, 3, 6, ... times the network's height: few programs for lines
+    of any length, and at most a third of an input is padding (except for very narrow crops).
 
     Args:
-        width: of the scaled crop.
+        width: width of the scaled crop.
         model_height: height of the network's input.
     """
     bucket = model_height
@@ -110,16 +110,16 @@ def bucket_width(width: int, model_height: int) -> int:
 
 
 def scaled_size(height: int, width: int, model_height: int) -> tuple[int, int]:
-    """Height and width that `scale_crop` first brings a crop to, without looking at it."""
+    """Return height and width of a crop after `scale_crop`, from its size."""
     long = int(model_height * _ratio(height, width))
     return (long, model_height) if width < height else (model_height, long)
 
 
 def scale_crop(gray: ByteArray, model_height: int) -> ByteArray:
-    """Scales a crop as EasyOCR 1.7.2 first does: its shorter side to the network's height.
+    """Scale a crop as EasyOCR 1.7.2 does first: the shorter side to the network's height.
 
     Bilinear by OpenCV (`compute_ratio_and_resize` in `easyocr/utils.py`). A crop that is taller
-    than wide stays so; `level_crop` comes next.
+    than wide stays taller; `level_crop` comes next.
 
     Args:
         gray: `(H, W)` uint8.
@@ -130,13 +130,13 @@ def scale_crop(gray: ByteArray, model_height: int) -> ByteArray:
 
 
 def level_width(height: int, width: int, model_height: int) -> int:
-    """Width of a crop of this size after `scale_crop` and `level_crop`."""
+    """Return the width of a crop of this size after `scale_crop` and `level_crop`."""
     height, width = scaled_size(height, width, model_height)
     return math.ceil(model_height * (width / height))
 
 
 def level_crop(scaled: ByteArray, model_height: int) -> ByteArray:
-    """Brings a scaled crop to the network's height, which changes tall ones only.
+    """Scale the result of `scale_crop` to the network's height, which only changes tall crops.
 
     Bicubic by Pillow (`AlignCollate` in `easyocr/recognition.py`).
 
@@ -152,19 +152,19 @@ def level_crop(scaled: ByteArray, model_height: int) -> ByteArray:
 
 
 def pad_crop(gray: ByteArray, width: int) -> ByteArray:
-    """Repeats the last column to the right, as EasyOCR does."""
+    """Repeat the last column to the right, as EasyOCR does."""
     return np.pad(gray, ((0, 0), (0, width - gray.shape[1])), mode="edge")
 
 
 def raise_contrast(gray: ByteArray, target: float) -> ByteArray:
-    """Stretches the gray values of a dull crop.
+    """Stretch the gray values of a low-contrast crop.
 
     Contrast is (p90 - p10) / max(10, p90 + p10) of the percentiles (`adjust_contrast_grey` in
     `easyocr/recognition.py`).
 
     Args:
         gray: `(H, W)` uint8.
-        target: crops of at least this contrast stay as they are.
+        target: crops of at least this contrast are unchanged.
     """
     low, high = np.percentile(gray, [10, 90])
     if (high - low) / max(10, high + low) >= target:
@@ -174,20 +174,20 @@ def raise_contrast(gray: ByteArray, target: float) -> ByteArray:
 
 
 def fixed_crop(gray: ByteArray, model_height: int, model_width: int) -> ByteArray:
-    """Scales a crop to one size whatever its shape, bicubic by Pillow.
+    """Scale a crop of any shape to one size, bicubic by Pillow.
 
     As deep-text-recognition-benchmark does without `--PAD` (`ResizeNormalize` in `dataset.py`).
 
     Args:
         gray: `(H, W)` uint8.
-        model_height: of the network's input.
-        model_width: of the network's input.
+        model_height: height of the network's input.
+        model_width: width of the network's input.
     """
     return _bicubic(gray, model_width, model_height)
 
 
 def _ratio(height: int, width: int) -> float:
-    # As EasyOCR computes it: the inverse of a quotient is not always the other quotient.
+    # As in EasyOCR: in floats, 1 / (a / b) does not always equal b / a.
     ratio = width / height
     return 1.0 / ratio if ratio < 1.0 else ratio
 

@@ -1,4 +1,4 @@
-"""What the recognizer is trained on: its data sets, real and synthetic.
+"""Training data of the recognizer: real and synthetic data sets.
 
 `crnnjax.batch_plan` mixes them.
 
@@ -31,7 +31,7 @@ from ocrcore.pages import ByteArray
 
 KINDS = (*crop_index.KINDS, "words", "pages", "python")
 RESIZES = ("reader", "bicubic", "area", "any")
-_LOOKED_AT = 20_000  # crops of a data set whose folders are looked at for changes
+_LOOKED_AT = 20_000  # most crops of a data set whose folders are checked for changes
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,29 +40,29 @@ class SourceOptions:
 
     Attributes:
         kind: "auto", "lmdb", "csv", "tsv", "doctr" or "trdg" (`crnnjax.crop_index.open_crops`);
-            "words": synthetic words, made when they are asked for; "pages": the same, cut from
+            "words": synthetic words, drawn during training; "pages": words or lines cut from
             synthetic pages; "python": crops that a program passes to training as `sources`.
-        path: folder or file; not of "words", "pages" and "python".
-        ratio: how many crops of this data set there are to those of others.
-        split: which part of a data set that is read is used.
-        start: the first crop that is used, by its place in the data set.
-        stop: the crop before which to stop; None uses all.
-        augment: what becomes of its crops.
-        resize: how crops are scaled: "reader": bilinear, as EasyOCR's Reader does; "bicubic": by
-            Pillow, as deep-text-recognition-benchmark and EasyOCR's trainer do; "area": by the mean
-            of what becomes a pixel; "any": one of bilinear, bicubic and area at random.
-        root: of "tsv": folder that its paths start from; None is that of the file.
-        outside: of "csv" and "tsv": whether paths may lead out of that folder.
-        text: of "words" and "pages": fields of `ocrcore.synth.text.TextConfig`. Charset and
-            greatest length are those of the training where not given.
-        words: of "words": fields of `ocrcore.synth.words.WordConfig`.
-        preset: of "pages": "plain", "scene", "web" or "words".
-        page: of "pages": fields of `ocrcore.synth.config.SynthConfig` with other values.
-        unit: of "pages": "word" or "line".
-        jitter: of "pages": error of the corners, in shares of the height.
+        path: folder or file; empty for "words", "pages" and "python".
+        ratio: proportion of this data set in the mix, relative to the ratios of the others.
+        split: the part of a real data set to use.
+        start: index of the first crop to use.
+        stop: index after the last crop; None uses all.
+        augment: augmentation of its crops.
+        resize: how crops are scaled: "reader": bilinear, as in EasyOCR's Reader; "bicubic": by
+            Pillow, as in deep-text-recognition-benchmark and EasyOCR's trainer; "area": by area
+            averaging; "any": bilinear, bicubic or area at random.
+        root: for "tsv": folder that paths are relative to; None is that of the file.
+        outside: for "csv" and "tsv": whether paths may lead out of that folder.
+        text: for "words" and "pages": fields of `ocrcore.synth.text.TextConfig`. Charset and
+            greatest length default to those of the training.
+        words: for "words": fields of `ocrcore.synth.words.WordConfig`.
+        preset: for "pages": "plain", "scene", "web" or "words".
+        page: for "pages": changed fields of `ocrcore.synth.config.SynthConfig`.
+        unit: for "pages": "word" or "line".
+        jitter: for "pages": random shift of the corners, relative to the height.
 
     Raises:
-        SourceError: an unknown kind, or a value out of range.
+        SourceError: an unknown kind, or a value is out of range.
     """
 
     kind: str
@@ -86,13 +86,13 @@ class SourceOptions:
         if self.kind not in KINDS:
             raise SourceError(f"kind is {self.kind!r}, expected one of {', '.join(KINDS)}")
         if (self.made or self.kind == "python") == bool(self.path):
-            needs = "none: these crops have no files" if self.path else "a folder or a file"
+            needs = "an empty one: it has no files" if self.path else "a folder or a file"
             raise SourceError(f"path is {self.path!r} for {self.kind}, expected {needs}")
         for name, kinds in (("root", ("tsv", "auto")), ("outside", ("csv", "tsv", "auto"))):
             if getattr(self, name) and self.kind not in kinds:
                 raise SourceError(
-                    f"{name} is {getattr(self, name)!r}, expected none for {self.kind}: it is of "
-                    f"{' and '.join(kinds)}"
+                    f"{name} is {getattr(self, name)!r}, expected none for {self.kind}: only "
+                    f"{' and '.join(kinds)} has it"
                 )
         if self.resize not in RESIZES:
             raise SourceError(f"resize is {self.resize!r}, expected one of {', '.join(RESIZES)}")
@@ -103,7 +103,9 @@ class SourceOptions:
         if self.start < 0 or (self.stop is not None and self.stop <= self.start):
             raise SourceError(f"start is {self.start}, stop is {self.stop}: expected start < stop")
         if self.made and (self.start or self.stop is not None):
-            raise SourceError(f"start and stop mean nothing for {self.kind}: its crops never end")
+            raise SourceError(
+                f"start and stop have no effect for {self.kind}, which is endless: leave them out"
+            )
         if self.split.part and (self.made or self.kind == "python"):
             raise SourceError(
                 f"split.part is {self.split.part!r} for {self.kind}, expected nothing"
@@ -111,35 +113,35 @@ class SourceOptions:
 
     @property
     def made(self) -> bool:
-        """Whether the crops are made, not read."""
+        """Whether the crops are synthetic."""
         return self.kind in ("words", "pages")
 
 
 class Given(NamedTuple):
-    """Crops from Python, and what is known of them, so that workers need not read them all."""
+    """Crops from Python with their index, so that workers need not read all of them."""
 
     crops: Sequence[Any]
     known: Index | None = None
 
 
 class RealSet:
-    """Crops of files that pass the filters.
+    """Crops of a real data set that pass the filters.
 
     Args:
-        options: of the data set.
-        rules: which crops are used.
-        name: of the data set.
-        most: the greatest share of its crops that the filters may leave out.
-        cache: for the index.
-        given: of kind "python": the crops, and their index where it is known.
+        options: options of the data set.
+        rules: rules that decide which crops are used.
+        name: name of the data set.
+        most: greatest share of its crops that the filters may leave out.
+        cache: folder for the index.
+        given: for kind "python": the crops, and their index if known.
 
     Raises:
         SourceError: too few crops are left; the message counts the others by reason.
-        LabelError: a data set that cannot be read.
+        LabelError: an unreadable data set.
 
     Attributes:
-        filtered: which crops are used, and why others are not.
-        divided: how the data set was split, for the user; empty where it was not.
+        filtered: the crops that are used, and why others are not.
+        divided: how the data set was split, for the user; empty if it was not.
     """
 
     def __init__(
@@ -181,7 +183,7 @@ class RealSet:
         left_out = self.filtered.counts.total() / len(numbers)
         if not len(self.filtered.kept) or left_out > most:
             why = (
-                "not one can be used"
+                "no crop can be used"
                 if not len(self.filtered.kept)
                 else f"a share of {left_out:.3g} is left out, more than config.data.max_filtered, "
                 f"{most:g}"
@@ -197,13 +199,13 @@ class RealSet:
         return len(self.filtered.kept)
 
     def crop_name(self, number: int) -> str:
-        """Names a crop."""
+        """Return the name of a crop."""
         return crop_index.crop_name(self.crops, number)
 
     def places(self) -> list[Path]:
-        """Its label files, and the folders of its pictures, for `ocrcore.data.fingerprint`.
+        """Return its label files and image folders, for `ocrcore.data.fingerprint`.
 
-        Of a set of very many crops only the label files.
+        For very large sets, return only the label files.
         """
         if self.given is not None:
             return []
@@ -213,14 +215,14 @@ class RealSet:
         return [*found, *sorted({Path(crop.name).parent for crop in self.crops})]
 
     def classes(self, number: int) -> NDArray[np.int32]:
-        """Classes of the label of a crop."""
+        """Return the classes of a crop's label."""
         return self.rules.charset.classes_of(self.index.label(number))
 
     def picture(self, number: int) -> ByteArray:
-        """Reads a crop, `(H, W)` uint8.
+        """Read a crop, `(H, W)` uint8.
 
         Raises:
-            ImageError: it is missing or no picture.
+            ImageError: it is missing or not an image.
             LabelError: a damaged LMDB.
         """
         crop = self.crops[number]
@@ -228,22 +230,22 @@ class RealSet:
         return decode_gray(data, name=crop.name)
 
     def check(self, number: int) -> None:
-        """Decodes a crop to see whether it is whole.
+        """Decode a crop to check that it is intact.
 
         Raises:
-            ImageError: it is not.
+            ImageError: it is not intact.
             LabelError: a damaged LMDB.
         """
         crop = self.crops[number]
         check_image(crop.name if crop.data is None else crop.data, name=crop.name)
 
     def widths(self, numbers: NDArray[Any]) -> NDArray[np.int64]:
-        """Widths of crops at the network's height, as wide as it takes them at most."""
+        """Return the widths of crops at the network's height, up to its greatest width."""
         own = own_widths(self.index.sizes[numbers], self.rules.height)
         return np.minimum(own, self.rules.width)
 
     def least_widths(self, numbers: NDArray[Any]) -> NDArray[np.int64]:
-        """Widths that the labels of crops need."""
+        """Return the widths that the labels of crops need."""
         ends = self.index.ends[numbers]
         starts = np.where(numbers > 0, self.index.ends[np.maximum(numbers - 1, 0)], 0)
         lengths = ends - starts
@@ -255,7 +257,7 @@ class RealSet:
         return width_needed(steps_needed(classes, stops), features=self.rules.features)
 
     def reader_widths(self, numbers: NDArray[Any]) -> NDArray[np.int64]:
-        """Widths to which EasyOCR pads crops, as wide as the network takes them at most."""
+        """Return the widths to which EasyOCR pads crops, up to the network's greatest width."""
         wide = reader_widths(self.index.sizes[numbers], self.rules.height)
         return np.minimum(wide, self.rules.width)
 
@@ -273,7 +275,7 @@ def open_set(
     cache: str | Path | None,
     given: Given | None = None,
 ) -> Set:
-    """Opens a data set; the arguments are those of `RealSet`, `WordSet` and `PageSet`."""
+    """Open a data set; the arguments are those of `RealSet`, `WordSet` and `PageSet`."""
     if not options.made:
         return RealSet(options, rules, name=name, most=most, cache=cache, given=given)
     try:
@@ -295,14 +297,14 @@ def open_set(
 
 
 def scale(image: ByteArray, height: int, width: int, how: str, chance: float) -> ByteArray:
-    """Scales a gray crop.
+    """Scale a gray crop.
 
     Args:
         image: `(h, w)` uint8.
-        height: of the result.
-        width: of the result.
+        height: height of the result.
+        width: width of the result.
         how: one of `RESIZES`.
-        chance: in [0, 1), what "any" becomes.
+        chance: random number in [0, 1), which chooses the method of "any".
     """
     if image.shape == (height, width):
         return image

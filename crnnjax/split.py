@@ -1,12 +1,11 @@
-"""Which crops of a data set are trained on, which choose the best weights, and which test them.
+"""Split of a data set of crops into training, validation and test parts.
 
-Crops of one photo are alike: the same words in the same light and print. Where some of them are
-trained on and others judge, a recognizer looks better than it is. So crops are put into groups, and
-a group is never divided. Groups are the photos that the crops were cut from, where labels or names
-tell these; else crops that are nearly the same picture of the same text, or that are named as
-copies of one crop.
+Crops of one photo are similar: the same words in the same light and print. If some of them are
+trained on and others are used for evaluation, scores are too high. So crops are grouped, and a
+group is never divided. Groups are the photos that the crops were cut from, if labels or names tell
+these; otherwise near-duplicates with the same text, or crops named as copies of one crop.
 
-The split depends on the data set and its options alone, not on the seed of a run.
+The split only depends on the data set and its options, not on the seed of a run.
 
 Host code: no jax.
 """
@@ -39,42 +38,42 @@ from ocrcore.progress import Progress
 
 PARTS = ("train", "validation", "test")
 MAX_COMPARED = 200_000
-"""Data sets of more crops are not searched for near-duplicates: every picture would be decoded."""
+"""Larger data sets are not searched for near-duplicates, because all crops would be decoded."""
 _VERSION = 1
-_THREADS = 4  # decoding releases the interpreter's lock
+_THREADS = 4  # decoding releases the GIL
 # A counted end of a name: "_12", "-w3", " (2)".
 _END = re.compile(r"[\s_.\-@#(]+[A-Za-z]*\d+\)?$")
-_ENDS = 3  # of a name are tried
+_ENDS = 3  # most counted ends to strip from a name
 _MIN_PHOTOS = 5
-_MIN_CROPS = 1.5  # of a photo on average
-_MAX_SHARE = 1 / 3  # of all crops, of one photo
-_MAX_COPIES = 100  # more crops whose names begin alike are no copies of one
+_MIN_CROPS = 1.5  # least mean number of crops per photo
+_MAX_SHARE = 1 / 3  # greatest share of all crops in one photo
+_MAX_COPIES = 100  # more crops with the same beginning of the name are not copies of one
 _HASH = (8, 16)  # rows and columns of bits
-# Of 128 bits. Of ICDAR 2015's and IIIT5K's crops of one text, nearly all pairs that differ by less
-# stand close in the file: they are of one photo, or of the next one.
+# Out of 128 bits. Among crops of the same text in ICDAR 2015 and IIIT5K, nearly all pairs that
+# differ by less are close in the file: they are from one photo, or from the next one.
 _MAX_BITS = 20
-_MAX_STRETCH = 0.2  # by which widths of near-duplicates of one height differ
-_MAX_ALIKE = 2048  # crops of one text that are compared by pairs
+_MAX_STRETCH = 0.2  # greatest relative difference of near-duplicates' widths at the same height
+_MAX_ALIKE = 2048  # most crops of one text to compare pairwise
 _RUNS = 100
 _CHUNK = 256
 
 
 @dataclass(frozen=True, slots=True)
 class SplitOptions:
-    """Which part of a data set of crops is used.
+    """The part of a data set of crops to use.
 
     Attributes:
         part: "train", "validation" or "test"; empty: all of it.
-        by: what is not divided. "auto": the photo that crops were cut from, where the labels or
-            their names tell it, else near-duplicates. "order": nothing; the last crops test, those
-            before them choose the best weights, which is right for crops in the order of their
-            photos. Else a regular expression, whose first group, found in the path of a crop, names
-            its photo.
-        validation: share of the crops that choose the best weights; from 1 on their number.
-        test: the same of those that test them.
+        by: what is kept together. "auto": the photo that crops were cut from, if labels or names
+            tell it, else near-duplicates. "order": nothing; the last crops are the test part and
+            those before them the validation part, which suits crops in the order of their photos.
+            Otherwise a regular expression whose first group, found in the path of a crop, names its
+            photo.
+        validation: share of the crops in the validation part; from 1 on their number.
+        test: share of the crops in the test part; from 1 on their number.
 
     Raises:
-        SourceError: a value out of range.
+        SourceError: a value is out of range.
     """
 
     part: str = ""
@@ -93,7 +92,9 @@ class SplitOptions:
             try:
                 groups = re.compile(self.by).groups
             except re.error as error:
-                raise SourceError(f"by is {self.by!r}, no regular expression: {error}") from error
+                raise SourceError(
+                    f"by is {self.by!r}, not a regular expression: {error}"
+                ) from error
             if not groups:
                 raise SourceError(
                     f"by is {self.by!r}: expected auto, order, or a regular expression with a "
@@ -102,11 +103,11 @@ class SplitOptions:
 
 
 class Groups(NamedTuple):
-    """Crops that are not divided.
+    """Groups of crops that are kept together.
 
     Attributes:
-        of: `(N,)` int32, the group of each crop, numbered as they come.
-        how: they were found, for the user.
+        of: `(N,)` int32, the group of each crop, numbered by first occurrence.
+        how: how the groups were found, for the user.
     """
 
     of: NDArray[np.int32]
@@ -117,8 +118,8 @@ class Part(NamedTuple):
     """A part of a data set.
 
     Attributes:
-        numbers: of its crops, rising.
-        how: the data set was split, for the user; empty where it was not.
+        numbers: indices of its crops, ascending.
+        how: how the data set was split, for the user; empty if it was not.
     """
 
     numbers: NDArray[np.intp]
@@ -133,17 +134,17 @@ def choose(
     *,
     cache: str | Path | None = None,
 ) -> Part:
-    """Chooses the crops of a part.
+    """Choose the crops of a part.
 
     Args:
-        crops: of `crnnjax.crop_index.open_crops`.
-        path: of the data set.
-        index: of the same crops.
-        options: which part.
-        cache: folder for what near-duplicates are found by; None is `ocrjax` in the user's cache.
+        crops: crops of `crnnjax.crop_index.open_crops`.
+        path: path of the data set.
+        index: index of the same crops.
+        options: which part to choose.
+        cache: folder for hashes of near-duplicates; None is `ocrjax` in the user's cache folder.
 
     Raises:
-        SourceError: the data set cannot be split so.
+        SourceError: the data set cannot be split in this way.
         OSError: the cache cannot be written.
     """
     if not options.part:
@@ -168,18 +169,18 @@ def choose(
 
 
 def in_order(count: int, *, validation: float, test: float) -> NDArray[np.uint8]:
-    """Splits crops as they stand: those that train, that choose and that test, in this order.
+    """Split crops by their order: training, validation and test parts, in this order.
 
     Args:
-        count: of the crops.
-        validation: as of `SplitOptions`.
-        test: the same.
+        count: number of crops.
+        validation: as for `SplitOptions`.
+        test: as for `SplitOptions`.
 
     Returns:
-        `(count,)`, for each crop its place in `PARTS`.
+        `(count,)`, for each crop its index in `PARTS`.
 
     Raises:
-        SourceError: no crop is left to train on.
+        SourceError: no crop is left for training.
     """
     choosing, testing = _wanted(count, validation, test)
     parts = np.zeros(count, np.uint8)
@@ -189,29 +190,29 @@ def in_order(count: int, *, validation: float, test: float) -> NDArray[np.uint8]
 
 
 def divide(groups: NDArray[Any], *, validation: float, test: float) -> NDArray[np.uint8]:
-    """Splits crops by whole groups, taken from all over the data set in runs of neighbors.
+    """Split crops by whole groups, in runs of neighbors from all over the data set.
 
-    Neighbors often come from the same photo or the next one, even where nothing tells so.
+    Neighbors often come from the same photo or the next one, even if nothing shows it.
 
     Args:
-        groups: `(N,)`, of `Groups`.
-        validation: as of `SplitOptions`.
-        test: the same. Parts are about as large as that, as groups are not divided.
+        groups: `(N,)`, groups of `Groups`.
+        validation: as for `SplitOptions`.
+        test: as for `SplitOptions`. Sizes are approximate, because groups are not divided.
 
     Returns:
-        `(N,)`, for each crop its place in `PARTS`.
+        `(N,)`, for each crop its index in `PARTS`.
 
     Raises:
-        SourceError: too few groups, or no crop is left to train on.
+        SourceError: there are too few groups, or no crop is left for training.
     """
     choosing, testing = _wanted(len(groups), validation, test)
     sizes = np.bincount(groups)
     needed = 1 + (choosing > 0) + (testing > 0)
     if len(sizes) < needed:
         raise SourceError(
-            f"the crops make {len(sizes)} groups that are not divided (photos, near-duplicates), "
-            f"expected {needed} or more: give crops of other photos in files of their own, or "
-            "split.by"
+            f"the crops form {len(sizes)} groups that must stay together (photos, "
+            f"near-duplicates), expected {needed} or more: give crops of other photos in separate "
+            "files, or set split.by"
         )
     length = max(1, len(sizes) // _RUNS)
     runs = np.array_split(np.arange(len(sizes)), -(-len(sizes) // length))
@@ -224,18 +225,18 @@ def divide(groups: NDArray[Any], *, validation: float, test: float) -> NDArray[n
             if filled < wanted and not part[group] and filled + sizes[group] <= 1.25 * wanted:
                 part[group] = place
                 filled += sizes[group]
-        if wanted and not filled:  # all groups are larger
+        if wanted and not filled:  # all groups are larger than wanted
             free = np.flatnonzero(part == 0)
             part[free[np.argmin(sizes[free])]] = place
     return part[groups]
 
 
 def _wanted(count: int, validation: float, test: float) -> tuple[int, int]:
-    """How many crops are to choose and to test."""
+    """The number of crops for validation and test."""
     wanted = [max(round(x * count), 1) if 0 < x < 1 else int(x) for x in (validation, test)]
     if sum(wanted) >= count:
         raise SourceError(
-            f"none of {count} crops is left to train on: validation is {validation:g}, test is "
+            f"none of {count} crops is left for training: validation is {validation:g}, test is "
             f"{test:g}"
         )
     return wanted[0], wanted[1]
@@ -244,7 +245,7 @@ def _wanted(count: int, validation: float, test: float) -> tuple[int, int]:
 def _groups(
     crops: Sequence[Crop], path: str | Path, index: Index, by: str, cache: str | Path | None
 ) -> Groups:
-    """Groups of a data set; those whose pictures must be decoded are kept in the cache."""
+    """Groups of a data set; the result is cached if crops had to be decoded."""
     names = [] if isinstance(crops, LmdbCrops) else [crop.name for crop in crops]
     if by != "auto":
         return photos_by_pattern(names, by, path)
@@ -257,7 +258,8 @@ def _groups(
     if not texts:
         return Groups(
             np.arange(len(crops), dtype=np.int32),
-            f"by runs of neighbors (more than {MAX_COMPARED:,} crops: no near-duplicates sought)",
+            f"by runs of neighbors (more than {MAX_COMPARED:,} crops: no search for "
+            "near-duplicates)",
         )
     key = f"{data_set_key(crops, path)}\n{_VERSION}"
     name = hashlib.sha256(key.encode(errors="surrogateescape")).hexdigest()[:16]
@@ -269,12 +271,12 @@ def _groups(
     if of.shape != (len(crops),):
         hashes = hash_pictures(crops, task=f"looking for near-duplicates in {path}, once")
         of = alike(names, texts, hashes, index.sizes)
-        if all(one is not None for one in hashes):  # else it may be repaired
+        if all(one is not None for one in hashes):  # otherwise broken crops may still be repaired
             with new_folder(location, marker="split.json") as part:
                 np.save(part / "groups.npy", of)
                 write_json(part / "split.json", {"version": _VERSION, "source": str(path)})
     doubled = len(crops) - int(of.max()) - 1
-    return Groups(of, f"by runs of neighbors ({doubled:,} near-duplicates stay with their like)")
+    return Groups(of, f"by runs of neighbors ({doubled:,} near-duplicates are kept together)")
 
 
 def _comparable(crops: Sequence[Crop]) -> bool:
@@ -287,15 +289,15 @@ def _numbered(keys: Sequence[Any]) -> NDArray[np.int32]:
 
 
 def photos_by_pattern(names: Sequence[str], pattern: str, path: str | Path) -> Groups:
-    """Groups crops by the photos that a regular expression finds in their paths.
+    """Group crops by the photos that a regular expression finds in their paths.
 
     Args:
         names: paths of the crops.
-        pattern: with a group for the photo.
-        path: of the data set, for messages.
+        pattern: regular expression with a group for the photo.
+        path: path of the data set, for messages.
 
     Raises:
-        SourceError: the crops have no names, or the expression does not find one's photo.
+        SourceError: the crops have no names, or the expression finds no photo in one.
     """
     if not names:
         raise SourceError(f"split.by is {pattern!r}, but crops in an LMDB ({path}) have no names")
@@ -306,21 +308,21 @@ def photos_by_pattern(names: Sequence[str], pattern: str, path: str | Path) -> G
             raise SourceError(f"split.by is {pattern!r}, which finds no photo in {name!r}")
         photos.append(found[1])
     of = _numbered(photos)
-    return Groups(of, f"by the photos in the names ({of.max() + 1:,}, as {photos[0]!r})")
+    return Groups(of, f"by the photos in the names ({of.max() + 1:,}, such as {photos[0]!r})")
 
 
 def photos_by_name(names: Sequence[str], texts: Sequence[str] = ()) -> Groups | None:
-    """Groups crops by their names without counted ends, or by their folders.
+    """Group crops by their names without counted ends, or by their folders.
 
-    `1009_2.png` is of the photo `1009`, `photos/7/3.png` of `photos/7`. Names tell photos only
-    where that makes some groups of some crops each.
+    `1009_2.png` is from the photo `1009`, `photos/7/3.png` from `photos/7`. Names only count if
+    they give several groups with several crops each.
 
     Args:
         names: paths of the crops.
-        texts: of the crops, or nothing: what stands in a name may be the text.
+        texts: texts of the crops, or empty; names may contain the text instead of a photo.
 
     Returns:
-        The groups; None where names do not tell them.
+        The groups; None if names do not tell them.
     """
     if not names:
         return None
@@ -336,7 +338,7 @@ def photos_by_name(names: Sequence[str], texts: Sequence[str] = ()) -> Groups | 
 def _by_photos(photos: Sequence[str]) -> Groups:
     of = _numbered(photos)
     return Groups(
-        of, f"by the photos in the names ({of.max() + 1:,}, as {PurePath(photos[0]).name!r})"
+        of, f"by the photos in the names ({of.max() + 1:,}, such as {PurePath(photos[0]).name!r})"
     )
 
 
@@ -360,19 +362,19 @@ def alike(
     hashes: Sequence[bytes | None],
     sizes: NDArray[Any],
 ) -> NDArray[np.int32]:
-    """Groups crops of one text that are nearly the same picture, or named as copies of one.
+    """Group crops of the same text that are nearly the same image, or named as copies.
 
-    Crops of a text are compared by pairs, so that the cost is bounded; where one text has some
-    thousand, only those of the same hash are near-duplicates.
+    Crops of a text are compared pairwise. To bound the cost, only crops with equal hashes count as
+    near-duplicates if a text has several thousand crops.
 
     Args:
-        names: paths of the crops; of an LMDB none.
-        texts: of the crops.
-        hashes: of `hash_picture`; None of a crop that cannot be read.
+        names: paths of the crops; empty for an LMDB.
+        texts: texts of the crops.
+        hashes: hashes of `hash_picture`; None for an unreadable crop.
         sizes: `(N, 2)`, heights and widths.
 
     Returns:
-        `(N,)`, the group of each crop, numbered as they come.
+        `(N,)`, the group of each crop, numbered by first occurrence.
     """
     first: dict[Any, int] = {}
     pairs: list[tuple[int, int]] = []
@@ -416,9 +418,9 @@ def _near(
 
 
 def hash_picture(gray: ByteArray) -> bytes:
-    """Hash of a picture that changes little with its size, light, contrast, noise or compression.
+    """Hash an image such that size, light, contrast, noise and compression change it little.
 
-    Of eight rows of 17 mean gray values each bit says whether the next one is plainly lighter.
+    For eight rows of 17 mean gray values, each bit tells whether the next value is clearly lighter.
 
     Args:
         gray: `(H, W)` uint8.
@@ -433,11 +435,11 @@ def hash_picture(gray: ByteArray) -> bytes:
 
 
 def hash_pictures(crops: Sequence[Crop], *, task: str) -> list[bytes | None]:
-    """Hashes of all crops, made in threads; None where a picture cannot be read.
+    """Hash all crops in threads; None for unreadable ones.
 
     Args:
         crops: the data set.
-        task: what this is, for the user who waits.
+        task: description of the task for the progress bar.
     """
     found: list[bytes | None] = []
     with (

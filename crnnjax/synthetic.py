@@ -1,8 +1,8 @@
-"""Synthetic words and lines for the recognizer, by class of length.
+"""Synthetic words and lines for the recognizer, by length class.
 
-How wide a word will be is not known before it is drawn. So the lengths of texts are divided into
-classes beforehand; a position of the sequence of crops draws a class, which says how wide a batch
-must be, and the text is drawn within it: from the same texts, in the same shares.
+The width of a word is not known before it is drawn. So the lengths of texts are divided into
+classes in advance; a position of the sequence of crops draws a class, which determines the width of
+the batch, and the text is drawn within the class. The distribution of texts does not change.
 
 Host code: no jax.
 """
@@ -29,15 +29,15 @@ from ocrcore.synth.glyphs import text_length
 from ocrcore.synth.text import TextConfig, TextError, pick_font, sample_text
 from ocrcore.synth.words import WordConfig, WordRenderer
 
-# Fine where most texts are, and so that the longest are among themselves. Drawing within a class
-# takes as many tries as there are classes.
+# Fine where most texts are, and with the longest texts in a separate class. Drawing within a class
+# takes about as many tries as there are classes.
 CLASSES = np.array([0, 0.2, 0.4, 0.6, 0.8, 0.9, 0.96, 1.0])
-"""Ends of the classes of lengths, as shares of the texts."""
-_SAMPLED = 600  # texts that tell how long texts are
-_DRAWN = 64  # words that tell how wide a text gets
-_PAGES = 4  # pages that tell how wide words on pages are
-_TRIES, _MOST_TRIES = 400, 20_000  # texts tried for one of a class, and for one at all
-_LENGTHS = 5  # a stream of random numbers of the seed
+"""Ends of the length classes, as quantiles of the texts."""
+_SAMPLED = 600  # texts sampled to estimate lengths
+_DRAWN = 64  # words drawn to estimate widths
+_PAGES = 4  # pages drawn to estimate the widths of words on pages
+_TRIES, _MOST_TRIES = 400, 20_000  # most texts to try for one of a class, and for any
+_LENGTHS = 5  # index of a random stream of the seed
 
 
 class Made(NamedTuple):
@@ -45,7 +45,7 @@ class Made(NamedTuple):
 
     Attributes:
         image: `(height, w)` uint8.
-        classes: of its text.
+        classes: classes of its text.
     """
 
     image: ByteArray
@@ -53,23 +53,22 @@ class Made(NamedTuple):
 
 
 class WordSet:
-    """Synthetic words, by class of length.
+    """Synthetic words, by length class.
 
     Args:
         rules: charset, height, lengths.
-        seed: of what is drawn to learn how long texts are.
-        text: fields of `TextConfig`; charset and greatest length are those of the rules where not
-            given.
+        seed: seed of the sample that estimates lengths.
+        text: fields of `TextConfig`; charset and greatest length default to those of the rules.
         words: fields of `WordConfig`.
 
     Raises:
-        OptionsError: a field that is unknown or has a bad value.
-        SourceError: settings that cannot be.
+        OptionsError: a field is unknown or invalid.
+        SourceError: invalid settings.
 
     Attributes:
-        text: what is written.
-        planned: `(classes,)` int64, the width of the longest texts of a class: what about a quarter
-            of its words exceed, and give way by becoming a little narrower.
+        text: config of the texts.
+        planned: `(classes,)` int64, planned width of a class: about a quarter of its words exceed
+            it and are squeezed a little.
     """
 
     def __init__(
@@ -91,23 +90,23 @@ class WordSet:
         for _ in range(_DRAWN):
             crop = self.renderer.draw(rng, accept=bounded(note))
             drawn.append((lengths[-1], crop.image.shape[1]))
-        while len(lengths) < _SAMPLED:  # these are not drawn
+        while len(lengths) < _SAMPLED:  # only texts, no drawing
             self._pick(rng, note)
         self._edges = np.quantile(lengths, CLASSES)
-        # Margins make the width more than a multiple of the length.
+        # Fit a line: because of margins, the width is not proportional to the length.
         points = np.array(drawn)
         slope, margins = np.polyfit(points[:, 0], points[:, 1], 1)
         widths = np.maximum(slope, 1.0) * self._edges[1:] + margins
         self.planned = np.maximum(np.ceil(widths), 1).astype(np.int64)
-        # The ends are open: what is longer than all of the sample must have a class, too.
+        # The ends are open: a text that is longer than the whole sample needs a class as well.
         self._edges[0], self._edges[-1] = 0.0, np.inf
 
     def draw(self, rng: np.random.Generator, kind: int | None, room: int) -> Made:
-        """Draws a word.
+        """Draw a word.
 
         Args:
-            rng: source of chance.
-            kind: class of its length; None is any.
+            rng: random generator.
+            kind: its length class; None for any.
             room: width of the batch, which its label must fit.
         """
         low, high = (0.0, np.inf) if kind is None else self._edges[kind : kind + 2].tolist()
@@ -135,23 +134,23 @@ class WordSet:
 
 
 class PageSet:
-    """Words or lines cut from synthetic pages; those of one page stand in one batch.
+    """Words or lines cut from synthetic pages; those of one page are in one batch.
 
     Args:
         rules: charset, height, lengths.
-        seed: of the pages.
+        seed: seed of the pages.
         text: as for `WordSet`.
-        kind: "plain", "scene", "web" or "words", of `ocrcore.synth.config.preset`.
-        page: fields of `SynthConfig` with other values.
+        kind: "plain", "scene", "web" or "words", a preset of `ocrcore.synth.config.preset`.
+        page: changed fields of `SynthConfig`.
         unit: "word" or "line".
-        jitter: error of the corners, in shares of the height.
+        jitter: random shift of the corners, relative to the height.
 
     Raises:
-        OptionsError: a field that is unknown or has a bad value.
-        SourceError: settings that cannot be.
+        OptionsError: a field is unknown or invalid.
+        SourceError: invalid settings.
 
     Attributes:
-        text: what is written.
+        text: config of the texts.
         planned: as for `WordSet`.
     """
 
@@ -193,11 +192,11 @@ class PageSet:
     def draw(
         self, page: int, wanted: Sequence[tuple[np.random.Generator, int | None]], room: int
     ) -> list[Made]:
-        """Cuts crops from one page.
+        """Cut crops from one page.
 
         Args:
-            page: its number.
-            wanted: of each crop a source of chance and the class of its length; None is any.
+            page: number of the page.
+            wanted: for each crop a random generator and its length class; None for any.
             room: width of the batch, which the labels must fit.
         """
         for again in range(_TRIES):
@@ -212,7 +211,7 @@ class PageSet:
         for rng, kind in wanted:
             low, high = (0.0, np.inf) if kind is None else self._edges[kind : kind + 2].tolist()
             lack = np.maximum(np.maximum(low - np.array(widths), np.array(widths) - high), 0)
-            # Each text has its turn before one comes again, the best fitting ones first.
+            # Use each text once before repeating any, the best fitting ones first.
             chosen = int(np.lexsort((rng.random(len(texts)), lack, uses))[0])
             uses[chosen] += 1
             text, classes = texts[chosen]
@@ -220,7 +219,7 @@ class PageSet:
         return out
 
     def _choices(self, page: int, room: int) -> tuple[list[_Choice], list[float]]:
-        """The texts of a page that fit, with their classes, and their widths."""
+        """The texts of a page that fit, with their classes; and their widths."""
         choices, widths = [], []
         for one in self.source.texts(page):
             classes = writable(one.text, self.rules, room)
@@ -238,17 +237,16 @@ class _Choice(NamedTuple):
 def word_renderer(
     rules: Rules, *, text: Mapping[str, Any], words: Mapping[str, Any]
 ) -> WordRenderer:
-    """Draws words of the network's height, no wider than it takes them.
+    """Return a renderer of words with the network's height, up to its greatest width.
 
     Args:
         rules: charset, height, lengths.
-        text: fields of `TextConfig`; charset and greatest length are those of the rules where not
-            given.
+        text: fields of `TextConfig`; charset and greatest length default to those of the rules.
         words: fields of `WordConfig`.
 
     Raises:
-        OptionsError: a field that is unknown or has a bad value.
-        SourceError: settings that cannot be.
+        OptionsError: a field is unknown or invalid.
+        SourceError: invalid settings.
     """
     widest = 1024 if rules.fixed else max(rules.height, rules.width * 5 // 4)
     values = {"height": rules.height, "max_width": widest, **words}
@@ -262,7 +260,7 @@ def word_renderer(
 
 
 def _text_config(values: Mapping[str, Any], rules: Rules) -> TextConfig:
-    """Fields of `TextConfig`; charset and greatest length are the rules' where not given."""
+    """Fields of `TextConfig`; charset and greatest length default to those of the rules."""
     given: dict[str, Any] = {"max_length": rules.max_length, **values}
     if given.get("charset") is None:
         given["charset"] = writable_characters(rules.charset)
@@ -270,7 +268,7 @@ def _text_config(values: Mapping[str, Any], rules: Rules) -> TextConfig:
 
 
 def writable(text: str, rules: Rules, room: int) -> NDArray[np.int32] | None:
-    """Classes of a text that charset and width allow, else None."""
+    """Return the classes of a text if charset and width allow it, else None."""
     points = np.frombuffer(text.encode("utf-32-le"), np.uint32)
     classes = rules.charset.classes_of(points)
     if not 0 < len(classes) <= rules.max_length or not classes.all():
@@ -279,7 +277,7 @@ def writable(text: str, rules: Rules, room: int) -> NDArray[np.int32] | None:
 
 
 def bounded(accept: Callable[[str, Font], bool]) -> Callable[[str, Font], bool]:
-    """Ends the search for a text where there is none."""
+    """Wrap `accept` to raise an error after too many rejected texts."""
     tries = 0
 
     def few(text: str, font: Font) -> bool:

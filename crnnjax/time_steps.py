@@ -1,55 +1,55 @@
-"""Widths of pictures and the time steps that the network makes of them. Host code: no jax."""
+"""Time steps of the network for image widths. Host code: no jax."""
 
 from __future__ import annotations
 
 from typing import Any
 
 MIN_HEIGHT = 31
-"""keras-ocr's. The networks halve the height four times and then join two rows: they see pictures
-of less than `FULL_HEIGHT` rows with their last row repeated."""
+"""The height of keras-ocr. The networks halve the height four times and then join two rows; images
+with less than `FULL_HEIGHT` rows are padded by repeating the last row."""
 FULL_HEIGHT = 32
 MIN_WIDTH = 8
 
-# Time steps beyond a quarter of the width, by the kind of features: their last layers have kernels
-# two wide, without padding in VGG, between two paddings by one in the others.
+# Time steps in addition to a quarter of the width, by kind of features: the last layers have
+# kernels two wide, without padding in VGG, with paddings by one in the others.
 _BEYOND = {"vgg": -1, "resnet": 1, "rcnn": 1}
-# The column of what the first time step names, and columns from step to step. Measured on
-# ppocrv6_small (lcnetv4) and on english_g2 (vgg), which names a character two steps before its
-# middle (benchmarks/lab/placed_characters.py); of the others the middle of what the kernels see.
+# The column that the first time step refers to, and the columns from step to step. Measured on
+# ppocrv6_small (lcnetv4) and on english_g2 (vgg), which emits a character two steps before its
+# middle (benchmarks/lab/placed_characters.py); for the others the center of the receptive field.
 _COLUMNS = {"vgg": (12.0, 4.0), "resnet": (0.0, 4.0), "rcnn": (0.0, 4.0), "lcnetv4": (2.5, 8.0)}
 FEATURE_KINDS = (*_BEYOND, "lcnetv4")
 
 
 def time_steps(width: Any, *, features: str) -> Any:
-    """Time steps that the network gives for a picture: `W // 4 - 1` or `+ 1`, about `W / 8`.
+    """Return the time steps for an image width: `W // 4 - 1`, `W // 4 + 1` or about `W / 8`.
 
-    Of a picture that is padded, these are the first time steps, which hold its text: the input
-    length of its CTC loss.
+    For the width of an image without padding, this is the number of valid time steps at the start:
+    the input length of the CTC loss.
 
     Args:
-        width: of the picture in pixels; a number or an array, also of jax.
+        width: width of the image in pixels; a number or an array, also of jax.
         features: `vgg`, `resnet`, `rcnn` or `lcnetv4`.
 
     Returns:
-        As many numbers, at least 1.
+        Numbers of the same shape, at least 1.
 
     Raises:
         KeyError: features of another name.
     """
-    # Twice half of the columns, rounded up, then pairs of them.
+    # lcnetv4 halves the columns twice, rounding up, then pairs them, dropping an odd last one.
     steps = (width + 3) // 8 if features == "lcnetv4" else width // 4 + _BEYOND[features]
     return max(steps, 1) if isinstance(steps, int) else steps.clip(1)
 
 
 def step_columns(steps: Any, *, features: str) -> Any:
-    """The columns of a picture where stands what time steps name, in the middle.
+    """Return the image columns of the middle of characters, from their time steps.
 
     Args:
-        steps: from 0; a number or an array.
+        steps: time steps from 0; a number or an array.
         features: `vgg`, `resnet`, `rcnn` or `lcnetv4`.
 
     Returns:
-        As many columns, counted from the left edge of the first.
+        Columns of the same shape, measured from the left edge of the image.
 
     Raises:
         KeyError: features of another name.

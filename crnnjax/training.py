@@ -1,8 +1,7 @@
-"""Trains the recognizer: `train`, and the parts that it is made of.
+"""Training of the recognizer: `train` and its parts.
 
-What any network needs for training is in `ocrcore.training`; here is what is the recognizer's own:
-its step, what it starts from and how it is evaluated. What a run leaves in its folder at the end is
-in `crnnjax.report`.
+The parts that all networks share are in `ocrcore.training`. This module has the recognizer's own:
+the train step, the initialization and the evaluation. `crnnjax.report` writes the final results.
 """
 
 from __future__ import annotations
@@ -53,16 +52,16 @@ class TrainError(ValueError):
 
 
 def make_model(section: Mapping[str, Any], *, num_classes: int, frozen: Frozen = never) -> CRNN:
-    """The network of `config.model`.
+    """Return the network of `config.model`.
 
     Args:
-        section: fields of `CRNN`, and `freeze_norm`, whether all BatchNorm keeps its running
+        section: fields of `CRNN`, and `freeze_norm`: whether all BatchNorm keeps its running
             statistics.
-        num_classes: of the charset.
-        frozen: which parameters are not trained.
+        num_classes: number of classes of the charset.
+        frozen: tells which parameters are not trained.
 
     Raises:
-        OptionsError: a field that is not known or has a bad value.
+        OptionsError: a field is unknown or invalid.
     """
     options = asdict(from_section(ModelOptions, section, "config.model"))
     if options.pop("freeze_norm"):
@@ -79,18 +78,18 @@ def make_train_step(
     options: OptimizerOptions,
     ema_decay: float = 0.999,
 ) -> Step:
-    """Compiles a step of training for a mesh, one program for each width of batch as it comes.
+    """Compile a train step for a mesh, one program for each batch width as it occurs.
 
     Args:
         model: the network; its frozen BatchNorm keeps its statistics.
-        optimizer: of `options`.
-        mesh: of `ocrcore.runtime.mesh.make_mesh`.
-        options: of the optimizer, for what is frozen and in how many parts a batch is taken.
-        ema_decay: of the moving average, where the state has one.
+        optimizer: the optimizer of `options`.
+        mesh: a mesh of `ocrcore.runtime.mesh.make_mesh`.
+        options: optimizer options: frozen parameters and gradient accumulation.
+        ema_decay: decay of the EMA, if the state has one.
 
     Returns:
         `(state, batch) -> (state, metrics)`; the state is donated. The batch holds `image`
-        `(B, H, W, 1)` uint8; `width` `(B,)` int32, how many of its columns are read; `label`
+        `(B, H, W, 1)` uint8; `width` `(B,)` int32, the number of columns to read; `label`
         `(B, L)` int32 and `length` `(B,)` int32. Metrics are (sum, count) pairs: `loss`,
         `infeasible` (`crnnjax.losses.ctc_loss`) and `grad_norm`.
     """
@@ -116,19 +115,19 @@ def begin(
     memory: RunMemory,
     log: Log = print,
 ) -> Tree:
-    """The variables of a start, and in the memory the digest of the charset.
+    """Return the initial variables; note the digest of the charset in `memory`.
 
     Raises:
-        TrainError: the weights are of another network, or of a charset that is not known; the run
-            began with another charset.
+        TrainError: the weights are for another network, or their charset is not known; or the run
+            was started with another charset.
     """
     if start.kind == "resume" and memory.charset != charset.digest:
-        # A charset of another size makes another network, whose shapes a checkpoint would refuse.
+        # Check here: a charset of another size changes shapes, which the checkpoint would refuse.
         folder = RunFolder.of(start.source or "").path
         raise TrainError(
             f"config.data.charset is {charset.name!r} ({charset.digest}), but {folder} was "
-            f"trained with another one ({memory.charset}): go back to it, or start a run with "
-            f"--workdir=NEW and --config.init_from={folder}"
+            f"trained with another one ({memory.charset}): use that charset, or start a new run "
+            f"with --workdir=NEW and --config.init_from={folder}"
         )
     memory.charset = charset.digest
     if start.kind in ("resume", "random"):
@@ -145,7 +144,7 @@ def begin(
 def _load_start(
     config: ConfigDict, start: Start, charset: Charset, log: Log
 ) -> tuple[Tree, Charset]:
-    """The variables of a run or of a weights file, and the charset that they were trained with."""
+    """The variables of a run or a weights file, and their charset."""
     _, variables, known = read_weights(start.source or "")
     classes = options_of(variables)["num_classes"]
     if config.init_charset:
@@ -155,13 +154,13 @@ def _load_start(
     elif classes == charset.num_classes:
         old = charset
         log(
-            f"{start.source} has no charset.json beside it: taken for {charset.name!r}, which has "
-            f"as many classes ({classes}); config.init_charset names another one"
+            f"{start.source} has no charset.json next to it: assuming {charset.name!r}, which has "
+            f"the same number of classes ({classes}); config.init_charset names another one"
         )
     else:
         raise TrainError(
-            f"{start.source} has {classes} classes and no charset.json beside it: name the charset "
-            "that it was trained with in config.init_charset"
+            f"{start.source} has {classes} classes and no charset.json next to it: name the "
+            "charset that it was trained with in config.init_charset"
         )
     if classes != old.num_classes:
         raise TrainError(
@@ -190,29 +189,29 @@ def train(
     sources: Mapping[str, Sequence[Any]] | None = None,
     pause: int | None = None,
 ) -> dict[str, float] | None:
-    """Trains, evaluates on the way, and leaves the results in a folder.
+    """Train with evaluations, and write the results to the run directory.
 
-    A run goes on where its last checkpoint is; on several hosts all call this with the same folder.
-    The settings of the process stay as they are: `ocrcore.runtime.tuning.tune_process(one_arena=
-    True)`, called before, keeps compiled programs on disk and makes CPUs faster, as the command
-    does.
+    A run resumes from its last checkpoint. On several hosts, all call this with the same folder.
+    This function does not change settings of the process. Call
+    `ocrcore.runtime.tuning.tune_process(one_arena=True)` before it, as the command does, to keep
+    compiled programs on disk and to run faster on CPUs.
 
     Args:
-        config: an experiment, as those of `configs/`.
-        workdir: takes `config.json`, `charset.json`, `checkpoints/`, `metrics.jsonl` and, at the
-            end, what `crnnjax.report.write_results` writes; `average.json` and `average/` where
-            `config.average` asks for it.
+        config: an experiment, as in `configs/`.
+        workdir: the run directory: `config.json`, `charset.json`, `checkpoints/`, `metrics.jsonl`
+            and, at the end, the files of `crnnjax.report.write_results`; with `config.average` also
+            `average.json` and `average/`.
         sources: the samples of each data set of kind "python", by name: see `make_batches`.
-        pause: updates after which the run stops, as by a signal; a later call goes on.
+        pause: step at which the run stops, as if by a signal; a later call resumes it.
 
     Returns:
-        The scores of the best weights (on the main process, else nothing); None where the run was
-        stopped by a signal, or paused.
+        The scores of the best weights (empty on other processes than the main one); None if the run
+        was stopped by a signal or paused.
 
     Raises:
-        NonFiniteError: the loss is NaN or infinite; names the step, the batch and the last
-            checkpoint.
-        ValueError: (its subclasses) an invalid config, data or weights.
+        NonFiniteError: the loss is NaN or infinite; the message names the step, the batch and the
+            last checkpoint.
+        ValueError: (subclasses) an invalid config, data or weights.
     """
     check(config)
     RunFolder(Path(workdir)).check_place(trains=True)
@@ -270,7 +269,7 @@ def train(
         step_of = make_train_step(
             model, optimizer, mesh=mesh, options=options, ema_decay=config.ema
         )
-        # What is forgotten is measured from what was known at the start.
+        # Forgetting is measured relative to the start weights.
         evaluate_start(run, evaluate, measure=run.start.kind in ("run", "weights"))
         threads, workers = config.data.threads, config.data.workers
         with closing(iterate(source, run.step, threads=threads, workers=workers)) as batches:
@@ -294,12 +293,12 @@ def train(
     results: dict[str, float] = {}
     if is_main():
         results = write_results(config, workdir, charset=charset, sets=test, log=log)
-    meet("crnnjax results")  # a host that left early would end the run of the others
+    meet("crnnjax results")  # a host that exits early would end the run on the others
     return results
 
 
 def _shares(config: ConfigDict) -> tuple[float, ...]:
-    """Those of averages with the start weights; empty for none."""
+    """The shares of averages with the start weights; empty for none."""
     shares = from_section(AverageOptions, config.average, "config.average").shares
     if shares and not (config.init_from or config.init_weights):
         raise TrainError(
@@ -310,7 +309,7 @@ def _shares(config: ConfigDict) -> tuple[float, ...]:
 
 
 def _start_variables(config: ConfigDict, model: CRNN, charset: Charset, run: Run) -> Tree:
-    """What the run began with; read again where it has gone on since."""
+    """The start weights of the run; read again if it was resumed."""
     if run.step == 0:
         return jax.device_get(run.state.variables)
     start = initial_start(init_from=config.init_from or None, weights=config.init_weights or None)
@@ -320,18 +319,18 @@ def _start_variables(config: ConfigDict, model: CRNN, charset: Charset, run: Run
 def evaluate_state(
     state: TrainState, reader: Recognizer, sets: Sets, probe: Sets, *, probing: bool
 ) -> dict[str, float]:
-    """Scores the moving average (or, without one, the network) on labeled crops.
+    """Evaluate the EMA (or, without one, the network) on labeled crops.
 
     Args:
-        state: of the run.
-        reader: of the same network, whose programs and options are used.
+        state: the state of the run.
+        reader: a recognizer with the same network, whose programs and options are used.
         sets: the crops; only the main process needs them.
-        probe: crops that only tell how much is forgotten; only the main process needs them.
-        probing: whether there are such, on all processes.
+        probe: crops that only measure forgetting; only the main process needs them.
+        probing: whether there are probe crops; the same on all processes.
 
     Returns:
-        The `crnnjax.metrics.SCORES` of all words together, and `probe`, the accuracy on the probe:
-        on several hosts computed by one and the same on all.
+        The `crnnjax.metrics.SCORES` of all words together, and `probe`, the accuracy on the probe.
+        On several hosts one of them computes the result for all.
     """
     names = (*SCORES, "probe") if probing else SCORES
     scores = np.zeros(len(names))

@@ -41,7 +41,7 @@ def __getattr__(name: str) -> object:
         value = getattr(import_module(_HOMES[name]), name)
     else:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    globals()[name] = value  # found without this function from now on
+    globals()[name] = value  # later look-ups do not call this function
     return value
 
 
@@ -50,7 +50,7 @@ def __dir__() -> list[str]:
 
 
 def _version() -> str:
-    """The installed version; of a checkout that is not installed the one it states."""
+    """The installed version, or that of pyproject.toml in a checkout that is not installed."""
     import tomllib
     from importlib.metadata import PackageNotFoundError, version
     from pathlib import Path

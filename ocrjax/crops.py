@@ -1,6 +1,6 @@
-"""Words cut out of pictures for the recognizer: rectified, level, with their aspect.
+"""Word crops for the recognizer: perspective-rectified, with the word's aspect ratio.
 
-Coordinates are of pixels' edges: the center of the first pixel is `(0.5, 0.5)`.
+Coordinates refer to pixel edges: the center of the first pixel is `(0.5, 0.5)`.
 
 Host code: NumPy and OpenCV.
 """
@@ -14,35 +14,36 @@ from numpy.typing import ArrayLike
 from craftjax.weak.word_crops import word_size
 from ocrcore.pages import ByteArray, FloatArray
 
-# Words larger than this many times the crop's height are rectified at that size.
+# Words larger than this many times the crop height are rectified at no more than that size.
 _MAX_OVERSIZE = 8
 
 
 def rectify(
     image: ByteArray, quad: ArrayLike, *, height: int, margin: float = 0.0
 ) -> ByteArray | None:
-    """Cuts out what a quad holds, level: its first corner becomes the top left one.
+    """Cut out a quad and rectify it: its first corner becomes the top left one.
 
-    The crop has the size of the word on the page, the longer one of each two opposite edges; of a
-    word whose shorter side is above `height`, that side becomes `height` pixels.
+    The crop has the size of the word on the page: of each pair of opposite edges the longer one
+    counts. If the shorter side is longer than `height`, the crop is scaled down to make that side
+    `height` pixels.
 
     Args:
-        image: `(H, W, 3)` uint8, RGB, the picture.
-        quad: `(4, 2)`, clockwise from the top left in reading direction, in pixels of the picture.
-        height: what the recognizer scales crops to.
-        margin: seen around the word, in shares of its shorter side; what lies outside the picture
-            repeats its border.
+        image: the image, `(H, W, 3)` uint8, RGB.
+        quad: `(4, 2)`, clockwise from the top left in reading direction, in pixels of the image.
+        height: the height in pixels that the recognizer scales crops to.
+        margin: margin around the word, as a fraction of its shorter side; outside the image the
+            border pixels are repeated.
 
     Returns:
-        `(h, w, 3)` uint8; None for a quad that is no word (`craftjax.weak.word_crops.word_size`):
-        without an area, not convex, beside the picture.
+        `(h, w, 3)` uint8; None for a quad that cannot be a word
+        (`craftjax.weak.word_crops.word_size`): no area, not convex, or outside the image.
     """
     corners = np.asarray(quad, np.float32).reshape(4, 2)
     frame = _frame(corners, image.shape[:2], height, margin)
     if frame is None:
         return None
     columns, rows, box = frame
-    # OpenCV counts from the center of the first pixel.
+    # For OpenCV the center of the first pixel is (0, 0).
     matrix = cv2.getPerspectiveTransform(corners - np.float32(0.5), box - np.float32(0.5))
     crop = cv2.warpPerspective(
         image, matrix, (columns, rows), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
@@ -55,9 +56,10 @@ def rectify(
 
 
 def turned(quad: FloatArray, degrees: int) -> FloatArray:
-    """The quad of the same word if it reads when its crop is turned clockwise by 90, 180 or 270.
+    """Return the quad that starts at the top left of the text as it reads in the turned crop.
 
-    Turned by 90, what was the bottom left corner is the top left one.
+    The crop is turned clockwise by 0, 90, 180 or 270 degrees; after 90 degrees the former bottom
+    left corner is the top left one.
     """
     return np.roll(quad, degrees // 90, axis=0)
 
@@ -70,18 +72,18 @@ def place_characters(
     height: int,
     margin: float = 0.0,
 ) -> FloatArray:
-    """Where characters stand in the picture, from their places in a crop of `rectify`.
+    """Map character positions in a crop of `rectify` to quads in the image.
 
     Args:
-        quad: of the word, as `rectify` took it (`turned`, if the crop was turned).
-        spans: `(N, 2)`, the left and right end of each in shares of the crop's width.
-        shape: `(H, W)` of the picture.
+        quad: the word's quad, as passed to `rectify` (`turned` if the crop was turned).
+        spans: `(N, 2)`, left and right end of each character as fractions of the crop's width.
+        shape: `(H, W)` of the image.
         height: as for `rectify`.
         margin: as for `rectify`.
 
     Returns:
-        `(N, 4, 2)` float32, as high as the word and within it, clockwise from the top left in
-        reading direction.
+        `(N, 4, 2)` float32, clockwise from the top left in reading direction; as high as the word
+        and inside it.
     """
     corners = np.asarray(quad, np.float32).reshape(4, 2)
     frame = _frame(corners, shape, height, margin)
@@ -100,7 +102,7 @@ def place_characters(
 def _frame(
     corners: FloatArray, shape: tuple[int, ...], height: int, margin: float
 ) -> tuple[int, int, FloatArray] | None:
-    """Columns and rows of a crop before it is made smaller, and where the word stands in it."""
+    """Columns and rows of a crop before it is scaled down, and the word's corners in it."""
     size = word_size(corners, (shape[0], shape[1]))
     if size is None:
         return None

@@ -1,9 +1,9 @@
-"""Read pages as hOCR and as ALTO.
+"""Pages as hOCR and as ALTO.
 
-hOCR 1.2 (HTML with the places in attributes) is what tesseract and OCRmyPDF speak, ALTO 4.4 (XML,
-Library of Congress) what libraries and archives keep. Both hold paragraphs, lines and words with
-their upright boxes in pixels, and the characters of words where their places are known. In hOCR
-words, in ALTO also characters have their outline as well if they do not stand upright.
+hOCR 1.2 (HTML with boxes in attributes) is the format of tesseract and OCRmyPDF; ALTO 4.4 (XML,
+Library of Congress) is what libraries and archives keep. Both hold paragraphs, lines and words with
+axis-aligned boxes in pixels, and the characters of words whose boxes are known. Rotated words also
+have their outline, in ALTO rotated characters as well.
 
 Host code: no jax.
 """
@@ -20,19 +20,19 @@ import numpy as np
 from ocrcore.pages import Character, FloatArray, Page, Word
 
 ALTO = "http://www.loc.gov/standards/alto/ns-v4#"
-# What XML 1.0 cannot hold, and lone surrogates of file names that are not UTF-8.
+# Characters that XML 1.0 does not allow, and lone surrogates of file names that are not UTF-8.
 _NO_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 Box = tuple[int, int, int, int]
 
 
 def to_hocr(pages: Sequence[Page], *, title: str = "", software: str = "ocrjax") -> str:
-    """Writes pages of one file as hOCR, an XHTML document.
+    """Return the pages of one file as hOCR, an XHTML document.
 
     Args:
         pages: in order.
-        title: of the document.
-        software: with its version.
+        title: title of the document.
+        software: name and version of the program.
     """
     words = [word for page in pages for word in page.words]
     out = [
@@ -88,12 +88,12 @@ def to_hocr(pages: Sequence[Page], *, title: str = "", software: str = "ocrjax")
 
 
 def to_alto(pages: Sequence[Page], *, name: str = "", software: tuple[str, str]) -> str:
-    """Writes pages of one file as ALTO 4.4.
+    """Return the pages of one file as ALTO 4.4.
 
     Args:
         pages: in order.
-        name: of the file.
-        software: its name and version.
+        name: name of the image file.
+        software: name and version of the program.
     """
     root = ElementTree.Element("alto", {"xmlns": ALTO, "SCHEMAVERSION": "4.4"})
     description = _inside(root, "Description")
@@ -161,13 +161,13 @@ def _shape(element: ElementTree.Element, item: Word | Character) -> None:
 
 
 def _characters(word: Word) -> Sequence[Character]:
-    """Those of a word, if they make up its text."""
+    """The characters of a word if they make up its text, else none."""
     whole = "".join(character.text for character in word.characters) == word.text
     return word.characters if whole else ()
 
 
 def _cinfo(page: Page, character: Character) -> str:
-    """As tesseract writes it."""
+    """The title of a character, as tesseract writes it."""
     where = "x_bboxes " + " ".join(map(str, _box(page, [character])))
     if character.confidence is not None:
         where += f"; x_conf {100 * character.confidence:.2f}"
@@ -179,7 +179,7 @@ def _outline(item: Word | Character) -> FloatArray:
 
 
 def _box(page: Page, items: Sequence[Word | Character]) -> Box:
-    """Left, top, right and bottom in whole pixels within the page."""
+    """Left, top, right and bottom in whole pixels, clipped to the page."""
     points = np.concatenate([_outline(item) for item in items])
     low, high = np.floor(points.min(axis=0)), np.ceil(points.max(axis=0))
     size = page.width, page.height
@@ -199,7 +199,7 @@ def _place(page: Page, items: Sequence[Word | Character]) -> dict[str, str]:
 
 
 def _upright(item: Word | Character) -> bool:
-    """Whether the box says all of the place."""
+    """Whether the item equals its axis-aligned box, so that no outline is needed."""
     if isinstance(item, Word) and item.polygon is not None:
         return False
     (left, top), (right, bottom) = item.quad[0], item.quad[2]
@@ -208,7 +208,7 @@ def _upright(item: Word | Character) -> bool:
 
 
 def _degrees(words: Sequence[Word]) -> float:
-    """By how much a line is turned clockwise, in (-180, 180]."""
+    """The clockwise rotation of a line in degrees, in (-180, 180]."""
     along = sum(word.quad[1] - word.quad[0] + word.quad[2] - word.quad[3] for word in words)
     return float(np.degrees(np.arctan2(along[1], along[0])))
 

@@ -1,6 +1,6 @@
-"""Searchable PDFs: the picture of each page, with its words as invisible text over it.
+"""Searchable PDFs: the image of each page, with its words as invisible text on top.
 
-Needs reportlab, the extra `pdf`. Host code: no jax.
+Needs reportlab (extra `pdf`). Host code: no jax.
 """
 
 from __future__ import annotations
@@ -21,26 +21,26 @@ from ocrcore.pages import Page, Word
 from ocrcore.synth.fonts import bundled_fonts
 
 _FONT = "OpenSans_400Regular.ttf"
-_OTHERS = "STSong-Light"  # of words with other characters, for its codes are Unicode's
-_DPI = 150.0  # of a picture that does not say, or says nonsense
+_OTHERS = "STSong-Light"  # font of words with other characters: its codes are Unicode's
+_DPI = 150.0  # of images without a resolution, or with an impossible one
 _INVISIBLE = 3  # text render mode
 
 
 def write_pdf(
     path: str | Path, pages: Iterable[tuple[ImageLike, Page]], *, title: str = ""
 ) -> None:
-    """Writes pages as a PDF whose text can be found, marked and copied; all or nothing.
+    """Write pages as a PDF whose text can be searched, selected and copied; atomic.
 
-    JPEG files are taken over as they are; other pictures are kept without loss.
+    JPEG files are embedded unchanged; other images are stored without loss.
 
     Args:
-        path: of the PDF.
-        pages: pictures with what was read of them.
-        title: of the document.
+        path: path of the PDF.
+        pages: images with the pages read from them.
+        title: title of the document.
 
     Raises:
         ImportError: reportlab is missing.
-        ImageError: a picture cannot be read any more.
+        ImageError: an image can no longer be read.
     """
     check_reportlab()
     from reportlab import rl_config
@@ -53,7 +53,7 @@ def write_pdf(
         (font,) = (font for font in bundled_fonts() if str(font) == _FONT)
         pdfmetrics.registerFont(TTFont(_FONT, font.path))
         pdfmetrics.registerFont(UnicodeCIDFont(_OTHERS))
-    as_text, rl_config.useA85 = rl_config.useA85, 0  # makes files a quarter larger
+    as_text, rl_config.useA85 = rl_config.useA85, 0  # ASCII85 makes files a quarter larger
     try:
         with replacing(path) as part:
             canvas = Canvas(str(part), invariant=1, pageCompression=1)
@@ -67,7 +67,7 @@ def write_pdf(
 
 
 def check_reportlab() -> None:
-    """Raises an `ImportError` that names the extra where reportlab is missing."""
+    """Raise an `ImportError` that names the extra if reportlab is missing."""
     try:
         import reportlab  # noqa: F401
     except ImportError as error:
@@ -92,7 +92,7 @@ def _draw(canvas: Any, image: ImageLike, page: Page) -> None:
 
 
 def _write(text: Any, word: Word, scale: float, height: float, *, last: bool) -> None:
-    """Sets a word so that it covers its quad; the space behind it keeps it apart from the next."""
+    """Place a word's text over its quad; a space after it separates it from the next word."""
     from reportlab.pdfbase import pdfmetrics
 
     if not word.text:
@@ -112,13 +112,13 @@ def _write(text: Any, word: Word, scale: float, height: float, *, last: bool) ->
     x, y = quad[3] + down / high * descent * size
     text.setFont(font, size)
     text.setHorizScale(100 * long / natural)
-    # In a PDF y runs upwards.
+    # In a PDF the y axis points up.
     text.setTextTransform(cos, -sin, sin, cos, x, height - y)
     text.textOut(word.text if last else word.text + " ")
 
 
 def _picture(image: ImageLike) -> tuple[io.BytesIO | Image.Image, float]:
-    """A JPEG file that shows the page as it is, else a Pillow image; and its dots per inch."""
+    """The page's JPEG file if it can be embedded unchanged, else a Pillow image; and its DPI."""
     dots_per_inch = _DPI
     if isinstance(image, str | os.PathLike):
         data = read_bytes(image)

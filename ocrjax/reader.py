@@ -1,4 +1,4 @@
-"""The reader: photos in, words with their texts out."""
+"""The reader: detector and recognizer in one, from photos to words with texts."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ from ocrjax.crops import place_characters, rectify, turned
 from ocrjax.reader_options import DETECTION, ReaderOptions
 
 DETECTOR = "craft_mlt_25k"
-"""The weights of the detector, where none are named."""
+"""The default weights of the detector."""
 RECOGNIZER, CHARSET = "ppocrv6_small", "en95"
-"""Those of the recognizer, and what they read of their 18,709 characters: English."""
+"""The default weights of the recognizer, and which of their 18,709 characters it reads: English."""
 
 BACKENDS = ("jax", "onnx", "auto")
-"""What runs the networks: JAX; ONNX Runtime on the CPU, with the same weights; the latter where it
-is installed and there is no GPU."""
+"""What runs the networks. "jax": JAX. "onnx": ONNX Runtime on the CPU, with the same weights.
+"auto": ONNX Runtime if it is installed and there is no GPU, otherwise JAX."""
 
-_AHEAD = 2  # pictures whose words are found before those of the one before are read
+_AHEAD = 2  # detected pages that may wait for the recognizer
 _END = object()
 _T = TypeVar("_T")
 _Network = TypeVar("_Network", Detector, Recognizer)
@@ -45,12 +45,12 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class PageReading:
-    """The result for one picture: a page, or an error.
+    """The result for one image: a page, or an error.
 
     Attributes:
-        index: of the picture among the inputs.
-        page: what was read; None with an error.
-        error: why the picture could not be read.
+        index: index of the image among the inputs.
+        page: the page that was read; None with an error.
+        error: why the image could not be read; None with a page.
     """
 
     index: int
@@ -62,9 +62,9 @@ class Reader:
     """A detector and a recognizer, ready to read photos.
 
     Attributes:
-        detector: finds words.
-        recognizer: reads them.
-        options: defaults of every call.
+        detector: the detector, which finds words.
+        recognizer: the recognizer, which reads them.
+        options: the options of each call that does not change them.
     """
 
     def __init__(
@@ -77,24 +77,25 @@ class Reader:
         backend: str = "jax",
         log: Callable[[str], None] = _log.info,
     ) -> None:
-        """Loads what is not loaded yet.
+        """Load the networks that are not given as loaded ones.
 
         Args:
-            detector: one, or its weights: a name, a file, the folder of a run or of a checkpoint.
-                None: `craft_mlt_25k`. Weights without an operating point beside them find words
-                with the options `ocrjax.reader_options.DETECTION`.
-            recognizer: one, or its weights, in the same forms. None: `ppocrv6_small`.
-            charset: of the recognizer's weights; None: what they were trained with, but of
-                `ppocrv6_small` English (`en95`).
+            detector: a `Detector`, or weights: a name, a file, a run directory or a checkpoint.
+                None means `craft_mlt_25k`. Without an operating point next to the weights, the
+                options are `ocrjax.reader_options.DETECTION`.
+            recognizer: a `Recognizer`, or weights in the same forms. None means `ppocrv6_small`.
+            charset: the characters to read, for weights that are loaded here. None means the
+                charset they were trained with, and English (`en95`) for `ppocrv6_small`.
             options: see `ReaderOptions`.
-            backend: what runs the networks that are loaded here: one of `BACKENDS`.
-            log: called with a line that says which weights were taken.
+            backend: what runs the networks that are loaded here, one of `BACKENDS`.
+            log: called with one line for each network, which says which weights are used.
 
         Raises:
-            WeightsNotFoundError: named weights are not on this machine; says how to get them.
-            ImportError: the file of `ppocrv6_small` needs the extra `onnx`, the backend "onnx" that
-                and `onnxruntime`.
-            ValueError: a charset for a recognizer that has one; an unknown backend.
+            WeightsNotFoundError: named weights are not on this machine; the message says how to
+                get them.
+            ImportError: `ppocrv6_small` needs the extra `onnx`; the backend "onnx" needs the extras
+                `onnx` and `onnxruntime`.
+            ValueError: a charset for a loaded recognizer, which has its own; an unknown backend.
         """
         self.options = options or ReaderOptions()
         chosen = choose_backend(backend)
@@ -105,7 +106,9 @@ class Reader:
             loaded = _load_recognizer(recognizer or RECOGNIZER, charset, log)
             recognizer = _with_backend(loaded, chosen)
         elif charset is not None:
-            raise ValueError("a charset for a recognizer that is loaded: pass its weights instead")
+            raise ValueError(
+                "charset is given for a recognizer that is already loaded: pass weights instead"
+            )
         self.recognizer = recognizer
 
     @overload
@@ -115,24 +118,24 @@ class Reader:
     def read(self, images: Iterable[ImageLike], **options: object) -> list[Page]: ...
 
     def read(self, images: ImageLike | Iterable[ImageLike], **options: object) -> Page | list[Page]:
-        """Finds words in pictures and reads them.
+        """Find words in images and read them.
 
         Args:
-            images: a picture or several: paths, arrays (gray, RGB, RGBA; uint8, uint16 or floats in
-                [0, 1]) or Pillow images.
+            images: one image or several: paths, arrays (gray, RGB, RGBA; uint8, uint16 or floats
+                in [0, 1]) or Pillow images.
             **options: fields of `ReaderOptions` to change for this call.
 
         Returns:
-            A page, or for several pictures a list of pages in order. Its words are in reading
-            order, with line and paragraph. Each has `text`, `confidence` (that the text is right),
-            `score` (of the detection) and `quad`, `(4, 2)` float32, clockwise from the top left of
-            the text, in pixels of the picture. Where the recognizer can place them, `characters`
-            make up the text, spaces included: each with its `text`, `confidence` and `quad`, which
-            is as high as the word.
+            A page, or for several images a list of pages in the same order. Words are in reading
+            order, with line and paragraph numbers. Each word has `text`, `confidence` (of the
+            text), `score` (of the detection) and `quad`, `(4, 2)` float32, clockwise from the top
+            left of the text, in pixels of the image. If the recognizer can locate them,
+            `characters` make up the text, spaces included: each has `text`, `confidence` and
+            `quad`, which is as high as the word.
 
         Raises:
-            ImageError: a picture cannot be read. `stream` goes on instead.
-            ValueError: an option out of its range.
+            ImageError: an image cannot be read; `stream` continues with the next one instead.
+            ValueError: an option is out of range.
         """
         listed, single = one_or_many(images)
         pages: dict[int, Page] = {}
@@ -146,11 +149,11 @@ class Reader:
     def stream(
         self, images: ImageLike | Iterable[ImageLike], **options: object
     ) -> Iterator[PageReading]:
-        """Reads pictures, each as soon as it is done (not in order).
+        """Read images and yield each as soon as it is done (not in order).
 
-        While words are read, a thread finds those of the next pictures. No more than some pages and
-        their crops are held. A picture that cannot be read comes as a `PageReading` with an error.
-        Arguments as for `read`.
+        While the recognizer reads, a thread runs the detector on the next images. Only a few pages
+        and their crops are in memory. An image that cannot be read gives a `PageReading` with an
+        error. The arguments are those of `read`.
         """
         listed, _ = one_or_many(images)
         chosen = replace(self.options, **dict[str, Any](options))
@@ -163,7 +166,7 @@ class Reader:
                 continue
             try:
                 crops = self._cut(load_image(listed[found.index]), found.page.quads, chosen)
-            except ImageError as error:  # it is no more what it was
+            except ImageError as error:  # the file has changed since the detector read it
                 yield PageReading(found.index, None, error)
                 continue
             waiting.append((found.index, found.page, crops))
@@ -174,20 +177,20 @@ class Reader:
         yield from self._read(waiting, chosen)
 
     def recognize(self, image: ImageLike, quads: ArrayLike, **options: object) -> list[Word]:
-        """Reads words whose places are known, as EasyOCR's and keras-ocr's recognizers do.
+        """Read words whose boxes are known, as EasyOCR's and keras-ocr's recognizers do.
 
         Args:
-            image: a picture.
+            image: the image.
             quads: `(N, 4, 2)`, each clockwise from the top left in reading direction.
             **options: fields of `ReaderOptions` to change for this call.
 
         Returns:
-            A word for each quad, in order, whatever its confidence; its text is empty where nothing
+            A word for each quad, in order, whatever its confidence; the text is empty if nothing
             was read.
 
         Raises:
-            ImageError: the picture cannot be read.
-            ValueError: quads of another shape, or an option out of its range.
+            ImageError: the image cannot be read.
+            ValueError: quads of another shape, or an option out of range.
         """
         chosen = replace(self.options, **dict[str, Any](options))
         places = np.asarray(quads, np.float32)
@@ -204,7 +207,7 @@ class Reader:
         ]
 
     def _find(self, images: Sequence[ImageLike]) -> Iterator[PageReading]:
-        """Detections without their scores, which are large."""
+        """Detect words; drop the score maps, which are large."""
         for found in self.detector.stream(images):
             yield PageReading(found.index, found.page, found.error)
 
@@ -245,7 +248,7 @@ class Reader:
     def _recognize(
         self, crops: Sequence[ByteArray | None], options: ReaderOptions
     ) -> list[PlacedReading]:
-        """The surest reading of each crop, with the degrees by which it was turned for that."""
+        """The most confident reading of each crop, with the rotation at which it was read."""
         best = [PlacedReading(Reading("", 0.0), None, None)] * len(crops)
         jobs = [
             (index, degrees, np.ascontiguousarray(np.rot90(crop, -degrees // 90)))
@@ -265,7 +268,7 @@ class Reader:
 
 
 def choose_backend(name: str) -> str:
-    """Which of "jax" and "onnx" a name of `BACKENDS` means on this machine.
+    """Resolve a name of `BACKENDS` to "jax" or "onnx" on this machine.
 
     Raises:
         ValueError: an unknown name.
@@ -309,7 +312,7 @@ def _named(weights: str | Path, path: Path) -> str:
 
 
 def _degrees(crop: ByteArray, options: ReaderOptions) -> tuple[int, ...]:
-    """By how much a crop is turned, each for a reading of its own."""
+    """The rotations at which a crop is read."""
     tall = bool(options.vertical) and crop.shape[0] >= options.vertical * crop.shape[1]
     return tuple(sorted({0, *options.rotations, *((90, 270) if tall else ())}))
 
@@ -317,9 +320,9 @@ def _degrees(crop: ByteArray, options: ReaderOptions) -> tuple[int, ...]:
 def _by_grapheme(
     text: str, spans: FloatArray, confidences: FloatArray
 ) -> tuple[Sequence[str], FloatArray, FloatArray]:
-    """Characters of several code points, as a letter and a mark on it, from those of each."""
+    """Merge code points into graphemes, such as a letter and its combining mark."""
     parts = graphemes(text)
-    if len(parts) == len(text) or "".join(parts) != text:  # the second: text that is not in NFC
+    if len(parts) == len(text) or "".join(parts) != text:  # the second: text is not in NFC
         return tuple(text), spans, confidences
     ends = np.cumsum([len(part) for part in parts])
     starts = ends - [len(part) for part in parts]
@@ -328,7 +331,7 @@ def _by_grapheme(
 
 
 def _in_thread(items: Iterator[_T]) -> Iterator[_T]:
-    """Draws items in a thread of their own, a few ahead."""
+    """Iterate in a separate thread, a few items ahead."""
     with ThreadPoolExecutor(1, thread_name_prefix="ocrjax finding words") as pool:
 
         def draws() -> Iterator[Any]:

@@ -1,4 +1,4 @@
-"""Crops and photos to check an export with: those that are named, or those a run is judged on."""
+"""Crops and photos to check an export with: given ones, or the run's evaluation set."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from ocrcore.training.run_folder import RunFolder
 
 
 class SamplesError(ValueError):
-    """There is nothing to check with; the message says what to name."""
+    """There are no samples to check with; the message says which option gives them."""
 
 
 def crop_sets(path: str | None, run: RunFolder) -> list[Sequence[Crop]]:
-    """Crops with their texts: of `--crops`, else those by which the run chose its checkpoint."""
+    """Return labeled crops: those of `--crops`, else those that chose the run's checkpoint."""
     if path is not None:
         place = Path(path)
         if not place.exists():
@@ -34,7 +34,7 @@ def crop_sets(path: str | None, run: RunFolder) -> list[Sequence[Crop]]:
     config = run.read_config()
     sections = (config.get("eval") or {}).get("sets")
     if not sections:
-        raise SamplesError(f"{run.path}: name crops to check with (--crops PATH)")
+        raise SamplesError(f"{run.path}: has no crops to check with; name some: --crops PATH")
     config = {**config, "data": {**config["data"], "charset": str(run.charset)}}
     options = InputOptions.from_config(ConfigDict(config))
     return list(open_sets(sections, field="config.eval.sets", options=options).values())
@@ -43,14 +43,14 @@ def crop_sets(path: str | None, run: RunFolder) -> list[Sequence[Crop]]:
 def read_crops(
     sets: Sequence[Sequence[Crop]], count: int, log: Callable[[str], object]
 ) -> list[tuple[ByteArray, str]]:
-    """Gray crops, evenly from all there are; those that cannot be read are left out."""
+    """Return gray crops with their texts, evenly spaced over all; unreadable ones are left out."""
     places = [(crops, index) for crops in sets for index in range(len(crops))]
     out = []
     for at in spread(len(places), count):
         crops, index = places[at]
         try:
             crop = crops[index]
-            # Of a file the gray values that EasyOCR reads.
+            # From a file, the gray values that EasyOCR would read.
             gray = read_gray(crop.name) if crop.data is None else as_gray(crop.image())
             out.append((gray, crop.text))
         except (ImageError, LabelError) as error:
@@ -61,12 +61,12 @@ def read_crops(
 def read_photos(
     paths: Sequence[str], config: Mapping[str, Any], source: Path, count: int
 ) -> list[tuple[str, ByteArray]]:
-    """Photos by name, evenly from all there are."""
+    """Return photos with their names, evenly spaced over all."""
     if paths:
         files = find_images(list(paths))
         return [(files[at].name, read_image(files[at])) for at in spread(len(files), count)]
     if not config.get("test"):
-        raise SamplesError(f"{source}: name photos to check with (--photos PATH)")
+        raise SamplesError(f"{source}: has no photos to check with; name some: --photos PATH")
     truth = read_truth(config["test"])
     out = []
     for index in spread(len(truth), count):
@@ -79,7 +79,7 @@ def read_photos(
 
 
 def spread(total: int, count: int) -> Sequence[int]:
-    """`count` indices of `total`, evenly.
+    """Return `count` evenly spaced indices below `total`.
 
     Raises:
         SamplesError: a count below 1.

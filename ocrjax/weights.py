@@ -1,4 +1,4 @@
-"""Weights of either network: which one they are of, and the files that belong to them."""
+"""Weights of either network: which network they belong to, and the files that go with them."""
 
 from __future__ import annotations
 
@@ -25,23 +25,24 @@ Network = Literal["detector", "recognizer"]
 State = Mapping[str, np.ndarray]
 _LAYERS: dict[Network, set[str]] = {
     "detector": {"basenet", "upconv1", "conv_cls"},
-    # The last two are other projects' names; the converter says so.
+    # The last two are names of other projects; the converter explains them.
     "recognizer": {"FeatureExtraction", "SequenceModeling", "Prediction", "cnn", "rnn"},
 }
 
 
 class WeightsError(ValueError):
-    """Weights of neither network, or a place that is taken; the message names the file."""
+    """Weights of neither network, or files in the way; the message names the file."""
 
 
 class NetworkWeights(NamedTuple):
-    """Weights with the network that they are of.
+    """Weights and the network they belong to.
 
     Attributes:
         network: `detector` (CRAFT) or `recognizer` (CRNN with CTC).
-        path: where they are.
-        variables: for Flax.
-        state: the same as a PyTorch state dict with bare names; of a file its very entries.
+        path: path of the weights.
+        variables: the weights as Flax variables.
+        state: the weights as a PyTorch state dict without the prefix `module.`; for a PyTorch file
+            its own entries.
     """
 
     network: Network
@@ -51,19 +52,20 @@ class NetworkWeights(NamedTuple):
 
 
 def network_of(layers: Iterable[str]) -> Network | None:
-    """The network that has layers (or entries, `layer.weight`) of these names; None for others."""
+    """Return the network with layers (or entries, `layer.weight`) of these names, or None."""
     heads = {name.partition(".")[0] for name in layers}
     return next((network for network, own in _LAYERS.items() if own & heads), None)
 
 
 def read_state(name_or_path: str | Path) -> tuple[Network | None, State]:
-    """Reads a state dict: of any network from a file, of a detector or recognizer from a folder.
+    """Read a state dict and the network it belongs to.
 
-    Of an ONNX file that of a recognizer.
+    A PyTorch or safetensors file may hold any network, a folder a detector or recognizer, an ONNX
+    file a recognizer.
 
     Raises:
-        WeightsError: a folder with a checkpoint of another network.
-        WeightsNotFoundError, TorchFileError, CheckpointError: it cannot be read.
+        WeightsError: the folder has a checkpoint of another network.
+        WeightsNotFoundError, TorchFileError, CheckpointError: the weights cannot be read.
     """
     path = find_weights(name_or_path)
     if path.is_dir() or path.suffix == ".onnx":
@@ -74,15 +76,15 @@ def read_state(name_or_path: str | Path) -> tuple[Network | None, State]:
 
 
 def load_network(name_or_path: str | Path) -> NetworkWeights:
-    """Loads the weights of a detector or a recognizer, whichever it is.
+    """Load the weights of a detector or a recognizer, whichever it is.
 
     Args:
         name_or_path: a name, a `.pth` or `.safetensors` file, the `.onnx` file of PP-OCRv6's
             small recognizer, or the folder of a run or of a checkpoint.
 
     Raises:
-        WeightsError: another network; says which it may be.
-        WeightsNotFoundError, TorchFileError, CheckpointError: it cannot be read.
+        WeightsError: weights of another network; the message lists its layers.
+        WeightsNotFoundError, TorchFileError, CheckpointError: the weights cannot be read.
     """
     path = find_weights(name_or_path)
     if path.is_dir():
@@ -91,8 +93,8 @@ def load_network(name_or_path: str | Path) -> NetworkWeights:
         network = network_of(layers)
         if network is None:
             raise WeightsError(
-                f"{path}: a checkpoint of neither a detector (CRAFT) nor a recognizer (CRNN with "
-                f"CTC): its layers are {', '.join(sorted(layers)[:5])}"
+                f"{path}: a checkpoint of another network than a detector (CRAFT) or a recognizer "
+                f"(CRNN with CTC); its layers are {', '.join(sorted(layers)[:5])}"
             )
         if network == "recognizer":
             return NetworkWeights(
@@ -111,27 +113,30 @@ def load_network(name_or_path: str | Path) -> NetworkWeights:
         return NetworkWeights("detector", path, craft.from_state_dict(state), state)
     except (craft.ConversionError, crnn.ConversionError) as error:
         raise WeightsError(
-            f"{path}: {error}\n  known are detectors (CRAFT) and recognizers (CRNN with CTC)"
+            f"{path}: {error}\n  expected a detector (CRAFT) or a recognizer (CRNN with CTC)"
         ) from error
 
 
 def with_charset(weights: NetworkWeights, name: str) -> tuple[NetworkWeights, Charset]:
-    """Gives a recognizer another charset, character by character, without training.
+    """Change the charset of a recognizer by selecting its classes, without training.
 
     Raises:
-        WeightsError: a detector.
-        RecognizerError: the weights cannot read a character of the charset, or theirs is unknown.
-        CharsetError: no such charset.
+        WeightsError: the weights are those of a detector.
+        RecognizerError: the weights cannot read a character of the charset, or their own charset
+            is unknown.
+        CharsetError: there is no such charset.
     """
     if weights.network != "recognizer":
-        raise WeightsError(f"{weights.path}: a {weights.network} has no charset (--charset {name})")
+        raise WeightsError(
+            f"{weights.path}: a {weights.network} has no charset; leave out --charset {name}"
+        )
     loaded = load_recognizer(weights.path, charset=name)
     state = crnn.to_state_dict(loaded.variables, prefix="")
     return weights._replace(variables=loaded.variables, state=state), loaded.charset
 
 
 def save_state(path: str | Path, network: Network | None, state: State) -> None:
-    """Writes a `.pth` or `.safetensors` file with the names that EasyOCR expects."""
+    """Write a `.pth` or `.safetensors` file with the entry names that EasyOCR expects."""
     if network == "recognizer":
         state = {crnn.PREFIX + name: array for name, array in state.items()}
     save_weights(path, state)
@@ -140,19 +145,20 @@ def save_state(path: str | Path, network: Network | None, state: State) -> None:
 def belongings(
     network: Network | None, weights: Path, target: Path, *, charset: Charset | None = None
 ) -> dict[Path, Any]:
-    """What weights need beside them: files of the target by their path, with their JSON values.
+    """Return the files that go next to the target weights: JSON values by path.
 
-    Of a recognizer `charset.json` and `config.json` (height and options), of a detector its
-    operating point, as far as they are known. What is there already and says the same is left out.
+    For a recognizer these are `charset.json` and `config.json` (height and options), for a detector
+    its operating point, as far as they are known. Files that exist with the same values are left
+    out.
 
     Args:
-        network: of the weights.
-        weights: where they are.
-        target: the file or the folder (of a checkpoint) that takes them.
-        charset: of a recognizer that was given another one; None: that of the weights.
+        network: the network of the weights.
+        weights: path of the source weights.
+        target: the file, or the folder of a checkpoint, to be written.
+        charset: the new charset of a recognizer; None: that of the weights.
 
     Raises:
-        WeightsError: another network's files are there.
+        WeightsError: files of other weights are in the way.
     """
     if network == "detector":
         point = operating_point_path(weights)
@@ -173,7 +179,7 @@ def belongings(
             found[path] = charset.to_dict()
         elif Charset.load(path).digest != charset.digest:
             raise WeightsError(
-                f"{path}: there already, with other characters than those of {weights}; name a "
+                f"{path}: already exists, with other characters than those of {weights}; name a "
                 "target in another folder"
             )
     if height is not None and options is not None:
@@ -182,14 +188,14 @@ def belongings(
             found[path] = {"data": {"height": height}, "recognizer": asdict(options)}
         elif read_settings(target) != (height, options):
             raise WeightsError(
-                f"{path}: there already, of another network than {weights}; name a target in "
-                "another folder"
+                f"{path}: already exists and belongs to another network than {weights}; name a "
+                "target in another folder"
             )
     return found
 
 
 def write_belongings(files: Mapping[Path, Any]) -> None:
-    """Writes what `belongings` found, and says so."""
+    """Write the files that `belongings` returned and print their paths."""
     for path, value in files.items():
         write_json(path, value)
         print(f"written: {path}")

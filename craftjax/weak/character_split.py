@@ -1,19 +1,19 @@
-"""Cuts a word into exactly as many characters as its text has.
+"""Split a word into exactly as many characters as its text has.
 
-The word's columns are divided into cells, one for each character, by dynamic programming. A cell
-costs
+The word's columns are divided into cells, one for each character, by dynamic programming. The cost
+of a cell is
 
-* what the teacher's scores in it differ from those of a character of its width: the region score
+* the difference of the teacher's scores from those of a character of its width: the region score
   is a Gaussian in the middle of the cell, the affinity score one on the edge to each neighbor;
-* how much its width differs from that of its letter: an "i" is narrower than an "m". The widths are
-  measured on the bundled fonts (`ocrcore/character_widths.py`);
+* the difference of its width from that of its letter: an "i" is narrower than an "m". The widths
+  are measured on the bundled fonts (`ocrcore/character_widths.py`);
 
-and a cut costs the ink it goes through. The outer edges are those of the word, but a margin without
-ink is left out.
+and the cost of a cut is the ink it goes through. The outer edges are those of the word, without
+margins that have no ink.
 
-Teachers are biased: `craft_mlt_25k` sees most characters too far right, by a tenth of their width
-or so, at every size. So the word is cut without the scores first, and the bias is measured against
-that cut.
+Teachers are biased: `craft_mlt_25k` places most characters too far right, by about a tenth of their
+width, at every size. So the word is first split without the scores, and the bias is measured
+against that split.
 
 The weights were chosen on the first 50 photos of ICDAR 2003 and 250 words of IIIT5K;
 `docs/benchmarks.md` has the results on the others. Host code: NumPy and OpenCV.
@@ -38,24 +38,24 @@ Floats = NDArray[np.float64]
 
 _LEAST_SPREAD = 0.16
 
-# A word is looked at in columns so wide that a cell has this many on average, or in its own.
+# Columns of the scores are merged until a cell has this many on average.
 _COLUMNS = 48
-_WIDEST = 384  # columns of a cell
-_GROWTH = 2.5  # the widest cell, over the widest expected one
+_WIDEST = 384  # most columns of a cell
+_GROWTH = 2.5  # greatest width of a cell relative to the widest expected one
 
-# Scores across a character of `craft_mlt_25k`, medians over ICDAR 2003: height and steepness; the
-# middle of a cell is 0, its edges are -1 and 1.
+# Profile of `craft_mlt_25k`'s region scores across a character, medians over ICDAR 2003: height and
+# steepness. The middle of a cell is 0, its edges are -1 and 1.
 _REGION = (0.95, 1.2)
 _AFFINITY = (0.85, 3.0)
 _BIASES = tuple(round(0.04 * step, 2) for step in range(-5, 6))
 
-# Weights beside the squared differences of the scores, for each column of a mean cell.
+# Weights relative to the squared differences of the scores, per column of a mean cell.
 _WIDTH_WEIGHT = 0.24
 _INK_WEIGHT = 0.9
-_INK_ROWS = 0.08  # share of the height that is not looked at, above and below
-_INK_BLUR = 1 / 64  # of the height
+_INK_ROWS = 0.08  # share of the height that is ignored at the top and the bottom
+_INK_BLUR = 1 / 64  # relative to the height
 
-# A margin of the word ends where the ink begins, less a bit; both as shares of the height.
+# A margin of the word ends slightly before the ink begins; both as shares of the height.
 _MARGIN_INK = 0.15
 _MARGIN_KEPT = 0.08
 _MARGIN_MOST = 0.25
@@ -64,13 +64,13 @@ _GAP = 4  # kind of a cell without a character
 
 
 class Split(NamedTuple):
-    """How a word is cut.
+    """The split of a word.
 
     Attributes:
-        edges: `(m + 1,)` float64, of the cells, in columns of the scores.
-        blind: the same without the scores, from ink and widths alone.
-        confidence: in [0, 1], which share of the region score that characters at `edges` would have
-            is there.
+        edges: `(m + 1,)` float64, edges of the cells in columns of the scores.
+        blind: edges found without the scores, from ink and widths only.
+        confidence: in [0, 1], the actual region score as a share of the one that characters at
+            `edges` would have.
     """
 
     edges: Floats
@@ -86,17 +86,17 @@ def split_word(
     *,
     even: bool = False,
 ) -> Split:
-    """Cuts a word along the reading axis.
+    """Split a word along the reading axis.
 
     Args:
         region: `(H, W)` region scores.
         affinity: `(H, W)` affinity scores.
-        image: `(2 * H or so, 2 * W or so, 3)` uint8, the crop that was scored.
+        image: the crop that was scored, uint8, about `(2 * H, 2 * W, 3)`.
         cells: at least one: graphemes, and white space between them.
-        even: expect all characters to be as wide as each other.
+        even: expect the same width for all characters.
     """
     count = len(cells)
-    if count > region.shape[1]:  # not even a column for each
+    if count > region.shape[1]:  # less than a column for each
         edges = np.linspace(0, region.shape[1], count + 1)
         return Split(edges, edges, 0.0)
     left, right = _inked(image, region.shape[1] // (2 * count))
@@ -117,14 +117,14 @@ def _split(
     kinds: Sequence[int],
     expected: Sequence[tuple[float, float]],
 ) -> Split:
-    """Cuts a word without a margin."""
+    """Split a word whose margins were removed."""
     width, count = region.shape[1], len(kinds)
     step = max(1, round(width / count / _COLUMNS))
     columns = -(-width // step)
     rise = _profile(region, columns, step)
     link = _profile(affinity, columns, step)
     ink = _ink(image)
-    # Edges of columns, in pixels; NumPy counts from a pixel's center.
+    # Edges of columns in pixels, relative to the center of the first pixel.
     places = np.arange(columns + 1) * (step * MAP_STRIDE) - 0.5
     cuts = (_INK_WEIGHT * columns / count) * np.interp(places, np.arange(len(ink)), ink)
     share = columns / sum(w for w, _ in expected)
@@ -145,13 +145,13 @@ def _split(
 
 
 def _kinds(cells: Sequence[str]) -> list[int]:
-    """For each cell: 1 if there is a character on its left, plus 2 for the right; or a gap."""
+    """The kind of each cell: 1 if it has a left neighbor, plus 2 for a right one; or `_GAP`."""
     inked = [False, *(not cell.isspace() for cell in cells), False]
     return [inked[i - 1] + 2 * inked[i + 1] if inked[i] else _GAP for i in range(1, len(inked) - 1)]
 
 
 def _profile(scores: FloatArray, columns: int, step: int) -> FloatArray:
-    """The highest score of each column, `step` of them together, as `(columns,)`."""
+    """The highest score of every `step` columns, as `(columns,)`."""
     high = np.clip(scores.max(axis=0), 0, 1)
     out = np.zeros(columns * step, np.float32)
     out[: len(high)] = high
@@ -159,7 +159,7 @@ def _profile(scores: FloatArray, columns: int, step: int) -> FloatArray:
 
 
 def _ink(image: ByteArray) -> FloatArray:
-    """How uneven the columns of a picture are, `(w,)`: about 1 through a stroke, 0 between them."""
+    """Unevenness of the columns of an image, `(w,)`: about 1 in a stroke, 0 between strokes."""
     gray = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
     skipped = int(_INK_ROWS * len(gray))
     rows = gray[skipped : len(gray) - skipped].astype(np.float32)
@@ -168,7 +168,7 @@ def _ink(image: ByteArray) -> FloatArray:
 
 
 def _inked(image: ByteArray, most: int) -> tuple[int, int]:
-    """The first and the last column of the scores without a margin of at most `most` columns."""
+    """First and last column of the scores after removing margins of at most `most` columns."""
     height, width = image.shape[0] // MAP_STRIDE, image.shape[1] // MAP_STRIDE
     ink = _ink(image)[: width * MAP_STRIDE].reshape(width, MAP_STRIDE).mean(axis=1)
     most = min(most, round(_MARGIN_MOST * height))
@@ -183,7 +183,7 @@ def _inked(image: ByteArray, most: int) -> tuple[int, int]:
 
 @lru_cache(maxsize=len(_BIASES))
 def _templates(bias: float) -> tuple[FloatArray, FloatArray]:
-    """Scores across cells of 1, 2, ... columns.
+    """Expected scores across cells of 1, 2, ... columns.
 
     Returns:
         `(_WIDEST, _WIDEST)` region scores, `[:, w - 1]` those of a cell of `w` columns in the last
@@ -213,7 +213,7 @@ def _windows(values: FloatArray, widest: int) -> FloatArray:
 def _costs(
     rise: FloatArray, link: FloatArray, kinds: set[int], widest: int, bias: float
 ) -> dict[int, FloatArray]:
-    """For each kind what a cell costs by its end and width, as `(columns + 1, widest)`."""
+    """For each kind the cost of a cell by its end and width, as `(columns + 1, widest)`."""
     region, affinity = (t[..., -widest:, :widest] for t in _templates(bias))
     before = [_windows(scores, widest) for scores in (rise, link)]
     squares = rise**2 + link**2
@@ -238,15 +238,15 @@ def _cut(
     columns: int,
     widest: int,
 ) -> NDArray[np.intp]:
-    """The cheapest edges of the cells; without costs by widths and cuts alone."""
+    """The edges with the least cost; without `costs` only from widths and cuts."""
     across = np.log(np.arange(1, widest + 1))
     unit = _WIDTH_WEIGHT * columns / len(kinds)
     width, spread = np.array(widths).T[..., None]
-    # Like a t-distribution: a letter may be far off, once there is reason to think so.
+    # Heavy-tailed like a t-distribution: a width may be far off if the scores demand it.
     odd = (unit * np.log1p(((across - np.log(width)) / spread) ** 2 / 2)).astype(np.float32)
-    best = np.full(widest + columns + 1, np.inf, np.float32)  # those before the first are none
+    best = np.full(widest + columns + 1, np.inf, np.float32)  # padded before the first column
     best[widest] = 0
-    before = sliding_window_view(best[:-1], widest)[:, ::-1]  # follows `best`
+    before = sliding_window_view(best[:-1], widest)[:, ::-1]  # a view that follows `best`
     total = np.empty((columns + 1, widest), np.float32)
     rows, cuts = np.arange(columns + 1), cuts.astype(np.float32)
     chosen = []
@@ -266,7 +266,7 @@ def _cut(
 def _misfit(
     rise: FloatArray, edges: NDArray[np.intp], kinds: Sequence[int], biases: Sequence[float]
 ) -> list[float]:
-    """Squared difference to the region scores that characters there would have, over their own."""
+    """Squared difference from the expected region scores, relative to the expected scores."""
     sizes = np.diff(edges)
     middles = np.repeat((edges[1:] + edges[:-1]) / 2, sizes)
     there = (np.arange(len(rise)) + 0.5 - middles) / np.repeat(sizes / 2, sizes)
@@ -277,6 +277,6 @@ def _misfit(
 
 
 def _bias(rise: FloatArray, edges: NDArray[np.intp], kinds: Sequence[int]) -> float:
-    """By which share of their widths the scores lie to the right of the characters."""
+    """Shift of the scores to the right of the characters, relative to their widths."""
     misfits = zip(_misfit(rise, edges, kinds, _BIASES), map(abs, _BIASES), _BIASES, strict=True)
     return min(misfits)[-1]

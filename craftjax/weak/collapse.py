@@ -1,7 +1,7 @@
-"""What counts as a collapse of weak supervision: by the labels, and by an evaluation.
+"""Detection of a collapse of weak supervision, from the labels and from evaluations.
 
-A teacher that learns from its own mistakes gets worse, and nothing in the loss tells.
-`label_collapse` compares new labels with the first ones, which the start weights have made;
+A teacher that learns from its own mistakes gets worse, and the loss does not show it.
+`label_collapse` compares new labels with the first ones, made by the start weights;
 `hmean_collapse` compares an evaluation with the best one.
 
 Host code: no jax.
@@ -12,8 +12,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 
-# The mean region score of a crop above which there is nothing but text in it; the targets of a
-# word's characters have .46.
+# A mean region score of crops above this means that everything looks like text; the targets of a
+# word's characters have a mean of .46.
 _ALL_TEXT = 0.8
 
 Stats = Mapping[str, float]
@@ -21,18 +21,18 @@ Stats = Mapping[str, float]
 
 @dataclass(frozen=True, slots=True)
 class GuardOptions:
-    """What counts as a collapse: the section `config.pseudo.guard`.
+    """Limits of a collapse: the section `config.pseudo.guard`.
 
     Attributes:
-        confidence: least mean confidence of new labels, as a share of that of the first ones.
-        mass: least mean region score of the crops, as a share of that of the first ones. It rises
-            with training where the start weights see words faintly; above .8 the teacher takes
-            everything for text, which is a collapse as well. 0 turns off both.
+        confidence: least mean confidence of new labels, relative to that of the first labels.
+        mass: least mean region score of the crops, relative to that of the first labels. It rises
+            with training if the start weights give words low scores; above .8 the teacher takes
+            everything for text, which is a collapse as well. 0 turns off both checks.
         equal: greatest share of words that are split without the scores.
-        hmean: least hmean of an evaluation, as a share of the best one.
+        hmean: least hmean of an evaluation, relative to the best one.
 
     Raises:
-        ValueError: a share outside of [0, 1].
+        ValueError: a share is outside [0, 1].
     """
 
     confidence: float = 0.8
@@ -47,20 +47,20 @@ class GuardOptions:
 
 
 def label_collapse(stats: Stats, first: Stats | None, options: GuardOptions) -> list[str]:
-    """What is wrong with new labels; empty where nothing is.
+    """Return why new labels are a collapse; empty if they are not.
 
     Args:
-        stats: of `LabelSet.stats`.
-        first: those of the first labels of the run; None for these themselves.
-        options: thresholds.
+        stats: statistics of `LabelSet.stats`.
+        first: statistics of the first labels of the run; None if `stats` are of the first labels.
+        options: the limits.
     """
     if not stats["words"]:
         return ["no word could be labeled"]
     found = []
     if stats["equal"] > options.equal:
         found.append(
-            f"{stats['equal']:.0%} of the words were split without the scores, which say too "
-            f"little (guard.equal is {options.equal:g})"
+            f"{stats['equal']:.0%} of the words were split without the scores, which were too weak "
+            f"(guard.equal is {options.equal:g})"
         )
     if options.mass and stats["mass"] > _ALL_TEXT:
         found.append(
@@ -71,8 +71,8 @@ def label_collapse(stats: Stats, first: Stats | None, options: GuardOptions) -> 
         return found
     if stats["confidence"] < options.confidence * first["confidence"]:
         found.append(
-            f"the mean confidence is {stats['confidence']:.3f}, after {first['confidence']:.3f} of "
-            f"the first labels (guard.confidence is {options.confidence:g})"
+            f"the mean confidence is {stats['confidence']:.3f}, after {first['confidence']:.3f} "
+            f"for the first labels (guard.confidence is {options.confidence:g})"
         )
     if stats["mass"] < options.mass * first["mass"]:
         found.append(
@@ -83,12 +83,12 @@ def label_collapse(stats: Stats, first: Stats | None, options: GuardOptions) -> 
 
 
 def hmean_collapse(hmean: float, best: float, options: GuardOptions) -> list[str]:
-    """What is wrong with an evaluation; empty where nothing is.
+    """Return why an evaluation is a collapse; empty if it is not.
 
     Args:
-        hmean: of this evaluation.
+        hmean: hmean of this evaluation.
         best: the highest hmean before.
-        options: thresholds.
+        options: the limits.
     """
     if hmean >= options.hmean * best:
         return []

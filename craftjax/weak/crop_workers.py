@@ -1,7 +1,7 @@
-"""Threads or processes that crop words for the teacher and cut its scores into characters.
+"""Threads or processes that crop words for the teacher and split them by its scores.
 
-Cutting is mostly Python, which holds the interpreter's lock: more threads cut no more words, about
-1,000 a second. That is enough for a CPU, which scores a few dozen; more takes processes.
+Splitting is mostly Python, which holds the GIL: more threads do not split more words than about
+1,000 per second. That is enough for a CPU, which scores a few dozen; more needs processes.
 
 Host code: no jax.
 """
@@ -30,17 +30,17 @@ from ocrcore.pages import FloatArray, LabelError, PageError, Sample
 from ocrcore.text import visible_graphemes
 
 UNREADABLE = (ImageError, LabelError, PageError)
-"""What a page that cannot be used raises."""
+"""Errors of an unusable page."""
 
 
 class WordLabel(NamedTuple):
-    """A word that was taken apart.
+    """A word with its characters.
 
     Attributes:
-        page: its place among the pages that were asked for.
-        word: its index on the page.
+        page: index of its page among the requested pages.
+        word: index on the page.
         label: its characters.
-        mass: mean region score of its crop, each clipped to [0, 1].
+        mass: mean region score of its crop, with scores clipped to [0, 1].
     """
 
     page: int
@@ -50,7 +50,7 @@ class WordLabel(NamedTuple):
 
 
 class WordJob(NamedTuple):
-    """A word to be scored: its page and its index there, its text and its crop."""
+    """A word to score: its page, its index there, its text and its crop."""
 
     page: int
     word: int
@@ -59,10 +59,10 @@ class WordJob(NamedTuple):
 
 
 class CroppedPage(NamedTuple):
-    """A page to be scored.
+    """A page to score.
 
     Attributes:
-        mark: `craftjax.weak.label_set.mark` of it.
+        mark: `craftjax.weak.label_set.mark` of the page.
         jobs: its words.
     """
 
@@ -72,12 +72,12 @@ class CroppedPage(NamedTuple):
 
 @dataclass(frozen=True)
 class CropWork:
-    """The work of a thread or process: it crops the words of a page, and cuts scored words.
+    """The work of a thread or process: crop the words of a page, and split scored words.
 
     Attributes:
-        read: gives the page of a place, from any thread; for processes it is pickled.
-        options: how words are cropped and cut.
-        widest: crop, in pixels; wider ones are squeezed.
+        read: reads a page by index, thread-safe; pickled for processes.
+        options: how words are cropped and split.
+        widest: greatest width of a crop in pixels; wider ones are squeezed.
     """
 
     read: Callable[[int], Sample]
@@ -85,7 +85,7 @@ class CropWork:
     widest: int
 
     def crop(self, page: int) -> CroppedPage | Exception:
-        """Reads a page and crops its words; or says why it cannot be used."""
+        """Read a page and crop its words; return the error of an unusable page."""
         try:
             sample = self.read(page)
         except UNREADABLE as error:
@@ -93,15 +93,15 @@ class CropWork:
         return CroppedPage(mark(sample.page), list(self._crops(page, sample)))
 
     def cut(self, jobs: Sequence[WordJob], scores: FloatArray) -> list[WordLabel]:
-        """Cuts words into characters.
+        """Split words into characters.
 
         Args:
             jobs: the words.
-            scores: `(n, H, W, 2)` region and affinity scores of their crops and perhaps of others
-                after them, each in the top left.
+            scores: `(n, H, W, 2)` region and affinity scores of their crops, each in the top left;
+                rows after the last word are ignored.
 
         Raises:
-            ValueError: scores that are not finite.
+            ValueError: scores are not finite.
         """
         found = []
         for job, maps in zip(jobs, scores, strict=False):
@@ -123,15 +123,15 @@ class CropWork:
 
 @contextmanager
 def crop_workers(work: CropWork, *, threads: int, workers: int) -> Iterator[Submit]:
-    """Threads of this process, or others, that call the methods of `work`.
+    """Context manager: run the methods of `work` in threads or processes.
 
     Args:
-        work: whose methods they call.
-        threads: how many, where there are no workers.
-        workers: how many processes; 0 for threads.
+        work: the object whose methods are called.
+        threads: number of threads, if there are no workers.
+        workers: number of processes; 0 uses threads.
 
     Yields:
-        A function that takes a method of `CropWork` and its arguments, and returns the future.
+        A function that takes a method of `CropWork` and its arguments, and returns a future.
 
     Raises:
         SourceError: a worker was killed.
@@ -143,7 +143,7 @@ def crop_workers(work: CropWork, *, threads: int, workers: int) -> Iterator[Subm
     with worker_pool(
         partial(_unpickled, work),
         workers,
-        work="crops and cuts words",
+        work="crops and splits words",
         setting="config.pseudo.workers",
         error=SourceError,
     ) as submit:

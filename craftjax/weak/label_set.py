@@ -1,4 +1,4 @@
-"""Pseudo labels of many pages: what the loader draws from, in one compact file.
+"""Pseudo labels of many pages for the loader, in one compact file.
 
 Host code: no jax.
 """
@@ -25,7 +25,7 @@ _MEMBERS = ("sources", "pages", "words", "scores", "quads", "origin")
 
 
 class LabelSetError(ValueError):
-    """A file that holds no pseudo labels, or labels of other pages; the message names it."""
+    """A file without pseudo labels, or with those of other pages; the message names it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,13 +35,13 @@ class LabelSet:
     Attributes:
         sources: names of the data sets.
         pages: `(P, 3)` int64: data set, index of the page in it, `mark` of its words; in ascending
-            order. A page is here, too, when none of its words could be labeled.
+            order. Pages whose words could not be labeled are included.
         words: `(W, 3)` int64: row of `pages`, index of the word on its page, number of characters;
             in ascending order.
         scores: `(W, 3)` float32: confidence, whether the word was split without the scores (0 or
             1), mean region score of the crop.
         quads: `(C, 4, 2)` float32, the characters of all words, in pixels of their pages.
-        origin: how they were made, as JSON: labels made otherwise are not mixed with these.
+        origin: how the labels were made, as JSON; labels of different origin are never mixed.
     """
 
     sources: tuple[str, ...]
@@ -60,24 +60,25 @@ class LabelSet:
 
     @cached_property
     def _ends(self) -> tuple[Ints, Ints]:
-        """The first word of each page, and the first character of each word; both with the end."""
+        """Offsets of the words of each page and of the characters of each word, with the end."""
         first = np.searchsorted(self.words[:, 0], np.arange(len(self.pages) + 1))
         return first, np.concatenate([[0], np.cumsum(self.words[:, 2])])
 
     def indices(self, source: str) -> list[int]:
-        """The pages of a data set that are here, in ascending order."""
+        """Return the indices of the labeled pages of a data set, in ascending order."""
         return [index for name, index in self._rows if name == source]
 
     def attach(self, source: str, index: int, page: Page) -> Page | None:
-        """Gives the words of a page their characters, with the confidence as `score`.
+        """Add characters to the words of a page, with the confidence as `score`.
 
         Args:
             source: name of the data set.
-            index: of the page in it.
-            page: the same page, as its labels say.
+            index: index of the page in it.
+            page: the page with its word labels.
 
         Returns:
-            The page; words that are not labeled stay as they are. None where it is not here.
+            The page, where words without pseudo labels are unchanged; None if the page is not in
+            this set.
 
         Raises:
             LabelSetError: the page has other words than when it was labeled.
@@ -87,9 +88,9 @@ class LabelSet:
             return None
         if mark(page) != self.pages[row, 2]:
             raise LabelSetError(
-                f"{page.path}: its {len(page.words)} words are not those of page {index} of "
-                f"{source} when pseudo labels were made: remove the run's folder `pseudo` to have "
-                "them made again"
+                f"{page.path}: its {len(page.words)} words have changed since the pseudo labels of "
+                f"page {index} of {source} were made: remove the folder `pseudo` of the run to "
+                "make them again"
             )
         words = list(page.words)
         first, start = self._ends
@@ -104,11 +105,11 @@ class LabelSet:
         return page.with_words(words)
 
     def stats(self) -> dict[str, float]:
-        """What the labels look like as a whole, for the log and the guards.
+        """Return statistics of the labels, for the log and the collapse guards.
 
         Returns:
-            `words`, their number; and means over them, where there are any: `confidence`; `equal`,
-            the share that was split without the scores; `mass`, the region score of a crop.
+            `words`, their number; and means over them, if there are any: `confidence`; `equal`, the
+            share that was split without the scores; `mass`, the region score of a crop.
         """
         found = {"words": float(len(self.words))}
         if len(self.words):
@@ -117,17 +118,17 @@ class LabelSet:
         return found
 
     def save(self, path: str | Path) -> None:
-        """Writes one file, all or nothing."""
+        """Write the set to one file, atomically."""
         arrays: dict[str, Any] = {name: np.asarray(getattr(self, name)) for name in _MEMBERS}
         with replacing(path) as part, part.open("wb") as file:
             np.savez_compressed(file, **arrays)
 
     @classmethod
     def load(cls, path: str | Path) -> LabelSet:
-        """Reads what `save` wrote.
+        """Read what `save` wrote.
 
         Raises:
-            LabelSetError: the file is missing, damaged or something else.
+            LabelSetError: the file is missing, damaged or not such a file.
         """
         try:
             with Path(path).open("rb") as file, np.load(file, allow_pickle=False) as members:
@@ -139,7 +140,7 @@ class LabelSet:
 
 
 def mark(page: Page) -> int:
-    """A number of 63 bits that tells the words of a page from others: quads, texts and care."""
+    """Return a 63-bit digest of the words of a page: quads, texts and care."""
     digest = hashlib.blake2b(digest_size=8)
     for part in (page.quads.tobytes(), page.care.tobytes(), repr([w.text for w in page.words])):
         digest.update(part if isinstance(part, bytes) else part.encode("utf-8", "surrogatepass"))
@@ -147,7 +148,7 @@ def mark(page: Page) -> int:
 
 
 def join(sets: Sequence[LabelSet]) -> LabelSet:
-    """Joins sets; of a page that is in several the last counts."""
+    """Join sets; for a page that is in several sets the last one counts."""
     names = tuple(dict.fromkeys(name for one in sets for name in one.sources))
     chosen: dict[tuple[int, int], tuple[LabelSet, int]] = {}
     for one in sets:
@@ -174,7 +175,7 @@ def make(
     scores: Sequence[FloatArray | tuple[float, float, float]],
     quads: Sequence[FloatArray],
 ) -> LabelSet:
-    """Builds a set of rows, or of arrays of rows; see `LabelSet` for what is in them."""
+    """Build a set from rows, or from arrays of rows; see `LabelSet` for their content."""
     return LabelSet(
         tuple(sources),
         np.array(pages, np.int64).reshape(-1, 3),

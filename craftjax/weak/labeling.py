@@ -1,11 +1,10 @@
-"""Pseudo labels in bulk: a teacher scores word crops in full batches, the host cuts them.
+"""Pseudo labels in bulk: a teacher scores word crops in full batches, the host splits them.
 
-The original scores one crop at a time at its own size, inside the data loader, each time that a
-page is drawn. Here the words of many pages are cropped by threads or processes
-(`craftjax.weak.crop_workers`), sorted into eight widths, and scored in full batches spread over the
-devices; their characters are cut out while the devices work on the next batch. A word's labels
-depend on the word and the teacher alone: its input has a width of its own, whatever words are
-scored with it and whichever thread is first.
+The original scores one crop at a time at its own size, inside the data loader, each time a page is
+drawn. Here threads or processes (`craftjax.weak.crop_workers`) crop the words of many pages; the
+crops are sorted into eight widths and scored in full batches over all devices; words are split
+while the devices work on the next batch. The labels of a word only depend on the word and the
+teacher: its input width does not depend on the words in the same batch or on the order of threads.
 """
 
 from __future__ import annotations
@@ -28,21 +27,21 @@ from ocrcore.runtime.inference import drawn_ahead
 from ocrcore.runtime.mesh import batch_sharding, put_batch, replicated
 
 WIDTHS = (224, 320, 416, 512, 640, 800, 1088, 1600)
-"""Widths of the network's inputs for crops of height 128; others are in proportion. Each has a
-program. Wider crops are squeezed into the last. These eight pad the words of ICDAR 2003, ICDAR 2015
-and ICDAR 2013's web graphics the least."""
+"""Widths of the network's inputs for crops of height 128, in proportion for other heights. Each has
+one program. Wider crops are squeezed into the last width. These eight widths need the least padding
+for the words of ICDAR 2003, ICDAR 2015 and ICDAR 2013's web graphics."""
 _HEIGHT = 128
-_TYPICAL = 256  # width of the crops that `batch_size` counts
-_AHEAD = 2  # batches that the devices have before them; pages for each thread or process
+_TYPICAL = 256  # width of the crops that `batch_size` refers to
+_AHEAD = 2  # batches queued for the devices; pages queued for each thread or process
 
 
 class Labeled(NamedTuple):
-    """What `Labeler.label` returns.
+    """The result of `Labeler.label`.
 
     Attributes:
-        marks: `craftjax.weak.label_set.mark` of each page, 0 where it cannot be read.
-        words: those labeled, in the order of pages and words.
-        errors: pages that cannot be read, by their place.
+        marks: `craftjax.weak.label_set.mark` of each page, 0 for an unreadable page.
+        words: the labeled words, in the order of pages and words.
+        errors: errors of unreadable pages, by index.
     """
 
     marks: list[int]
@@ -51,20 +50,20 @@ class Labeled(NamedTuple):
 
 
 class Labeler:
-    """Takes words apart by a network's scores; programs are shared by all teachers.
+    """Splits words into characters by a network's scores; all teachers share its programs.
 
     Args:
         model: the network.
         mesh: devices of this process.
-        options: how words are cropped and cut.
-        batch_size: crops of two heights' length that a device scores together; longer ones are
-            fewer. None is 1 on CPU, where more buys nothing, and 64 elsewhere.
-        threads: that crop and cut.
-        workers: processes that do so in their place; what is read must be picklable then. Each
-            labeling starts them again, which takes seconds.
+        options: how words are cropped and split.
+        batch_size: crops with a width of twice the height that a device scores together; fewer for
+            wider crops. None is 1 on CPU, where larger batches are not faster, and 64 elsewhere.
+        threads: threads that crop and split.
+        workers: processes to use instead of threads; `read` must be picklable then. Each labeling
+            restarts them, which takes seconds.
 
     Raises:
-        ValueError: numbers that cannot be.
+        ValueError: a number is out of range.
     """
 
     def __init__(
@@ -97,7 +96,7 @@ class Labeler:
 
     @property
     def programs(self) -> int:
-        """Number of input sizes that were compiled for so far."""
+        """The number of input sizes compiled so far."""
         return len(self._used)
 
     def label(
@@ -107,19 +106,19 @@ class Labeler:
         read: Callable[[int], Sample],
         progress: Callable[[int], object] = lambda done: None,
     ) -> Labeled:
-        """Takes the words of some pages apart.
+        """Split the words of some pages into characters.
 
-        Words that do not count, have no text or cannot be cropped are left out; pages without any
-        other cost nothing but reading.
+        Words that do not count, have no text or cannot be cropped are left out; pages with only
+        such words are read but not scored.
 
         Args:
-            variables: of the teacher.
+            variables: variables of the teacher.
             count: number of pages.
-            read: gives the page of a place, from any thread.
-            progress: called with the number of pages that were read so far.
+            read: reads a page by index, thread-safe.
+            progress: called with the number of pages read so far.
 
         Raises:
-            ValueError: scores that are not finite.
+            ValueError: scores are not finite.
             SourceError: a worker was killed.
         """
         teacher = jax.device_put(
@@ -155,12 +154,12 @@ class Labeler:
         return Labeled(marks, sorted(words, key=lambda one: one[:2]), errors)
 
     def rows(self, width: int) -> int:
-        """How many crops of a width are scored together, on all devices."""
+        """Return the number of crops of a width that are scored together, on all devices."""
         typical = _TYPICAL * self.options.height // _HEIGHT
         return self._mesh.size * max(1, self._batch_size * typical // width)
 
     def _batches(self, jobs: Iterable[WordJob]) -> Iterator[tuple[int, list[WordJob]]]:
-        """Sorts words by width; what is left in the end makes batches that are not full."""
+        """Sort words into batches by width; the last batch of each width may not be full."""
         waiting: dict[int, list[WordJob]] = {width: [] for width in self._widths}
         for job in jobs:
             width = next(width for width in self._widths if width >= job.crop.image.shape[1])

@@ -1,4 +1,4 @@
-"""The section `config.pseudo`: how pseudo labels are made, and when they are not trusted.
+"""The section `config.pseudo`: how pseudo labels are made, and when they are rejected.
 
 Host code: no jax.
 """
@@ -20,19 +20,19 @@ METHODS = ("split", "watershed")
 
 @dataclass(frozen=True, slots=True)
 class PseudoOptions:
-    """How words are cropped and cut into characters.
+    """How words are cropped and split into characters.
 
     Attributes:
         method: "split" or "watershed".
-        height: of the crops that the teacher sees, in pixels.
-        core_threshold: watershed: a region score above this is the core of a character.
-        background_threshold: watershed: a region score below this is no character.
-        min_confidence: a word whose confidence is not above this is split without the scores, and
-            has this confidence.
+        height: height of the teacher's crops in pixels.
+        core_threshold: watershed: region scores above this are the core of a character.
+        background_threshold: watershed: region scores below this are background.
+        min_confidence: words whose confidence is not above this are split without the scores, and
+            get this confidence.
         original: watershed with the original's faults, for comparison.
 
     Raises:
-        ValueError: names the field.
+        ValueError: a field is invalid; the message names it.
     """
 
     method: str = "split"
@@ -59,29 +59,29 @@ class PseudoOptions:
             raise ValueError(f"min_confidence={self.min_confidence!r}: expected 0 to 1")
         if self.original and self.method != "watershed":
             raise ValueError(
-                f"original=True, method={self.method!r}: only the watershed has faults of the "
-                "original"
+                f"original=True, method={self.method!r}: expected method='watershed', the only one "
+                "with faults of the original"
             )
 
 
 @dataclass(frozen=True, slots=True)
 class SupervisionOptions:
-    """The section `config.pseudo`, in which fields of `PseudoOptions` stand as well.
+    """The section `config.pseudo`, which also has the fields of `PseudoOptions`.
 
     Attributes:
-        teacher: "ema": the moving average of the network; "copy": the network itself, as the
-            original's; "fixed": the start weights, so that each page is labeled once.
-        every: steps from one labeling to the next; 0 for a pass over the largest word-labeled
-            data set.
-        chunk: most pages that are labeled at once; the period is made shorter for it. 0 for any.
+        teacher: "ema": the EMA of the network; "copy": the network itself, as in the original;
+            "fixed": the start weights, which label each page only once.
+        every: steps from one labeling to the next; 0 for one epoch of the largest word-labeled data
+            set.
+        chunk: most pages to label at once; shortens the period if necessary. 0 for no limit.
         batch_size: word crops that a device scores together; None: 1 on CPUs, 64 elsewhere.
-        threads: that crop words and cut scores into characters.
-        workers: processes that do so instead of threads; 0: none.
-        guard: what counts as a collapse.
-        labels: how words are cropped and cut.
+        threads: threads that crop and split words.
+        workers: processes to use instead of threads; 0: none.
+        guard: limits of a collapse.
+        labels: how words are cropped and split.
 
     Raises:
-        ValueError: a value out of range.
+        ValueError: a value is out of range.
     """
 
     teacher: str = "ema"
@@ -106,10 +106,10 @@ class SupervisionOptions:
 
     @classmethod
     def from_config(cls, section: Mapping[str, Any]) -> SupervisionOptions:
-        """Reads `config.pseudo`.
+        """Read `config.pseudo`.
 
         Raises:
-            OptionsError: an unknown field, or a bad value.
+            OptionsError: an unknown field, or an invalid value.
             SourceError: a package is missing.
         """
         values = dict(section.items())

@@ -1,18 +1,18 @@
-"""Pseudo labels: a word's crop, its text and the teacher's scores give quads of characters.
+"""Pseudo labels: character quads from a word's crop, its text and the teacher's scores.
 
-`craftjax.weak.word_crops.crop_word` rectifies a word, a teacher scores the crop, `label_word` cuts
-the scores into characters. Two methods:
+`craftjax.weak.word_crops.crop_word` rectifies a word, a teacher scores the crop, and `label_word`
+splits it into characters. There are two methods:
 
 * "split" finds exactly as many characters as the text has: see `craftjax.weak.character_split`.
-* "watershed" is the original's (Baek et al. 2019, section 3.2, as EasyOCR's trainer does it): the
+* "watershed" is that of the original (Baek et al. 2019, section 3.2, as in EasyOCR's trainer): the
   cores of characters are where the region score is high, a watershed grows them, and the confidence
-  says how near their number is to that of the text. Its faults are mended: spaces do not count,
-  a character is a grapheme and not a code point, thresholds are options, boxes reach to the end of
-  their last pixel, and crops are not up to a pixel beside their word. `original=True` brings the
-  faults back, for comparison.
+  measures how close their number is to that of the text. Its faults are fixed: spaces do not count,
+  a character is a grapheme instead of a code point, thresholds are options, boxes extend to the end
+  of their last pixel, and crops are no longer off by up to a pixel. `original=True` restores the
+  faults for comparison.
 
-Coordinates are of pixels' edges: the center of the first pixel is `(0.5, 0.5)`, in crops as on
-pages. Characters are not clipped to the page: the original does so, which leaves flat boxes.
+Coordinates refer to pixel edges: the center of the first pixel is `(0.5, 0.5)`, in crops and on
+pages. Characters are not clipped to the page; the original clips them, which leaves flat boxes.
 
 Host code: NumPy, OpenCV and, for the watershed, scikit-image.
 """
@@ -44,7 +44,7 @@ class PseudoWord(NamedTuple):
         quads: `(n, 4, 2)` float32, in pixels of the page, from left to right in the crop, which is
             the reading order; each clockwise from its top left there.
         confidence: in [0, 1].
-        equal: whether the scores said too little, and the word was split without them.
+        equal: whether the scores were too weak and the word was split without them.
     """
 
     quads: FloatArray
@@ -60,21 +60,21 @@ def label_word(
     text: str,
     options: PseudoOptions,
 ) -> PseudoWord:
-    """Cuts a word into characters.
+    """Split a word into characters.
 
     Args:
         region: `(height // 2, W // 2)` region scores of the crop, without padding.
         affinity: `(height // 2, W // 2)` affinity scores of the crop.
-        crop: as `crop_word` returned it.
-        text: of the word.
-        options: see `PseudoOptions`; those of the crop.
+        crop: the crop of `crop_word`.
+        text: the text of the word.
+        options: see `PseudoOptions`; the same as for the crop.
 
     Returns:
         The characters: with "split" as many as `visible_graphemes(text)`, with "watershed" as many
         as were found.
 
     Raises:
-        ValueError: a text without a character, or maps that are not finite or of another size.
+        ValueError: the text has no character, or maps are not finite or of another size.
     """
     height, width = crop.image.shape[:2]
     expected = height // MAP_STRIDE, width // MAP_STRIDE
@@ -110,11 +110,11 @@ def label_word(
 
 
 def find_characters(region: FloatArray, *, options: PseudoOptions) -> Floats:
-    """Finds characters by the original's watershed; needs scikit-image.
+    """Find characters by the original's watershed; needs scikit-image.
 
     Args:
         region: `(H, W)` region scores.
-        options: thresholds, and `original`: there a box ends at the start of its last pixel.
+        options: thresholds, and `original`, with which a box ends at the start of its last pixel.
 
     Returns:
         `(n, 4)` float64 boxes, left, top, right, bottom, in pixels of the crop, in the order of the
@@ -127,7 +127,7 @@ def find_characters(region: FloatArray, *, options: PseudoOptions) -> Floats:
             'method="watershed" needs scikit-image: pip install "ocrjax[watershed]"'
         ) from error
 
-    # The original's scores go through bytes.
+    # The original converts scores to uint8.
     scores = (np.clip(region, 0, 1) * 255).astype(np.uint8).astype(np.float32) / np.float32(255)
     _, labels = cv2.connectedComponents((scores > options.core_threshold).astype(np.uint8))
     labels += 1
@@ -142,17 +142,17 @@ def find_characters(region: FloatArray, *, options: PseudoOptions) -> Floats:
 
 
 def count_confidence(expected: int, found: int) -> float:
-    """How near the number of found characters is to the expected one (Baek et al. 2019, eq. 3).
+    """Return the confidence from the number of characters (Baek et al. 2019, eq. 3).
 
     Args:
-        expected: at least 1.
-        found: at least 0; none gives 0.
+        expected: number of characters in the text, at least 1.
+        found: number of characters found; 0 gives 0.
     """
     return (expected - min(expected, abs(expected - found))) / expected if found else 0.0
 
 
 def equal_split(text: str, height: int, width: int, *, original: bool = False) -> Floats:
-    """Splits a word into parts of equal width; spaces take room but get no box.
+    """Split a word into parts of equal width; spaces take up width but get no box.
 
     Returns:
         `(n, 4)` float64 boxes, left, top, right, bottom.
@@ -162,7 +162,7 @@ def equal_split(text: str, height: int, width: int, *, original: bool = False) -
 
 
 def _boxes(edges: Floats, cells: Sequence[str], height: int) -> Floats:
-    """Boxes of the full height between the edges of cells that are not spaces."""
+    """Boxes of the full height for the cells that are not spaces."""
     inked = np.array([not cell.isspace() for cell in cells])
     boxes = np.zeros((len(cells), 4))
     boxes[:, 0], boxes[:, 2], boxes[:, 3] = edges[:-1], edges[1:], height
@@ -170,5 +170,5 @@ def _boxes(edges: Floats, cells: Sequence[str], height: int) -> Floats:
 
 
 def _cells(text: str) -> list[str]:
-    """Graphemes, and spaces between them."""
+    """The graphemes of a text, with the spaces between them."""
     return [c for c in graphemes(text.strip()) if c.isspace() or has_ink(c)]

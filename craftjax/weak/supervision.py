@@ -1,12 +1,12 @@
-"""Training on words alone: when pseudo labels are made, by which teacher, and when to stop that.
+"""Training on word boxes: when pseudo labels are made, by which teacher, and when to stop.
 
-Steps are divided into periods of equal length, usually a pass over the word-labeled pages. When a
-period begins, the train loop asks for its labels (`WeakSupervision.refresh`): those of all pages
-that the period draws, made by one teacher and kept in `pseudo/STEP.npz` in the run's folder. The
-loader only reads them. Which pages those are follows from the seed and the steps. A run that was
+Steps are divided into periods of equal length, usually one epoch of the word-labeled pages. At the
+start of a period, the train loop requests its labels (`WeakSupervision.refresh`): those of all
+pages that the period draws, made by one teacher and saved in `pseudo/STEP.npz` in the run
+directory. The loader only reads them. The seed and the steps determine the pages. A run that was
 killed reads the labels of its period again, or makes them again from the same weights.
 
-`craftjax.weak.collapse` tells whether new labels may be trained on.
+`craftjax.weak.collapse` decides whether new labels may be used.
 """
 
 from __future__ import annotations
@@ -40,19 +40,19 @@ from ocrcore.training.run import Run
 
 
 class CollapseError(ValueError):
-    """The first pseudo labels are of no use; the message says what the teacher does not see."""
+    """The first pseudo labels are unusable; the message says what the teacher does not see."""
 
 
 @dataclass(frozen=True)
 class LabelMemory:
-    """What a run remembers of its labels; periods are named by their first step.
+    """What a run remembers about its labels; periods are identified by their first step.
 
     Attributes:
         first: statistics of the first labels.
         used: the period whose labels are in use.
-        best: the one whose labels were in use at the best evaluation.
-        collapsed: why no labels are made any more.
-        since: from which step on those of `used` are trained on, for good.
+        best: the period whose labels were in use at the best evaluation.
+        collapsed: why no more labels are made; None while they are made.
+        since: step from which the labels of `used` are kept for the rest of the run.
         origin: how the first labels were made.
     """
 
@@ -65,13 +65,13 @@ class LabelMemory:
 
 
 class PeriodLabels(NamedTuple):
-    """The labels of a period, as `BatchSource.use_labels` takes them.
+    """The labels of a period, for `BatchSource.use_labels`.
 
     Attributes:
         path: their file.
-        stop: the step that needs other labels; None where there will be no others.
-        only: draw no page without labels.
-        labels: what is in the file, if that is known.
+        stop: the step that needs new labels; None if there will be no new ones.
+        only: draw only pages with labels.
+        labels: content of the file, if known.
     """
 
     path: Path
@@ -85,17 +85,17 @@ class WeakSupervision:
 
     Args:
         options: `config.pseudo`.
-        run: its state is the teacher's, its memory keeps `LabelMemory`.
+        run: the run; its state has the teacher, its memory keeps `LabelMemory`.
         source: the loader, whose word-labeled pages are labeled.
         model: the network.
-        start_weights: gives the weights that the run began with, for a "fixed" teacher.
+        start_weights: returns the start weights of the run, for a "fixed" teacher.
 
     Raises:
-        SourceError: no word-labeled data set.
+        SourceError: there is no word-labeled data set.
 
     Attributes:
-        folder: of the files of labels; on several hosts all see it.
-        length: steps of a period.
+        folder: folder of the label files; shared by all hosts.
+        length: number of steps in a period.
     """
 
     def __init__(
@@ -116,19 +116,19 @@ class WeakSupervision:
         self._memory = LabelMemory(**run.memory.pseudo)
         self._remember()
         if is_main():
-            # Labels of an earlier run do not belong to a new one. A run that goes on makes those
-            # of later steps again: the weights that made them may have gone another way.
+            # A new run must not use labels of an earlier one. A resumed run remakes the labels of
+            # later steps, because its weights at those steps may differ.
             for path in self.folder.glob("[0-9]*.*"):
                 step = path.name.partition(".")[0]
                 leftover = new or path.suffix not in (".npz", ".png")
                 if step.isdecimal() and (leftover or int(step) > run.step):
                     path.unlink()
-        meet("craftjax old labels removed")  # nobody looks into the folder before
+        meet("craftjax old labels removed")  # no host reads the folder before
         if self._memory.collapsed is not None:
             run.log(
-                f"since step {self._memory.since} no pseudo labels are made, because of a "
-                f"COLLAPSE: {self._memory.collapsed}. To make them again, start another --workdir "
-                f"with --config.init_from={run.folder.path}"
+                f"no pseudo labels are made since step {self._memory.since}, because of a "
+                f"COLLAPSE: {self._memory.collapsed}. To make labels again, start a run in another "
+                f"--workdir with --config.init_from={run.folder.path}"
             )
 
     def _remember(self, **changes: Any) -> None:
@@ -137,26 +137,26 @@ class WeakSupervision:
 
     @property
     def collapsed(self) -> str | None:
-        """Why no labels are made any more; None while they are."""
+        """Why no more labels are made; None while they are made."""
         return self._memory.collapsed
 
     def path(self, start: int) -> Path:
-        """The file with the labels of the period that begins with a step."""
+        """Return the label file of the period that begins with a step."""
         return self.folder / f"{start:08}.npz"
 
     def period(self, step: int) -> tuple[int, int]:
-        """The first step of a step's period, and of the one after it."""
+        """Return the first step of a step's period, and the first step of the next period."""
         start = step // self.length * self.length
         return start, start + self.length
 
     def refresh(self) -> PeriodLabels:
-        """The labels of the run's present step; call it when a period begins.
+        """Return the labels for the run's current step; call it when a period begins.
 
-        Labels that are missing are made by the run's present weights. That takes long, so what
-        there is is saved before.
+        Missing labels are made by the run's current weights. That takes long, so a checkpoint is
+        saved before.
 
         Raises:
-            CollapseError: the first labels cannot be trained on.
+            CollapseError: the first labels are unusable.
         """
         step, memory = self._run.step, self._memory
         if memory.collapsed is not None and step >= memory.since:
@@ -167,32 +167,32 @@ class WeakSupervision:
         if labels is None:
             if step != start:
                 self._run.log(
-                    f"{path} {lacking}: its pseudo labels are made from the weights of step "
-                    f"{step}, so that this run does not repeat exactly"
+                    f"{path} {lacking}: its pseudo labels are made by the weights of step {step}, "
+                    "so this run is not exactly reproducible"
                 )
             self._run.save()
             with self._run.progress.paused():
                 labels = self._make(step, start, stop)
-        if memory.origin != labels.origin:  # figures of another method say nothing about these
+        if memory.origin != labels.origin:  # statistics of another method are not comparable
             memory = replace(memory, first=None, origin=labels.origin)
         stats = labels.stats()
-        if not stats["words"]:  # that says nothing of the teacher
+        if not stats["words"]:  # tells nothing about the teacher
             what = "with words that count" if labels.pages.size else "with words"
             self._run.log(
-                f"step {step}: no page {what} is drawn until step {stop}: no pseudo labels"
+                f"step {step}: no pseudo labels, because no page {what} is drawn until step {stop}"
             )
             return PeriodLabels(path, stop, labels=labels)
         reasons = label_collapse(stats, memory.first, self.options.guard)
-        if memory.collapsed is not None:  # by an evaluation; this period began before
+        if memory.collapsed is not None:  # found by an evaluation after this period began
             return PeriodLabels(path, stop, labels=labels)
         if memory.first is None:
             if reasons:
                 path.unlink(missing_ok=True)
                 raise CollapseError(
-                    f"the first pseudo labels are of no use: {'; '.join(reasons)}. The teacher "
-                    "does not see these words: do their boxes lie on them (--mode=audit)? If so, "
-                    "start from weights that find text (config.init_weights, and another "
-                    "--workdir: in this one the weights are saved that it began with)"
+                    f"the first pseudo labels are unusable: {'; '.join(reasons)}. The teacher does "
+                    "not see these words. Check the boxes with --mode=audit. If they are right, "
+                    "start from weights that find text (config.init_weights) in another --workdir: "
+                    "this one has saved its start weights"
                 )
             self._remember(first=stats, origin=labels.origin)
         elif reasons:
@@ -203,22 +203,22 @@ class WeakSupervision:
         return PeriodLabels(path, stop, labels=labels)
 
     def evaluated(self, hmean: float, *, best: float | None) -> None:
-        """Notes an evaluation of the run's present step; one far below the best ends the labeling.
+        """Record an evaluation of the current step; one far below the best ends the labeling.
 
         Args:
-            hmean: of this evaluation.
-            best: the highest before, where this one is not better; else None.
+            hmean: hmean of this evaluation.
+            best: the highest hmean before, if this one is not better; else None.
         """
         memory = self._memory
         if best is None:
             self._remember(best=memory.used)
         elif (
             memory.collapsed is None
-            and memory.first is not None  # else no labels were trained on
+            and memory.first is not None  # otherwise no labels were used yet
             and (reasons := hmean_collapse(hmean, best, self.options.guard))
         ):
-            # The present labels serve until their period ends, as their batches may be made
-            # already. Where it ends with this step, those of the next one are not made yet.
+            # The current labels stay until their period ends, because batches may already be made
+            # from them. If it ends with this step, the next labels are not made yet.
             start, stop = self.period(self._run.step)
             since = start if self._run.step == start else stop
             self._collapse(reasons, used=memory.best, since=since)
@@ -227,13 +227,13 @@ class WeakSupervision:
         why, step = "; ".join(reasons), self._run.step
         self._remember(collapsed=why, since=since, used=used)
         self._run.log(
-            f"step {step}: COLLAPSE: {why}. No pseudo labels are made any more: from step {since} "
-            f"on the run trains on those of step {used}. The best checkpoint is kept"
+            f"step {step}: COLLAPSE: {why}. No more pseudo labels are made: from step {since} on "
+            f"the run trains on those of step {used}. The best checkpoint is kept"
         )
         self._run.writer.write(step, {"labels/collapsed": 1.0})
 
     def _make(self, step: int, start: int, stop: int) -> LabelSet:
-        """Labels all pages of a period and writes their file."""
+        """Label all pages of a period and write their file."""
         begin = time.perf_counter()
         known = self._known()
         mine = label_places(
@@ -247,7 +247,7 @@ class WeakSupervision:
         path, found = self.path(start), [*([known] if known else []), mine]
         if jax.process_count() == 1:
             replace(join(found), origin=self._origin).save(path)
-        else:  # each has labeled a share of the pages
+        else:  # each host has labeled a share of the pages
             parts = [path.with_suffix(f".{part}") for part in range(jax.process_count())]
             mine.save(parts[jax.process_index()])
             meet("craftjax labels made")
@@ -268,14 +268,14 @@ class WeakSupervision:
         sheet = self._draw(labels, start) if is_main() else ""
         shown = "  ".join(f"{name} {stats[name]:.3f}" for name in stats if name != "words")
         self._run.log(
-            f"step {step}: {made:,} words labeled in {seconds:.1f} s ({made / seconds:.3g} a "
+            f"step {step}: {made:,} words labeled in {seconds:.1f} s ({made / seconds:.3g} per "
             f"second, {self._labeler.programs} programs), {len(labels.words):,} on "
             f"{len(labels.pages):,} pages: {shown}{sheet}"
         )
         return labels
 
     def _draw(self, labels: LabelSet, start: int) -> str:
-        """Leaves a picture of the words that the teacher is least sure of, and says so."""
+        """Draw the words with the least confidence; return a note for the log."""
         mix = self._source.mix
         sheet = draw_labels(
             labels,
@@ -286,7 +286,7 @@ class WeakSupervision:
             return ""
         path = self.path(start).with_suffix(".png")
         write_image(path, sheet)
-        return f"; the least sure ones are drawn in {path}"
+        return f"; the least confident ones are drawn in {path}"
 
     def _teacher(self, step: int) -> Mapping[str, Any]:
         if self.options.teacher == "fixed" and step:
@@ -297,7 +297,7 @@ class WeakSupervision:
         return variables
 
     def _known(self) -> LabelSet | None:
-        """Labels that stay good: those of a teacher that does not change."""
+        """Labels that can be reused: those of a fixed teacher."""
         if self.options.teacher != "fixed":
             return None
         try:
@@ -313,7 +313,7 @@ class WeakSupervision:
         return self._source.mix.word_places(start * size, stop * size)
 
     def _stored(self, start: int, stop: int) -> tuple[LabelSet | None, str]:
-        """The labels of a period that are there already, or why they cannot be used."""
+        """The existing labels of a period, or why they cannot be used."""
         path = self.path(start)
         if not path.is_file():
             return None, "is missing"
@@ -322,7 +322,7 @@ class WeakSupervision:
         except LabelSetError:
             return None, "is damaged"
         if labels.origin != self._origin:
-            return None, f"was made otherwise ({_changes(labels.origin, self._origin)})"
+            return None, f"was made differently ({_changes(labels.origin, self._origin)})"
         mix = self._source.mix
         known = {(n, i) for n, name in enumerate(mix.names) for i in labels.indices(name)}
         pages = {(which, mix.index(which, place)) for which, place in self._places(start, stop)}
@@ -331,11 +331,11 @@ class WeakSupervision:
                 mix.words_of(which, index)
             except UNREADABLE:
                 continue
-            return None, "has not all pages"
+            return None, "lacks some pages"
         return labels, ""
 
     def _prune(self, start: int) -> None:
-        """Removes labels that no checkpoint needs."""
+        """Remove labels that no checkpoint needs."""
         if not is_main():
             return
         needed = {self._memory.best, *(self.period(one)[0] for one in self._run.checkpoints.steps)}
@@ -345,7 +345,7 @@ class WeakSupervision:
 
 
 def make_labeler(model: CRAFT, options: SupervisionOptions) -> Labeler:
-    """What labels with the devices of this process, by `config.pseudo`."""
+    """Return a labeler for the devices of this process, configured by `config.pseudo`."""
     return Labeler(
         model,
         mesh=make_mesh(jax.local_devices()),
@@ -365,14 +365,14 @@ def label_places(
     known: LabelSet | None = None,
     log: Callable[[str], object] = print,
 ) -> LabelSet:
-    """Labels this process's share of the pages that the loader draws at some places.
+    """Label this process's share of the pages that the loader draws at some places.
 
     Args:
-        labeler: of `make_labeler`.
+        labeler: a labeler of `make_labeler`.
         source: the loader.
-        teacher: variables of the network that labels.
-        places: of `Mix.word_places`.
-        known: labels of pages that need no others.
+        teacher: variables of the teacher.
+        places: places of `Mix.word_places`.
+        known: existing labels to reuse.
         log: called with each human-readable message.
     """
     mix = source.mix
@@ -384,14 +384,14 @@ def label_places(
         asked = {(n, i) for n, name in enumerate(mix.names) for i in known.indices(name)}
     sets, unreadable = [make(mix.names, [], [], [], [])], set[tuple[int, int]]()
     for attempt in range(ATTEMPTS):
-        # In the place of a page that cannot be read the loader takes the next one.
+        # The loader replaces an unreadable page by the next one.
         page_of = {one: (one[0], mix.index(one[0], one[1] + attempt)) for one in places}
         fresh = sorted({*page_of.values()} - asked)
         asked |= {*fresh}
         if fresh:
             log(
-                f"making pseudo labels of {len(fresh):,} pages: the network takes their words "
-                "apart into characters"
+                f"making pseudo labels for {len(fresh):,} pages: the network splits their words "
+                "into characters"
             )
             with Progress("making pseudo labels", unit="page", total=len(fresh)) as progress:
                 read = partial(_read, source, fresh)
@@ -405,7 +405,7 @@ def label_places(
 
 
 def _origin(options: SupervisionOptions, start_name: str) -> str:
-    """How labels are made: two that differ in this are not used together."""
+    """How labels are made; labels that differ in this are not used together."""
     fixed = {"start": start_name} if options.teacher == "fixed" else {}
     return json.dumps({"teacher": options.teacher, **fixed, **asdict(options.labels)})
 
@@ -438,9 +438,9 @@ def _period(options: SupervisionOptions, source: BatchSource) -> int:
     sets = mix.word_sets
     if not sets:
         raise SourceError(
-            "config.pseudo is there, but no data set of kind 'words' in config.data.train"
+            "config.pseudo is set, but config.data.train has no data set of kind 'words'"
         )
-    # Pages of each data set in a step, on average.
+    # Mean number of pages of each data set per step.
     rates = {which: mix.shares[which] / sum(mix.shares) * size for which in sets}
     steps = options.every or max(
         math.ceil(mix.lengths[which] / rate) for which, rate in rates.items()

@@ -1,6 +1,6 @@
-"""Words cut out of pages for the teacher: each is rectified and scaled to one height.
+"""Word crops for the teacher: each word is rectified and scaled to one height.
 
-Coordinates are of pixels' edges: the center of the first pixel is `(0.5, 0.5)`, in crops as on
+Coordinates refer to pixel edges: the center of the first pixel is `(0.5, 0.5)`, in crops and on
 pages.
 
 Host code: NumPy and OpenCV.
@@ -22,18 +22,18 @@ from ocrcore.text import visible_graphemes
 
 Floats = NDArray[np.float64]
 
-# The original's rule for words that run downwards: more than this many times as high as wide, ...
+# The original's rule for vertical words: height / width above this, ...
 VERTICAL_RATIO = 2.0
-# ... or more than this, if a character would be more than `VERTICAL_CHARACTER` times as long across
+# ... or above this, if a character would be more than `VERTICAL_CHARACTER` times as long across
 # the word as along it.
 VERTICAL_RATIO_LONG = 1.6
 VERTICAL_CHARACTER = 2.4
 
-# A longer word is not one; its crop would be more than 8000 pixels wide.
+# Longer quads are not words; their crops would be more than 8000 pixels wide.
 MAX_ASPECT = 64
-# Words larger than this many times the crop's height are rectified at that size.
+# Words larger than this many times the crop height are rectified at no more than that size.
 _MAX_OVERSIZE = 8
-# Labels further away than this many pixels are mistakes.
+# Coordinates beyond this many pixels are label errors.
 _FAR = 1e6
 
 
@@ -43,8 +43,8 @@ class WordCrop(NamedTuple):
     Attributes:
         image: `(height, W, 3)` uint8, RGB; the word reads from left to right.
         to_page: `(3, 3)` float64, the homography from pixels of the crop to those of the page.
-        vertical: whether the quad is high and narrow, and the crop turned by a quarter, clockwise.
-            Then a word reads from left to right if it runs upwards on the page; whether it does is
+        vertical: whether the quad is high and narrow, and the crop was rotated clockwise by 90
+            degrees. The word then reads from left to right if it runs upwards on the page, which is
             not known.
     """
 
@@ -56,14 +56,14 @@ class WordCrop(NamedTuple):
 def crop_word(
     image: ByteArray, quad: ArrayLike, *, text: str | None, options: PseudoOptions
 ) -> WordCrop | None:
-    """Rectifies a word.
+    """Rectify a word.
 
     As in the original, the word is rectified at its own size, then scaled to the crop's height.
 
     Args:
         image: `(H, W, 3)` uint8, RGB, the page.
         quad: `(4, 2)`, clockwise from the top left in reading direction, in pixels of the page.
-        text: of the word; without it, only words more than twice as high as wide are vertical.
+        text: the word's text; without it, only words more than twice as high as wide are vertical.
         options: see `PseudoOptions`.
 
     Returns:
@@ -89,7 +89,7 @@ def crop_word(
     if not options.original and shrink < 1:
         width, height = max(1, round(width * shrink)), round(height * shrink)
     to_crop = _to_rectangle(corners, width, height, vertical=vertical)
-    # OpenCV counts from the center of the first pixel. The original leaves it at that.
+    # For OpenCV the center of the first pixel is (0, 0). The original ignores the difference.
     shifted = to_crop if options.original else _shift(-0.5) @ to_crop @ _shift(0.5)
     word = cv2.warpPerspective(image, shifted, (width, height))
     scale = options.height / height
@@ -100,15 +100,15 @@ def crop_word(
 
 
 def word_size(quad: ArrayLike, page: Sequence[int]) -> tuple[int, int] | None:
-    """Width and height of a word in whole pixels: the longer one of each two opposite edges.
+    """Return width and height of a word in whole pixels, from the longer of opposite edges.
 
     Args:
         quad: as for `crop_word`.
         page: its height and width.
 
     Returns:
-        None for a quad that is degenerate: not finite, no area, not convex, less than a pixel high
-        or wide, more than 64 times as long as high, or wholly beside the page.
+        The size, or None for a degenerate quad: not finite, no area, not convex, less than a pixel
+        high or wide, more than 64 times as long as high, or entirely outside the page.
     """
     corners = np.asarray(quad, np.float64)
     if not (np.abs(corners) <= _FAR).all() or not convex_quads(corners[None])[0]:
@@ -123,19 +123,19 @@ def word_size(quad: ArrayLike, page: Sequence[int]) -> tuple[int, int] | None:
 
 
 def is_outside(quad: ArrayLike, page: Sequence[int]) -> bool:
-    """Whether a quad lies wholly beside its page, whose height and width are given."""
+    """Return whether a quad is entirely outside its page, given as height and width."""
     corners = np.asarray(quad)
     low, high = corners.min(axis=0), corners.max(axis=0)
     return bool((high <= 0).any() or (low >= page[::-1]).any())
 
 
 def is_vertical(width: float, height: float, count: int) -> bool:
-    """The original's rule for words that run downwards.
+    """Return whether a word is vertical by the original's rule.
 
     Args:
-        width: of the word, in pixels.
-        height: of the word, in pixels.
-        count: of its characters; 0 where it is not known.
+        width: width of the word in pixels.
+        height: height of the word in pixels.
+        count: number of its characters; 0 if not known.
     """
     ratio = height / width
     character = count * min(height, width) / max(height, width)
@@ -145,7 +145,7 @@ def is_vertical(width: float, height: float, count: int) -> bool:
 
 
 def _to_rectangle(corners: Floats, width: int, height: int, *, vertical: bool) -> Floats:
-    """The homography that brings a quad to a rectangle; a vertical word is turned clockwise."""
+    """The homography from a quad to a rectangle; a vertical word is rotated clockwise."""
     if vertical:
         target = [[width, 0], [width, height], [0, height], [0, 0]]
     else:

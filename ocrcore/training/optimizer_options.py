@@ -102,7 +102,7 @@ class OptimizerOptions:
                 "0 or more updates, 1 or more with schedule 'step'",
             ),
             (0 < self.gamma <= 1, "gamma", "more than 0, at most 1"),
-            (0 <= self.final <= 1, "final", "a share from 0 to 1"),
+            (0 <= self.final <= 1, "final", "a fraction from 0 to 1"),
             (self.clip_norm is None or self.clip_norm > 0, "clip_norm", "more than 0, or None"),
             (self.accumulate >= 1, "accumulate", "1 or more parts"),
             (

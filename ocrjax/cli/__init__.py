@@ -1,1 +1,1 @@
-"""The top of the house: the `ocrjax` command and what needs detector and recognizer together."""
+"""The `ocrjax` command, one module per subcommand."""

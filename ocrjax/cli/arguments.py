@@ -1,4 +1,4 @@
-"""What commands say of their arguments alike."""
+"""Command-line arguments that several commands share."""
 
 from __future__ import annotations
 
@@ -9,19 +9,26 @@ from ocrcore.data.shards import Spread
 
 
 def add_label_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declares where pictures lie, and how label files are written."""
-    parser.add_argument("--images", metavar="DIR", help="the pictures, where they lie elsewhere")
-    parser.add_argument("--layout", default="auto", help="of text files, one word a line")
+    """Declare the arguments that say where images are and how label files are laid out."""
+    parser.add_argument(
+        "--images", metavar="DIR", help="folder of the images, if they are not next to the labels"
+    )
+    parser.add_argument(
+        "--layout",
+        default="auto",
+        help="layout of the text files with one word per line (default: %(default)s)",
+    )
 
 
 def add_dont_care(parser: argparse.ArgumentParser) -> None:
-    """Declares which words do not count."""
+    """Declare the argument that marks words as "don't care"."""
     parser.add_argument(
         "--dont-care",
         nargs="*",
         default=["###"],
         metavar="TEXT",
-        help="texts of words that do not count, added to the format's own (default: %(default)s)",
+        help="texts that mark a word as don't care, in addition to the format's own marks "
+        "(default: %(default)s)",
     )
 
 
@@ -72,14 +79,14 @@ def beam_of(arguments: argparse.Namespace) -> Spread | None:
 
 
 def refuse_idle(given: Mapping[str, object], why: str) -> None:
-    """Refuses arguments that would have no effect.
+    """Refuse arguments that would have no effect.
 
     Args:
-        given: values by the name of the argument; None, False and what is empty was not given.
-        why: when they have none, as "without --check".
+        given: values by argument name; None, False and empty values count as not given.
+        why: the situation in which they have no effect, such as "without --check".
 
     Raises:
-        ValueError: one of them was given.
+        ValueError: at least one of them was given.
     """
     names = [name for name, value in given.items() if value not in (None, False, (), [])]
     if names:

@@ -10,22 +10,25 @@ from ocrjax.cli.outputs import check_weights
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declares the command's arguments."""
+    """Declare the command's arguments."""
     parser.add_argument(
         "sources",
         nargs="+",
         metavar="WEIGHTS",
-        help="two or more: .pth or .safetensors files, names, folders of runs",
+        help="two or more: .pth or .safetensors files, names of weights, or run directories",
     )
     parser.add_argument(
-        "--shares", nargs="+", type=float, help="of each in the average; default: equal ones"
+        "--shares",
+        nargs="+",
+        type=float,
+        help="share of each of the weights in the average (default: equal shares)",
     )
-    parser.add_argument("--out", required=True, help="a .pth or .safetensors file")
-    parser.add_argument("--force", action="store_true", help="replace files that are there")
+    parser.add_argument("--out", required=True, help="the .pth or .safetensors file to write")
+    parser.add_argument("--force", action="store_true", help="replace existing files")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Averages, and says how a detector's thresholds are tuned."""
+    """Average weights; for a detector also print how to re-tune its thresholds."""
     out = Path(arguments.out)
     check_weights(out, arguments.sources, force=arguments.force)
 
@@ -35,7 +38,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     found = {source: read_state(source) for source in arguments.sources}
     if len(found) != len(arguments.sources):
-        raise ValueError("the same weights are named twice, expected different ones")
+        raise ValueError("the same weights are named twice: expected different ones")
     average = average_states(
         {source: state for source, (_, state) in found.items()}, arguments.shares
     )

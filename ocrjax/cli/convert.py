@@ -11,26 +11,28 @@ from ocrjax.cli.outputs import check_weights
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declares the command's arguments."""
+    """Declare the command's arguments."""
     parser.add_argument(
         "source",
         metavar="IN",
-        help="a .pth, .safetensors or PP-OCR .onnx file, an Orbax checkpoint, or a name",
+        help="a .pth, .safetensors or PP-OCR .onnx file, an Orbax checkpoint, or the name "
+        "of weights",
     )
     parser.add_argument(
         "target",
         metavar="OUT",
-        help="a .pth or .safetensors file; a name without a suffix gives an Orbax checkpoint",
+        help="a .pth or .safetensors file; a path without a suffix writes an Orbax checkpoint",
     )
     parser.add_argument(
         "--charset",
-        help="of a recognizer: keep the classes of these characters alone, a name (en94) or file",
+        help="for a recognizer: keep only the classes of these characters; the name of a charset "
+        "(en94) or a file",
     )
-    parser.add_argument("--force", action="store_true", help="replace files that are there")
+    parser.add_argument("--force", action="store_true", help="replace existing files")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Converts, and takes along what belongs to the weights."""
+    """Convert the weights, with the files that belong to them."""
     source, target, force = arguments.source, Path(arguments.target), arguments.force
     check_weights(target, [source], force=force, checkpoint=True)
 

@@ -1,4 +1,4 @@
-"""convert labels of pictures or crops from one tool's format to another's."""
+"""convert labels of images or crops from one tool's format to another's."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _SHOWN = 10
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declares the command's arguments."""
+    """Declare the command's arguments."""
     from ocrjax.labels.crops import CROP_KINDS, CROP_TARGETS
 
     parser.add_argument("source", metavar="IN", help="a label file, or a folder of labels")
@@ -30,7 +30,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         required=True,
         choices=(*TARGETS, *CROP_TARGETS),
         metavar="FORMAT",
-        help=f"of pictures: {', '.join(TARGETS)}; of crops: {', '.join(CROP_TARGETS)}",
+        help=f"format to write; for images: {', '.join(TARGETS)}; for crops: "
+        f"{', '.join(CROP_TARGETS)}",
     )
     parser.add_argument(
         "--from",
@@ -38,8 +39,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="auto",
         choices=(*WORD_KINDS, "synthtext", *(k for k in CROP_KINDS if k not in WORD_KINDS)),
         metavar="FORMAT",
-        help="of IN, where it cannot be guessed: words (text files, one word a line), synthtext, "
-        f"{', '.join(FORMATS)}; of crops: {', '.join(CROP_KINDS)}",
+        help="format of IN, if it cannot be detected: words (text files, one word per line), "
+        f"synthtext, {', '.join(FORMATS)}; for crops: {', '.join(CROP_KINDS)}",
     )
     add_label_arguments(parser)
     add_dont_care(parser)
@@ -47,20 +48,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--pictures",
         choices=PICTURES,
         default="copy",
-        help="what becomes of the pictures: copies or links of them in OUT, or nothing "
+        help="what to do with the images: copy or link them into OUT, or leave them out "
         "(default: %(default)s)",
     )
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Converts; returns 1 where something of IN could not be read."""
+    """Convert the labels; return 1 if some of them could not be read."""
     from ocrjax.labels.crops import CROP_TARGETS, cut_crops, write_crops
 
     source, out = Path(arguments.source), Path(arguments.target)
     folder = source if source.is_dir() else source.parent
     check_apart(out, [source, *filter(None, [arguments.images])], option="OUT")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise OutputError(f"{out}: there already: name a new folder")
+        raise OutputError(f"{out}: already exists; name a new folder")
     check_outputs([out / "labels"], inputs=[folder])
     lost: Counter[str] = Counter()
     if arguments.to in CROP_TARGETS and (crops := _crops(source, arguments)):
@@ -90,10 +91,10 @@ def run(arguments: argparse.Namespace) -> int:
     title = (TARGETS | CROP_TARGETS)[arguments.to].title
     print(f"wrote {out}: {title}, {what}")
     if lines := losses(lost):
-        print("what this format cannot carry:")
+        print("lost, because this format cannot hold it:")
         print("\n".join(f"  {line}" for line in lines))
     if done.bad:
-        print(f"{len(done.bad):,} labels or pictures that cannot be read, and are left out:")
+        print(f"{len(done.bad):,} unreadable labels or images were left out:")
         print("\n".join(f"  {error}" for error in done.bad[:_SHOWN]))
         if len(done.bad) > _SHOWN:
             print(f"  and {len(done.bad) - _SHOWN:,} more")
@@ -103,20 +104,20 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _advice(to: str, out: Path) -> str:
-    """What a config says to read what was written."""
+    """The config fields that read the written files."""
     from ocrjax.labels.crops import CROP_TARGETS
 
     if to in CROP_TARGETS:
         crops = CROP_TARGETS[to]
         path = out / crops.path if crops.path else out
-        return f"kind='{crops.kind}', path='{path}' of a recognizer's data set"
+        return f"kind='{crops.kind}', path='{path}' in a recognizer's data set"
     target = TARGETS[to]
     layout = f", layout='{target.layout}'" if target.layout else ""
-    return f"kind='{target.kind}', path='{out}'{layout} of a detector's data set"
+    return f"kind='{target.kind}', path='{out}'{layout} in a detector's data set"
 
 
 def _crops(source: Path, arguments: argparse.Namespace) -> tuple[Iterator[Crop], str] | None:
-    """The crops of a source that holds some; None for one of labeled pictures."""
+    """The crops of a source and its description; None for a source of labeled images."""
     from crnnjax.crop_index import kind_of
     from ocrjax.labels.crops import CROP_KINDS, read_crops
 

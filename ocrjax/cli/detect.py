@@ -1,4 +1,4 @@
-"""find text in pictures: boxes as JSON, overlays and heat maps."""
+"""find text in images: boxes as JSON, overlays and heat maps."""
 
 from __future__ import annotations
 
@@ -34,31 +34,36 @@ from ocrjax.cli.pictures import (
     shrunk,
 )
 
-_SCORES = "_scores.png"  # behind the name of an overlay: its heat maps
+_SCORES = "_scores.png"  # suffix of the heat maps of an overlay
 
 if TYPE_CHECKING:
     from craftjax.detector import Detection
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declares the command's arguments."""
-    parser.add_argument("images", nargs="+", metavar="IMAGE_OR_DIR", help="pictures and folders")
+    """Declare the command's arguments."""
+    parser.add_argument("images", nargs="+", metavar="IMAGE_OR_DIR", help="images and folders")
     parser.add_argument(
         "--weights",
         default="craft_mlt_25k",
-        help="a name, a .pth or .safetensors file, or an Orbax checkpoint (default: %(default)s)",
+        help="name of weights, a .pth or .safetensors file, or an Orbax checkpoint "
+        "(default: %(default)s)",
     )
-    parser.add_argument("--json", metavar="FILE", help="write the pages; .jsonl gives one a line")
-    parser.add_argument("--overlay", metavar="DIR", help="draw the words over the pictures")
-    parser.add_argument("--force", action="store_true", help="replace files that are there")
-    parser.add_argument("--heatmaps", action="store_true", help="draw the scores too, into DIR")
+    parser.add_argument(
+        "--json", metavar="FILE", help="write the pages; .jsonl writes one page per line"
+    )
+    parser.add_argument("--overlay", metavar="DIR", help="draw the words on copies of the images")
+    parser.add_argument("--force", action="store_true", help="replace existing files")
+    parser.add_argument(
+        "--heatmaps", action="store_true", help="also draw the score maps, into --overlay DIR"
+    )
     add_detection_arguments(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Detects; returns 1 if a picture could not be read."""
+    """Detect words; return 1 if an image could not be read."""
     if arguments.heatmaps and not arguments.overlay:
-        raise ValueError("--heatmaps needs --overlay DIR, where they are written")
+        raise ValueError("--heatmaps needs --overlay DIR: the heat maps are written there")
     check_detection_arguments(arguments)
     files = find_images(arguments.images)
     paths = [page for path in files for page in pages_of(path)]
@@ -96,7 +101,7 @@ def run(arguments: argparse.Namespace) -> int:
                 line += f"; {warning}"
             if path in overlays:
                 _draw(path, detection, overlays[path], heatmaps=arguments.heatmaps)
-                line += f", drawn in {overlays[path]}"
+                line += f", overlay {overlays[path]}"
             progress.write(line)
     found = [pages[index] for index in sorted(pages)]
     if arguments.json:
@@ -110,7 +115,7 @@ def run(arguments: argparse.Namespace) -> int:
 def _check_outputs(
     arguments: argparse.Namespace, pictures: list[Path], overlays: list[Path]
 ) -> None:
-    """Before the work: what will be written is none of the pictures, and has a place."""
+    """Check before any work that outputs can be written and are not inputs."""
     weights = find_weights(arguments.weights)
     inputs = [*pictures, weights, *filter(None, [arguments.operating_point])]
     force, drawn = arguments.force, overlays
@@ -119,7 +124,7 @@ def _check_outputs(
         check_apart(arguments.overlay, folders, option="--overlay")
     if arguments.heatmaps:
         drawn = [*drawn, *map(_scores_path, overlays)]
-    other = "--force replaces, --overlay DIR takes another folder"
+    other = "--force replaces them, --overlay DIR names another folder"
     check_outputs(drawn, inputs=inputs, force=force, remedy=other)
     if arguments.json:
         check_suffix(arguments.json, (".json", ".jsonl"), option="--json")
@@ -137,7 +142,7 @@ def _draw(path: Picture, detection: Detection, out: Path, *, heatmaps: bool) -> 
     title = f"{name}: {len(detection.page.words)} words"
     picture = draw_page(image, detection.page)
     legend = (("found", FOUND), FIRST_CORNER)
-    # Below: pixels of the overlay are those of the picture.
+    # The caption goes below, so that pixel coordinates of the overlay are those of the image.
     caption = draw_caption(title, legend, width=picture.shape[1])
     write_image(out, grid([picture, caption], columns=1))
     if heatmaps and detection.scores is not None:

@@ -8,18 +8,18 @@ from ocrjax.easyocr.doctor import collect, examine, printable
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declares the command's arguments."""
+    """Declare the command's arguments."""
     parser.add_argument(
         "files",
         nargs="+",
         metavar="FILE_OR_NAME",
-        help=".pth, .yaml and .py in any combination, a folder of them, or the name of a network "
-        "in EasyOCR's folders",
+        help="any of the .pth, .yaml and .py files, a folder of them, or the name of a network "
+        "installed in EasyOCR's folders",
     )
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Examines; returns 1 if something is wrong."""
+    """Diagnose the files; return 1 if something is wrong."""
     networks, findings = collect(arguments.files)
     for name, files in networks.items():
         findings += examine(name, files)
@@ -29,7 +29,7 @@ def run(arguments: argparse.Namespace) -> int:
     names = ", ".join(str(path) for parts in networks.values() for path in parts.values())
     names = printable(names)
     if wrong:
-        print(f"{wrong} wrong in {names}")
+        print(f"{wrong} problem{'s' * (wrong > 1)} in {names}")
         return 1
-    print(f"nothing wrong found in {names}; the proof is `ocrjax export easyocr ... --check`")
+    print(f"no problems found in {names}; `ocrjax export easyocr ... --check` runs it in EasyOCR")
     return 0

@@ -1,4 +1,4 @@
-"""make a run's network one that EasyOCR or ONNX Runtime loads, and check it there."""
+"""export a trained network to EasyOCR or ONNX Runtime, and compare the outputs there."""
 
 from __future__ import annotations
 
@@ -13,59 +13,74 @@ from ocrjax.easyocr.install import install, uninstall
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declares the command's arguments."""
+    """Declare the command's arguments."""
     parser.add_argument("target", choices=("easyocr", "onnx"), help="the program to export to")
     parser.add_argument(
         "source",
         metavar="RUN",
         nargs="?",
-        help="the folder of a run of crnnjax or craftjax, an Orbax checkpoint, a .pth or "
-        ".safetensors file, or a name",
+        help="a run directory of crnnjax or craftjax, an Orbax checkpoint, a .pth or "
+        ".safetensors file, or the name of weights",
     )
-    parser.add_argument("--name", help="of the network in EasyOCR (default: that of RUN)")
-    parser.add_argument("--out", metavar="DIR", help="default: exp/easyocr/NAME, exp/onnx/NAME")
+    parser.add_argument("--name", help="name of the exported network (default: that of RUN)")
     parser.add_argument(
-        "--force", action="store_true", help="replace files that are there, also with --install"
+        "--out",
+        metavar="DIR",
+        help="folder for the files (default: exp/easyocr/NAME or exp/onnx/NAME)",
     )
     parser.add_argument(
-        "--install", action="store_true", help="put the files into EasyOCR's folders, too"
+        "--force", action="store_true", help="replace existing files, also those of --install"
+    )
+    parser.add_argument(
+        "--install", action="store_true", help="also copy the files into EasyOCR's folders"
     )
     parser.add_argument(
         "--uninstall",
         metavar="NAME",
-        help="instead: remove the files that --install has put into EasyOCR's folders",
+        help="instead of exporting, remove the files that --install put into EasyOCR's folders",
     )
     parser.add_argument(
         "--check",
         action="store_true",
-        help="load the files in a real EasyOCR, or in ONNX Runtime, and compare; exit status 1 and "
-        "no installation, or no file, if it does not give the same, or reads worse than the run",
+        help="load the files in a real EasyOCR, or in ONNX Runtime, and compare; if the output "
+        "differs or accuracy drops, the exit status is 1 and nothing is installed (easyocr) or "
+        "written (onnx)",
     )
     parser.add_argument(
-        "--easyocr-python", metavar="PATH", help="interpreter that has EasyOCR (default: this one)"
+        "--easyocr-python",
+        metavar="PATH",
+        help="Python interpreter with EasyOCR installed (default: this one)",
     )
     parser.add_argument(
-        "--count", type=int, help="crops or photos to check with (default: 200 or 20)"
+        "--count",
+        type=int,
+        help="number of samples to check with (default: 200 crops or 20 photos)",
     )
     group = parser.add_argument_group("recognizer")
     group.add_argument(
         "--languages",
         default="en",
-        help="that a Reader may ask for, with commas (default: %(default)s)",
+        help="language codes that an easyocr.Reader may ask for, separated by commas "
+        "(default: %(default)s)",
     )
-    group.add_argument("--charset", help="name or file; default: that of the run or the weights")
-    group.add_argument("--height", type=int, help="of the pictures; default: as for --charset")
+    group.add_argument(
+        "--charset", help="name or file of the charset (default: that of the run or the weights)"
+    )
+    group.add_argument(
+        "--height",
+        type=int,
+        help="height of the crops in pixels (default: that of the run or the weights)",
+    )
     group.add_argument(
         "--crops",
         metavar="PATH",
-        help="to check with: a labels.tsv, a folder with a labels.csv, or an LMDB (default: those "
-        "that the run is judged on)",
+        help="crops to check with: a labels.tsv, a folder with a labels.csv, or an LMDB (default: "
+        "the run's evaluation set)",
     )
     group.add_argument(
         "--accept-worse",
         action="store_true",
-        help="a Reader may read worse than the run does by itself, if only it gives the same with "
-        "the same input",
+        help="accept a lower accuracy in EasyOCR, as long as outputs match on the same input",
     )
     group = parser.add_argument_group("detector")
     group.add_argument(
@@ -73,20 +88,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="PATH",
         nargs="+",
         default=(),
-        help="to check with: pictures and folders (default: those that the run is judged on)",
+        help="photos to check with: images and folders (default: the run's evaluation set)",
     )
     export_onnx.add_arguments(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Exports; returns 1 if the other program does not give the same as ours, or reads worse."""
+    """Export; return 1 if the other program's output differs from ours, or is worse."""
     if arguments.target == "onnx":
         return export_onnx.run(arguments)
     export_onnx.refuse(arguments)
     if arguments.uninstall is not None:
         return _uninstall(arguments)
     if arguments.source is None:
-        raise ValueError("name what to export: ocrjax export easyocr RUN")
+        raise ValueError("no RUN is given; name what to export: ocrjax export easyocr RUN")
     source = find_weights(arguments.source)
     name = arguments.name or source.resolve().stem
     folder = Path(arguments.out or Path("exp/easyocr") / name)
@@ -96,7 +111,7 @@ def run(arguments: argparse.Namespace) -> int:
         [folder / file for file in files],
         inputs=[source, *filter(None, given)],
         force=arguments.force,
-        remedy="--force replaces, --out DIR takes another folder",
+        remedy="--force replaces them, --out DIR names another folder",
     )
 
     from ocrcore.runtime.tuning import tune_process
@@ -126,15 +141,15 @@ def run(arguments: argparse.Namespace) -> int:
             export.places.values(),
             inputs=[source],
             force=arguments.force,
-            remedy="--force replaces, --name NAME takes another name",
+            remedy="--force replaces them, --name NAME chooses another name",
         )
     if arguments.check:
-        print("reading the same with EasyOCR and with ours ...", flush=True)
+        print("running EasyOCR and ocrjax on the same input ...", flush=True)
         found = export.check()
         print(found.table())
         print(verdict(found))
         if found.faults():
-            print("not installed" if arguments.install else "do not use it")
+            print("not installed" if arguments.install else "do not use this export")
             return 1
     if arguments.install:
         install(export.places, name=name, force=arguments.force)

@@ -13,13 +13,13 @@ _PRECISIONS = ("float32", "float16", "int8")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declares the arguments that `ocrjax export easyocr` does not have."""
+    """Declare the arguments that `ocrjax export easyocr` does not have."""
     group = parser.add_argument_group("onnx")
     group.add_argument(
         "--precision",
         nargs="+",
         choices=_PRECISIONS,
-        help="of the weights, a file for each (default: float32)",
+        help="precision of the weights; writes one file for each (default: float32)",
     )
     group.add_argument(
         "--rapidocr", action="store_true", help="also write a recognizer's file for RapidOCR"
@@ -29,18 +29,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="PATH",
         nargs="+",
         default=(),
-        help="pictures and folders, of crops or photos, by which int8 rounds convolutions",
+        help="calibration data for int8 convolutions: images and folders, of crops for a "
+        "recognizer and of photos for a detector",
     )
 
 
 def refuse(arguments: argparse.Namespace) -> None:
-    """Refuses these arguments where another program is exported to."""
+    """Refuse these arguments if the target is not ONNX."""
     names = ("precision", "rapidocr", "calibrate")
     refuse_idle({f"--{name}": getattr(arguments, name) for name in names}, "without onnx")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Exports; returns 1, and writes nothing, if ONNX Runtime does not give the same as ours."""
+    """Export; return 1 and write nothing if ONNX Runtime's output differs from ours."""
     own = ("install", "uninstall", "easyocr_python", "accept_worse")
     given = {f"--{name.replace('_', '-')}": getattr(arguments, name) for name in own}
     given["--languages"] = None if arguments.languages == "en" else arguments.languages
@@ -51,7 +52,7 @@ def run(arguments: argparse.Namespace) -> int:
             "without --check",
         )
     if arguments.source is None:
-        raise ValueError("name what to export: ocrjax export onnx RUN")
+        raise ValueError("no RUN is given; name what to export: ocrjax export onnx RUN")
     source = find_weights(arguments.source)
     name = arguments.name or source.resolve().stem
     folder = Path(arguments.out or Path("exp/onnx") / name)
@@ -75,7 +76,7 @@ def run(arguments: argparse.Namespace) -> int:
         [folder / file for file in file_names(name, options)],
         inputs=list(filter(None, read)),
         force=arguments.force,
-        remedy="--force replaces, --out DIR takes another folder",
+        remedy="--force replaces them, --out DIR names another folder",
     )
     tune_process()
     exported = export_onnx(source, folder, name=name, options=options)

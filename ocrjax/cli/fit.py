@@ -1,4 +1,4 @@
-"""make a reader of labeled photos: audit, split, train, judge, export, in stages that resume."""
+"""train a reader on labeled photos: audit, split, train, evaluate, export; stages resume."""
 
 from __future__ import annotations
 
@@ -11,61 +11,69 @@ from ocrjax.fitting.options import FitOptions, parse_budget
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declares the command's arguments."""
-    parser.add_argument("data", metavar="DATA", help="folder of photos and of their word labels")
-    parser.add_argument("--out", required=True, metavar="DIR", help="takes all results")
-    parser.add_argument("--name", default="", help="of the reader (default: that of --out)")
+    """Declare the command's arguments."""
+    parser.add_argument("data", metavar="DATA", help="folder of photos and their word labels")
+    parser.add_argument("--out", required=True, metavar="DIR", help="folder for all results")
+    parser.add_argument("--name", default="", help="name of the reader (default: that of --out)")
     parser.add_argument(
         "--budget",
         default="45m",
-        help="time for everything, as 45m or 1h30m (default: %(default)s)",
+        help="time for all stages together, such as 45m or 1h30m (default: %(default)s)",
     )
     parser.add_argument(
-        "--charset", default="", metavar="FILE", help="characters to read: a name, or a file"
+        "--charset",
+        default="",
+        metavar="FILE",
+        help="characters to read: the name of a charset or a file",
     )
     parser.add_argument(
         "--split",
         default="",
         metavar="FILE",
-        help="lines of train, validation or test, a tab, and the name of a picture (default: a "
-        "test set in DATA is kept, else near-duplicates stay together)",
+        help="file whose lines are train, validation or test, a tab, and the name of an image "
+        "(default: keep a test set found in DATA; otherwise split so that near-duplicates stay in "
+        "the same part)",
     )
     parser.add_argument(
-        "--layout", default="auto", help="of the label files (default: %(default)s)"
+        "--layout", default="auto", help="layout of the label files (default: %(default)s)"
     )
     parser.add_argument(
-        "--detector", default="craft_mlt_25k", help="start weights (default: %(default)s)"
+        "--detector", default="craft_mlt_25k", help="pretrained weights (default: %(default)s)"
     )
     parser.add_argument(
-        "--recognizer", default="ppocrv6_small", help="start weights (default: %(default)s)"
+        "--recognizer", default="ppocrv6_small", help="pretrained weights (default: %(default)s)"
     )
     for network in ("detector", "recognizer"):
         parser.add_argument(
             f"--{network}-steps",
             type=int,
             metavar="N",
-            help=f"updates of the {network} (default: as the budget allows; 0: none)",
+            help=f"training steps of the {network} (default: as many as the budget allows; "
+            "0: none)",
         )
-    parser.add_argument("--seed", type=int, default=0, help="of the order of samples")
     parser.add_argument(
-        "--accept-warnings", action="store_true", help="go on where the audit warns"
+        "--seed", type=int, default=0, help="seed of the sample order (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--accept-warnings", action="store_true", help="continue despite warnings of the audit"
     )
     parser.add_argument(
         "--easyocr-python",
         metavar="PATH",
         default=os.environ.get("EASYOCR_PYTHON", ""),
-        help="interpreter that has EasyOCR, to check the plug-ins in (default: $EASYOCR_PYTHON)",
+        help="Python interpreter with EasyOCR installed, to check the exported networks "
+        "(default: $EASYOCR_PYTHON)",
     )
     parser.add_argument(
-        "--stage", nargs="+", default=[], metavar="NAME", help="repeat these stages, and no others"
+        "--stage", nargs="+", default=[], metavar="NAME", help="repeat these stages only"
     )
     parser.add_argument(
-        "--dry-run", action="store_true", help="say what would be done, and how long it would take"
+        "--dry-run", action="store_true", help="print the plan and its estimated time, then stop"
     )
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Fits; returns 130 where a signal has stopped a training."""
+    """Fit; return 130 if a signal stopped a training."""
     budget = parse_budget(arguments.budget)
     names = [one.name for one in fields(FitOptions) if one.name != "budget"]
     values = {name: getattr(arguments, name) for name in names}

@@ -1,4 +1,4 @@
-"""find what is wrong with labeled pictures before anything is trained on them; repair a copy."""
+"""find faults in labeled images or crops before training; write a repaired copy."""
 
 from __future__ import annotations
 
@@ -24,68 +24,76 @@ _NETWORKS = ("detector", "recognizer")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declares the command's arguments."""
+    """Declare the command's arguments."""
     from ocrjax.labels.convert import PICTURES
     from ocrjax.labels.crops import CROP_KINDS
     from ocrjax.labels.targets import TARGETS
 
     parser.add_argument(
-        "data", metavar="DATA", help="a folder of labeled pictures or of crops, or a label file"
+        "data", metavar="DATA", help="a folder of labeled images or crops, or a label file"
     )
     parser.add_argument(
         "--report",
         metavar="DIR",
-        help="write report.html, worst.jpg (the worst 32 drawn) and findings.json",
+        help="write report.html, worst.jpg (drawings of the 32 worst findings) and findings.json",
     )
     parser.add_argument(
         "--fix",
         metavar="OUT",
-        help="write a repaired copy into a new folder, with changes.tsv, a list of its changes",
+        help="write a repaired copy into a new folder, with the list of changes in changes.tsv",
     )
     parser.add_argument(
         "--to",
         choices=tuple(TARGETS),
         metavar="FORMAT",
-        help=f"of the copy: {', '.join(TARGETS)} (default: that of DATA)",
+        help=f"format of the copy: {', '.join(TARGETS)} (default: that of DATA)",
     )
     parser.add_argument(
         "--pictures",
         choices=tuple(how for how in PICTURES if how != "none"),
-        help="of the copy: copies or links (default: copy)",
+        help="whether the repaired copy copies or links the images (default: copy)",
     )
-    parser.add_argument("--force", action="store_true", help="replace a report that is there")
+    parser.add_argument("--force", action="store_true", help="replace an existing report")
     parser.add_argument(
         "--from",
         dest="kind",
         default="auto",
         choices=tuple(dict.fromkeys((*WORD_KINDS, *CROP_KINDS))),
         metavar="FORMAT",
-        help=f"of DATA, where it cannot be guessed: words, {', '.join(FORMATS)}; of crops: "
+        help=f"format of DATA, if it cannot be detected: words, {', '.join(FORMATS)}; for crops: "
         f"{', '.join(CROP_KINDS)}",
     )
     add_label_arguments(parser)
     add_dont_care(parser)
     parser.add_argument(
-        "--charset", metavar="NAME", help="name words with other characters: a name or a file"
+        "--charset",
+        metavar="NAME",
+        help="report words with characters outside this charset, a name or a file",
     )
     parser.add_argument(
-        "--canvas-size", type=int, help="of the detector; words that get too small are named"
+        "--canvas-size",
+        type=int,
+        help="the detector's canvas; words that become too small on it are reported",
     )
-    parser.add_argument("--mag-ratio", type=float, help="the same")
+    parser.add_argument(
+        "--mag-ratio", type=float, help="the detector's magnification, used like --canvas-size"
+    )
     parser.add_argument(
         "--judge",
         action="store_true",
-        help="name labels that a detector and a recognizer contradict; takes about as long as "
-        "reading the pictures",
+        help="report labels that a detector and a recognizer contradict; takes about as long as "
+        "reading the images",
     )
     for name in _NETWORKS:
         parser.add_argument(
-            f"--{name}", metavar="WEIGHTS", help="that judges (default: that of ocrjax read)"
+            f"--{name}",
+            metavar="WEIGHTS",
+            help=f"{name} for --judge (default: that of ocrjax read)",
         )
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Looks at the data; returns 1 where more than hints is found."""
+    """Check the data; return 1 if there are findings worse than hints."""
     data = Path(arguments.data)
     inputs = [data, *filter(None, [arguments.images])]
     _check(arguments, inputs)
@@ -113,7 +121,7 @@ def run(arguments: argparse.Namespace) -> int:
     )
     if arguments.fix and not arguments.to:
         for part in parts:
-            target_of(part)  # one that is not written is told before anything is read
+            target_of(part)  # raises for a format that cannot be written, before the long work
     found = lint(parts, LintOptions(detector, charset))
     found.findings += doubles
     found.sort()
@@ -137,14 +145,14 @@ def run(arguments: argparse.Namespace) -> int:
         )
         print(f"repaired copy: {out}; {len(done):,} changes: {out / CHANGES}")
         if lost:
-            print("what its format cannot carry:")
+            print("lost, because its format cannot hold it:")
             print("\n".join(f"  {line}" for line in lost))
         print(f"to train on it: {advice(parts[0], out, arguments.to or '')}")
     return 1 if found.faulty else 0
 
 
 def _check(arguments: argparse.Namespace, inputs: list[Path]) -> None:
-    """Refuses arguments without effect, and outputs that may not be written."""
+    """Refuse arguments without effect and outputs that must not be overwritten."""
     if not arguments.fix:
         refuse_idle({"--to": arguments.to, "--pictures": arguments.pictures}, "without --fix")
     if not arguments.judge:
@@ -163,14 +171,14 @@ def _check(arguments: argparse.Namespace, inputs: list[Path]) -> None:
         out = Path(arguments.fix)
         check_apart(out, inputs, option="--fix")
         if out.exists() and (not out.is_dir() or any(out.iterdir())):
-            raise OutputError(f"{out}: there already: name a new folder")
+            raise OutputError(f"{out}: already exists; name a new folder")
         check_outputs([out / "labels"], inputs=folders)
 
 
 def _run_crops(
     arguments: argparse.Namespace, kind: str, crops: Sequence[Crop], charset: Charset | None
 ) -> int:
-    """The same of crops with texts."""
+    """Lint crops with texts; return as `run`."""
     from ocrjax.labels.lint_crops import lint_crops, write_repaired_crops
     from ocrjax.labels.lint_report import rare_characters, table, write_lint
 
@@ -184,7 +192,7 @@ def _run_crops(
         from ocrjax.labels.doubts import find_crop_doubts
 
         suspects = find_crop_doubts(found, kept, _reader(arguments))
-    print(f"labels read as {kind}: {len(crops):,} crops, {len(kept):,} that can be trained on")
+    print(f"labels read as {kind}: {len(crops):,} crops, {len(kept):,} usable for training")
     if rare := rare_characters(found):
         print(rare)
     print("\n".join(table(found)))
@@ -203,7 +211,7 @@ def _reader(arguments: argparse.Namespace) -> Reader:
     from ocrjax.reader import Reader
 
     tune_process()
-    # The charset of the weights; of the start weights `--charset` may choose one.
+    # Other weights bring their own charset; for the default ones `--charset` may choose one.
     return Reader(
         arguments.detector,
         arguments.recognizer,

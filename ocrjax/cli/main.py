@@ -17,7 +17,7 @@ _COMMANDS = (
 
 
 def _parse(argv: Sequence[str]) -> argparse.Namespace:
-    # Only what is needed, and in here: Ctrl-C while it loads is one line.
+    # Import only the command that is asked for. Inside `run_command`, Ctrl-C prints one line.
     asked = argv[1:2] if argv[1:2] and argv[1] in _COMMANDS else _COMMANDS
 
     parser = argparse.ArgumentParser(prog="ocrjax", description=__doc__)
@@ -43,15 +43,15 @@ def _run(arguments: argparse.Namespace) -> int:
         try:
             return run(arguments)
         except ValueError as error:
-            # Our own errors say all that a user needs; a traceback would hide it.
+            # Our own errors tell the user all that is needed; a traceback would bury that.
             print(f"{program}: {error}", file=sys.stderr)
         except ImportError as error:
-            if error.name is not None:  # ours have none: they name an extra that is missing
+            if error.name is not None:  # ours name a missing extra and have no module name
                 raise
             print(f"{program}: {error}", file=sys.stderr)
         return 2
 
-    return run_command(program, work, safe="No file was left half written")
+    return run_command(program, work, safe="No file was left half-written")
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""read pictures: text, boxes as JSON, hOCR, ALTO, searchable PDFs, overlays."""
+"""read images: text, boxes as JSON, hOCR, ALTO, searchable PDFs, overlays."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 _WEIGHTS = ("detector", "recognizer")
 _SHOWN = 20  # errors that are named one by one
-_TOGETHER = 64  # pages after which nothing is held any more
+_TOGETHER = 64  # pages read together; their results are written before the next ones
 _READER = (
     *("min_confidence", "margin", "vertical", "rotations", "allowlist", "blocklist", "lexicon"),
     "characters",
@@ -48,70 +48,79 @@ _READER = (
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declares the command's arguments."""
-    parser.add_argument("images", nargs="+", metavar="IMAGE_OR_DIR", help="pictures and folders")
+    """Declare the command's arguments."""
+    parser.add_argument("images", nargs="+", metavar="IMAGE_OR_DIR", help="images and folders")
     parser.add_argument(
         "--detector",
         metavar="WEIGHTS",
         default="craft_mlt_25k",
-        help="a name, a file, or the folder of a run or a checkpoint (default: %(default)s)",
+        help="the detector: name of weights, a weights file, a run directory or a checkpoint "
+        "(default: %(default)s)",
     )
     parser.add_argument(
         "--recognizer",
         metavar="WEIGHTS",
         default="ppocrv6_small",
-        help="the same of the recognizer (default: %(default)s)",
+        help="the recognizer, in the same forms (default: %(default)s)",
     )
     parser.add_argument(
         "--charset",
         metavar="NAME",
-        help="what may be read, a name or a file (default: what the weights were trained with; of "
-        "ppocrv6_small English, en95)",
+        help="characters that may be read, the name of a charset or a file (default: those the "
+        "weights were trained with; for ppocrv6_small English, en95)",
     )
     parser.add_argument("--text", action="store_true", help="print the texts (the default)")
     parser.add_argument(
         "--json",
         metavar="FILE",
-        help="write the pages; .jsonl: one a line; if stopped, it goes on",
+        help="write the pages; .jsonl writes one page per line; an interrupted command continues "
+        "where it stopped",
     )
-    parser.add_argument("--hocr", metavar="DIR", help="write an hOCR file for each picture file")
-    parser.add_argument("--alto", metavar="DIR", help="write an ALTO 4 file for each")
-    parser.add_argument("--pdf", metavar="DIR", help="write a searchable PDF for each")
-    parser.add_argument("--overlay", metavar="DIR", help="draw words and texts, a PNG a page")
-    parser.add_argument("--force", action="store_true", help="replace files that are there")
+    parser.add_argument("--hocr", metavar="DIR", help="write an hOCR file for each image file")
+    parser.add_argument("--alto", metavar="DIR", help="write an ALTO 4 file for each image file")
+    parser.add_argument("--pdf", metavar="DIR", help="write a searchable PDF for each image file")
     parser.add_argument(
-        "--min-confidence", type=float, help="leave out words of a lower confidence (0 to 1)"
+        "--overlay", metavar="DIR", help="draw the words and their texts, one PNG per page"
+    )
+    parser.add_argument("--force", action="store_true", help="replace existing files")
+    parser.add_argument(
+        "--min-confidence", type=float, help="drop words with a lower confidence (0 to 1)"
     )
     parser.add_argument(
-        "--margin", type=float, help="seen around a word, in shares of its shorter side"
+        "--margin",
+        type=float,
+        help="margin around a word in its crop, as a fraction of its shorter side",
     )
     parser.add_argument(
         "--vertical",
         type=float,
-        help="height over width from which on words are also read turned; 0: none",
+        help="read words also turned by 90 and 270 degrees if height / width is at least this; "
+        "0: never",
     )
     parser.add_argument(
         "--rotations",
         type=_degrees,
         metavar="90,180,270",
-        help="read every word also turned by these degrees",
+        help="read every word also turned by these angles, in degrees",
     )
-    parser.add_argument("--allowlist", metavar="CHARACTERS", help="read no others")
-    parser.add_argument("--blocklist", metavar="CHARACTERS", help="do not read these")
-    parser.add_argument("--lexicon", metavar="FILE", help="read nothing but its words, one a line")
+    parser.add_argument("--allowlist", metavar="CHARACTERS", help="read only these characters")
+    parser.add_argument("--blocklist", metavar="CHARACTERS", help="never read these characters")
+    parser.add_argument(
+        "--lexicon", metavar="FILE", help="read only the words of this file, one per line"
+    )
     parser.add_argument(
         "--no-characters",
         dest="characters",
         action="store_const",
         const=False,
-        help="leave the places of single characters out of JSON, hOCR and ALTO",
+        help="omit the boxes of single characters from JSON, hOCR and ALTO",
     )
     parser.add_argument(
         "--backend",
         choices=("jax", "onnx", "auto"),
         default="auto",
-        help="what runs the networks; auto: ONNX Runtime where it and onnx are installed and there "
-        "is no GPU (default: %(default)s)",
+        help="what runs the networks; auto takes ONNX Runtime if onnxruntime and onnx are "
+        "installed and there is no GPU, otherwise JAX (default: %(default)s)",
     )
     add_shard_arguments(parser)
     add_beam_arguments(parser)
@@ -119,7 +128,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Reads; returns 1 if a picture could not be read."""
+    """Read the images; return 1 if one could not be read."""
     check_detection_arguments(arguments)
     files = find_images(arguments.images)
     pictures = {path: pages_of(path) for path in files}
@@ -159,7 +168,7 @@ def run(arguments: argparse.Namespace) -> int:
     total = sum(map(len, pictures.values()))
     before = sum(len(pictures[path]) for path in done)
     if before:
-        log(f"{before} of {total} pages were read before")
+        log(f"resuming: {before} of {total} pages were read before")
     with Progress("reading", unit="page", total=total) as progress:
         progress.update(before)
         todo = [path for path in files if path not in done]
@@ -298,7 +307,7 @@ def _read_elsewhere(tools: tuple[Reader, Progress], task: _Task) -> None:
 
 
 class _InOrder:
-    """Texts in the order of the files, whatever the order in which they are read."""
+    """Puts texts into the order of the files, in whatever order they are read."""
 
     def __init__(self, named: bool) -> None:
         self._named = named
@@ -306,11 +315,11 @@ class _InOrder:
         self._read: dict[Path, Sequence[tuple[Picture, Page]]] = {}
 
     def expect(self, files: Sequence[Path]) -> None:
-        """Names the files that come next."""
+        """Append files to the order."""
         self._waiting += files
 
     def lines(self, path: Path, read: Sequence[tuple[Picture, Page]]) -> Iterator[str]:
-        """Takes the pages of a file, and gives the texts whose turn it is."""
+        """Take the pages of a file; yield the lines that are next in order."""
         self._read[path] = read
         while self._waiting and self._waiting[0] in self._read:
             for picture, page in self._read.pop(self._waiting.pop(0)):
@@ -325,7 +334,7 @@ def _read(
     pictures: Mapping[Path, Sequence[Picture]],
     progress: Progress,
 ) -> Iterator[tuple[Path, list[tuple[Picture, Page]], dict[Picture, ImageError]]]:
-    """Reads some files; yields each with its pages as soon as all of these are done."""
+    """Read some files; yield each with its pages and errors once all its pages are done."""
     flat = [(path, picture) for path in files for picture in pictures[path]]
     left = {path: len(pictures[path]) for path in files}
     read: dict[Path, dict[int, Page]] = {path: {} for path in files}
@@ -347,7 +356,7 @@ def _read(
 def _together(
     files: Sequence[Path], pictures: Mapping[Path, Sequence[Picture]]
 ) -> Iterator[list[Path]]:
-    """Files that are read together: whole ones, until they have enough pages."""
+    """Group files to read together: whole files, until a group has `_TOGETHER` pages."""
     chunk: list[Path] = []
     for path in files:
         chunk.append(path)
@@ -374,7 +383,7 @@ def _options(
 def _settings(
     arguments: argparse.Namespace, options: ReaderOptions, detection: DetectorOptions
 ) -> dict[str, Any]:
-    """All that changes what is read."""
+    """Everything that changes the result, to compare with an interrupted command."""
     from ocrjax import __version__
 
     weights = {name: _digest(find_weights(getattr(arguments, name))) for name in _WEIGHTS}
@@ -442,7 +451,7 @@ def _load(
     tune_process()
     backend = _backend(arguments)
     if backend == "onnx":
-        refuse_idle({"--bfloat16": arguments.bfloat16}, "in ONNX Runtime: --backend jax has it")
+        refuse_idle({"--bfloat16": arguments.bfloat16}, "with ONNX Runtime: use --backend jax")
     dtype = jnp.bfloat16 if arguments.bfloat16 else jnp.float32
     detector = Detector.from_weights(arguments.detector, options=detection, dtype=dtype)
     log(f"detector: {arguments.detector}; {describe_options(detection, origin)}")
@@ -469,16 +478,16 @@ def _check_outputs(
     done: set[Path],
     go_on: bool,
 ) -> None:
-    """Before the work: what will be written is none of the pictures, and has a place."""
+    """Check before any work that outputs can be written and are not inputs."""
     weights = [find_weights(getattr(arguments, name)) for name in _WEIGHTS]
     others = [arguments.operating_point, arguments.lexicon]
     roots = [root for root in map(Path, arguments.images) if root.is_dir()]
     inputs = [*files, *weights, *filter(None, others)]
     for name, folder in outputs.folders.items():
         check_apart(folder, roots, option=f"--{name}")
-    # What an earlier start of this very command left, it may replace.
+    # A resumed command may replace what it wrote before it was interrupted.
     places = [one for path in files if path not in done for one in outputs.of(path)]
-    other = "--force replaces, another folder keeps them"
+    other = "--force replaces them, another folder keeps them"
     check_outputs(places, inputs=inputs, force=arguments.force or go_on, remedy=other)
     if arguments.json:
         check_outputs([arguments.json], inputs=inputs, force=arguments.force)
@@ -493,5 +502,5 @@ def _degrees(text: str) -> tuple[int, ...]:
         return tuple(int(part) for part in text.split(",") if part)
     except ValueError:
         raise argparse.ArgumentTypeError(
-            f"{text!r}: expected some of 90, 180 and 270, as in 90,270"
+            f"{text!r}: expected some of 90, 180 and 270, such as 90,270"
         ) from None

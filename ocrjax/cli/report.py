@@ -1,4 +1,4 @@
-"""make one HTML page of a run: curves, scores, errors by picture and word, suspected labels."""
+"""write an HTML report of a run: curves, scores, errors by image and word, suspected labels."""
 
 from __future__ import annotations
 
@@ -19,31 +19,36 @@ if TYPE_CHECKING:
     from ocrcore.data.readers.crops import Crop
     from ocrcore.pages import Page, Sample
 
-_JUDGED = 1000  # labels that are judged, of words that are read wrong; of a fit, of all
-_LEAST = 1.0  # nats; less of a suspicion is not shown
+_JUDGED = 1000  # most labels to judge: of words read wrong; in a fit, of all words
+_LEAST = 1.0  # nats; suspicions below this are not shown
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declares the command's arguments."""
+    """Declare the command's arguments."""
     parser.add_argument(
-        "runs", nargs="+", metavar="RUN_OR_FOLDER", help="a run's --workdir; two are compared"
+        "runs",
+        nargs="+",
+        metavar="RUN_OR_FOLDER",
+        help="a run directory (--workdir); two are compared",
     )
     parser.add_argument(
-        "--out", metavar="FILE", help="the page (default: report.html in the run's folder)"
+        "--out",
+        metavar="FILE",
+        help="the report to write (default: report.html in the run directory)",
     )
     parser.add_argument(
         "--pictures",
         type=int,
         default=50,
         metavar="N",
-        help="run a detector's weights on the first N test pictures, at most 500; 0: none "
+        help="run the detector on the first N test images; the report shows at most 500; 0: none "
         "(default: %(default)s)",
     )
-    parser.add_argument("--force", action="store_true", help="replace a page that is there")
+    parser.add_argument("--force", action="store_true", help="replace an existing report")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Writes the page."""
+    """Write the report."""
     if len(arguments.runs) > 2:
         raise ValueError(f"{len(arguments.runs)} runs: expected one, or two to compare")
     if arguments.pictures < 0:
@@ -72,7 +77,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _read(folder: Path) -> Report:
-    """What a run left, or a fit: of one that has not finished what its trainings left."""
+    """Read the report of a run or a fit; of an unfinished fit, what its trainings left."""
     from ocrjax.report.runs import ReportError, read_run
 
     stages = folder / "stages"
@@ -85,9 +90,9 @@ def _read(folder: Path) -> Report:
             results[path.stem] = record["result"]
             said.append((path.stat().st_mtime_ns, f"{path.stem}: {record['said']}"))
         except (OSError, ValueError, TypeError, KeyError):
-            continue  # a stage that is not done
+            continue  # not finished
     summary = tuple(line for _, line in sorted(said))
-    note = f"{folder}: the fit has not finished; the same `ocrjax fit` goes on"
+    note = f"{folder}: the fit has not finished; repeat its `ocrjax fit` command to continue"
     if "after" in results:
         from ocrjax.fitting.reporting import fit_report
 
@@ -96,8 +101,8 @@ def _read(folder: Path) -> Report:
             return fit_report(folder, name, results, summary, judging=_JUDGED)
         except (OSError, KeyError, TypeError, ValueError) as error:
             note = (
-                f"{folder}: results of the fit's stages are missing, damaged or of another version "
-                f"({error}); the same `ocrjax fit` repeats them"
+                f"{folder}: results of the fit's stages are missing, damaged or from another "
+                f"version ({error}); repeat its `ocrjax fit` command to make them again"
             )
     try:
         report = read_run(folder)
@@ -107,12 +112,12 @@ def _read(folder: Path) -> Report:
 
 
 def judged(report: Report, run: RunFolder, *, pictures: int) -> Report:
-    """Adds what only the networks can tell; what stands in the way is a line of the report.
+    """Add what needs the networks; what prevents it becomes a note of the report.
 
     Args:
-        report: of the run's files.
-        run: with its weights and config.
-        pictures: how many test pictures a detector is run on at most.
+        report: the report from the run's files.
+        run: the run directory, with weights and config.
+        pictures: most test images to run a detector on.
     """
     config = run.read_config()
     weights = run.weights if run.weights.is_file() else run.path
@@ -125,7 +130,7 @@ def judged(report: Report, run: RunFolder, *, pictures: int) -> Report:
         elif pictures:
             report = _with_pictures(report, config, weights, pictures, notes)
         else:
-            notes.append("pictures: none were asked for (--pictures 0)")
+            notes.append("images: none were requested (--pictures 0)")
     except (ValueError, OSError, KeyError, ImportError) as error:
         notes.append(f"{run.path}: its test data or weights cannot be opened: {error}")
     return replace(report, notes=tuple(notes))
@@ -134,7 +139,7 @@ def judged(report: Report, run: RunFolder, *, pictures: int) -> Report:
 def _with_pictures(
     report: Report, config: dict[str, Any], weights: Path, most: int, notes: list[str]
 ) -> Report:
-    """Pictures of the test with what the detector finds in them."""
+    """Add test images with the words that the detector finds in them."""
     from craftjax.detector import Detector, find_words
     from craftjax.evaluate import read_truth, score_pages
     from craftjax.options import DetectorOptions, options_of
@@ -146,12 +151,12 @@ def _with_pictures(
 
     tune_process()
     section = config["test"]
-    if section.get("kind") == "pages":  # drawn one by one: only those that are shown
+    if section.get("kind") == "pages":  # synthetic: draw only those that are shown
         section = {**section, "count": min(section["count"], most)}
     truth: Sequence[Page | Sample] = read_truth(section)
     if len(truth) > most:
         notes.append(
-            f"pictures: the first {most:,} of {len(truth):,} test pictures were scored; "
+            f"images: the first {most:,} of {len(truth):,} test images were scored; "
             f"--pictures {len(truth)} scores all"
         )
     truth = truth[:most]
@@ -163,7 +168,7 @@ def _with_pictures(
         for index, scores in score_pages(detector, truth, options=options):
             progress.update(len(found) + 1)
             if isinstance(scores, ImageError):
-                notes.append(f"pictures: left out: {scores}")
+                notes.append(f"images: left out: {scores}")
                 continue
             item = truth[index]
             page = item.page if isinstance(item, Sample) else item
@@ -173,14 +178,14 @@ def _with_pictures(
                 image=item.image if isinstance(item, Sample) else None,
                 maps=small_maps(scores.valid("crop")),
             )
-    # The overlays of the training show the same pictures.
+    # These replace the gallery: overlays written by the training show the same images.
     return replace(report, pictures=[found[index] for index in sorted(found)], gallery=())
 
 
 def _with_crops(
     report: Report, run: RunFolder, config: dict[str, Any], weights: Path, notes: list[str]
 ) -> Report:
-    """Pictures of the words that were read wrong, and how far their labels are to be doubted."""
+    """Add crops of the words that were read wrong, and how suspicious their labels are."""
     from ml_collections import ConfigDict
 
     from crnnjax.input_pipeline import InputOptions
@@ -202,7 +207,7 @@ def _with_crops(
                 crops[name, crop.name] = crop
     found = _pictures(crops)
     if len(found) < len(wrong):
-        notes.append(f"words read wrong: {len(wrong) - len(found):,} of {len(wrong):,} pictures "
+        notes.append(f"words read wrong: {len(wrong) - len(found):,} of {len(wrong):,} crops "
                      "cannot be read")  # fmt: skip
     shown = [
         replace(one, picture=found.get((one.set, one.name))) if one.read != one.truth else one

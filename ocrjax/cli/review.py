@@ -1,4 +1,4 @@
-"""correct labels in a page of the browser, the most doubtful first."""
+"""correct labels in the browser, the most doubtful first."""
 
 from __future__ import annotations
 
@@ -17,50 +17,61 @@ if TYPE_CHECKING:
     from ocrjax.reader import Reader
     from ocrjax.review.session import Item
 
-_NEW, _CROPS = "icdar2015", "easyocr-csv"  # formats of labels of pictures that had none
-_SHOWN = 20  # lines on what is left out
+_NEW, _CROPS = "icdar2015", "easyocr-csv"  # default formats for images and crops without labels
+_SHOWN = 20  # most lines about what is left out
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declares the command's arguments."""
+    """Declare the command's arguments."""
     from ocrjax.labels.convert import PICTURES
     from ocrjax.labels.crops import CROP_TARGETS
     from ocrjax.labels.targets import TARGETS
 
-    parser.add_argument("data", metavar="DATA", help="labeled pictures; with --predict any")
+    parser.add_argument("data", metavar="DATA", help="labeled images; with --predict any images")
     parser.add_argument(
         "--out",
         required=True,
         metavar="OUT",
-        help="a new folder for the corrected labels; the changes are kept beside it in OUT.jsonl, "
-        "and the same command goes on with them",
+        help="a new folder for the corrected labels; changes are kept next to it in OUT.jsonl, "
+        "from which the same command continues",
     )
     parser.add_argument(
-        "--predict", action="store_true", help="pictures without labels: a reader makes the first"
+        "--predict", action="store_true", help="images without labels: a reader predicts them"
     )
     parser.add_argument(
-        "--crops", action="store_true", help="with --predict: each picture is a word, or a line"
+        "--crops", action="store_true", help="with --predict: each image is one word or line"
+    )
+    parser.add_argument("--count", type=int, metavar="N", help="review only the first N words")
+    parser.add_argument(
+        "--shuffle", action="store_true", help="random order instead of the most doubtful first"
     )
     parser.add_argument(
-        "--count", type=int, metavar="N", help="no more words than these, the first ones"
+        "--judge", action="store_true", help="also review labels that the networks contradict"
     )
     parser.add_argument(
-        "--shuffle", action="store_true", help="words at random, not the most doubtful first"
+        "--every", action="store_true", help="also review all other words, after the doubtful ones"
     )
-    parser.add_argument("--judge", action="store_true", help="labels that networks doubt as well")
-    parser.add_argument("--every", action="store_true", help="all other words, behind the doubtful")
-    parser.add_argument("--detector", metavar="WEIGHTS", help="default: that of ocrjax read")
-    parser.add_argument("--recognizer", metavar="WEIGHTS", help="default: that of ocrjax read")
-    parser.add_argument("--charset", metavar="NAME", help="that the start weights read")
+    for name in ("detector", "recognizer"):
+        parser.add_argument(
+            f"--{name}",
+            metavar="WEIGHTS",
+            help=f"{name} for --judge and --predict (default: that of ocrjax read)",
+        )
+    parser.add_argument(
+        "--charset", metavar="NAME", help="characters that the default recognizer may read"
+    )
     parser.add_argument(
         "--to",
         choices=(*TARGETS, *CROP_TARGETS),
         metavar="FORMAT",
-        help=f"of OUT: {', '.join(TARGETS)} (default: that of DATA; with --predict {_NEW}); "
-        f"with --crops {', '.join(CROP_TARGETS)} (default: {_CROPS})",
+        help=f"format of OUT: {', '.join(TARGETS)} (default: that of DATA; with --predict {_NEW}); "
+        f"with --crops: {', '.join(CROP_TARGETS)} (default: {_CROPS})",
     )
     parser.add_argument(
-        "--pictures", choices=PICTURES, default="copy", help="in OUT (default: %(default)s)"
+        "--pictures",
+        choices=PICTURES,
+        default="copy",
+        help="copy or link the images into OUT, or leave them out (default: %(default)s)",
     )
     parser.add_argument(
         "--from",
@@ -68,19 +79,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="auto",
         choices=WORD_KINDS,
         metavar="FORMAT",
-        help=f"of DATA, where it cannot be guessed: words, {', '.join(FORMATS)}",
+        help=f"format of DATA, if it cannot be detected: words, {', '.join(FORMATS)}",
     )
     add_label_arguments(parser)
-    parser.add_argument("--port", type=int, default=0, help="default: a free one")
+    parser.add_argument(
+        "--port", type=int, default=0, help="port of the page (default: a free one)"
+    )
     parser.add_argument(
         "--save",
         action="store_true",
-        help="write OUT with the changes so far, without a page",
+        help="write OUT with the changes so far, without serving the page",
     )
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Serves the page until Ctrl-C; returns 1 where something of DATA is left out or mended."""
+    """Serve the page until Ctrl-C; return 1 if parts of DATA were left out or repaired."""
     from ocrjax.labels.crops import CROP_TARGETS
     from ocrjax.review.prepare import shuffled
     from ocrjax.review.saving import check_place, save, save_crops
@@ -91,9 +104,9 @@ def run(arguments: argparse.Namespace) -> int:
         raise ValueError(f"--count is {arguments.count}, expected 1 or more")
     crops = arguments.crops
     if crops and not arguments.predict:
-        raise ValueError("--crops goes with --predict: labeled crops are for ocrjax lint --judge")
+        raise ValueError("--crops needs --predict; ocrjax lint --judge checks labeled crops")
     if arguments.to and (arguments.to in CROP_TARGETS) != crops:
-        wanted = "of crops" if crops else "of pictures; ocrjax convert-labels cuts words out"
+        wanted = "of crops" if crops else "of images (ocrjax convert-labels cuts crops)"
         raise ValueError(f"--to is {arguments.to!r}, expected a format {wanted}")
     out = Path(arguments.out)
     journal = out.with_name(f"{out.name}.jsonl")
@@ -124,7 +137,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     session = Session(labels.pages, journal, prepare)
     done = sum(state["done"] for state in session.states())
-    print(f"{len(session.items):,} words to look at, {done:,} done; changes: {journal}")
+    print(f"{len(session.items):,} words to review, {done:,} done; changes: {journal}")
 
     def write() -> str:
         if crops:
@@ -135,17 +148,17 @@ def run(arguments: argparse.Namespace) -> int:
         print(write())
         return 1 if labels.bad else 0
     with ReviewServer(session, write, port=arguments.port, title=str(arguments.data)) as server:
-        print(f"open in a browser of this machine: {server.address}")
-        print("Ctrl-C ends it; nothing that was changed is lost")
+        print(f"open in a browser on this machine: {server.address}")
+        print("Ctrl-C ends it; no changes are lost")
         try:
             server.serve_forever()
         except KeyboardInterrupt:
-            print(f"\n{session.edits:,} changes with {session.keys:,} keys; {write()}")
+            print(f"\n{session.edits:,} changes with {session.keys:,} key presses; {write()}")
     return 1 if labels.bad else 0
 
 
 class _Labeled:
-    """Labels, and their faults as what to look at."""
+    """Labeled images, with the findings of the lint as items to review."""
 
     def __init__(self, arguments: argparse.Namespace) -> None:
         from ocrjax.labels.findings import KINDS
@@ -160,7 +173,8 @@ class _Labeled:
         )
         self._arguments = arguments
         self._found = lint(parts)
-        # What is not read is not written either; what is read in another way is written so.
+        # Labels that cannot be read are missing in OUT; labels that are repaired while reading
+        # are written as repaired.
         self.bad = doubles + [
             one
             for one in self._found.findings
@@ -184,7 +198,7 @@ class _Labeled:
 
 
 class _Predicted:
-    """Pictures without labels, and what a reader finds in them."""
+    """Images without labels, with a reader's predictions as items to review."""
 
     def __init__(self, arguments: argparse.Namespace) -> None:
         from ocrjax.review.prepare import empty_pages

@@ -1,4 +1,4 @@
-"""make data sets of synthetic text, with exact boxes of words and characters."""
+"""generate data sets of synthetic text, with exact boxes of words and characters."""
 
 from __future__ import annotations
 
@@ -23,34 +23,48 @@ from ocrjax.cli.arguments import add_beam_arguments, add_shard_arguments, beam_o
 
 _MAX_SHEET = 200
 _SHEETS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
-_SHOWN = 20  # problems that are named one by one
+_SHOWN = 20  # most problems printed one by one
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declares the command's arguments."""
-    parser.add_argument("--preset", choices=tuple(PRESETS), default="scene")
-    parser.add_argument("--out", metavar="DIR", help="write a data set here")
-    parser.add_argument("--sheet", metavar="FILE", help="write a contact sheet here instead")
+    """Declare the command's arguments."""
     parser.add_argument(
-        "--force", action="store_true", help="replace the sheet that is there; never a set"
+        "--preset",
+        choices=tuple(PRESETS),
+        default="scene",
+        help="kind of samples (default: %(default)s)",
+    )
+    parser.add_argument("--out", metavar="DIR", help="folder of the data set to write")
+    parser.add_argument(
+        "--sheet", metavar="FILE", help="write a contact sheet of samples instead of a data set"
     )
     parser.add_argument(
-        "--count", type=int, help="how many pages or crops; for a sheet 12 if not given"
+        "--force", action="store_true", help="replace an existing sheet; never a data set"
     )
-    parser.add_argument("--format", choices=FORMATS, help="of the data set")
+    parser.add_argument(
+        "--count", type=int, help="number of pages or crops (default for a sheet: 12)"
+    )
+    parser.add_argument("--format", choices=FORMATS, help="format of the data set")
     parser.add_argument(
         "--workers",
         type=int,
-        help="processes; 0: this one. The set is the same for any number (default: 0)",
+        help="worker processes; 0 draws in this process; the data set does not depend on it "
+        "(default: 0)",
     )
     parser.add_argument(
-        "--seed", type=int, default=0, help="another seed, other samples (default: %(default)s)"
+        "--seed", type=int, default=0, help="seed of the samples (default: %(default)s)"
     )
     parser.add_argument(
-        "--split", choices=SPLITS, help="only fonts and --backgrounds of this part; default: all"
+        "--split",
+        choices=SPLITS,
+        help="use only the fonts and --backgrounds of this split (default: all)",
     )
     parser.add_argument(
-        "--fonts", nargs="+", default=(), metavar="DIR", help="fonts besides the bundled ones"
+        "--fonts",
+        nargs="+",
+        default=(),
+        metavar="DIR",
+        help="folders of fonts to use in addition to the bundled ones",
     )
     parser.add_argument("--no-bundled-fonts", action="store_true", help="use only --fonts")
     parser.add_argument(
@@ -58,45 +72,52 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         default=(),
         metavar="WEIGHT",
-        help="leave out fonts of these weights: thin light ... black",
+        help="leave out fonts of these weights: thin, light, ..., black",
     )
     parser.add_argument(
-        "--backgrounds", nargs="+", default=(), metavar="DIR", help="pictures to write on"
+        "--backgrounds",
+        nargs="+",
+        default=(),
+        metavar="DIR",
+        help="folders of images to draw the text on",
     )
-    parser.add_argument("--words", metavar="FILE", help="write these texts, one a line in UTF-8")
+    parser.add_argument(
+        "--words", metavar="FILE", help="file of texts to draw, one per line, UTF-8"
+    )
     parser.add_argument(
         "--config",
         nargs="+",
         default=(),
         metavar="NAME=VALUE",
-        help="change settings of the preset, as height=512 'words=(3, 8)' text.max_length=12",
+        help="change settings of the preset, such as height=512 'words=(3, 8)' text.max_length=12",
     )
     parser.add_argument(
         "--crops",
         choices=("cut", "drawn"),
-        help="for crops: cut from pages, or words drawn one by one (the preset words: drawn)",
+        help="for crops: cut from pages, or drawn word by word (default of the preset words: "
+        "drawn)",
     )
-    parser.add_argument("--crop-height", type=int, help="of crops, in pixels (default: 32)")
+    parser.add_argument("--crop-height", type=int, help="height of crops in pixels (default: 32)")
     parser.add_argument(
         "--image",
         choices=("jpg", "png"),
-        help="of the picture files; png loses nothing (default: jpg)",
+        help="format of the image files; png is lossless (default: jpg)",
     )
-    parser.add_argument("--quality", type=int, help="of JPEG files (default: 95)")
+    parser.add_argument("--quality", type=int, help="quality of JPEG files (default: 95)")
     parser.add_argument(
         "--records-per-file",
         type=int,
-        help="samples of a file of records or a folder, and of every format what a kill may lose; "
-        "shares consist of whole ones (default: 1000)",
+        help="samples per record file or folder; if the process is killed, only the unfinished one "
+        "is lost; shares consist of whole ones (default: 1000)",
     )
     add_shard_arguments(parser)
     add_beam_arguments(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Makes the set or the sheet; returns 130 if it was interrupted."""
+    """Write the data set or the sheet; return 130 if interrupted."""
     if bool(arguments.out) == bool(arguments.sheet):
-        raise ValueError("give --out DIR for a data set, or --sheet FILE for a look at one")
+        raise ValueError("give either --out DIR for a data set or --sheet FILE for a contact sheet")
     if arguments.out and not (arguments.count and arguments.format):
         raise ValueError("--out needs --count and --format")
     shard, merge = parse_sharing(arguments.shard, arguments.merge)
@@ -109,7 +130,7 @@ def run(arguments: argparse.Namespace) -> int:
     _refuse_idle(arguments)
     cut = None if arguments.crops is None else arguments.crops == "cut"
     kind = arguments.format or ("arrayrecord" if arguments.crops is None else "crops-csv")
-    # What was not given has the job's default.
+    # Options that are not given keep the defaults of `Job`.
     given = {
         name: getattr(arguments, name) for name in ("crop_height", "quality", "records_per_file")
     }
@@ -141,7 +162,7 @@ def run(arguments: argparse.Namespace) -> int:
         check_outputs([arguments.sheet], inputs=inputs, force=arguments.force)
     else:
         check_apart(arguments.out, inputs, option="--out")
-        # Whose set is there, `make_set` knows.
+        # `make_set` decides whether it may continue a data set that exists.
         check_outputs([Path(arguments.out, MANIFEST)], force=True)
     try:
         if arguments.sheet:
@@ -158,7 +179,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _refuse_idle(arguments: argparse.Namespace) -> None:
-    """Refuses what has no effect on a sheet, or on pictures that are no JPEG."""
+    """Refuse options without effect on a sheet or on PNG files."""
     if arguments.sheet:
         names = ("workers", "image", "quality", "records_per_file", "shard", "merge", "beam_runner")
         given = {f"--{name.replace('_', '-')}": getattr(arguments, name) for name in names}
@@ -195,7 +216,7 @@ def _set(job: Job, out: Path, workers: int, shard: Shard | None) -> int:
     if shard is not None and first is not None:
         line = f"shard {shard}: {summary.done} of {job.count} {job.unit}s in {out} ({job.format})"
     if made:
-        line += f"; {made} of them now, in {seconds:.1f} s: {made / seconds:.1f} a second"
+        line += f"; {made} drawn now in {seconds:.1f} s, {made / seconds:.1f} per second"
     print(line)
     if shard is not None and first is not None:
         if not summary.done:
@@ -221,13 +242,13 @@ def _report(summary: Summary) -> None:
         shown = ", ".join(f"{c!r} (U+{ord(c[0]):04X}) {n}" for c, n in found)
         more = len(summary.undrawable) - len(found)
         print(
-            "texts given up because no font has a character, how often: "
+            "characters that no font has, with the number of texts given up for each: "
             + shown
             + (f" and {more} more" if more else "")
             + f"; {font_remedy(summary.undrawable)}"
         )
     if summary.problems:
-        print(f"{len(summary.problems)} fonts and pictures that cannot be used:")
+        print(f"{len(summary.problems)} fonts and images cannot be used:")
         for path, reason in list(summary.problems.items())[:_SHOWN]:
             print(f"  {reason if path in reason else f'{path}: {reason}'}")
         if len(summary.problems) > _SHOWN:

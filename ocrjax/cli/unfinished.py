@@ -1,9 +1,9 @@
-"""Results of a long command, kept file by file, so that it goes on where it was stopped.
+"""Results of a long command, saved file by file, so that an interrupted command can resume.
 
-Beside `FILE` lies `FILE.unfinished` until all is done: a line that says with which settings it was
-begun, then one for each picture file that was read. The same command goes on with it: a file is
-read again if it has changed since, if one of its pages could not be read, or if an output that the
-command names is missing. With other settings the command refuses to go on.
+Until the command is done, `FILE.unfinished` lies next to `FILE`. Its first line holds the settings;
+each further line holds the results of one image file. The same command resumes from it. It reads a
+file again if the file has changed since, if one of its pages could not be read, or if one of its
+outputs is missing. With other settings the command refuses to resume.
 
 Files of the same form hold what shares of several machines have read (`ocrjax.cli.read_parts`).
 """
@@ -21,15 +21,15 @@ from ocrcore.pages import Page
 
 
 class UnfinishedError(ValueError):
-    """Results that were begun with other settings; the message names the file."""
+    """Unfinished results with other settings, or a damaged file; the message names the file."""
 
 
 class Unfinished:
-    """Pages that were read so far.
+    """The pages read so far.
 
     Attributes:
-        path: of the file.
-        resumed: whether it was there.
+        path: path of the `.unfinished` file.
+        resumed: whether the file existed and is continued.
     """
 
     def __init__(
@@ -38,18 +38,18 @@ class Unfinished:
         settings: Mapping[str, Any],
         *,
         force: bool = False,
-        remedy: str = "repeat that command to go on; --force starts over",
+        remedy: str = "repeat that command to resume, or start over with --force",
     ) -> None:
-        """Opens what is there; writes nothing yet.
+        """Read the unfinished results, if there are any; write nothing yet.
 
         Args:
-            path: of the file.
-            settings: plain JSON values; all that changes the results.
-            force: starts over where the settings are others.
-            remedy: what a user may do where they are.
+            path: path of the unfinished results.
+            settings: everything that changes the results, as plain JSON values.
+            force: start over if the settings differ.
+            remedy: what the error says to do if they differ.
 
         Raises:
-            UnfinishedError: begun with other settings, or no such file as this writes.
+            UnfinishedError: the settings differ, or the file was not written by this class.
         """
         self.path, self._remedy = path, remedy
         self._settings = json.loads(json.dumps(settings))
@@ -60,7 +60,7 @@ class Unfinished:
             self.resumed = self._read(force)
 
     def has(self, path: Path) -> bool:
-        """Whether a file was read, and is the same."""
+        """Return whether an image file was read completely and has not changed since."""
         if (place := self._places.get(os.fspath(path))) is None:
             return False
         entry = self._entry(place)
@@ -74,12 +74,12 @@ class Unfinished:
         return entry if entry["stamp"] == _stamp(path) else None
 
     def add(self, path: Path, pages: Sequence[Page], errors: Sequence[Exception] = ()) -> None:
-        """Keeps the pages of a file.
+        """Save the pages of an image file.
 
         Args:
-            path: of the picture file.
-            pages: those that could be read.
-            errors: why others could not.
+            path: path of the image file.
+            pages: the pages that could be read.
+            errors: why the others could not.
         """
         line = entry_line(path, pages, errors)
         if not self._places and not self.resumed:
@@ -91,13 +91,13 @@ class Unfinished:
             file.write(line.encode())
 
     def finish(self, target: Path, files: Iterable[Path]) -> None:
-        """Writes the results in order, as `write_pages` does or (`.json`) as a list."""
+        """Write the final results in the order of `files`: JSON lines, or a list for `.json`."""
         places = [self._places.get(os.fspath(path)) for path in files]
         write_results(target, (self._entry(place) for place in places if place is not None))
         self.path.unlink(missing_ok=True)
 
     def _read(self, force: bool) -> bool:
-        """Finds the lines; a last one that was cut off is dropped. Returns whether to go on."""
+        """Index the lines and drop a truncated last one; return whether to resume."""
         with self.path.open("rb") as file:
             begun = self._parsed(file.readline()).get("settings")
             if begun != self._settings:
@@ -109,7 +109,7 @@ class Unfinished:
                     if (begun or {}).get(name) != self._settings.get(name)
                 )
                 raise UnfinishedError(
-                    f"{self.path}: begun with another {', '.join(other)}: {self._remedy}"
+                    f"{self.path}: was started with another {', '.join(other)}; {self._remedy}"
                 )
             place = file.tell()
             for line in file:
@@ -129,10 +129,10 @@ class Unfinished:
         try:
             value = json.loads(line)
             if not isinstance(value, dict) or not {"file", "settings"} & set(value):
-                raise ValueError("neither settings nor a picture file")
+                raise ValueError("neither settings nor an image file")
         except ValueError as error:
             raise UnfinishedError(
-                f"{self.path}: not the unfinished results of this command ({error}): delete it"
+                f"{self.path}: not the unfinished results of this command ({error}); delete it"
             ) from error
         return value
 
@@ -163,7 +163,7 @@ def write_results(target: Path, entries: Iterable[Mapping[str, Any]]) -> None:
 
 
 def _stamp(path: Path) -> list[int]:
-    """What changes with a file."""
+    """Size and modification time of a file, to see whether it has changed."""
     try:
         found = path.stat()
     except OSError:

@@ -1,1 +1,1 @@
-"""All that concerns EasyOCR: its rules, export, install, a run inside it, the doctor."""
+"""EasyOCR support: export and installation of networks, checks in a real EasyOCR, the doctor."""

@@ -1,7 +1,7 @@
-"""Diagnoses the files of a custom EasyOCR network.
+"""Diagnose the files of a custom EasyOCR network.
 
 Nothing in the files is executed: weights are read by `ocrcore.weights.pth`, the YAML as nodes
-without making objects of it, the Python module as a syntax tree.
+without constructing objects, and the Python module as a syntax tree.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ from ocrjax.easyocr.rules import PUBLISHED, installed_module, name_fault, networ
 
 _SUFFIXES = (".pth", ".yaml", ".py")
 _ALL_SUFFIXES = (*_SUFFIXES, ".pt", ".yml")
-# What else holds weights, and what to do with it.
+# Other weight files, and what to do with them.
 _OTHER_FILES = {
-    ".safetensors": "; `ocrjax convert` makes a .pth of it",
-    ".h5": "; weights of Keras are not read, EasyOCR needs a network of PyTorch",
+    ".safetensors": "; `ocrjax convert` turns it into a .pth",
+    ".h5": "; Keras weights are not supported: EasyOCR needs a PyTorch network",
 }
 _OTHER_FILES[".keras"] = _OTHER_FILES[".h5"]
-# Rows of the last layer that give away the charset that a network was trained with.
+# Row counts of the last layer that suggest the charset of the training.
 _KNOWN_ROWS = {
-    37: "0123456789abcdefghijklmnopqrstuvwxyz, deep-text-recognition-benchmark's without "
-    "--character",
-    95: "the 94 printable characters of ASCII, with which deep-text-recognition-benchmark trains "
-    "under --sensitive: digits, a-z, A-Z, then !\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~",
+    37: "0123456789abcdefghijklmnopqrstuvwxyz, the default of deep-text-recognition-benchmark "
+    "without --character",
+    95: "the 94 printable ASCII characters, which deep-text-recognition-benchmark uses with "
+    "--sensitive: digits, a-z, A-Z, then !\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~",
     97: "the 96 of EasyOCR's english_g2",
     352: "the 351 of EasyOCR's latin_g2",
 }
@@ -42,10 +42,10 @@ class Finding:
     """One thing that is wrong with a file.
 
     Attributes:
-        file: where.
-        problem: what is wrong and what EasyOCR makes of it.
-        remedy: what to do.
-        serious: False for what works and may still surprise.
+        file: path of the file.
+        problem: what is wrong and how EasyOCR reacts to it.
+        remedy: how to fix it.
+        serious: False for something that works but may surprise.
     """
 
     file: str
@@ -59,20 +59,20 @@ class Finding:
 
 
 def printable(text: str) -> str:
-    """Escapes what somebody's file may do to a terminal, and what no terminal can show."""
+    """Escape control characters, which could affect the terminal, and lone surrogates."""
     return "".join(
         char if char.isprintable() or char == "\n" else ascii(char)[1:-1] for char in text
     )
 
 
 def collect(arguments: list[str]) -> tuple[dict[str, dict[str, Path]], list[Finding]]:
-    """Sorts files by the network that they belong to.
+    """Group files by the network they belong to.
 
     Args:
         arguments: files, folders, or names of networks in EasyOCR's folders.
 
     Returns:
-        By name of the network its files by suffix; and what is wrong with where they lie.
+        The files of each network by suffix, by network name; and findings about their locations.
 
     Raises:
         FileNotFoundError: an argument is none of these.
@@ -88,7 +88,9 @@ def collect(arguments: list[str]) -> tuple[dict[str, dict[str, Path]], list[Find
                 if file.suffix.lower() in _ALL_SUFFIXES and file.is_file()
             ]
             if not files:
-                raise FileNotFoundError(f"{path}: no {', '.join(_SUFFIXES)} file in this folder")
+                raise FileNotFoundError(
+                    f"{path}: this folder has no {', '.join(_SUFFIXES)} file; name another one"
+                )
         elif path.suffix.lower() in _ALL_SUFFIXES:
             if not path.is_file():
                 raise FileNotFoundError(f"{path}: no such file")
@@ -111,27 +113,27 @@ def collect(arguments: list[str]) -> tuple[dict[str, dict[str, Path]], list[Find
 def _joined(
     networks: dict[str, dict[str, Path]], findings: list[Finding]
 ) -> tuple[dict[str, dict[str, Path]], list[Finding]]:
-    """Files of different names are taken for one network's where none is there twice."""
+    """Merge files with different names into one network if each suffix occurs once."""
     files = {suffix: file for parts in networks.values() for suffix, file in parts.items()}
     if len(networks) < 2 or len(files) < sum(map(len, networks.values())):
         return networks, findings
-    # Weights have any name; that of the other two is more likely the one that was meant.
+    # Weights often have other names; the name of the other two files is more likely intended.
     name = (files.get(".yaml") or files[".py"]).stem
     for suffix, file in files.items():
         if file.stem != name:
             findings.append(
                 Finding(
                     str(file),
-                    "the files of a network have one name, that of recog_network; the others are "
-                    f"called {name}",
-                    f"name it {name}{suffix}, and pass recog_network={name!r}",
+                    "all files of a network must have the same name, the one passed as "
+                    f"recog_network; the others are called {name}",
+                    f"rename it to {name}{suffix}, and pass recog_network={name!r}",
                 )
             )
     return {name: files}, findings
 
 
 def _installed(name: str) -> tuple[list[Path], list[Finding]]:
-    """The files of a network in EasyOCR's folders, wherever there, and those that are not."""
+    """Find the files of a network in EasyOCR's folders; report those that are missing."""
     models, networks = easyocr_model_folder(), network_folder()
     files, findings = [], []
     weights = models / f"{name}.pth"
@@ -147,20 +149,20 @@ def _installed(name: str) -> tuple[list[Path], list[Finding]]:
             findings.append(
                 Finding(
                     str(places[0]),
-                    "missing; a Reader opens all three files",
+                    "missing; EasyOCR opens all three files",
                     f"put {name}{suffix} there",
                 )
             )
     if not files:
         raise FileNotFoundError(
-            f"{name}: neither a file nor a folder, and no {name}.pth, {name}.yaml or {name}.py in "
+            f"{name}: no such file or folder, and no {name}.pth, {name}.yaml or {name}.py in "
             f"{models} or {networks}"
         )
     return files, findings
 
 
 def _place(file: Path, suffix: str) -> Iterator[Finding]:
-    """Whether a file lies in EasyOCR's folders, but in the wrong one or under a wrong suffix."""
+    """Report a file in the wrong one of EasyOCR's folders, or with a wrong suffix."""
     models, networks = easyocr_model_folder(), network_folder()
     folder = file.absolute().parent
     right = models if suffix == ".pth" else networks
@@ -176,19 +178,19 @@ def _place(file: Path, suffix: str) -> Iterator[Finding]:
         yield Finding(
             str(file),
             f"EasyOCR looks for a file that ends in {suffix}, not in {file.suffix}",
-            f"name it {file.with_suffix(suffix).name}",
+            f"rename it to {file.with_suffix(suffix).name}",
         )
 
 
 def examine(name: str, files: dict[str, Path]) -> list[Finding]:
-    """Examines the files of one network, each alone and against the others.
+    """Examine the files of one network, each by itself and against the others.
 
     Args:
-        name: of the network, the files' common stem.
+        name: name of the network, the common stem of its files.
         files: by suffix, any of .pth, .yaml and .py.
 
     Returns:
-        What is wrong, by file.
+        The findings, ordered by file.
     """
     findings: list[Finding] = []
     weights: Weights | None = None
@@ -205,7 +207,7 @@ def examine(name: str, files: dict[str, Path]) -> list[Finding]:
             findings.append(
                 Finding(
                     str(files[".py"]),
-                    f"{other} is imported instead, because EasyOCR's folder comes last",
+                    f"{other} is imported instead, because EasyOCR's folder is last in sys.path",
                     "choose another name for all three files",
                 )
             )
@@ -222,9 +224,9 @@ def examine(name: str, files: dict[str, Path]) -> list[Finding]:
         findings.append(
             Finding(
                 str(files[".pth"]),
-                "these are weights of the detector CRAFT, and the .yaml and .py beside them are of "
-                "a recognizer",
-                "give the recognizer's weights this name",
+                "these are weights of the detector CRAFT, but the .yaml and .py next to them "
+                "describe a recognizer",
+                "put the recognizer's weights under this name",
             )
         )
     return findings
@@ -238,22 +240,22 @@ def _check_published(path: Path) -> Iterator[Finding]:
         md5 = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
     if known and md5 == known.md5:
         yield Finding(
-            str(path), "this is the very file that EasyOCR publishes", "it needs nothing", False
+            str(path), "this is a file that EasyOCR itself publishes", "nothing to do", False
         )
         return
     yield Finding(
         str(path),
         f"EasyOCR has published weights of this name"
-        f"{f' with the md5 {known.md5}' if known else ''}; its md5 is {md5}. A Reader deletes a "
-        "file whose md5 is another and downloads the published one",
-        "keep your weights under another name; `ocrjax export easyocr` says how to use a detector "
-        "of your own",
+        f"{f' with the md5 {known.md5}' if known else ''}, but the md5 of this file is {md5}. "
+        "EasyOCR deletes a file with another md5 and downloads the published one",
+        "save your weights under another name; `ocrjax export easyocr` prints how to use your "
+        "own detector",
         serious=known is not None,
     )
 
 
 def _compare(path: Path, settings: Settings, weights: Weights) -> Iterator[Finding]:
-    """The YAML against the shapes of the weights."""
+    """Compare the YAML with the shapes of the weights."""
     if weights.rows is not None and settings.characters is not None:
         yield from _compare_charset(path, settings.characters, weights.rows)
     for key, value in (settings.params or {}).items():
@@ -268,9 +270,9 @@ def _compare(path: Path, settings: Settings, weights: Weights) -> Iterator[Findi
     if weights.params.get("input_channel", 1) != 1:
         yield Finding(
             str(path),
-            f"the weights are of a network that sees {weights.params['input_channel']} channels "
-            "(trained with rgb), and EasyOCR feeds one, gray",
-            "train it on gray pictures (rgb: False)",
+            f"the network expects {weights.params['input_channel']} input channels (trained with "
+            "rgb), but EasyOCR passes one gray channel",
+            "train it on gray images (rgb: False)",
         )
 
 
@@ -278,20 +280,19 @@ def _compare_charset(path: Path, characters: str, rows: int) -> Iterator[Finding
     if len(characters) + 1 == rows:
         return
     text = (
-        f"character_list has {len(characters)} characters, which makes {len(characters) + 1} "
-        f"classes with the blank, but the weights have {rows} (EasyOCR says: size mismatch for "
-        "Prediction)"
+        f"character_list has {len(characters)} characters, so {len(characters) + 1} classes with "
+        f"the blank, but the weights have {rows} (EasyOCR says: size mismatch for Prediction)"
     )
-    hint = f"list exactly the {rows - 1} characters of the training, in their order"
+    hint = f"list exactly the {rows - 1} characters of the training, in the same order"
     if len(set(characters)) + 1 == rows:
         twice = "".join(sorted({c for c in characters if characters.count(c) > 1}))
         hint = f"list {twice!r} only once"
     elif len(characters.strip("\n")) + 1 == rows:
-        hint = "a block of YAML ends in a line end, which counts: write the list in double quotes"
+        hint = "a YAML block ends with a newline, which counts: write the list in double quotes"
     elif "".join(characters.split(" ")) and len(characters.replace(" ", "")) + 1 == rows:
-        hint = "leave out the blank, with which the network was not trained"
+        hint = "leave out the space: the network was not trained with it"
     elif " " not in characters and len(characters) + 2 == rows:
-        hint += "; is the blank ' ' one of them?"
+        hint += "; is the space ' ' one of them?"
     elif rows in _KNOWN_ROWS:
-        hint += f". {rows - 1} are {_KNOWN_ROWS[rows]}"
+        hint += f". {rows - 1} characters could be {_KNOWN_ROWS[rows]}"
     yield Finding(str(path), text, hint)

@@ -1,4 +1,4 @@
-"""The doctor's look at `NAME.py`, which it parses and never executes."""
+"""The doctor's checks of `NAME.py`, which is parsed and never executed."""
 
 from __future__ import annotations
 
@@ -16,20 +16,22 @@ _THERE |= {"bidi", "ninja", "pyclipper", "shapely", "typing_extensions", "yaml"}
 def examine_module(
     path: Path, *, params: Mapping[str, int | str | None] | None = None
 ) -> list[Fault]:
-    """Says what is wrong with the module of a network.
+    """Return the faults of a network's Python module.
 
     Args:
-        path: of the file.
-        params: `network_params` of the YAML, where known.
+        path: path of the file.
+        params: `network_params` of the YAML, if known.
     """
     if path.stat().st_size > MAX_BYTES:
-        return [(f"it has more than {MAX_BYTES:,} bytes", "a network needs a few kB of Python")]
+        return [
+            (f"it has more than {MAX_BYTES:,} bytes", "a network takes only a few kB of Python")
+        ]
     try:
         tree = ast.parse(path.read_bytes(), filename=str(path))
     except SyntaxError as error:
-        return [(f"line {error.lineno}: Python cannot read it: {error.msg}", "mend that line")]
+        return [(f"line {error.lineno}: Python cannot parse it: {error.msg}", "fix that line")]
     except (ValueError, RecursionError, MemoryError) as error:
-        return [(f"Python cannot read it: {error}", "write the file again")]
+        return [(f"Python cannot parse it: {error}", "write the file again")]
     faults = list(_imports(tree, path))
     classes = {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)}
     if model := classes.get("Model"):
@@ -38,15 +40,15 @@ def examine_module(
         there = ", ".join(classes) or "no class at all"
         faults.append(
             (
-                f"it has no class Model, which EasyOCR makes the network of; it has {there}",
-                "name the network's class Model",
+                f"it has no class Model, which EasyOCR instantiates; it has {there}",
+                "rename the network's class to Model",
             )
         )
     return faults
 
 
 def _names(tree: ast.Module) -> set[str]:
-    """What imports and assignments define at the top."""
+    """The names that imports and assignments define at the top level."""
     out = set()
     for node in tree.body:
         if isinstance(node, ast.Import | ast.ImportFrom):
@@ -61,7 +63,7 @@ def _imports(tree: ast.Module, path: Path) -> Iterator[Fault]:
         if isinstance(node, ast.ImportFrom) and node.level:
             yield (
                 f"line {node.lineno}: a relative import (from {'.' * node.level}"
-                f"{node.module or ''}): EasyOCR imports the file alone, without a package",
+                f"{node.module or ''}): EasyOCR imports the file by itself, not as a package",
                 "write the classes into this file, or import them from easyocr.model.modules",
             )
             continue
@@ -76,11 +78,11 @@ def _imports(tree: ast.Module, path: Path) -> Iterator[Fault]:
             beside = path.with_name(f"{top}.py").is_file() or path.with_name(top).is_dir()
             if top not in _THERE and top not in sys.stdlib_module_names:
                 yield (
-                    f"line {node.lineno}: it imports {name}, which EasyOCR does not bring"
-                    + ("; it lies beside this file" if beside else ""),
-                    "write what it needs into this file"
+                    f"line {node.lineno}: it imports {name}, which EasyOCR does not include"
+                    + ("; the module is next to this file" if beside else ""),
+                    "put the code that it needs into this file"
                     if not beside
-                    else f"copy {top} into EasyOCR's user_network too",
+                    else f"copy {top} into EasyOCR's folder user_network as well",
                     not beside,
                 )
 
@@ -90,7 +92,7 @@ def _examine_class(
 ) -> Iterator[Fault]:
     if not model.bases:
         yield (
-            f"line {model.lineno}: Model has no base class, so that it cannot load weights",
+            f"line {model.lineno}: Model has no base class, so it cannot load weights",
             "write class Model(nn.Module)",
         )
     methods = {node.name: node for node in model.body if isinstance(node, ast.FunctionDef)}
@@ -104,8 +106,8 @@ def _examine_class(
         if not least <= 2 <= most:
             yield (
                 f"line {forward.lineno}: forward takes {least if least > 2 else most} "
-                "arguments; EasyOCR calls it with two, pictures and text",
-                "write def forward(self, input, text); a recognizer by CTC leaves text aside",
+                "arguments; EasyOCR calls it with two, images and text",
+                "write def forward(self, input, text); a CTC recognizer ignores text",
             )
     if "__init__" in methods:
         yield from _examine_init(methods["__init__"], params)
@@ -120,8 +122,8 @@ def _examine_init(
     anything = arguments.kwarg is not None
     if "num_class" not in names and not anything:
         yield (
-            f"{where}Model does not take num_class, which EasyOCR passes by name; it takes "
-            f"{', '.join(names) or 'nothing'}",
+            f"{where}Model does not take num_class, which EasyOCR passes by keyword; it takes "
+            f"{', '.join(names) or 'no arguments'}",
             "write def __init__(self, num_class, ...)",
         )
     if params is None:
@@ -135,14 +137,14 @@ def _examine_init(
     unknown = [name for name in params if name not in names and name != "num_class"]
     if unknown and not anything:
         yield (
-            f"{where}Model does not take {', '.join(unknown)}, which network_params of the .yaml "
+            f"{where}Model does not take {', '.join(unknown)}, which network_params in the .yaml "
             "has",
             f"it takes {', '.join(names)}",
         )
     missing = sorted(without_default - set(params) - {"num_class"})
     if missing:
         yield (
-            f"{where}Model needs {', '.join(missing)}, which network_params of the .yaml has not",
+            f"{where}Model needs {', '.join(missing)}, missing from network_params in the .yaml",
             "add it there",
         )
 
@@ -152,7 +154,7 @@ def _required(arguments: ast.arguments) -> int:
 
 
 def _takes(function: ast.FunctionDef) -> tuple[int, float]:
-    """How many arguments after self a function takes, at least and at most."""
+    """The least and greatest number of arguments that a function takes after self."""
     arguments = function.args
     names = len(arguments.posonlyargs) + len(arguments.args) - 1
     return names - len(arguments.defaults), float("inf") if arguments.vararg else names

@@ -1,4 +1,4 @@
-"""The doctor's look at `NAME.pth`."""
+"""The doctor's checks of `NAME.pth`."""
 
 from __future__ import annotations
 
@@ -13,18 +13,16 @@ import numpy as np
 from ocrcore.weights.pth import TorchFileError, find_state_dict, load_pth
 from ocrjax.easyocr.doctor_yaml import Fault
 
-_REWRITE = (
-    "`ocrjax export easyocr FILE.pth --charset FILE --name NAME` writes it as EasyOCR needs it"
-)
+_REWRITE = "`ocrjax export easyocr FILE.pth --charset FILE --name NAME` rewrites it for EasyOCR"
 
 
 @dataclass(slots=True)
 class Weights:
-    """What the shapes say of a network.
+    """What the names and shapes of weights tell about the network.
 
     Attributes:
-        kind: recognizer of the known layout, detector CRAFT, or something else.
-        rows: of the last layer: classes with the blank; None if not known.
+        kind: a recognizer with the known layout, the detector CRAFT, or something else.
+        rows: rows of the last layer, the classes with the blank; None if not known.
         params: `input_channel`, `output_channel` and `hidden_size`, as far as known.
     """
 
@@ -34,7 +32,7 @@ class Weights:
 
 
 def examine_weights(path: Path) -> tuple[Weights | None, list[Fault]]:
-    """Reads a file of weights and says what is wrong with it."""
+    """Read a weights file; return what it holds and its faults."""
     try:
         tree = load_pth(path)
         state = find_state_dict(tree, name=path.name)
@@ -42,7 +40,7 @@ def examine_weights(path: Path) -> tuple[Weights | None, list[Fault]]:
         problem, remedy = str(error).removeprefix(f"{path}: "), "save model.state_dict() alone"
         if problem.startswith("not a PyTorch file: "):
             problem, _, remedy = problem.partition("; ")
-            remedy = remedy or "put the file there that torch.save(model.state_dict(), NAME) writes"
+            remedy = remedy or "use the file that torch.save(model.state_dict(), NAME) writes"
         elif "truncated" in problem or "damaged" in problem:
             remedy = "copy or download it again"
         return None, [(problem, remedy)]
@@ -52,9 +50,10 @@ def examine_weights(path: Path) -> tuple[Weights | None, list[Fault]]:
     if keys != list(tree):
         faults.append(
             (
-                f"the weights lie under a key of it ({', '.join(map(str, list(tree)[:6]))}), and "
-                "EasyOCR expects the state dict alone (it says: Unexpected key(s) in state_dict)",
-                f"`ocrjax convert {path.name} OUT.pth` takes them out"
+                "the weights are nested under one of its keys "
+                f"({', '.join(map(str, list(tree)[:6]))}), but EasyOCR expects a bare state dict "
+                "(it says: Unexpected key(s) in state_dict)",
+                f"`ocrjax convert {path.name} OUT.pth` extracts them"
                 if weights.kind == "detector"
                 else _REWRITE,
             )
@@ -68,19 +67,19 @@ def examine_weights(path: Path) -> tuple[Weights | None, list[Fault]]:
     if broken:
         faults.append(
             (
-                f"{broken[0]} has values that are no numbers or infinite (NaN): its training "
-                "failed, and it reads nothing",
+                f"{broken[0]} has NaN or infinite values: the training diverged, and the network "
+                "reads nothing",
                 "take an earlier checkpoint, or train again at a lower learning rate",
             )
         )
     odd = [key for key, array in state.items() if np.asarray(array).dtype.kind not in "fViu"]
     if odd:
-        faults.append((f"{odd[0]} is of type {state[odd[0]].dtype}", _REWRITE))
+        faults.append((f"{odd[0]} has the type {state[odd[0]].dtype}", _REWRITE))
     return weights, faults
 
 
 def describe(state: Mapping[str, np.ndarray]) -> Weights:
-    """Reads off bare weights what network they are of."""
+    """Infer the kind of network from the names and shapes of its weights."""
     if any(key.startswith("basenet.") for key in state):
         return Weights("detector")
     shapes = {key: np.shape(array) for key, array in state.items()}
@@ -105,10 +104,10 @@ def describe(state: Mapping[str, np.ndarray]) -> Weights:
 
 
 def _names(tree: Mapping[Any, Any], count: int) -> list[str]:
-    """The names of the weights as they stand in the file, of as many arrays as were found."""
+    """The names of the weights as the file has them, for `count` arrays."""
     waiting, seen = [tree], set[int]()
     for item in waiting:
-        # A file may hold one dict many times, also within itself.
+        # A hostile file may hold one dict many times, even inside itself.
         if id(item) in seen:
             continue
         seen.add(id(item))
@@ -122,21 +121,26 @@ def _names(tree: Mapping[Any, Any], count: int) -> list[str]:
 def _examine_prefix(keys: list[str], weights: Weights) -> list[Fault]:
     prefixed = [key.startswith("module.") for key in keys]
     if weights.kind == "detector":
-        # EasyOCR takes the prefix off a detector's names if the first has it.
+        # EasyOCR strips the prefix from all names of a detector if the first one has it.
         if any(prefixed) and not all(prefixed):
-            return [("some names begin with 'module.' and some do not", "save them all alike")]
+            return [
+                (
+                    "some names begin with 'module.' and some do not",
+                    "save all of them with the prefix, or all without",
+                )
+            ]
         return []
     if all(key.startswith("module.module.") for key in keys):
-        return [("every name begins with 'module.' twice; EasyOCR takes off one", _REWRITE)]
+        return [("every name begins with 'module.' twice; EasyOCR strips only one", _REWRITE)]
     if all(prefixed):
         return []
     shown = next(key for key, has in zip(keys, prefixed, strict=True) if not has)
     cut = shown[7:] or "nothing"
     return [
         (
-            f"its names do not begin with 'module.', such as {shown[:80]}: on a CPU EasyOCR cuts "
-            f"seven letters off each name blindly ({cut[:80]} is left), on a GPU it expects the "
-            "prefix (it says: Missing key(s) in state_dict)",
+            f"its names, such as {shown[:80]}, do not begin with 'module.': on a CPU EasyOCR "
+            f"strips seven letters from each name without a check ({cut[:80]} is left), on a GPU "
+            "it expects the prefix (it says: Missing key(s) in state_dict)",
             _REWRITE + "; or save torch.nn.DataParallel(model).state_dict()",
         )
     ]
@@ -147,17 +151,17 @@ def _examine_recognizer(state: Mapping[str, np.ndarray]) -> list[Fault]:
     if any(key.startswith("Prediction.attention_cell.") for key in state):
         faults.append(
             (
-                "it predicts by attention (Prediction: Attn), and EasyOCR decodes CTC alone",
+                "it predicts by attention (Prediction: Attn), but EasyOCR only decodes CTC",
                 "train it with Prediction: CTC",
             )
         )
     elif "Prediction.weight" not in state:
-        faults.append(("it has no Prediction.weight, the last layer", "save the whole network"))
+        faults.append(("the last layer, Prediction.weight, is missing", "save the whole network"))
     if any(key.startswith("Transformation.GridGenerator.") for key in state):
         faults.append(
             (
-                "it begins with a TPS transformation (Transformation: TPS), which fits one width "
-                "alone, and EasyOCR feeds pictures of all widths",
+                "it begins with a TPS transformation (Transformation: TPS), which works for one "
+                "width only, but EasyOCR passes images of all widths",
                 "train it with Transformation: None",
             )
         )
@@ -171,8 +175,8 @@ def _examine_detector(state: Mapping[str, np.ndarray]) -> list[Fault]:
     if width != 1:
         return [
             (
-                f"it is of a CRAFT of width {width:g}, and EasyOCR's has the full width",
-                "train one with width 1 for EasyOCR (config.model.width)",
+                f"it is a CRAFT of width {width:g}, but EasyOCR's has the full width",
+                "for EasyOCR, train a network of width 1 (config.model.width)",
             )
         ]
     try:
@@ -181,8 +185,8 @@ def _examine_detector(state: Mapping[str, np.ndarray]) -> list[Fault]:
         return [(str(error), "save the whole network")]
     return [
         (
-            "EasyOCR's Reader has no setting for a detector of one's own",
-            "docs/easyocr.md has the three lines that put it into a Reader",
+            "easyocr.Reader has no setting for a custom detector",
+            "docs/easyocr.md shows the three lines that put it into a Reader",
             False,
         )
     ]

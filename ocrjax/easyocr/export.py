@@ -1,4 +1,4 @@
-"""A run's network as files for EasyOCR, with the samples to check it with."""
+"""Export of a run's network to EasyOCR, with the samples to check it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ocrjax.easyocr.runner import check_import
 from ocrjax.samples import crop_sets, read_crops, read_photos
 from ocrjax.weights import load_network
 
-# Options that mean something for one network alone.
+# Options that apply to one network only.
 _OF = dict.fromkeys(("languages", "charset", "height", "crops", "accept_worse"), "recognizer")
 _OF["photos"] = "detector"
 
@@ -30,16 +30,16 @@ class ExportOptions:
     """What to write, and what to check it with.
 
     Attributes:
-        languages: of a recognizer: codes that a Reader may ask for.
-        charset: of a recognizer: name or file; None for that of the run or the weights.
-        height: of a recognizer's pictures; None as for `charset`.
+        languages: for a recognizer: language codes that an `easyocr.Reader` may ask for.
+        charset: for a recognizer: name or file; None: that of the run or the weights.
+        height: for a recognizer: height of its crops in pixels; None as for `charset`.
         check: whether `Export.check` will be called; its samples are then read first.
-        python: an interpreter that has EasyOCR; None for this one.
-        count: most samples to check with; None for 200 crops or 20 photos.
-        crops: of a recognizer, to check with: a labels.tsv, a folder with a labels.csv, or an LMDB;
-            None for those that the run is judged on.
-        photos: of a detector, to check with: pictures and folders; none as for `crops`.
-        accept_worse: a Reader may read worse than the run does by itself.
+        python: a Python interpreter with EasyOCR; None: this one.
+        count: most samples to check with; None: 200 crops or 20 photos.
+        crops: for a recognizer: crops to check with, a labels.tsv, a folder with a labels.csv, or
+            an LMDB; None: the run's evaluation set.
+        photos: for a detector: images and folders to check with; empty: the run's evaluation set.
+        accept_worse: accept a lower accuracy in EasyOCR than that of the run.
     """
 
     languages: tuple[str, ...] = ("en",)
@@ -54,28 +54,28 @@ class ExportOptions:
 
 
 class Check(Protocol):
-    """What a check in EasyOCR found."""
+    """The result of a check in EasyOCR."""
 
     def faults(self) -> list[str]:
-        """Why the export is not good; empty if it is."""
+        """Return why the export is not good; empty if it is."""
 
     def table(self) -> str:
-        """The comparison as text."""
+        """Return the comparison as text."""
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values."""
+        """Return plain JSON values."""
 
 
 @dataclass(frozen=True, slots=True)
 class Export:
-    """Files that were written, and what may be done with them.
+    """The files of an export, and what can be done with them.
 
     Attributes:
-        folder: where they are, with a README.txt.
-        places: where each file goes in EasyOCR's folders.
-        usage: lines of Python.
-        compare: reads or detects with them in EasyOCR.
-        note: writes the README with what a check found.
+        folder: their folder, with a README.txt.
+        places: the target path of each file in EasyOCR's folders.
+        usage: lines of Python that use the network.
+        compare: runs the files in EasyOCR and compares.
+        note: rewrites the README with the result of a check.
     """
 
     folder: Path
@@ -85,11 +85,11 @@ class Export:
     note: Callable[[str], None]
 
     def check(self) -> Check:
-        """Compares in EasyOCR; writes `check.json`, and the verdict into the README.
+        """Compare in EasyOCR; write `check.json`, and the verdict into the README.
 
         Raises:
             EasyOcrError: EasyOCR cannot be run, or cannot load the files.
-            ExportError: there is nothing to check with.
+            ExportError: there are no samples to check with.
         """
         found = self.compare()
         write_json(self.folder / "check.json", found.to_dict())
@@ -98,10 +98,10 @@ class Export:
 
 
 def verdict(found: Check) -> str:
-    """One line about what a check found."""
+    """Return the result of a check in one line."""
     if faults := found.faults():
         return "NOT GOOD: " + "; ".join(faults)
-    return "EasyOCR does the same as ours with the same input"
+    return "EasyOCR and ocrjax agree on the same input"
 
 
 def export_network(
@@ -112,17 +112,17 @@ def export_network(
     options: ExportOptions,
     log: Callable[[str], object] = print,
 ) -> Export:
-    """Writes a detector or a recognizer as EasyOCR loads it.
+    """Write a detector or a recognizer as files that EasyOCR loads.
 
     Args:
-        source: the folder of a run, an Orbax checkpoint, a .pth or a .safetensors file.
-        folder: takes the files; made as needed, files of the same names are replaced.
-        name: of the network in EasyOCR.
+        source: a run directory, an Orbax checkpoint, a .pth or a .safetensors file.
+        folder: folder for the files; created if needed, files of the same names are replaced.
+        name: name of the network in EasyOCR.
         options: what to write, and what to check it with.
         log: called with each human-readable message.
 
     Raises:
-        ExportError: EasyOCR cannot load such a network, or there is nothing to check with.
+        ExportError: EasyOCR cannot load such a network, or there are no samples to check with.
     """
     source, folder = Path(source), Path(folder)
     network, _, variables, _ = load_network(source)
@@ -146,7 +146,7 @@ def _export_recognizer(
     recognizer = Recognizer(
         loaded.variables, charset=loaded.charset, height=loaded.height, options=loaded.options
     )
-    # Before anything is written: the next call would find it in its way.
+    # Read the samples before writing: files left by a failure would block the next call.
     crops = []
     if options.check:
         sets = crop_sets(options.crops, RunFolder.of(source))

@@ -1,4 +1,4 @@
-"""Detectors as weights of EasyOCR's CRAFT, and the proof that a Reader finds the same boxes."""
+"""Detectors as weights for EasyOCR's CRAFT, and the check that EasyOCR finds the same boxes."""
 
 from __future__ import annotations
 
@@ -20,42 +20,43 @@ from ocrcore.weights.pth import save_weights
 from ocrjax.easyocr.rules import PUBLISHED, ExportError
 from ocrjax.easyocr.runner import run_easyocr
 
-# What a Reader's `readtext` and `detect` take.
+# Arguments of `readtext` and `detect` of `easyocr.Reader`.
 _READTEXT = ("text_threshold", "low_text", "link_threshold", "canvas_size", "mag_ratio")
 
 
 def write_detector(
     folder: str | Path, variables: Mapping[str, Any], *, name: str, options: DetectorOptions
 ) -> Path:
-    """Writes a bare state dict that EasyOCR's CRAFT loads, and how to use it.
+    """Write a state dict that EasyOCR's CRAFT loads, and a README on how to use it.
 
     Args:
-        folder: takes `name.pth` and `README.txt`; made as needed.
-        variables: of `craftjax.models.CRAFT`, of width 1.
-        name: of the file.
-        options: thresholds and scaling to read with.
+        folder: folder for `name.pth` and `README.txt`; created if needed.
+        variables: variables of a `craftjax.models.CRAFT` of width 1.
+        name: name of the file.
+        options: thresholds and scaling for the README.
 
     Returns:
         The path of the weights.
 
     Raises:
-        ExportError: a network of another width, no name of a file, or one of EasyOCR's own files.
+        ExportError: a network of another width, an invalid file name, or the name of one of
+            EasyOCR's own files.
     """
     width = width_of(variables)
     if width != 1:
         raise ExportError(
-            f"this detector is of width {width:g}, and EasyOCR's CRAFT has the full width: train "
-            "one with config.model.width = 1 for EasyOCR"
+            f"this detector has the width {width:g}, but EasyOCR's CRAFT has the full width: for "
+            "EasyOCR, train one with config.model.width = 1"
         )
     if not re.fullmatch(r"[\w-][\w. -]*", name):
         raise ExportError(
-            f"the name {name!r}: expected that of a file without its folder, of letters, digits, "
-            "blanks, _ - and . (--name NAME, --out DIR)"
+            f"the name {name!r}: expected a file name without a folder, made of letters, digits, "
+            "spaces, _ - and . (--name NAME; the folder is --out DIR)"
         )
     if name in PUBLISHED:
         raise ExportError(
-            f"the name {name!r} is that of a file of EasyOCR's own, which deletes one whose md5 is "
-            "another: choose another (--name NAME)"
+            f"the name {name!r} belongs to one of EasyOCR's own files, and EasyOCR deletes a file "
+            "of that name with another md5: choose another name (--name NAME)"
         )
     path = Path(folder) / f"{name}.pth"
     save_weights(path, to_state_dict(variables))
@@ -64,14 +65,15 @@ def write_detector(
 
 
 def write_readme(path: Path, options: DetectorOptions, *, checked: str | None) -> None:
-    """Writes `README.txt` beside the weights: how to use them, and what a check found."""
+    """Write `README.txt` next to the weights: how to use them, and the result of a check."""
     values = asdict(options)
     arguments = ", ".join(f"{name}={values[name]!r}" for name in _READTEXT)
     path.with_name("README.txt").write_text(
         f"""{path.stem}: a text detector for EasyOCR, made by ocrjax.
 
-EasyOCR has no setting for a detector of one's own, and a file of its own name with another md5 it
-deletes. A Reader without detector takes this one; nothing in EasyOCR has to be changed:
+EasyOCR has no setting for a custom detector, and it deletes a file that has the name of its own
+detector and another md5. Create a Reader without a detector and set this one; EasyOCR itself needs
+no changes:
 
     import easyocr
     from easyocr.detection import get_detector, get_textbox
@@ -80,7 +82,7 @@ deletes. A Reader without detector takes this one; nothing in EasyOCR has to be 
     reader.get_textbox = get_textbox
     print(reader.readtext("photo.jpg", {arguments}))
 
-Give the path of {path.name} where it lies. Works with recog_network="..." too.
+Use the actual path of {path.name}. This also works with recog_network="...".
 
 {checked or "Not checked in EasyOCR yet: ocrjax export easyocr ... --check"}
 """,
@@ -90,14 +92,14 @@ Give the path of {path.name} where it lies. Works with recog_network="..." too.
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """Boxes of EasyOCR and of this package.
+    """Boxes of EasyOCR and of ocrjax.
 
     Attributes:
-        names: of the photos.
-        counts: number of boxes by photo, of this package and of EasyOCR.
-        lines: lines that a Reader makes of them.
-        distances: the largest distance of a corner in pixels; infinite if the numbers differ.
-        versions: of easyocr and torch.
+        names: names of the photos.
+        counts: number of boxes in each photo, of ocrjax and of EasyOCR.
+        lines: number of lines that EasyOCR makes of the boxes, by photo.
+        distances: largest distance of a corner in pixels, by photo; infinite if the counts differ.
+        versions: versions of easyocr and torch.
     """
 
     names: tuple[str, ...]
@@ -107,9 +109,9 @@ class Check:
     versions: dict[str, str]
 
     def faults(self) -> list[str]:
-        """Why the export is not good; empty if it is: all boxes within half a pixel.
+        """Return why the export is not good; empty if all boxes agree within half a pixel.
 
-        One photo in a hundred may differ, where a score lies on a threshold.
+        One photo in a hundred may differ, because a score may lie just at a threshold.
         """
         apart = [index for index, distance in enumerate(self.distances) if not distance <= 0.5]
         if len(apart) <= len(self.names) / 100:
@@ -117,17 +119,17 @@ class Check:
         ours, theirs = self.counts[apart[0]]
         return [
             f"boxes differ on {len(apart)} of {len(self.names)} photos, such as "
-            f"{self.names[apart[0]]}: {ours} ours, {theirs} EasyOCR's, "
+            f"{self.names[apart[0]]}: ocrjax {ours}, EasyOCR {theirs}, "
             f"{self.distances[apart[0]]:.3g} px apart"
         ]
 
     def table(self) -> str:
-        """One line a photo."""
+        """Return a table with one line per photo."""
         width = max(len(name) for name in self.names)
         lines = [
             f"{len(self.names)} photos, EasyOCR {self.versions['easyocr']}, torch "
             f"{self.versions['torch']}",
-            f"{'':{width}}   ours  EasyOCR  largest distance  lines of a Reader",
+            f"{'':{width}} ocrjax  EasyOCR  largest distance  lines in EasyOCR",
         ]
         for name, (ours, theirs), distance, count in zip(
             self.names, self.counts, self.distances, self.lines, strict=True
@@ -138,7 +140,7 @@ class Check:
         return "\n".join(lines)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values."""
+        """Return plain JSON values."""
         photos = [
             {"name": name, "boxes": counts, "distance": distance}
             for name, counts, distance in zip(self.names, self.counts, self.distances, strict=True)
@@ -153,13 +155,13 @@ def check_detector(
     *,
     python: str | Path | None = None,
 ) -> Check:
-    """Finds boxes with the weights in a real `easyocr.Reader`, and with ours.
+    """Find boxes with the exported weights in a real `easyocr.Reader`, and with ocrjax.
 
     Args:
-        path: of the weights as written.
-        detector: ours, with the options to compare at.
-        photos: names and pictures, RGB.
-        python: an interpreter that has EasyOCR; default this one.
+        path: path of the exported weights.
+        detector: the detector in ocrjax, with the options to compare at.
+        photos: names and RGB images.
+        python: a Python interpreter with EasyOCR; None: this one.
 
     Raises:
         EasyOcrError: EasyOCR cannot be run, or cannot load the weights.
@@ -178,7 +180,7 @@ def check_detector(
     }
     result, arrays = run_easyocr(job, [image for _, image in photos], python=python)
     counts, distances = [], []
-    for index in shown(range(len(photos)), "finding the same with ours", unit="photo"):
+    for index in shown(range(len(photos)), "finding words with ocrjax", unit="photo"):
         image = photos[index][1]
         page = detector.detect(image, **asdict(options))
         theirs = arrays[f"boxes{index}"]

@@ -1,4 +1,4 @@
-"""Recognizers as networks of EasyOCR, and the proof that a Reader reads with them what we read."""
+"""Recognizers as EasyOCR networks, and the check that EasyOCR reads the same texts with them."""
 
 from __future__ import annotations
 
@@ -31,22 +31,22 @@ from ocrjax.easyocr.rules import LANGUAGES, ExportError, installed_module, name_
 from ocrjax.easyocr.runner import run_easyocr
 
 PAGE = 16
-"""So many crops a Reader with a GPU is taken to read at a time, all padded to the widest."""
+"""Crops that EasyOCR is assumed to read at a time on a GPU, all padded to the widest."""
 MAX_BYTES = 1 << 29
-"""Logits and inputs of EasyOCR that are compared; of the crops after that the texts alone."""
-_READER = "EasyOCR, dull crops read again"  # what a Reader does where it rounds nothing
+"""Bound on the inputs and logits that are kept to compare; later crops only compare texts."""
+_READER = "EasyOCR, low-contrast crops read again"  # its default way, except for int8
 _MODULE = Path(__file__).with_name("network_template.py")
 
 
 @dataclass(frozen=True, slots=True)
 class NetworkFiles:
-    """A network of EasyOCR as files in one folder.
+    """The files of an EasyOCR network in one folder.
 
     Attributes:
-        name: of the network: `easyocr.Reader(..., recog_network=name)`.
-        folder: with `name.pth`, `name.yaml`, `name.py` and `README.txt`.
-        languages: that a Reader may ask for.
-        notice: whose weights these are, where a license asks for that.
+        name: name of the network, for `easyocr.Reader(..., recog_network=name)`.
+        folder: folder with `name.pth`, `name.yaml`, `name.py` and `README.txt`.
+        languages: language codes that a Reader may ask for.
+        notice: attribution of the weights, if their license requires it.
     """
 
     name: str
@@ -56,31 +56,31 @@ class NetworkFiles:
 
     @property
     def weights(self) -> Path:
-        """The state dict, each name with the prefix `module.`."""
+        """Path of the state dict, whose names have the prefix `module.`."""
         return self.folder / f"{self.name}.pth"
 
     @property
     def network(self) -> tuple[Path, Path]:
-        """Settings and module, which lie in another folder of EasyOCR than the weights."""
+        """Paths of the settings and the module, which EasyOCR keeps apart from the weights."""
         return self.folder / f"{self.name}.yaml", self.folder / f"{self.name}.py"
 
 
 def check_name(name: str) -> None:
-    """Refuses names that EasyOCR cannot load a network by.
+    """Refuse names that EasyOCR cannot load a network by.
 
     Raises:
-        ExportError: says why.
+        ExportError: EasyOCR cannot load a network of this name; the message says why.
     """
     if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name) or keyword.iskeyword(name):
         raise ExportError(
-            f"the name {name!r}: expected one of a Python module, letters, digits and _ "
-            "(--name NAME)"
+            f"the name {name!r}: expected the name of a Python module, made of letters, digits and "
+            "_ (--name NAME)"
         )
     fault = name_fault(name)
     if fault is None and (other := installed_module(name)):
         fault = f"{other} is installed under this name and would be imported instead"
     if fault:
-        raise ExportError(f"the name {name!r}: {fault}; choose another (--name NAME)")
+        raise ExportError(f"the name {name!r}: {fault}; choose another name (--name NAME)")
 
 
 def write_recognizer(
@@ -92,18 +92,18 @@ def write_recognizer(
     height: int,
     languages: Sequence[str] = ("en",),
 ) -> NetworkFiles:
-    """Writes the files of a network of EasyOCR.
+    """Write the files of an EasyOCR network.
 
     Args:
-        folder: takes them; made as needed, files of the same names are replaced.
-        variables: of `crnnjax.models.CRNN`.
-        name: of the network.
+        folder: folder for the files; created if needed, files of the same names are replaced.
+        variables: variables of a `crnnjax.models.CRNN`.
+        name: name of the network.
         charset: the characters of its classes.
-        height: of the pictures that it sees.
-        languages: codes that a Reader may ask for; EasyOCR must have a file of their characters.
+        height: height of its input in pixels.
+        languages: codes that a Reader may ask for; EasyOCR must have a character file for each.
 
     Raises:
-        ExportError: a name, language, height or charset that EasyOCR cannot work with.
+        ExportError: a name, language, height or charset that does not work in EasyOCR.
     """
     check_name(name)
     options = options_of(variables)
@@ -111,16 +111,17 @@ def write_recognizer(
         raise ExportError(
             f"the network has {options['num_classes']} classes, but charset {charset.name!r} makes "
             f"{charset.num_classes} ({len(charset.characters)} characters and the blank): name the "
-            "charset that it was trained with"
+            "charset that it was trained with (--charset)"
         )
     if unknown := [code for code in languages if code not in LANGUAGES]:
         raise ExportError(
-            f"EasyOCR has no language {unknown[0]!r}; it has {', '.join(sorted(LANGUAGES))}. The "
-            "language only has to be one of these: read are the characters of the charset"
+            f"EasyOCR has no language {unknown[0]!r}; it has {', '.join(sorted(LANGUAGES))}. Name "
+            "any of these: the network reads the characters of its charset in any case"
         )
     if height < MIN_HEIGHT or not languages:
         raise ExportError(
-            f"height {height}, languages {list(languages)}: expected {MIN_HEIGHT} or more, and one"
+            f"height {height}, languages {list(languages)}: expected a height of {MIN_HEIGHT} or "
+            "more and at least one language"
         )
     files = NetworkFiles(name, Path(folder), tuple(languages), ppocr.notice_of(variables))
     if options["features"] == "lcnetv4":
@@ -145,26 +146,26 @@ def write_recognizer(
 
 
 def write_readme(files: NetworkFiles, *, height: int, checked: str | None) -> None:
-    """Writes `README.txt`: how to use the network, and what `check_recognizer` found, if it ran."""
+    """Write `README.txt`: how to use the network, and the result of `check_recognizer`, if any."""
     name, languages = files.name, list(files.languages)
     warning = ""
     if height != 64:
         warning = f"""
-This network reads pictures {height} pixels high. EasyOCR keeps that number once for all Readers of
-a process, so make no other Reader in the same process: EasyOCR's own networks need 64.
+This network reads crops {height} pixels high. EasyOCR stores that height once for all Readers of a
+process, so create no other Reader in the same process: EasyOCR's own networks need 64.
 """
     (files.folder / "README.txt").write_text(
         f"""{name}: a recognizer for EasyOCR, made by ocrjax.
 
-Put {name}.pth into ~/.EasyOCR/model and {name}.yaml and {name}.py into ~/.EasyOCR/user_network
-(`ocrjax export easyocr ... --install` does it), then:
+Copy {name}.pth to ~/.EasyOCR/model, and {name}.yaml and {name}.py to ~/.EasyOCR/user_network
+(`ocrjax export easyocr ... --install` does this), then:
 
     import easyocr
     reader = easyocr.Reader({languages}, recog_network="{name}")
     print(reader.readtext("photo.jpg"))
 
-On a CPU EasyOCR rounds the weights of its LSTM and linear layers to int8, which can cost accuracy;
-quantize=False as an argument of Reader leaves them as they are.
+On a CPU, EasyOCR quantizes the weights of LSTM and linear layers to int8, which can cost accuracy;
+the argument quantize=False of Reader turns that off.
 {warning}
 {files.notice}
 {checked or "Not checked in EasyOCR yet: ocrjax export easyocr ... --check"}
@@ -178,10 +179,10 @@ class Way:
     """One way of reading the crops.
 
     Attributes:
-        name: of it.
-        texts: what was read.
+        name: its name.
+        texts: the texts that were read.
         base: name of the way to compare with; None for none.
-        must: whether it must give the same texts as that.
+        must: whether the texts must equal those of `base`.
     """
 
     name: str
@@ -192,18 +193,18 @@ class Way:
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """What EasyOCR and ours read in the same crops.
+    """The texts that EasyOCR and ocrjax read in the same crops.
 
     Attributes:
-        truth: what stands there.
-        ways: of reading them; the first is that of the run.
-        compared: how many crops' logits were compared.
-        same_inputs: of these, how many inputs of the network were the same to the last bit.
-        logits: the largest difference of a logit where they were.
-        largest: the largest logit.
-        versions: of easyocr and torch.
-        advice: what to do where a Reader reads worse than the run by itself.
-        accept_worse: take that for no fault.
+        truth: the labels.
+        ways: ways of reading the crops; the first is that of the run.
+        compared: number of crops whose logits were compared.
+        same_inputs: how many of these gave bit-identical network inputs.
+        logits: largest difference of a logit on bit-identical inputs.
+        largest: largest logit.
+        versions: versions of easyocr and torch.
+        advice: what to do if accuracy is lower in EasyOCR than in the run.
+        accept_worse: do not count a lower accuracy as a fault.
     """
 
     truth: tuple[str, ...]
@@ -217,21 +218,21 @@ class Check:
     accept_worse: bool = False
 
     def faults(self) -> list[str]:
-        """Why the export is not good; empty if it is.
+        """Return why the export is not good; empty if it is.
 
-        Logits must be within 1e-3 (or 1e-4 of the largest), and all texts the same but for one in
-        a thousand, for ties. A Reader must not read worse than the run by itself (`loss`).
+        Logits must agree within 1e-3 (or 1e-4 of the largest), and texts must be equal except for
+        one in a thousand, because of ties. Accuracy must not be lower than in the run (`loss`).
         """
         out = []
-        # What rounding does to a deep network: PP-OCRv6's differs by up to 2.9e-3 between torch and
-        # ours, by 1.3e-3 between onnxruntime and ours, on 1,000 crops with logits up to 35.
+        # Float rounding in a deep network: PP-OCRv6's logits differ by up to 2.9e-3 between torch
+        # and JAX, by 1.3e-3 between ONNX Runtime and JAX, on 1,000 crops with logits up to 35.
         allowed = max(1e-3, 1e-4 * self.largest)
         if not self.logits <= allowed:
             out.append(f"logits differ by {self.logits:.3g}, expected at most {allowed:.3g}")
         if self.same_inputs < 0.999 * self.compared:
             out.append(
-                f"{self.compared - self.same_inputs} of {self.compared} crops come to the network "
-                "otherwise than ours: another version of OpenCV or Pillow resizes them?"
+                f"network inputs differ from ours for {self.compared - self.same_inputs} of "
+                f"{self.compared} crops; another version of OpenCV or Pillow may resize differently"
             )
         for way, base in self._pairs():
             other = _different(way.texts, base.texts)
@@ -243,24 +244,24 @@ class Check:
                     f"{base.texts[index]!r}"
                 )
         if not self.accept_worse and (loss := self.loss()):
-            out.append(f"{loss}. {self.advice}; or take it as it is with --accept-worse")
+            out.append(f"{loss}. {self.advice}; or accept it with --accept-worse")
         return out
 
     def loss(self) -> str | None:
-        """How much worse a Reader reads than the run by itself; None where that may be chance.
+        """Say how much accuracy drops in EasyOCR; None if it is not significant.
 
-        It may where the Reader's accuracy lies within the run's 95 % interval, or above.
+        It is not if the accuracy in EasyOCR is within the run's 95 % interval, or above.
         """
         own, reader = self._accuracies()
         if reader.value >= own.low:
             return None
         return (
-            f"a Reader reads {reader.value:.4f} of the crops right, the run by itself "
-            f"{own.value:.4f} ({own.low:.4f} to {own.high:.4f})"
+            f"word accuracy in EasyOCR is {reader.value:.4f}, in the run {own.value:.4f} "
+            f"({own.low:.4f} to {own.high:.4f})"
         )
 
     def table(self) -> str:
-        """Where the ways part, and what that does to word accuracy."""
+        """Return a table of how far the ways agree, and of their word accuracy."""
         numbers = {way.name: number for number, way in enumerate(self.ways, 1)}
         bases = {way.name: base for way, base in self._pairs()}
         lines = [
@@ -279,26 +280,26 @@ class Check:
                 f"{scores.alnum_accuracy().value:13.4f}"
             )
         lines += [
-            "= must be all but one in a thousand",
-            f"inputs: {self.same_inputs} of {self.compared} the same to the last bit; logits there "
-            f"at most {self.logits:.2g} apart (values up to {self.largest:.3g})",
+            "= all but one in a thousand must agree",
+            f"inputs: {self.same_inputs} of {self.compared} bit-identical; their logits differ by "
+            f"at most {self.logits:.2g} (values up to {self.largest:.3g})",
         ]
         if loss := self.loss():
-            lines.append(f"WORSE IN A READER: {loss}")
+            lines.append(f"WORSE IN EASYOCR: {loss}")
         else:
             own, reader = self._accuracies()
             lines.append(
-                f"no worse in a Reader, as far as these crops tell: {reader.value:.4f}, the run by "
-                f"itself {own.value:.4f} ({own.low:.4f} to {own.high:.4f})"
+                f"no significant loss in EasyOCR on these crops: word accuracy {reader.value:.4f}, "
+                f"in the run {own.value:.4f} ({own.low:.4f} to {own.high:.4f})"
             )
         return "\n".join(lines)
 
     def scores(self, way: Way) -> TextScores:
-        """How well one way reads."""
+        """Return the text scores of one way."""
         return score_texts(self.truth, way.texts)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values."""
+        """Return plain JSON values."""
         ways: dict[str, Any] = {way.name: self.scores(way).to_dict() for way in self.ways}
         for way, base in self._pairs():
             same = len(self.truth) - len(_different(way.texts, base.texts))
@@ -316,12 +317,12 @@ class Check:
         }
 
     def _accuracies(self) -> tuple[Interval, Interval]:
-        """Word accuracy of the run by itself, and of a Reader in float32."""
+        """Word accuracy of the run, and of EasyOCR in float32."""
         (reader,) = (way for way in self.ways if way.name == _READER)
         return self.scores(self.ways[0]).accuracy(), self.scores(reader).accuracy()
 
     def _pairs(self) -> list[tuple[Way, Way]]:
-        """Ways and what they are compared with, in their order."""
+        """Each way with the way that it is compared with, in order."""
         by_name = {way.name: way for way in self.ways}
         return [(way, by_name[way.base]) for way in self.ways if way.base]
 
@@ -334,14 +335,14 @@ def check_recognizer(
     python: str | Path | None = None,
     accept_worse: bool = False,
 ) -> Check:
-    """Reads crops with the files in a real `easyocr.Reader`, and with ours.
+    """Read crops with the exported files in a real `easyocr.Reader`, and with ocrjax.
 
     Args:
-        files: the files as written.
-        recognizer: ours.
-        crops: pictures, RGB or gray, and what stands there.
-        python: an interpreter that has EasyOCR; default this one.
-        accept_worse: take it for no fault that a Reader reads worse than the run by itself.
+        files: the exported files.
+        recognizer: the recognizer in ocrjax.
+        crops: RGB or gray crops with their texts.
+        python: a Python interpreter with EasyOCR; None: this one.
+        accept_worse: do not count a lower accuracy in EasyOCR as a fault.
 
     Raises:
         EasyOcrError: EasyOCR cannot be run, or cannot load the files.
@@ -350,7 +351,7 @@ def check_recognizer(
     if not crops:
         raise ExportError("no crops to check with")
     grays = [as_gray(image) for image, _ in crops]
-    # A Reader's way, whatever the run's own is.
+    # Resize as EasyOCR does, whatever the run does.
     alike = copy.copy(recognizer)
     alike.options = RecognizerOptions(resize="easyocr")
     truth = tuple(recognizer.charset.fold(text) for _, text in crops)
@@ -367,13 +368,13 @@ def check_recognizer(
     theirs = {name: tuple(texts) for name, (texts, _) in result["found"].items()}
 
     def read(ours: Recognizer, **options: Any) -> tuple[str, ...]:
-        with Progress("reading the same with ours", unit="crop", total=len(grays)) as progress:
+        with Progress("reading crops with ocrjax", unit="crop", total=len(grays)) as progress:
             readings = ours.recognize(grays, progress.update, **options)
         return tuple(reading.text for reading in readings)
 
-    itself = f"ours, by itself ({recognizer.options.resize})"
-    ours, plain = "ours, as EasyOCR resizes and pads", "EasyOCR, float32"
-    ours_again = "ours, dull crops read again"
+    itself = f"ocrjax, as in the run ({recognizer.options.resize})"
+    ours, plain = "ocrjax, resized and padded as in EasyOCR", "EasyOCR, float32"
+    ours_again = "ocrjax, low-contrast crops read again"
     ways = (
         Way(itself, read(recognizer)),
         Way(ours, read(alike, contrast_threshold=0.0), itself),
@@ -395,31 +396,31 @@ def check_recognizer(
 
 
 def _advice(options: RecognizerOptions) -> str:
-    """What to do so that a Reader, which has its own way of resizing, reads as well as a run."""
+    """What to change in training so that accuracy in EasyOCR matches that of the run."""
     out = []
     if options.resize == "fixed":
         out.append(
-            "A Reader keeps the aspect of a crop and pads it: train with config.data.mode='bucket' "
-            "and config.recognizer.resize='easyocr' in place of 'fixed'"
+            "EasyOCR keeps the aspect ratio of a crop and pads it: train with "
+            "config.data.mode='bucket' and config.recognizer.resize='easyocr' instead of 'fixed'"
         )
     elif options.resize == "bucket":
         out.append(
-            "The network reads the padding of a Reader: train with config.data.p_reader_pad=1 and "
-            "config.recognizer.resize='easyocr'"
+            "The network reads text into EasyOCR's padding: train with config.data.p_reader_pad=1 "
+            "and config.recognizer.resize='easyocr'"
         )
     if options.turn_above and options.resize != "easyocr":
-        out.append("A Reader turns no tall crops: train with config.data.turn_above=0")
+        out.append("EasyOCR does not rotate tall crops: train with config.data.turn_above=0")
     if options.decoder != "greedy":
-        out.append(f"A Reader has nothing of the decoder {options.decoder!r}: judge by 'greedy'")
+        out.append(f"EasyOCR lacks the decoder {options.decoder!r}: evaluate with 'greedy'")
     if options.allowlist or options.blocklist:
-        out.append("A Reader has no allowlist or blocklist but that which readtext is given")
-    return "; ".join(out) or "Training and Reader differ: look at the ways of the table"
+        out.append("EasyOCR takes an allowlist or blocklist only as an argument of readtext")
+    return "; ".join(out) or "Training and EasyOCR differ: compare the rows of the table"
 
 
 def _compare(
     recognizer: Recognizer, grays: Sequence[ByteArray], arrays: Mapping[str, np.ndarray]
 ) -> tuple[int, int, float, float]:
-    """Inputs and logits of EasyOCR against ours: compared, same inputs, difference, largest."""
+    """Compare inputs and logits: crops compared, equal inputs, largest difference and logit."""
     count = len(arrays["steps"])
     if not count:
         return 0, 0, float("nan"), float("nan")
@@ -438,7 +439,7 @@ def _compare(
             if not np.array_equal(seen.ravel(), inputs[index]):
                 continue
             same += 1
-            # np.maximum keeps what is not a number.
+            # np.maximum propagates NaN.
             worst = float(np.maximum(worst, np.abs(scores - logits[index]).max()))
             largest = max(largest, float(np.abs(scores).max()))
     return count, same, worst, largest

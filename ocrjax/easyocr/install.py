@@ -1,4 +1,4 @@
-"""Puts files into EasyOCR's folders, all or none and none over another's, and takes them back."""
+"""Install files into EasyOCR's folders atomically, without replacing others, and remove them."""
 
 from __future__ import annotations
 
@@ -14,52 +14,53 @@ from ocrcore.weights.named import easyocr_model_folder
 
 
 class InstallError(ValueError):
-    """Something is at the place of a file; the message says what to do."""
+    """A file cannot be installed or removed; the message says what to do."""
 
 
 def install(files: Mapping[Path, Path], *, name: str, force: bool = False) -> None:
-    """Copies files to their places, and notes them, so that `uninstall` finds them.
+    """Copy files to their targets and record them for `uninstall`.
 
-    They are first copied beside their places and then renamed, so that a Reader never sees half of
-    a file. The renames follow the order of the mapping.
+    They are first copied next to their targets and then renamed, in the order of the mapping, so
+    that EasyOCR never sees half a file.
 
     Args:
-        files: places by source.
-        name: of the network.
-        force: replace what is there.
+        files: target paths by source path.
+        name: name of the network.
+        force: replace existing files.
 
     Raises:
-        InstallError: something is at one of the places; nothing was copied.
+        InstallError: a target exists; nothing was copied.
     """
     for target in files.values():
         if target.is_dir():
-            raise InstallError(f"{target}: a folder is there; move it away")
+            raise InstallError(f"{target}: is a folder, expected a file or nothing; move it away")
     taken = [str(target) for target in files.values() if target.exists()]
     if taken and not force:
         raise InstallError(
-            f"{', '.join(taken)}: there already; --force replaces, --name NAME takes another name"
+            f"{', '.join(taken)}: already exists; --force replaces it, --name NAME chooses another "
+            "name"
         )
-    with ExitStack() as stack:  # it leaves in reverse
+    with ExitStack() as stack:  # exits in reverse order
         for source, target in reversed(list(files.items())):
             shutil.copyfile(source, stack.enter_context(replacing(target)))
     write_json(_note(name), {str(target): _digest(target) for target in files.values()})
 
 
 def uninstall(name: str) -> list[Path]:
-    """Removes the files that `install` has put there, and no others.
+    """Remove the files that `install` copied, and no others.
 
     Args:
-        name: of the network.
+        name: name of the network.
 
     Returns:
-        The files that were removed; one that somebody else has removed is not among them.
+        The files that were removed, without those that no longer existed.
 
     Raises:
         InstallError: no network of this name was installed, or one of its files was changed since;
             nothing was removed.
     """
     if Path(name).name != name:
-        raise InstallError(f"{name!r}: expected the name of a network, as --name gave it")
+        raise InstallError(f"{name!r}: expected the name of a network, as given by --name")
     note = _note(name)
     try:
         files = json.loads(note.read_text(encoding="utf-8"))
@@ -71,12 +72,12 @@ def uninstall(name: str) -> list[Path]:
             f"({note} is missing); installed are {', '.join(known) or 'none'}"
         ) from None
     except (OSError, ValueError, AttributeError) as error:
-        raise InstallError(f"{note}: not a note of installed files: {error}") from error
+        raise InstallError(f"{note}: not a record of installed files: {error}") from error
     changed = [str(path) for path, digest in there if _digest(path) != digest]
     if changed:
         raise InstallError(
-            f"{', '.join(changed)}: changed since the installation, so nothing was removed: these "
-            "may be files of somebody else. Remove them by hand"
+            f"{', '.join(changed)}: changed since the installation, so nothing was removed: the "
+            "files may be someone else's. Remove them by hand"
         )
     for path, _ in there:
         path.unlink()
@@ -85,7 +86,7 @@ def uninstall(name: str) -> list[Path]:
 
 
 def _note(name: str) -> Path:
-    """Where it is noted which files belong to a network."""
+    """Path of the record of a network's installed files."""
     return easyocr_model_folder().parent / "ocrjax" / f"{name}.json"
 
 

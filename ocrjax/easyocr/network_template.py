@@ -1,8 +1,8 @@
-"""A text recognizer for EasyOCR, in PyTorch and nothing else.
+"""A text recognizer for EasyOCR that needs nothing but PyTorch.
 
-`ocrjax export easyocr` writes this file as NAME.py. EasyOCR imports it, makes a `Model` with the
-`network_params` of NAME.yaml and the weights of NAME.pth, and feeds it gray pictures of one height
-and of any width, with values from -1 to 1.
+`ocrjax export easyocr` writes this file as NAME.py. EasyOCR imports it, creates a `Model` with the
+`network_params` of NAME.yaml, loads the weights of NAME.pth, and passes it gray images of one
+height and any width, with values from -1 to 1.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from torch import nn
 
 
 class VGG(nn.Module):
-    """Seven convolutions, as in CRNN: the width is divided by four."""
+    """The seven convolutions of CRNN; the width is divided by four."""
 
     def __init__(self, channels_in: int, channels: int) -> None:
         super().__init__()
@@ -49,12 +49,12 @@ class VGG(nn.Module):
 
 
 def overlapping_pool() -> Any:
-    """Half as high, one column wider."""
+    """A max-pool that halves the height and makes the map one column wider."""
     return nn.MaxPool2d(2, stride=(2, 1), padding=(0, 1))
 
 
 class RecurrentConv(nn.Module):
-    """Five rounds with shared kernels; a gate decides how much each takes from the last."""
+    """A gated recurrent convolution: rounds with shared kernels, each gated by the last."""
 
     def __init__(self, channels_in: int, channels: int, rounds: int = 5) -> None:
         super().__init__()
@@ -106,7 +106,7 @@ class RCNN(nn.Module):
 
 
 class Residual(nn.Module):
-    """Two convolutions and a way past them."""
+    """Two convolutions and a shortcut."""
 
     def __init__(self, channels_in: int, channels: int) -> None:
         super().__init__()
@@ -171,19 +171,19 @@ class ResNetLayers(nn.Module):
 
 
 class ResNet(nn.Module):
-    """The layers under the name that the weights have for them."""
+    """Adds the name level under which the weights store the layers."""
 
     def __init__(self, channels_in: int, channels: int) -> None:
         super().__init__()
         self.ConvNet = ResNetLayers(channels_in, channels)
 
     def forward(self, x: Any) -> Any:
-        """As its layers."""
+        """Same shapes as `ResNetLayers`."""
         return self.ConvNet(x)
 
 
 class Affine(nn.Module):
-    """Looks at the picture and samples it again, straightened by six numbers."""
+    """Spatial transformer: predicts an affine transform and resamples the image by it."""
 
     def __init__(self, channels_in: int) -> None:
         super().__init__()
@@ -203,14 +203,14 @@ class Affine(nn.Module):
             y = F.max_pool2d(getattr(self, f"conv{index}")(y), 2)
             y = F.relu(getattr(self, f"bn{index}")(y))
         numbers = F.linear(F.relu(self.linear0(y.mean((2, 3)))), self.weight, self.bias)
-        # The network gives the difference from the identity.
+        # The network predicts the difference from the identity.
         theta = numbers.view(-1, 2, 3) + torch.eye(2, 3, device=x.device)
         grid = F.affine_grid(theta, list(x.shape), align_corners=False)
         return F.grid_sample(x, grid, padding_mode="border", align_corners=False)
 
 
 class BidirectionalLSTM(nn.Module):
-    """An LSTM that reads both ways, and a linear layer."""
+    """A bidirectional LSTM and a linear layer."""
 
     def __init__(self, size: int, hidden: int) -> None:
         super().__init__()
@@ -223,12 +223,12 @@ class BidirectionalLSTM(nn.Module):
 
 
 def pointwise(channels_in: int, channels: int) -> Any:
-    """A 1x1 convolution. Dilation changes nothing in it, but one thread takes oneDNN's then."""
+    """A 1x1 convolution; the dilation has no effect but makes a single thread use oneDNN."""
     return nn.Conv2d(channels_in, channels, 1, dilation=2)
 
 
 class LCNetV4(nn.Module):
-    """The features of PP-OCRv6's small recognizer: both sides by four, then rows by four."""
+    """Features of PP-OCRv6's small recognizer."""
 
     def __init__(self, channels_in: int, channels: int) -> None:
         super().__init__()
@@ -255,7 +255,7 @@ class LCNetV4(nn.Module):
 
     def forward(self, x: Any) -> Any:
         """`(B, C, H, W)` to `(B, channels, 1, T)`; T is an eighth of the width."""
-        # In this layout the depthwise convolutions are faster.
+        # The depthwise convolutions are faster in this layout.
         x = F.relu(self.stem1(x)).contiguous(memory_format=torch.channels_last)
         x = F.pad(x, (0, 1, 0, 1))
         y = F.relu(self.stem2b(F.pad(F.relu(self.stem2a(x)), (0, 1, 0, 1))))
@@ -273,7 +273,7 @@ class LCNetV4(nn.Module):
 
 
 class Transformer(nn.Module):
-    """Attention among all columns and a layer of two products, both with a norm before them."""
+    """A pre-norm transformer block: self-attention over all columns and an MLP."""
 
     def __init__(self, size: int, heads: int = 8) -> None:
         super().__init__()
@@ -297,7 +297,7 @@ class Transformer(nn.Module):
 
 
 class LightSVTR(nn.Module):
-    """A convolution along the columns, two transformer blocks, beside both a shortcut."""
+    """A convolution along the columns and two transformer blocks, with a shortcut around both."""
 
     def __init__(self, size: int, hidden: int) -> None:
         super().__init__()
@@ -318,7 +318,7 @@ class LightSVTR(nn.Module):
 
 
 class Model(nn.Module):
-    """What EasyOCR makes and calls."""
+    """The network that EasyOCR creates and calls."""
 
     def __init__(
         self,
@@ -346,8 +346,8 @@ class Model(nn.Module):
         self.Prediction = nn.Linear(classified, num_class)
 
     def forward(self, input: Any, text: Any = None) -> Any:
-        """Pictures (B, C, H, W) to scores (B, T, num_class); `text` is EasyOCR's, and not used."""
-        # 31 rows, as keras-ocr has them, are one too few for the layers.
+        """Images (B, C, H, W) to logits (B, T, num_class); EasyOCR passes `text`, not used here."""
+        # keras-ocr's height of 31 rows is one too few for the layers.
         x = F.pad(input, (0, 0, 0, max(32 - input.shape[2], 0)), mode="replicate")
         if self.Transformation is not None:
             x = self.Transformation(x)

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 
 
 def quote(text: str) -> str:
-    r"""Writes a text as YAML in double quotes, on one line, so that any YAML reader gets it back.
+    r"""Quote a text as YAML in double quotes on one line, so that any YAML reader restores it.
 
-    All that a reader could take for something else (line ends of any script, byte order marks,
-    control characters, blanks other than the usual one) is written as `\x..`, `\u....` or `\U...`.
+    Everything that a reader could misinterpret (Unicode line ends, byte order marks, control
+    characters, unusual spaces) is written as `\x..`, `\u....` or `\U...`.
     """
     out = []
     for char in text:
@@ -33,17 +33,17 @@ def network_yaml(
     languages: tuple[str, ...],
     params: Mapping[str, int | str | None],
 ) -> str:
-    """Writes `NAME.yaml`, with every field that a Reader reads.
+    """Return the text of `NAME.yaml`, with every field that EasyOCR reads.
 
     Args:
-        characters: of the classes from 1 on, in their order; class 0 is the blank.
-        height: of the pictures that the network sees.
-        languages: codes that a Reader may ask for.
-        params: what `Model` takes beside `num_class`.
+        characters: the characters of the classes from 1 on, in order; class 0 is the blank.
+        height: height of the network's input in pixels.
+        languages: language codes that a Reader may ask for.
+        params: the arguments of `Model` except `num_class`.
     """
     lines = [
-        "# Read by EasyOCR. Leave the quotes: without them YAML drops blanks, cuts at ' #' and",
-        "# takes digits for a number.",
+        "# Read by EasyOCR. Keep the quotes: without them YAML drops spaces, cuts at ' #' and",
+        "# reads digits as a number.",
         f"imgH: {height:d}",
         "lang_list:",
         *(f"    - {quote(code)}" for code in languages),

@@ -1,7 +1,7 @@
-"""A program for the interpreter that has EasyOCR: reads crops or finds boxes with a real Reader.
+"""Script for the interpreter with EasyOCR: reads crops or finds boxes with a real `easyocr.Reader`.
 
-`ocrjax.easyocr.runner` feeds it to that interpreter, which need not have this package, and gives it
-a folder with `job.json` and `job.npz`; it leaves `result.json` and `result.npz` there. Nothing is
+`ocrjax.easyocr.runner` runs it in that interpreter, which need not have ocrjax, and passes it a
+folder with `job.json` and `job.npz`; it writes `result.json` and `result.npz` there. Nothing is
 downloaded.
 """
 
@@ -15,13 +15,13 @@ from typing import Any
 
 import numpy as np
 
-_LIBRARY: list[Any] = []  # torchvision's operators exist as long as the object that defines them
+_LIBRARY: list[Any] = []  # torchvision's operators live as long as the object that defines them
 
 
 def import_easyocr() -> tuple[Any, Any]:
-    """Imports EasyOCR, also beside a torchvision that was built for another torch.
+    """Import EasyOCR, even if torchvision was built for another torch version.
 
-    That lacks compiled operators, of which EasyOCR uses none: their schemas are enough.
+    Such a torchvision lacks its compiled operators; EasyOCR uses none, so their schemas suffice.
     """
     import torch
 
@@ -41,11 +41,11 @@ def import_easyocr() -> tuple[Any, Any]:
 def recognize(
     easyocr: Any, torch: Any, job: dict[str, Any], images: list[Any]
 ) -> tuple[Any, dict[str, Any]]:
-    """Reads whole crops by each of the ways in which a Reader may do it.
+    """Read whole crops in each of the ways in which EasyOCR may do it.
 
     Returns:
-        Texts and confidences by way, and arrays: the inputs of the network as gray values and its
-        logits, of the first crops up to a bound of memory.
+        Texts and confidences by way; and arrays: network inputs as gray values and logits, for as
+        many of the first crops as a memory bound allows.
     """
 
     def reader(quantize: bool) -> Any:
@@ -62,7 +62,7 @@ def recognize(
         )
 
     def read(reader: Any, images: list[Any], **options: Any) -> list[list[Any]]:
-        # One box, the whole crop, so that nothing but the recognizer is looked at.
+        # One box, the whole crop, so that only the recognizer is compared.
         out = [reader.recognize(image, **options)[0] for image in images]
         return [[text for _, text, _ in out], [float(confidence) for _, _, confidence in out]]
 
@@ -82,7 +82,7 @@ def recognize(
     texts, confidences = read(exact, images, contrast_ths=0)
     hook.remove()
     ways = {"plain": [texts, confidences]}
-    # A Reader reads those below .1 a second time, with more contrast; the others stay as they are.
+    # EasyOCR reads crops with a confidence below .1 again, with more contrast.
     again = [index for index, confidence in enumerate(confidences) if confidence < 0.1]
     second = read(exact, [images[index] for index in again])
     ways["contrast"] = [list(texts), list(confidences)]
@@ -102,7 +102,7 @@ def recognize(
 
 
 def pages(easyocr: Any, reader: Any, images: list[Any], count: int) -> list[list[Any]]:
-    """Reads `count` crops at a time, padded to the widest, as a GPU does with those of a page."""
+    """Read `count` crops at a time, padded to the widest, as EasyOCR does on a GPU."""
     from easyocr.recognition import get_text
     from easyocr.utils import get_image_list
 
@@ -137,11 +137,11 @@ def pages(easyocr: Any, reader: Any, images: list[Any], count: int) -> list[list
 def detect(
     easyocr: Any, torch: Any, job: dict[str, Any], images: list[Any]
 ) -> tuple[Any, dict[str, Any]]:
-    """Finds the boxes of photos with a detector that is put into a Reader as README.txt says.
+    """Find boxes in photos with a detector that is set in a Reader as README.txt describes.
 
     Returns:
-        How many lines the Reader gives for each photo; and the boxes as the network's scores give
-        them, before the Reader rounds them and joins words to lines.
+        The number of lines that the Reader gives for each photo; and the boxes computed from the
+        score maps, before the Reader rounds them and joins words to lines.
     """
     from easyocr import detection
 
@@ -173,7 +173,7 @@ def detect(
 
 
 def main(folder: Path) -> None:
-    """Does what `job.json` in the folder says."""
+    """Run the job of `job.json` in the folder."""
     warnings.filterwarnings("ignore")
     job = json.loads((folder / "job.json").read_text(encoding="utf-8"))
     with np.load(str(folder / "job.npz")) as file:

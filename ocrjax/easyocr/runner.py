@@ -1,6 +1,6 @@
-"""Runs a real EasyOCR in a process of its own, in the interpreter that has it.
+"""Run a real EasyOCR in a separate process, in the interpreter that has it.
 
-EasyOCR brings PyTorch, which this package does not need; so it may live in another environment.
+EasyOCR needs PyTorch, which ocrjax does not; so it may be installed in another environment.
 """
 
 from __future__ import annotations
@@ -25,24 +25,24 @@ INSTALL = "tests/in_easyocr/setup.sh FOLDER"
 
 
 class EasyOcrError(ValueError):
-    """EasyOCR cannot be run, or failed; the message has what it said."""
+    """EasyOCR cannot be run, or failed; the message quotes its output."""
 
 
 def run_easyocr(
     job: Mapping[str, Any], images: Sequence[ByteArray], *, python: str | Path | None = None
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """Does a job of `ocrjax.easyocr.run_in_easyocr` in a new process.
+    """Run a job of `ocrjax.easyocr.run_in_easyocr` in a new process.
 
     Args:
-        job: `task` and what that needs, as JSON.
-        images: what to read, uint8.
-        python: an interpreter that has EasyOCR; default this one.
+        job: `task` and its arguments, as JSON values.
+        images: the images to process, uint8.
+        python: a Python interpreter with EasyOCR; None: this one.
 
     Returns:
         The result, with the versions of `easyocr` and `torch`, and its arrays.
 
     Raises:
-        EasyOcrError: no such interpreter, EasyOCR is not in it, or it failed.
+        EasyOcrError: there is no such interpreter, it lacks EasyOCR, or EasyOCR failed.
     """
     python = _interpreter(python)
     with tempfile.TemporaryDirectory(prefix="ocrjax-easyocr-") as name:
@@ -51,11 +51,11 @@ def run_easyocr(
         (folder / "job.json").write_text(json.dumps(job), encoding="utf-8")
         arrays: dict[str, Any] = {f"image{i}": image for i, image in enumerate(images)}
         np.savez(folder / "job.npz", **arrays)
-        with Progress(f"EasyOCR works on {len(images)} pictures"):
+        with Progress(f"running EasyOCR on {len(images)} images"):
             _execute(python, _SCRIPT.read_bytes(), folder)
         if not (folder / "result.json").is_file():
             raise EasyOcrError(
-                f"--easyocr-python {python}: it ran and left nothing; is it a Python?"
+                f"--easyocr-python {python}: ran but wrote no result; expected a Python interpreter"
             )
         result = json.loads((folder / "result.json").read_text(encoding="utf-8"))
         with np.load(folder / "result.npz") as file:
@@ -63,13 +63,13 @@ def run_easyocr(
 
 
 def check_import(python: str | Path | None = None) -> None:
-    """Imports EasyOCR in a new process, to see whether that works.
+    """Check that EasyOCR can be imported, in a new process.
 
     Args:
-        python: as of `run_easyocr`.
+        python: as for `run_easyocr`.
 
     Raises:
-        EasyOcrError: it does not; the message says what to do.
+        EasyOcrError: it cannot be imported; the message says what to do.
     """
     functions = _SCRIPT.read_text("utf-8").partition('if __name__ == "__main__"')[0]
     with tempfile.TemporaryDirectory(prefix="ocrjax-easyocr-") as name:
@@ -78,8 +78,8 @@ def check_import(python: str | Path | None = None) -> None:
 
 
 def _execute(python: str, script: bytes, folder: Path) -> None:
-    """Runs a script, with the folder as its argument and in the place of EasyOCR's own."""
-    # An empty folder to work in, or its modules would hide those that EasyOCR imports.
+    """Run a script with the folder as its argument and as EasyOCR's module path."""
+    # An empty working directory, so that no file there hides a module that EasyOCR imports.
     empty = folder / "empty"
     empty.mkdir()
     environment = {**os.environ, "EASYOCR_MODULE_PATH": str(folder), "PYTHONUTF8": "1"}
@@ -98,9 +98,12 @@ def _execute(python: str, script: bytes, folder: Path) -> None:
 
 
 def _interpreter(python: str | Path | None) -> str:
-    """A path from here, since the process works in another folder; a bare name is for PATH."""
+    """The interpreter's absolute path, for a process with another working directory.
+
+    A bare name is left to PATH.
+    """
     name = str(python or sys.executable)
-    # Not resolved: the interpreter of an environment is a link, and its place says which.
+    # Links are not resolved: Python finds its virtual environment by the path of the link.
     return name if Path(name).name == name else str(expanded(name).absolute())
 
 
@@ -109,8 +112,8 @@ def _explain(python: str, said: str) -> str:
     last = lines[-1]
     if last.startswith(("ModuleNotFoundError", "ImportError")):
         return (
-            f"{python} cannot import EasyOCR ({last}). Name an interpreter that has it with "
-            f"--easyocr-python PATH; `{INSTALL}`, in this project's repository, makes one and says "
-            "its path"
+            f"{python} cannot import EasyOCR ({last}). Name an interpreter that can with "
+            f"--easyocr-python PATH; `{INSTALL}` in this project's repository sets one up and "
+            "prints its path"
         )
     return "EasyOCR failed:\n  " + "\n  ".join(lines[-12:])

@@ -1,4 +1,4 @@
-"""Weights between those that a training began with and those that it ended with (WiSE-FT)."""
+"""Averages of pretrained and trained weights (WiSE-FT)."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ from ocrjax.fitting.options import FitOptions
 from ocrjax.weights import State, load_network, save_state
 
 SHARES = (1.0, 0.8, 0.6, 0.4)
-"""Of what was trained, that are tried. On web graphics .6 kept most of the gain and forgot nothing
-that shows on street photos (docs/benchmarks.md, "Fine-tuning on words")."""
+"""Shares of the trained weights to try. On web graphics, .6 kept most of the gain with no
+measurable loss on street photos (docs/benchmarks.md, "Fine-tuning on words")."""
 
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
-    """Weights that were chosen.
+    """The weights that were chosen.
 
     Attributes:
-        share: of what was trained; 0 where the start is kept.
-        why: for the user.
+        share: share of the trained weights; 0 if the pretrained weights are kept.
+        why: the reason, for the user.
         tried: the score of each share on the validation part.
     """
 
@@ -48,10 +48,10 @@ class Chosen:
 
 
 def trained_state(folder: Path) -> State:
-    """The weights that a run of the detector has trained: those of its best step.
+    """Return the trained weights of a detector run: those of its best step.
 
-    Where that is its start, those of the last one: of few words a run keeps the start weights, and
-    whether others are better is asked here, with evidence.
+    If the best step is the start, return those of the last step: with few words a run keeps the
+    pretrained weights, and `choose_detector` decides by a paired test whether others are better.
     """
     with RunCheckpoints(RunFolder(folder).checkpoints, keep=2) as checkpoints:
         step = checkpoints.best_step or checkpoints.steps[-1]
@@ -69,9 +69,11 @@ def _sentence(name: str, share: float, gain: Interval, *, kept: bool) -> str:
         f"{name} {gain.value:+.4f} ({gain.low:+.4f} to {gain.high:+.4f}) on the validation part"
     )
     if kept:
-        return f"{share:.0%} of the trained weights and {1 - share:.0%} of the start: {figures}"
-    many = f"the best of {len(SHARES)} averages may be no better"
-    return f"the start weights, for {many}: {figures}"
+        return f"{share:.0%} trained and {1 - share:.0%} pretrained weights: {figures}"
+    return (
+        f"the pretrained weights, because the best of {len(SHARES)} averages is not significantly "
+        f"better: {figures}"
+    )
 
 
 def choose_detector(
@@ -83,21 +85,21 @@ def choose_detector(
     *,
     trained: bool,
 ) -> Chosen:
-    """Writes `weights/detector.pth` with its thresholds: an average, or the start weights.
+    """Write `weights/detector.pth` with its thresholds: an average, or the pretrained weights.
 
     Args:
         out: the output folder.
-        options: of the user.
-        reading: thresholds and magnification that are tuned for the start weights.
-        start_point: what they reach on the validation part; None where it is too small.
+        options: the user's options.
+        reading: thresholds and magnification tuned for the pretrained weights.
+        start_point: their result on the validation part; None if that part is too small.
         truth: pages of the validation part.
-        trained: whether there is a run.
+        trained: whether a detector was trained.
     """
     start = load_network(options.detector)
-    state, chosen, final = start.state, Chosen(0.0, "the start weights", {}), reading
+    state, chosen, final = start.state, Chosen(0.0, "the pretrained weights", {}), reading
     measured: dict[str, Any] = start_point.to_dict() if start_point else {}
     if trained and start_point is None:
-        why = "the start weights, for the validation part has too few words to choose by"
+        why = "the pretrained weights, because the validation part has too few words to choose by"
         chosen = Chosen(0.0, why, {})
     if trained and start_point is not None:
         detector = Detector(start.variables, options=reading)
@@ -110,7 +112,7 @@ def choose_detector(
                 detector.with_variables(from_state_dict(mixed)),
                 truth,
                 reading,
-                f"trying {share:.0%} of the trained weights",
+                f"evaluating an average with {share:.0%} trained weights",
             )
             point = choose_point(points, reading).point
             tried[f"{share:g}"] = point.evaluation.hmean
@@ -132,16 +134,16 @@ def choose_detector(
 
 
 def choose_recognizer(out: Path, options: FitOptions, known: Charset, *, trained: bool) -> Chosen:
-    """Writes `weights/recognizer/`: the average that the run has chosen, or the start weights.
+    """Write `weights/recognizer/`: the average chosen by the run, or the pretrained weights.
 
     Args:
         out: the output folder.
-        options: of the user.
-        known: characters to read, of those that the start weights read.
-        trained: whether there is a run, which has averaged with its start.
+        options: the user's options.
+        known: the characters to read that the pretrained weights know.
+        trained: whether a recognizer was trained; its run has averaged with the start weights.
     """
     start = load_recognizer(options.recognizer)
-    state, charset, chosen = None, known, Chosen(0.0, "the start weights", {})
+    state, charset, chosen = None, known, Chosen(0.0, "the pretrained weights", {})
     if trained:
         run = RunFolder(out / "recognizer")
         found = json.loads(run.average.read_text(encoding="utf-8"))

@@ -1,4 +1,4 @@
-"""Word crops of the pictures of each part, and the characters that their texts need."""
+"""Word crops of each part of the split, and the charset for their texts."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from ocrjax.crops import rectify
 from ocrjax.fitting.options import FitOptions
 from ocrjax.fitting.pictures import PARTS, pages_of_part
 
-_MANY = 1000  # characters; start weights with more read all the world's writing
+_MANY = 1000  # characters; pretrained weights with more than these cover many scripts
 _ENGLISH = "en95"
-_TALL = 1.5  # height over width of words that may run up or down
+_TALL = 1.5  # height / width of words that may run vertically
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,9 +26,9 @@ class Cut:
     """Crops of one part.
 
     Attributes:
-        count: of them.
-        characters: how often each is in their texts.
-        left_out: of the words that count, by reason.
+        count: number of crops.
+        characters: how often each character occurs in their texts.
+        left_out: number of words that count but were left out, by reason.
     """
 
     count: int
@@ -37,22 +37,22 @@ class Cut:
 
 
 def labels_of(out: Path, part: str) -> Path:
-    """The list of a part's crops: lines of a path, a tab and a text."""
+    """Return the path of a part's label list: lines of a path, a tab and a text."""
     return out / "data" / "crops" / part / "labels.tsv"
 
 
 def cut_words(out: Path, part: str, *, height: int) -> Cut:
-    """Cuts all words of a part that count, as a `Reader` cuts them, and writes `labels.tsv`.
+    """Cut all words that count out of a part, as `Reader` does, and write `labels.tsv`.
 
     Args:
         out: the output folder.
-        part: of `PARTS`.
-        height: what the recognizer scales crops to.
+        part: one of `PARTS`.
+        height: the height that the recognizer scales crops to.
     """
     file = labels_of(out, part)
     lines, characters, left_out = [], Counter[str](), Counter[str]()
     for index, page in enumerate(
-        shown(pages_of_part(out, part), f"cutting words of {part}", unit="picture")
+        shown(pages_of_part(out, part), f"cutting words of {part}", unit="image")
     ):
         image = read_image(str(page.path))
         for number, word in enumerate(page.words):
@@ -63,9 +63,9 @@ def cut_words(out: Path, part: str, *, height: int) -> Cut:
             if not visible_graphemes(text):
                 left_out["without text"] += 1
             elif crop is None:
-                left_out["no crop can be made of their quads"] += 1
+                left_out["with a quad that gives no crop"] += 1
             elif crop.shape[0] >= _TALL * crop.shape[1] and len(text) > 1:
-                left_out["may run up or down"] += 1
+                left_out["that may run vertically"] += 1
             else:
                 name = f"{index:06}_{number:03}.png"
                 write_image(file.parent / name, crop)
@@ -76,20 +76,20 @@ def cut_words(out: Path, part: str, *, height: int) -> Cut:
 
 
 def cut_parts(out: Path, options: FitOptions) -> dict[str, Cut]:
-    """Cuts the words of all parts."""
+    """Cut the words of all parts."""
     height = load_recognizer(options.recognizer).height
     return {part: cut_words(out, part, height=height) for part in PARTS}
 
 
 def choose_charset(options: FitOptions, characters: Counter[str]) -> tuple[Charset, str]:
-    """The characters that are read, and how they were chosen, for the user.
+    """Return the characters to read, and how they were chosen, for the user.
 
     Args:
-        options: of the user.
-        characters: of the texts to train on.
+        options: the user's options.
+        characters: characters of the texts to train on.
 
     Raises:
-        CharsetError: no such charset.
+        CharsetError: there is no such charset.
     """
     start = load_recognizer(options.recognizer).charset
     if options.charset:
@@ -105,11 +105,11 @@ def choose_charset(options: FitOptions, characters: Counter[str]) -> tuple[Chars
         )
     except CharsetError:
         return base, f"those of {base.name}"
-    return charset, f"those of {base.name} and {''.join(more)!r} of the labels"
+    return charset, f"those of {base.name} and {''.join(more)!r} from the labels"
 
 
 def known_part(charset: Charset, options: FitOptions) -> Charset:
-    """The characters of a charset that the start weights can read."""
+    """Return the characters of a charset that the pretrained weights can read."""
     start = load_recognizer(options.recognizer).charset
     lacking = start.missing("".join(charset.characters))
     if not lacking:

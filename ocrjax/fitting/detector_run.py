@@ -1,4 +1,4 @@
-"""The detector of a fit: weak supervision on the words of the training pictures."""
+"""Detector training of a fit: weak supervision on the words of the training images."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ from ocrjax.fitting.plan import PROBE
 from ocrjax.weights import load_network
 
 MOST_STEPS = 1500
-"""Updates, as many as were measured to help (configs/borndigital.py)."""
+"""Training steps, as many as were measured to help (configs/borndigital.py)."""
 BATCH = 4
-_SIZE = 256  # of crops, in pixels
-_PERIOD = 200  # updates whose pages are labeled together
-_SPREAD = (0.7, 1.5)  # of the size of text in crops, around that at which it is read
+_SIZE = 256  # side of the training crops in pixels
+_PERIOD = 200  # steps whose pages are labeled together
+_SPREAD = (0.7, 1.5)  # range of text sizes in crops, relative to the size at inference
 
 
 def detector_config(
     out: Path, options: FitOptions, reading: DetectorOptions, truth: list[Page], **changes: Any
 ) -> ConfigDict:
-    """The experiment: that of `configs/borndigital.py`, for other pictures.
+    """Return the config: that of `configs/borndigital.py`, for the user's images.
 
     Args:
         out: the output folder.
-        options: of the user.
-        reading: how pictures are read: text is trained on at about the size at which it is read.
+        options: the user's options.
+        reading: options at inference; text is trained at about the size that it has there.
         truth: pages to train on.
         **changes: fields of the config.
     """
@@ -49,7 +49,7 @@ def detector_config(
     config.optimizer.update(name="adam", learning_rate=1.5e-4, weight_decay=1e-5)
     config.optimizer.update(schedule="cosine", warmup=3 * PROBE)
     config.optimizer.freeze = ("basenet/slice1",)
-    # The start weights label each page once, when it is first drawn.
+    # The pretrained weights label each page once, when it is first drawn.
     config.pseudo = pseudo(teacher="fixed", height=64, every=_PERIOD, threads=1)
     config.data.update(size=_SIZE, threads=1)
 
@@ -76,25 +76,25 @@ def detector_config(
 
 
 def labels_every(config: ConfigDict, pages: int) -> int:
-    """Updates from one labeling of other pages to the next; 0 where the first labels all."""
+    """Return the steps from one labeling of new pages to the next; 0 if the first labels all."""
     ratios = [one.ratio for one in config.data.train.values()]
     drawn = _PERIOD * config.batch_size * config.data.train.words.ratio / sum(ratios)
     return _PERIOD if pages > drawn else 0
 
 
 def average_of(steps: int) -> float:
-    """Decay of the moving average: it reaches over the last half of a short run."""
+    """Return the EMA decay: the average spans the last half of a short run."""
     return float(min(0.995, max(0.9, 1 - 4 / max(steps, 1))))
 
 
 def _crops(truth: list[Page], reading: DetectorOptions) -> dict[str, Any]:
-    """What is cut out of pictures: text at about the size at which it is read."""
+    """Augmentation settings that give text at about the size that it has at inference."""
     scale = float(np.median([magnification_of(page, reading) for page in truth]))
     heights = np.array([_height(word.quad) for word in words_of(truth)])
     low, high = np.quantile(heights * scale, (0.05, 0.95)).tolist()
     text = (max(low * _SPREAD[0], 5.0), min(max(high * _SPREAD[1], 10.0), 96.0))
     shorter = float(np.median([min(page.height, page.width) for page in truth])) * scale
-    # Most crops of large pictures taken anywhere have no text.
+    # Most random crops of large images have no text.
     return {
         "crop": "words" if shorter > 2 * _SIZE else "random_crop",
         "scale": (scale * _SPREAD[0], scale * _SPREAD[1]),
@@ -109,5 +109,5 @@ def _height(quad: Any) -> float:
 
 
 def train_detector(config: ConfigDict, folder: Path, *, pause: int | None = None) -> bool:
-    """Trains, or goes on; False where it was stopped by a signal (or, with a pause, there)."""
+    """Train or resume; return False if a signal or `pause` stopped it."""
     return train(config, folder, pause=pause) is not None

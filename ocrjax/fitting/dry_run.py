@@ -1,4 +1,4 @@
-"""What a fit would do, and how long it would take, without doing it."""
+"""Dry run of a fit: what it would do, and how long it would take."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from ocrjax.reader import Reader
 
 
 def describe_plan(options: FitOptions) -> Iterator[str]:
-    """Lines for the user. A picture is read, to know how fast this machine is.
+    """Yield the lines of the plan. Reads one image to measure the speed of this machine.
 
     Raises:
-        LabelError: nothing to train on.
-        FitError: the file of the split cannot be read.
+        LabelError: there is nothing to train on.
+        FitError: the split file cannot be read.
     """
     pages = _pages(options)
     counts = _parts(options, pages)
@@ -29,13 +29,13 @@ def describe_plan(options: FitOptions) -> Iterator[str]:
     told = ", ".join(
         f"{pictures:,} {part} ({words:,} words)" for part, (pictures, words) in counts.items()
     )
-    yield f"{len(some):,} pictures: about {told}"
+    yield f"{len(some):,} images: about {told}"
     why = plan.detector_pays(words=words, choosing=(choosing[1], choosing[0]))
     if options.detector_steps is not None:
-        why = "" if options.detector_steps else "0 updates were asked for"
+        why = "" if options.detector_steps else "0 steps were requested"
     why_not = plan.recognizer_pays(words=words, choosing=choosing[1])
     if options.recognizer_steps is not None:
-        why_not = "" if options.recognizer_steps else "0 updates were asked for"
+        why_not = "" if options.recognizer_steps else "0 steps were requested"
 
     each = _seconds(options, some)
     judging = each * counts["test"][0]
@@ -45,25 +45,28 @@ def describe_plan(options: FitOptions) -> Iterator[str]:
     detector = 0.0 if why else left * plan.DETECTOR_SHARE
     rows = (
         ("audit, split, crops", 0.02 * len(some), ""),
-        ("before", judging + tuning, "test pictures once, validation pictures for thresholds"),
+        ("before", judging + tuning, "test images once, validation images for thresholds"),
         ("detector", detector, why),
         ("recognizer", 0.0 if why_not else left - detector, why_not),
-        ("average", averaging, "" if not why else "of the recognizer alone"),
-        ("after", judging, "test pictures once"),
+        ("average", averaging, "" if not why else "the recognizer only"),
+        ("after", judging, "test images once"),
         ("export", 30.0, ""),
     )
-    yield f"a picture takes {each:.1f} s on this machine; of {options.budget / 60:.0f} minutes:"
+    yield (
+        f"an image takes {each:.1f} s on this machine; from {options.budget / 60:.0f} minutes, the "
+        "stages take:"
+    )
     for name, seconds, note in rows:
         cost = f"{seconds / 60:6.1f}" if seconds else "     -"
         yield f"{cost} min  {name}" + (f": {note}" if note else "")
     total = sum(seconds for _, seconds, _ in rows)
     yield f"{total / 60:6.1f} min  at most"
     if 2 * judging + tuning + averaging > options.budget:
-        yield "the budget does not suffice for judging alone: --budget"
+        yield "the budget is too small even without training; raise --budget"
 
 
 def _pages(options: FitOptions) -> dict[str, list[Page]]:
-    """Pages by the folder that they are of; pictures with faults are left out."""
+    """Pages by the part that `open_folders` gives; images with faults are left out."""
     found: dict[str, list[Page]] = {}
     for part, folder in open_folders(options):
         pages = found.setdefault(part, [])
@@ -76,7 +79,7 @@ def _pages(options: FitOptions) -> dict[str, list[Page]]:
 
 
 def _parts(options: FitOptions, pages: dict[str, list[Page]]) -> dict[str, tuple[int, int]]:
-    """About how many pictures and words each part will have."""
+    """Estimate the number of images and words of each part."""
     counts = {part: (len(some), len(words_of(some))) for part, some in pages.items()}
     if options.split:
         of = [*read_split(options.split).values()]
@@ -96,7 +99,7 @@ def _parts(options: FitOptions, pages: dict[str, list[Page]]) -> dict[str, tuple
 
 
 def _seconds(options: FitOptions, pages: list[Page]) -> float:
-    """Seconds to read a picture of the median size; its program is compiled before."""
+    """Seconds to read an image of the median size, compilation excluded."""
     middle = sorted(pages, key=lambda page: page.height * page.width)[len(pages) // 2]
     reader = Reader(options.detector, options.recognizer, charset=options.charset or None)
     reader.read(str(middle.path))

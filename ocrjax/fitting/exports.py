@@ -1,4 +1,4 @@
-"""What a fit leaves for others: plug-ins of EasyOCR, and folders with a model card."""
+"""Exports of a fit: EasyOCR networks, and folders with a model card."""
 
 from __future__ import annotations
 
@@ -42,12 +42,12 @@ _TASKS = {"detector": "object-detection", "recognizer": "image-to-text"}
 
 @dataclass(frozen=True, slots=True)
 class PlugIn:
-    """A network for EasyOCR.
+    """A network exported for EasyOCR.
 
     Attributes:
-        folder: of its files; None where there is none.
-        verdict: what a check in EasyOCR found, or why there was none.
-        good: whether a check found that it does the same; None without a check.
+        folder: folder of its files; None if it was not exported.
+        verdict: the result of the check in EasyOCR, or why there was none.
+        good: whether EasyOCR's output matches; None without a check.
     """
 
     folder: Path | None
@@ -58,7 +58,7 @@ class PlugIn:
 def export_plug_ins(
     out: Path, options: FitOptions, log: Callable[[str], object]
 ) -> dict[str, PlugIn]:
-    """Writes `easyocr/detector` and `easyocr/recognizer`, and checks them where EasyOCR is."""
+    """Write `easyocr/detector` and `easyocr/recognizer`; check them if EasyOCR is available."""
     checks: dict[str, dict[str, Any]] = {
         "detector": {"photos": (str(out / "data" / "test" / "images"),)},
         "recognizer": {"crops": str(out / "data" / "crops" / "test" / "labels.tsv")},
@@ -74,7 +74,7 @@ def export_plug_ins(
         try:
             found[network] = _export(source, folder, name, options, checks[network], log)
         except (ExportError, EasyOcrError) as error:
-            found[network] = PlugIn(None, f"not for EasyOCR: {error}")
+            found[network] = PlugIn(None, f"EasyOCR cannot load it: {error}")
     return found
 
 
@@ -94,7 +94,7 @@ def _export(
         places = value if isinstance(value, str) else " ".join(value)
         return PlugIn(
             folder,
-            "not checked in EasyOCR: ocrjax export easyocr "
+            "not checked in EasyOCR; to check: ocrjax export easyocr "
             f"{source} --name {name} --out {folder} --force --check --{flag} {places} "
             "--easyocr-python PATH",
         )
@@ -106,16 +106,16 @@ def _export(
 def write_cards(
     out: Path, options: FitOptions, judged: Mapping[str, Any], facts: Mapping[str, str]
 ) -> list[str]:
-    """Writes `model/detector` and `model/recognizer`, each a folder as model hubs take it.
+    """Write `model/detector` and `model/recognizer`, folders in the layout of model hubs.
 
     Args:
         out: the output folder.
-        options: of the user.
+        options: the user's options.
         judged: scores before and after, and gains, by the names of `ocrjax.fitting.judging.NAMES`.
-        facts: lines on how each was made.
+        facts: by network, a line on how it was made.
 
     Returns:
-        The files, below the output folder.
+        The files, relative to the output folder.
     """
     written = []
     weights = out / "weights"
@@ -150,8 +150,8 @@ def _card(network: str, options: FitOptions, judged: Mapping[str, Any], fact: st
         start if start in KNOWN_WEIGHTS else "",
         (
             "other",
-            f"The {network} is, or was fine-tuned from, `{Path(start).name}`, whose license is "
-            "yours to name.",
+            f"The {network} is, or was fine-tuned from, `{Path(start).name}`; add the license of "
+            "these weights here.",
         ),
     )
     metric = "hmean" if network == "detector" else "word_accuracy"
@@ -176,13 +176,13 @@ metrics:
 
 # {options.name}: a text {network}
 
-Made by `ocrjax fit` from labeled photos; these are {fact}
+Made by `ocrjax fit` from labeled photos. The weights are {fact}
 
-| on pictures that were not trained on | before | after |
+| on held-out test images | before | after |
 |---|---|---|
 {rows}
 
-Figures in brackets are 95 % intervals.
+Figures in parentheses are 95 % confidence intervals.
 
 ```python
 from ocrjax import Reader
@@ -191,9 +191,9 @@ from ocrjax import Reader
 print(reader.read("photo.jpg").text)
 ```
 
-The other files of this folder belong to the weights: keep them beside `model.safetensors`.
+The other files of this folder belong to the weights: keep them next to `model.safetensors`.
 
-## License of the start weights
+## License of the pretrained weights
 
 {notice}
 """

@@ -1,4 +1,4 @@
-"""How well a reader reads a part of the pictures, and thresholds that are tuned on another."""
+"""Evaluation of a reader on one part of the split, and threshold tuning on another."""
 
 from __future__ import annotations
 
@@ -37,20 +37,20 @@ GRID: Mapping[str, tuple[float, ...]] = {
     "link_threshold": (0.2, 0.3, 0.4),
     "low_text": (0.3, 0.4, 0.5),
 }
-"""Thresholds that are tried, in every combination."""
+"""Thresholds to try, in every combination."""
 MAGNIFICATIONS = (1.0, 1.5, 2.0)
-"""The same of the size at which pictures are seen."""
-_LEVEL = 0.99  # of many choices the best is taken, as for thresholds
+"""Magnifications to try."""
+_LEVEL = 0.99  # confidence level; strict because the best of many choices is tested
 
 
 class WordReading(NamedTuple):
-    """A crop that was read by itself.
+    """The reading of a labeled crop.
 
     Attributes:
-        name: of its file.
-        truth: what stands there, as the charset writes it.
-        read: what was read.
-        confidence: of that.
+        name: name of the crop file.
+        truth: the label, normalized by the charset.
+        read: the text that was read.
+        confidence: confidence of the reading.
     """
 
     name: str
@@ -61,12 +61,12 @@ class WordReading(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """What was read of the test part.
+    """Predictions on the test part.
 
     Attributes:
-        found: a page for each picture, all found words with their readings.
-        words: the crops.
-        seconds: of a picture (`test_page`) and of a crop by itself (`crop`).
+        found: a page for each image: all detected words with their readings.
+        words: readings of the labeled crops.
+        seconds: seconds per image (`test_page`) and per labeled crop (`crop`).
     """
 
     found: list[Page]
@@ -74,7 +74,7 @@ class Judged:
     seconds: dict[str, float] = field(default_factory=dict)
 
     def save(self, folder: Path) -> None:
-        """Writes `found.jsonl` and `words.json`."""
+        """Write `found.jsonl` and `words.json`."""
         write_pages(folder / "found.jsonl", self.found)
         write_json(folder / "words.json", self.words)
 
@@ -82,24 +82,24 @@ class Judged:
 def judge(
     reader: Reader, truth: Sequence[Page], crops: Path, *, maps: Path | None = None
 ) -> Judged:
-    """Reads pictures, and crops by themselves.
+    """Read images end to end, and labeled crops.
 
     Args:
-        reader: with both networks.
+        reader: the reader to evaluate.
         truth: the labeled pages.
-        crops: a `labels.tsv`.
-        maps: folder that takes small score maps of each picture; None: nothing is kept.
+        crops: the `labels.tsv` of the crops.
+        maps: folder for a small score map of each image; None: they are not saved.
     """
     begun = time.monotonic()
     pages: dict[int, Page] = {}
     paths = [str(page.path) for page in truth]
-    with Progress("reading the test pictures", unit="picture", total=len(truth)) as progress:
+    with Progress("reading the test images", unit="image", total=len(truth)) as progress:
         for found in reader.detector.stream(paths):
             if found.page is None or found.scores is None:
                 assert found.error is not None
                 raise found.error
             words = [
-                # A Reader leaves these out; their places still count for the detector.
+                # A Reader drops these words; their boxes still count for the detector.
                 word
                 if (word.confidence or 0.0) >= reader.options.min_confidence
                 else replace(word, text="")
@@ -120,7 +120,7 @@ def judge(
 
 
 def read_words(recognizer: Recognizer, crops: Path) -> list[WordReading]:
-    """What is read in crops; nothing where there are none."""
+    """Read labeled crops; return an empty list if there are none."""
     if not crops.read_text(encoding="utf-8"):
         return []
     found = read_set(recognizer, open_crops("tsv", crops), name=crops.parent.name)
@@ -133,19 +133,19 @@ def read_words(recognizer: Recognizer, crops: Path) -> list[WordReading]:
 
 
 def load_judged(folder: Path) -> Judged:
-    """Reads what `Judged.save` wrote."""
+    """Read what `Judged.save` wrote."""
     words = json.loads((folder / "words.json").read_text(encoding="utf-8"))
     return Judged(list(read_pages(folder / "found.jsonl")), [WordReading(*one) for one in words])
 
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """Evaluations of what was read.
+    """Evaluations of predictions.
 
     Attributes:
-        detection: of the places of words.
-        end_to_end: of places and texts.
-        right: `(N,)`, whether each crop was read right.
+        detection: evaluation of word boxes.
+        end_to_end: evaluation of boxes and texts.
+        right: `(N,)`, whether each labeled crop was read correctly.
     """
 
     detection: Evaluation
@@ -154,7 +154,7 @@ class Figures:
 
 
 def figures(truth: Sequence[Page], judged: Judged) -> Figures:
-    """Compares with the labels."""
+    """Evaluate predictions against the labels."""
     return Figures(
         evaluate_pages(truth, judged.found),
         evaluate_readings(truth, judged.found),
@@ -167,11 +167,11 @@ NAMES = {
     "word_accuracy": "word accuracy",
     "end_to_end": "end-to-end F",
 }
-"""The figures, with their names for the user."""
+"""The figures with their displayed names."""
 
 
 def scores(found: Figures) -> dict[str, dict[str, float]]:
-    """Each of `NAMES` with its 95 % interval."""
+    """Return each of `NAMES` with its 95 % interval."""
     out = {
         "hmean": bootstrap_hmean(found.detection),
         "end_to_end": bootstrap_hmean(found.end_to_end),
@@ -182,7 +182,7 @@ def scores(found: Figures) -> dict[str, dict[str, float]]:
 
 
 def gains(before: Figures, after: Figures) -> dict[str, dict[str, float]]:
-    """After minus before of each of `NAMES`, with its paired 95 % interval."""
+    """Return after minus before for each of `NAMES`, with its paired 95 % interval."""
     out = {
         "hmean": paired_bootstrap(before.detection, after.detection),
         "end_to_end": paired_bootstrap(before.end_to_end, after.end_to_end),
@@ -193,7 +193,7 @@ def gains(before: Figures, after: Figures) -> dict[str, dict[str, float]]:
 
 
 def describe(values: Mapping[str, Mapping[str, float]], *, signed: bool = False) -> str:
-    """One line: each figure with its interval."""
+    """Format each figure with its interval, in one line."""
     form = "+.3f" if signed else ".3f"
     return ", ".join(
         f"{NAMES[name]} {one['value']:{form}} ({one['low']:{form}} to {one['high']:{form}})"
@@ -201,15 +201,15 @@ def describe(values: Mapping[str, Mapping[str, float]], *, signed: bool = False)
     )
 
 
-ERRORS = ("read right", "found, and read wrong", "not found", "false alarms")
+ERRORS = ("read correctly", "found but read wrong", "not found", "false positives")
 """Kinds of `errors_by_kind`."""
 
 
 def errors_by_kind(truth: Sequence[Page], judged: Judged) -> dict[str, int]:
-    """What goes wrong end to end, by kind.
+    """Count the end-to-end results by kind.
 
-    Labeled words that count: read right, read wrong (the place is right), not found. Found words
-    that count and lie on no labeled word: false alarms.
+    Labeled words that count are read correctly, found but read wrong (the box matches), or not
+    found. Detected words that count and match no labeled word are false positives.
     """
     places, read = figures(truth, judged).detection, figures(truth, judged).end_to_end
     counts = dict.fromkeys(ERRORS, 0)
@@ -222,13 +222,13 @@ def errors_by_kind(truth: Sequence[Page], judged: Judged) -> dict[str, int]:
             if not word.care or not fold(word.text or ""):
                 continue
             if index in right:
-                counts["read right"] += 1
+                counts["read correctly"] += 1
             elif index in matched:
-                counts["found, and read wrong"] += 1
+                counts["found but read wrong"] += 1
             else:
                 counts["not found"] += 1
         taken = {*matched.values(), *place.ignored, *hit.ignored}
-        counts["false alarms"] += sum(
+        counts["false positives"] += sum(
             index not in taken and bool(fold(word.text or ""))
             for index, word in enumerate(found.words)
         )
@@ -237,14 +237,14 @@ def errors_by_kind(truth: Sequence[Page], judged: Judged) -> dict[str, int]:
 
 @dataclass(frozen=True, slots=True)
 class Tuned:
-    """Options that were chosen.
+    """Detector options that were chosen by tuning.
 
     Attributes:
-        options: of the detector.
-        point: what they reached on the pages that chose them; None where there were too few words.
-        why: for the user.
-        seconds: of a page at these options.
-        points: all that were tried at the magnification that was chosen.
+        options: the chosen options.
+        point: their result on the pages used for tuning; None if there were too few words.
+        why: the reason, for the user.
+        seconds: seconds per page with these options.
+        points: all results at the chosen magnification.
     """
 
     options: DetectorOptions
@@ -257,7 +257,7 @@ class Tuned:
 def try_thresholds(
     detector: Detector, truth: Sequence[Page], options: DetectorOptions, task: str
 ) -> list[OperatingPoint]:
-    """All thresholds of `GRID` with one pass of the network, the best first."""
+    """Evaluate all thresholds of `GRID` with one pass of the network; return the best first."""
     text, link, low = (with_used(GRID[name], getattr(options, name)) for name in THRESHOLDS)
     with Progress(task, unit="picture", total=len(truth)) as progress:
         return sweep(
@@ -274,13 +274,13 @@ def try_thresholds(
 def tune(
     detector: Detector, truth: Sequence[Page], *, magnifications: Sequence[float], seconds: float
 ) -> Tuned:
-    """Chooses thresholds and the magnification of pictures, both only with evidence.
+    """Choose thresholds and magnification; change them only for a significant gain.
 
     Args:
-        detector: its options are those in use.
-        truth: pages to choose by.
-        magnifications: to try.
-        seconds: after which no other magnification is begun.
+        detector: the detector with the current options.
+        truth: labeled pages to tune on.
+        magnifications: magnifications to try.
+        seconds: time after which no further magnification is tried.
     """
     options = detector.options
     if few := too_few(*count_words(truth)):
@@ -302,14 +302,14 @@ def tune(
             continue
         seen.add(_sizes(truth, other))
         start = time.monotonic()
-        task = f"trying thresholds, pictures {magnification:g} times as large"
+        task = f"trying thresholds at magnification {magnification:g}"
         points = try_thresholds(detector, truth, other, task)
         took = (time.monotonic() - start) / len(truth)
         assert best.point is not None
         gain = paired_bootstrap(best.point.evaluation, points[0].evaluation, level=_LEVEL)
         if gain.low > 0:
             why = (
-                f"pictures {magnification:g} times as large: hmean {gain.value:+.4f} "
+                f"magnification {magnification:g}: hmean {gain.value:+.4f} "
                 f"({gain.low:+.4f} to {gain.high:+.4f})"
             )
             found = replace(other, **points[0].thresholds)
@@ -318,10 +318,10 @@ def tune(
 
 
 def _sizes(truth: Sequence[Page], options: DetectorOptions) -> tuple[float, ...]:
-    """How much each page is magnified before the network sees it."""
+    """The scale of each page at the network input."""
     return tuple(magnification_of(page, options) for page in truth)
 
 
 def thresholds_of(points: Sequence[OperatingPoint]) -> list[dict[str, Any]]:
-    """Points as JSON values."""
+    """Return operating points as JSON values."""
     return [point.to_dict() for point in points]

@@ -1,4 +1,4 @@
-"""What `ocrjax fit` is asked for.
+"""Options of `ocrjax fit`.
 
 Host code: no jax.
 """
@@ -18,7 +18,7 @@ _NAME = re.compile(r"[A-Za-z_]\w*", re.ASCII)
 
 
 class FitError(ValueError):
-    """What cannot be fitted; the message says why, and what to do."""
+    """Data or options that cannot be fitted; the message says why and what to do."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,27 +26,27 @@ class FitOptions:
     """Options of `ocrjax.fit`.
 
     Attributes:
-        data: folder of photos and of their word labels, or a label file, in any form that
-            `ocrcore.data.readers.words.open_words` finds.
-        out: folder of all results.
-        name: of the reader, and of its networks in EasyOCR; empty: that of `out`.
-        budget: seconds for everything.
-        charset: of the recognizer: a name or a file, as for `crnnjax.charset.named`; empty: that
-            of the start weights (of `ppocrv6_small` letters, digits and marks of English), and the
-            characters of the labels.
-        split: a file of lines `part`, tab, name of a picture; part is train, validation or test.
-            Empty: folders of a test set are kept, else groups of near-duplicates are divided.
-        layout: of the label files, as for `ocrcore.data.readers.words.open_words`.
-        detector: the weights to start from: a name, or a file.
-        recognizer: the same.
-        detector_steps: updates of the detector; None: as many as the budget allows, 0: none.
-        recognizer_steps: the same of the recognizer.
-        seed: of the order of samples and of augmentation.
-        accept_warnings: go on where the audit finds what makes training fail.
-        easyocr_python: an interpreter that has EasyOCR, to check the plug-ins in; empty: none.
+        data: folder of photos and their word labels, or a label file, in any format that
+            `ocrcore.data.readers.words.open_words` detects.
+        out: folder for all results.
+        name: name of the reader and of its networks in EasyOCR; empty: that of `out`.
+        budget: seconds for all stages together.
+        charset: characters of the recognizer, a name or a file as for `crnnjax.charset.named`.
+            Empty: those of the pretrained weights (for `ppocrv6_small` the English letters, digits
+            and punctuation) and those of the labels.
+        split: a file of lines `part`, tab, image name; part is train, validation or test. Empty:
+            the folder of a test set is kept; otherwise groups of near-duplicates are divided.
+        layout: layout of the label files, as for `ocrcore.data.readers.words.open_words`.
+        detector: pretrained weights of the detector, a name or a file.
+        recognizer: pretrained weights of the recognizer, a name or a file.
+        detector_steps: training steps of the detector; None: as many as the budget allows, 0: none.
+        recognizer_steps: training steps of the recognizer, in the same way.
+        seed: seed of sample order and augmentation.
+        accept_warnings: continue if the audit warns of faults that make training fail.
+        easyocr_python: a Python interpreter with EasyOCR, to check the exports; empty: no check.
 
     Raises:
-        OptionsError: a value out of range.
+        OptionsError: a value is out of range.
     """
 
     data: str
@@ -73,7 +73,8 @@ class FitOptions:
             (
                 bool(_NAME.fullmatch(self.name)),
                 "name",
-                "letters, digits and _, no digit first: EasyOCR imports a module of this name",
+                "letters, digits and _, not beginning with a digit: EasyOCR imports a module of "
+                "this name",
             ),
             (0 < self.budget < inf, "budget", "a positive number of seconds"),
             (is_layout(self.layout), "layout", f"one of {LAYOUT_NAMES}"),
@@ -82,14 +83,14 @@ class FitOptions:
         for field in ("detector_steps", "recognizer_steps"):
             value = getattr(self, field)
             fine = value is None or 0 <= value < 1 << 31
-            expect(self, (fine, field, "0 or more updates, or None"))
+            expect(self, (fine, field, "0 or more steps, or None"))
 
 
 def parse_budget(text: str) -> float:
-    """Seconds of a text such as `45m`, `1.5h`, `90s` or `1h30m`; a bare number is of minutes.
+    """Parse a time such as `45m`, `1.5h`, `90s` or `1h30m` to seconds; a bare number is minutes.
 
     Raises:
-        FitError: it is none of these.
+        FitError: the text is not such a time.
     """
     parts = re.findall(r"(\d+(?:\.\d+)?)([smh])", text)
     if re.fullmatch(r"\d+(\.\d+)?", text):

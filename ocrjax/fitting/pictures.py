@@ -1,8 +1,8 @@
-"""The pictures of a data set, divided: which train, which choose, which test.
+"""The split of a data set's images into training, validation and test parts.
 
-Near-duplicates are never divided: a picture whose twin is trained on tests nothing. Each part is
-written as a folder of links to the pictures, with labels as `x1,y1,...,x4,y4,text`, so that any
-command takes it.
+Near-duplicates always go to the same part: testing on a twin of a training image measures nothing.
+Each part is written as a folder of links to the images, with labels as `x1,y1,...,x4,y4,text`,
+which every command can read.
 
 Host code: no jax.
 """
@@ -32,19 +32,19 @@ from ocrjax.labels.twins import fingerprint, group_twins
 
 PARTS = ("train", "validation", "test")
 LAYOUT = "quad"
-"""Of the label files that a part is written with."""
+"""Layout of the label files that are written."""
 VALIDATION, TEST = 0.2, 0.2
-"""Shares of the pictures, where nothing else says which part they are of."""
+"""Shares of the images in the parts, if the data set does not define the parts."""
 
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """A picture that can be used.
+    """A usable image.
 
     Attributes:
         page: its labels.
-        part: of `PARTS`, where the data set says it; else empty.
-        group: of near-duplicates.
+        part: one of `PARTS` if the data set defines it; else empty.
+        group: number of its group of near-duplicates.
     """
 
     page: Page
@@ -53,10 +53,10 @@ class Picture:
 
 
 def open_folders(options: FitOptions) -> list[tuple[str, PhotoFolder]]:
-    """The folders of a data set: of the pictures, and of its own test set where it has one.
+    """Open the folders of a data set: the images, and its own test set if it has one.
 
     Raises:
-        LabelError: nothing to train on.
+        LabelError: there is nothing to train on.
     """
     folder = open_words(options.data, kind="auto", layout=options.layout)
     folders = [("train", folder)]
@@ -69,14 +69,14 @@ def open_folders(options: FitOptions) -> list[tuple[str, PhotoFolder]]:
 
 
 def read_pictures(options: FitOptions) -> tuple[list[Picture], list[str]]:
-    """Reads all labels, and decodes all pictures.
+    """Read all labels and decode all images.
 
     Returns:
-        Pictures without faults, their groups found; and what is wrong with the others.
+        The usable images, grouped by near-duplicates; and what is wrong with the others.
 
     Raises:
-        FitError: the file of the split names what is not there, or parts are missing.
-        LabelError: nothing to train on.
+        FitError: the split file names images that do not exist, or a part is missing.
+        LabelError: there is nothing to train on.
     """
     folders = open_folders(options)
     given = read_split(options.split) if options.split else {}
@@ -99,8 +99,8 @@ def read_pictures(options: FitOptions) -> tuple[list[Picture], list[str]]:
             pictures.append(Picture(page, of))
     if missing := sorted(set(given) - used):
         raise FitError(
-            f"{options.split}: {missing[0]!r} ({len(missing)} such lines) is no picture of "
-            f"{options.data}: expected the names of its pictures"
+            f"{options.split}: {missing[0]!r} ({len(missing)} such lines) is not an image of "
+            f"{options.data}: expected the names of its images"
         )
     sizes = np.array([(one.page.height, one.page.width) for one in pictures]).reshape(-1, 2)
     groups = group_twins(np.array(prints).reshape(len(prints), -1), sizes)
@@ -108,13 +108,13 @@ def read_pictures(options: FitOptions) -> tuple[list[Picture], list[str]]:
 
 
 def read_split(path: str | Path) -> dict[str, str]:
-    """Reads a file of parts: `part`, tab, name of a picture; what follows another tab is no matter.
+    """Read a split file with lines `part`, tab, image name; text after another tab is ignored.
 
     Returns:
-        The part of each picture by its name without folders.
+        The part of each image, by its file name without folders.
 
     Raises:
-        FitError: the file cannot be read, or a line is none.
+        FitError: the file cannot be read, or a line is invalid.
     """
     try:
         lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
@@ -128,23 +128,26 @@ def read_split(path: str | Path) -> dict[str, str]:
         name = Path(name.partition("\t")[0].strip()).name
         if part not in PARTS or not name:
             raise FitError(
-                f"{path}:{number}: {line!r}: expected {', '.join(PARTS)}, a tab, and a picture"
+                f"{path}:{number}: {line!r}: expected one of {', '.join(PARTS)}, a tab, and an "
+                "image name"
             )
         if found.setdefault(name, part) != part:
-            raise FitError(f"{path}:{number}: {name!r} is of {found[name]} already")
+            raise FitError(
+                f"{path}:{number}: {name!r} is already in {found[name]}: expected each image once"
+            )
     if not {"train", "test"} <= {*found.values()}:
-        raise FitError(f"--split {path}: expected pictures to train and to test")
+        raise FitError(f"--split {path}: expected images in train and in test")
     return found
 
 
 def divide_pictures(pictures: Sequence[Picture]) -> tuple[list[str], str]:
-    """Says which part each picture is of.
+    """Assign each image to a part.
 
     Returns:
         The parts, and how they were found, for the user.
 
     Raises:
-        FitError: too few pictures, or too few groups of them.
+        FitError: too few images, or too few groups of near-duplicates.
     """
     groups = np.array([one.group for one in pictures])
     parts = [one.part for one in pictures]
@@ -155,13 +158,13 @@ def divide_pictures(pictures: Sequence[Picture]) -> tuple[list[str], str]:
         _, own = np.unique(groups[free], return_inverse=True)
         first = np.full(own.max(initial=0) + 1, len(own))
         np.minimum.at(first, own, np.arange(len(own)))
-        order = np.argsort(np.argsort(first))  # numbered as they come
+        order = np.argsort(np.argsort(first))  # numbered by first occurrence
         try:
             found = divide(order[own], validation=validation, test=test)
         except SourceError as error:
             raise FitError(
-                f"{len(free)} pictures in {len(first)} groups of near-duplicates cannot be "
-                "divided into those that train, choose and test: give more pictures, or --split"
+                f"{len(free)} images in {len(first)} groups of near-duplicates are too few to "
+                "split into train, validation and test: give more images, or --split"
             ) from error
         for index, number in zip(free.tolist(), found.tolist(), strict=True):
             parts[index] = PARTS[number]
@@ -174,20 +177,22 @@ def divide_pictures(pictures: Sequence[Picture]) -> tuple[list[str], str]:
         part != "train" and one.group in trained for one, part in zip(pictures, parts, strict=True)
     )
     if twins:
-        how += f"; {twins:,} that choose or test have a twin that is trained on, as was given"
+        how += (
+            f"; {twins:,} given for validation or test have a near-duplicate in the training part"
+        )
     return parts, how
 
 
 def write_parts(folder: Path, pictures: Sequence[Picture], parts: Sequence[str]) -> int:
-    """Writes `split.tsv`, and for each part `images/` (links) and `gt/`.
+    """Write `split.tsv`, and for each part `images/` (links) and `gt/`.
 
     Args:
-        folder: that takes them; empty, or with what an interrupted call left.
-        pictures: with their labels.
-        parts: of each.
+        folder: target folder; empty, or with the files of an interrupted call.
+        pictures: the images with their labels.
+        parts: the part of each image.
 
     Returns:
-        Curved words, whose outline becomes the rectangle around it.
+        The number of curved words, whose outline becomes the enclosing rectangle.
     """
     curved = 0
     lines = []
@@ -196,7 +201,7 @@ def write_parts(folder: Path, pictures: Sequence[Picture], parts: Sequence[str])
     for one, part in shown(jobs, f"writing {folder}", unit="picture"):
         source = Path(str(one.page.path)).absolute()
         stem, number = source.stem, 1
-        while (part, stem) in taken:  # of another folder
+        while (part, stem) in taken:  # by an image of another folder
             number += 1
             stem = f"{source.stem}_{number}"
         taken.add((part, stem))
@@ -205,7 +210,7 @@ def write_parts(folder: Path, pictures: Sequence[Picture], parts: Sequence[str])
         link.unlink(missing_ok=True)
         try:
             link.symlink_to(source)
-        except OSError:  # a file system, or a system, without links
+        except OSError:  # no support for links
             shutil.copyfile(source, link)
         curved += sum(word.polygon is not None for word in one.page.words)
         words = tuple(map(_plain, one.page.words))
@@ -217,13 +222,13 @@ def write_parts(folder: Path, pictures: Sequence[Picture], parts: Sequence[str])
 
 
 def _plain(word: Word) -> Word:
-    """A word as its line holds it: no outline, and a text of one line."""
+    """A word as a label line can hold it: no outline, and a text without line breaks."""
     text = None if word.text is None else " ".join(word.text.split())
     return replace(word, text=text, polygon=None)
 
 
 def section_of(out: Path, part: str) -> dict[str, object]:
-    """Fields of a config's data set of a part."""
+    """Return the config section that reads a part."""
     return {
         "images": "images",
         "split": "all",
@@ -235,19 +240,19 @@ def section_of(out: Path, part: str) -> dict[str, object]:
 
 
 def pages_of_part(out: Path, part: str) -> list[Page]:
-    """The pages of a part, by name of the picture."""
+    """Return the pages of a part, ordered by image name."""
     folder = out / "data" / part
     found = PhotoFolder(folder / "images", folder / "gt", None, layout=LAYOUT)
     return [found.page(index) for index in range(len(found))]
 
 
 def words_of(pages: Sequence[Page]) -> list[Word]:
-    """The words that count."""
+    """Return the words that count (not don't care)."""
     return [word for page in pages for word in page.words if word.care]
 
 
 def data_digest(options: FitOptions) -> dict[str, object]:
-    """What the files of a data set are like: their number, and a digest of names, sizes, times."""
+    """Return the number of files in a data set and a digest of names, sizes and times."""
     files: dict[Path, None] = {}
     for _, folder in open_folders(options):
         for index in range(len(folder)):
@@ -258,7 +263,7 @@ def data_digest(options: FitOptions) -> dict[str, object]:
         files[Path(options.split)] = None
     digest = hashlib.sha256()
     for path in files:
-        with suppress(OSError):  # reading it says what is wrong
+        with suppress(OSError):  # reading the file will report the error
             stat = path.stat()
             line = f"{path}\0{stat.st_size}\0{stat.st_mtime_ns}\n"
             digest.update(line.encode(errors="surrogateescape"))

@@ -1,4 +1,4 @@
-"""What is worth doing with some data in some time.
+"""Which trainings are worthwhile with the given data, and how long they run.
 
 Host code: no jax.
 """
@@ -16,56 +16,57 @@ from ocrcore.files import write_json
 from ocrcore.training.run_folder import RunFolder
 from ocrjax.fitting.stages import Stopped
 
-# Of the time that is left when a training begins, without what must be kept for the stages after
-# it. What is left over goes to the stages that follow.
+# Share of the remaining time (without the time reserved for later stages) for the detector
+# training. What it does not use goes to the stages after it.
 DETECTOR_SHARE = 0.6
 TRAIN_WORDS = 300
-"""Words from which on the detector is trained. Measured: 200 updates on 18 street photos changed
-hmean by -.028 (-.062 to +.008); 2,530 words of web graphics gained .02 in 400 updates and .056 in
-1,500 (docs/benchmarks.md). Between these nothing is measured; what does not help is not kept."""
+"""Least number of training words to train the detector. Measured: 200 steps on 18 street photos
+changed hmean by -.028 (-.062 to +.008); 2,530 words of web graphics gained .02 in 400 steps and
+.056 in 1,500 (docs/benchmarks.md). Nothing is measured between these; a training that does not help
+is discarded."""
 RECOGNIZER_WORDS = 50
-"""Crops from which on the recognizer is trained; the same number must choose."""
+"""Least number of training crops, and of validation crops, to train the recognizer."""
 LEAST_STEPS = 100
-"""Updates from which on a training is worth its time."""
+"""Least number of steps for a training to be worthwhile."""
 PROBE = 10
-"""First updates of a run, by which its speed is measured. They are all within the warmup, so that
-the number of updates, which is then known, does not change them."""
+"""First steps of a run, which measure its speed. They are within the warmup, so that they do not
+depend on the number of steps, which is decided afterwards."""
 EVALUATIONS = 4
-"""Of a run, at most, before the last one."""
-_EVALUATING = 0.2  # of the time of a run, at most
-_SKIPPED = 2  # first updates that say nothing of the speed
+"""Most evaluations of a run before the last one."""
+_EVALUATING = 0.2  # greatest share of a run's time for evaluations
+_SKIPPED = 2  # first steps, which include compilation and do not count for the speed
 
 
 def detector_pays(*, words: int, choosing: tuple[int, int]) -> str:
-    """Why the detector is not trained; empty where it is.
+    """Return why the detector is not trained; empty if it is.
 
     Args:
-        words: to train on.
-        choosing: words and pictures of the validation part.
+        words: number of training words.
+        choosing: number of words and of images in the validation part.
     """
     if few := too_few(*choosing):
         return few
     if words < TRAIN_WORDS:
-        return f"{words:,} words to train on are too few (fewer than {TRAIN_WORDS})"
+        return f"{words:,} training words are too few (fewer than {TRAIN_WORDS})"
     return ""
 
 
 def recognizer_pays(*, words: int, choosing: int) -> str:
-    """Why the recognizer is not trained; empty where it is."""
-    for what, count in (("train on", words), ("choose by", choosing)):
+    """Return why the recognizer is not trained; empty if it is."""
+    for what, count in (("training", words), ("validation", choosing)):
         if count < RECOGNIZER_WORDS:
-            return f"{count:,} crops to {what} are too few (fewer than {RECOGNIZER_WORDS})"
+            return f"{count:,} {what} crops are too few (fewer than {RECOGNIZER_WORDS})"
     return ""
 
 
 @dataclass(frozen=True, slots=True)
 class Steps:
-    """How long a run trains.
+    """The length of a run.
 
     Attributes:
-        steps: updates; 0 where the time allows none that are worth it.
-        every: updates from one evaluation to the next.
-        why: for the user.
+        steps: training steps; 0 if too few would fit.
+        every: steps from one evaluation to the next.
+        why: the reason, for the user.
     """
 
     steps: int
@@ -74,21 +75,21 @@ class Steps:
 
 
 def plan_steps(*, seconds: float, step: float, evaluation: float, most: int) -> Steps:
-    """How many updates fit.
+    """Return how many steps fit into some time.
 
     Args:
-        seconds: for the updates and evaluations that are still to come.
-        step: seconds of an update.
-        evaluation: seconds of an evaluation; the last one, and the test of the results, are two.
-        most: updates, as many as are known to help.
+        seconds: time for the remaining steps and evaluations.
+        step: seconds per step.
+        evaluation: seconds per evaluation; the last evaluation and the final test count as two.
+        most: greatest number of steps, as many as are known to help.
     """
     room = seconds - 2 * evaluation
     between = int(min(EVALUATIONS, max(room, 0) * _EVALUATING / max(evaluation, 1e-9)))
     steps = min(int((room - between * evaluation) / max(step, 1e-9)), most)
-    speed = f"{step:.2g} s an update, {evaluation:.2g} s an evaluation"
+    speed = f"{step:.2g} s per step, {evaluation:.2g} s per evaluation"
     if steps < min(LEAST_STEPS, most):
         return Steps(
-            0, 0, f"only {max(steps, 0)} updates fit into {seconds / 60:.1f} minutes ({speed})"
+            0, 0, f"only {max(steps, 0)} steps fit into {seconds / 60:.1f} minutes ({speed})"
         )
     return Steps(steps, -(-steps // (between + 1)), speed)
 
@@ -104,20 +105,20 @@ def decide_steps(
     batch_size: int,
     labels_every: int = 0,
 ) -> Steps:
-    """Says how many updates a run takes; once, so that an interruption changes nothing.
+    """Decide the number of steps of a run, once: an interrupted run keeps the decision.
 
     Args:
-        folder: of the run; keeps `plan.json`.
-        given: by the user, or None.
-        most: updates, as many as are known to help.
-        seconds: that are left for the run.
-        evaluation: seconds of an evaluation.
-        probe: takes the first updates of the run.
-        batch_size: of the run.
-        labels_every: updates from one labeling of other pictures to the next; 0: there is but one.
+        folder: the run directory, which keeps `plan.json`.
+        given: number of steps given by the user, or None.
+        most: greatest number of steps, as many as are known to help.
+        seconds: returns the time left for the run.
+        evaluation: seconds per evaluation.
+        probe: takes the first steps of the run.
+        batch_size: batch size of the run.
+        labels_every: steps from one labeling of new images to the next; 0: only one labeling.
 
     Raises:
-        Stopped: a signal stopped the first updates.
+        Stopped: a signal stopped the first steps.
     """
     path = folder / "plan.json"
     if path.is_file():
@@ -135,7 +136,7 @@ def decide_steps(
 
 
 def seconds_a_step(metrics: Path, batch_size: int, labels_every: int = 0) -> float:
-    """The median time of an update, of a run that logs each, with its share of a labeling."""
+    """Return the median seconds per step from a log of all steps, labeling time included."""
     lines = metrics.read_text(encoding="utf-8").splitlines()
     rows: list[Mapping[str, float]] = [json.loads(line) for line in lines]
     speeds = [row["images_per_s"] for row in rows if row.get("images_per_s")]

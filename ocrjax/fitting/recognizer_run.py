@@ -1,4 +1,4 @@
-"""The recognizer of a fit: fine-tuned on crops of the training pictures and on synthetic words."""
+"""Recognizer training of a fit: fine-tuning on crops of the training images and synthetic words."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ BATCH = 32
 
 
 def recognizer_config(out: Path, options: FitOptions, **changes: Any) -> ConfigDict:
-    """The experiment.
+    """Return the config of the recognizer's training.
 
     Args:
         out: the output folder.
-        options: of the user.
+        options: the user's options.
         **changes: fields of the config.
     """
     start = load_recognizer(options.recognizer)
@@ -42,7 +42,7 @@ def recognizer_config(out: Path, options: FitOptions, **changes: Any) -> ConfigD
             config.model[name] = network[name]
     config.data.charset = str(out / "data" / "charset.json")
     config.data.update(height=start.height, threads=1, max_length=40)
-    # Each width takes minutes to compile on a CPU.
+    # Few widths: each takes minutes to compile on a CPU.
     config.data.widths = tuple(factor * start.height for factor in (2, 4, 8))
     for name, value in asdict(start.options or RecognizerOptions()).items():
         if value is not None and name not in ("lexicon", "turn_above"):
@@ -65,5 +65,5 @@ def recognizer_config(out: Path, options: FitOptions, **changes: Any) -> ConfigD
 
 
 def train_recognizer(config: ConfigDict, folder: Path, *, pause: int | None = None) -> bool:
-    """Trains, or goes on; False where it was stopped by a signal (or, with a pause, there)."""
+    """Train or resume; return False if a signal or `pause` stopped it."""
     return train(config, folder, pause=pause) is not None

@@ -1,4 +1,4 @@
-"""The report of a fit: one HTML page of all that its stages left."""
+"""The HTML report of a fit."""
 
 from __future__ import annotations
 
@@ -32,26 +32,26 @@ from ocrjax.report.data import (
 from ocrjax.report.page import write_report
 from ocrjax.report.runs import charts_of, environment, hash_files
 
-_LEAST = 1.0  # nats; less of a suspicion is not shown
-_SUSPECTS = 500  # of the most suspicious labels
-_SHOWN = 500  # pictures
+_LEAST = 1.0  # nats; suspicions below this are not shown
+_SUSPECTS = 500  # most suspicious labels to show
+_SHOWN = 500  # most images to show
 _EXAMPLES = 5
 
 
 def write_fit_report(
     out: Path, name: str, results: Mapping[str, Any], summary: Sequence[str], *, judging: int
 ) -> tuple[Path, int]:
-    """Writes `report.html`, and the suspected label errors as `suspects.tsv`.
+    """Write `report.html`, and the suspected label errors as `suspects.tsv`.
 
     Args:
         out: the output folder.
-        name: of the reader.
-        results: of the stages, by name.
-        summary: sentences for the top.
-        judging: most labels that are judged.
+        name: name of the reader.
+        results: results of the stages, by name.
+        summary: sentences for the top of the report.
+        judging: most labels to judge.
 
     Returns:
-        The page, and how many labels are suspected.
+        The path of the report, and the number of suspected labels.
     """
     report = fit_report(out, name, results, summary, judging=judging)
     lines = [
@@ -65,7 +65,7 @@ def write_fit_report(
 def fit_report(
     out: Path, name: str, results: Mapping[str, Any], summary: Sequence[str], *, judging: int
 ) -> Report:
-    """All that the page of a fit shows; the arguments are those of `write_fit_report`."""
+    """Collect the report of a fit; the arguments are those of `write_fit_report`."""
     notes: list[str] = []
     truth, after = pages_of_part(out, "test"), load_judged(out / "after")
     maps = [out / "after" / "maps" / f"{index}.npy" for index in range(len(truth))]
@@ -74,16 +74,16 @@ def fit_report(
         for page, found, place in zip(truth, after.found, maps, strict=True)
     ]
     if len(pictures) > _SHOWN:
-        notes.append(f"pictures: the first {_SHOWN} of {len(pictures):,} are shown")
+        notes.append(f"images: the first {_SHOWN} of {len(pictures):,} are shown")
     folder = labels_of(out, "test").parent
     suspects = _suspects(out, judging, notes)
     return Report(
         title=name,
         summary=tuple(summary),
-        columns=("start weights", "fitted"),
+        columns=("pretrained", "fitted"),
         scores=_scores(results),
         counts=tuple(
-            Count(f"{what} of the {part} part", count)
+            Count(f"{what} in the {part} part", count)
             for part, counts in results["split"]["counts"].items()
             for what, count in counts.items()
         ),
@@ -119,7 +119,7 @@ def _scores(results: Mapping[str, Any]) -> tuple[Score, ...]:
             Interval(**before[name]),
             Interval(**after[name]),
             Interval(**gained[name]),
-            "test part; the gain is paired",
+            "test part; intervals of gains are paired",
         )
         for name, title in NAMES.items()
         if name in after
@@ -128,14 +128,14 @@ def _scores(results: Mapping[str, Any]) -> tuple[Score, ...]:
 
 def _dropped(out: Path, results: Mapping[str, Any]) -> tuple[Dropped, ...]:
     left_out = (out / "data" / "left_out.txt").read_text(encoding="utf-8").splitlines()
-    found = [Dropped("pictures", "with a fault", len(left_out), tuple(left_out[:_EXAMPLES]))]
+    found = [Dropped("images", "with a fault", len(left_out), tuple(left_out[:_EXAMPLES]))]
     for part, reasons in results["crops"]["left_out"].items():
-        found += [Dropped(f"crops of the {part} part", reason, n) for reason, n in reasons.items()]
+        found += [Dropped(f"words of the {part} part", reason, n) for reason, n in reasons.items()]
     return tuple(one for one in found if one.count)
 
 
 def _thresholds(out: Path, before: Mapping[str, Any]) -> Thresholds | None:
-    """All that were tried with the start weights."""
+    """All thresholds that were tried with the pretrained weights."""
     points = json.loads((out / "before" / "thresholds.json").read_text(encoding="utf-8"))
     if not points:
         return None
@@ -146,11 +146,11 @@ def _thresholds(out: Path, before: Mapping[str, Any]) -> Thresholds | None:
 
 
 def _suspects(out: Path, most: int, notes: list[str]) -> list[ShownSuspect]:
-    """Labels of all parts that the fitted recognizer contradicts, the most suspicious first."""
+    """Labels that the fitted recognizer contradicts, most suspicious first."""
     files = [labels_of(out, part) for part in PARTS]
     crops = [crop for file in files if file.stat().st_size for crop in open_crops("tsv", file)]
     if len(crops) > most:
-        notes.append(f"labels: {most:,} of {len(crops):,} were judged")
+        notes.append(f"labels: only {most:,} of {len(crops):,} were judged")
         crops = crops[:most]
     if not crops:
         return []

@@ -1,9 +1,9 @@
-"""All stages of `ocrjax fit`, in their order.
+"""The stages of `ocrjax fit`, in order.
 
-Everything happens in one process, trainings included. A process for each would give its memory
-back, but one that is killed would leave the other behind, which holds the lock of its run: the same
-command could not go on. On a GPU the first process would hold the memory that the second needs.
-Compiled programs are dropped after each stage instead.
+Everything runs in one process, trainings included. A process per training would release its memory,
+but if the main process were killed, the other would stay behind and hold the lock of its run: the
+same command could not resume. On a GPU the first process would hold the memory that the second
+needs. Instead, compiled programs are dropped after each stage.
 """
 
 from __future__ import annotations
@@ -49,16 +49,16 @@ _DATA = ("data", "layout", "split")
 STAGES = (
     Stage(
         "audit",
-        "looking at all labels",
+        "checking all labels",
         audit,
         (*_DATA, "accept_warnings"),
         owns=("audit.txt",),
         inputs=lambda job: data_digest(job.options),
     ),
-    Stage("split", "dividing the pictures", split, _DATA, ("audit",), ("data",)),
+    Stage("split", "splitting the images", split, _DATA, ("audit",), ("data",)),
     Stage(
         "crops",
-        "cutting words",
+        "cutting word crops",
         crops,
         ("charset", "recognizer", "name"),
         ("split",),
@@ -67,7 +67,7 @@ STAGES = (
     ),
     Stage(
         "before",
-        "judging the start weights, and tuning thresholds",
+        "evaluating the pretrained weights and tuning thresholds",
         before,
         ("detector", "recognizer"),
         ("split", "crops"),
@@ -92,16 +92,16 @@ STAGES = (
     ),
     Stage(
         "average",
-        "averaging with the start weights",
+        "averaging with the pretrained weights",
         average,
         ("detector", "recognizer", "seed"),
         ("split", "crops", "before", "detector", "recognizer"),
         ("weights",),
     ),
-    Stage("after", "judging the result", after, (), ("before", "average"), ("after",)),
+    Stage("after", "evaluating the result", after, (), ("before", "average"), ("after",)),
     Stage(
         "export",
-        "writing plug-ins for EasyOCR and model cards",
+        "exporting to EasyOCR and writing model cards",
         export,
         ("name", "easyocr_python"),
         ("average", "before", "after"),
@@ -126,24 +126,25 @@ def fit(
     log: Callable[[str], object] = print,
     **options: Any,
 ) -> dict[str, Any] | None:
-    """Makes a reader of labeled photos; the same call goes on where one was interrupted.
+    """Train a reader on labeled photos; an interrupted call resumes when it is repeated.
 
-    The settings of the process stay as they are: `ocrcore.runtime.tuning.tune_process()`, called
-    before, keeps compiled programs on disk and makes CPUs faster, as the command does.
+    This function does not change settings of the process. Call
+    `ocrcore.runtime.tuning.tune_process()` before it, as the command does, to keep compiled
+    programs on disk and to run faster on CPUs.
 
     Args:
-        data: folder of photos and of their word labels.
-        out: folder of all results.
-        stages: names of those to repeat; no others are done then.
+        data: folder of photos and their word labels.
+        out: folder for all results.
+        stages: names of stages to repeat; no others run then.
         log: called with each human-readable message.
         **options: other fields of `ocrjax.fitting.options.FitOptions`.
 
     Returns:
-        What each stage found, by name; None where a signal has stopped a training.
+        The result of each stage, by name; None if a signal stopped a training.
 
     Raises:
         FitError: the data cannot be fitted, or a stage cannot be repeated by itself.
-        ValueError: (its subclasses) invalid options, labels or weights.
+        ValueError: (subclasses) invalid options, labels or weights.
     """
     chosen = FitOptions(data=str(data), out=str(out), **options)
     job = open_job(chosen, log)
@@ -151,7 +152,7 @@ def fit(
         try:
             run_stages(job, [_freeing(stage) for stage in STAGES], only=stages)
         except Stopped:
-            job.log("stopped; the same command goes on")
+            job.log("stopped; repeat the same command to resume")
             return None
     if not stages:
         for line in summary(job):
@@ -160,17 +161,19 @@ def fit(
 
 
 def open_job(options: FitOptions, log: Callable[[str], object]) -> Job:
-    """Checks places and names before any work."""
+    """Check paths and the name before any work."""
     out = Path(options.out)
     if not Path(options.data).exists():
-        raise FitError(f"{options.data}: no such folder, expected one with photos and their labels")
+        raise FitError(f"{options.data}: no such folder; expected photos and their labels")
     for name in (options.name, f"{options.name}_detector"):
         if fault := name_fault(name):
             raise FitError(f"--name {options.name}: {fault}")
     check_apart(out, [options.data], option="--out")
     there = {path.name for path in out.iterdir()} if out.is_dir() else set()
     if there - {"run.lock"} and "stages" not in there:
-        raise FitError(f"--out {out}: there already, and not of `ocrjax fit`: name another folder")
+        raise FitError(
+            f"--out {out}: already exists and is not from `ocrjax fit`; name another folder"
+        )
     check_outputs([out / "stages" / "audit.json"], force=True)
     for name in (options.detector, options.recognizer):
         find_weights(name)
@@ -178,7 +181,7 @@ def open_job(options: FitOptions, log: Callable[[str], object]) -> Job:
 
 
 def summary(job: Job) -> Iterator[str]:
-    """What to do with the result."""
+    """Yield lines on how to use the result."""
     weights = job.out / "weights"
     yield f"done: {describe(job.result('after')['scores'])}"
     yield "read photos with it:"
@@ -186,14 +189,14 @@ def summary(job: Job) -> Iterator[str]:
         f"  ocrjax read PHOTOS --detector {shlex.quote(str(weights / 'detector.pth'))} "
         f"--recognizer {shlex.quote(str(weights / 'recognizer' / 'weights.pth'))}"
     )
-    yield f"in EasyOCR: {job.out / 'easyocr'}; to publish: {job.out / 'model'}"
-    yield f"look at it: {job.out / 'report.html'}"
+    yield f"for EasyOCR: {job.out / 'easyocr'}; to publish: {job.out / 'model'}"
+    yield f"report: {job.out / 'report.html'}"
 
 
 def _freeing(stage: Stage) -> Stage:
-    """The stage, which drops its compiled programs at the end.
+    """Wrap a stage: drop its compiled programs at the end.
 
-    A training that fails for its data leaves the start weights: the report says why.
+    If a training fails because of its data, keep the pretrained weights; the report says why.
     """
 
     def work(job: Job) -> Done:
@@ -210,13 +213,13 @@ def _freeing(stage: Stage) -> Stage:
 
 
 def _charset_file(options: FitOptions) -> dict[str, Any]:
-    """The characters that were asked for, and the file of the weights that know others."""
+    """The requested charset, and the charset file of the pretrained weights."""
     asked = named(options.charset).digest if options.charset else ""
     return {"characters": asked, "recognizer_file": _start_files(options)["recognizer_file"]}
 
 
 def _start_files(options: FitOptions) -> dict[str, Any]:
-    """Sizes and times of the start weights."""
+    """Sizes and times of the pretrained weights."""
     found = {}
     for name in ("detector", "recognizer"):
         stat = find_weights(getattr(options, name)).stat()

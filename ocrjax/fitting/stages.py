@@ -1,8 +1,8 @@
-"""Stages that are done once: each writes its result, with what that was made from, at its end.
+"""Stages that run once: at its end each records its result and the inputs it depends on.
 
-A stage is repeated when an option that it uses, the result of a stage before it, or one of its
-files has changed. One that was interrupted is begun again in its folder, where a training resumes;
-one whose inputs have changed begins with an empty folder.
+A stage is repeated if an option that it uses, the result of an earlier stage, or one of its files
+has changed. An interrupted stage restarts in its folder, where a training resumes; a stage whose
+inputs have changed starts with an empty folder.
 
 Host code: no jax.
 """
@@ -22,23 +22,23 @@ from ocrcore.files import write_json
 from ocrcore.progress import describe_seconds
 from ocrjax.fitting.options import FitError, FitOptions
 
-_VERSION = 1  # of what stages leave
+_VERSION = 1  # version of the records
 
 
 class Stopped(Exception):
-    """A signal has stopped a training, which is saved."""
+    """A signal stopped a training; its state is saved."""
 
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """What a stage found.
+    """The outcome of a stage.
 
     Attributes:
-        result: JSON values that depend on the inputs alone: what follows is repeated when they
+        result: JSON values that depend only on the inputs; later stages are repeated if they
             change.
-        said: one line for the user: what was decided.
-        files: what the stage leaves, below the output folder; the stage is repeated where one is
-            gone.
+        said: one line for the user about what was decided.
+        files: files of the stage, relative to the output folder; the stage is repeated if one is
+            missing.
         measured: times and speeds.
     """
 
@@ -53,11 +53,11 @@ class Job:
     """A run of all stages.
 
     Attributes:
-        options: of the user.
+        options: the user's options.
         out: the output folder.
         log: called with each human-readable message.
-        records: of the stages that are done, by name.
-        begun: when the present stage, or this process, began (`time.monotonic`).
+        records: records of the finished stages, by name.
+        begun: start of the current stage, or of this process (`time.monotonic`).
     """
 
     options: FitOptions
@@ -67,37 +67,37 @@ class Job:
     begun: float = field(default_factory=time.monotonic)
 
     def result(self, stage: str) -> dict[str, Any]:
-        """What a stage before the present one found."""
+        """Return the result of an earlier stage."""
         found: dict[str, Any] = self.records[stage]["result"]
         return found
 
     def measured(self, stage: str) -> dict[str, float]:
-        """What a stage before the present one measured."""
+        """Return the measurements of an earlier stage."""
         found: dict[str, float] = self.records[stage]["measured"]
         return found
 
     def elapsed(self) -> float:
-        """Seconds of the present stage."""
+        """Return the seconds since the current stage began."""
         return time.monotonic() - self.begun
 
     def left(self) -> float:
-        """Seconds of the budget that are left, those of repeated work not counted."""
+        """Return the remaining seconds of the budget; repeated work is not counted."""
         done = sum(record["seconds"] for record in self.records.values())
         return self.options.budget - done - self.elapsed()
 
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """A part of the work.
+    """One stage of the work.
 
     Attributes:
-        name: for `--stage`, and of its record `stages/NAME.json`.
-        task: what it does, for the user.
-        work: does it; called again after an interruption.
+        name: name for `--stage` and for its record `stages/NAME.json`.
+        task: what the stage does, for the user.
+        work: does the work; called again after an interruption.
         uses: options that it depends on.
         after: stages whose results it depends on.
-        owns: files and folders below the output folder that are removed when it is repeated.
-        inputs: what else it depends on, as JSON values.
+        owns: files and folders in the output folder that are removed if it is repeated.
+        inputs: other inputs that it depends on, as JSON values.
     """
 
     name: str
@@ -110,16 +110,16 @@ class Stage:
 
 
 def run_stages(job: Job, stages: Sequence[Stage], *, only: Collection[str] = ()) -> None:
-    """Does what is not done yet.
+    """Run the stages that are not done yet.
 
     Args:
         job: its `records` are filled.
-        stages: in their order.
-        only: names of stages that are repeated whatever is there; no other is done then.
+        stages: all stages in order.
+        only: names of stages to repeat in any case; no others run then.
 
     Raises:
-        FitError: an unknown name, or a stage before one of `only` that is not done.
-        Stopped: a signal has stopped a training.
+        FitError: an unknown name, or an unfinished stage before one of `only`.
+        Stopped: a signal stopped a training.
     """
     names = [stage.name for stage in stages]
     if unknown := [name for name in only if name not in names]:
@@ -132,8 +132,8 @@ def run_stages(job: Job, stages: Sequence[Stage], *, only: Collection[str] = ())
         if only and stage.name not in only:
             if why and any(name in only for name in names[number:]):
                 raise FitError(
-                    f"--stage {' '.join(only)}: the stage {stage.name} before it {why}: leave out "
-                    "--stage, or name it as well"
+                    f"--stage {' '.join(only)}: the earlier stage {stage.name} {why}; leave out "
+                    f"--stage, or add {stage.name}"
                 )
             if why:
                 job.log(f"{head}: {why}; left as it is")
@@ -144,7 +144,7 @@ def run_stages(job: Job, stages: Sequence[Stage], *, only: Collection[str] = ())
             job.log(f"{head}: done before: {record['said']}")
             continue
         else:
-            again = "" if record is None else f" again, because it {why or 'was asked for'}"
+            again = "" if record is None else f" again, because it {why or 'was requested'}"
             job.log(f"{head}: {stage.task}{again}")
             record = _do(job, stage, inputs, again=bool(again))
             seconds = describe_seconds(record["seconds"])
@@ -182,7 +182,7 @@ def _do(job: Job, stage: Stage, inputs: dict[str, Any], *, again: bool) -> dict[
 
 
 def _inputs(job: Job, stage: Stage) -> dict[str, Any]:
-    """All that a stage depends on."""
+    """All inputs of a stage."""
     options = {name: getattr(job.options, name) for name in stage.uses}
     after = {
         name: digest([job.records[name]["inputs"], job.records[name]["result"]])
@@ -195,9 +195,9 @@ def _inputs(job: Job, stage: Stage) -> dict[str, Any]:
 
 
 def _outdated(job: Job, record: Mapping[str, Any] | None, inputs: Mapping[str, Any]) -> str:
-    """Why a stage must be done, as the end of a sentence; empty where it need not."""
+    """Why a stage must run, as the end of a sentence; empty if it need not."""
     if record is None:
-        return "is not done yet"
+        return "has not run yet"
     old = record["inputs"]
     changed = [name for name in {**old, **inputs} if old.get(name) != inputs.get(name)]
     if changed == ["after"]:
@@ -205,13 +205,13 @@ def _outdated(job: Job, record: Mapping[str, Any] | None, inputs: Mapping[str, A
         return f"uses the result of {', '.join(stages)}, which has changed"
     if changed:
         told = (f"{n} ({old.get(n)!r}, now {inputs.get(n)!r})" for n in changed if n != "after")
-        return f"was made with another {', '.join(told)}"
+        return f"was run with another {', '.join(told)}"
     lost = [name for name in record["files"] if not (job.out / name).exists()]
     return f"has lost its file {job.out / lost[0]}" if lost else ""
 
 
 def digest(value: Any) -> str:
-    """Sixteen hexadecimal digits of JSON values."""
+    """Return a digest of JSON values, sixteen hexadecimal digits."""
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -220,7 +220,7 @@ def _place(job: Job, name: str) -> Path:
 
 
 def _read(job: Job, name: str) -> dict[str, Any] | None:
-    """The record of a stage; None where there is none, or a damaged one."""
+    """The record of a stage; None if it is missing or damaged."""
     try:
         record = json.loads(_place(job, name).read_text(encoding="utf-8"))
         known = {"inputs", "result", "said", "files", "measured", "seconds"}

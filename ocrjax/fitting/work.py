@@ -1,4 +1,4 @@
-"""What each stage of `ocrjax fit` does."""
+"""The work of each stage of `ocrjax fit`."""
 
 from __future__ import annotations
 
@@ -45,13 +45,13 @@ from ocrjax.fitting.stages import Done, Job, Stopped
 from ocrjax.reader import Reader
 
 _TUNING_SHARE = 0.15
-"""Of the budget, after which no other magnification is tried."""
-_SHOWN = 5  # of what was left out
-_JUDGED = 5000  # labels, for the report
+"""Share of the budget after which no further magnification is tried."""
+_SHOWN = 5  # most faults to print
+_JUDGED = 5000  # most labels to judge for the report
 
 
 def audit(job: Job) -> Done:
-    """Looks at all labels; stops on what makes training fail."""
+    """Check all labels; stop on faults that make training fail."""
     options = job.options
     texts, faults, left, usable = [], [], 0, 0
     for part, folder in open_folders(options):
@@ -65,22 +65,24 @@ def audit(job: Job) -> Done:
     for line in "\n".join(texts).splitlines():
         job.log(f"  {line}")
     if not usable:
-        raise FitError(f"{options.data}: no word can be trained on; see {path}")
+        raise FitError(f"{options.data}: no usable word to train on; {path} lists what is wrong")
     if faults and not options.accept_warnings:
         raise FitError(
-            f"{options.data}: the audit warns of {len(faults)} things that make training fail; the "
-            f"first: {faults[0]}. Mend them ({path} has all; `ocrjax lint {options.data} --fix "
-            "OUT` repairs a copy), or go on with --accept-warnings"
+            f"{options.data}: the audit warns of {len(faults)} faults that make training fail, "
+            f"first: {faults[0]}. Fix them ({path} lists all; `ocrjax lint {options.data} --fix "
+            "OUT` writes a repaired copy), or continue with --accept-warnings"
         )
-    said = f"{usable:,} words to train on, {left:,} faults, {len(faults)} warnings; {path}"
+    said = f"{usable:,} usable words, {left:,} faults, {len(faults)} warnings; {path}"
     return Done({"usable": usable, "warnings": faults}, said, ("audit.txt",))
 
 
 def split(job: Job) -> Done:
-    """Divides the pictures into those that train, choose and test."""
+    """Split the images into training, validation and test parts."""
     pictures, left_out = read_pictures(job.options)
     if len(pictures) < len(PARTS):
-        raise FitError(f"{len(pictures)} pictures can be used, expected {len(PARTS)} or more")
+        raise FitError(
+            f"{job.options.data}: {len(pictures)} usable images, expected {len(PARTS)} or more"
+        )
     parts, how = divide_pictures(pictures)
     folder = job.out / "data"
     curved = write_parts(folder, pictures, parts)
@@ -91,21 +93,23 @@ def split(job: Job) -> Done:
     for part in PARTS:
         mine = [one.page for one, other in zip(pictures, parts, strict=True) if other == part]
         counts[part] = {"pictures": len(mine), "words": len(words_of(mine))}
-    if not all(counts[part]["words"] for part in PARTS):
-        raise FitError(f"{counts}: expected words that count in each part; name them with --split")
     told = ", ".join(
         f"{one['pictures']} {part} ({one['words']:,} words)" for part, one in counts.items()
     )
-    said = f"{told}; {how}; {len(left_out)} pictures left out; {folder / 'split.tsv'}"
+    if not all(counts[part]["words"] for part in PARTS):
+        raise FitError(
+            f"{told}: expected words that count in each part; choose the parts with --split"
+        )
+    said = f"{told}; {how}; {len(left_out)} images left out; {folder / 'split.tsv'}"
     if curved:
-        said += f"; {curved:,} curved words are taken as the rectangle around them"
+        said += f"; {curved:,} curved words are replaced by their enclosing rectangle"
     return Done(
         {"counts": counts, "left_out": len(left_out), "how": how}, said, ("data/split.tsv",)
     )
 
 
 def crops(job: Job) -> Done:
-    """Cuts the words out for the recognizer, and chooses its characters."""
+    """Cut word crops for the recognizer and choose its charset."""
     cut = cut_parts(job.out, job.options)
     charset, how = choose_charset(job.options, cut["train"].characters)
     charset.save(job.out / "data" / "charset.json")
@@ -129,7 +133,7 @@ def crops(job: Job) -> Done:
 
 
 def before(job: Job) -> Done:
-    """Judges the start weights as `ocrjax read` uses them, and tunes thresholds."""
+    """Evaluate the pretrained weights as `ocrjax read` uses them, and tune thresholds."""
     options, folder = job.options, job.out / "before"
     reader = _start_reader(job)
     truth = pages_of_part(job.out, "test")
@@ -137,7 +141,7 @@ def before(job: Job) -> Done:
     judged.save(folder)
     values = scores(figures(truth, judged))
     write_json(folder / "scores.json", values)
-    job.log(f"  start weights on {len(truth)} test pictures: {describe(values)}")
+    job.log(f"  pretrained weights on {len(truth)} test images: {describe(values)}")
     tuned = tune(
         reader.detector,
         pages_of_part(job.out, "validation"),
@@ -159,11 +163,11 @@ def before(job: Job) -> Done:
 
 
 def detector(job: Job) -> Done:
-    """Trains the detector on the words of the training pictures, if that pays."""
+    """Train the detector on the words of the training images, if that is worthwhile."""
     options, folder = job.options, job.out / "detector"
     truth, choosing = pages_of_part(job.out, "train"), pages_of_part(job.out, "validation")
     given = options.detector_steps
-    why = "0 updates were asked for" if given == 0 else ""
+    why = "0 steps were requested" if given == 0 else ""
     if given is None:
         why = plan.detector_pays(words=len(words_of(truth)), choosing=count_words(choosing))
     if why:
@@ -187,7 +191,7 @@ def detector(job: Job) -> Done:
         return Done({"steps": 0, "why": found.why}, f"not trained: {found.why}")
     config = make(steps=found.steps, ema=detector_run.average_of(found.steps))
     config.eval.every = found.every
-    job.log(f"  {found.steps:,} updates, an evaluation each {found.every:,} ({found.why})")
+    job.log(f"  {found.steps:,} steps, an evaluation every {found.every:,} ({found.why})")
     if not detector_run.train_detector(config, folder):
         raise Stopped
     said = f"{found.steps:,} updates; {folder}"
@@ -195,11 +199,11 @@ def detector(job: Job) -> Done:
 
 
 def recognizer(job: Job) -> Done:
-    """Fine-tunes the recognizer on the crops and on synthetic words, if that pays."""
+    """Fine-tune the recognizer on crops and synthetic words, if that is worthwhile."""
     options, folder = job.options, job.out / "recognizer"
     counts = job.result("crops")["counts"]
     given = options.recognizer_steps
-    why = "0 updates were asked for" if given == 0 else ""
+    why = "0 steps were requested" if given == 0 else ""
     if given is None:
         why = plan.recognizer_pays(words=counts["train"], choosing=counts["validation"])
     if why:
@@ -221,7 +225,7 @@ def recognizer(job: Job) -> Done:
         return Done({"steps": 0, "why": found.why}, f"not trained: {found.why}")
     config = make(steps=found.steps)
     config.eval.every = found.every
-    job.log(f"  {found.steps:,} updates, an evaluation each {found.every:,} ({found.why})")
+    job.log(f"  {found.steps:,} steps, an evaluation every {found.every:,} ({found.why})")
     if not recognizer_run.train_recognizer(config, folder):
         raise Stopped
     return Done(
@@ -230,7 +234,7 @@ def recognizer(job: Job) -> Done:
 
 
 def average(job: Job) -> Done:
-    """Averages with the start weights; keeps what is better on the validation part."""
+    """Average with the pretrained weights; keep what is better on the validation part."""
     options, reading = job.options, _reading(job)
     validation = pages_of_part(job.out, "validation")
     trained = {name: bool(job.result(name)["steps"]) for name in ("detector", "recognizer")}
@@ -256,7 +260,7 @@ def average(job: Job) -> Done:
 
 
 def after(job: Job) -> Done:
-    """Judges the result on the test part, beside the start weights."""
+    """Evaluate the result on the test part, and compare with the pretrained weights."""
     folder = job.out / "after"
     weights = job.out / "weights"
     reader = Reader(weights / "detector.pth", weights / "recognizer" / "weights.pth")
@@ -272,7 +276,7 @@ def after(job: Job) -> Done:
     }
     result = {"scores": values, "gains": gained, "errors": errors}
     write_json(folder / "scores.json", result)
-    job.log(f"  after, on {len(truth)} test pictures: {describe(values)}")
+    job.log(f"  after, on {len(truth)} test images: {describe(values)}")
     for kind, count in errors["after"].items():
         job.log(f"  {kind}: {count} (before {errors['before'].get(kind, 0)})")
     said = f"gains: {describe(gained, signed=True)}; {folder / 'scores.json'}"
@@ -280,7 +284,7 @@ def after(job: Job) -> Done:
 
 
 def export(job: Job) -> Done:
-    """Writes plug-ins for EasyOCR, and folders with a model card."""
+    """Export the networks to EasyOCR, and write folders with a model card."""
     plug_ins = export_plug_ins(job.out, job.options, lambda line: job.log(f"  {line}"))
     judged = {"before": job.result("before")["scores"], "after": job.result("after")["scores"]}
     facts = {name: f"{job.result('average')[name]['why']}." for name in plug_ins}
@@ -298,34 +302,34 @@ def export(job: Job) -> Done:
 
 
 def report(job: Job) -> Done:
-    """Writes one HTML page of all, with labels that may be wrong."""
+    """Write the HTML report, with labels that may be wrong."""
     results = {name: record["result"] for name, record in job.records.items()}
     steps = {name: job.result(name)["steps"] for name in ("detector", "recognizer")}
     lines = [f"Gains: {describe(job.result('after')['gains'], signed=True)}."]
     for name, count in steps.items():
-        trained = f"{count:,} updates" if count else f"not trained: {job.result(name)['why']}"
-        lines.append(f"{name}: {trained}. Used are {job.result('average')[name]['why']}.")
+        trained = f"{count:,} steps" if count else f"not trained: {job.result(name)['why']}"
+        lines.append(f"{name}: {trained}. Weights: {job.result('average')[name]['why']}.")
     page, suspected = write_fit_report(job.out, job.options.name, results, lines, judging=_JUDGED)
     said = f"{page}; {suspected:,} labels may be wrong; {job.out / 'suspects.tsv'}"
     return Done({"suspects": suspected}, said, ("report.html", "suspects.tsv"))
 
 
 def _steps(job: Job, folder: Path, *, seconds: Callable[[float], float], **more: Any) -> plan.Steps:
-    """How many updates a training takes: its share of what was left when it began."""
+    """Plan the steps of a training from its share of the time left when it began."""
     begun = job.left()
     return plan.decide_steps(folder, seconds=lambda: seconds(begun) - job.elapsed(), **more)
 
 
 def _later(job: Job, *, averages: bool) -> float:
-    """Seconds that the stages after a training take: averages of the detector, and the test."""
+    """Seconds of the stages after a training: averages of the detector, and the test."""
     measured, counts = job.measured("before"), job.result("split")["counts"]
     tried = (len(SHARES) + 1) * averages * counts["validation"]["pictures"]
-    tested = 1.5 * counts["test"]["pictures"]  # EasyOCR finds words in some as well
+    tested = 1.5 * counts["test"]["pictures"]  # EasyOCR also runs on some of them
     return tried * measured["validation_page"] + tested * measured["test_page"] + 30
 
 
 def _reading(job: Job) -> DetectorOptions:
-    """The options that were tuned for the start weights."""
+    """The detector options tuned for the pretrained weights."""
     return load_operating_point(job.out / "before" / "operating_point.json")
 
 

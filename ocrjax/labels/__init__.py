@@ -1,1 +1,1 @@
-"""Labels of other tools: written, converted, and what a format cannot carry."""
+"""Label formats: conversion, lint and repair."""

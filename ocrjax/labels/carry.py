@@ -1,4 +1,4 @@
-"""What a format of labels can carry: pages are made fit for it, and what is lost is counted."""
+"""Adapt pages to what a label format can store, and count what is lost."""
 
 from __future__ import annotations
 
@@ -11,30 +11,30 @@ from ocrcore.data.readers.label_lines import around
 from ocrcore.pages import FloatArray, Page, Word
 
 CTW_POINTS = 14
-_ENDS = frozenset("\r\n\t\v\f\x1c\x1d\x1e\x85\u2028\u2029")  # of lines and columns
+_ENDS = frozenset("\r\n\t\v\f\x1c\x1d\x1e\x85\u2028\u2029")  # end a line or a column
 
 
 @dataclass(frozen=True, slots=True)
 class Carries:
-    """What a format can say of a word.
+    """What a format can store about a word.
 
     Attributes:
-        shape: "polygon", "quad", "rectangle" (it may be turned) or "box" (upright).
-        points: how many points every outline has; None: as many as it likes.
-        text: whether there are texts.
-        unknown: whether a text that is not known is told from one that is empty.
-        empty: whether an empty text can be written.
-        mark: the text of what does not count, in formats where that is how it is said.
-        marks: other texts that mean so to those who read the format.
-        care: whether it can be said that a word does not count. Where it cannot, such words are
-            left out if `characters`, else they are words like others.
-        characters: whether quads of characters are carried; words without them are then left out,
-            and those with white space in them.
-        lines: whether lines are.
-        paragraphs: whether paragraphs of lines are.
-        language: whether a language or script is.
-        languages: the only ones that there are, in small letters; None: any.
-        letters: whether texts are free of control characters, which XML cannot hold.
+        shape: "polygon", "quad", "rectangle" (may be rotated) or "box" (axis-aligned).
+        points: number of points of every outline; None: any number.
+        text: whether the format has texts.
+        unknown: whether it distinguishes an unknown text from an empty one.
+        empty: whether it can store an empty text.
+        mark: the text that marks don't-care words, in formats that use one.
+        marks: other texts that readers of the format take for don't care.
+        care: whether don't-care words can be marked. If not, they are left out if `characters`,
+            and otherwise become ordinary words.
+        characters: whether it stores character quads. Words without them, and words with white
+            space, are then left out.
+        lines: whether it stores lines.
+        paragraphs: whether it stores paragraphs of lines.
+        language: whether it stores a language or script.
+        languages: the only languages that it allows, in lower case; None: any.
+        letters: whether texts must not have control characters, which XML does not allow.
     """
 
     shape: str = "polygon"
@@ -54,14 +54,14 @@ class Carries:
 
 
 def fitted(page: Page, carries: Carries) -> tuple[Page, Counter[str]]:
-    """Makes a page such that a format can carry all of it, and counts what that takes away.
+    """Adapt a page to a format, and count what is lost.
 
     Args:
-        page: of any format.
-        carries: what the format can say.
+        page: the page.
+        carries: what the format can store.
 
     Returns:
-        The page as it reads back from the format, and what was lost: how often, by what it is.
+        The page as it reads back from the format, and the number of losses by kind.
     """
     lost: Counter[str] = Counter()
     found = [_fitted_word(word, carries, lost) for word in page.words]
@@ -78,7 +78,7 @@ def fitted(page: Page, carries: Carries) -> tuple[Page, Counter[str]]:
 
 
 def _numbered(page: Page, *, paragraphs: bool) -> list[Word]:
-    """Words by paragraph and line, which are numbered in their order."""
+    """Words sorted by paragraph and line, which are renumbered from the first on."""
     out = []
     count = 0
     for place, lines in enumerate(page.paragraphs if paragraphs else [page.lines]):
@@ -100,7 +100,7 @@ def _fitted_word(word: Word, carries: Carries, lost: Counter[str]) -> Word | Non
         if carries.characters:
             lost["don't-care words left out"] += 1
             return None
-        lost["don't-care words made words like others"] += 1
+        lost["don't-care words made ordinary words"] += 1
         word = replace(word, care=True)
     if word.characters and not carries.characters:
         lost["words whose characters are lost"] += 1
@@ -138,7 +138,9 @@ def _fitted_text(word: Word, carries: Carries, lost: Counter[str]) -> Word:
         if carries.letters:
             plain = "".join(c for c in plain if c.isprintable() or c == " " or ord(c) > 0x9F)
             plain = plain.replace("\ufffe", "").replace("\uffff", "").strip()
-        lost["texts whose line ends, control characters or blanks around are lost"] += plain != text
+        lost["texts whose line breaks, control characters or outer spaces are lost"] += (
+            plain != text
+        )
         text = plain
     if not word.care:
         if carries.mark:
@@ -151,7 +153,7 @@ def _fitted_text(word: Word, carries: Carries, lost: Counter[str]) -> Word:
         lost[f"words with the text {text!r}, which means don't care there"] += 1
         return replace(word, text=None, care=False)
     if text == "" and not carries.empty:
-        lost["empty texts made unknown ones"] += 1
+        lost["empty texts made unknown"] += 1
         text = None
     return replace(word, text=text)
 
@@ -168,12 +170,12 @@ def _fitted_shape(word: Word, carries: Carries, lost: Counter[str]) -> Word:
             )
             return replace(word, polygon=outline, quad=around(outline))
         return word if polygon is None else replace(word, quad=around(polygon))
-    kinds = {"quad": "quads", "rectangle": "rectangles", "box": "upright boxes"}
+    kinds = {"quad": "quads", "rectangle": "rectangles", "box": "axis-aligned boxes"}
     if polygon is not None:
         lost[f"polygons made {kinds[carries.shape]}"] += 1
     quad = word.quad if polygon is None else around(polygon)
     if carries.shape == "box" and not is_upright(quad):
-        lost["quads made upright boxes"] += polygon is None
+        lost["quads made axis-aligned boxes"] += polygon is None
         quad = box_around(quad if polygon is None else polygon)
     elif carries.shape == "rectangle" and not is_rectangle(quad):
         lost["quads made rectangles"] += 1
@@ -182,18 +184,18 @@ def _fitted_shape(word: Word, carries: Carries, lost: Counter[str]) -> Word:
 
 
 def box_around(points: FloatArray) -> FloatArray:
-    """The upright box around points, `(4, 2)`."""
+    """Return the axis-aligned box around points, `(4, 2)`."""
     (left, top), (right, bottom) = points.min(axis=0), points.max(axis=0)
     return np.array([(left, top), (right, top), (right, bottom), (left, bottom)], np.float32)
 
 
 def is_upright(quad: FloatArray) -> bool:
-    """Whether a quad is an upright box that begins at its top left."""
+    """Return whether a quad is an axis-aligned box that begins at its top left."""
     return bool(np.array_equal(quad, box_around(quad)))
 
 
 def is_rectangle(quad: FloatArray) -> bool:
-    """Whether a quad is a rectangle, to a hundredth of a pixel, clockwise."""
+    """Return whether a quad is a clockwise rectangle, within a hundredth of a pixel."""
     along = quad[[1, 2]] - quad[[0, 3]]
     down = quad[3] - quad[0]
     area = along[0, 0] * down[1] - along[0, 1] * down[0]
@@ -203,10 +205,10 @@ def is_rectangle(quad: FloatArray) -> bool:
 
 
 def resampled(outline: FloatArray, count: int) -> FloatArray:
-    """An outline with another number of points.
+    """Resample an outline to another number of points.
 
-    Points are added in the middle of the longest sides, which leaves the shape as it is; of too
-    many those go first whose corner covers the least area.
+    Points are added in the middle of the longest sides, which does not change the shape. Points are
+    removed in order of the area of their corner, the smallest first.
     """
     points = [tuple(map(float, point)) for point in outline]
     while len(points) > count:

@@ -1,4 +1,4 @@
-"""Labels of one format written in another, with their pictures, into a new folder."""
+"""Conversion of labels from one format to another, with their images, into a new folder."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ PICTURES = ("copy", "link", "none")
 
 @dataclass(slots=True)
 class Conversion:
-    """What was read and written.
+    """The outcome of a conversion.
 
     Attributes:
         source: how the labels were read.
-        pages: how many pictures were written.
-        words: on them.
-        lost: what the target cannot carry.
-        bad: words and pictures that cannot be read.
-        notes: what of the source is not used.
+        pages: number of images written.
+        words: number of words on them.
+        lost: what the target format cannot store, with counts.
+        bad: errors of words and images that cannot be read.
+        notes: parts of the source that are not used.
     """
 
     source: str
@@ -52,17 +52,17 @@ def read_pages(
     layout: str = "auto",
     dont_care: Sequence[str] = ("###",),
 ) -> tuple[list[Page], Conversion]:
-    """Reads the labels of all pictures.
+    """Read the labels of all images.
 
     Args:
         path: a label file or a folder.
         kind: one of `ocrcore.data.readers.words.WORD_KINDS`, or "synthtext".
-        images: folder of the pictures; empty: beside the labels or below.
-        layout: of text files with a word in each line.
-        dont_care: texts of words that do not count.
+        images: folder of the images; empty: next to the labels or in a folder inside.
+        layout: layout of text files with one word per line.
+        dont_care: texts that mark a word as don't care.
 
     Raises:
-        LabelError: labels that are not there, of several kinds, or whose layout is not clear.
+        LabelError: there are no labels, labels of several kinds, or an ambiguous layout.
     """
     folder: PhotoFolder | SynthText
     root = path.parent if path.name == "gt.mat" else path
@@ -102,20 +102,21 @@ def read_pages(
 def write_labels(
     pages: Sequence[Page], out: Path, target: str, *, pictures: str = "copy"
 ) -> tuple[int, Counter[str]]:
-    """Writes labels and pictures in a format, into a new folder, all or nothing.
+    """Write labels and images in a format into a new folder, atomically.
 
     Args:
-        pages: with the paths of their pictures.
+        pages: pages with the paths of their images.
         out: the folder; it must not exist, or be empty.
         target: one of `ocrjax.labels.targets.TARGETS`.
-        pictures: "copy" them; "link" makes symbolic links; "none" writes the labels alone.
+        pictures: what to do with the images: "copy", "link" (symbolic links) or "none" (only write
+            labels).
 
     Returns:
-        How many words were written, and what the format cannot carry.
+        The number of words written, and what the format cannot store.
 
     Raises:
-        ValueError: there are words, and the format can carry none of them.
-        OSError: a picture is not there, or the folder cannot be written.
+        ValueError: there are words, but the format can store none of them.
+        OSError: an image does not exist, or the folder cannot be written.
     """
     form = TARGETS[target]
     lost: Counter[str] = Counter()
@@ -129,7 +130,7 @@ def write_labels(
     count = sum(len(page.words) for page in named)
     if not count and any(page.words for page in pages):
         raise ValueError(
-            f"not one word can be written as {form.title}: {'; '.join(losses(lost))}. Name another "
+            f"no word can be written as {form.title}: {'; '.join(losses(lost))}. Name another "
             "format"
         )
     files = {str(b.path): Path(str(a.path)) for a, b in zip(pages, named, strict=True)}
@@ -154,16 +155,16 @@ def write_labels(
 
 
 def _umask() -> int:
-    """Permissions that new files do not get; temporary folders have fewer than usual."""
+    """The process's umask, to give the new folder usual permissions; temporary ones have fewer."""
     mask = os.umask(0)
     os.umask(mask)
     return mask
 
 
 def picture_names(pages: Sequence[Page]) -> list[str]:
-    """Names of the pictures in one folder: their own, with their folders' where two are alike.
+    """Return file names for all images in one folder: their own, prefixed by the folder if needed.
 
-    Label files are found by the name without its suffix, so that these must differ.
+    Label files are found by the name without suffix, so names must differ even without it.
     """
     paths = [Path(str(page.path)) for page in pages]
     alike = Counter(path.stem for path in paths)

@@ -1,4 +1,4 @@
-"""A data set written as it was read, its parts and a list of changes, whole or not at all."""
+"""Atomic copies of a data set in its own format: its parts and a list of changes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ocrjax.labels.targets import losses
 
 
 class CopyPart(NamedTuple):
-    """A part of a data set to write: "test" becomes a folder inside; its pages and their format."""
+    """A part of a data set to write, with its pages and format; "test" becomes a folder inside."""
 
     name: str
     pages: Sequence[Page]
@@ -24,14 +24,14 @@ class CopyPart(NamedTuple):
 
 @contextmanager
 def replaced(out: Path) -> Iterator[Path]:
-    """Gives a folder to make, which takes the place of another once it is whole.
+    """Context manager: yield a temporary folder that replaces `out` on success.
 
     Args:
-        out: the place; what is there goes, which the caller has to allow.
+        out: the target; an existing one is removed, which the caller must have allowed.
     """
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f"{out.name}.", dir=out.parent) as folder:
-        made = Path(folder) / out.name  # some formats write the name of the folder
+        made = Path(folder) / out.name  # same name: some formats store the name of the folder
         yield made
         old = Path(folder) / f"{out.name}.old"
         if out.exists():
@@ -47,20 +47,20 @@ def replaced(out: Path) -> Iterator[Path]:
 def write_copy(
     out: Path, parts: Sequence[CopyPart], note: tuple[str, str], *, pictures: str = "copy"
 ) -> list[str]:
-    """Writes a data set; what is at its place is replaced, which the caller has to allow.
+    """Write a data set; an existing folder is replaced, which the caller must have allowed.
 
     Args:
         out: the folder.
-        parts: of the data set.
-        note: name and text of a file more.
-        pictures: as of `ocrjax.labels.convert.write_labels`.
+        parts: the parts of the data set.
+        note: name and text of an additional file.
+        pictures: as for `ocrjax.labels.convert.write_labels`.
 
     Returns:
-        Lines on what the formats cannot carry.
+        Lines on what the formats cannot store.
 
     Raises:
-        ValueError: a format can carry none of the words.
-        OSError: a picture is not there, or the folder cannot be written.
+        ValueError: a format can store none of the words.
+        OSError: an image does not exist, or the folder cannot be written.
     """
     lost = []
     with replaced(out) as made:

@@ -1,4 +1,4 @@
-"""Crops with texts in the formats of recognizers: read, written, or cut from pages."""
+"""Labeled crops in the formats of recognizers: read, written, or cut from pages."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ class CropTarget(NamedTuple):
     """A format of crops to write.
 
     Attributes:
-        title: as it is said to users.
-        pictures: folder of the pictures below that of the output.
-        kind: what a config names as `kind` to read it.
-        path: the file that is read; "" for the folder.
+        title: displayed name.
+        pictures: folder of the crop files inside the output folder.
+        kind: `kind` of a config's data set that reads it.
+        path: the file to read; "" for the folder.
     """
 
     title: str
@@ -42,24 +42,24 @@ CROP_TARGETS = {
     "trdg": CropTarget("TextRecognitionDataGenerator", ".", "trdg"),
     "lmdb": CropTarget("LMDB of deep-text-recognition-benchmark", "", "lmdb"),
 }
-"""By the name that `ocrjax convert-labels --to` has for them."""
-_MAP = 1 << 40  # bytes that an LMDB may grow to; its file is as large as its content
+"""Formats by their names for `ocrjax convert-labels --to`."""
+_MAP = 1 << 40  # largest size of an LMDB in bytes; the file only takes the size of its content
 _BATCH = 1000
 
 
 def read_crops(path: Path, kind: str) -> tuple[Iterator[Crop], int]:
-    """Opens a set of crops; see `crnnjax.crop_index.open_crops`."""
+    """Open a set of crops; see `crnnjax.crop_index.open_crops`."""
     crops = open_crops(kind, path, outside=False)
     return iter(crops[index] for index in range(len(crops))), len(crops)
 
 
 def cut_crops(pages: Sequence[Page], lost: Counter[str], bad: list[Exception]) -> Iterator[Crop]:
-    """Cuts the words of pages, those with a text that count.
+    """Cut crops of the words that count and have a text.
 
     Args:
-        pages: with the paths of their pictures.
-        lost: counts the words that are not cut.
-        bad: takes pictures that cannot be read.
+        pages: pages with the paths of their images.
+        lost: counts the words that are not cut, by reason.
+        bad: collects the errors of images that cannot be read.
     """
     for page in shown(pages, "cutting words", unit="page"):
         try:
@@ -69,15 +69,15 @@ def cut_crops(pages: Sequence[Page], lost: Counter[str], bad: list[Exception]) -
             continue
         for place, word in enumerate(page.words):
             if not (word.care and word.text):
-                lost["words without a text, or that do not count"] += 1
+                lost["words without text or don't care"] += 1
                 continue
             low, high = word.quad.min(axis=0), word.quad.max(axis=0)
             sides = word.quad[3] - word.quad[0]
             tall = max(1, round(float((sides**2).sum() ** 0.5)))
             if (high <= 0).any() or (low >= (page.width, page.height)).any() or tall > page.height:
-                lost["words outside of their picture"] += 1
+                lost["words outside the image"] += 1
                 continue
-            lost["polygons cut as the rectangle around them"] += word.polygon is not None
+            lost["polygons cut as their enclosing rectangle"] += word.polygon is not None
             crop = cut(image, word.quad, height=tall)
             yield Crop(
                 f"{Path(str(page.path)).stem}_{place}.png",
@@ -87,20 +87,20 @@ def cut_crops(pages: Sequence[Page], lost: Counter[str], bad: list[Exception]) -
 
 
 def write_crops(crops: Iterable[Crop], out: Path, target: str, bad: list[Exception]) -> int:
-    """Writes crops in a format, into a new folder, all or nothing.
+    """Write crops in a format into a new folder, atomically.
 
     Args:
-        crops: with their texts.
+        crops: the labeled crops.
         out: the folder; it must not exist, or be empty.
         target: one of `CROP_TARGETS`.
-        bad: takes crops that cannot be read, and texts that the format cannot hold.
+        bad: collects the errors of unreadable crops and of texts that the format cannot store.
 
     Returns:
-        How many were written.
+        The number of crops written.
 
     Raises:
         ModuleNotFoundError: the package lmdb is not installed.
-        OSError: it cannot be written.
+        OSError: the folder cannot be written.
     """
     form = CROP_TARGETS[target]
     if out.is_dir() and not any(out.iterdir()):
@@ -113,7 +113,7 @@ def write_crops(crops: Iterable[Crop], out: Path, target: str, bad: list[Excepti
         for number, (crop, data) in enumerate(_readable(crops, bad)):
             text = crop.text.strip()
             if any(letter in text for letter in "\r\n") or (target == "trdg" and not text):
-                bad.append(LabelError(crop.name, 0, text, f"a text of one line for {target}"))
+                bad.append(LabelError(crop.name, 0, text, f"a single-line text for {target}"))
                 continue
             name = f"{number:08d}{_suffix(data)}"
             write_bytes(part / form.pictures / name, data)
@@ -155,7 +155,7 @@ def _write_list(lines: list[tuple[str, str]], part: Path, target: str) -> None:
 
 
 def _write_lmdb(crops: Iterator[tuple[Crop, bytes]], part: Path) -> int:
-    """Writes records `image-000000001` and `label-000000001`, and `num-samples`."""
+    """Write records `image-000000001` and `label-000000001`, and `num-samples`."""
     count = 0
     with import_lmdb().open(str(part), map_size=_MAP) as environment:
         cache: list[tuple[bytes, bytes]] = []

@@ -1,4 +1,4 @@
-"""Labels that a detector and a recognizer contradict with confidence."""
+"""Labels that a detector and a recognizer contradict with high confidence."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ from ocrjax.labels.lint import Lint
 from ocrjax.reader import Reader
 
 SURE, CONFIDENT = 14.0, 0.7
-"""Suspicion in nats, and confidence, from which on a label is named as contradicted."""
+"""Least suspicion in nats, and least confidence, to report a label as contradicted."""
 LEAST = 1.0
-"""Nats from which on it is shown in the list of suspects."""
-_TOGETHER = 256  # crops that are read together
+"""Least suspicion in nats to list a label as a suspect."""
+_TOGETHER = 256  # crops read together
 
 
 class _Judged(NamedTuple):
-    """A page whose words wait for the recognizer: of its labels and of what was found."""
+    """A page whose crops wait for the recognizer: those of its labels and of detected words."""
 
     page: Page
     found: Page
@@ -41,10 +41,10 @@ class _Judged(NamedTuple):
 
 
 def find_doubts(found: Lint, reader: Reader) -> list[Suspect]:
-    """Judges all labels, and adds those that are contradicted to the findings.
+    """Judge all labels with the networks, and add contradicted ones to the findings.
 
     Args:
-        found: with its pages.
+        found: the lint, with its pages.
         reader: the networks.
 
     Returns:
@@ -54,7 +54,7 @@ def find_doubts(found: Lint, reader: Reader) -> list[Suspect]:
     parts = {str(page.path): part.name for part in found.parts for page in part.pages}
     judged: list[list[Suspect]] = []
     waiting: list[_Judged] = []
-    with Progress("judging labels by the networks", unit="picture", total=len(pages)) as progress:
+    with Progress("judging labels with the networks", unit="image", total=len(pages)) as progress:
         for detection in reader.detector.stream([str(page.path) for page in pages]):
             if detection.error is None:
                 waiting += _cut(pages[detection.index], detection, reader)
@@ -83,9 +83,9 @@ def find_doubts(found: Lint, reader: Reader) -> list[Suspect]:
 
 
 def find_crop_doubts(found: Lint, crops: Sequence[Crop], reader: Reader) -> list[Suspect]:
-    """Judges the texts of crops; see `find_doubts`."""
+    """Judge the texts of crops; see `find_doubts`."""
     judged = []
-    with Progress("judging labels by the network", unit="crop", total=len(crops)) as progress:
+    with Progress("judging labels with the network", unit="crop", total=len(crops)) as progress:
         for start in range(0, len(crops), _TOGETHER):
             part = crops[start : start + _TOGETHER]
             labels = [crop.text for crop in part]
@@ -103,7 +103,7 @@ def find_crop_doubts(found: Lint, crops: Sequence[Crop], reader: Reader) -> list
 
 
 def _cut(page: Page, detection: Detection, reader: Reader) -> list[_Judged]:
-    """The crops of a page; none where its picture is no more what it was."""
+    """Cut the crops of a page; none if its image can no longer be read."""
     assert detection.page is not None and detection.scores is not None
     try:
         image = load_image(str(page.path))
@@ -116,7 +116,7 @@ def _cut(page: Page, detection: Detection, reader: Reader) -> list[_Judged]:
 
 
 def _judge(waiting: Sequence[_Judged], reader: Reader) -> list[list[Suspect]]:
-    """What the networks say of some pages."""
+    """Compare the labels of some pages with the networks."""
     crops: list[ByteArray] = []
     labels: list[str | None] = []
     for one in waiting:

@@ -1,4 +1,4 @@
-"""What may be wrong with a data set: the kinds, and one finding of them."""
+"""Kinds of faults in a data set, and a single finding."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 SEVERITIES = ("error", "warning", "hint")
-"""An error is a label that is lost or wrong; a warning, one that probably is; a hint, neither."""
+"""An error is a label that is lost or wrong; a warning, one that probably is; a hint is neither."""
 
 
 class Kind(NamedTuple):
@@ -14,7 +14,7 @@ class Kind(NamedTuple):
 
     Attributes:
         severity: one of `SEVERITIES`.
-        repair: what a repaired copy has instead; empty where only a person can tell.
+        repair: what a repaired copy does about it; empty if only a person can decide.
     """
 
     severity: str
@@ -25,65 +25,65 @@ _OUT = "left out"
 KINDS = {
     "broken picture": Kind("error", _OUT),
     "broken line": Kind("error", _OUT),
-    "broken labels": Kind("error", "the picture is left out"),
-    "layout not clear": Kind("error"),
+    "broken labels": Kind("error", "the image is left out"),
+    "ambiguous layout": Kind("error"),
     "picture without labels": Kind("error", _OUT),
-    "two pictures of one name": Kind("error", "the first one is kept"),
-    "x, y, width, height": Kind("error", "made left, top, right, bottom"),
-    "labels of stored pixels": Kind("error", "turned with the picture"),
-    "shares of the picture": Kind("error", "made pixels"),
+    "duplicate picture name": Kind("error", "the first one is kept"),
+    "x, y, width, height": Kind("error", "converted to left, top, right, bottom"),
+    "EXIF rotation ignored": Kind("error", "rotated with the image"),
+    "relative coordinates": Kind("error", "converted to pixels"),
     "zero area": Kind("error", _OUT),
-    "outside of the picture": Kind("error", _OUT),
+    "outside the picture": Kind("error", _OUT),
     "within the first pixel": Kind("error", _OUT),
-    "self-crossing": Kind("error", "corners are put in order"),
-    "anticlockwise": Kind("error", "corners are put in order"),
+    "self-crossing": Kind("error", "corners are reordered"),
+    "anticlockwise": Kind("error", "corners are reordered"),
     "labeled twice": Kind("error", "the first one is kept"),
     "whole data set": Kind("warning"),
     "labels without picture": Kind("warning", _OUT),
     "not used": Kind("warning", _OUT),
-    "dented or too thin": Kind("warning"),
-    "lies on its side": Kind("warning", "begins at its top left, where many words lie so"),
-    "stands on its head": Kind("warning", "begins at its top left, where many words stand so"),
-    "reaches outside": Kind("warning", "upright boxes are cut"),
+    "concave or too thin": Kind("warning"),
+    "lies on its side": Kind("warning", "starts at the top left, if many words are affected"),
+    "upside down": Kind("warning", "starts at the top left, if many words are affected"),
+    "reaches outside": Kind("warning", "axis-aligned boxes are clipped"),
     "overlapping labels": Kind("warning"),
     "too much text": Kind("warning"),
     "too little text": Kind("warning"),
-    "wrong encoding": Kind("warning", "decoded as it was meant"),
-    "markup": Kind("warning", "made plain text"),
+    "wrong encoding": Kind("warning", "decoded correctly"),
+    "markup": Kind("warning", "converted to plain text"),
     "lost characters": Kind("warning"),
     "control character": Kind("warning", _OUT),
     "zero-width character": Kind("warning", _OUT),
-    "not NFC": Kind("warning", "made NFC"),
-    "full-width character": Kind("warning", "made an ordinary one"),
-    "mixed scripts": Kind("warning", "look-alikes become letters of the other script"),
-    "odd blank": Kind("warning", "made one space"),
+    "not NFC": Kind("warning", "converted to NFC"),
+    "full-width character": Kind("warning", "replaced by the ordinary one"),
+    "mixed scripts": Kind("warning", "look-alikes are replaced by letters of the other script"),
+    "unusual space": Kind("warning", "replaced by a single space"),
     "outside the charset": Kind("warning"),
-    "twin in another part": Kind("warning", "left out of the training part"),
+    "near-duplicate in test set": Kind("warning", "left out of the training part"),
     "contradicted": Kind("warning"),
     "word without a label": Kind("hint"),
     "no text": Kind("hint"),
-    "letters one below another": Kind("hint"),
+    "stacked letters": Kind("hint"),
     "too small": Kind("hint"),
     "near-duplicates": Kind("hint"),
 }
-"""By name, the worst first; words are repaired in this order."""
+"""Kinds by name, the worst first; words are repaired in this order."""
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """A fault.
+    """A fault in a data set.
 
     Attributes:
         kind: one of `KINDS`.
-        path: the label file, or the picture or folder where none is meant.
+        path: the label file; the image or folder if the fault is not in a label file.
         why: what is wrong, and what was expected.
-        value: of the label, as text.
-        line: of the label file, from 1; 0 where it has none.
-        picture: path of the picture, where the finding is about one.
-        part: of the data set, "train" or "test".
-        word: index of the word on its page.
-        quad: of the word, corners as `(x, y)`; empty where it is about none.
-        hint: whether it is one, although its kind is not.
+        value: the value in the label, as text.
+        line: line of the label file, from 1; 0 if there is none.
+        picture: path of the image, if the finding is about one.
+        part: part of the data set, "train" or "test".
+        word: index of the word on its page; None if the finding is not about a word.
+        quad: corners of the word as `(x, y)`; empty if the finding is not about a word.
+        hint: whether this finding is only a hint although its kind is more severe.
     """
 
     kind: str
@@ -99,12 +99,12 @@ class Finding:
 
     @property
     def severity(self) -> str:
-        """One of `SEVERITIES`."""
+        """Return one of `SEVERITIES`."""
         return "hint" if self.hint else KINDS[self.kind].severity
 
     @property
     def place(self) -> str:
-        """Where it is, for the user."""
+        """Return where the fault is, for the user."""
         if self.line:
             return f"{self.path}:{self.line}"
         if self.word is None:

@@ -1,7 +1,7 @@
-"""Writers of labels in JSON: each function makes what one file, or the file of a picture, holds.
+"""Writers of JSON labels: each function returns the content of one file, or of an image's file.
 
-A picture is a `Page` with `path`, where the picture lies below the folder that is written. Pages
-are fitted to the format before.
+An image is a `Page` whose `path` is relative to the output folder. Pages are already adapted to the
+format.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ LABEL_CONFIG = """<View>
             maxSubmissions="1" rows="1" displayMode="region-list"/>
 </View>
 """
-"""The labeling setup of Label Studio that `label_studio` belongs to: its own template for OCR."""
+"""The labeling config of Label Studio for `label_studio`: Label Studio's own OCR template."""
 
 
 def _rows(points: FloatArray) -> list[list[float]]:
@@ -40,7 +40,7 @@ def _rows(points: FloatArray) -> list[list[float]]:
 
 
 def _box(quad: FloatArray) -> list[float]:
-    """x, y, width and height of an upright box."""
+    """x, y, width and height of an axis-aligned box."""
     (left, top), (right, bottom) = np.asarray(quad, np.float64)[[0, 2]].tolist()
     return [left, top, right - left, bottom - top]
 
@@ -50,7 +50,7 @@ def _is_box(word: Word) -> bool:
 
 
 def _address(path: str) -> str:
-    """Where Label Studio serves a picture of a local folder."""
+    """The URL at which Label Studio serves an image of a local folder."""
     return f"/data/local-files/?d={quote(path)}"
 
 
@@ -64,7 +64,7 @@ def _percent(word: Word, page: Page) -> dict[str, Any]:
 
 
 def label_studio(pages: Sequence[Page]) -> list[dict[str, Any]]:
-    """Tasks with annotations of Label Studio; `LABEL_CONFIG` is the setup of their project."""
+    """Return Label Studio tasks with annotations; their project needs `LABEL_CONFIG`."""
     tasks = []
     for number, page in enumerate(pages, 1):
         results: list[dict[str, Any]] = []
@@ -93,7 +93,7 @@ def label_studio(pages: Sequence[Page]) -> list[dict[str, Any]]:
 
 
 def label_studio_min(pages: Sequence[Page]) -> list[dict[str, Any]]:
-    """The same in the short form, JSON_MIN."""
+    """Return the tasks in Label Studio's short form, JSON_MIN."""
     tasks: list[dict[str, Any]] = []
     for number, page in enumerate(pages, 1):
         task: dict[str, Any] = {"ocr": _address(str(page.path)), "id": number}
@@ -104,15 +104,15 @@ def label_studio_min(pages: Sequence[Page]) -> list[dict[str, Any]]:
             label = "Text" if word.care else "Illegible"
             task.setdefault("label", []).append({**region, "labels": [label]})
             task.setdefault("transcription", []).append(word.text or "")
-        if len(page.words) == 1:  # as Label Studio writes it
+        if len(page.words) == 1:  # Label Studio writes a single value without a list
             task["transcription"] = task["transcription"][0]
-        # Fields that tell an export from any list of objects.
+        # Fields by which an export is recognized.
         tasks.append({**task, "annotator": 1, "annotation_id": number})
     return tasks
 
 
 def labelme(page: Page) -> dict[str, Any]:
-    """The file of one picture; it lies beside the picture."""
+    """Return the file of one image, which is stored next to the image."""
     shapes = []
     for word in page.words:
         box = _is_box(word)
@@ -139,11 +139,11 @@ def labelme(page: Page) -> dict[str, Any]:
 
 
 def via(pages: Sequence[Page], sizes: Sequence[int]) -> dict[str, Any]:
-    """A project of the VGG Image Annotator 2.
+    """Return a project of the VGG Image Annotator 2.
 
     Args:
-        pages: of the pictures.
-        sizes: of the picture files, in bytes: VIA knows them by name and size.
+        pages: the labeled images.
+        sizes: sizes of the image files in bytes: VIA identifies images by name and size.
     """
     metadata: dict[str, Any] = {}
     for page, size in zip(pages, sizes, strict=True):
@@ -197,7 +197,7 @@ def via(pages: Sequence[Page], sizes: Sequence[int]) -> dict[str, Any]:
 
 
 def datumaro(pages: Sequence[Page]) -> dict[str, Any]:
-    """A subset of Datumaro's own format."""
+    """Return a subset in Datumaro's own format."""
     items = []
     for page in pages:
         name = PurePosixPath(str(page.path)).name
@@ -226,11 +226,11 @@ def datumaro(pages: Sequence[Page]) -> dict[str, Any]:
 
 
 def ppocr(pages: Sequence[Page], folder: str) -> str:
-    """A `Label.txt` of PPOCRLabel: it lies beside the pictures, and names them with their folder.
+    """Return a `Label.txt` of PPOCRLabel; it is next to the images and names them with the folder.
 
     Args:
-        pages: of the pictures.
-        folder: name of the folder that is written.
+        pages: the labeled images.
+        folder: name of the output folder.
     """
     lines = []
     for page in pages:
@@ -247,7 +247,7 @@ def ppocr(pages: Sequence[Page], folder: str) -> str:
 
 
 def art(pages: Sequence[Page]) -> dict[str, Any]:
-    """The labels of ICDAR 2019 ArT."""
+    """Return labels in the format of ICDAR 2019 ArT."""
     return {
         PurePosixPath(str(page.path)).stem: [
             {
@@ -263,12 +263,12 @@ def art(pages: Sequence[Page]) -> dict[str, Any]:
 
 
 def coco_text(pages: Sequence[Page]) -> dict[str, Any]:
-    """COCO-Text v2."""
+    """Return labels in the format of COCO-Text v2."""
     return _coco(pages, "mask")
 
 
 def textocr(pages: Sequence[Page]) -> dict[str, Any]:
-    """TextOCR."""
+    """Return labels in the format of TextOCR."""
     return _coco(pages, "points")
 
 
@@ -309,7 +309,7 @@ def _area(points: FloatArray) -> float:
 
 
 def hiertext(pages: Sequence[Page]) -> dict[str, Any]:
-    """HierText; the outlines of lines and paragraphs are the boxes around their words."""
+    """Return labels in the format of HierText; lines and paragraphs get their bounding boxes."""
     annotations = []
     for page in pages:
         paragraphs = []
@@ -360,11 +360,11 @@ def _around(words: Sequence[Word]) -> list[list[float]]:
 
 
 def doctr(pages: Sequence[Page], files: Mapping[str, Path]) -> dict[str, Any]:
-    """Labels of docTR for detection.
+    """Return detection labels in docTR's format.
 
     Args:
-        pages: of the pictures.
-        files: the picture files, by `path`, for the sums that docTR wants.
+        pages: the labeled images.
+        files: the image files by `path`, for the checksums that docTR needs.
     """
 
     def digest(page: Page) -> str:

@@ -1,7 +1,7 @@
-"""Finds what is wrong with a data set of labeled pictures, before an hour is lost on it.
+"""Find faults in a data set of labeled images before training.
 
-A fault of a whole page (labels of the stored pixels of a picture that EXIF turns, x, y, width,
-height, shares of the picture) is named once, and its words are then looked at as they were meant.
+A fault of a whole page (labels that ignore the EXIF rotation; boxes as x, y, width, height;
+relative coordinates) is reported once, and its words are then checked as they were meant.
 
 Host code: no jax.
 """
@@ -33,20 +33,20 @@ from ocrjax.labels.findings import KINDS, SEVERITIES, Finding
 from ocrjax.labels.twins import fingerprint_of, group_twins
 from ocrjax.labels.word_faults import word_faults
 
-_SHORT = 3  # characters; of shorter words the shape says little
-_MANY = 0.2  # of the pages with boxes: then all boxes are taken for x, y, width, height
-_EDGE = 2.0  # pixels that a box may reach over the edge of its picture
-_SWAPPED = "width and height"  # of the error of a box that ends before it begins
-_NAMED = 3  # pictures of a group of near-duplicates
+_SHORT = 3  # characters; the aspect ratio of shorter words tells little
+_MANY = 0.2  # share of pages above which all boxes are taken for x, y, width, height
+_EDGE = 2.0  # pixels by which a box may exceed the image
+_SWAPPED = "width and height"  # part of the error about a box that ends before it begins
+_NAMED = 3  # images of a near-duplicate group that are named
 
 
 @dataclass(frozen=True, slots=True)
 class LintOptions:
-    """What labels are judged by.
+    """What labels are checked against.
 
     Attributes:
-        detector: how pictures are scaled for the detector.
-        charset: of the recognizer; None: any character is right.
+        detector: detector options, which determine the scale of images.
+        charset: charset of the recognizer; None: any character is valid.
     """
 
     detector: DetectorOptions = field(default_factory=DetectorOptions)
@@ -55,13 +55,13 @@ class LintOptions:
 
 @dataclass(slots=True)
 class Part:
-    """A part of a data set and what was read of it.
+    """A part of a data set and what was read from it.
 
     Attributes:
         name: "train" or "test".
-        folder: the pictures and their labels.
-        pages: those that can be read, faults of whole pages mended.
-        audit: what training says of them as they are.
+        folder: the images and their labels.
+        pages: the readable pages, with faults of whole pages repaired.
+        audit: the training audit of the data as it is.
     """
 
     name: str
@@ -72,12 +72,12 @@ class Part:
 
 @dataclass(slots=True)
 class Lint:
-    """What was found in a data set.
+    """The findings in a data set.
 
     Attributes:
-        parts: of it.
-        findings: by severity, kind, file and line.
-        characters: of all texts that count, how often each occurs.
+        parts: the parts of the data set.
+        findings: the findings, by severity, kind, file and line.
+        characters: how often each character occurs in texts that count.
     """
 
     parts: list[Part]
@@ -86,16 +86,16 @@ class Lint:
 
     @property
     def counts(self) -> dict[str, int]:
-        """How many there are of each kind, in the order of the findings."""
+        """Return the number of findings of each kind, in their order."""
         return dict(Counter(one.kind for one in self.findings))
 
     @property
     def faulty(self) -> bool:
-        """Whether there is more than hints."""
+        """Return whether there are findings worse than hints."""
         return any(one.severity != "hint" for one in self.findings)
 
     def sort(self) -> None:
-        """Puts the worst findings first."""
+        """Sort the findings, the worst first."""
         kinds = {kind: place for place, kind in enumerate(KINDS)}
         self.findings.sort(
             key=lambda one: (
@@ -113,20 +113,20 @@ def open_parts(
     layout: str = "auto",
     dont_care: Sequence[str] = DONT_CARE,
 ) -> tuple[list[Part], list[Finding]]:
-    """Opens a data set, and its own test set where it has one.
+    """Open a data set, and its own test set if it has one.
 
     Args:
         path: its folder, or a label file.
         kind: one of `ocrcore.data.readers.words.WORD_KINDS`.
-        images: folder of the pictures; empty: beside the labels or below.
-        layout: of text files with a word in each line.
-        dont_care: texts of words that do not count.
+        images: folder of the images; empty: next to the labels or in a folder inside.
+        layout: layout of text files with one word per line.
+        dont_care: texts that mark a word as don't care.
 
     Returns:
-        The parts, and pictures of a name that another one has.
+        The parts, and findings about duplicate image names.
 
     Raises:
-        LabelError: labels or pictures that are not there, or labels of several kinds.
+        LabelError: there are no labels or no images, or labels of several kinds.
     """
     path = Path(path)
     bad: list[LabelError] = []
@@ -140,21 +140,21 @@ def open_parts(
         bad=bad,
     )
     parts = [Part("train", folder)]
-    doubles = [_of_error("two pictures of one name", error, part="train") for error in bad]
+    doubles = [_of_error("duplicate picture name", error, part="train") for error in bad]
     if folder.documents is None and not images and (pair := find_folders(path, test=True)):
         bad = []
         test = PhotoFolder(*pair, None, layout=layout, dont_care=dont_care, bad=bad)
         parts.append(Part("test", test))
-        doubles += [_of_error("two pictures of one name", error, part="test") for error in bad]
+        doubles += [_of_error("duplicate picture name", error, part="test") for error in bad]
     return parts, doubles
 
 
 def lint(parts: list[Part], options: LintOptions | None = None) -> Lint:
-    """Looks at all labels, and decodes all pictures once.
+    """Check all labels, and decode all images once.
 
     Args:
-        parts: of `open_parts`; their pages and audits are filled in.
-        options: what they are judged by.
+        parts: parts of `open_parts`; their pages and audits are filled in.
+        options: what they are checked against.
     """
     options = options or LintOptions()
     found = Lint(parts)
@@ -167,14 +167,14 @@ def lint(parts: list[Part], options: LintOptions | None = None) -> Lint:
 
 
 def _look_at(part: Part, options: LintOptions, found: Lint, prints: dict[str, FloatArray]) -> None:
-    """Reads a part; adds what is wrong with it, and the fingerprints of its pictures."""
+    """Read a part; add its findings and the fingerprints of its images."""
     folder = part.folder
     findings = found.findings
     findings += _unused(part)
     try:
         layout = folder.layout
     except LabelError as error:
-        findings.append(_of_error("layout not clear", error, part=part.name))
+        findings.append(_of_error("ambiguous layout", error, part=part.name))
         part.audit = audit_pages(folder, (), [])
         return
     broken = _decode(folder, prints)
@@ -182,7 +182,7 @@ def _look_at(part: Part, options: LintOptions, found: Lint, prints: dict[str, Fl
         Finding("broken picture", name, why, picture=name, part=part.name)
         for name, why in broken.items()
     ]
-    read: list[tuple[int, Page, Page | None]] = []  # as it is, and with boxes of x, y, w, h
+    read: list[tuple[int, Page, Page | None]] = []  # as it is, and read as x, y, w, h
     bad: list[Exception] = [ImageError(f"{name}: {why}") for name, why in broken.items()]
     lines: dict[int, list[LabelError]] = {}
     for index in shown(range(len(folder)), f"reading the labels of {folder.labels}", unit="page"):
@@ -223,30 +223,30 @@ def _look_at(part: Part, options: LintOptions, found: Lint, prints: dict[str, Fl
 
 
 def _unused(part: Part) -> list[Finding]:
-    """Pictures, pages, labels and folders that are passed over."""
+    """Images, pages, labels and folders that are not used."""
     found = []
     for one in find_unused(part.folder):
         kind = "labels without picture" if one.kind == "labels" else "not used"
         if not one.paths:
             found.append(Finding(kind, str(part.folder.labels), one.text, part=part.name))
         why = {
-            "pictures": "its suffix is none of a picture, or it lies in a folder inside",
-            "pages": "has several pages, and only the first is used",
-            "labels": "no picture of its name",
-            "folders": "holds pictures or labels, and is no part that is known",
+            "pictures": "unsupported suffix, or inside a subfolder",
+            "pages": "has several pages; only the first is used",
+            "labels": "there is no image of this name",
+            "folders": "has images or labels, but is not a known part of the data set",
         }
         found += [Finding(kind, str(path), why[one.kind], part=part.name) for path in one.paths]
     return found
 
 
 def _decode(folder: PhotoFolder, prints: dict[str, FloatArray]) -> dict[str, str]:
-    """Decodes all pictures; returns what is wrong with broken ones, by path."""
+    """Decode all images; return the errors of broken ones, by path."""
 
     def look(name: str) -> None:
         prints[name] = fingerprint_of(read_small(name))
 
     names = [folder.name(index) for index in range(len(folder))]
-    task = f"decoding the pictures of {folder.images}"
+    task = f"decoding the images of {folder.images}"
     broken = broken_pictures(names, look, task=task)
     return {name: str(error).removeprefix(f"{name}: ") for name, error in broken}
 
@@ -258,7 +258,7 @@ def _of_error(kind: str, error: LabelError, *, part: str) -> Finding:
 
 
 def _of_page(error: Exception, folder: PhotoFolder, index: int, part: str) -> Finding:
-    """A page that cannot be read."""
+    """The finding about a page that cannot be read."""
     name = folder.name(index)
     if not isinstance(error, LabelError):
         return Finding("broken labels", name, str(error), picture=name, part=part)
@@ -268,14 +268,14 @@ def _of_page(error: Exception, folder: PhotoFolder, index: int, part: str) -> Fi
 
 
 def _whole(kind: str, path: str, why: str, page: Page, part: str) -> Finding:
-    """A fault of all words of a page."""
+    """The finding about all words of a page."""
     return Finding(kind, path, why, f"{len(page.words)} words", 0, str(page.path), part)
 
 
 def _as_sizes(folder: PhotoFolder, index: int, page: Page, layout: Layout) -> Page | None:
-    """A page whose boxes are taken for x, y, width, height.
+    """A page with its boxes read as x, y, width, height.
 
-    None where lines are no boxes, or such boxes do not fit the picture.
+    None if lines do not hold boxes, or if such boxes do not fit into the image.
     """
     files = folder.label_files(index)
     if "box" not in (layout.commas, layout.blanks) or not files:
@@ -303,17 +303,17 @@ def _as_sizes(folder: PhotoFolder, index: int, page: Page, layout: Layout) -> Pa
 def _mended_page(
     page: Page, folder: PhotoFolder, index: int, part: str, findings: list[Finding]
 ) -> Page:
-    """The page without faults of all its words, which are noted."""
+    """The page with faults of the whole page repaired; adds findings about them."""
     path = str(next(iter(folder.label_files(index)), page.path))
     if len(page.words) > 1 and np.abs(page.quads).max() <= 1:
-        why = "coordinates are shares of the picture. Expected pixels"
-        findings.append(_whole("shares of the picture", path, why, page, part))
+        why = "coordinates are relative to the image size. Expected pixels"
+        findings.append(_whole("relative coordinates", path, why, page, part))
         size = np.array([page.width, page.height], np.float32)
         return page.with_words([_scaled(word, size) for word in page.words])
     turn = orientation(str(page.path)) if folder.documents is None else 1
     if turn >= 5 and _is_stored(page):
-        why = f"EXIF turns the picture (orientation {turn}), and the labels are not turned with it"
-        findings.append(_whole("labels of stored pixels", path, why, page, part))
+        why = f"EXIF rotates the image (orientation {turn}), but the labels are not rotated with it"
+        findings.append(_whole("EXIF rotation ignored", path, why, page, part))
         return page.with_words(
             [turned_word(word, turn, (page.width, page.height)) for word in page.words]
         )
@@ -326,10 +326,10 @@ def _scaled(word: Word, size: FloatArray) -> Word:
 
 
 def _is_stored(page: Page) -> bool:
-    """Whether the labels of a picture that EXIF turns by 90 degrees seem to be of its own pixels.
+    """Whether labels seem to ignore an EXIF rotation by 90 degrees.
 
-    Most words are then taller than wide, or some lie beside the picture that is shown, and none
-    beside the stored one.
+    Most words are then taller than wide, or some are outside the rotated image, but none outside
+    the stored one.
     """
     points = page.quads.reshape(-1, 2)
     if not len(points):
@@ -352,7 +352,7 @@ def _of_words(
         return []
     path = str(next(iter(folder.label_files(index)), page.path))
     lines = folder.line_numbers(index)
-    # Words of a mended page may be others than those of its lines.
+    # The words of a repaired page may differ from those of its lines.
     known = lines if len(lines) == len(page.words) else []
     found = []
     for fault in faults:
@@ -375,7 +375,7 @@ def _of_words(
 
 
 def _whole_set(part: Part, findings: list[Finding]) -> None:
-    """Adds what training says of the whole set; what it says of single words goes."""
+    """Add the findings about the whole set; drop those about single words that they cover."""
     audit, labels = part.audit, str(part.folder.labels)
     for why in audit.warnings:
         findings.append(
@@ -386,7 +386,7 @@ def _whole_set(part: Part, findings: list[Finding]) -> None:
 
 
 def _twins(parts: Sequence[Part], prints: dict[str, FloatArray]) -> list[Finding]:
-    """Near-duplicates among the pictures of all parts."""
+    """Find near-duplicates among the images of all parts."""
     pages = [(part.name, page) for part in parts for page in part.pages]
     if not pages:
         return []
@@ -400,12 +400,14 @@ def _twins(parts: Sequence[Part], prints: dict[str, FloatArray]) -> list[Finding
         tested = [name for part, name in group if part == "test"]
         for part, name in group:
             if tested and part == "train":
-                why = f"nearly the same picture as {Path(tested[0]).name} of the test set"
-                found.append(Finding("twin in another part", name, why, picture=name, part=part))
+                why = f"nearly the same image as {Path(tested[0]).name} of the test set"
+                found.append(
+                    Finding("near-duplicate in test set", name, why, picture=name, part=part)
+                )
         if len(group) > 1 and (not tested or len(tested) == len(group)):
             names = [Path(name).name for _, name in group]
             more = f" and {len(names) - 1 - _NAMED} more" if len(names) - 1 > _NAMED else ""
-            why = f"nearly the same picture as {', '.join(names[1 : 1 + _NAMED])}{more}"
+            why = f"nearly the same image as {', '.join(names[1 : 1 + _NAMED])}{more}"
             part, name = group[0]
             found.append(Finding("near-duplicates", name, why, picture=name, part=part))
     return found

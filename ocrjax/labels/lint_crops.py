@@ -1,4 +1,4 @@
-"""Finds what is wrong with crops of words and their texts; see `ocrjax.labels.lint`.
+"""Find faults in labeled crops; see `ocrjax.labels.lint`.
 
 Host code: no jax.
 """
@@ -33,18 +33,18 @@ _THREADS = 4  # decoding releases the interpreter's lock
 _CHUNK = 256
 _TARGETS = {target.kind: name for name, target in CROP_TARGETS.items()}
 _WHY = {
-    "letters one below another": "taller than wide: is the word turned by a quarter?",
-    "no text": "nothing can be learned of it",
-    "too much text": "too narrow for so long a text: of another word, or is the word slanted?",
+    "stacked letters": "taller than wide: is the word rotated by 90 degrees?",
+    "no text": "not usable for training",
+    "too much text": "too narrow for its text: the text of another word, or a slanted word?",
 }
 
 
 def find_crops(path: Path, kind: str = "auto") -> tuple[str, Sequence[Crop]] | None:
-    """Opens a data set of crops; None for one of labeled pictures.
+    """Open a data set of crops; return None for a data set of labeled images.
 
     Args:
         path: a folder or a file.
-        kind: of crops or of pictures; "auto" finds it out.
+        kind: a kind of crops or of labeled images; "auto" detects it.
 
     Raises:
         LabelError: labels that cannot be read.
@@ -64,14 +64,14 @@ def find_crops(path: Path, kind: str = "auto") -> tuple[str, Sequence[Crop]] | N
 
 
 def lint_crops(crops: Sequence[Crop], charset: Charset | None = None) -> tuple[Lint, list[Crop]]:
-    """Looks at all crops and their texts, and decodes each once.
+    """Check all crops and their texts, and decode each crop once.
 
     Args:
         crops: the data set.
-        charset: of the recognizer; None: any character is right.
+        charset: charset of the recognizer; None: any character is valid.
 
     Returns:
-        What was found, and the crops without what can be mended.
+        The findings, and the crops with repairable faults repaired.
     """
     found = Lint([])
     kept: list[Crop] = []
@@ -100,7 +100,7 @@ def _faults(
 ) -> Iterator[Finding]:
     for one in word_faults(_page(crop, image), scale=1.0, charset=charset):
         why = _WHY.get(one.kind, one.why)
-        # An upright crop of a slanted word is higher than the word.
+        # An axis-aligned crop of a slanted word is taller than the word.
         hint = one.kind == "too much text"
         yield Finding(one.kind, crop.name, why, crop.text, picture=crop.name, hint=hint)
     size = f"{image.shape}".encode()
@@ -108,7 +108,7 @@ def _faults(
     if other is not crop:
         same = other.text == crop.text
         text = "the same text" if same else f"another text, {other.text!r}"
-        why = f"the same picture as {Path(other.name).name}, which has {text}"
+        why = f"the same image as {Path(other.name).name}, which has {text}"
         kind = "near-duplicates" if same else "overlapping labels"
         yield Finding(kind, crop.name, why, crop.text, picture=crop.name)
 
@@ -123,7 +123,7 @@ def _page(crop: Crop, image: ByteArray) -> Page:
 def _looked_at(
     crops: Sequence[Crop],
 ) -> Iterator[tuple[Crop, ByteArray | ImageError] | LabelError]:
-    """All crops with their pictures, decoded in threads, or what is wrong with them."""
+    """Yield each crop with its image, decoded in threads, or with its error."""
 
     def look(index: int) -> tuple[Crop, ByteArray | ImageError] | LabelError:
         try:
@@ -136,7 +136,7 @@ def _looked_at(
             return crop, error
 
     with (
-        Progress("judging crops", unit="crop", total=len(crops)) as progress,
+        Progress("checking crops", unit="crop", total=len(crops)) as progress,
         ThreadPoolExecutor(_THREADS) as pool,
     ):
         for first in range(0, len(crops), _CHUNK):
@@ -145,22 +145,22 @@ def _looked_at(
 
 
 def write_repaired_crops(found: Lint, kept: Sequence[Crop], out: Path, kind: str) -> int:
-    """Writes the crops without what can be mended, in the format that was read, into a new folder.
+    """Write the repaired crops into a new folder, in the format that was read.
 
     Args:
-        found: what was found.
-        kept: of `lint_crops`.
+        found: the findings of `lint_crops`.
+        kept: the crops of `lint_crops`.
         out: the folder.
-        kind: of the data set.
+        kind: the kind of the data set.
 
     Returns:
-        How many changes `changes.tsv` lists.
+        The number of changes that `changes.tsv` lists.
 
     Raises:
         ValueError: no crop is left.
     """
     if not kept:
-        raise ValueError(f"{out}: not written, since no crop with a text is left")
+        raise ValueError(f"{out}: not written, because no usable crop is left")
     bad: list[Exception] = []
     write_crops(kept, out, _TARGETS[kind], bad)
     done = [one for one in found.findings if KINDS[one.kind].repair or one.kind == "no text"]

@@ -1,4 +1,4 @@
-"""What `ocrjax lint` found: a table, a picture of the worst, a page, JSON.
+"""The results of `ocrjax lint`: a table, a contact sheet of the worst, an HTML page, JSON.
 
 Host code: no jax.
 """
@@ -25,22 +25,22 @@ from ocrjax.report.page import write_report
 from ocrjax.report.runs import environment
 
 PAGE, SHEET, JSON = "report.html", "worst.jpg", "findings.json"
-"""Files of a report."""
+"""File names of a report."""
 WORST = 32
-"""Findings that are drawn."""
+"""Most findings to draw."""
 _COLUMNS, _WIDE, _HIGH, _LINE = 4, 360, 200, 18
-_AROUND = 1.0  # times a word's size that is seen around it
-_LEAST = 24  # pixels that are
+_AROUND = 1.0  # margin around a word in a drawing, relative to its size
+_LEAST = 24  # least margin in pixels
 _EXAMPLES = 5
-_RARE = 5  # times that a character occurs at least, so that it can be learned
-_SHOWN = 40  # rare characters that are listed
+_RARE = 5  # least number of occurrences for a character to be learned
+_SHOWN = 40  # most rare characters to list
 _SUSPECTS = 500
 
 
 def table(found: Lint) -> list[str]:
-    """Lines for the user: a row for each kind, with its first place."""
+    """Return a table for the user: a row for each kind, with the place of its first finding."""
     if not found.findings:
-        return ["nothing is wrong"]
+        return ["no faults found"]
     width = max(map(len, found.counts))
     rows = []
     for kind, count in found.counts.items():
@@ -50,7 +50,7 @@ def table(found: Lint) -> list[str]:
 
 
 def rare_characters(found: Lint) -> str:
-    """A line on characters that occur too seldom to be learned; empty where there is none."""
+    """Return a line on characters that are too rare to be learned; empty if there are none."""
     rare = sorted(c for c, count in found.characters.items() if count < _RARE)
     if not rare:
         return ""
@@ -63,7 +63,7 @@ def rare_characters(found: Lint) -> str:
 
 
 def worst(found: Lint) -> list[Finding]:
-    """The findings to draw: of each kind in turn, the worst kinds first, with a picture."""
+    """Return the findings to draw: one of each kind in turn, the worst kinds first."""
     drawn = [one for one in found.findings if one.picture and one.kind != "broken picture"]
     kinds = [list(ones) for _, ones in groupby(drawn, key=lambda one: one.kind)]
     turns = zip_longest(*kinds)
@@ -73,7 +73,7 @@ def worst(found: Lint) -> list[Finding]:
 
 
 def drawings(found: Lint) -> Iterator[tuple[Finding, ByteArray]]:
-    """The worst findings, each with what is around it on its picture."""
+    """Yield the worst findings, each with a drawing of its place on the image."""
     pages = {str(page.path): page for part in found.parts for page in part.pages}
     for one in worst(found):
         try:
@@ -89,7 +89,7 @@ def drawings(found: Lint) -> Iterator[tuple[Finding, ByteArray]]:
 
 
 def _around(image: ByteArray, page: Page, one: Finding) -> ByteArray:
-    """The place of a finding, its labels drawn; the whole picture where it is about no word."""
+    """Draw the place of a finding with its labels; the whole image if it is not about a word."""
     if not one.quad:
         return draw_page(image, page, scale=min(1.0, 2 * _WIDE / max(image.shape[:2])))
     height, width = image.shape[:2]
@@ -105,7 +105,7 @@ def _around(image: ByteArray, page: Page, one: Finding) -> ByteArray:
 
 
 def sheet(drawn: Sequence[tuple[Finding, ByteArray]]) -> ByteArray:
-    """The worst findings on one picture, each with its kind, its text and its place."""
+    """Return a contact sheet of the worst findings, each with its kind, text and place."""
     cells = []
     for one, picture in drawn:
         value = f"{one.kind}: {one.value}" if one.value else one.kind
@@ -120,7 +120,7 @@ def _name(one: Finding) -> str:
 
 
 def to_json(found: Lint, suspects: Sequence[Suspect] = ()) -> dict[str, Any]:
-    """All findings, counts and suspected labels as JSON values."""
+    """Return all findings, counts and suspected labels as JSON values."""
     return {
         "parts": [
             {
@@ -146,16 +146,16 @@ def to_json(found: Lint, suspects: Sequence[Suspect] = ()) -> dict[str, Any]:
 def write_lint(
     folder: Path, title: str, found: Lint, suspects: Sequence[Suspect] = ()
 ) -> list[Path]:
-    """Writes the report of a lint: a page, a picture of the worst findings, and JSON.
+    """Write the report of a lint: an HTML page, a contact sheet of the worst findings, and JSON.
 
     Args:
-        folder: that takes the files; those that are there are replaced.
-        title: of the page.
-        found: what to show.
+        folder: folder for the files; existing ones are replaced.
+        title: title of the page.
+        found: the findings.
         suspects: labels that networks contradict, the most suspicious first.
 
     Returns:
-        The files.
+        The paths of the files.
     """
     drawn = list(drawings(found))
     write_json(folder / JSON, to_json(found, suspects))
@@ -169,12 +169,12 @@ def write_lint(
         summary=tuple(line for part in found.parts for line in part.audit.summary)
         + ((rare,) if rare else ()),
         counts=tuple(
-            Count(f"{what} of the {part.name} part", count)
+            Count(f"{what} in the {part.name} part", count)
             for part in found.parts
             for what, count in (
                 ("pictures", len(part.folder)),
                 ("words", part.audit.words),
-                ("words to train on", part.audit.usable),
+                ("usable words", part.audit.usable),
             )
         ),
         faults=tuple(
@@ -191,7 +191,7 @@ def write_lint(
 
 
 def _crop(one: Suspect) -> ByteArray | None:
-    """What stands at the place of a suspect."""
+    """The crop at the place of a suspect."""
     try:
         image = load_image(one.page or "")
     except ImageError:

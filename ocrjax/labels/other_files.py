@@ -1,4 +1,4 @@
-"""Writers of labels in XML and MATLAB files; pages are fitted to the format before."""
+"""Writers of labels in XML and MATLAB files; pages are already adapted to the format."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def _xml(root: Element) -> bytes:
 
 
 def cvat(pages: Sequence[Page]) -> bytes:
-    """`annotations.xml` of CVAT for images 1.1; the text is an attribute of the label `text`."""
+    """Return `annotations.xml` of CVAT for images 1.1; the text is an attribute of label `text`."""
     root = Element("annotations")
     SubElement(root, "version").text = "1.1"
     task = SubElement(SubElement(root, "meta"), "task")
@@ -62,7 +62,7 @@ def cvat(pages: Sequence[Page]) -> bytes:
 
 
 def ctw1500_xml(page: Page) -> bytes:
-    """CTW1500's training labels of one picture."""
+    """Return CTW1500's training labels of one image."""
     root = Element("Annotations")
     image = SubElement(root, "image", file=PurePosixPath(str(page.path)).name)
     for word in page.words:
@@ -83,7 +83,7 @@ def _mat(variables: dict[str, Any]) -> bytes:
 
 
 def total_text_mat(page: Page) -> bytes:
-    """Total-Text's MATLAB file of one picture."""
+    """Return Total-Text's MATLAB file of one image."""
     cells = np.empty((len(page.words), 6), object)
     for place, word in enumerate(page.words):
         curved = word.polygon is not None
@@ -97,7 +97,7 @@ def total_text_mat(page: Page) -> bytes:
 
 
 def synthtext(pages: Sequence[Page]) -> bytes:
-    """`gt.mat` of SynthText: words, characters and texts of all pictures."""
+    """Return SynthText's `gt.mat`: words, characters and texts of all images."""
     cells = {
         name: np.empty((1, len(pages)), object) for name in ("imnames", "wordBB", "charBB", "txt")
     }

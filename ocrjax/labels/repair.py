@@ -1,4 +1,4 @@
-"""A repaired copy of a data set: what can be mended without a person, and a list of it."""
+"""A repaired copy of a data set: automatic repairs, and a list of them."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ from ocrjax.labels.targets import TARGETS
 from ocrjax.labels.text_faults import cleaned
 
 CHANGES = "changes.tsv"
-"""In the folder of the copy: what was changed, one a line."""
-_MANY = 0.2  # of the words, from which on first corners are mended
-# Formats to write what was read in a layout of text files; others have the name of the layout.
+"""File in the folder of the copy that lists the changes, one per line."""
+_MANY = 0.2  # share of words above which wrong first corners are repaired
+# Output formats for layouts of text files; other layouts have a format of the same name.
 _LAYOUTS = {
     "box": "icdar2013",
     "quad": "icdar2015",
     "polygon": "cvat-icdar",
     "quoted": "cvat-icdar",
-    "ctw1500": "cvat-icdar",  # outlines without texts, which CTW1500's newer labels ask for
+    "ctw1500": "cvat-icdar",  # has outlines without texts, but our CTW1500 writer needs texts
 }
 
 
 def target_of(part: Part) -> str:
-    """The format of `ocrjax.labels.targets.TARGETS` that holds a part as it was read.
+    """Return the format of `ocrjax.labels.targets.TARGETS` for the format that a part has.
 
     Raises:
-        ValueError: it is read, and not written.
+        ValueError: the format can be read but not written.
     """
     layout, documents = part.folder.layout, part.folder.documents
     if documents is not None:
@@ -46,31 +46,31 @@ def target_of(part: Part) -> str:
         name = "polygon" if curved and layout.name in ("box", "quad") else layout.name
         name = _LAYOUTS.get(name, name)
     if name not in TARGETS:
-        raise ValueError(f"{layout}: is read, and not written: name another format with --to")
+        raise ValueError(f"{layout}: can be read but not written; name another format with --to")
     return name
 
 
 def repaired(found: Lint) -> tuple[dict[str, list[Page]], list[Finding]]:
-    """The pages without the faults that can be mended.
+    """Repair the faults that can be repaired automatically.
 
     Args:
-        found: what was found in them.
+        found: the lint of the data set.
 
     Returns:
-        The pages by the name of their part, and the findings that were mended.
+        The pages by the name of their part, and the findings that were repaired.
     """
     done: list[Finding] = []
     of_word: dict[tuple[str, str], list[Finding]] = defaultdict(list)
     dropped = set()
     turning = _turning(found)
     for one in found.findings:
-        if one.kind == "twin in another part":
+        if one.kind == "near-duplicate in test set":
             dropped.add((one.part, one.picture))
             done.append(one)
         elif one.word is not None:
             of_word[one.part, one.picture].append(one)
         elif KINDS[one.kind].repair:
-            done.append(one)  # left out by whoever reads, or mended already
+            done.append(one)  # already left out or repaired by the reader
     pages: dict[str, list[Page]] = {}
     for part in found.parts:
         kept = pages.setdefault(part.name, [])
@@ -83,7 +83,7 @@ def repaired(found: Lint) -> tuple[dict[str, list[Page]], list[Finding]]:
 
 
 def _turning(found: Lint) -> set[tuple[str, str]]:
-    """Kinds of first corners that are too frequent among the words of a part to be chance."""
+    """Wrong first corners that are too frequent in a part to be chance, as (part, kind)."""
     usable = {part.name: max(part.audit.usable, 1) for part in found.parts}
     counts: dict[tuple[str, str], int] = defaultdict(int)
     for one in found.findings:
@@ -105,7 +105,7 @@ def _repaired_words(
             continue
         made = _REPAIRS[one.kind](word, page)
         if made is not None and made == word:
-            continue  # of this word nobody knows better
+            continue  # only a person can decide
         words[one.word] = made
         done.append(one)
     return [word for word in words if word is not None]
@@ -120,9 +120,9 @@ def _clean(word: Word, page: Page) -> Word:
 
 
 def _in_order(word: Word, page: Page) -> Word | None:
-    """Corners clockwise, the first one where it was; outlines are not touched.
+    """Order the corners clockwise from the same first corner; outlines are not changed.
 
-    Of a word that lies wholly beside its picture the crossing was named alone: it is left out.
+    A word entirely outside its image was only reported as self-crossing: it is left out.
     """
     if is_outside(word.quad, (page.height, page.width)):
         return None
@@ -140,7 +140,7 @@ def _from_top_left(word: Word, page: Page) -> Word:
 
 
 def _cut(word: Word, page: Page) -> Word:
-    """An upright box without what lies beside its picture."""
+    """Clip an axis-aligned box to its image."""
     quad = word.quad
     if word.polygon is not None or not _is_upright(quad):
         return word
@@ -151,20 +151,20 @@ def _is_upright(quad: FloatArray) -> bool:
     return len(set(quad[:, 0].tolist())) == 2 and len(set(quad[:, 1].tolist())) == 2
 
 
-_CORNERS = ("lies on its side", "stands on its head")
+_CORNERS = ("lies on its side", "upside down")
 _TEXTS = (
     *("wrong encoding", "markup", "control character", "zero-width character", "not NFC"),
-    *("full-width character", "mixed scripts", "odd blank"),
+    *("full-width character", "mixed scripts", "unusual space"),
 )
 _REPAIRS: dict[str, Callable[[Word, Page], Word | None]] = {
     "zero area": _leave_out,
-    "outside of the picture": _leave_out,
+    "outside the picture": _leave_out,
     "within the first pixel": _leave_out,
     "labeled twice": _leave_out,
     "self-crossing": _in_order,
     "anticlockwise": _in_order,
     "lies on its side": _from_top_left,
-    "stands on its head": _from_top_left,
+    "upside down": _from_top_left,
     "reaches outside": _cut,
     **dict.fromkeys(_TEXTS, _clean),
 }
@@ -173,24 +173,24 @@ _REPAIRS: dict[str, Callable[[Word, Page], Word | None]] = {
 def write_repaired(
     found: Lint, out: Path, *, target: str = "", pictures: str = "copy"
 ) -> tuple[list[Finding], list[str]]:
-    """Writes a repaired copy into a new folder, and `changes.tsv` into that.
+    """Write a repaired copy into a new folder, with `changes.tsv`.
 
     Args:
-        found: what was found in the data set.
-        out: the folder; it must not exist, or be empty. A test set of its own becomes `test` in it.
+        found: the lint of the data set.
+        out: the folder; it must not exist, or be empty. A separate test set becomes `test` in it.
         target: one of `ocrjax.labels.targets.TARGETS`; empty: the format that was read.
-        pictures: as of `ocrjax.labels.convert.write_labels`.
+        pictures: as for `ocrjax.labels.convert.write_labels`.
 
     Returns:
-        The findings that were mended, and what the format could not carry.
+        The findings that were repaired, and what the format could not store.
 
     Raises:
-        ValueError: nothing is left; the format is read, and not written; or it can carry none of
-            the words.
+        ValueError: nothing is left; the format cannot be written; or it can store none of the
+            words.
     """
     pages, done = repaired(found)
     if not any(pages.values()):
-        raise ValueError(f"{out}: not written, since no picture with labels is left")
+        raise ValueError(f"{out}: not written, because no usable image is left")
     parts = [
         CopyPart(part.name, pages[part.name], target or target_of(part)) for part in found.parts
     ]
@@ -198,7 +198,7 @@ def write_repaired(
 
 
 def changes_of(done: Sequence[Finding]) -> str:
-    """The lines of `changes.tsv`."""
+    """Return the lines of `changes.tsv`."""
     rows = [
         f"{one.kind}\t{one.place}\t{one.value!r}\t{KINDS[one.kind].repair or 'left out'}"
         for one in done
@@ -207,7 +207,7 @@ def changes_of(done: Sequence[Finding]) -> str:
 
 
 def advice(part: Part, out: Path, target: str = "") -> str:
-    """What a config says to read the copy of a part."""
+    """Return the config fields that read the copy of a part."""
     form = TARGETS[target or target_of(part)]
     layout = f", layout='{form.layout}'" if form.layout else ""
     return f"kind='{form.kind}', path='{out}'{layout}"

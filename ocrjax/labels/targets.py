@@ -1,4 +1,4 @@
-"""The formats that labels can be written in, each with what it carries and which files it has."""
+"""The label formats that can be written: what each can store, and its files."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from ocrjax.labels import json_files, other_files, text_files
 from ocrjax.labels.carry import CTW_POINTS, Carries
 
 Files = dict[str, bytes]
-"""Files to write, by their paths below the folder of the output."""
+"""Contents of the files to write, by path relative to the output folder."""
 
 
 class Target(NamedTuple):
     """A format to write.
 
     Attributes:
-        title: as it is said to users.
-        carries: what it can say.
-        pictures: folder of the pictures below that of the output; "." for itself.
-        write: makes the files of the labels. It is given the pages, whose `path` is that of the
-            picture below the output, the picture files by that path, and the name of the output's
-            folder.
-        kind: what a config names as `kind` to read it.
-        layout: of a text file, where it needs to be named to be sure.
+        title: displayed name.
+        carries: what the format can store.
+        pictures: folder of the images inside the output folder; "." for the folder itself.
+        write: returns the label files. Its arguments are the pages, whose `path` is the path of the
+            image relative to the output folder, the image files by that path, and the name of the
+            output folder.
+        kind: `kind` of a config's data set that reads it.
+        layout: layout of a text file, if it may be ambiguous.
     """
 
     title: str
@@ -44,7 +44,7 @@ class Target(NamedTuple):
 def _texts(
     make: Callable[[Page], str], place: str = "gt/gt_{stem}.txt"
 ) -> Callable[[Sequence[Page], Mapping[str, Path], str], Files]:
-    """A text file for each picture."""
+    """Files of a format with one text file per image."""
     return lambda pages, files, folder: {
         place.format(stem=_stem(page)): make(page).encode() for page in pages
     }
@@ -53,7 +53,7 @@ def _texts(
 def _blobs(
     make: Callable[[Page], bytes], place: str
 ) -> Callable[[Sequence[Page], Mapping[str, Path], str], Files]:
-    """A file of its own for each picture."""
+    """Files of a format with one binary file per image."""
     return lambda pages, files, folder: {
         place.format(stem=_stem(page)): make(page) for page in pages
     }
@@ -62,7 +62,7 @@ def _blobs(
 def _json(
     make: Callable[[Sequence[Page]], Any], name: str, **more: str
 ) -> Callable[[Sequence[Page], Mapping[str, Path], str], Files]:
-    """One file in JSON."""
+    """Files of a format with one JSON file."""
     others = {place.replace("__", "."): text.encode() for place, text in more.items()}
     return lambda pages, files, folder: {name: _encoded(make(pages)), **others}
 
@@ -147,7 +147,7 @@ TARGETS = {
         "rctw",
     ),
     "td500": Target(
-        "MSRA-TD500 as DB has it",
+        "MSRA-TD500 in DB's format",
         Carries(shape="quad", text=False),
         "images",
         _texts(text_files.td500),
@@ -178,7 +178,7 @@ TARGETS = {
         "total-text-mat",
     ),
     "ctw1500": Target(
-        "CTW1500 (text, as its test)",
+        "CTW1500 (text, as in its test set)",
         replace(_MARKED, points=CTW_POINTS, unknown=False),
         "images",
         _texts(text_files.ctw1500),
@@ -267,9 +267,9 @@ TARGETS = {
         "datumaro",
     ),
 }
-"""By the name that `ocrjax convert-labels --to` has for them."""
+"""Formats by their names for `ocrjax convert-labels --to`."""
 
 
 def losses(lost: Counter[str]) -> list[str]:
-    """Lines on what a format could not carry, the most frequent first."""
+    """Return lines on what a format could not store, the most frequent first."""
     return [f"{count:,} {what}" for what, count in lost.most_common() if count]

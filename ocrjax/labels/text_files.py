@@ -1,6 +1,6 @@
-"""Writers of text files with a word in each line, as competitions hand labels out.
+"""Writers of text files with one word per line, the formats of competitions.
 
-Each function makes the text of one picture's label file; pages are fitted to the format before.
+Each function returns the label file of one image; pages are already adapted to the format.
 """
 
 from __future__ import annotations
@@ -14,46 +14,46 @@ from ocrjax.labels.carry import is_upright
 
 
 def number(value: float | np.floating) -> str:
-    """A coordinate as it reads back: without an exponent, and without needless zeros."""
+    """Format a coordinate so that it reads back exactly, without exponent or trailing zeros."""
     return np.format_float_positional(np.float32(value), trim="-")
 
 
 def numbers(points: FloatArray, separator: str = ",") -> str:
-    """Coordinates of points, one after the other."""
+    """Format the coordinates of points, separated."""
     return separator.join(number(value) for value in points.reshape(-1))
 
 
 def icdar2013(page: Page) -> str:
-    """`left top right bottom "text"`."""
+    """Return lines `left top right bottom "text"`."""
     return _lines(page, lambda word, text: f"{numbers(word.quad[[0, 2]], ' ')}{_quoted(text, ' ')}")
 
 
 def icdar2015(page: Page) -> str:
-    """`x1,y1,x2,y2,x3,y3,x4,y4,text`."""
+    """Return lines `x1,y1,x2,y2,x3,y3,x4,y4,text`."""
     return _lines(
         page, lambda word, text: numbers(word.quad) + ("" if text is None else f",{text}")
     )
 
 
 def mlt(page: Page) -> str:
-    """`x1,y1,...,x4,y4,script,text`."""
+    """Return lines `x1,y1,...,x4,y4,script,text`."""
     return _lines(page, lambda word, text: f"{numbers(word.quad)},{word.language or 'None'},{text}")
 
 
 def rctw(page: Page) -> str:
-    """`x1,y1,...,x4,y4,flag,"text"`; the flag is 1 for what does not count."""
+    """Return lines `x1,y1,...,x4,y4,flag,"text"`; the flag is 1 for don't care."""
     return _lines(
         page, lambda word, text: f"{numbers(word.quad)},{int(not word.care)}{_quoted(text, ',')}"
     )
 
 
 def td500(page: Page) -> str:
-    """`x1,y1,...,x4,y4,flag`, as DB has MSRA-TD500; the flag is 1 for what does not count."""
+    """Return lines `x1,y1,...,x4,y4,flag`, DB's MSRA-TD500; the flag is 1 for don't care."""
     return "".join(f"{numbers(word.quad)},{int(not word.care)}\n" for word in page.words)
 
 
 def msra_td500(page: Page) -> str:
-    """`index difficulty x y width height angle`, the box before it is turned about its center."""
+    """Return lines `index difficulty x y width height angle`, rotated about the box center."""
     lines = []
     for index, word in enumerate(page.words):
         quad = word.quad.astype(np.float64)
@@ -66,7 +66,7 @@ def msra_td500(page: Page) -> str:
 
 
 def total_text(page: Page) -> str:
-    """`x: [[...]], y: [[...]], ornt: [u'c'], transcriptions: [u'text']`."""
+    """Return lines `x: [[...]], y: [[...]], ornt: [u'c'], transcriptions: [u'text']`."""
     lines = []
     for word in page.words:
         xs, ys = (" ".join(map(number, word.outline[:, axis])) for axis in (0, 1))
@@ -81,12 +81,12 @@ def total_text(page: Page) -> str:
 
 
 def ctw1500(page: Page) -> str:
-    """`x1,y1,...,x14,y14,####text`, as CTW1500's test has it."""
+    """Return lines `x1,y1,...,x14,y14,####text`, as in CTW1500's test set."""
     return _lines(page, lambda word, text: f"{numbers(word.outline)},####{text}")
 
 
 def quoted(page: Page) -> str:
-    """CVAT's ICDAR export: boxes with blanks and polygons with commas, texts between quotes."""
+    """Return lines of CVAT's ICDAR export: boxes with spaces, polygons with commas, quotes."""
 
     def line(word: Word, text: str | None) -> str:
         if word.polygon is None and is_upright(word.quad):

@@ -1,4 +1,4 @@
-"""Near-duplicates among pictures: a picture whose twin is trained on tests nothing.
+"""Near-duplicate images: testing on a twin of a training image measures nothing.
 
 Host code: no jax.
 """
@@ -15,17 +15,17 @@ from ocrcore.images import read_image
 from ocrcore.pages import ByteArray
 
 _SIDE, _ALIKE = 24, 0.9
-_STRETCH = 0.2  # by which the aspects of near-duplicates differ, in logarithms
-_CHUNK = 512  # pictures that are compared at a time
+_STRETCH = 0.2  # greatest difference of log aspect ratios
+_CHUNK = 512  # images compared at a time
 
 
 def fingerprint(path: str) -> NDArray[np.float32]:
-    """The fingerprint of a picture file; see `fingerprint_of`."""
+    """Return the fingerprint of an image file; see `fingerprint_of`."""
     return fingerprint_of(np.asarray(cv2.cvtColor(read_image(path), cv2.COLOR_RGB2GRAY), np.uint8))
 
 
 def fingerprint_of(gray: ByteArray) -> NDArray[np.float32]:
-    """The gray picture at 24x24 pixels, as a vector of mean 0 and length 1; 0 of an even one.
+    """Return the image at 24x24 pixels as a vector of mean 0 and length 1; 0 for a uniform image.
 
     Args:
         gray: `(H, W)` uint8.
@@ -37,14 +37,14 @@ def fingerprint_of(gray: ByteArray) -> NDArray[np.float32]:
 
 
 def group_twins(prints: NDArray[np.float32], sizes: NDArray[np.int64]) -> NDArray[np.int32]:
-    """Groups near-duplicates: fingerprints that correlate by more than .9, of about one aspect.
+    """Group near-duplicates: fingerprints with a correlation above .9 and similar aspect ratio.
 
     Args:
-        prints: `(N, D)`, of `fingerprint`.
+        prints: `(N, D)`, fingerprints.
         sizes: `(N, 2)`, heights and widths.
 
     Returns:
-        `(N,)`, numbered as they come.
+        `(N,)`, group numbers in order of first occurrence.
     """
     shape = np.log(np.maximum(sizes, 1)) @ np.array([-1.0, 1.0])
     rows, columns = [], []

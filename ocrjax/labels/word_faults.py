@@ -1,4 +1,4 @@
-"""What is wrong with the words of one page: their boxes, their texts, and both together.
+"""Faults of the words of one page: boxes, texts, and their combination.
 
 Host code: no jax.
 """
@@ -19,16 +19,16 @@ from ocrcore.pages import FloatArray, Page, Word
 from ocrcore.text import visible_graphemes
 from ocrjax.labels.text_faults import text_faults
 
-# Of 5,811 words of real data sets 0.03 % are narrower than the first and none is wider than the
-# second: width of a character in heights of its word.
+# Limits of the width of a character relative to the height of its word. Of 5,811 words of real data
+# sets, 0.03 % are below the first and none is above the second.
 _NARROW, _WIDE = 0.12, 3.5
-_OUTSIDE = 0.1  # of a word's area that may lie beside the picture
-_SAME = 0.6  # of the area of both: two labels of one word
-_SHORT = 3  # characters; of shorter words the shape says little
+_OUTSIDE = 0.1  # share of a word's area that may be outside the image
+_SAME = 0.6  # overlap above which two labels are of one word
+_SHORT = 3  # characters; the aspect ratio of shorter words tells little
 
 
 class WordFault(NamedTuple):
-    """A fault of a word: its index on the page, a kind of `KINDS`, and what is meant in words."""
+    """A fault of a word: its index on the page, a kind of `KINDS`, and an explanation."""
 
     word: int
     kind: str
@@ -36,12 +36,12 @@ class WordFault(NamedTuple):
 
 
 def word_faults(page: Page, *, scale: float, charset: Charset | None = None) -> list[WordFault]:
-    """Finds the faults of the words of a page; those that do not count are passed over.
+    """Find the faults of the words of a page; don't-care words are skipped.
 
     Args:
         page: the labels.
-        scale: how much the picture is magnified before the detector sees it.
-        charset: of the recognizer; None: any character is right.
+        scale: scale of the image at the detector's input.
+        charset: charset of the recognizer; None: any character is valid.
     """
     found = [
         WordFault(index, kind, why)
@@ -55,7 +55,7 @@ def word_faults(page: Page, *, scale: float, charset: Charset | None = None) -> 
 
 def _text_faults(word: Word, charset: Charset | None) -> Iterator[tuple[str, str]]:
     if not visible_graphemes(word.text or ""):
-        yield "no text", "a word that counts and has no text is masked; ### says it is illegible"
+        yield "no text", "a word without text is masked in training; ### marks an illegible one"
     if not word.text:
         return
     yield from text_faults(word.text)
@@ -78,13 +78,13 @@ def _box_faults(page: Page, scale: float) -> Iterator[WordFault]:
         if across_down is None:
             continue
         if not fault and inside[index] < 1 - _OUTSIDE:
-            share = f"{1 - inside[index]:.0%} of the word lies beside the picture"
+            share = f"{1 - inside[index]:.0%} of the word is outside the image"
             yield WordFault(index, "reaches outside", share)
         count = len(visible_graphemes(word.text or ""))
         vertical = is_vertical(*across_down, count)
         long, high = across_down[::-1] if vertical else across_down
         if high * scale < SMALL:
-            lower = f"{high * scale:.1f} pixels high for the network: below {SMALL} nothing is read"
+            lower = f"{high * scale:.1f} pixels high at the network input, too small below {SMALL}"
             yield WordFault(index, "too small", lower)
         if fault or word.polygon is not None or count < _SHORT:
             continue
@@ -93,21 +93,22 @@ def _box_faults(page: Page, scale: float) -> Iterator[WordFault]:
         if not _NARROW <= each <= _WIDE:
             kind = "too much text" if each < _NARROW else "too little text"
             yield WordFault(
-                index, kind, f"{count} characters in {long}x{high} pixels: of another word?"
+                index, kind, f"{count} characters in {long}x{high} pixels: text of another word?"
             )
 
 
 def _disagreements(word: Word, size: tuple[int, int], vertical: bool) -> Iterator[tuple[str, str]]:
-    """Where the first corner seems to be another one than that of the text."""
+    """Report a first corner that does not seem to be the top left of the text."""
     corner = first_corner(word.quad, *size)
     if corner == "turned":
         yield "lies on its side", "the first corner does not seem to be the top left one"
     elif corner == "upside down":
-        yield "stands on its head", "the first corner seems to be the bottom right one"
+        yield "upside down", "the first corner seems to be the bottom right one"
     elif vertical and size[1] > 2 * size[0] and (word.text or "").isascii():
         yield (
-            "letters one below another",
-            "as the corners say; where the word runs up or down, the first is its own top left",
+            "stacked letters",
+            "according to the corners; if the text runs up or down, the first corner should be "
+            "the top left of the text",
         )
 
 
@@ -115,14 +116,14 @@ _WHY = {
     "zero area": "a box without area",
     "self-crossing": "its sides cross each other",
     "anticlockwise": "expected corners clockwise from the top left in reading direction",
-    "outside of the picture": "wholly beside the picture",
-    "within the first pixel": "shares of the picture? Expected pixels",
-    "dented or too thin": "no crop can be made of it",
+    "outside the picture": "entirely outside the image",
+    "within the first pixel": "relative coordinates? Expected pixels",
+    "concave or too thin": "no crop can be cut out",
 }
 
 
 def _outline_fault(word: Word) -> str | None:
-    """What is wrong with the outline of a word that has more points than four."""
+    """The fault of the outline of a word with more than four points."""
     shape = outlines([word.outline])
     if not shape.areas[0]:
         return "zero area"
@@ -130,7 +131,7 @@ def _outline_fault(word: Word) -> str | None:
 
 
 def _inside(page: Page) -> FloatArray:
-    """Which share of each word lies on its picture; 1 where that is not clear."""
+    """The share of each word inside the image; 1 if it cannot be determined."""
     quads = page.quads.astype(np.float64).reshape(-1, 4, 2)
     shares = np.ones(len(quads), np.float32)
     beyond = (quads < 0).any(axis=(1, 2)) | (quads > (page.width, page.height)).any(axis=(1, 2))
@@ -144,7 +145,7 @@ def _inside(page: Page) -> FloatArray:
 
 
 def _doubles(page: Page) -> Iterator[WordFault]:
-    """Labels of one place; the later one is named."""
+    """Report labels of the same place, by the later one."""
     words = page.words
     first: dict[tuple[bytes, str | None, bool], int] = {}
     twice = set()
@@ -158,7 +159,7 @@ def _doubles(page: Page) -> Iterator[WordFault]:
         texts = words[one].text, words[two].text
         what = "the same text" if texts[0] == texts[1] else f"another text, {texts[0]!r}"
         yield WordFault(
-            two, "overlapping labels", f"{share:.0%} shared with word {one + 1}, which has {what}"
+            two, "overlapping labels", f"{share:.0%} overlap with word {one + 1}, which has {what}"
         )
 
 

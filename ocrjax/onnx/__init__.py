@@ -1,1 +1,1 @@
-"""Export to ONNX, the proof that it gives the same, and what runs it."""
+"""Export to ONNX, a check that the outputs match, and inference with ONNX Runtime."""

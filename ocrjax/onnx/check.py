@@ -1,4 +1,4 @@
-"""The proof of an export: ONNX Runtime and ours on the same crops or photos."""
+"""Check of an export: ONNX Runtime and JAX on the same crops or photos."""
 
 from __future__ import annotations
 
@@ -21,25 +21,25 @@ from ocrjax.onnx.graph import OnnxError
 from ocrjax.onnx.models import class_order
 from ocrjax.onnx.runtime import load_detector, load_recognizer
 
-# What rounding does to a deep network: PP-OCRv6's differs by up to 1.3e-3 between ONNX Runtime and
-# ours, with logits up to 35.
+# Float rounding in a deep network: PP-OCRv6's logits, up to 35, differ by up to 1.3e-3 between ONNX
+# Runtime and JAX.
 _LOGITS, _SHARE = 1e-3, 1e-4
 _SCORES, _PIXELS = 1e-3, 0.5
 _BOXES = {"float16": 0.99, "int8": 0.95}
-"""At least this hmean of boxes against ours, by pairs of IoU > .5."""
+"""Least hmean of the boxes against those of JAX, matched at IoU > .5."""
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """What one model gives.
+    """The results of one model.
 
     Attributes:
-        name: `ours`, or a precision.
-        same: samples with the same texts or the same boxes as ours.
-        largest: difference of a logit or of a score.
-        score: word accuracy of a recognizer; of a detector the hmean of its boxes against ours.
-        milliseconds: for a sample, all of it, read one after the other.
-        size: of the file in bytes; None for ours.
+        name: `ours` (JAX), or a precision.
+        same: number of samples with the same texts or boxes as JAX.
+        largest: largest difference of a logit or a score.
+        score: word accuracy of a recognizer; for a detector the hmean of its boxes against JAX.
+        milliseconds: time per sample, end to end, one sample at a time.
+        size: size of the file in bytes; None for JAX.
     """
 
     name: str
@@ -52,13 +52,13 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """What ONNX Runtime and ours found in the same samples.
+    """The outputs of ONNX Runtime and JAX on the same samples.
 
     Attributes:
-        samples: how many.
-        what: crops or photos.
-        rows: ours, then one for each precision.
-        faults: why an export is not good; empty if it is.
+        samples: number of samples.
+        what: "crops" or "photos".
+        rows: JAX, then one row for each precision.
+        faults: why the export is not good; empty if it is.
     """
 
     samples: int
@@ -67,9 +67,9 @@ class Check:
     faults: tuple[str, ...]
 
     def table(self) -> str:
-        """The comparison as text."""
+        """Return the comparison as text."""
         crops = self.what == "crops"
-        score = "accuracy" if crops else "hmean to ours"
+        score = "accuracy" if crops else "hmean vs ours"
         same = "same texts" if crops else "same boxes"
         lines = [
             f"{self.samples} {self.what}",
@@ -84,7 +84,7 @@ class Check:
         return "\n".join(lines)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values."""
+        """Return plain JSON values."""
         rows = [asdict(row) for row in self.rows]
         return {
             "samples": self.samples,
@@ -101,17 +101,17 @@ def check_recognizer(
     *,
     threads: int | None = None,
 ) -> Check:
-    """Reads crops with the models in ONNX Runtime, and with ours.
+    """Compare models in ONNX Runtime with JAX on labeled crops.
 
-    In float32, logits must be within 1e-3 (or 1e-4 of the largest), and all texts the same but for
-    one in a thousand, for ties. Rounded models must not read worse: their accuracy must lie within
-    ours' 95 % interval, or above.
+    In float32, logits must agree within 1e-3 (or 1e-4 of the largest), and texts must be equal
+    except for one in a thousand, because of ties. In lower precision the accuracy must be within
+    the 95 % interval of JAX, or above.
 
     Args:
-        models: by precision.
-        recognizer: ours.
-        crops: pictures, RGB or gray, and what stands there.
-        threads: of ONNX Runtime; None for all CPUs.
+        models: serialized models by precision.
+        recognizer: the recognizer in JAX.
+        crops: RGB or gray crops with their texts.
+        threads: threads of ONNX Runtime; None for all CPUs.
 
     Raises:
         OnnxError: there are no crops.
@@ -123,7 +123,7 @@ def check_recognizer(
     order = class_order(recognizer.charset)
 
     def read(reader: Recognizer, name: str) -> tuple[list[FloatArray], list[str], float]:
-        # A search would hide small differences.
+        # Greedy decoding: a beam or lexicon search would hide small differences.
         plain = copy.copy(reader)
         plain.options = replace(reader.options, decoder="greedy", lexicon="")
         with Progress(f"reading with {name}", unit="crop", total=len(images)) as progress:
@@ -155,7 +155,7 @@ def check_recognizer(
                 at = next(k for k, one in enumerate(texts) if one != theirs[k])
                 faults.append(
                     f"{name}: {len(crops) - same} of {len(crops)} texts differ, such as "
-                    f"{theirs[at]!r} and ours {texts[at]!r}"
+                    f"{theirs[at]!r} instead of {texts[at]!r}"
                 )
         else:
             faults += _worse(name, accuracy, own)
@@ -169,17 +169,17 @@ def check_detector(
     *,
     threads: int | None = None,
 ) -> Check:
-    """Finds words with the models in ONNX Runtime, and with ours.
+    """Compare models in ONNX Runtime with JAX on photos.
 
-    In float32 scores must be within 1e-3, and boxes within half a pixel. Of rounded models 99 %
-    (float16) or 95 % (int8) of the boxes must be ours, by the hmean of pairs with an intersection
-    over union above .5.
+    In float32, scores must agree within 1e-3 and boxes within half a pixel. In lower precision the
+    hmean of the boxes against those of JAX, matched at IoU > .5, must be at least .99 (float16) or
+    .95 (int8).
 
     Args:
-        models: by precision.
-        detector: ours, with the options to compare at.
-        photos: names and pictures, RGB.
-        threads: of ONNX Runtime; None for all CPUs.
+        models: serialized models by precision.
+        detector: the detector in JAX, with the options to compare at.
+        photos: names and RGB images.
+        threads: threads of ONNX Runtime; None for all CPUs.
 
     Raises:
         OnnxError: there are no photos.
@@ -200,7 +200,7 @@ def check_detector(
                 times.append(time.perf_counter())
                 progress.update(len(maps))
         order = range(len(images))
-        # The median: ours compiles a program for each size of photos, which is no part of its time.
+        # The median leaves out compilation, which JAX needs for each size of photos.
         each = float(np.median(np.diff(times))) * 1000
         return [maps[k] for k in order], [pages[k] for k in order], each
 
@@ -228,8 +228,8 @@ def check_detector(
                 )
         elif any(page.words for page in pages) and score.hmean < _BOXES[name]:
             faults.append(
-                f"{name}: hmean of its boxes against ours is {score.hmean:.4f}, expected at least "
-                f"{_BOXES[name]}"
+                f"{name}: the hmean of its boxes against ours is {score.hmean:.4f}, expected at "
+                f"least {_BOXES[name]}"
             )
     return Check(len(photos), "photos", tuple(rows), tuple(faults))
 
@@ -253,6 +253,6 @@ def _worse(name: str, accuracy: float, own: Interval) -> list[str]:
     if accuracy >= own.low:
         return []
     return [
-        f"{name}: reads {accuracy:.4f} of the crops right, ours {own.value:.4f} "
+        f"{name}: word accuracy is {accuracy:.4f}, ours {own.value:.4f} "
         f"({own.low:.4f} to {own.high:.4f})"
     ]

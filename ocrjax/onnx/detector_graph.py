@@ -1,4 +1,4 @@
-"""CRAFT as a graph of ONNX."""
+"""CRAFT as an ONNX graph."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ _PADS = {1: (0, 0, 0, 0), 3: (1, 1, 1, 1)}
 
 
 def add_detector(graph: Graph, variables: Mapping[str, Any], images: str) -> str:
-    """Adds CRAFT of any width, its BatchNorm folded.
+    """Add CRAFT of any width, with folded BatchNorm.
 
     Args:
-        graph: takes the nodes.
-        variables: of `craftjax.models.CRAFT`.
-        images: `(B, H, W, 3)` uint8, RGB; H and W from 16 on, of any size.
+        graph: graph to add the nodes to.
+        variables: variables of `craftjax.models.CRAFT`.
+        images: `(B, H, W, 3)` uint8, RGB; H and W are any sizes from 16 on.
 
     Returns:
         `(B, H // 2, W // 2, 2)` float32: region and affinity.
@@ -28,7 +28,8 @@ def add_detector(graph: Graph, variables: Mapping[str, Any], images: str) -> str
     encoder, encoder_stats = params["basenet"], stats["basenet"]
     x = graph.op("Cast", graph.op("Transpose", images, perm=[0, 3, 1, 2]), to=1)
     x = graph.op("Sub", x, graph.weights("mean", np.reshape(MEAN, (1, 3, 1, 1)) * 255))
-    # The deviation goes into the first kernel; the mean cannot, because of the padding.
+    # The standard deviation is folded into the first kernel; the mean cannot be, because the
+    # convolution pads with zeros after it is subtracted.
     scale: Any = 1 / (np.array(STD, np.float32) * 255)
     skips = []
     for name, layers in ENCODER.items():
@@ -66,11 +67,11 @@ def _joined(
     params: Mapping[str, Any],
     stats: Mapping[str, Any],
 ) -> str:
-    """A block of the decoder: joins a coarse map and a skip connection of `channels`."""
+    """A decoder block: joins a coarse map and a skip connection of `channels`."""
     coarse, skip = inputs
     kernel, bias = _folded(params["conv0"], params["bn1"], stats["bn1"])
     split = kernel.shape[2] - channels
-    # A 1x1 convolution and enlargement commute: the small map is convolved.
+    # A 1x1 convolution and upsampling commute: convolve the small map.
     y = graph.conv(coarse, f"{name}.coarse", kernel[:, :, :split])
     sizes = (graph.op("Shape", y, end=2), graph.op("Shape", skip, start=2))
     y = graph.op(
@@ -86,6 +87,6 @@ def _joined(
 def _folded(
     conv: Mapping[str, Any], norm: Mapping[str, Any], stats: Mapping[str, Any]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Kernel and bias of a convolution and the BatchNorm behind it."""
+    """Kernel and bias of a convolution with the BatchNorm after it folded in."""
     factor, shift = norm_factors(norm, stats)
     return np.asarray(conv["kernel"]) * factor, np.asarray(conv["bias"]) * factor + shift

@@ -1,4 +1,4 @@
-"""A network as ONNX files, with what reads them; checked before anything is written."""
+"""Export of a network to ONNX files and a script that reads them; checked before writing."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ from ocrjax.weights import load_network
 
 PRECISIONS = ("float32", "float16", "int8")
 READER = "read_onnx.py"
-_CALIBRATE = {"recognizer": 60, "detector": 12}  # pictures
-_CANVAS = 960  # of photos to calibrate with: their scores, not their size, matter
-# The last layers give the scores themselves.
+_CALIBRATE = {"recognizer": 60, "detector": 12}  # most calibration images
+_CANVAS = 960  # longest side of calibration photos, in pixels: larger ones are not needed
+# The last layers, which give the scores, stay float32.
 _FLOAT = ("head.0", "head.2", "head.4", "head.6", "head.8")
 
 
@@ -40,15 +40,15 @@ class OnnxOptions:
     """What to write, and what to check it with.
 
     Attributes:
-        precisions: of `PRECISIONS`, a file for each.
-        rapidocr: of a recognizer: also write a file that RapidOCR loads.
-        charset: of a recognizer: name or file; None for that of the run or the weights.
-        height: of a recognizer's pictures; None as for `charset`.
-        calibrate: pictures and folders by which int8 rounds convolutions.
-        check: whether to compare with ours.
-        count: most samples to check with; None for 200 crops or 20 photos.
-        crops: of a recognizer, to check with; None for those that the run is judged on.
-        photos: of a detector, to check with; none as for `crops`.
+        precisions: some of `PRECISIONS`; one file is written for each.
+        rapidocr: for a recognizer: also write a file that RapidOCR loads.
+        charset: for a recognizer: name or file; None: that of the run or the weights.
+        height: for a recognizer: height of its crops in pixels; None as for `charset`.
+        calibrate: images and folders to calibrate int8 convolutions with.
+        check: whether to compare with JAX.
+        count: most samples to check with; None: 200 crops or 20 photos.
+        crops: for a recognizer: crops to check with; None: the run's evaluation set.
+        photos: for a detector: photos to check with; empty: the run's evaluation set.
     """
 
     precisions: tuple[str, ...] = ("float32",)
@@ -64,12 +64,12 @@ class OnnxOptions:
 
 @dataclass(frozen=True, slots=True)
 class Exported:
-    """What was made.
+    """The result of an export.
 
     Attributes:
-        files: what was written; empty where the check found faults.
-        check: what it found; None without one.
-        notice: whose weights these are, where a license asks for that.
+        files: the files that were written; empty if the check found faults.
+        check: the result of the check; None without one.
+        notice: attribution of the weights, if their license requires it.
     """
 
     files: tuple[Path, ...]
@@ -78,7 +78,7 @@ class Exported:
 
 
 def file_names(name: str, options: OnnxOptions) -> list[str]:
-    """Names of the files that an export writes."""
+    """Return the names of the files that an export writes."""
     models = [
         f"{name}.onnx" if one == "float32" else f"{name}_{one}.onnx" for one in options.precisions
     ]
@@ -94,19 +94,20 @@ def export_onnx(
     options: OnnxOptions,
     log: Callable[[str], object] = print,
 ) -> Exported:
-    """Writes a detector or a recognizer as ONNX, unless a check finds that it is not the same.
+    """Write a detector or a recognizer as ONNX, unless a check finds that outputs differ.
 
     Args:
-        source: the folder of a run, an Orbax checkpoint, a .pth or a .safetensors file, or a name.
-        folder: takes the files; made as needed, files of the same names are replaced.
-        name: of the files.
+        source: a run directory, an Orbax checkpoint, a .pth or .safetensors file, or the name of
+            weights.
+        folder: folder for the files; created if needed, files of the same names are replaced.
+        name: base name of the files.
         options: what to write, and what to check it with.
         log: called with each human-readable message.
 
     Raises:
-        OnnxError: options that do not go together or with the network.
-        SamplesError: there is nothing to check with.
-        ImportError: a package is missing; names the extra.
+        OnnxError: options that do not fit together or do not fit the network.
+        SamplesError: there are no samples to check with.
+        ImportError: a package is missing; the message names the extra.
     """
     source, folder = Path(source), Path(folder)
     loaded = load_network(source)
@@ -200,7 +201,7 @@ def _detector(
 
 
 def crop_inputs(image: np.ndarray, height: int, options: RecognizerOptions | None) -> Inputs:
-    """Inputs of a recognizer's model of one crop, RGB or gray, scaled and padded as ours."""
+    """Return the model inputs for one crop, RGB or gray, scaled and padded as in JAX."""
     gray = as_gray(image)
     true = max(level_width(gray.shape[0], gray.shape[1], height), height)
     scaled = level_crop(scale_crop(gray, height), height)

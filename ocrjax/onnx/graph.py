@@ -1,4 +1,4 @@
-"""A graph of ONNX in the making: nodes and weights, without anything between them and the file."""
+"""Builder of ONNX graphs: nodes and weights, one method per operation."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from numpy.typing import ArrayLike
 from ocrcore.layers import BATCH_NORM_EPSILON
 
 OPSET = 18
-_IR = 8  # the one of opset 18; newer ones are not read by older runtimes
-_SMALL = 1 << 10  # values; what is smaller gains nothing by float16
+_IR = 8  # the IR version of opset 18; older runtimes do not read newer ones
+_SMALL = 1 << 10  # values; smaller weights gain nothing by float16
 
 
 class OnnxError(ValueError):
-    """A network that cannot be exported, or an export that is no good; says why."""
+    """A network that cannot be exported, or an invalid ONNX file; the message says why."""
 
 
 def import_onnx() -> Any:
-    """The package `onnx`.
+    """Import and return the package `onnx`.
 
     Raises:
-        ImportError: it is not installed; names the extra.
+        ImportError: it is not installed; the message names the extra.
     """
     try:
         import onnx
@@ -35,11 +35,11 @@ def import_onnx() -> Any:
 
 
 class Graph:
-    """Nodes in the order in which they run. Methods take and return names of values.
+    """An ONNX graph. Methods add nodes in execution order; they take and return value names.
 
     Attributes:
-        half: keep large weights as float16. They are cast where they are used, which a runtime does
-            once while it loads the file: half the bytes, and products in float32 everywhere.
+        half: store large weights as float16. They are cast to float32 before use, which a runtime
+            does once while it loads the file: half the size, with all products in float32.
     """
 
     def __init__(self, *, half: bool = False) -> None:
@@ -50,7 +50,7 @@ class Graph:
         self._cast: dict[str, str] = {}
 
     def op(self, kind: str, *inputs: str, **attributes: Any) -> str:
-        """Adds a node with one output; an input "" is one that is left out."""
+        """Add a node with one output; an input "" is omitted."""
         name = f"{kind.lower()}_{len(self._nodes)}"
         self._nodes.append(
             self._onnx.helper.make_node(kind, list(inputs), [name], name=name, **attributes)
@@ -58,11 +58,11 @@ class Graph:
         return name
 
     def name(self, value: str, name: str) -> None:
-        """Gives a value the name of an output of the graph."""
+        """Give a value the name of a graph output."""
         self._nodes.append(self._onnx.helper.make_node("Identity", [value], [name], name=name))
 
     def weights(self, name: str, array: ArrayLike) -> str:
-        """Adds weights under a name; the same name stands for the same weights."""
+        """Add weights under a name; weights that were already added are reused."""
         if name in self._cast:
             return self._cast[name]
         values = np.ascontiguousarray(array, np.float32)
@@ -72,11 +72,11 @@ class Graph:
         return self._cast[name]
 
     def whole(self, *values: int) -> str:
-        """A constant of int64 with one axis."""
+        """Add an int64 constant with one axis."""
         return self._tensor("whole_" + "_".join(map(str, values)), np.array(values, np.int64))
 
     def scalar(self, value: float) -> str:
-        """A constant of float32 without axes."""
+        """Add a float32 scalar constant."""
         return self._tensor(f"number_{value!r}", np.array(value, np.float32))
 
     def _tensor(self, name: str, array: np.ndarray) -> str:
@@ -96,17 +96,17 @@ class Graph:
         dilation: int = 1,
         depthwise: bool = False,
     ) -> str:
-        """A convolution.
+        """Add a convolution.
 
         Args:
             x: `(B, C, H, W)`.
-            name: of the weights.
-            kernel: `(height, width, in, out)`, as Flax has it.
-            bias: `(out,)`, None for none.
-            stride: vertical and horizontal.
-            pads: zeros above, on the left, below, on the right.
-            dilation: of the kernel.
-            depthwise: each channel has its own kernel.
+            name: name of the weights.
+            kernel: `(height, width, in, out)`, as in Flax.
+            bias: `(out,)`, or None.
+            stride: vertical and horizontal stride.
+            pads: zeros above, left, below and right.
+            dilation: dilation of the kernel.
+            depthwise: whether each channel has its own kernel.
         """
         kernel = np.asarray(kernel)
         inputs = [x, self.weights(f"{name}.kernel", kernel.transpose(3, 2, 0, 1))]
@@ -123,18 +123,18 @@ class Graph:
         )
 
     def scaled(self, x: str, name: str, factor: ArrayLike, shift: ArrayLike) -> str:
-        """`x * factor + shift` with a number of each for each channel of `(B, C, H, W)`."""
+        """Add `x * factor + shift`, with one factor and shift per channel of `(B, C, H, W)`."""
         shape = (1, -1, 1, 1)
         x = self.op("Mul", x, self.weights(f"{name}.factor", np.reshape(factor, shape)))
         return self.op("Add", x, self.weights(f"{name}.shift", np.reshape(shift, shape)))
 
     def linear(self, x: str, name: str, layer: Mapping[str, Any]) -> str:
-        """A matrix product with bias over the last axis."""
+        """Add a dense layer with bias over the last axis."""
         x = self.op("MatMul", x, self.weights(f"{name}.kernel", layer["kernel"]))
         return self.op("Add", x, self.weights(f"{name}.bias", layer["bias"]))
 
     def relu(self, x: str) -> str:
-        """Rectifies."""
+        """Add a ReLU."""
         return self.op("Relu", x)
 
     def max_pool(
@@ -145,7 +145,7 @@ class Graph:
         stride: tuple[int, int] | None = None,
         pads: Sequence[int] = (0, 0, 0, 0),
     ) -> str:
-        """Max-pooling; what is left over is dropped, padding counts as nothing."""
+        """Add max-pooling; incomplete windows are dropped, padding never wins."""
         return self.op(
             "MaxPool",
             x,
@@ -155,18 +155,18 @@ class Graph:
         )
 
     def size(self, x: str, axis: int) -> str:
-        """The size of one axis, int64 with one axis of its own."""
+        """Add the size of one axis, int64 `(1,)`."""
         return self.op("Shape", x, start=axis, end=axis + 1)
 
     def count(self, x: str, axis: int) -> str:
-        """0, 1, 2, ... up to the size of an axis, int64 `(n,)`."""
+        """Add the indices 0, 1, ..., n - 1 along an axis of size n, int64 `(n,)`."""
         end = self.op("Squeeze", self.size(x, axis), self.whole(0))
         zero = self._tensor("zero", np.array(0, np.int64))
         one = self._tensor("one", np.array(1, np.int64))
         return self.op("Range", zero, end, one)
 
     def inside(self, x: str, axis: int, widths: str) -> str:
-        """Whether a place along an axis lies within `widths` `(B,)`: float32 `(B, n)`."""
+        """Add a mask of the indices along an axis that are below `widths` `(B,)`: `(B, n)`."""
         columns = self.op("Unsqueeze", widths, self.whole(1))
         return self.op("Cast", self.op("Less", self.count(x, axis), columns), to=1)
 
@@ -178,14 +178,14 @@ class Graph:
         metadata: Mapping[str, str],
         about: str,
     ) -> Any:
-        """The model, checked.
+        """Return the model after a check by onnx.
 
         Args:
-            inputs: type (`uint8`, `int32`, `float32`) and shape of each by name; a size by name
-                is free.
-            outputs: as `inputs`.
-            metadata: of the file.
-            about: a description, one paragraph.
+            inputs: type (`uint8`, `int32`, `float32`) and shape by name; a string in a shape is a
+                dynamic size.
+            outputs: as for `inputs`.
+            metadata: metadata of the file.
+            about: a description in one paragraph.
 
         Returns:
             An `onnx.ModelProto`.
@@ -218,7 +218,7 @@ class Graph:
 def norm_factors(
     params: Mapping[str, Any], stats: Mapping[str, Any]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """What BatchNorm multiplies by and adds, float32, of its parameters and running statistics."""
+    """Return the factor and shift of a BatchNorm from its parameters and running statistics."""
     mean, variance = np.asarray(stats["mean"]), np.asarray(stats["var"])
     factor = np.asarray(params["scale"]) / np.sqrt(variance + np.float32(BATCH_NORM_EPSILON))
     return factor, np.asarray(params["bias"]) - mean * factor

@@ -1,4 +1,4 @@
-"""Models in int8: LSTMs and products as they come, convolutions by what pictures show."""
+"""Quantization to int8: dynamic for LSTMs and matrix products, static for convolutions."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Inputs = Mapping[str, np.ndarray]
 
 
 class _Samples:
-    """What ONNX Runtime's calibration asks one by one."""
+    """Calibration data in the form that ONNX Runtime expects."""
 
     def __init__(self, samples: Sequence[Inputs]) -> None:
         self._left: Iterator[Inputs] = iter(samples)
@@ -27,15 +27,15 @@ class _Samples:
 
 
 def quantize(model: Any, samples: Sequence[Inputs] = (), *, keep: Sequence[str] = ()) -> Any:
-    """Rounds a model to int8.
+    """Quantize a model to int8.
 
-    LSTMs and matrix products have their weights rounded, and their inputs while they run.
-    Convolutions are rounded where there are samples: the range of their inputs must be known.
+    LSTMs and matrix products are quantized dynamically: weights here, inputs at run time.
+    Convolutions are only quantized if there are samples to calibrate the range of their inputs.
 
     Args:
-        model: an `onnx.ModelProto` of float32 weights.
-        samples: inputs of the model by name.
-        keep: names of convolutions, as they are in the names of their weights, that stay float32.
+        model: an `onnx.ModelProto` with float32 weights.
+        samples: calibration samples, inputs of the model by name.
+        keep: convolutions that stay float32, by the names of their weights.
 
     Returns:
         An `onnx.ModelProto` with the same inputs, outputs and metadata.
@@ -50,7 +50,7 @@ def quantize(model: Any, samples: Sequence[Inputs] = (), *, keep: Sequence[str] 
     with tempfile.TemporaryDirectory(prefix="ocrjax-onnx-") as name:
         before, after = Path(name) / "before.onnx", Path(name) / "after.onnx"
         level = logging.root.level
-        logging.root.setLevel(logging.ERROR)  # it advises what would change nothing here
+        logging.root.setLevel(logging.ERROR)  # its advice does not apply here
         try:
             current = model
             if samples:

@@ -1,4 +1,4 @@
-"""LCNetV4 and LightSVTR, PP-OCRv6's small recognizer, as a graph of ONNX."""
+"""LCNetV4 and LightSVTR, PP-OCRv6's small recognizer, as an ONNX graph."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ _EPSILON, _LAST_EPSILON = 1e-5, 1e-6
 
 
 def add_lcnet(graph: Graph, params: Mapping[str, Any], x: str, widths: str, *, height: int) -> str:
-    """Adds LCNetV4 whose BatchNorm is folded.
+    """Add LCNetV4 with folded BatchNorm.
 
     Args:
-        graph: takes the nodes.
-        params: of `crnnjax.lcnet.LCNetV4`.
+        graph: graph to add the nodes to.
+        params: parameters of `crnnjax.lcnet.LCNetV4`.
         x: `(B, 1, height, W)`, -1 to 1.
-        widths: `(B,)` int64, true widths.
-        height: of the pictures.
+        widths: `(B,)` int64, widths without padding.
+        height: height of the input.
 
     Returns:
         `(B, C, 1, W / 8)`.
@@ -69,13 +69,13 @@ def add_lcnet(graph: Graph, params: Mapping[str, Any], x: str, widths: str, *, h
 
 
 def add_lightsvtr(graph: Graph, params: Mapping[str, Any], x: str, steps: str) -> str:
-    """Adds LightSVTR whose BatchNorm is folded.
+    """Add LightSVTR with folded BatchNorm.
 
     Args:
-        graph: takes the nodes.
-        params: of `crnnjax.lightsvtr.LightSVTR`.
+        graph: graph to add the nodes to.
+        params: parameters of `crnnjax.lightsvtr.LightSVTR`.
         x: `(B, C, 1, T)`.
-        steps: `(B,)` int64, how many are valid.
+        steps: `(B,)` int64, number of valid time steps.
 
     Returns:
         `(B, T, hidden)`.
@@ -95,7 +95,7 @@ def add_lightsvtr(graph: Graph, params: Mapping[str, Any], x: str, steps: str) -
         graph.op("Transpose", graph.op("Squeeze", one, graph.whole(2)), perm=[0, 2, 1])
         for one in (graph.op("Add", x, local), skip)
     )
-    # What is added to the scores of steps that may not be attended to: (B, 1, 1, T).
+    # Attention bias that masks the padded steps: (B, 1, 1, T).
     closed = graph.op("Mul", graph.op("Sub", inside, graph.scalar(1.0)), graph.scalar(1e30))
     for index in range(DEPTH):
         name = f"block{index}"
@@ -134,14 +134,14 @@ def _norm(graph: Graph, name: str, params: Mapping[str, Any], x: str, epsilon: f
 
 
 def _gelu(graph: Graph, x: str) -> str:
-    """Exact GELU, written as runtimes know it; opset 18 has no such operation."""
+    """Exact GELU, in the form that runtimes fuse; opset 18 has no such operation."""
     y = graph.op("Erf", graph.op("Div", x, graph.scalar(float(np.sqrt(2)))))
     y = graph.op("Mul", x, graph.op("Add", y, graph.scalar(1.0)))
     return graph.op("Mul", y, graph.scalar(0.5))
 
 
 def _mask(graph: Graph, x: str, widths: str) -> str:
-    """`(B, 1, 1, W)` float32: 1 in the columns of the true width, 0 beyond."""
+    """`(B, 1, 1, W)` float32: 1 within the true width, 0 in the padding."""
     return graph.op("Unsqueeze", graph.inside(x, 3, widths), graph.whole(1, 2))
 
 

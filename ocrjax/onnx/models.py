@@ -1,4 +1,4 @@
-"""Whole ONNX models: inputs, outputs, and metadata with all that it takes to use them."""
+"""Complete ONNX models: inputs, outputs, and metadata with everything needed to use them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ocrjax.onnx.graph import Graph, OnnxError
 from ocrjax.onnx.recognizer_graph import add_recognizer
 
 KEY = "ocrjax"
-"""Of the metadata: JSON with all that it takes to use the model."""
+"""Metadata key of the JSON with everything needed to use the model."""
 FORMAT = 1
 OF_DETECTOR = (
     "text_threshold",
@@ -34,15 +34,15 @@ RAPIDOCR_HEIGHT = 48
 def detector_model(
     variables: Mapping[str, Any], options: DetectorOptions, *, half: bool = False
 ) -> Any:
-    """CRAFT as an ONNX model.
+    """Return CRAFT as an ONNX model.
 
     Input `images` `(B, H, W, 3)` uint8, RGB, H and W 16 or more; output `scores`
     `(B, H // 2, W // 2, 2)` float32, region and affinity.
 
     Args:
-        variables: of `craftjax.models.CRAFT`.
-        options: thresholds and scaling, which go into the metadata.
-        half: keep weights as float16.
+        variables: variables of `craftjax.models.CRAFT`.
+        options: thresholds and scaling, written into the metadata.
+        half: store weights as float16.
 
     Returns:
         An `onnx.ModelProto`.
@@ -72,19 +72,19 @@ def recognizer_model(
     options: RecognizerOptions | None = None,
     half: bool = False,
 ) -> Any:
-    """A CRNN as an ONNX model.
+    """Return a CRNN as an ONNX model.
 
-    Inputs `images` `(B, height, W, 1)` uint8, gray, and `widths` `(B,)` int32, the true width of
-    each in pixels (W where all columns are to be read); outputs `logits` `(B, T, classes)` float32,
-    and `steps` `(B,)` int32, how many of the T time steps count. Class 0 is the blank, the others
-    are the charset's in its order, but the space, which is last.
+    Inputs are `images` `(B, height, W, 1)` uint8, gray, and `widths` `(B,)` int32, the width of
+    each without padding in pixels (W to read all columns). Outputs are `logits` `(B, T, classes)`
+    float32 and `steps` `(B,)` int32, the number of valid time steps. Class 0 is the blank; the
+    others are in the order of the charset, except for the space, which is last.
 
     Args:
-        variables: of `crnnjax.models.CRNN`.
-        charset: of its classes.
-        height: of the pictures.
-        options: how crops are scaled, which goes into the metadata.
-        half: keep weights as float16.
+        variables: variables of `crnnjax.models.CRNN`.
+        charset: charset of its classes.
+        height: height of the input in pixels.
+        options: how crops are scaled, written into the metadata.
+        half: store weights as float16.
 
     Returns:
         An `onnx.ModelProto`.
@@ -123,17 +123,17 @@ def rapidocr_model(
     options: RecognizerOptions | None = None,
     half: bool = False,
 ) -> Any:
-    """A CRNN as an ONNX model that RapidOCR loads as its recognizer.
+    """Return a CRNN as an ONNX model that RapidOCR loads as its recognizer.
 
-    Input `x` `(B, 3, 48, W)` float32, BGR, `u8 / 127.5 - 1`, padded on the right with zeros; output
-    `probabilities` `(B, T, classes)` float32, the blank's 1 after the end of the text. No value of
-    a picture is zero, so that the zeros tell its true width. It is scaled to the height of the
-    network and padded as ours: the last column is repeated.
+    The input `x` is `(B, 3, 48, W)` float32, BGR, `u8 / 127.5 - 1`, padded on the right with zeros.
+    The output `probabilities` is `(B, T, classes)` float32; after the end of the text the blank has
+    1. No pixel value maps to zero, so the zeros tell the true width. The model scales the input to
+    the network's height and replaces the padding by repeating the last column, as in JAX.
 
-    Arguments as for `recognizer_model`.
+    The arguments are those of `recognizer_model`.
 
     Raises:
-        OnnxError: a charset that RapidOCR cannot be told.
+        OnnxError: RapidOCR cannot store the charset.
     """
     options = options or RecognizerOptions()
     graph = Graph(half=half)
@@ -141,17 +141,17 @@ def rapidocr_model(
     metadata = recognizer_metadata(variables, charset, height, options)
     if "character" not in metadata:
         raise OnnxError(
-            f"charset {charset.name!r}: RapidOCR is told a charset as lines of text, and it has a "
-            "character that ends a line"
+            f"charset {charset.name!r}: RapidOCR stores a charset as lines of text, and this one "
+            "has a line break; export without --rapidocr"
         )
     gray = graph.conv("x", "gray", [[[[0.114], [0.587], [0.299]]]])
-    # The true width: the last column that has anything but zeros.
+    # The true width ends at the last column with a nonzero value.
     inked = graph.op("ReduceMax", graph.op("Abs", "x"), graph.whole(1, 2), keepdims=0)
     inked = graph.op("Cast", graph.op("Greater", inked, graph.scalar(0.0)), to=7)
     places = graph.op("Add", graph.count("x", 3), graph.whole(1))
     ends = graph.op("ReduceMax", graph.op("Mul", inked, places), graph.whole(1), keepdims=0)
     ends = graph.op("Max", ends, graph.whole(1))
-    # Beyond it the last column is repeated.
+    # Repeat the last column beyond the true width.
     last = graph.op("Sub", graph.op("Unsqueeze", ends, graph.whole(1, 2, 3)), graph.whole(1))
     columns = graph.op("Min", graph.count("x", 3), last)  # (B, 1, 1, W)
     columns = graph.op("Expand", columns, graph.op("Shape", gray))
@@ -172,8 +172,8 @@ def rapidocr_model(
             "Add", graph.op("Mul", ends, graph.whole(height)), graph.whole(RAPIDOCR_HEIGHT - 1)
         )
         ends = graph.op("Div", scaled, tall)
-    ends = graph.op("Max", ends, graph.whole(height))  # as ours: a narrow crop keeps some padding
-    if options.resize == "easyocr":  # padding that it reads, up to a multiple of the height
+    ends = graph.op("Max", ends, graph.whole(height))  # as in JAX: narrow crops keep some padding
+    if options.resize == "easyocr":  # padding that is read, up to a multiple of the height
         ends = graph.op("Div", graph.op("Add", ends, graph.whole(height - 1)), graph.whole(height))
         ends = graph.op("Mul", ends, graph.whole(height))
     logits, steps = add_recognizer(graph, variables, image, ends, height=height, classes=classes)
@@ -191,9 +191,9 @@ def rapidocr_model(
 
 
 def class_order(charset: Charset) -> list[int]:
-    """The classes in the order of the file: the blank, the characters, the space last.
+    """Return the classes in the order of the file: the blank, the characters, the space last.
 
-    So RapidOCR counts, which takes the space for granted.
+    RapidOCR expects this order, because it appends the space itself.
     """
     spaces = [k for k, character in enumerate(charset.characters, 1) if character == " "]
     others = [k for k, character in enumerate(charset.characters, 1) if character != " "]
@@ -206,10 +206,10 @@ def recognizer_metadata(
     height: int,
     options: RecognizerOptions | None,
 ) -> dict[str, str]:
-    """The metadata of a recognizer's file: `ocrjax`, and `character` for RapidOCR.
+    """Return the metadata of a recognizer's file: `ocrjax`, and `character` for RapidOCR.
 
     Raises:
-        OnnxError: a charset of another size than the network's.
+        OnnxError: the charset does not match the number of classes.
     """
     options = options or RecognizerOptions()
     kind = options_of(variables)
@@ -224,7 +224,7 @@ def recognizer_metadata(
         "format": FORMAT,
         "network": "recognizer",
         "input": f"images: uint8 (B, {height}, W, 1), gray; widths: int32 (B,), true widths",
-        "output": "logits: float32 (B, T, classes); steps: int32 (B,), how many of T count",
+        "output": "logits: float32 (B, T, classes); steps: int32 (B,), valid steps out of T",
         "height": height,
         "features": kind["features"],
         "transform": kind["transform"],

@@ -1,7 +1,7 @@
-"""Finds and reads words with the ONNX files beside this one.
+"""Find and read words with the ONNX files next to this script.
 
-Needs onnxruntime, numpy and opencv-python-headless, and nothing else of the program that made the
-files. On the command line:
+It needs onnxruntime, numpy and opencv-python-headless, but not the program that made the files. On
+the command line:
 
     python read_onnx.py photo.jpg --detector street.onnx --recognizer words.onnx
     python read_onnx.py word.png --recognizer words.onnx
@@ -13,7 +13,7 @@ or from Python:
     for quad, score in detector.detect(photo):
         print(recognizer.read([cut(photo, quad)]))
 
-Pictures are `(H, W, 3)` RGB or `(H, W)` gray arrays of uint8.
+Images are `(H, W, 3)` RGB or `(H, W)` gray arrays of uint8.
 """
 
 from __future__ import annotations
@@ -34,27 +34,27 @@ from numpy.typing import NDArray
 Image = NDArray[np.uint8]
 Floats = NDArray[np.float32]
 
-MULTIPLE = 32  # sides of the detector's input
-MIN_AREA = 10  # pixels of a word in the maps
-WIDEST = 8192  # columns of a crop
+MULTIPLE = 32  # sides of the detector's input are multiples of this
+MIN_AREA = 10  # least area of a word in the score maps, in pixels
+WIDEST = 8192  # greatest width of a crop at the network input
 
 
 def load(path: str | Path) -> Image:
-    """Reads a picture file as RGB; the orientation that a camera noted is applied."""
+    """Read an image file as RGB; the EXIF orientation is applied."""
     image = cv2.imread(str(path), cv2.IMREAD_COLOR)
     if image is None:
-        raise ValueError(f"{path}: not a picture that OpenCV reads")
+        raise ValueError(f"{path}: not an image that OpenCV can read")
     return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.uint8)
 
 
 def open_model(path: str | Path, network: str, threads: int = 0) -> tuple[Any, dict[str, Any]]:
-    """Opens a model and reads its metadata; `threads` 0 takes all CPUs."""
+    """Open a model and read its metadata; `threads` 0 takes all CPUs."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     metadata = session.get_modelmeta().custom_metadata_map
     if "ocrjax" not in metadata:
-        raise ValueError(f"{path}: its metadata have no 'ocrjax', expected a {network} of ocrjax")
+        raise ValueError(f"{path}: has no metadata 'ocrjax', expected a {network} of ocrjax")
     facts = json.loads(metadata["ocrjax"])
     if facts["network"] != network or facts["format"] != 1:
         raise ValueError(f"{path}: a {facts['network']}, expected a {network} of format 1")
@@ -62,13 +62,13 @@ def open_model(path: str | Path, network: str, threads: int = 0) -> tuple[Any, d
 
 
 class Detector:
-    """Finds words; its thresholds are in the file, and may be changed in `facts`."""
+    """A text detector; its thresholds come from the file and may be changed in `facts`."""
 
     def __init__(self, path: str | Path, threads: int = 0) -> None:
         self.session, self.facts = open_model(path, "detector", threads)
 
     def detect(self, image: Image) -> list[tuple[Floats, float]]:
-        """Quads `(4, 2)`, x and y in pixels, clockwise from the top left, each with its score."""
+        """Return words: quads `(4, 2)` in pixels, clockwise from the top left, and scores."""
         if image.ndim == 2:
             image = np.repeat(image[:, :, None], 3, axis=2)
         facts = self.facts
@@ -97,10 +97,10 @@ class Detector:
 def find_boxes(
     region: Floats, affinity: Floats, text_threshold: float, link_threshold: float, low_text: float
 ) -> list[tuple[Floats, float]]:
-    """Words in CRAFT's two maps, in their pixels: quads and scores, row by row.
+    """Return the words in CRAFT's score maps, row by row: quads in map pixels, and scores.
 
-    Pixels above `low_text` or `link_threshold` form components; the rectangle of least area around
-    a component's text, dilated by an amount that follows from its size, is the word's.
+    Pixels above `low_text` or `link_threshold` form connected components. The text pixels of each
+    are dilated by an amount that depends on its size; the word is their minimum-area rectangle.
     """
     text, link = region > low_text, affinity > link_threshold
     count, labels, stats, _ = cv2.connectedComponentsWithStats(
@@ -122,7 +122,7 @@ def find_boxes(
         y, x = np.nonzero(cv2.dilate(word.astype(np.uint8), kernel))
         points = np.stack([x + columns.start, y + rows.start], axis=1).astype(np.int32)
         quad = cv2.boxPoints(cv2.minAreaRect(points))
-        # What is about as wide as high may come out as a diamond: an upright rectangle instead.
+        # A nearly square component may give a diamond; use an axis-aligned rectangle instead.
         sides = np.linalg.norm(quad[0] - quad[1]), np.linalg.norm(quad[1] - quad[2])
         if abs(1 - max(sides) / (min(sides) + 1e-5)) <= 0.1:
             (x0, y0), (x1, y1) = points.min(0), points.max(0)
@@ -133,7 +133,7 @@ def find_boxes(
 
 
 def cut(image: Image, quad: Floats) -> Image:
-    """The crop of a quad, made level."""
+    """Cut out a quad and rectify it."""
     width = max(1, round(float(max(_length(quad, 0, 1), _length(quad, 3, 2)))))
     height = max(1, round(float(max(_length(quad, 0, 3), _length(quad, 1, 2)))))
     target = np.array([[0, 0], [width, 0], [width, height], [0, height]], np.float32)
@@ -146,19 +146,19 @@ def _length(quad: Floats, a: int, b: int) -> float:
 
 
 class Recognizer:
-    """Reads crops, each a word or a line; how they are scaled is in the file."""
+    """A text recognizer for crops of words or lines; their scaling comes from the file."""
 
     def __init__(self, path: str | Path, threads: int = 0) -> None:
         self.session, self.facts = open_model(path, "recognizer", threads)
         self.characters: str = self.facts["characters"]
 
     def read(self, crops: Sequence[Image], batch_size: int = 16) -> list[tuple[str, float]]:
-        """Texts with how sure the network is, from 0 to 1."""
+        """Return the text of each crop and its confidence, from 0 to 1."""
         grays = [_gray(crop) for crop in crops]
         if self.facts["resize"] != "easyocr" and (above := self.facts["turn_above"]):
             grays = [np.rot90(g) if g.shape[0] >= above * g.shape[1] else g for g in grays]
         readings = self._read([self._input(gray) for gray in grays], batch_size)
-        if self.facts["resize"] == "easyocr":  # a second look at dull crops
+        if self.facts["resize"] == "easyocr":  # read low-contrast crops again
             for index, gray in enumerate(grays):
                 if readings[index][1] < self.facts["contrast_threshold"]:
                     scaled = _scaled(gray, self.facts["height"])
@@ -169,7 +169,7 @@ class Recognizer:
         return readings
 
     def _input(self, gray: Image) -> tuple[Image, int]:
-        """The network's input, and how many columns of it are to be read."""
+        """The network's input, and the number of its columns to read."""
         high, resize = self.facts["height"], self.facts["resize"]
         if resize == "fixed":
             return _bicubic(gray, self.facts["width"], high), self.facts["width"]
@@ -202,7 +202,7 @@ class Recognizer:
         return [readings[index] for index in range(len(inputs))]
 
     def _decode(self, logits: Floats) -> tuple[str, float]:
-        """CTC's best path: repeats merged, blanks (class 0) dropped."""
+        """Greedy CTC decoding: merge repeats, drop blanks (class 0)."""
         path = logits.argmax(axis=1)
         shares = 1 / np.exp(logits - logits.max(axis=1, keepdims=True)).sum(axis=1)
         before = np.concatenate([[0], path[:-1]])
@@ -226,7 +226,7 @@ def _ratio(height: int, width: int) -> float:
 
 
 def _scaled(gray: Image, high: int) -> Image:
-    """The shorter side to the network's height."""
+    """Scale the shorter side to the network's height."""
     height, width = gray.shape
     long = int(high * _ratio(height, width))
     size = (high, long) if width < height else (long, high)  # width, height
@@ -234,13 +234,13 @@ def _scaled(gray: Image, high: int) -> Image:
 
 
 def _padded(scaled: Image, high: int, width: int) -> Image:
-    """To the network's height, the last column repeated on the right."""
+    """Scale to the network's height and pad on the right with the last column."""
     level = _bicubic(scaled, math.ceil(high * (scaled.shape[1] / scaled.shape[0])), high)
     return np.pad(level, ((0, 0), (0, width - level.shape[1])), mode="edge")
 
 
 def _bucket(width: int, high: int) -> int:
-    """The least of 1, 1.5, 2, 3, 4, 6, ... times the height that holds a width."""
+    """The least of 1, 1.5, 2, 3, 4, 6, ... times the height that is not below the width."""
     bucket = high
     while bucket < width:
         if bucket * 3 // 2 >= width:
@@ -258,9 +258,9 @@ def _more_contrast(gray: Image, target: float) -> Image:
 
 
 def _bicubic(gray: Image, width: int, height: int) -> Image:
-    """Resizes as Pillow does, which takes the mean of what it shrinks; OpenCV's leaves rows out."""
+    """Resize as Pillow does, with anti-aliasing; OpenCV skips rows when it shrinks."""
     sizes = [(1, width), (0, height)]
-    # Pillow 13 begins with the rows where that leaves less to do.
+    # Pillow 13 resizes vertically first if that is less work.
     if height < gray.shape[0] and height * gray.shape[1] < gray.shape[0] * width:
         sizes.reverse()
     for axis, size in sizes:
@@ -272,7 +272,7 @@ def _bicubic(gray: Image, width: int, height: int) -> Image:
 
 
 def _weights(before: int, after: int) -> NDArray[np.float64]:
-    """Shares of each value in each new one, `(after, before)`: Keys' cubic with a = -.5."""
+    """Resampling matrix `(after, before)` of Keys' cubic kernel with a = -.5."""
     scale = before / after
     spread = max(scale, 1.0)
     center = (np.arange(after)[:, None] + 0.5) * scale
@@ -289,11 +289,11 @@ def _weights(before: int, after: int) -> NDArray[np.float64]:
 
 
 def main() -> None:
-    """Reads pictures and prints what it finds, a word on each line."""
+    """Read images and print one word per line."""
     parser = argparse.ArgumentParser(description="Find and read words with ONNX files of ocrjax.")
     parser.add_argument("pictures", nargs="+")
-    parser.add_argument("--detector", help="without one each picture is one word or line")
-    parser.add_argument("--recognizer", help="without one words are found but not read")
+    parser.add_argument("--detector", help="ONNX file; without it each image is one word or line")
+    parser.add_argument("--recognizer", help="ONNX file; without it words are found but not read")
     arguments = parser.parse_args()
     if not arguments.detector and not arguments.recognizer:
         parser.error("name a detector, a recognizer, or both")

@@ -1,4 +1,4 @@
-"""CRNN as a graph of ONNX: its features, its sequence model, its classes."""
+"""CRNN as an ONNX graph: features, sequence model, classes."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from ocrjax.onnx.graph import Graph, norm_factors
 from ocrjax.onnx.lcnet_graph import add_lcnet, add_lightsvtr
 
 _SAME = (1, 1, 1, 1)
-_ROUNDS = 5  # of a recurrent convolution
-_GATES = (0, 3, 1, 2)  # of i, f, g, o as ONNX has them: i, o, f, c
+_ROUNDS = 5  # rounds of a recurrent convolution
+_GATES = (0, 3, 1, 2)  # from our order i, f, g, o to that of ONNX: i, o, f, c
 
 
 def add_recognizer(
@@ -27,18 +27,18 @@ def add_recognizer(
     height: int,
     classes: Sequence[int],
 ) -> tuple[str, str]:
-    """Adds a CRNN, its BatchNorm folded where a convolution is before it.
+    """Add a CRNN; BatchNorm after a convolution is folded into it.
 
     Args:
-        graph: takes the nodes.
-        variables: of `crnnjax.models.CRNN`.
+        graph: graph to add the nodes to.
+        variables: variables of `crnnjax.models.CRNN`.
         images: `(B, 1, height, W)` float32, gray, -1 to 1.
-        widths: `(B,)` int64, true widths of pictures that are padded on the right.
-        height: of the pictures.
-        classes: the order of the classes in the result.
+        widths: `(B,)` int64, widths without the padding on the right.
+        height: height of the images.
+        classes: the order of the classes in the output.
 
     Returns:
-        `(B, T, C)` float32 logits; and `(B,)` int64, how many of the T time steps are valid.
+        `(B, T, C)` float32 logits; and `(B,)` int64, the number of valid time steps out of T.
     """
     options = options_of(variables)
     if options["features"] == "lcnetv4":
@@ -53,7 +53,7 @@ def add_recognizer(
         images = _affine(graph, *parts, images, widths, height)
     features = params["FeatureExtraction"]
     if options["features"] == "lcnetv4":
-        # Twice half of the columns, rounded up, then pairs of them.
+        # Columns are halved twice, rounding up, then paired, dropping an odd last one.
         steps = graph.op("Div", graph.op("Add", widths, graph.whole(3)), graph.whole(8))
         x = add_lcnet(graph, features, images, widths, height=height)
     else:
@@ -77,7 +77,7 @@ def add_recognizer(
 
 
 def _bilstm(graph: Graph, params: Mapping[str, Any], x: str, steps: str) -> str:
-    """Two bidirectional LSTMs over `(T, B, C)`; steps after the valid ones do not reach these."""
+    """Two bidirectional LSTMs over `(T, B, C)`; padded steps do not influence valid ones."""
     lengths = graph.op("Cast", steps, to=6)
     for index in range(2):
         name = f"rnn{index}"
@@ -116,7 +116,7 @@ def _normed(
     pads: Sequence[int] = _SAME,
     **options: Any,
 ) -> str:
-    """A convolution without bias and the BatchNorm behind it."""
+    """A convolution without bias, with the BatchNorm after it folded in."""
     factor, shift = norm_factors(params[norm], stats[norm])
     kernel = np.asarray(params[conv]["kernel"]) * factor
     return graph.conv(x, options.pop("name", conv), kernel, shift, pads=pads, **options)
@@ -186,7 +186,7 @@ def _rcnn(graph: Graph, params: Mapping[str, Any], stats: Mapping[str, Any], x: 
 def _recurrent(
     graph: Graph, name: str, params: Mapping[str, Any], stats: Mapping[str, Any], x: str
 ) -> str:
-    """A gated recurrent convolution. Its kernels are kept once, so the norms stay unfolded."""
+    """A gated recurrent convolution; its kernels are shared, so the norms stay unfolded."""
 
     def conv(which: str, x: str, pads: Sequence[int]) -> str:
         return graph.conv(x, f"{name}.{which}", params[which]["kernel"], pads=pads)

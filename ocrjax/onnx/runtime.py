@@ -1,4 +1,4 @@
-"""Detectors and recognizers that ONNX Runtime runs: the same classes, without JAX's programs."""
+"""Detectors and recognizers in ONNX Runtime: the same classes, but JAX runs no network."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ _Network = TypeVar("_Network", Detector, Recognizer)
 
 
 def import_onnxruntime() -> Any:
-    """The package `onnxruntime`.
+    """Import and return the package `onnxruntime`.
 
     Raises:
-        ImportError: it is not installed; names the extra.
+        ImportError: it is not installed; the message names the extra.
     """
     try:
         import onnxruntime
@@ -47,14 +47,14 @@ def import_onnxruntime() -> Any:
 
 
 def open_session(model: str | Path | bytes, *, threads: int | None = None) -> Any:
-    """An `onnxruntime.InferenceSession` on the CPU.
+    """Open an `onnxruntime.InferenceSession` on the CPU.
 
     Args:
         model: a file, or its bytes.
-        threads: None for all CPUs.
+        threads: number of threads; None for all CPUs.
 
     Raises:
-        OnnxError: not a model that ONNX Runtime can load.
+        OnnxError: ONNX Runtime cannot load the model.
         ImportError: the package `onnxruntime` is missing.
     """
     ort = import_onnxruntime()
@@ -64,7 +64,7 @@ def open_session(model: str | Path | bytes, *, threads: int | None = None) -> An
         try:
             if (size := path.stat().st_size) > _MAX_BYTES:
                 raise OnnxError(f"{path}: {size:,} bytes, expected at most {_MAX_BYTES:,}")
-            # From its bytes a model cannot name other files to be read.
+            # A model loaded from bytes cannot refer to external files.
             model = path.read_bytes()
         except OSError as error:
             raise OnnxError(f"{path}: {error.strerror or error}") from error
@@ -74,38 +74,40 @@ def open_session(model: str | Path | bytes, *, threads: int | None = None) -> An
         options.intra_op_num_threads = threads
     try:
         return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # a class for each of its errors, without a common one
+    except Exception as error:  # its error classes have no common base class
         raise OnnxError(f"{name}: ONNX Runtime cannot load it: {error}") from error
 
 
 def facts_of(session: Any, network: str) -> dict[str, Any]:
-    """What our metadata say.
+    """Return the metadata that ocrjax wrote.
 
     Raises:
-        OnnxError: another network's model, another program's, or a newer version's.
+        OnnxError: the model is of another network, of another program, or of a newer version.
     """
     try:
         facts = json.loads(session.get_modelmeta().custom_metadata_map[KEY])
         kind, version = facts["network"], facts["format"]
     except (KeyError, TypeError, ValueError) as error:
         raise OnnxError(
-            f"not a model of ocrjax: its metadata have no {KEY!r} (expected a file of `ocrjax "
-            "export onnx`, not one for RapidOCR)"
+            f"not a model of ocrjax: it has no metadata {KEY!r} (expected a file of `ocrjax "
+            "export onnx`, not the one for RapidOCR)"
         ) from error
     if kind != network or version != FORMAT:
-        raise OnnxError(f"a {kind} of format {version}, expected a {network} of format {FORMAT}")
+        raise OnnxError(
+            f"the model is a {kind} of format {version}, expected a {network} of format {FORMAT}"
+        )
     return dict(facts)
 
 
 def load_detector(model: str | Path | bytes, *, threads: int | None = None) -> Detector:
-    """A detector from its ONNX file, with the options that the file has.
+    """Load a detector from its ONNX file, with the options in the file.
 
     Args:
         model: a file of `ocrjax export onnx`, or its bytes.
-        threads: None for all CPUs.
+        threads: number of threads; None for all CPUs.
 
     Raises:
-        OnnxError: not such a file.
+        OnnxError: the file is not one of `ocrjax export onnx`.
         ImportError: the package `onnxruntime` is missing.
     """
     session = open_session(model, threads=threads)
@@ -115,9 +117,9 @@ def load_detector(model: str | Path | bytes, *, threads: int | None = None) -> D
 
 
 def load_recognizer(model: str | Path | bytes, *, threads: int | None = None) -> Recognizer:
-    """A recognizer from its ONNX file, with the charset and the options that the file has.
+    """Load a recognizer from its ONNX file, with the charset and options in the file.
 
-    Arguments and errors as of `load_detector`.
+    Arguments and errors are those of `load_detector`.
     """
     session = open_session(model, threads=threads)
     facts = facts_of(session, "recognizer")
@@ -136,15 +138,15 @@ def load_recognizer(model: str | Path | bytes, *, threads: int | None = None) ->
         charset=charset,
         height=height,
         features=features,
-        transform=str(facts.get("transform", "unknown")),  # files of before lack it
+        transform=str(facts.get("transform", "unknown")),  # older files lack it
         options=_section(RecognizerOptions, facts, OF_RECOGNIZER),
     )
 
 
 def with_onnxruntime(network: _Network) -> _Network:
-    """The same detector or recognizer, whose network ONNX Runtime runs on the CPU.
+    """Return the same detector or recognizer, with its network in ONNX Runtime on the CPU.
 
-    A lexicon among a recognizer's own options is not taken over.
+    A lexicon in the recognizer's own options is not kept.
 
     Raises:
         ImportError: the package onnx or onnxruntime is missing.
@@ -157,13 +159,13 @@ def with_onnxruntime(network: _Network) -> _Network:
     model = recognizer_model(
         variables, charset=network.charset, height=network.height, options=options
     )
-    loaded = load_recognizer(model.SerializeToString())  # whose classes have another order
+    loaded = load_recognizer(model.SerializeToString())  # its classes have another order
     loaded.options = replace(options, lexicon=loaded.options.lexicon)
     return loaded
 
 
 def _scores(session: Any) -> Callable[[ByteArray], FloatArray]:
-    """A detector's network."""
+    """The network function of a detector."""
 
     def network(images: ByteArray) -> FloatArray:
         (scores,) = session.run(["scores"], {"images": images})
@@ -173,7 +175,7 @@ def _scores(session: Any) -> Callable[[ByteArray], FloatArray]:
 
 
 def _logits(session: Any) -> Callable[[ByteArray, np.ndarray | None], FloatArray]:
-    """A recognizer's."""
+    """The network function of a recognizer."""
 
     def network(images: ByteArray, widths: np.ndarray | None) -> FloatArray:
         if widths is None:

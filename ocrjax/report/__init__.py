@@ -1,1 +1,1 @@
-"""The HTML report of a run: what it holds (`data`), and the page that shows it (`page`)."""
+"""The HTML report of a run: its content (`data`) and the page that shows it (`page`)."""

@@ -1,17 +1,17 @@
-"""All that a report shows, as plain frozen dataclasses; `ocrjax.report.page` makes a page of it.
+"""The content of a report as frozen dataclasses; `ocrjax.report.page` renders it as a page.
 
-A program fills a `Report` and calls `write_report`:
+Fill a `Report` and call `write_report`:
 
     from ocrjax.report.data import Chart, Count, Dropped, Picture, Report, Score, Series
     from ocrjax.report.page import write_report
 
     report = Report(
         title="plates",
-        summary=("The detector was kept, the recognizer stays as it was: ...",),
-        columns=("start weights", "fine-tuned"),
+        summary=("The detector was fine-tuned, the recognizer was not: ...",),
+        columns=("pretrained", "fine-tuned"),
         scores=(Score("hmean", before=Interval(.80, .77, .83), after=Interval(.85, .83, .87),
                       gain=Interval(.05, .03, .07)),),
-        counts=(Count("words to train on", 3564, "of 300 pictures"),),
+        counts=(Count("training words", 3564, "in 300 images"),),
         dropped=(Dropped("words", "character outside the charset", 12, ("img_3.jpg: '€5'",)),),
         charts=(*charts_of("fit/detector/metrics.jsonl"),),  # of ocrjax.report.runs
         pictures=(Picture(truth=page_of_labels, found=page_of_the_reader, maps=maps),),
@@ -20,28 +20,28 @@ A program fills a `Report` and calls `write_report`:
 
 How `fit` fills it:
 
-- `scores`: a row for each figure of stage 7 (`hmean`, `word accuracy`, `end-to-end F`) with the
-  intervals of `ocrcore.evaluation.statistics`; `gain` is the paired one. Where there is no before
-  (or no after) the field stays None and its cell is left empty. `higher=False` for error rates.
-- `counts` and `dropped`: what the audit and the split say, in their order. Every reason for which
-  something was left out is one `Dropped`, with a few examples by name.
-- `pictures`: of the test part, one for each, in any order: the page sorts them by their cost.
-  `truth` and `found` are `ocrcore.pages.Page` of the same picture; what `Reader.read` returns goes
-  in as it is. Matches, misses and false alarms are worked out here by `matching.evaluate_pages`
-  unless `matches` is given; texts are compared as `texts` says. `maps` are the detector's, of the
-  whole picture without padding (`Scores.valid("crop")`), or a `.npy` of them; call
-  `ocrjax.report.images.small_maps` on each as it comes, so that 500 take 15 MB, not 1 GB.
-- `crops`: what the recognizer read of test crops, right ones included: the confusion pairs are
-  counted over all, and the page shows the worst `Report.worst`. Give `picture` as a path, or as an
-  array for crops that are cut out of pages.
+- `scores`: a row for each figure of the final evaluation (`hmean`, `word accuracy`, `end-to-end F`)
+  with the intervals of `ocrcore.evaluation.statistics`; the interval of `gain` is paired. Without a
+  before (or after) the field stays None and its cell is empty. `higher=False` for error rates.
+- `counts` and `dropped`: the results of the audit and the split, in order. Each reason for leaving
+  something out is one `Dropped`, with a few examples by name.
+- `pictures`: the test images in any order; the page sorts them by cost. `truth` and `found` are
+  `ocrcore.pages.Page` of the same image; results of `Reader.read` can be used unchanged. Hits,
+  misses and false positives are computed by `matching.evaluate_pages` unless `matches` is given;
+  texts are compared as `texts` says. `maps` are the detector's score maps of the whole image
+  without padding (`Scores.valid("crop")`), or a `.npy` file of them. Call
+  `ocrjax.report.images.small_maps` on each at once, so that 500 take 15 MB, not 1 GB.
+- `crops`: all readings of test crops, including correct ones: confusions are counted over all, and
+  the page shows the worst `Report.worst`. Give `picture` as a path, or as an array for crops that
+  are cut out of pages.
 - `thresholds`: all points of a sweep (`OperatingPoint.to_dict()` has the names).
-- `suspects`: `ocrcore.evaluation.label_errors.suspects(...)` over the training labels.
-- `environment`, `hashes`: of `ocrjax.report.runs.environment()` and `hash_files(...)`.
-- `notes`: a line for what is missing and why: "no crops were judged: the recognizer was not
-  trained". Such lines stand at the foot of the page.
+- `suspects`: `ocrcore.evaluation.label_errors.suspects(...)` of the training labels.
+- `environment`, `hashes`: results of `ocrjax.report.runs.environment()` and `hash_files(...)`.
+- `notes`: a line for each thing that is missing and why, such as "no crops were evaluated: the
+  recognizer was not trained". They are shown at the end of the page.
 
-Whatever is left at its default makes no section. Texts are taken as they are: the page escapes.
-Values that are not finite are shown as a dash.
+A field left at its default makes no section. The page escapes all texts. Values that are not finite
+are shown as a dash.
 
 Host code: no jax.
 """
@@ -62,21 +62,21 @@ from ocrcore.images import ImageLike
 from ocrcore.pages import FloatArray, Page
 
 TEXTS = ("exact", "alnum")
-"""How texts are compared: as they are (in NFC), or lower case and only 0-9 and a-z of both."""
+"""How texts are compared: exactly (in NFC), or only 0-9 and a-z, ignoring case."""
 
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """A row of the table of before and after.
+    """A row of the table of scores.
 
     Attributes:
-        name: of the figure, as `end-to-end F`.
-        before: of the start, with its interval; None where it was not measured.
-        after: of the result.
+        name: name of the score, such as `end-to-end F`.
+        before: score before training, with its interval; None if it was not measured.
+        after: score of the result, in the same form.
         gain: after minus before, with its paired interval.
         note: what it was measured on and how, in a few words.
-        higher: whether more is better.
-        percent: whether it is shown in percent points; else with four decimals.
+        higher: whether higher is better.
+        percent: whether it is shown in percent; else with four decimals.
     """
 
     name: str
@@ -90,12 +90,12 @@ class Score:
 
 @dataclass(frozen=True, slots=True)
 class Count:
-    """How many there are of something.
+    """A count, such as the number of training words.
 
     Attributes:
-        name: of what, as `words to train on`.
-        value: how many.
-        note: in a few words.
+        name: what is counted, such as `training words`.
+        value: the number.
+        note: an explanation in a few words.
     """
 
     name: str
@@ -105,13 +105,13 @@ class Count:
 
 @dataclass(frozen=True, slots=True)
 class Dropped:
-    """What was left out, or is wrong, and why.
+    """Things that were left out or are faulty, for one reason.
 
     Attributes:
-        what: kind of thing, as `pictures`; of a fault how bad it is.
-        reason: in a few words.
-        count: how many.
-        examples: some of them by name, as the messages say it.
+        what: the kind of thing, such as `images`; for a fault its severity.
+        reason: the reason in a few words.
+        count: the number of things.
+        examples: some of them by name, as in the messages.
     """
 
     what: str
@@ -125,8 +125,8 @@ class Series:
     """A named line of a chart.
 
     Attributes:
-        name: for the legend.
-        points: `(step, value)`, by step.
+        name: name for the legend.
+        points: `(step, value)`, ordered by step.
     """
 
     name: str
@@ -138,9 +138,10 @@ class Chart:
     """Curves over steps.
 
     Attributes:
-        title: of the chart.
+        title: title of the chart.
         series: its lines.
-        logarithmic: whether the values have a logarithmic axis; what is not positive is left out.
+        logarithmic: whether the value axis is logarithmic; values that are not positive are left
+            out.
         best: the step whose weights were kept, if known; it is marked.
     """
 
@@ -152,16 +153,16 @@ class Chart:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Picture:
-    """A labeled picture, and what was found in it.
+    """A labeled image and the predictions for it.
 
     Attributes:
         truth: its labels. Words with `care=False` do not count.
-        found: what was found, with texts where it was also read.
-        image: to show; None: the file at `truth.path`, page `truth.number` of it. EXIF orientation
-            is applied, as for the labels.
-        matches: of `found` with `truth`; None: worked out by `protocol` "iou".
-        maps: `(h, w, 2)` float in [0, 1], or uint8 in [0, 255]: region and affinity of the whole
-            picture; or the `.npy` file of such an array.
+        found: the predicted words, with texts if they were read.
+        image: the image to show; None: page `truth.number` of the file at `truth.path`. The EXIF
+            orientation is applied, as for the labels.
+        matches: matches of `found` with `truth`; None: computed with the protocol "iou".
+        maps: region and affinity scores of the whole image, `(h, w, 2)` float in [0, 1] or uint8
+            in [0, 255]; or the `.npy` file of such an array.
     """
 
     truth: Page
@@ -173,15 +174,15 @@ class Picture:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class CropReading:
-    """A crop, what stands there and what was read.
+    """A crop with its label and its reading.
 
     Attributes:
-        name: of the crop, as a path or `page.jpg, word 3`.
+        name: name of the crop, such as a path or `page.jpg, word 3`.
         truth: the label.
         read: the reading.
-        confidence: of the reading, in [0, 1]; None where it is not known.
-        picture: to show; None: without a picture.
-        set: of which set of crops.
+        confidence: confidence of the reading, in [0, 1]; None if it is not known.
+        picture: the image to show; None: no image.
+        set: name of its set of crops.
     """
 
     name: str
@@ -194,12 +195,12 @@ class CropReading:
 
 @dataclass(frozen=True, slots=True)
 class Threshold:
-    """What a detector reached with some thresholds.
+    """A detector's scores with some thresholds.
 
     Attributes:
-        text_threshold: as of the detector.
-        link_threshold: as of the detector.
-        low_text: as of the detector.
+        text_threshold: option of the detector.
+        link_threshold: option of the detector.
+        low_text: option of the detector.
         hmean: in [0, 1].
         precision: in [0, 1].
         recall: in [0, 1].
@@ -215,12 +216,12 @@ class Threshold:
 
 @dataclass(frozen=True, slots=True)
 class Thresholds:
-    """The surface of a sweep.
+    """The results of a threshold sweep.
 
     Attributes:
-        points: all that were tried.
-        used: before the sweep, if it is one of them.
-        chosen: the point that was taken.
+        points: all points that were tried.
+        used: the point in use before the sweep, if it is one of them.
+        chosen: the point that was chosen.
         why: the reason for the choice.
     """
 
@@ -232,11 +233,11 @@ class Thresholds:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ShownSuspect:
-    """A suspected label error with what is needed to look at it.
+    """A suspected label error with its crop.
 
     Attributes:
-        suspect: of `ocrcore.evaluation.label_errors`.
-        picture: the crop of its word, to show; None: without one.
+        suspect: a suspect of `ocrcore.evaluation.label_errors`.
+        picture: the crop of its word; None: no crop.
     """
 
     suspect: Suspect
@@ -245,28 +246,28 @@ class ShownSuspect:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Report:
-    """A whole report; whatever is left at its default is not on the page.
+    """A complete report; fields left at their defaults are not on the page.
 
     Attributes:
-        title: of the page, as the name of the run.
-        summary: sentences at the top: what was done, decided and why.
-        columns: names of before and after in the table of scores.
-        scores: its rows.
-        counts: of the data.
-        dropped: what was left out.
-        faults: what is wrong with the data.
+        title: title of the page, such as the name of the run.
+        summary: sentences at the top: what was done and decided, and why.
+        columns: names of the columns before and after in the table of scores.
+        scores: rows of the table of scores.
+        counts: counts of the data.
+        dropped: what was left out of the data.
+        faults: faults of the data.
         charts: curves over steps.
-        pictures: of a test, with what was found.
-        crops: readings, right and wrong.
-        worst: how many of the wrong readings are shown at most.
+        pictures: test images with predictions.
+        crops: readings, correct and wrong.
+        worst: most wrong readings to show.
         texts: how texts are compared, one of `TEXTS`.
-        thresholds: of a sweep.
+        thresholds: results of a threshold sweep.
         suspects: suspected label errors, the most suspicious first.
-        gallery: other pictures by their captions, as overlays that a training left.
-        commands: what to do next: `(what for, command)`.
+        gallery: other images by caption, such as overlays written by a training.
+        commands: what to do next: `(purpose, command)`.
         environment: `(name, value)`: versions, machine, time, options.
         hashes: `(file, SHA-256)`.
-        notes: a line for what is missing, and why.
+        notes: lines about what is missing, and why.
     """
 
     title: str

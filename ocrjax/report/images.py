@@ -1,4 +1,4 @@
-"""Pictures for a page: small enough to be part of it, as WebP in `data:` addresses."""
+"""Images for a page: small enough to be embedded, as WebP in `data:` URLs."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from PIL import Image
 from ocrcore.images import ImageError
 from ocrcore.pages import ByteArray, FloatArray
 
-_MAP_SIDE = 160  # pixels of the longer side of a heat map; words are still told apart
+_MAP_SIDE = 160  # longer side of a heat map in pixels; words can still be told apart
 _REGION, _AFFINITY = (255, 110, 0), (0, 110, 255)
 _QUALITIES = (78, 60, 45, 30)
 _LEAST_SIDE = 64
 
 
 def small_maps(maps: FloatArray | NDArray[np.uint8] | Path) -> NDArray[np.uint8]:
-    """Shrinks score maps to what a page shows of them, so that hundreds fit in memory.
+    """Shrink score maps to the size shown on a page, so that hundreds fit in memory.
 
     Args:
         maps: `(h, w, 2)` float in [0, 1], or uint8; or the `.npy` file of such an array.
@@ -30,13 +30,13 @@ def small_maps(maps: FloatArray | NDArray[np.uint8] | Path) -> NDArray[np.uint8]
         `(h', w', 2)` uint8, the longer side at most 160.
 
     Raises:
-        ImageError: no array of that kind.
+        ImageError: the file or array is not of this form.
     """
     if isinstance(maps, Path):
         try:
             loaded = np.load(maps, allow_pickle=False)
         except (OSError, ValueError, EOFError) as error:
-            raise ImageError(f"{maps}: no score maps: {error}") from error
+            raise ImageError(f"{maps}: not a file of score maps: {error}") from error
         maps = np.asarray(loaded)
     if maps.ndim != 3 or maps.shape[2] != 2 or 0 in maps.shape:
         raise ImageError(f"score maps of shape {maps.shape}, expected (h, w, 2)")
@@ -50,13 +50,13 @@ def small_maps(maps: FloatArray | NDArray[np.uint8] | Path) -> NDArray[np.uint8]
 
 
 def heat_map(maps: NDArray[np.uint8]) -> str:
-    """Region scores in orange and affinity in blue over nothing, to be laid over a picture.
+    """Render region scores in orange and affinity in blue on a transparent background.
 
     Args:
-        maps: of `small_maps`.
+        maps: score maps of `small_maps`.
 
     Returns:
-        A `data:` address.
+        A `data:` URL.
     """
     scores = maps.astype(np.float32)
     total = np.maximum(scores.sum(axis=2, keepdims=True), 1)
@@ -67,15 +67,15 @@ def heat_map(maps: NDArray[np.uint8]) -> str:
 
 
 def thumbnail(image: ByteArray, *, side: int, most: int) -> str:
-    """A picture as a data address of bounded length, as large as that allows.
+    """Return an image as a `data:` URL of bounded length, as large as that allows.
 
     Args:
         image: `(H, W, 3)` uint8, RGB.
-        side: longest side, in pixels; it is never enlarged.
-        most: characters of the address. A picture of 64 pixels is kept whatever it takes.
+        side: longest side in pixels; images are never enlarged.
+        most: greatest length of the URL. An image of 64 pixels is kept even if it is longer.
 
     Returns:
-        A `data:` address.
+        A `data:` URL.
     """
     longest = max(image.shape[:2])
     side = min(side, longest)
@@ -90,7 +90,7 @@ def thumbnail(image: ByteArray, *, side: int, most: int) -> str:
                 return address
         if side <= _LEAST_SIDE:
             return address
-        # Bytes go about with the area.
+        # The size is roughly proportional to the area.
         shrink = min(0.9, (most / len(address)) ** 0.5)
         side = max(_LEAST_SIDE, int(side * shrink))
 

@@ -1,8 +1,8 @@
-"""Makes one HTML file of a `Report`, which asks no other file and no network for anything.
+"""Render a `Report` as one HTML file that loads no other files and nothing from the network.
 
-Its policy (a `Content-Security-Policy` in the page) forbids all but pictures inside the file, one
-style and one script, which it names by their SHA-256. Texts of labels and readings stand either
-escaped in the page or as JSON without any `<` in it, and the script makes nothing but text of them.
+The `Content-Security-Policy` in the page only allows embedded images, one style and one script,
+identified by SHA-256. Texts of labels and readings are either escaped in the page or in JSON
+without any `<`, and the script only makes text of them.
 """
 
 from __future__ import annotations
@@ -33,24 +33,24 @@ from ocrjax.report.svg import draw_chart, draw_gain, draw_thresholds, verdict
 from ocrjax.report.texts import confusions, differences, distance, folded
 
 MOST_BYTES = 20_000_000
-"""Of a page; pictures are as large as that allows."""
+"""Size limit of a page; images are as large as it allows."""
 
-_PICTURES, _SUSPECTS, _GALLERY = 500, 300, 60  # shown at most
-_SPARE = 300_000  # bytes for the page itself beyond what was counted
-_LABELS = 8_000_000  # bytes for the words of all pictures; what is right is left out first
+_PICTURES, _SUSPECTS, _GALLERY = 500, 300, 60  # most items to show
+_SPARE = 300_000  # bytes for the parts of the page that are not counted
+_LABELS = 8_000_000  # bytes for the words of all images; correct words are left out first
 _SIDE, _GALLERY_SIDE, _CROP_SIDE = 1280, 1600, 480
 _PICTURE_BYTES, _GALLERY_BYTES, _CROP_BYTES = 90_000, 220_000, 6_000
-_MAP_SHARE = 0.4  # of a picture's bytes that its heat map may take; a larger one is left out
-_NAMED = 5  # examples and problems that are named
+_MAP_SHARE = 0.4  # greatest share of an image's bytes for its heat map; larger ones are left out
+_NAMED = 5  # most examples and problems to name
 Json = dict[str, Any]
 
 
 def write_report(path: str | Path, report: Report) -> Path:
-    """Writes a report as one HTML file, all or nothing.
+    """Write a report as one HTML file, atomically.
 
     Args:
-        path: of the file; one that is there is replaced.
-        report: what it shows. Pictures that cannot be read are counted at the foot of the page.
+        path: path of the file; an existing one is replaced.
+        report: the report. Images that cannot be read are counted at the end of the page.
 
     Returns:
         The path.
@@ -60,17 +60,17 @@ def write_report(path: str | Path, report: Report) -> Path:
 
 
 def render(report: Report, *, most: int = MOST_BYTES) -> str:
-    """Returns the page.
+    """Return the page as HTML.
 
     Args:
-        report: what it shows.
-        most: bytes of the page in UTF-8.
+        report: the report.
+        most: greatest size of the page in bytes of UTF-8.
     """
     notes, lost = list(dict.fromkeys(report.notes)), list[str]()
     lists = _lists(report, most, notes, lost)
     if lost:
         named = "; ".join(lost[:_NAMED])
-        notes.append(f"{len(lost):,} pictures could not be shown: {named}")
+        notes.append(f"{len(lost):,} images could not be shown: {named}")
     assets = files("ocrjax.report") / "assets"
     style, script, page = (
         (assets / name).read_text(encoding="utf-8") for name in ("page.css", "page.js", "page.html")
@@ -92,7 +92,7 @@ def render(report: Report, *, most: int = MOST_BYTES) -> str:
         "data": _inert(lists),
         "script": script,
     }
-    # In one pass: what is put in is not looked at again.
+    # In one pass: inserted text is not expanded again.
     return re.sub(r"\{\{(\w+)\}\}", lambda found: parts[found[1]], page)
 
 
@@ -108,7 +108,7 @@ def _digest(text: str) -> str:
 
 
 def _inert(value: Any) -> str:
-    """JSON that cannot end the script that it stands in."""
+    """JSON that cannot end the script element that contains it."""
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     for character in "<>&\u2028\u2029":
         text = text.replace(character, f"\\u{ord(character):04x}")
@@ -140,19 +140,19 @@ def _sections(report: Report, lists: dict[str, list[Json]], notes: Sequence[str]
 
 
 _PICTURES_NOTE = (
-    '<p class="note">Cost: missed words, false alarms and misread words. '
+    '<p class="note">Cost: missed words, false positives and misread words. '
     '<span class="tag hit">found</span><span class="tag missed">missed, dashed</span>'
-    '<span class="tag false">false alarm, dotted</span><span class="tag misread">misread</span>'
-    '<span class="tag ignored">does not count</span> Zoomed, the heat map shows characters in '
-    "orange and the links between them in blue.</p>"
+    '<span class="tag false">false positive, dotted</span><span class="tag misread">misread</span>'
+    '<span class="tag ignored">don\'t care</span> In the zoomed view, the heat map shows '
+    "characters in orange and the links between them in blue.</p>"
 )
 _CROPS_NOTE = (
-    '<p class="note"><span class="lack">Underlined</span> in the label: what was not read. '
-    '<span class="extra">Dotted</span> in the reading: what does not stand there.</p>'
+    '<p class="note"><span class="lack">Underlined</span> in the label: characters that were not '
+    'read. <span class="extra">Dotted</span> in the reading: characters that the label lacks.</p>'
 )
 _SUSPECTS_NOTE = (
     '<p class="note">Labels that a confident prediction contradicts, the most suspicious first. '
-    "They are hints: look before you change a label.</p>"
+    "They are only hints: check each label before you change it.</p>"
 )
 
 
@@ -161,7 +161,7 @@ def _list(name: str, lists: dict[str, list[Json]], note: str) -> str:
 
 
 def _text(text: str) -> str:
-    """Escaped, and with a direction of its own."""
+    """Escaped text with its own writing direction."""
     return f"<bdi>{escape(text)}</bdi>"
 
 
@@ -200,9 +200,9 @@ def _scores(report: Report) -> str:
             cells += _gain(score, limit)
         rows.append(f"<tr>{''.join(cells)}</tr>")
     head = "".join(f'<th scope="col">{_text(name)}</th>' for name in heads)
-    note = "Ranges are 95 % intervals."
+    note = "Ranges are 95 % confidence intervals."
     if gains:
-        note += " Those of gains are paired; where one holds 0, the gain may be chance."
+        note += " Those of gains are paired; if one includes 0, the gain may be chance."
     return (
         f'<div class="wide"><table class="stack"><thead><tr>{head}</tr></thead>'
         f'<tbody>{"".join(rows)}</tbody></table></div><p class="note">{note}</p>'
@@ -222,7 +222,7 @@ def _value(score: Score, value: Interval | None, name: str) -> str:
     if value is None:
         return f"<td {attribute}>–</td>"
     number = _number(value.value, percent=score.percent)
-    if not all(map(math.isfinite, _ends(value))):  # a figure whose interval is not known
+    if not all(map(math.isfinite, _ends(value))):  # the interval is not known
         return f"<td {attribute}><b>{number}</b></td>"
     low, high = (_number(x, percent=score.percent) for x in _ends(value))
     return f'<td {attribute}><b>{number}</b><span class="range">{low} to {high}</span></td>'
@@ -256,7 +256,7 @@ def _data(report: Report) -> str:
 
 
 def _listed(title: str, items: Sequence[Dropped]) -> str:
-    """A table of what was left out or is wrong; empty for nothing."""
+    """A table of faults or of what was left out; empty if there are no items."""
     lines = []
     for one in items:
         examples = "".join(f"<li>{_text(example)}</li>" for example in one.examples)
@@ -296,8 +296,10 @@ def _thresholds(report: Report) -> str:
                 f"text {point.low_text:g}: hmean <b>{_number(point.hmean)}</b> (precision "
                 f"{_number(point.precision)}, recall {_number(point.recall)})</p>"
             )
-    key = '<p class="note">Cells are hmean; the solid frame is the chosen point, the dashed one '
-    return f"{''.join(lines)}{key}the one used before.</p>{drawn}"
+    key = (
+        '<p class="note">Cells show hmean; the solid frame marks the chosen point, the dashed one '
+    )
+    return f"{''.join(lines)}{key}the point used before.</p>{drawn}"
 
 
 def _confusions(report: Report) -> str:
@@ -351,18 +353,18 @@ def _environment(report: Report) -> str:
 
 @dataclass(slots=True)
 class _Purse:
-    """Bytes that are left for pictures."""
+    """The remaining bytes for images."""
 
     left: int
     lost: list[str] = field(default_factory=list)
 
     def spend(self, image: ImageLike, name: str, *, side: int, most: int) -> Json:
-        """A picture as fields of an item; what cannot be read is noted."""
+        """Return an image as fields of an item; note one that cannot be read."""
         try:
             pixels = load_image(image)
         except ImageError as error:
             self.lost.append(str(error))
-            return {"src": "", "lost": "the picture cannot be read"}
+            return {"src": "", "lost": "the image cannot be read"}
         source = thumbnail(pixels, side=side, most=max(min(most, self.left), 0))
         self.left -= len(source)
         return {"src": source, "alt": name, **_size(pixels)}
@@ -373,7 +375,7 @@ def _size(pixels: ByteArray) -> Json:
 
 
 def _lists(report: Report, most: int, notes: list[str], lost: list[str]) -> dict[str, list[Json]]:
-    """What the page's script shows, by list; its pictures share the bytes that there are."""
+    """The items of the page's lists; their images share the available bytes."""
     purse = _Purse(most - _SPARE, lost)
     lists: dict[str, list[Json]] = {"pictures": [], "crops": [], "suspects": [], "gallery": []}
     lists["crops"] = list(_crop_items(report, purse, notes))
@@ -395,7 +397,7 @@ def _crop_items(report: Report, purse: _Purse, notes: list[str]) -> Iterator[Jso
         if truth != read:
             far = distance(truth, read)
             wrong.append((-far / max(len(truth), len(read)), -far, one))
-    # By closeness, then by distance, as `crnnjax.metrics.TextScores.worst`.
+    # By relative, then by absolute distance, like `crnnjax.metrics.TextScores.worst`.
     wrong.sort(key=lambda item: item[:2])
     if len(wrong) > report.worst:
         notes.append(f"words read wrong: the worst {report.worst:,} of {len(wrong):,} are shown")
@@ -447,7 +449,7 @@ def _finite(value: float | None) -> float | None:
 
 
 def _counted(item: Json, purse: _Purse) -> Json:
-    """An item whose texts are paid for; its picture was."""
+    """Subtract the bytes of an item's texts; those of its image were subtracted before."""
     purse.left -= len(_inert(item).encode("utf-8", "surrogatepass")) - len(item["src"])
     return item
 
@@ -476,8 +478,10 @@ def _picture_items(report: Report, purse: _Purse, notes: list[str]) -> Iterator[
         purse.left -= size
         chosen.append((one, item))
     if len(chosen) < len(judged):
-        notes.append(f"pictures: the {len(chosen):,} of highest cost of {len(judged):,} are shown")
-    for place, (one, item) in enumerate(shown(chosen, "shrinking pictures", unit="picture")):
+        notes.append(
+            f"images: the {len(chosen):,} with the highest cost of {len(judged):,} are shown"
+        )
+    for place, (one, item) in enumerate(shown(chosen, "shrinking images", unit="image")):
         share = min(purse.left // (len(chosen) - place), _PICTURE_BYTES)
         maps = "" if one.maps is None else _heat(one, item["name"], purse)
         if len(maps) > _MAP_SHARE * share:
@@ -486,12 +490,12 @@ def _picture_items(report: Report, purse: _Purse, notes: list[str]) -> Iterator[
         said = ", ".join(f"{count} {kind}" for kind, count in item["counts"].items())
         source = one.image if one.image is not None else _source(one.truth)
         if source is None:
-            drawn: Json = {"src": "", "lost": "a picture without a path"}
+            drawn: Json = {"src": "", "lost": "an image without a path"}
         else:
             drawn = purse.spend(
                 source, f"{item['name']}: {said}", side=_SIDE, most=share - len(maps)
             )
-        # The words are in pixels of the labels' page, whatever was drawn.
+        # Word coordinates are in pixels of the labeled page, whatever the size of the thumbnail.
         yield {**drawn, **{k: v for k, v in item.items() if k != "src"}, "heat": maps}
 
 
@@ -516,7 +520,7 @@ def _name(page: Page) -> str:
 
 
 def _matches(pictures: Sequence[Picture]) -> list[ImageResult]:
-    """What matches in each picture; worked out together where it is not given."""
+    """The matches in each image, computed together for those without given ones."""
     missing = [one for one in pictures if one.matches is None]
     worked = iter(
         evaluate_pages([one.truth for one in missing], [one.found for one in missing]).images
@@ -525,7 +529,7 @@ def _matches(pictures: Sequence[Picture]) -> list[ImageResult]:
 
 
 def _words(one: Picture, result: ImageResult, texts: str) -> list[list[Any]]:
-    """All words as `[kind, points, truth, read]`, with the differences of those read wrong."""
+    """All words as `[kind, points, truth, read]`, with the text differences of misread ones."""
     truth, found = one.truth.words, one.found.words
     dull = {*result.ignored, *result.invalid_found}
     words: list[list[Any]] = []
@@ -534,7 +538,7 @@ def _words(one: Picture, result: ImageResult, texts: str) -> list[list[Any]]:
         label, read = truth[a].text, found[b].text
         outline = found[b].outline
         hit_truth.add(a)
-        if b in hit_found:  # one found word may match several
+        if b in hit_found:  # a predicted word may match several labels
             outline = truth[a].outline
         hit_found.add(b)
         if label is None or read is None or folded(label, texts) == folded(read, texts):

@@ -1,7 +1,7 @@
-"""Reads what a run left in its folder, of a detector, of a recognizer or of several runs.
+"""Read the run directories of detectors and recognizers for a report.
 
-Files that are missing or damaged are lines of the report, never errors; only a folder without any
-of them is one.
+Missing or damaged files become notes of the report, not errors; only a folder without any of them
+is an error.
 
 Host code: no jax.
 """
@@ -39,7 +39,7 @@ from ocrjax.report.data import (
 )
 
 _PACKAGES = ("ocrjax", "jax", "flax", "optax", "numpy", "opencv-python-headless")
-_HASHED = 4 << 30  # bytes; a larger file is not read for its hash
+_HASHED = 4 << 30  # bytes; larger files are not hashed
 _SKIPPED = {"step", "learning_rate", "seconds_left", "images_per_s", "images_per_s_per_device"}
 _SCORES = {
     "accuracy": "word accuracy",
@@ -49,24 +49,24 @@ _SCORES = {
 }
 _COUNTED = {
     "unreadable": "cannot be read",
-    "outside_charset": "label has characters outside the charset: counts as wrong",
+    "outside_charset": "label has characters outside the charset: counted as wrong",
 }
 _DETECTION = ("hmean", "precision", "recall")
 Json = dict[str, Any]
 
 
 class ReportError(ValueError):
-    """Nothing that a report could be made of; the message says what was looked for."""
+    """There is nothing to report on; the message says what was expected."""
 
 
 @dataclass(slots=True)
 class Readings:
-    """What a recognizer read of sets of crops, with its scores.
+    """A recognizer's readings of sets of crops, with scores.
 
     Attributes:
         scores: intervals by set and name of the score.
         crops: all readings of the `*_readings.tsv` files, by set.
-        weights: what was read with.
+        weights: the weights that were used.
     """
 
     scores: dict[str, dict[str, Interval]] = field(default_factory=dict)
@@ -75,20 +75,20 @@ class Readings:
 
 
 def read_run(folder: str | Path) -> Report:
-    """Reads a run's folder, or a folder of runs.
+    """Read a run directory, or a folder of run directories.
 
     Args:
-        folder: with the files of a run of `craftjax` or `crnnjax`, or with such folders in it.
+        folder: a run directory of `craftjax` or `crnnjax`, or a folder of such directories.
 
     Returns:
-        All but what only the networks can tell: the pictures of a detector, crops and suspects.
+        The report without what needs the networks: images of a detector, crops and suspects.
 
     Raises:
-        ReportError: nothing of a run is there.
+        ReportError: the folder has no files of a run.
     """
     folder = Path(folder)
     if not folder.is_dir():
-        raise ReportError(f"{folder}: no such folder: name the --workdir of a run")
+        raise ReportError(f"{folder}: no such folder; name the --workdir of a run")
     if runs := [one for one in _runs_in(folder) if one != folder]:
         reports = [(one, _read_one(one)) for one in runs]
         return _together(folder, reports)
@@ -96,14 +96,15 @@ def read_run(folder: str | Path) -> Report:
 
 
 def _runs_in(folder: Path) -> list[Path]:
-    """The folder, if it has files of a run; else those of the folders in it that have."""
+    """The folder if it is a run directory; else the run directories in it."""
     if _is_run(folder):
         return [folder]
     inside = sorted(one for one in folder.iterdir() if one.is_dir() and _is_run(one))
     if not inside:
         raise ReportError(
-            f"{folder}: no run: expected metrics.jsonl, recognition.json, result.json, "
-            "evaluate.json or sweep.json in it, or in a folder of it. Name the --workdir of a run"
+            f"{folder}: not a run directory: expected metrics.jsonl, recognition.json, "
+            "result.json, evaluate.json or sweep.json in it, or in a folder inside. Name the "
+            "--workdir of a run"
         )
     return inside
 
@@ -115,14 +116,14 @@ def _is_run(folder: Path) -> bool:
 
 def _read_one(folder: Path) -> Report:
     run, notes = RunFolder(folder), list[str]()
-    config = _json(run.config, notes, missing="what was trained is not known")
+    config = _json(run.config, notes, missing="the training config is not known")
     config = config if isinstance(config.get("data"), dict) else {}
     charts = charts_of(run.metrics, notes)
     if run.metrics.is_file():
         if not charts:
-            notes.append(f"{run.metrics}: no curves in it")
+            notes.append(f"{run.metrics}: has no curves")
     else:
-        notes.append(f"{run.metrics}: not there, so no curves")
+        notes.append(f"{run.metrics}: does not exist, so there are no curves")
     scores: list[Score] = []
     crops: list[CropReading] = []
     columns = ("before", "this run")
@@ -137,12 +138,12 @@ def _read_one(folder: Path) -> Report:
     overlays = sorted((folder / "overlays").glob("*.png"))
     if not scores:
         notes.append(
-            f"{folder}: no recognition.json, result.json or evaluate.json, so no scores: the run "
-            "has not finished"
+            f"{folder}: has no recognition.json, result.json or evaluate.json, so there are no "
+            "scores: the run has not finished"
         )
     weights = [one for one in sorted(folder.glob("weights.*")) if one.suffix != ".json"]
     if not weights:
-        notes.append(f"{run.weights}: not there, so no hash of the weights")
+        notes.append(f"{run.weights}: does not exist, so there is no hash of the weights")
     kept = [run.config, run.charset, run.operating_point]
     return Report(
         title=str(config.get("name") or folder.absolute().name),
@@ -163,7 +164,7 @@ def _read_one(folder: Path) -> Report:
 
 
 def _together(folder: Path, reports: Sequence[tuple[Path, Report]]) -> Report:
-    """One report of several runs; names say which run is meant."""
+    """Merge the reports of several runs; names are prefixed by the run."""
     scores, charts, hashes, notes = [], [], [], list[str]()
     for path, one in reports:
         scores += [replace(score, note=f"{path.name}: {score.note}") for score in one.scores]
@@ -192,14 +193,14 @@ def _together(folder: Path, reports: Sequence[tuple[Path, Report]]) -> Report:
 
 
 def compared(first: tuple[str, Report], second: tuple[str, Report]) -> Report:
-    """One report of two runs: the scores of the first before those of the second.
+    """Compare two runs in one report: the scores of the first are the ones before.
 
     Args:
-        first: its name and what `read_run` read.
-        second: the same; crops, pictures and thresholds are those of this one.
+        first: name and report of the first run.
+        second: name and report of the second run, whose crops, images and thresholds are shown.
 
     Returns:
-        Gains with paired intervals where both read the same crops.
+        The report; gains have paired intervals if both runs read the same crops.
     """
     (name, one), (other, two) = first, second
     before = {(score.name, score.note): score.after for score in one.scores}
@@ -234,14 +235,14 @@ def compared(first: tuple[str, Report], second: tuple[str, Report]) -> Report:
 
 
 def charts_of(metrics: str | Path, notes: list[str] | None = None) -> list[Chart]:
-    """The curves of a run's `metrics.jsonl`: losses, scores of evaluations, and the rest.
+    """Return the curves of a run's `metrics.jsonl`: losses, evaluation scores, and the rest.
 
     Args:
-        metrics: the file; there are none if it is missing.
-        notes: takes what is wrong with it.
+        metrics: the file; without it there are no charts.
+        notes: collects notes on damaged lines.
 
     Returns:
-        Charts that have a value.
+        The charts that have at least one value.
     """
     path = Path(metrics)
     columns: dict[str, list[tuple[float, float]]] = {}
@@ -264,7 +265,7 @@ def charts_of(metrics: str | Path, notes: list[str] | None = None) -> list[Chart
             if name not in _SKIPPED and math.isfinite(value):
                 columns.setdefault(name, []).append((step, value))
     if bad and notes is not None:
-        notes.append(f"{path}: {bad:,} of {len(lines):,} lines are no metrics and are left out")
+        notes.append(f"{path}: {bad:,} of {len(lines):,} lines are not metrics and are left out")
     losses = {n: p for n, p in columns.items() if n.endswith("loss")}
     evaluated = {n: p for n, p in columns.items() if n.startswith("eval/")}
     thresholds = {n: p for n, p in evaluated.items() if n.endswith(("threshold", "low_text"))}
@@ -280,9 +281,9 @@ def charts_of(metrics: str | Path, notes: list[str] | None = None) -> list[Chart
         ("Errors in evaluations", errors, False),
         ("Thresholds in evaluations", thresholds, False),
         ("Pseudo labels", shares, False),
-        ("Norm of the gradient", {n: p for n, p in columns.items() if n == "grad_norm"}, True),
+        ("Gradient norm", {n: p for n, p in columns.items() if n == "grad_norm"}, True),
         (
-            "Share of time that steps wait for data",
+            "Share of time spent waiting for data",
             {n: p for n, p in columns.items() if n == "data_wait"},
             False,
         ),
@@ -299,14 +300,14 @@ def charts_of(metrics: str | Path, notes: list[str] | None = None) -> list[Chart
 
 
 def read_readings(folder: str | Path, notes: list[str]) -> Readings | None:
-    """Reads `recognition.json` and the readings beside it.
+    """Read `recognition.json` and the readings next to it.
 
     Args:
-        folder: of a run or of an evaluation.
-        notes: takes what is missing or damaged.
+        folder: folder of a run or of an evaluation.
+        notes: collects notes on missing or damaged files.
 
     Returns:
-        None where there is no such file, or a damaged one.
+        The readings; None if the file is missing or damaged.
     """
     path = Path(folder) / "recognition.json"
     if not path.is_file():
@@ -324,20 +325,20 @@ def read_readings(folder: str | Path, notes: list[str]) -> Readings | None:
         if file.is_file():
             found.crops[str(name)] = _tsv(file, str(name), notes)
         else:
-            notes.append(f"{file}: not there, so no single words of {name}")
+            notes.append(f"{file}: does not exist, so the words of {name} are not shown")
     return found
 
 
 def compare_readings(before: Readings | None, after: Readings) -> list[Score]:
-    """Rows of the table of scores.
+    """Return the rows of the table of scores.
 
     Args:
-        before: of the start, on the same crops; None: there is none.
-        after: of the run.
+        before: readings before training, on the same crops; None: there are none.
+        after: readings of the run.
 
     Returns:
-        A row for each set and score. Gains of the word accuracy have paired intervals where both
-        read the same crops.
+        A row for each set and score. Gains in word accuracy have paired intervals if both read the
+        same crops.
     """
     rows = []
     for name, values in after.scores.items():
@@ -353,8 +354,8 @@ def compare_readings(before: Readings | None, after: Readings) -> list[Score]:
 
 
 def environment() -> tuple[tuple[str, str], ...]:
-    """Versions, machine and time, as the page shows them."""
-    rows = [("report made", datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"))]
+    """Return versions, machine and time for the page."""
+    rows = [("report written", datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"))]
     for package in _PACKAGES:
         try:
             rows.append((package, version(package)))
@@ -368,11 +369,11 @@ def environment() -> tuple[tuple[str, str], ...]:
 def hash_files(
     paths: Sequence[str | Path], notes: list[str] | None = None
 ) -> tuple[tuple[str, str], ...]:
-    """SHA-256 of files, by name.
+    """Return the SHA-256 of files, by name.
 
     Args:
-        paths: of the files.
-        notes: takes those that cannot be read.
+        paths: paths of the files.
+        notes: collects notes on unreadable files.
     """
     rows = []
     for path in map(Path, paths):
@@ -388,10 +389,10 @@ def hash_files(
 
 
 def _json(path: Path, notes: list[str], *, missing: str = "") -> Json:
-    """A file's object; empty where it is missing or damaged."""
+    """Read a JSON object; empty if the file is missing or damaged."""
     if not path.is_file():
         if missing:
-            notes.append(f"{path}: not there, so {missing}")
+            notes.append(f"{path}: does not exist, so {missing}")
         return {}
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
@@ -399,7 +400,7 @@ def _json(path: Path, notes: list[str], *, missing: str = "") -> Json:
         notes.append(f"{path}: damaged, left out: {error}")
         return {}
     if not isinstance(value, dict):
-        notes.append(f"{path}: left out: expected an object")
+        notes.append(f"{path}: left out: expected a JSON object")
         return {}
     return value
 
@@ -421,7 +422,7 @@ def _tsv(path: Path, name: str, notes: list[str]) -> list[CropReading]:
         except ValueError:
             bad += bool(line)
     if bad:
-        notes.append(f"{path}: {bad:,} lines are left out: expected path, truth, read, confidence")
+        notes.append(f"{path}: {bad:,} lines left out: expected path, truth, read, confidence")
     return crops
 
 
@@ -430,7 +431,7 @@ def _key(crop: CropReading) -> tuple[str, str, str]:
 
 
 def _paired(crops: Sequence[CropReading], right: Mapping[Any, bool]) -> Interval | None:
-    """Gain in word accuracy over the same crops; None where others were read."""
+    """Paired gain in word accuracy; None if the crops differ."""
     if not crops or any(_key(crop) not in right for crop in crops):
         return None
     change = [float(crop.truth == crop.read) - right[_key(crop)] for crop in crops]
@@ -438,7 +439,7 @@ def _paired(crops: Sequence[CropReading], right: Mapping[Any, bool]) -> Interval
 
 
 def _before(folder: Path, after: Readings, notes: list[str]) -> Readings | None:
-    """What other weights read of the same crops, if the run has just one such evaluation."""
+    """Readings of the same crops by other weights, if the run has exactly one such evaluation."""
     found = []
     for path in sorted(folder.glob("evaluate-*/recognition.json")):
         one = read_readings(path.parent, notes)
@@ -448,7 +449,7 @@ def _before(folder: Path, after: Readings, notes: list[str]) -> Readings | None:
 
 
 def _detection(folder: Path, notes: list[str]) -> list[Score]:
-    """Scores of a detector: of an evaluation with its pictures, else of the run's end."""
+    """Scores of a detector: of an evaluation by image, else those at the end of the run."""
     best = _json(folder / "evaluate.json", notes).get("best")
     if isinstance(best, dict):
         try:
@@ -458,7 +459,7 @@ def _detection(folder: Path, notes: list[str]) -> list[Score]:
                 for image in best["images"]
             ]
             evaluation = Evaluation(str(best["protocol"]), tuple(images))
-            note = f"{len(images):,} pictures of evaluate.json, {evaluation.protocol}"
+            note = f"{len(images):,} images of evaluate.json, {evaluation.protocol}"
             rows = [Score("hmean", after=bootstrap_hmean(evaluation), note=note)]
             return rows + [
                 Score(name, after=_bare(getattr(evaluation, name)), note=note)
@@ -479,12 +480,12 @@ def _detection(folder: Path, notes: list[str]) -> list[Score]:
         ):
             rows[0] = replace(rows[0], after=Interval(float(result["hmean"]), low, high))
         case _ if rows:
-            notes.append(f"{folder / 'result.json'}: no intervals: of an earlier version")
+            notes.append(f"{folder / 'result.json'}: has no intervals: from an earlier version")
     return rows
 
 
 def _bare(value: float) -> Interval:
-    """A figure without an interval."""
+    """A value without an interval."""
     return Interval(value, math.nan, math.nan)
 
 
@@ -494,7 +495,7 @@ def _thresholds(folder: Path, notes: list[str]) -> Thresholds | None:
     try:
         points = [Threshold(*(float(p[name]) for name in names)) for p in sweep.get("points", [])]
     except (TypeError, KeyError, ValueError) as error:
-        notes.append(f"{folder / 'sweep.json'}: left out: no point of a sweep: {error}")
+        notes.append(f"{folder / 'sweep.json'}: left out: not the result of a sweep: {error}")
         return None
     if not points:
         return None
@@ -517,7 +518,7 @@ def _counts(
     rows = []
     for name, files in _json(run.data, notes).items():
         if isinstance(files, dict):
-            rows.append(Count("files trained on", len(files), f"set {name}"))
+            rows.append(Count("training files", len(files), f"set {name}"))
     for name, crops in (readings.crops if readings else {}).items():
         rows.append(Count("crops read", len(crops), f"set {name}"))
     if isinstance(config.get("steps"), int):
@@ -551,7 +552,7 @@ def _summary(config: Json, charts: Sequence[Chart]) -> tuple[str, ...]:
     steps = config.get("steps")
     of = f" of {steps:,}" if isinstance(steps, int) else ""
     start = config.get("init_from") or config.get("init_weights")
-    begun = f", begun from {start}" if start else ""
+    begun = f", initialized from {start}" if start else ""
     return (f"{int(max(ends)):,}{of} steps{begun}.",)
 
 
@@ -573,6 +574,6 @@ def _commands(run: RunFolder) -> tuple[tuple[str, str], ...]:
         return ()
     name = re.sub(r"(?<!^)\s", r"\ ", str(run.path))
     if run.charset.is_file():
-        return (("use it in EasyOCR", f"ocrjax export easyocr {name} --check --install"),)
+        return (("use in EasyOCR", f"ocrjax export easyocr {name} --check --install"),)
     weights = f"{name}/{run.weights.name}"
     return (("find words", f"ocrjax detect PICTURES --weights {weights} --overlay exp/mine"),)

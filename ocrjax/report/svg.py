@@ -1,7 +1,7 @@
-"""Drawings of the page as SVG text: curves, surfaces of thresholds, intervals.
+"""SVG drawings of the page: curves, threshold grids, intervals.
 
-Colors are classes of the page's style, which has them for light and dark; no `style` attribute, so
-that the page's policy may forbid them.
+Colors are classes of the page's style sheet, for light and dark mode. There are no `style`
+attributes, so that the page's policy can forbid them.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from ocrjax.report.data import Chart, Threshold, Thresholds
 
 _WIDTH, _HEIGHT = 560, 260
 _LEFT, _RIGHT, _TOP, _BOTTOM = 62, 14, 14, 40
-_HUGE = 1e100  # what is not smaller is not drawn, nor NaN
-_POINTS = 400  # of a line; more cannot be told apart
+_HUGE = 1e100  # values of this size or more are not drawn, nor is NaN
+_POINTS = 400  # most points of a line; more could not be distinguished
 _COLORS = 6  # classes s0 to s5
 _BINS = 9  # classes q0 to q8
 _CELL = 46, 26
@@ -24,12 +24,12 @@ Points = Sequence[tuple[float, float]]
 
 
 def ticks(low: float, high: float, *, most: int = 6) -> list[float]:
-    """Round values that cover a range: multiples of 1, 2 or 5 times a power of ten.
+    """Return round values that cover a range: multiples of 1, 2 or 5 times a power of ten.
 
     Args:
-        low: end of the range.
-        high: its other end, not below.
-        most: how many there are about.
+        low: lower end of the range.
+        high: upper end, not below `low`.
+        most: approximate number of values.
 
     Returns:
         Ascending; the first is at most `low`, the last at least `high`.
@@ -46,14 +46,14 @@ def ticks(low: float, high: float, *, most: int = 6) -> list[float]:
 
 
 def log_ticks(low: float, high: float) -> list[float]:
-    """Round values that cover a range of positive values: 1, 2 and 5 times powers of ten.
+    """Return round values that cover a positive range: 1, 2 and 5 times powers of ten.
 
     Args:
-        low: end of the range, positive.
-        high: its other end, not below.
+        low: lower end of the range, positive.
+        high: upper end, not below `low`.
 
     Returns:
-        Ascending, two or more; over three powers of ten only powers.
+        Ascending, two or more; only powers of ten if the range spans more than three of them.
     """
     first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
     last = max(last, first + 1)
@@ -68,7 +68,7 @@ def log_ticks(low: float, high: float) -> list[float]:
 
 
 def draw_chart(chart: Chart) -> str:
-    """Draws curves over steps; empty where there is no finite value."""
+    """Draw curves over steps; return an empty text if there is no finite value."""
     lines = [(series.name, _kept(series.points, chart.logarithmic)) for series in chart.series]
     lines = [(name, points) for name, points in lines if points]
     if not lines:
@@ -135,7 +135,7 @@ def draw_chart(chart: Chart) -> str:
 
 
 def draw_thresholds(surface: Thresholds) -> str:
-    """Draws hmean over two thresholds, one grid for each value of the text threshold."""
+    """Draw hmean over link threshold and low text, one grid for each text threshold."""
     points = [one for one in surface.points if math.isfinite(one.hmean)]
     if not points:
         return ""
@@ -199,12 +199,12 @@ def _grid(
 
 
 def draw_gain(gain: Interval, limit: float, *, higher: bool) -> str:
-    """Draws a difference with its interval about 0.
+    """Draw a difference with its interval on an axis centered at 0.
 
     Args:
         gain: the difference.
-        limit: half the width of the drawing, in the units of the gain.
-        higher: whether more is better.
+        limit: half the width of the axis, in units of the gain.
+        higher: whether higher is better.
     """
     width, middle = 132, 66
 
@@ -222,7 +222,7 @@ def draw_gain(gain: Interval, limit: float, *, higher: bool) -> str:
 
 
 def verdict(gain: Interval, *, higher: bool) -> str:
-    """`better` or `worse` where the interval does not hold 0, else `even`."""
+    """Return `better` or `worse` if the interval excludes 0, else `even`."""
     if gain.low > 0:
         return "better" if higher else "worse"
     if gain.high < 0:
@@ -238,7 +238,7 @@ def _open(width: float, height: float, label: str, kind: str) -> str:
 
 
 def _said(chart: Chart, lines: Sequence[tuple[str, Points]]) -> str:
-    """What a chart shows, for those who do not see it."""
+    """A description of a chart for screen readers."""
     parts = [f"{name} from {p[0][1]:.4g} to {p[-1][1]:.4g}" for name, p in lines]
     return f"{chart.title} over steps: {'; '.join(parts)}"
 
@@ -252,7 +252,7 @@ def _kept(points: Points, positive: bool) -> Points:
 
 
 def _thinned(points: Points) -> Points:
-    """The lowest and the highest of every stretch of a long line."""
+    """Reduce a long line to the lowest and highest point of every segment."""
     if len(points) <= _POINTS:
         return points
     length = math.ceil(len(points) / (_POINTS // 2))

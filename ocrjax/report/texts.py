@@ -1,4 +1,4 @@
-"""Texts compared: what differs between a label and a reading, and which characters are confused."""
+"""Comparison of labels and readings: differences and confused characters."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ class Confusion:
     """Characters that are read as others.
 
     Attributes:
-        truth: what stands there; empty where something was read that does not.
-        read: what was read; empty where it was left out.
-        count: how often.
+        truth: characters of the label; empty for an insertion.
+        read: characters of the reading; empty for a deletion.
+        count: number of occurrences.
         examples: some of the words, as `(truth, read)`.
     """
 
@@ -31,10 +31,10 @@ class Confusion:
 
 
 def folded(text: str, texts: str) -> str:
-    """A text as it is compared.
+    """Normalize a text for comparison.
 
     Args:
-        text: of a label or a reading.
+        text: a label or a reading.
         texts: one of `ocrjax.report.data.TEXTS`.
     """
     text = unicodedata.normalize("NFC", text)
@@ -42,12 +42,12 @@ def folded(text: str, texts: str) -> str:
 
 
 def distance(truth: str, read: str) -> int:
-    """Levenshtein's, by code points."""
+    """Return the Levenshtein distance in code points."""
     return int(Levenshtein.distance(truth, read))
 
 
 def differences(truth: str, read: str) -> list[list[str]]:
-    """The parts of two texts in order: `[both]` where they are equal, else `[truth, read]`."""
+    """Align two texts; return parts in order: `[both]` if equal, else `[truth, read]`."""
     return [
         [truth[op.src_start : op.src_end]]
         if op.tag == "equal"
@@ -59,17 +59,17 @@ def differences(truth: str, read: str) -> list[list[str]]:
 def confusions(
     pairs: Iterable[tuple[str, str]], *, most: int = 40, examples: int = 3
 ) -> list[Confusion]:
-    """Counts which characters are read as which.
+    """Count which characters are read as which.
 
-    A stretch of several replaced characters is taken apart, one by one.
+    A run of several replaced characters is counted character by character.
 
     Args:
-        pairs: texts as they are compared: labels and readings.
-        most: how many confusions are returned at most.
-        examples: how many words of each.
+        pairs: labels and readings, normalized for comparison.
+        most: most confusions to return.
+        examples: most example words of each.
 
     Returns:
-        The most frequent first.
+        The confusions, the most frequent first.
     """
     counts: dict[tuple[str, str], int] = defaultdict(int)
     words: dict[tuple[str, str], list[tuple[str, str]]] = defaultdict(list)

@@ -1,1 +1,1 @@
-"""Labels looked at by a person, the most doubtful first, in a page of the browser."""
+"""Review of labels by a person in the browser, the most doubtful first."""

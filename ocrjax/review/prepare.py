@@ -1,6 +1,6 @@
-"""What a review begins with: the words to look at, or predictions of pictures without labels.
+"""The items of a review: words to check, or predictions for images without labels.
 
-Host code: no jax; a reader is given.
+Host code: no jax; readers are passed in.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ if TYPE_CHECKING:
 
 
 def items_of(found: Lint, suspects: Sequence[Suspect] = (), *, every: bool = False) -> list[Item]:
-    """The words to look at, each once: faults, then labels that networks doubt.
+    """Return the words to check, each once: faults, then labels that networks contradict.
 
     Args:
-        found: of the pages, in the order of their parts.
-        suspects: the most suspicious first.
-        every: whether all other words that count come behind them.
+        found: the lint of the pages, in the order of their parts.
+        suspects: suspected label errors, the most suspicious first.
+        every: whether all other words that count follow.
     """
     pages = [page for part in found.parts for page in part.pages]
     numbers = {str(page.path): number for number, page in enumerate(pages)}
@@ -57,21 +57,21 @@ def items_of(found: Lint, suspects: Sequence[Suspect] = (), *, every: bool = Fal
 
 
 def empty_pages(folder: str | Path) -> tuple[list[Page], list[ValueError]]:
-    """A page without words for each picture of a folder, and pictures that cannot be read."""
+    """Return an empty page for each image of a folder, and the errors of unreadable images."""
     paths = find_images([str(folder)])
     sizes = {}
 
     def look(path: Path) -> None:
-        check_image(path)  # a truncated one would be saved as a picture without text
+        check_image(path)  # else a truncated image would be saved as one without text
         sizes[path] = image_size(path)
 
-    broken = broken_pictures(paths, look, task=f"decoding the pictures of {folder}")
+    broken = broken_pictures(paths, look, task=f"decoding the images of {folder}")
     pages = [Page(*sizes[path], (), str(path)) for path in paths if path in sizes]
     return pages, [error for _, error in broken]
 
 
 def predicted(pages: Sequence[Page], reader: Reader) -> tuple[list[Page], list[Item]]:
-    """Pages with what a reader finds, and all their words, those it doubts most first."""
+    """Return pages with a reader's predictions, and all words, the least confident first."""
     found = list(pages)
     with Progress("reading", unit="picture", total=len(pages)) as progress:
         for reading in reader.stream([str(page.path) for page in pages]):
@@ -85,12 +85,12 @@ def predicted(pages: Sequence[Page], reader: Reader) -> tuple[list[Page], list[I
 def predicted_crops(
     pages: Sequence[Page], reader: Reader, *, together: int = 256
 ) -> tuple[list[Page], list[Item]]:
-    """Pictures of one word each with what a recognizer reads, those it doubts most first.
+    """Read images of one word each; return the pages and words, the least confident first.
 
     Args:
-        pages: of the pictures, which can be read.
-        reader: its recognizer reads.
-        together: how many are read at a time.
+        pages: empty pages of readable images.
+        reader: the reader whose recognizer is used.
+        together: number of images read at a time.
     """
     found: list[Page] = []
     with Progress("reading", unit="crop", total=len(pages)) as progress:
@@ -106,7 +106,7 @@ def predicted_crops(
 
 
 def by_doubt(pages: Iterable[Page]) -> list[Item]:
-    """All words, the least sure first."""
+    """Return all words, the least confident first."""
     words = [
         (number, index, word)
         for number, page in enumerate(pages)
@@ -120,5 +120,5 @@ def by_doubt(pages: Iterable[Page]) -> list[Item]:
 
 
 def shuffled(items: Sequence[Item]) -> list[Item]:
-    """The same words in a random order, always the same one."""
+    """Return the words in a random order, with a fixed seed."""
     return [items[place] for place in np.random.default_rng(0).permutation(len(items))]

@@ -1,4 +1,4 @@
-"""Labels that a person has corrected, written in their format; a later save replaces an earlier.
+"""Saving of corrected labels in their format; a later save replaces an earlier one.
 
 Host code: no jax.
 """
@@ -17,25 +17,25 @@ from ocrjax.labels.crops import write_crops
 from ocrjax.review.session import Session, digest_of
 
 MARK = "reviewed.tsv"
-"""In the folder of the labels: what it is of, and what was changed."""
+"""File in the saved folder that identifies the review and lists the changes."""
 
-_SAVING = Lock()  # tabs, and Ctrl-C while one of them saves
+_SAVING = Lock()  # several tabs may save at the same time, or Ctrl-C while one does
 
 
 def check_place(out: Path, journal: Path) -> None:
-    """Refuses a folder that holds anything but an earlier save of a review that goes on.
+    """Refuse a folder that holds anything but an earlier save of the same review.
 
     Raises:
-        OutputError: it does.
+        OutputError: the folder holds something else, or the journal of the review is missing.
     """
     if not out.exists():
         return
     if not (out / MARK).is_file() and (not out.is_dir() or any(out.iterdir())):
-        raise OutputError(f"{out}: there already: name a new folder")
+        raise OutputError(f"{out}: already exists; name a new folder")
     if (out / MARK).is_file() and not journal.exists():
         raise OutputError(
-            f"{out}: holds the labels of an earlier review, whose changes are not there: "
-            f"{journal}. A new review would replace them: name a new folder"
+            f"{out}: holds the labels of an earlier review, but its journal {journal} is missing. "
+            "A new review would replace these labels: name a new folder"
         )
 
 
@@ -46,21 +46,22 @@ def save(
     *,
     pictures: str = "copy",
 ) -> str:
-    """Writes the labels as they are, into a folder that is whole or as it was.
+    """Write the current labels into a folder, atomically.
 
     Args:
         session: the review.
         out: the folder.
-        parts: of the pages in their order: name ("test" gets a folder inside), how many, format.
-        pictures: as of `ocrjax.labels.convert.write_labels`.
+        parts: parts of the pages in order: name ("test" gets a folder inside), number of pages,
+            format.
+        pictures: as for `ocrjax.labels.convert.write_labels`.
 
     Returns:
         A line for the user.
 
     Raises:
         OutputError: the folder holds something else.
-        ValueError: the format can carry none of the words.
-        OSError: it cannot be written.
+        ValueError: the format can store none of the words.
+        OSError: the folder cannot be written.
     """
     with _SAVING:
         check_place(out, session.journal)
@@ -80,10 +81,10 @@ def save(
 
 
 def save_crops(session: Session, out: Path, target: str) -> str:
-    """Writes the crops that a person looked at and that have a text; see `save`.
+    """Write the reviewed crops that have a text; see `save`.
 
     Args:
-        session: the review, of pages that are crops.
+        session: the review, whose pages are crops.
         out: the folder.
         target: one of `ocrjax.labels.crops.CROP_TARGETS`.
     """
@@ -95,16 +96,16 @@ def save_crops(session: Session, out: Path, target: str) -> str:
         if state["done"] and state["word"] == 0 and state["care"] and state["text"]
     ]
     if not crops:
-        return "nothing is written: no word was accepted or typed so far"
+        return "nothing was written: no word has been accepted or typed yet"
     bad: list[Exception] = []
     with _SAVING, replaced(out) as made:
         count = write_crops(crops, made, target, bad)
         rows = [f"{crop.name}\t{crop.text}" for crop in crops]
         write_text(made / MARK, _mark(session, "picture\ttext", rows))
-    lines = [f"written: {out}, {count:,} crops; those that nobody looked at are left out"]
+    lines = [f"written: {out}, {count:,} crops; crops that were not reviewed are left out"]
     return "\n".join([*lines, *(f"left out: {error}" for error in bad)])
 
 
 def _mark(session: Session, head: str, rows: Sequence[str]) -> str:
-    """The text of the file `MARK`."""
+    """The content of the file `MARK`."""
     return "\n".join([f"# review of {digest_of(session.pages)}", head, *rows]) + "\n"

@@ -1,8 +1,8 @@
-"""The page of a review, served to this machine alone.
+"""The server of the review page, for this machine only.
 
-The server listens on the loopback interface. The address holds a random token, without which
-nothing is answered; requests that other pages make (`Origin`, `Host`, `Sec-Fetch-Site`) are
-refused, and the page may ask nothing of any other address.
+The server listens on the loopback interface. Its address holds a random token, which every request
+needs; requests from other pages (`Origin`, `Host`, `Sec-Fetch-Site`) are refused, and the page may
+not contact any other address.
 
 Host code: no jax.
 """
@@ -24,10 +24,10 @@ import numpy as np
 from ocrcore.images import ImageError, encode_image, load_image
 from ocrjax.review.session import ConflictError, EditError, Session
 
-_MOST = 1 << 16  # bytes of a request
-_SIDE = 2560  # pixels of a picture that is sent
-_KEPT = 16  # pictures in memory
-_TIMEOUT = 30.0  # seconds in which a request must come
+_MOST = 1 << 16  # most bytes of a request
+_SIDE = 2560  # longest side of a served image in pixels
+_KEPT = 16  # images in memory
+_TIMEOUT = 30.0  # seconds within which a request must arrive
 _ASSETS = {
     "": ("review.html", "text/html; charset=utf-8"),
     "review.css": ("review.css", "text/css; charset=utf-8"),
@@ -50,12 +50,13 @@ class ReviewServer(ThreadingHTTPServer):
 
     Args:
         session: the review.
-        save: writes the labels as they are, and says where; raises ValueError or OSError.
-        port: of the loopback interface; 0: a free one.
-        title: of the page.
+        save: writes the current labels and returns a line for the user; raises ValueError or
+            OSError.
+        port: port on the loopback interface; 0: a free one.
+        title: title of the page.
 
     Attributes:
-        address: of the page, with the token.
+        address: URL of the page, with the token.
     """
 
     daemon_threads = True
@@ -71,10 +72,10 @@ class ReviewServer(ThreadingHTTPServer):
         self.picture = lru_cache(_KEPT)(self._picture)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Says nothing of a browser that went away."""
+        """Ignore a browser that closed the connection."""
 
     def _picture(self, number: int) -> bytes:
-        """A picture as it is labeled, as JPEG; large ones are shrunk."""
+        """An image in the orientation of its labels, as JPEG; large ones are scaled down."""
         image = load_image(str(self.session.pages[number].path))
         scale = min(1.0, _SIDE / max(image.shape[:2]))
         if scale < 1:
@@ -90,7 +91,7 @@ class _Handler(BaseHTTPRequestHandler):
     timeout = _TIMEOUT
 
     def do_GET(self) -> None:
-        """Answers with the page, a file of it, the words or a picture."""
+        """Answer with the page, one of its files, words or an image."""
         place = self._place()
         if place is None:
             return
@@ -116,7 +117,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._refuse(HTTPStatus.NOT_FOUND)
 
     def do_POST(self) -> None:
-        """Makes a change, or saves."""
+        """Apply a change, or save."""
         place = self._place()
         if place is None:
             return
@@ -128,7 +129,7 @@ class _Handler(BaseHTTPRequestHandler):
         try:
             value = json.loads(self.rfile.read(int(length)))
             if not isinstance(value, dict):
-                raise EditError("expected an object of JSON")
+                raise EditError("expected a JSON object")
             if place == "edit":
                 self._json(self.server.session.edit(value))
             elif place == "save":
@@ -143,10 +144,10 @@ class _Handler(BaseHTTPRequestHandler):
             self._json({"error": str(error)}, HTTPStatus.INTERNAL_SERVER_ERROR)
 
     def log_message(self, format: str, *arguments: Any) -> None:
-        """Says nothing of requests; the address holds the token."""
+        """Log no requests: their address holds the token."""
 
     def _place(self) -> str | None:
-        """What is asked for, behind the token; None where the request was refused."""
+        """The requested path after the token; None if the request was refused."""
         own = f"http://{self.headers.get('Host', '')}"
         foreign = (
             self.headers.get("Host") not in self.server.hosts
@@ -163,7 +164,7 @@ class _Handler(BaseHTTPRequestHandler):
         return place
 
     def _number(self, place: str, prefix: str) -> int | None:
-        """The number of a page behind a prefix; None where there is none."""
+        """The page number after a prefix; None if there is none."""
         digits = place.removeprefix(prefix)
         if digits == place or not (digits.isascii() and digits.isdecimal()) or len(digits) > 9:
             return None

@@ -1,8 +1,8 @@
-"""A review: the words to look at, what a person changed, and a journal that keeps it.
+"""A review session: the words to check, the changes, and a journal of them.
 
-Every change is a line of the journal, which is on the disk before the change counts. A killed
-review goes on where it was: the lines are applied once more to the labels as they were. A line that
-was not written whole is the change that nobody was told of, and goes.
+Every change is a line of the journal, which is on disk before the change takes effect. A killed
+review resumes: the lines are applied again to the original labels. An incomplete last line is a
+change that was never confirmed, and is dropped.
 
 Host code: no jax.
 """
@@ -25,32 +25,32 @@ from ocrcore.files import json_line, write_bytes
 from ocrcore.pages import FloatArray, LabelError, Page, Word
 
 ACTIONS = ("accept", "text", "quad", "ignore", "remove", "add", "undo")
-"""What a person may do: the label is right, has another text or place, is "don't care", is none,
-was lacking; the last change was none."""
+"""The actions on a word: accept it, change its text or quad, mark it as don't care, remove it, add
+one; and undo the last change."""
 _FORMAT = "ocrjax review 1"
-_LONGEST = 10_000  # characters of a text
+_LONGEST = 10_000  # most characters of a text
 Key = tuple[int, int]
-"""Of a word: number of its page, and its index there."""
+"""A word: the number of its page, and its index on the page."""
 
 
 class EditError(ValueError):
-    """A change that cannot be; the message says why."""
+    """An invalid change; the message says why."""
 
 
 class ConflictError(EditError):
-    """A change of a word that has changed since it was shown, in another tab."""
+    """A change of a word that was changed in another tab since it was shown."""
 
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """A word to look at.
+    """A word to check.
 
     Attributes:
-        page: its number.
-        word: index on the page; None: a place where a word may be lacking.
-        why: it is shown.
-        read: what the recognizer reads; None where none did.
-        quad: `(4, 2)`, of a place without a word.
+        page: number of its page.
+        word: index on the page; None: a place where a label may be missing.
+        why: why it is shown.
+        read: the recognizer's reading; None if there is none.
+        quad: `(4, 2)`, quad of a place without a label.
     """
 
     page: int
@@ -63,24 +63,24 @@ class Item:
 class Session:
     """Labels under review.
 
-    The first line of the journal keeps which words are to be looked at, and predicted words: a
-    review that goes on needs no network.
+    The first line of the journal stores the words to check and predicted words: resuming a review
+    needs no network.
 
     Args:
-        labels: the labels as they are.
-        journal: file of the changes; those that it holds are applied.
-        prepare: called for a new review; returns the pages, the same or with predicted words, and
-            the words to look at, the most doubtful first.
+        labels: the original labels.
+        journal: file of the changes; existing changes are applied.
+        prepare: called for a new review; returns the pages, unchanged or with predicted words, and
+            the words to check, the most doubtful first.
 
     Raises:
-        LabelError: a journal of other labels, or a damaged one.
-        OSError: it cannot be written.
+        LabelError: the journal belongs to other labels, or is damaged.
+        OSError: the journal cannot be written.
 
     Attributes:
-        pages: as the review began.
-        items: the words to look at; words that are added come behind them.
-        edits: how many changes there are.
-        keys: how many were pressed for them.
+        pages: the pages at the start of the review.
+        items: the words to check; added words follow them.
+        edits: number of changes.
+        keys: number of key presses for them.
     """
 
     def __init__(
@@ -95,7 +95,7 @@ class Session:
         self.edits = self.keys = 0
         self._words: list[list[Word | None]] = []
         self._places: dict[Key, FloatArray] = {}
-        self._numbers: dict[Key, int] = {}  # of the items
+        self._numbers: dict[Key, int] = {}  # index in `items`
         self._versions: dict[Key, int] = {}
         self._done: set[Key] = set()
         self._history: list[tuple[Key, Word | None, bool]] = []
@@ -103,18 +103,18 @@ class Session:
         self._size = self._open(labels, prepare)
 
     def edit(self, change: Mapping[str, Any]) -> dict[str, Any]:
-        """Makes a change, once it is in the journal.
+        """Write a change to the journal, then apply it.
 
         Args:
-            change: `action`, one of `ACTIONS`; but for "undo" `page` and, but for "add", `word`,
-                and `version` of the word as it was shown; `text`; `quad`, four corners `(x, y)`;
-                `keys`, how many were pressed for it.
+            change: `action`, one of `ACTIONS`; `page` (except for "undo"), `word` and `version` of
+                the word as it was shown (except for "undo" and "add"); `text`; `quad`, four corners
+                `(x, y)`; `keys`, the number of key presses.
 
         Returns:
-            The word as it is now; see `state`.
+            The word after the change; see `state`.
 
         Raises:
-            EditError: a change that cannot be.
+            EditError: the change is invalid.
             ConflictError: the word has changed since it was shown.
         """
         with self._lock:
@@ -123,7 +123,7 @@ class Session:
             return self._apply(ready)
 
     def state(self, page: int, word: int) -> dict[str, Any]:
-        """A word as JSON values: `text`, `quad`, `care`, `removed`, `done`, `version`."""
+        """Return a word as JSON values: `text`, `quad`, `care`, `removed`, `done`, `version`."""
         key = page, word
         now = self._words[page][word]
         number = self._numbers.get(key)
@@ -142,17 +142,17 @@ class Session:
         }
 
     def words_of(self, page: int) -> list[dict[str, Any]]:
-        """All words of a page, as of `state`."""
+        """Return all words of a page, as `state` does."""
         with self._lock:
             return [self.state(page, word) for word in range(len(self._words[page]))]
 
     def states(self) -> list[dict[str, Any]]:
-        """All words to look at, in their order."""
+        """Return all words to check, in order."""
         with self._lock:
             return [self.state(*key) for key in self._numbers]
 
     def result(self) -> list[Page]:
-        """The labels as they are now."""
+        """Return the labels after all changes."""
         with self._lock:
             return [
                 page.with_words([word for word in words if word is not None])
@@ -160,7 +160,7 @@ class Session:
             ]
 
     def _check(self, change: Mapping[str, Any]) -> dict[str, Any]:
-        """The fields of a change that are written, checked."""
+        """Validate a change; return the fields to write."""
         action = change.get("action")
         if action not in ACTIONS:
             raise EditError(f"action is {action!r}, expected one of {', '.join(ACTIONS)}")
@@ -177,18 +177,18 @@ class Session:
             word = _index(change.get("word"), len(self._words[page]), "word")
             version = self._versions.get((page, word), 0)
             if change.get("version") != version:
-                raise ConflictError("the word has changed since it was shown: look at it once more")
+                raise ConflictError("the word has changed since it was shown: check it again")
             out |= {"word": word, "version": version}
         if action in ("text", "add"):
             out["text"] = _text(change.get("text", ""), may_be_empty=action == "add")
         if action in ("quad", "add"):
             out["quad"] = _quad(change.get("quad"))
         if action in ("ignore", "quad") and self._words[page][out["word"]] is None:
-            raise EditError("there is no word at this place: type its text first")
+            raise EditError("there is no word here yet: type its text first")
         return out
 
     def _apply(self, change: Mapping[str, Any]) -> dict[str, Any]:
-        """Makes a change that was checked."""
+        """Apply a validated change."""
         action = change["action"]
         self.edits += 1
         self.keys += change.get("keys", 0)
@@ -244,7 +244,7 @@ class Session:
     def _add_item(self, item: Item) -> None:
         words = self._words[item.page]
         index = item.word
-        if index is None:  # no word before somebody says so
+        if index is None:  # not a word until a person confirms it
             assert item.quad is not None
             index = len(words)
             words.append(None)
@@ -257,10 +257,10 @@ class Session:
         labels: Sequence[Page],
         prepare: Callable[[], tuple[Sequence[Page], Sequence[Item]]],
     ) -> int:
-        """Applies what the journal holds, or begins it; returns its size."""
+        """Apply the changes of the journal, or start a new one; return its size."""
         data = self.journal.read_bytes() if self.journal.exists() else b""
         whole = data[: data.rfind(b"\n") + 1]
-        if data and not whole:  # the first line is written whole or not at all
+        if data and not whole:  # the first line is written atomically
             shown = data[:60].decode(errors="replace")
             raise LabelError(
                 self.journal, 1, shown, "a journal of a review: give --out another name"
@@ -272,7 +272,7 @@ class Session:
                     self._apply(self._check(value))
                     continue
                 if value["format"] != _FORMAT or value["labels"] != digest_of(labels):
-                    raise EditError("it is of other labels, or of another version")
+                    raise EditError("it belongs to other labels or another version")
                 pages = [Page.from_dict(page) for page in value["pages"]] or labels
                 self._begin(pages, [_item_of(one) for one in value["items"]])
             except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
@@ -281,8 +281,8 @@ class Session:
                     self.journal,
                     number,
                     shown,
-                    f"the changes of a review of these labels ({error}): give --out another name, "
-                    "or review the labels that they are of",
+                    f"the changes of a review of these labels ({error}); choose another --out, or "
+                    "review the labels that it belongs to",
                 ) from error
         self.journal.parent.mkdir(parents=True, exist_ok=True)
         if not whole:
@@ -300,10 +300,10 @@ class Session:
         return len(whole)
 
     def _write(self, line: bytes) -> None:
-        """Adds a line to the journal."""
+        """Append a line to the journal."""
         with self.journal.open("r+b") as file:
             if file.seek(0, os.SEEK_END) != self._size:
-                raise EditError(f"another review writes to {self.journal}: end one of them")
+                raise EditError(f"another review is writing to {self.journal}: end one of them")
             file.write(line)
             file.flush()
             os.fsync(file.fileno())
@@ -321,7 +321,7 @@ def _item_of(values: Mapping[str, Any]) -> Item:
 
 
 def digest_of(pages: Sequence[Page]) -> str:
-    """What labels are told by: a digest of the names of pictures and of all words."""
+    """Return a digest of image names and all words, which identifies the labels."""
     digest = hashlib.sha256()
     for page in pages:
         words = json_line([word.to_dict() for word in page.words])
@@ -341,14 +341,14 @@ def _index(value: Any, count: int, what: str) -> int:
 
 def _text(value: Any, *, may_be_empty: bool) -> str:
     if not isinstance(value, str) or len(value) > _LONGEST:
-        raise EditError(f"text is {str(value)[:60]!r}, expected a text")
+        raise EditError(f"text is {str(value)[:60]!r}, expected a string")
     text = " ".join(value.split())
     if not text and not may_be_empty:
-        raise EditError("the text is empty: a word that nobody can read is don't care")
+        raise EditError("the text is empty: mark a word that nobody can read as don't care")
     try:
         text.encode()
     except UnicodeEncodeError as error:
-        raise EditError("the text holds half a character") from error
+        raise EditError("the text holds half a character (a lone surrogate)") from error
     return text
 
 

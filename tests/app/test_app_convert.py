@@ -100,12 +100,15 @@ def test_another_networks_files_are_not_taken_for_its_own(recognizer, tmp_path, 
     named("en94").save(tmp_path / "other" / "charset.json")
     assert run("convert", source, target) == 2
     error = capsys.readouterr().err
-    assert f"{tmp_path / 'other' / 'charset.json'}: there already, with other characters" in error
+    assert f"{tmp_path / 'other' / 'charset.json'}: already exists, with other characters" in error
     named("en36").save(tmp_path / "other" / "charset.json")
     (tmp_path / "other" / "config.json").write_text("{}")
     assert run("convert", source, target) == 2
     error = capsys.readouterr().err
-    assert f"{tmp_path / 'other' / 'config.json'}: there already, of another network" in error
+    assert (
+        f"{tmp_path / 'other' / 'config.json'}: already exists and belongs to another network"
+        in error
+    )
     assert not target.exists()
 
 
@@ -158,14 +161,14 @@ def test_other_networks_are_refused_by_name(state, message, tmp_path, capsys):
     assert run("convert", tmp_path / "a.pth", tmp_path / "b") == 2
     error = capsys.readouterr().err
     assert f"{tmp_path}/a.pth: " in error and message in error
-    assert "known are detectors (CRAFT) and recognizers" in error
+    assert "expected a detector (CRAFT) or a recognizer" in error
     assert not (tmp_path / "b").exists()
 
 
 def test_a_checkpoint_of_another_network_is_refused(tmp_path, capsys):
     save_variables(tmp_path / "net", {"params": {"stem": {"kernel": np.zeros(2)}}})
     assert run("convert", tmp_path / "net", tmp_path / "b.pth") == 2
-    assert "neither a detector (CRAFT) nor a recognizer" in capsys.readouterr().err
+    assert "of another network than a detector (CRAFT) or a recognizer" in capsys.readouterr().err
 
 
 def test_networks_by_their_layers(detector, recognizer):

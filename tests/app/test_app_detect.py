@@ -57,9 +57,9 @@ def test_pages_suffixes_and_names_of_any_bytes(tmp_path, monkeypatch, capsys, we
     scan = {("scan.tif", number) for number in (1, 2, 3)}
     assert found == scan | {(n, None) for n in ("a.jfif", "b.jp2", "long.png", name)}
     assert all(Path(one["path"]).exists() for one in json.loads(out.read_bytes()))
-    assert "long.png: 0 words; 400x8 pixels were shrunk to 16% (canvas 64)" in said.out
-    assert "--tile" in said.out and said.out.count("shrunk") == 1
-    assert "2 files that are pictures by another suffix" in said.err
+    assert "long.png: 0 words; 400x8 pixels were scaled to 16% (canvas 64)" in said.out
+    assert "--tile" in said.out and said.out.count("were scaled") == 1
+    assert "2 image files with an unsupported suffix" in said.err
     assert "c.heic" in said.err and "no_suffix" in said.err
     drawn = {path.name for path in (tmp_path / "drawn").iterdir()}
     assert {f"scan_page{number}.png" for number in (1, 2, 3)} <= drawn

@@ -89,7 +89,7 @@ def test_all_outputs_of_a_folder(networks, monkeypatch, capsys):
     assert load_image("o/b.png").shape[0] > 20
     assert not Path("out.jsonl.unfinished").exists()
     assert read(monkeypatch, "in", *ALL) == 2
-    assert "there already; --force replaces" in capsys.readouterr().err
+    assert "already exists; --force replaces" in capsys.readouterr().err
     assert read(monkeypatch, "in", "--json", "out.json", "--text") == 1
     said = capsys.readouterr()
     texts = "== in/b.png\n1 0 0\n2 0 0\n== in/scan.tif (page 1)\n1 0 0\n"
@@ -134,8 +134,11 @@ def test_shares_together_are_one_run(networks, monkeypatch, capsys):
         "not complete: --shard 1/2 (out.jsonl.parts/0000001.jsonl: not" in capsys.readouterr().err
     )
     for other, message in (
-        ((*shares, "--margin", "0.3"), "begun with another options: give all shares the same"),
-        (("in/0.png", *shares[1:]), "begun with another list of pictures"),
+        (
+            (*shares, "--margin", "0.3"),
+            "was started with another options; give all shares the same",
+        ),
+        (("in/0.png", *shares[1:]), "was started with another list of pictures"),
     ):
         assert read(monkeypatch, *other, "--merge", "2") == 2
         assert message in capsys.readouterr().err
@@ -236,7 +239,7 @@ def test_it_does_not_go_on_with_other_settings(networks, monkeypatch, capsys):
         read(monkeypatch, *arguments)
     networks.found, networks.drawn = rows, 0
     assert read(monkeypatch, *arguments, "--allowlist", "abc") == 2
-    assert "begun with another options: repeat that command" in capsys.readouterr().err
+    assert "was started with another options; repeat that" in capsys.readouterr().err
     assert read(monkeypatch, *arguments, "--allowlist", "abc", "--force") == 0
     assert networks.drawn == 3
     Path("out.jsonl.unfinished").write_text("something else\n")

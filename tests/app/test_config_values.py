@@ -86,7 +86,7 @@ def test_the_defaults_are_fine():
                 ("optimizer.learning_rate", math.inf, "more than 0"),
                 ("optimizer.weight_decay", math.nan, "0 or more"),
                 ("checkpoint.keep", 0, "1 or more"),
-                ("eval.every", -1, "0 or more updates"),
+                ("eval.every", -1, "0 or more steps"),
                 ("data.threads", 0, "1 to 1024 threads"),
                 ("data.max_dropped", 1.5, "a share from 0 to 1"),
             )
@@ -98,7 +98,7 @@ def test_the_defaults_are_fine():
         (detector, "loss.version", 4, "2 or 3"),
         (detector, "eval.protocol", "best", "one of iou"),
         (detector, "eval.pages.count", 0, "1 or more pages"),
-        (detector, "test.holdout", 1.0, "at least 0 and less than 1"),
+        (detector, "test.holdout", 1.0, "0 or more and less than 1"),
         (detector, "detector.low_text", 1.5, "0 to 1"),
         (detector, "detector.mag_ratio", math.inf, "a positive number up to 100"),
         (detector, "sweep.link_threshold", (0.1, 4.0), "thresholds from 0 to 1"),

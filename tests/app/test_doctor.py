@@ -76,7 +76,7 @@ def diagnose(tmp_path, capsys):
 def test_a_sound_network(diagnose):
     status, said = diagnose(SETTINGS.format("'0123456789'"), MODULE, state())
     assert status == 0
-    assert said.startswith("nothing wrong found") and "--check" in said
+    assert said.startswith("no problems found") and "--check" in said
 
 
 # What a text without quotes becomes, in the words of the report, and the text that was meant.
@@ -87,23 +87,23 @@ LOST = {
     "4.5": "as a number with a fraction",
     "no": "as true or false",
     "2001-01-01": "as a date",
-    "~": "as nothing at all",
-    "#abc": "as nothing at all",
-    "&abc": "as nothing at all",
+    "~": "as an empty value",
+    "#abc": "as an empty value",
+    "&abc": "as an empty value",
     "!abc": "of the type !abc",
-    "{abc}": "begins a list of settings",
-    "abc #x": "'#x' is a comment: 3 characters are left of 6",
-    " abc": "blanks at the start and the end are lost: 3 characters are left of 4",
-    "abc ": "blanks at the start and the end are lost: 3 characters are left of 4",
+    "{abc}": "begins a mapping",
+    "abc #x": "'#x' is a comment: 3 of 6 characters are left",
+    " abc": "spaces at the start and the end are lost: 3 of 4 characters are left",
+    "abc ": "spaces at the start and the end are lost: 3 of 4 characters are left",
     "&a bc": "is the name of an anchor",
-    "@abc": "'@' means something to YAML",
-    "`abc": "'`' means something to YAML",
-    "%abc": "'%' means something to YAML",
-    "*abc": "'*' means something to YAML",
-    "- abc": "'-' means something to YAML",
-    "ab: c": "': ' means something to YAML",
-    "[abc": "'[' means something to YAML",
-    "> abc": "'>' means something to YAML",
+    "@abc": "'@' has a special meaning in YAML",
+    "`abc": "'`' has a special meaning in YAML",
+    "%abc": "'%' has a special meaning in YAML",
+    "*abc": "'*' has a special meaning in YAML",
+    "- abc": "'-' has a special meaning in YAML",
+    "ab: c": "': ' has a special meaning in YAML",
+    "[abc": "'[' has a special meaning in YAML",
+    "> abc": "'>' has a special meaning in YAML",
 }
 
 
@@ -125,11 +125,11 @@ def test_a_charset_without_quotes(diagnose, meant):
 @pytest.mark.parametrize(
     ("written", "meant", "why"),
     [
-        ("'ab'c'", "ab'c", "an apostrophe is written twice"),
-        ('"ab\\]c"', "ab\\]c", "\\ is written \\\\"),
-        ("['a', 'b']", "ab", "a list; a Reader expects one text"),
-        ("[0, 1]", "01", "a list; a Reader expects one text"),
-        ("|\n    abc", "abc", "line ends count"),
+        ("'ab'c'", "ab'c", "an apostrophe must be doubled"),
+        ('"ab\\]c"', "ab\\]c", "\\ must be written \\\\"),
+        ("['a', 'b']", "ab", "a list; EasyOCR expects one string"),
+        ("[0, 1]", "01", "a list; EasyOCR expects one string"),
+        ("|\n    abc", "abc", "newlines count"),
     ],
 )
 def test_a_charset_in_wrong_quotes(diagnose, written, meant, why):
@@ -155,9 +155,9 @@ def test_blanks_that_are_not_lost_are_no_fault(diagnose):
 @pytest.mark.parametrize(
     ("characters", "classes", "hint"),
     [
-        ("0123456789", 12, "is the blank ' ' one of them?"),
+        ("0123456789", 12, "is the space ' ' one of them?"),
         ("01234567890", 11, "list '0' only once"),
-        ("012345 6789", 11, "leave out the blank"),
+        ("012345 6789", 11, "leave out the space"),
         ("0123456789", 37, "0123456789abcdefghijklmnopqrstuvwxyz"),
         ("0123456789", 97, "english_g2"),
         ("0123456789", 500, "exactly the 499 characters"),
@@ -172,7 +172,7 @@ def test_charset_against_rows(diagnose, characters, classes, hint):
 
 def test_duplicates_are_noted(diagnose):
     status, said = diagnose(SETTINGS.format("'0102'"))
-    assert status == 0 and "note" in said and "'0' stands in character_list more than once" in said
+    assert status == 0 and "note" in said and "'0' occurs more than once in character_list" in said
 
 
 @pytest.mark.parametrize(
@@ -188,7 +188,7 @@ def test_params_against_shapes(diagnose, key, wrong):
 def test_a_network_of_color(diagnose):
     text = SETTINGS.format("'0123456789'").replace("input_channel: 1", "input_channel: 3")
     status, said = diagnose(text, weights=state(channels=3))
-    assert status == 1 and "3 channels" in said and "rgb: False" in said
+    assert status == 1 and "3 input channels" in said and "rgb: False" in said
 
 
 @pytest.mark.parametrize("name", ["imgH", "lang_list", "character_list", "network_params"])
@@ -196,7 +196,7 @@ def test_a_missing_field(diagnose, name):
     lines = SETTINGS.format("'0123456789'").splitlines()
     text = "\n".join(line for line in lines if not line.startswith(name))
     status, said = diagnose(text)
-    assert status == 1 and f"no {name}, which a Reader needs" in said
+    assert status == 1 and f"{name} is missing; EasyOCR needs it" in said
 
 
 @pytest.mark.parametrize(
@@ -210,9 +210,9 @@ def test_a_missing_field(diagnose, name):
         ("64", "'64'", "imgH is '64'"),
         ("64", "", "imgH is ''"),
         ("hidden_size: 4", "hidden_size: four", "network_params.hidden_size is 'four'"),
-        ("hidden_size: 4", "num_class: 11", "a Reader passes itself"),
+        ("hidden_size: 4", "num_class: 11", "EasyOCR passes itself"),
         ("{input_channel: 1, output_channel: 8, hidden_size: 4}", "1", "must be a mapping"),
-        ("imgH: 64", "imgH: 64\nimgH: 32", "imgH is there twice"),
+        ("imgH: 64", "imgH: 64\nimgH: 32", "imgH is given twice"),
     ],
 )
 def test_wrong_fields(diagnose, old, new, why):
@@ -222,13 +222,13 @@ def test_wrong_fields(diagnose, old, new, why):
 
 def test_another_height_is_noted(diagnose):
     status, said = diagnose(SETTINGS.format("'0123456789'").replace("64", "32"))
-    assert status == 0 and "all Readers of its process" in said
+    assert status == 0 and "all Readers of the process" in said
 
 
 @pytest.mark.parametrize(
     ("old", "new", "why"),
     [
-        ("class Model", "class CRNN", "no class Model, which EasyOCR makes the network of; it has"),
+        ("class Model", "class CRNN", "no class Model, which EasyOCR instantiates; it has"),
         ("(nn.Module)", "", "no base class"),
         ("import torch.nn", "from .modules import X\nimport torch.nn", "a relative import"),
         ("import torch.nn", "from modules.a import X\nimport torch.nn", "which EasyOCR does not"),
@@ -238,13 +238,13 @@ def test_another_height_is_noted(diagnose):
         ("input, text)", "input)", "forward takes 1 arguments"),
         ("input, text)", "input, text, more)", "forward takes 3 arguments"),
         ("def forward", "def forwards", "no forward"),
-        ("return input", "return (", "line 7: Python cannot read it"),
-        ("nn.Module", "nn" + ".a" * 900, "nothing wrong found"),
+        ("return input", "return (", "line 7: Python cannot parse it"),
+        ("nn.Module", "nn" + ".a" * 900, "no problems found"),
     ],
 )
 def test_wrong_modules(diagnose, old, new, why):
     status, said = diagnose(SETTINGS.format("'0123456789'"), MODULE.replace(old, new))
-    assert status == ("nothing" not in why) and why in said
+    assert status == ("no problems" not in why) and why in said
 
 
 def test_the_module_is_not_executed(diagnose, tmp_path):
@@ -261,15 +261,15 @@ def test_a_model_that_is_imported_counts(diagnose, names):
 @pytest.mark.parametrize(
     ("weights", "why"),
     [
-        (state(prefix=""), "do not begin with 'module.', such as FeatureExtraction.ConvNet.0"),
+        (state(prefix=""), "its names, such as FeatureExtraction.ConvNet.0"),
         (state(prefix="module.module."), "'module.' twice"),
         ({"iter": 3, "state_dict": state()}, "Unexpected key(s) in state_dict"),
         ({**state(), "module.Transformation.GridGenerator.P_hat": np.zeros(3)}, "TPS"),
-        ({"module.FeatureExtraction.a": np.zeros(2)}, "no Prediction.weight"),
+        ({"module.FeatureExtraction.a": np.zeros(2)}, "Prediction.weight, is missing"),
         (
             {"module.FeatureExtraction.a": np.zeros(2)}
             | {"module.Prediction.attention_cell.i2h.weight": np.zeros((2, 2))},
-            "EasyOCR decodes CTC alone",
+            "EasyOCR only decodes CTC",
         ),
         ({"epoch": 3}, "no state dict in it"),
         ({**state(), "module.Prediction.weight": np.full((11, 4), np.nan)}, "NaN"),
@@ -286,7 +286,7 @@ def test_weights_within_a_checkpoint(diagnose):
     for prefix in ("module.", ""):
         tree = {**rest, "model": {"state_dict": state(prefix=prefix)}}
         status, said = diagnose(weights=tree)
-        assert status == 1 and "under a key of it (config, other, model)" in said
+        assert status == 1 and "under one of its keys (config, other, model)" in said
         assert ("do not begin with 'module.'" in said) == (not prefix)
 
 
@@ -295,7 +295,7 @@ def test_files_of_different_names(diagnose, tmp_path, capsys):
     save_pth(tmp_path / "best.pth", state())
     assert command.run(_parse(["ocrjax", "doctor", str(tmp_path)])) == 1
     said = capsys.readouterr().out
-    assert "name it plates.pth, and pass recog_network='plates'" in said
+    assert "rename it to plates.pth, and pass recog_network='plates'" in said
     assert "3 characters" in said and "the weights have 11" in said
 
 
@@ -326,12 +326,12 @@ def test_a_detector_of_full_width_is_sound_with_and_without_prefix(diagnose, mon
     monkeypatch.setattr(convert, "from_state_dict", lambda state, width: state)
     for weights in (bare, {f"module.{key}": value for key, value in bare.items()}):
         status, said = diagnose(weights=weights)
-        assert status == 0 and "no setting for a detector of one's own" in said
+        assert status == 0 and "no setting for a custom detector" in said
 
 
 def test_a_file_in_the_place_of_published_weights(diagnose):
     status, said = diagnose(weights=state(), name="english_g2")
-    assert status == 1 and "deletes a file whose md5 is another" in said
+    assert status == 1 and "deletes a file with another md5" in said
 
 
 @pytest.mark.parametrize("name", ["standard", "generation2", "latin_g2", "json", "torch", "v1.2"])
@@ -363,8 +363,8 @@ def test_by_name(diagnose, easyocr_folder, capsys):
     for name, tree in {"street": {"basenet.a": np.zeros(1)}, "latin_g2": state()}.items():
         save_pth(easyocr_folder / "model" / f"{name}.pth", tree)
         command.run(_parse(["ocrjax", "doctor", name]))
-        assert "missing; a Reader opens all three" not in capsys.readouterr().out
-    with pytest.raises(FileNotFoundError, match="nothing: neither a file nor a folder"):
+        assert "missing; EasyOCR opens all three" not in capsys.readouterr().out
+    with pytest.raises(FileNotFoundError, match="nothing: no such file or folder"):
         command.run(_parse(["ocrjax", "doctor", "nothing"]))
 
 
@@ -374,10 +374,10 @@ def test_other_suffixes_and_folders(tmp_path, capsys):
     arguments = [str(tmp_path / "plates.pt"), str(tmp_path / "plates.yml")]
     assert command.run(_parse(["ocrjax", "doctor", *arguments])) == 1
     said = capsys.readouterr().out
-    assert "name it plates.pth" in said and "name it plates.yaml" in said
+    assert "rename it to plates.pth" in said and "rename it to plates.yaml" in said
     with pytest.raises(FileNotFoundError, match="no such file"):
         doctor.collect([str(tmp_path / "other.pth")])
-    with pytest.raises(FileNotFoundError, match="file in this folder"):
+    with pytest.raises(FileNotFoundError, match="this folder has no"):
         doctor.collect([str(tmp_path / "EasyOCR")])
     (tmp_path / "plates.py").mkdir()
     networks, findings = doctor.collect([str(tmp_path)])
@@ -392,19 +392,27 @@ INDENTED = "imgH: 64\nnetwork_params:\n{}input_channel: 1\n    output_channel: 8
 @pytest.mark.parametrize(
     ("settings", "problem", "remedy"),
     [
-        (INDENTED.format("\t"), "line 3: it is indented by a tab", "indent by blanks"),
-        (INDENTED.format("\xa0   "), "line 3, column 1: U+00A0 (no-break space)", "usual blank"),
+        (INDENTED.format("\t"), "line 3: it is indented by a tab", "use spaces"),
+        (INDENTED.format("\xa0   "), "line 3, column 1: U+00A0 (no-break space)", "by a space"),
         (
             INDENTED.format("    \u200b"),
             "line 3, column 5: U+200B (zero width space)",
-            "usual blank",
+            "by a space",
         ),
-        ("\u3000imgH: 64\nlang_list: [en]\n", "line 1, column 1: U+3000 (ideographic", "usual"),
-        (SETTINGS.format("'01'").encode("utf-16"), "it is UTF-16", "in UTF-8"),
-        (SETTINGS.format("'á'").encode("cp1252"), "line 3: it is not UTF-8 (byte", "in UTF-8"),
-        ("experiment_name: a\nimgH: 32\nimgW: 600\n", "a training (opt.txt)", "character_list"),
-        ("network_params:\n  a: 1: 2\n", "line 2: YAML cannot read it", "write a:"),
-        ("network_params:\n  a: 1\n   b: 2\n", "line 3: YAML cannot read it", "mend that line"),
+        (
+            "\u3000imgH: 64\nlang_list: [en]\n",
+            "line 1, column 1: U+3000 (ideographic",
+            "by a space",
+        ),
+        (SETTINGS.format("'01'").encode("utf-16"), "it is UTF-16", "UTF-8"),
+        (SETTINGS.format("'á'").encode("cp1252"), "line 3: it is not UTF-8 (byte", "UTF-8"),
+        (
+            "experiment_name: a\nimgH: 32\nimgW: 600\n",
+            "training settings (opt.txt)",
+            "character_list",
+        ),
+        ("network_params:\n  a: 1: 2\n", "line 2: YAML cannot parse it", "write a:"),
+        ("network_params:\n  a: 1\n   b: 2\n", "line 3: YAML cannot parse it", "fix that line"),
     ],
 )
 def test_settings_that_cannot_be_read(diagnose, settings, problem, remedy):
@@ -412,7 +420,7 @@ def test_settings_that_cannot_be_read(diagnose, settings, problem, remedy):
     status, said = diagnose(settings, module=MODULE)
     assert status == 1
     assert problem in said and remedy in said
-    assert "Model needs" not in said and "1 wrong in" in said
+    assert "Model needs" not in said and "1 problem in" in said
 
 
 @pytest.mark.parametrize(
@@ -430,11 +438,11 @@ def test_files_that_are_no_weights(tmp_path, capsys, data, problem, remedy):
     path.write_bytes(data)
     assert command.run(_parse(["ocrjax", "doctor", str(path)])) == 1
     said = capsys.readouterr().out
-    assert problem in said and remedy in said and "1 wrong in" in said
+    assert problem in said and remedy in said and "1 problem in" in said
 
 
 def test_other_files_of_weights(tmp_path):
-    for name, remedy in (("a.h5", "weights of Keras are not read"), ("a.safetensors", "convert")):
+    for name, remedy in (("a.h5", "Keras weights are not supported"), ("a.safetensors", "convert")):
         (tmp_path / name).write_bytes(b"")
         with pytest.raises(FileNotFoundError, match=rf"{name}: expected a file .*{remedy}"):
             doctor.collect([str(tmp_path / name)])

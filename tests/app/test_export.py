@@ -131,8 +131,8 @@ def test_the_doctor_finds_nothing_wrong(files, capsys):
 @pytest.mark.parametrize(
     ("name", "why"),
     [
-        ("standard", "network that EasyOCR brings"),
-        ("english_g2", "network that EasyOCR brings"),
+        ("standard", "one of EasyOCR's own networks"),
+        ("english_g2", "one of EasyOCR's own networks"),
         ("json", "name of a Python module"),
         ("test", "name of a Python module"),
         ("torch", "name of a Python module"),
@@ -159,7 +159,7 @@ def test_what_cannot_be_exported(tmp_path, variables):
         write(charset=Charset("two", ("a", "b")))
     with pytest.raises(ExportError, match="no language 'xx'"):
         write(languages=("en", "xx"))
-    with pytest.raises(ExportError, match="expected 31 or more, and one"):
+    with pytest.raises(ExportError, match="expected a height of 31 or more and at least one"):
         write(height=8)
     assert list(tmp_path.iterdir()) == []
 
@@ -217,7 +217,7 @@ def test_a_good_export(files, recognizer, crops, monkeypatch):
     table = found.table()
     assert re.search(r"3 EasyOCR, float32 +6 = 2 ", table)
     assert re.search(r"7 EasyOCR, int8 .* 6 as 5 ", table)
-    assert "no worse in a Reader" in table and found.to_dict()["worse"] is None
+    assert "no significant loss in EasyOCR" in table and found.to_dict()["worse"] is None
     assert json.loads(json.dumps(found.to_dict()))["ways"]["EasyOCR, float32"]["same"] == 6
 
 
@@ -236,7 +236,7 @@ def test_other_logits_are_refused(files, recognizer, crops, monkeypatch, differe
 def test_another_resize_is_refused_and_named(files, recognizer, crops, monkeypatch):
     found = check(files, recognizer, crops, monkeypatch, pixel=True)
     (fault,) = found.faults()
-    assert "1 of 6 crops come to the network otherwise than ours" in fault
+    assert "network inputs differ from ours for 1 of 6 crops" in fault
     assert found.same_inputs == 5
 
 
@@ -248,7 +248,7 @@ def test_the_check_reads_as_a_reader_whatever_the_run_does(files, variables, cro
     )
     found = export_recognizer.check_recognizer(files, other, crops)
     assert found.faults() == []
-    assert found.ways[0].name == "ours, by itself (fixed)"
+    assert found.ways[0].name == "ocrjax, as in the run (fixed)"
     assert set("".join(found.ways[0].texts)) <= {"a"}
 
 
@@ -271,12 +271,12 @@ def test_a_network_that_a_reader_reads_worse_is_refused(
     found = export_recognizer.check_recognizer(files, alone, crops)
     assert found.scores(found.ways[0]).accuracy().value == 1
     (fault,) = found.faults()
-    assert re.match(r"a Reader reads 0\.\d+ of the crops right, the run by itself 1\.0", fault)
+    assert re.match(r"word accuracy in EasyOCR is 0\.\d+, in the run 1\.0", fault)
     assert advice in fault and "--accept-worse" in fault
-    assert "WORSE IN A READER: a Reader reads 0." in found.table()
+    assert "WORSE IN EASYOCR: word accuracy in EasyOCR is 0." in found.table()
     assert found.to_dict()["worse"] in fault
     taken = export_recognizer.check_recognizer(files, alone, crops, accept_worse=True)
-    assert taken.faults() == [] and "WORSE IN A READER" in taken.table()
+    assert taken.faults() == [] and "WORSE IN EASYOCR" in taken.table()
 
 
 def test_no_crops(files, recognizer):
@@ -305,9 +305,9 @@ def test_the_command_installs(weights, tmp_path, easyocr_folder, capsys):
     assert names == {*installed, "ocrjax/plates.json"}  # the note for --uninstall
     assert 'recog_network="plates"' in capsys.readouterr().out
     assert run(*arguments) == 2
-    assert "there already; --force replaces" in capsys.readouterr().err
+    assert "already exists; --force replaces" in capsys.readouterr().err
     assert run(*arguments[:3], "--name", "plates", "--out", tmp_path / "b", "--install") == 2
-    assert "--name NAME takes another name" in capsys.readouterr().err
+    assert "--name NAME chooses another name" in capsys.readouterr().err
     assert run(*arguments, "--install", "--force") == 0
 
 
@@ -353,7 +353,7 @@ def test_the_command_says_what_it_lacks(weights, tmp_path, capsys):
     assert run(*arguments, "--height", 32, "--languages", "en, de") == 0
     assert "Reader(['en', 'de']" in (tmp_path / "out" / "README.txt").read_text("utf-8")
     assert run(weights, "--height", 32, "--name", "json") == 2
-    assert "choose another (--name NAME)" in capsys.readouterr().err
+    assert "choose another name (--name NAME)" in capsys.readouterr().err
 
 
 def test_a_check_without_easyocr_leaves_nothing(weights, tmp_path, capsys):
@@ -402,13 +402,13 @@ def test_the_command_checks_before_it_installs(
         assert "NOT GOOD" in said and "not installed" in said and "NOT GOOD" in readme
     else:
         assert status == 0 and (easyocr_folder / "model" / "plates.pth").is_file()
-        assert "EasyOCR does the same as ours" in said and "EasyOCR, float32" in readme
+        assert "EasyOCR and ocrjax agree" in said and "EasyOCR, float32" in readme
         # Files are replaced by --force; a network that reads worse there needs a word of its own.
         monkeypatch.setattr(export_recognizer.Check, "loss", lambda check: "it reads worse")
         assert run(*command, "--force") == 1
         assert "NOT GOOD: it reads worse. " in capsys.readouterr().out
         assert run(*command, "--force", "--accept-worse") == 0
-        assert "WORSE IN A READER: it reads worse" in (out / "README.txt").read_text("utf-8")
+        assert "WORSE IN EASYOCR: it reads worse" in (out / "README.txt").read_text("utf-8")
 
 
 def test_bad_records_of_a_database_are_left_out(tmp_path, capsys):
@@ -436,7 +436,7 @@ def test_all_files_are_installed_or_none(tmp_path):
         install({two: tmp_path / "there" / "b", one: target}, name="n")
     assert target.read_text() == "old" and len(list(target.parent.iterdir())) == 1
     (tmp_path / "there" / "c").mkdir()
-    with pytest.raises(InstallError, match="a folder is there"):
+    with pytest.raises(InstallError, match="is a folder"):
         install(
             {two: tmp_path / "there" / "b", one: tmp_path / "there" / "c"}, name="n", force=True
         )
@@ -491,7 +491,7 @@ def test_an_interpreter_without_easyocr(tmp_path):
     python = fake_python(tmp_path, "raise RuntimeError('size mismatch for module.x')")
     with pytest.raises(EasyOcrError, match=r"(?s)EasyOCR failed:.*size mismatch for module.x"):
         run_easyocr({}, [], python=python)
-    with pytest.raises(EasyOcrError, match="left nothing; is it a Python"):
+    with pytest.raises(EasyOcrError, match="wrote no result; expected a Python"):
         run_easyocr({}, [], python=fake_python(tmp_path, ""))
 
 
@@ -532,7 +532,7 @@ def test_a_narrow_detector_is_refused(tmp_path, capsys):
     narrow = craft_variables(CRAFT(width=0.125))
     save_weights(tmp_path / "narrow.pth", craft_state(narrow))
     assert run(tmp_path / "narrow.pth", "--out", tmp_path / "out") == 2
-    assert "width 0.125, and EasyOCR's CRAFT has the full width" in capsys.readouterr().err
+    assert "width 0.125, but EasyOCR's CRAFT has the full width" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 
@@ -552,12 +552,12 @@ def detector(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("shift", [0, 2])
 def test_a_detector(detector, tmp_path, monkeypatch, easyocr_folder, capsys, shift):
-    with pytest.raises(ExportError, match="a file of EasyOCR's own"):
+    with pytest.raises(ExportError, match="one of EasyOCR's own files"):
         export_detector.write_detector(
             tmp_path, {}, name="craft_mlt_25k", options=DetectorOptions()
         )
     for name in ("../street", "/street", "a\\b", 'the"best', "..", ""):
-        with pytest.raises(ExportError, match="without its folder"):
+        with pytest.raises(ExportError, match="without a folder"):
             export_detector.write_detector(tmp_path, {}, name=name, options=DetectorOptions())
     from craftjax.detector import Detector
 
@@ -584,7 +584,7 @@ def test_a_detector(detector, tmp_path, monkeypatch, easyocr_folder, capsys, shi
     status = run(*arguments)
     said, errors = capsys.readouterr()
     # On a busy machine there is time to say how far it is.
-    assert all(line.startswith("finding the same") for line in errors.splitlines())
+    assert all(line.startswith("finding words with ocrjax") for line in errors.splitlines())
     assert "text_threshold=0.25 link_threshold=0.4 low_text=0.2 canvas_size=" in said
     assert f"mag_ratio=1: {beside} (config.detector)" in said
     assert all(not key.startswith("module.") for key in load_pth(out / "street.pth"))

@@ -107,7 +107,7 @@ def test_twins_are_never_divided():
     assert counts[1] == pytest.approx(24, abs=4) and counts[2] == pytest.approx(24, abs=4)
     assert how == "by groups of near-duplicates; 80 near-duplicates"
     assert parts == divide_pictures(pictures_of(groups))[0]
-    with pytest.raises(FitError, match="cannot be divided"):
+    with pytest.raises(FitError, match="too few to split"):
         divide_pictures(pictures_of([0] * 10))
 
 
@@ -117,7 +117,7 @@ def test_given_parts_are_kept():
     assert [part == "test" for part in parts] == [part == "test" for part in given]
     assert parts.count("validation") == 4
     assert how.startswith("train, test as given; 1 near-duplicates")
-    assert ("1 that choose or test have a twin" in how) == (parts[3] == "train")
+    assert ("1 given for validation or test have a near-duplicate" in how) == (parts[3] == "train")
     given = ["train", "validation", "test"]
     assert divide_pictures(pictures_of([0, 1, 2], given))[0] == given
 
@@ -127,9 +127,9 @@ def test_files_of_parts(tmp_path):
     path.write_text("\ufefftrain\ta.png\n\ntest\tgt/b.png\t7\nvalidation\tc.png\n", "utf-8")
     assert read_split(path) == {"a.png": "train", "b.png": "test", "c.png": "validation"}
     for text, message in (
-        ("train a.png", r"split.tsv:1: 'train a.png': expected train, validation, test, a tab"),
-        ("train\ta\ntest\ta", "'a' is of train already"),
-        ("train\ta", "expected pictures to train and to test"),
+        ("train a.png", r"split.tsv:1: 'train a.png': expected one of train, validation, test, "),
+        ("train\ta\ntest\ta", "'a' is already in train"),
+        ("train\ta", "expected images in train and in test"),
     ):
         path.write_text(text)
         with pytest.raises(FitError, match=message):
@@ -166,7 +166,7 @@ def test_pictures_are_read_and_written(tmp_path):
     assert Path(str(page.path)).resolve() == (data / "images" / "p6.png").resolve()
     assert len(read_split(tmp_path / "out" / "data" / "split.tsv")) == 5
     split.write_text("train\tp0.png\ntest\tq.png\n")
-    with pytest.raises(FitError, match=r"'q.png' \(1 such lines\) is no picture"):
+    with pytest.raises(FitError, match=r"'q.png' \(1 such lines\) is not an image"):
         read_pictures(options)
 
 
@@ -235,9 +235,7 @@ def test_stages_are_done_once(tmp_path):
     assert work.calls == [] and work.said[0] == "[1/4] a: done before: a is done"
     work.run(seed=3)
     assert work.calls == ["c"]
-    assert (
-        work.said[2] == "[3/4] c: doing c again, because it was made with another seed (0, now 3)"
-    )
+    assert work.said[2] == "[3/4] c: doing c again, because it was run with another seed (0, now 3)"
     shutil.rmtree(work.out / "b")
     work.run(seed=3)  # with the same result: what uses it stays
     assert work.calls == ["b"] and "has lost its file" in work.said[1]
@@ -272,7 +270,7 @@ def test_single_stages(tmp_path):
     work = Work(tmp_path / "out")
     with pytest.raises(FitError, match="--stage e: expected one of a, b, c, d"):
         work.run(only=("e",))
-    with pytest.raises(FitError, match="the stage a before it is not done yet"):
+    with pytest.raises(FitError, match="the earlier stage a has not run yet"):
         work.run(only=("c",))
     work.run()
     work.run(only=("b",))
@@ -288,11 +286,11 @@ def test_single_stages(tmp_path):
 
 def test_what_pays():
     assert "fewer than 50 words" in plan.detector_pays(words=5000, choosing=(49, 9))
-    assert "fewer than 50 words or 5 pictures" in plan.detector_pays(words=5000, choosing=(500, 4))
+    assert "fewer than 50 words or 5 images" in plan.detector_pays(words=5000, choosing=(500, 4))
     assert "fewer than 300" in plan.detector_pays(words=299, choosing=(50, 5))
     assert plan.detector_pays(words=300, choosing=(50, 5)) == ""
     assert plan.recognizer_pays(words=50, choosing=50) == ""
-    assert "49 crops to choose by" in plan.recognizer_pays(words=50, choosing=49)
+    assert "49 validation crops" in plan.recognizer_pays(words=50, choosing=49)
 
 
 def test_updates_by_the_time_there_is():
@@ -303,7 +301,7 @@ def test_updates_by_the_time_there_is():
     slow = plan.plan_steps(seconds=1000, step=1, evaluation=200, most=2000)
     assert (slow.steps, slow.every) == (600, 600)
     none = plan.plan_steps(seconds=100, step=1, evaluation=10, most=2000)
-    assert none.steps == 0 and none.why.startswith("only 70 updates fit into 1.7 minutes")
+    assert none.steps == 0 and none.why.startswith("only 70 steps fit into 1.7 minutes")
     assert plan.plan_steps(seconds=-5, step=1, evaluation=10, most=2000).steps == 0
 
 
@@ -413,7 +411,7 @@ def test_the_detector_is_averaged_where_that_is_better_by_more_than_chance(
     kept = load_weights(tmp_path / "weights" / "detector.pth")
     better = hits == 8
     assert chosen.share == (0.6 if better else 0)
-    assert chosen.why.startswith("60% of the trained" if better else "the start weights, for")
+    assert chosen.why.startswith("60% trained" if better else "the pretrained weights, because")
     for key, array in start.items():
         if np.issubdtype(array.dtype, np.floating):
             np.testing.assert_allclose(kept[key], array + chosen.share, rtol=1e-5, atol=1e-6)
@@ -429,7 +427,7 @@ def test_places_are_checked_first(tmp_path, capsys):
     (tmp_path / "out" / "thesis.txt").touch()
     for arguments, message in (
         ((data, "--out", data / "fit"), "lies in"),
-        ((data, "--out", tmp_path / "out"), "there already, and not of `ocrjax fit`"),
+        ((data, "--out", tmp_path / "out"), "already exists and is not from `ocrjax fit`"),
         ((tmp_path / "none", "--out", tmp_path / "new"), "no such folder"),
         ((data, "--out", tmp_path / "new", "--budget", "x"), "expected a time such as 45m"),
         ((data, "--out", tmp_path / "new", "--name", "numpy"), "--name numpy: "),
@@ -444,13 +442,14 @@ def test_without_training_all_stages_leave_their_files(tmp_path):
     arguments |= {"detector_steps": 0, "recognizer_steps": 0}
     out, said = tmp_path / "fit", []
     found = ocrjax.fit(out=out, log=said.append, **arguments)
-    assert found["detector"] == {"steps": 0, "why": "0 updates were asked for"}
+    assert found["detector"] == {"steps": 0, "why": "0 steps were requested"}
     assert found["average"]["recognizer"]["share"] == 0
     assert found["after"]["gains"]["end_to_end"] == {"value": 0.0, "low": 0.0, "high": 0.0}
     for name in ("detector", "recognizer"):
         card = (out / "model" / name / "README.md").read_text("utf-8")
         assert (
-            card.startswith("---\nlicense: other\n") and "## License of the start weights" in card
+            card.startswith("---\nlicense: other\n")
+            and "## License of the pretrained weights" in card
         )
         assert json.loads((out / "model" / name / "config.json").read_text("utf-8"))
     reader = ocrjax.Reader(
@@ -461,10 +460,10 @@ def test_without_training_all_stages_leave_their_files(tmp_path):
     beside = out / "model" / "detector" / "model.safetensors.operating_point.json"
     point = load_operating_point(out / "before" / "operating_point.json")
     assert reader.detector.options == load_operating_point(beside) == point
-    assert any("of width 0.125" in line for line in said)
+    assert any("the width 0.125" in line for line in said)
     assert (out / "easyocr" / "recognizer" / "fit.yaml").is_file()
     page = (out / "report.html").read_text("utf-8")
-    assert "end-to-end F" in page and "not trained: 0 updates were asked for" in page
+    assert "end-to-end F" in page and "not trained: 0 steps were requested" in page
     made = tmp_path / "again.html"
     assert _run(_parse(["ocrjax", "report", str(out), "--out", str(made)])) == 0
     assert "end-to-end F" in made.read_text("utf-8")
@@ -478,8 +477,8 @@ def test_the_audit_stops_what_cannot_be_trained_on(tmp_path, capsys):
     for path in (data / "gt").iterdir():
         path.write_text("5,5,40,5,40,20,5,20,###\n")
     assert run(data, "--out", tmp_path / "out", "--layout", "quad") == 2
-    assert "no word can be trained on" in capsys.readouterr().err
-    assert "every word is don't care" in (tmp_path / "out" / "audit.txt").read_text("utf-8")
+    assert "no usable word to train on" in capsys.readouterr().err
+    assert "all words are don't care" in (tmp_path / "out" / "audit.txt").read_text("utf-8")
 
 
 # Files that every run of the toy leaves with the same bytes.

@@ -121,7 +121,7 @@ def test_round_trip(tmp_path_factory, picture, name, content):
         pages.append(Page(HEIGHT, WIDTH, tuple(found), str(path)))
     expected = [fitted(page, target.carries)[0] for page in pages]
     if any(page.words for page in pages) and not any(page.words for page in expected):
-        with pytest.raises(ValueError, match="not one word"):
+        with pytest.raises(ValueError, match="no word can be written"):
             write_labels(pages, folder / "out", name)
         return
     count, _ = write_labels(pages, folder / "out", name)
@@ -169,14 +169,14 @@ def test_what_is_lost_is_named(picture):
         "pages whose lines and paragraphs are lost",
         "words whose characters are lost",
         "languages",
-        "quads made upright boxes",
-        "polygons made upright boxes",
+        "quads made axis-aligned boxes",
+        "polygons made axis-aligned boxes",
         "scores and confidences",
         "texts of don't-care words",
     }
     assert "unknown texts made empty" in found["mlt"] and "languages" not in found["mlt"]
     assert "words with the text '.', which means don't care there" in found["textocr"]
-    assert "don't-care words made words like others" in found["doctr"]
+    assert "don't-care words made ordinary words" in found["doctr"]
     assert "texts" in found["doctr"]
     assert "words without characters left out" in found["synthtext"]
     assert "pages whose lines and paragraphs are lost" not in found["hiertext"]

@@ -76,10 +76,10 @@ WORDS = {
     "zero area": "10,100,70,100,70,100,10,100,line",
     "self-crossing": "10,100,70,116,70,100,10,116,cross",
     "anticlockwise": "10,100,10,116,70,116,70,100,against",
-    "dented or too thin": "10,96,70,96,30,100,10,118,dented",
+    "concave or too thin": "10,96,70,96,30,100,10,118,dented",
     "lies on its side": "70,96,70,116,10,116,10,96,aside",
-    "stands on its head": "70,116,10,116,10,96,70,96,head",
-    "outside of the picture": "200,100,260,100,260,116,200,116,beside",
+    "upside down": "70,116,10,116,10,96,70,96,head",
+    "outside the picture": "200,100,260,100,260,116,200,116,beside",
     "reaches outside": "120,96,180,96,180,112,120,112,beyond",
     "labeled twice": SOUND[0],
     "overlapping labels": "12,10,72,10,72,26,12,26,again",
@@ -93,11 +93,11 @@ WORDS = {
     "not NFC": "10,96,70,96,70,112,10,112,cafe\u0301",
     "full-width character": "10,96,70,96,70,112,10,112,\uff11\uff12\uff13",
     "mixed scripts": "10,96,70,96,70,112,10,112,\u0420aris",
-    "odd blank": "10,96,70,96,70,112,10,112,two  words",
+    "unusual space": "10,96,70,96,70,112,10,112,two  words",
     "broken line": "10,96,seventy,96,70,112,10,112,word",
     "no text": "10,96,70,96,70,112,10,112,",
     "too small": "10,100,70,100,70,105,10,105,lower",
-    "letters one below another": "140,5,150,5,150,65,140,65,upright",
+    "stacked letters": "140,5,150,5,150,65,140,65,upright",
 }
 """A fourth line of a page by its fault."""
 
@@ -115,7 +115,7 @@ def planted(tmp_path_factory):
         expected.add((kind, f"gt_{name}.txt", 4))
     shares = next(names)
     pages[shares] = ["0.1,0.1,0.5,0.1,0.5,0.3,0.1,0.3,one", "0.1,0.5,0.5,0.5,0.5,0.7,0.1,0.7,two"]
-    expected.add(("shares of the picture", f"gt_{shares}.txt", 0))
+    expected.add(("relative coordinates", f"gt_{shares}.txt", 0))
     write_set(root, pages)
     images, labels = root / "images", root / "gt"
 
@@ -126,7 +126,7 @@ def planted(tmp_path_factory):
     (images / f"{cut}.png").write_bytes(data[: len(data) // 2])
     expected.add(("broken picture", f"{cut}.png", 0))
     (images / f"{double}.jpg").write_bytes(encode_image(picture(1000), suffix=".jpg"))
-    expected.add(("two pictures of one name", f"{double}.png", 0))
+    expected.add(("duplicate picture name", f"{double}.png", 0))
     (labels / f"{two}.txt").write_text(SOUND[0])
     expected.add(("broken labels", f"{two}.txt", 0))
     (labels / f"gt_{lost}.txt").unlink()
@@ -147,11 +147,11 @@ def planted(tmp_path_factory):
     Image.fromarray(picture(1002, (WIDE, HIGH))).save(images / f"{turned}.jpg", exif=exif)
     rows = ["10,10,26,10,26,70,10,70,word", "40,10,56,10,56,90,40,90,other"]
     (labels / f"gt_{turned}.txt").write_text("\n".join(rows))
-    expected.add(("labels of stored pixels", f"gt_{turned}.txt", 0))
+    expected.add(("EXIF rotation ignored", f"gt_{turned}.txt", 0))
     expected.add(("whole data set", "gt", 0))  # all pictures that EXIF turns are labeled so
     write_set(root / "test", {f"t{number}": list(SOUND) for number in range(3)}, first=2000)
     (root / "test/images/t0.png").write_bytes((images / f"{tested}.png").read_bytes())
-    expected.add(("twin in another part", f"{tested}.png", 0))
+    expected.add(("near-duplicate in test set", f"{tested}.png", 0))
     return Planted(root, expected)
 
 
@@ -185,7 +185,7 @@ def test_a_sound_set_has_no_fault(tmp_path):
     write_set(tmp_path, {f"p{number}": SOUND for number in range(5)})
     found = look(tmp_path)
     assert found.findings == [] and not found.faulty
-    assert table(found) == ["nothing is wrong"]
+    assert table(found) == ["no faults found"]
     assert rare_characters(found) == ""  # each occurs five times
 
 
@@ -208,9 +208,9 @@ def test_repaired_copy(planted, found, tmp_path):
     assert lost == []
     again = look(out)
     assert {one.kind for one in again.findings} == {
-        *("dented or too thin", "lies on its side", "stands on its head", "overlapping labels"),
+        *("concave or too thin", "lies on its side", "upside down", "overlapping labels"),
         *("too much text", "too little text", "lost characters", "no text", "too small"),
-        *("letters one below another", "near-duplicates"),
+        *("stacked letters", "near-duplicates"),
     }
     rows = (out / CHANGES).read_text(encoding="utf-8").splitlines()
     assert len(rows) == 1 + len(done) and rows[0] == "fault\tplace\tvalue\tchange"
@@ -228,10 +228,10 @@ def test_repaired_copy(planted, found, tmp_path):
 
 def test_repairs_of_whole_pages(found):
     pages = {Path(page.path).stem: page for page in repaired(found)[0]["train"]}
-    shares = next(one for one in found.findings if one.kind == "shares of the picture")
+    shares = next(one for one in found.findings if one.kind == "relative coordinates")
     quad = pages[Path(shares.picture).stem].words[0].quad
     np.testing.assert_allclose(quad, [(16, 12), (80, 12), (80, 36), (16, 36)], atol=1e-4)
-    stored = next(one for one in found.findings if one.kind == "labels of stored pixels")
+    stored = next(one for one in found.findings if one.kind == "EXIF rotation ignored")
     page = pages[Path(stored.picture).stem]
     # Turned by a quarter clockwise: (x, y) of a picture 160 high lies at (160 - y, x).
     assert (page.height, page.width) == (HIGH, WIDE)
@@ -329,7 +329,7 @@ def test_files_of_tools_keep_their_format(tmp_path):
             [],
             "\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645",
         ),
-        ("no\xadne\xa0", ["odd blank", "zero-width character"], "none"),
+        ("no\xadne\xa0", ["unusual space", "zero-width character"], "none"),
         ("\ue000", ["lost characters"], "\ue000"),
         ("\u0600\u0661\u0662", [], "\u0600\u0661\u0662"),  # the sign is seen
     ],
@@ -372,14 +372,14 @@ def test_any_words_are_judged_and_repaired(words):
     part = Part("train", None, [page])
     kept = repaired(Lint([part], findings))[0]["train"][0]
     assert len(kept.words) <= len(made)
-    assert not {"zero area", "labeled twice", "outside of the picture"} & {
+    assert not {"zero area", "labeled twice", "outside the picture"} & {
         fault.kind for fault in word_faults(kept, scale=1.0)
     }
 
 
 def test_drawings(found):
     drawn = list(drawings(found))
-    assert {one.kind for one, _ in drawn} >= {"self-crossing", "labels of stored pixels"}
+    assert {one.kind for one, _ in drawn} >= {"self-crossing", "EXIF rotation ignored"}
     assert len(drawn) == 30
     image = sheet(drawn)
     assert image.ndim == 3 and image.std() > 10
@@ -476,20 +476,20 @@ def test_crops(tmp_path, capsys, monkeypatch):
     values = json.loads((tmp_path / "report/findings.json").read_text())
     assert {(one["kind"], Path(one["path"]).name) for one in values["findings"]} == {
         ("zero-width character", "b.png"),
-        ("odd blank", "c.png"),
+        ("unusual space", "c.png"),
         ("no text", "d.png"),
         ("broken picture", "e.png"),
         ("near-duplicates", "f.png"),
         ("overlapping labels", "g.png"),
-        ("letters one below another", "h.png"),
+        ("stacked letters", "h.png"),
         ("markup", "j.png"),
     }
-    assert "labels read as csv: 10 crops, 7 that can be trained on" in capsys.readouterr().out
+    assert "labels read as csv: 10 crops, 7 usable for training" in capsys.readouterr().out
     kind, crops = find_crops(out)
     texts = ["sound", "word", "two words", "sound", "other", "tall", "fine"]
     assert kind == "csv" and [crop.text for crop in crops] == texts
     assert lint_crops(crops)[0].counts.keys() == {
-        *("overlapping labels", "near-duplicates", "letters one below another"),
+        *("overlapping labels", "near-duplicates", "stacked letters"),
     }
 
     def read_labels(recognizer, images, labels):
@@ -509,7 +509,7 @@ def test_crops(tmp_path, capsys, monkeypatch):
 def test_a_sound_set_by_the_command(tmp_path, capsys):
     write_set(tmp_path, {f"p{number}": SOUND for number in range(5)})
     assert run(tmp_path) == 0
-    assert capsys.readouterr().out.endswith("nothing is wrong\n")
+    assert capsys.readouterr().out.endswith("no faults found\n")
 
 
 def test_a_format_that_is_not_written_needs_another(tmp_path):
@@ -531,7 +531,7 @@ def test_a_format_that_is_not_written_needs_another(tmp_path):
 def test_a_copy_of_nothing_is_refused(tmp_path, capsys):
     write_set(tmp_path / "in", {"p": SOUND})
     (tmp_path / "in/gt/gt_p.txt").unlink()
-    with pytest.raises(ValueError, match="no picture with labels is left"):
+    with pytest.raises(ValueError, match="no usable image is left"):
         run(tmp_path / "in", "--fix", tmp_path / "out")
     assert "picture without labels" in capsys.readouterr().out
     assert not (tmp_path / "out").exists()
@@ -541,4 +541,4 @@ def test_an_unclear_layout_is_a_finding(tmp_path):
     write_set(tmp_path, {"p": ["0 0.5 0.5 0.2 0.1"]})  # of YOLO
     found = look(tmp_path)
     assert found.findings[0].severity == "error"
-    assert found.findings[0].kind == "layout not clear" and found.faulty
+    assert found.findings[0].kind == "ambiguous layout" and found.faulty

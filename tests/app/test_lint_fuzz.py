@@ -37,7 +37,7 @@ def look(folder, out, target):
     try:
         write_labels(pages, out, target, pictures="none")
     except ValueError as error:
-        assert "not one word can be written as" in str(error)
+        assert "no word can be written as" in str(error)
         return "not written"
     try:
         target_of(found.parts[0])

@@ -56,12 +56,12 @@ TAKEN = [
     ("detect in --weights w.pth --json old.json", "--force replaces"),
     (
         "detect in --weights w.pth --overlay drawn",
-        "--force replaces, --overlay DIR takes another folder",
+        "--force replaces them, --overlay DIR names another folder",
     ),
     ("convert w.pth v.pth", "--force replaces"),
     ("average w.pth run --out v.pth", "--force replaces"),
     ("synth --preset words --count 1 --sheet words.png", "--force replaces"),
-    ("export easyocr w.pth --out . --name v", "--force replaces, --out DIR takes another"),
+    ("export easyocr w.pth --out . --name v", "--force replaces them, --out DIR names another"),
 ]
 NEVER = [
     ("convert w.pth in", "in: exists and is a folder"),

@@ -190,7 +190,9 @@ def test_weights_by_path_and_what_is_said(tmp_path, monkeypatch, caplog):
     chosen = DetectorOptions(canvas_size=320)
     save_operating_point(f"{path}.operating_point.json", chosen, measured={})
     assert ocrjax.Reader(path, recognizer).detector.options == chosen
-    with pytest.raises(ValueError, match="a charset for a recognizer that is loaded"):
+    with pytest.raises(
+        ValueError, match="charset is given for a recognizer that is already loaded"
+    ):
         ocrjax.Reader(path, recognizer, charset="en36")
     monkeypatch.setenv("EASYOCR_MODULE_PATH", str(tmp_path))
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)

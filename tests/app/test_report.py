@@ -168,7 +168,7 @@ def test_case_does_not_count_where_it_is_told():
 def test_a_picture_that_cannot_be_read_is_said():
     page = render(Report("x", pictures=[Picture(picture().truth, picture().found)]))
     assert data_of(page)["pictures"][0]["src"] == ""
-    assert "1 pictures could not be shown" in page and "a.png" in page
+    assert "1 images could not be shown" in page and "a.png" in page
 
 
 def test_pictures_share_the_bytes_that_there_are():
@@ -191,7 +191,7 @@ def test_dense_pages_do_not_break_the_bound():
     pictures = [Picture(page, page.with_words(()), image=noise())] * 12
     html = render(Report("x", pictures=pictures), most=700_000)
     assert len(html.encode()) < 700_000
-    assert re.search(r"the \d+ of highest cost of 12 are shown", html)
+    assert re.search(r"the \d+ with the highest cost of 12 are shown", html)
 
 
 def test_thumbnails_and_maps():
@@ -272,7 +272,7 @@ def test_a_recognizers_folder(run):
     assert [chart.title for chart in report.charts] == ["Losses", "Scores in evaluations"]
     assert report.dropped[0].examples == ("z.png: bad",) and len(report.crops) == 3
     assert report.hashes == (("weights.pth", hashlib.sha256(b"weights").hexdigest()),)
-    assert any("1 of 4 lines are no metrics" in note for note in report.notes)
+    assert any("1 of 4 lines are not metrics" in note for note in report.notes)
 
 
 def test_damaged_files_are_lines_of_the_report(run):
@@ -351,11 +351,11 @@ def test_a_fit_that_has_not_finished(tmp_path, capsys):
     assert "audit: 12 words to train on" in (tmp_path / "report.html").read_text("utf-8")
     (tmp_path / "stages" / "after.json").write_text(json.dumps(record))
     assert command.run(options([tmp_path], force=True)) == 0
-    assert "missing, damaged or of another version" in capsys.readouterr().out
+    assert "missing, damaged or from another version" in capsys.readouterr().out
 
 
 def test_what_the_command_refuses(tmp_path):
-    with pytest.raises(ReportError, match="no run: expected metrics"):
+    with pytest.raises(ReportError, match="not a run directory: expected metrics"):
         command.run(options([tmp_path]))
     with pytest.raises(ReportError, match="no such folder"):
         command.run(options([tmp_path / "none"]))

@@ -114,10 +114,10 @@ def test_a_journal_goes_on_after_a_kill(pages, tmp_path):
     assert texts(again)[0][1] == "other"
     change(again, "text", text="better")
     assert texts(Session(pages, session.journal, never))[0][1] == "better"
-    with pytest.raises(EditError, match="another review writes to"):
+    with pytest.raises(EditError, match="another review is writing to"):
         change(session, "text", text="worse")
     other = [pages[0].with_words(pages[0].words[:1]), pages[1]]
-    with pytest.raises(LabelError, match=r"out.jsonl:1.*of other labels"):
+    with pytest.raises(LabelError, match=r"out.jsonl:1.*belongs to other labels"):
         Session(other, session.journal, never)
     lines = session.journal.read_bytes().splitlines(keepends=True)
     session.journal.write_bytes(b"".join([lines[0], b"{}\n", *lines[1:]]))
@@ -150,7 +150,7 @@ def test_predictions_are_kept(pages, tmp_path):
         ({"action": "text", "page": True}, "page is True"),
         ({"action": "text", "word": -1}, "word is -1"),
         ({"action": "text", "text": " "}, "the text is empty"),
-        ({"action": "text", "text": 5}, "expected a text"),
+        ({"action": "text", "text": 5}, "expected a string"),
         ({"action": "text", "text": "\ud800"}, "half a character"),
         ({"action": "quad", "quad": [[0, 0]] * 4}, "less than a pixel"),
         ({"action": "quad", "quad": [[0, 0], [1, 1]]}, "four corners"),
@@ -203,7 +203,7 @@ def test_saving(pages, tmp_path):
     assert (out / MARK).read_text().splitlines()[2:] == ["p0.png\t3\t3"]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "out.jsonl", "photos"]
     session.journal.rename(tmp_path / "elsewhere.jsonl")
-    with pytest.raises(OutputError, match="earlier review, whose changes are not there"):
+    with pytest.raises(OutputError, match="earlier review, but its journal"):
         save(session, out, parts)
     (out / MARK).unlink()
     with pytest.raises(OutputError, match="name a new folder"):
@@ -285,7 +285,7 @@ def test_crops_the_least_sure_first(crops, tmp_path):
     ]
     assert session.pages[3].words[0].quad.tolist() == [[0, 0], [33, 0], [33, 20], [0, 20]]
     out = tmp_path / "out"
-    assert save_crops(session, out, "easyocr-csv").startswith("nothing is written")
+    assert save_crops(session, out, "easyocr-csv").startswith("nothing was written")
     assert not out.exists()
     change(session, "accept", page=2, word=0)
     change(session, "text", page=0, word=0, text="typed, with a comma")
@@ -316,7 +316,7 @@ def test_some_of_the_crops_by_the_command(crops, tmp_path, capsys, monkeypatch):
     few = ("--predict", "--crops", "--count", "2", "--to", "ppocr-rec", "--save")
     assert run(*few) == 1  # a broken crop
     said = capsys.readouterr().out
-    assert "left out: " in said and "9.png" in said and "2 words to look at, 0 done" in said
+    assert "left out: " in said and "9.png" in said and "2 words to review, 0 done" in said
     journal = Path(f"{out}.jsonl")
     edit = {"action": "text", "page": 1, "word": 0, "version": 0, "text": "right", "keys": 6}
     with journal.open("a") as file:
@@ -332,9 +332,9 @@ def test_some_of_the_crops_by_the_command(crops, tmp_path, capsys, monkeypatch):
     pages = [one["page"] for one in json.loads(journal.read_text())["items"]]
     assert len(set(pages)) == 3 and pages != [0, 1, 2]
     for arguments, message in (
-        (("--crops",), "--crops goes with --predict"),
+        (("--crops",), "--crops needs --predict"),
         (("--predict", "--count", "0"), "--count is 0, expected 1 or more"),
-        (("--predict", "--to", "lmdb"), "expected a format of pictures"),
+        (("--predict", "--to", "lmdb"), "expected a format of images"),
         (("--predict", "--crops", "--to", "via"), "expected a format of crops"),
         (("--predict", "--crops", "--detector", "x"), "--detector has no effect with --crops"),
     ):

@@ -148,7 +148,7 @@ def test_of_a_run(tmp_path):
         assert [one["share"] for one in report["tried"]] == [0, 0.5, 1]
         assert [one["score"] for one in report["tried"]] == [0.5, 1, 0.5]
         assert report["probe"]["kept"] == 0.975 and report["probe"]["gain"]["low"] < -0.02
-        assert said[-2].startswith("average: kept are 0.5 of the weights of step 2 and 0.5 of the")
+        assert said[-2].startswith("average: kept 0.5 of the weights of step 2 and 0.5 of the")
         assert said[-1].startswith("probe for forgetting: start weights 1.0000, kept 0.9750")
     with opened() as run:
         finish(run, lambda variables: words(300))

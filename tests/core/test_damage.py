@@ -147,7 +147,7 @@ def test_no_whole_checkpoint_is_an_error_and_nothing_is_touched(run, tmp_path):
     for step in SCORES:
         damage(files_of(folder / str(step))[0], "cut", random.Random(step))
     for _ in range(2):
-        with pytest.raises(CheckpointError, match=r"is whole: 10: .* bytes, but .*; 20: "):
+        with pytest.raises(CheckpointError, match=r"are damaged: 10: .* bytes, but .*; 20: "):
             RunCheckpoints(folder)
         with pytest.raises(CheckpointError, match="all checkpoints are damaged"):
             load_variables(folder.parent)

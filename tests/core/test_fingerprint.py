@@ -61,7 +61,7 @@ def test_a_file_in_a_folder_is_named_once(tmp_path, photos):
         labels.write_text(text)
         note_data(tmp_path / "data.json", {"a": [labels, photos / "gt"]}, said.append)
     (line,) = said
-    assert "last started: gt_1.txt was changed. It" in line
+    assert "last started: gt_1.txt was changed. Training" in line
 
 
 def test_of_a_large_folder_the_files_are_counted(note, photos, monkeypatch):
@@ -69,7 +69,7 @@ def test_of_a_large_folder_the_files_are_counted(note, photos, monkeypatch):
     note()
     (photos / "images" / "3.jpg").touch()
     (line,) = note()
-    assert "last started: images/ was changed. It goes on" in line
+    assert "last started: images/ was changed. Training continues" in line
 
 
 def test_a_damaged_note_is_written_again(note, tmp_path):

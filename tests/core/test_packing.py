@@ -215,7 +215,7 @@ def test_nothing_packed_is_an_error(tmp_path):
     (tmp_path / "gt").mkdir()
     settings = config(tmp_path, photos={"kind": "words", "path": str(tmp_path), "holdout": 0.0})
     for _ in range(2):  # also where it was packed before
-        with pytest.raises(PackingError, match=r"not one of 2 samples .*p0\.png.*pack again"):
+        with pytest.raises(PackingError, match=r"none of 2 samples .*p0\.png.*pack again"):
             pack_config(settings)
 
 
@@ -326,7 +326,7 @@ def test_labels_that_were_mended_are_not_taken_for_packed(tmp_path, photos):
         path = sorted(labels.iterdir())[0]
         text = path.read_text()
         path.write_text(text + "\n")
-        with pytest.raises(PackingError, match=r"something else here: content was \w+, is \w+"):
+        with pytest.raises(PackingError, match=r"something else here: content was \w+, now \w+"):
             pack(opened, tmp_path / "out", name="p", root=folder)
         path.write_text(text)
     pack(opened, tmp_path / "out", name="p", root=folder)
@@ -341,7 +341,7 @@ def test_a_gt_mat_that_was_mended_is_not_taken_for_packed(tmp_path, synthtext):
     assert packed() == packed()
     pages = [Page(70, 90, (word("ab", 9, 9),), f"{k % 2}/ü {k}.jpg") for k in range(14)]
     write_gt_mat(synthtext / "gt.mat", pages)
-    with pytest.raises(PackingError, match=r"something else here: content was \w+, is \w+"):
+    with pytest.raises(PackingError, match=r"something else here: content was \w+, now \w+"):
         packed()
 
 
@@ -396,7 +396,7 @@ def test_the_command(tmp_path, photos):
     done = subprocess.run(command, capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stderr
     assert "My_Photos: 7 samples, " in done.stdout and "1 left out (box count)" in done.stdout
-    assert "drawn: left as it is (pages)" in done.stdout
+    assert "drawn: not packed (pages)" in done.stdout
     assert len(PackedSamples(photos / "packed", root=photos)) == 9
     assert not (tmp_path / "exp").exists()
 
@@ -425,9 +425,9 @@ def test_other_settings_are_refused(tmp_path, synthtext, photos):
         open_with(pages={"preset": "scene"})
     with pytest.raises(OptionsError, match="format is 'tar', expected one of raw, packed"):
         make_batches(config(tmp_path, "tar", **train), seed=1, rows=slice(0, 3))
-    with pytest.raises(PackingError, match=r"packed something else here: start was 1, is 0"):
+    with pytest.raises(PackingError, match=r"packed something else here: start was 1, now 0"):
         pack_config(config(tmp_path, photos={**train["photos"], "start": 0}))
-    with pytest.raises(PackingError, match="pages have no end"):
+    with pytest.raises(PackingError, match="synthetic pages are endless"):
         pack_config(config(tmp_path, pages={**train["pages"], "stop": None}))
 
 
@@ -443,9 +443,9 @@ def test_a_part_can_be_packed(tmp_path, photos):
     pack_source(options, photos / "packed", name="photos")
     mix = Mix({"photos": options}, seed=0, form="packed")
     assert mix.lengths == [3]
-    with pytest.raises(SourceError, match="to the end are asked for"):
+    with pytest.raises(SourceError, match="to the end are requested"):
         Mix({"photos": SourceOptions("icdar", str(photos))}, seed=0, form="packed")
-    with pytest.raises(IndexError, match="packed are 0 to 2"):
+    with pytest.raises(IndexError, match="only 0 to 2 were packed"):
         mix._samples[0][3]
 
 
@@ -584,7 +584,7 @@ class Dying:
 
 def test_a_worker_that_dies_is_noticed(tmp_path):
     with pytest.raises(
-        PackingError, match=r"fewer than the 2 of --workers\. The same command resumes"
+        PackingError, match=r"set --workers lower than 2\. The same command resumes"
     ):
         pack(Dying, tmp_path / "out", name="dying", records_per_file=2, workers=2)
     assert not (tmp_path / "out" / "packed-train.json").exists()

@@ -90,9 +90,7 @@ def test_workers_leave_signals_to_their_program_and_end_with_it():
 
 def test_a_worker_that_is_killed_is_named():
     batches = iterate(Deadly(), 0, threads=1, workers=2)
-    with pytest.raises(
-        SourceError, match=r"exit code -9.*fewer than the 2 of config\.data\.workers"
-    ):
+    with pytest.raises(SourceError, match=r"exit code -9.*set config\.data\.workers lower than 2"):
         list(batches)
 
 

@@ -221,7 +221,7 @@ def test_another_job_or_other_files_are_refused(tmp_path):
 
 
 def test_files_that_vanish_between_runs_are_missed(tmp_path):
-    with pytest.raises(ValueError, match=r"pages\.jsonl: gone"):
+    with pytest.raises(ValueError, match=r"pages\.jsonl: missing"):
         IcdarWriter(tmp_path, suffix=".jpg", done=2)
     (tmp_path / "pages.jsonl").write_text("{}\n{}")
     with pytest.raises(ValueError, match="has 1 lines, expected 2"):
@@ -274,7 +274,7 @@ def test_settings_are_changed_by_name():
         ("text.nonsense", "1", r"unknown setting 'text\.nonsense'"),
         ("height.x", "1", r"unknown setting 'height\.x'"),
         ("height", "tall", "height is 'tall', expected a whole number"),
-        ("text", "1", r"expected a setting within it, as text\.NAME"),
+        ("text", "1", r"expected a setting inside it, like text\.NAME"),
         ("effects.blur", "2", "expected .probability, low, high."),
         ("effects.blur", "(2, 1, 1)", "probability is 2"),
         ("effects.blur", "(0, 1, 1, 1)", "expected .probability, low, high."),

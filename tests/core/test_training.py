@@ -217,7 +217,10 @@ def test_few_words_keep_what_was_there(tmp_path, mesh, compiled, scores, best):
         expected, _ = checkpoints.restore(compiled[0](), step=best)
     assert_same(load_variables(tmp_path), copies(expected.eval_variables))
     assert not any("best so far" in line for line in said)
-    assert "evaluations rest on 6 words, fewer than 300: the start weights are only left" in said[2]
+    assert (
+        "evaluations use only 6 words, fewer than 300: the start weights are replaced only"
+        in said[2]
+    )
     if best:
         assert said[-1] == (
             "kept: step 4, the latest whose hmean is not below the best (0.9000) by more than "
@@ -225,8 +228,8 @@ def test_few_words_keep_what_was_there(tmp_path, mesh, compiled, scores, best):
         )
     else:
         assert said[-1] == (
-            "not better than the start weights by more than chance: these are kept (hmean 0.6000 "
-            f"on 2 pages); those of the last step are in {tmp_path}/checkpoints/5"
+            "not better than the start weights by more than chance, which are kept (hmean 0.6000 "
+            f"on 2 pages); the weights of the last step are in {tmp_path}/checkpoints/5"
         )
     assert [row["step"] for row in logged(tmp_path) if "eval/hmean" in row] == [0, 2, 4, 5]
 
@@ -506,12 +509,12 @@ def test_a_checkpoint_of_something_else_is_refused(tmp_path, mesh, compiled):
             checkpoints.restore(state)
         checkpoints.save(1, state, run={})
         wider = state.params | {"second": {"kernel": np.zeros((9, 1)), "bias": np.zeros(1)}}
-        with pytest.raises(CheckpointError, match=r"params/second/kernel: float32\[8, 1\] there"):
+        with pytest.raises(CheckpointError, match=r"params/second/kernel: float32\[8, 1\] in the"):
             checkpoints.restore(state.replace(params=wider))
         with pytest.raises(CheckpointError, match=r"set config.ema as before"):
             checkpoints.restore(state.replace(ema=None))
         sgd, _ = toy.make_optimizer(OptimizerOptions(name="sgd", momentum=0.9), steps=1)
-        with pytest.raises(CheckpointError, match=r"opt_state/0/trace/first/bias: absent there"):
+        with pytest.raises(CheckpointError, match=r"opt_state/0/trace/first/bias: absent in"):
             checkpoints.restore(create_state(toy.variables(), sgd, mesh=mesh))
         with pytest.raises(CheckpointError, match=r"no checkpoint of step 5; has \[1\]"):
             checkpoints.restore(state, step=5)

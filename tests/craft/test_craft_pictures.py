@@ -99,9 +99,9 @@ def test_check_draws_and_counts_what_is_trained_on(photos, tmp_path, monkeypatch
     text = "\n".join(said)
     assert "evaluation: 2 pages" in text and "words: 6 samples" in text
     assert "pseudo labels by the start weights: random" in text
-    assert "making pseudo labels of 6 pages" in text
-    assert " masked, " in text and " that do not count, " in text
-    assert text.count("whose characters are not known") == 1 and "dropped (" not in text
+    assert "making pseudo labels for 6 pages" in text
+    assert " masked, " in text and " don't care, " in text
+    assert text.count("without characters") == 1 and "dropped (" not in text
     sheet = read_image(tmp_path / "run" / "batches.png")
     assert sheet.shape[1] == 2 * (4 * 320 + 3 * 4) + 16
     assert near(sheet, RED) > 1000  # beside the picture, and the words that are not to be read

@@ -350,7 +350,7 @@ def test_a_missing_picture_stops_an_evaluation(labeled):
     Path(labeled[1].path).unlink()
     with pytest.raises(EvaluationError, match=r"img_1\.png"):
         evaluate_detector(tiny(), labeled, options=tiny().options)
-    with pytest.raises(EvaluationError, match="no labeled pictures"):
+    with pytest.raises(EvaluationError, match="no labeled images"):
         evaluate_detector(tiny(), [], options=tiny().options)
 
 
@@ -405,7 +405,7 @@ def test_the_commands(tmp_path, labeled):
     assert len(report["points"]) == 9 * 5 * 6
     assert len(report["best"]["images"]) == 2
     assert "not tuned, nothing written: " in done.stdout
-    assert "words on 2 pictures are too few to choose thresholds by" in done.stdout
+    assert "words on 2 images are too few to choose thresholds by" in done.stdout
     beside = operating_point_path(tmp_path / "net")
     assert not beside.exists()
     point = DetectorOptions(text_threshold=0.65, canvas_size=512)
@@ -418,7 +418,7 @@ def test_the_commands(tmp_path, labeled):
     assert done.returncode == 0, done.stderr
     used = "text_threshold=0.65 link_threshold=0.4 low_text=0.99 canvas_size=256 mag_ratio=1"
     assert f"{used}: {beside} (by hand); " in done.stdout
-    assert "low_text of the command line; config.detector has text_threshold" in done.stdout
+    assert "low_text from the command line; config.detector has text_threshold" in done.stdout
 
     for folder in ("images", "gt"):
         shutil.copytree(tmp_path / folder, tmp_path / "test" / folder)

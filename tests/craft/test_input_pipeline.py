@@ -250,11 +250,11 @@ def test_data_sets_from_python_that_cannot_be(tmp_path):
 
     endless = grain.MapDataset.source([own_sample(0)]).repeat()
     for train, sources, message in (
-        ({"own": OWN}, {}, r"own is a data set from Python, but none is given"),
+        ({"own": OWN}, {}, r"own is a data set from Python, but none was given"),
         ({"own": OWN}, {"mine": [1]}, r"sources has 'mine', but config\.data\.train\.mine\.kind"),
-        ({"own": OWN | {"path": "x"}}, {"own": [1]}, "path is 'x' for python, expected none"),
+        ({"own": OWN | {"path": "x"}}, {"own": [1]}, "path is 'x' for python, expected an empty"),
         ({"own": OWN}, {"own": []}, r"own: no samples from start=0 .* there are 0"),
-        ({"own": OWN}, {"own": endless}, r"sources\['own'\] has no end"),
+        ({"own": OWN}, {"own": endless}, r"sources\['own'\] is endless"),
     ):
         with pytest.raises((OptionsError, SourceError), match=message):
             make_batches(config(tmp_path, **train), seed=0, rows=slice(0, 4), sources=sources)
@@ -520,7 +520,7 @@ def test_characters_that_cannot_be_drawn_are_told(tmp_path):
     source[0]
     flat = source.log.undrawn["flat"]
     assert flat > 0
-    told = f"; characters not drawn, each time that they came up: flat: {flat}"
+    told = f"; characters not drawn (counted at every use): flat: {flat}"
     assert source.log.summary().startswith("no sample dropped" + told)
 
 
@@ -577,10 +577,10 @@ def test_settings_from_a_config_dict(tmp_path, photos):
         ({"augment": {"flip": 2}}, r"photos\.augment\.flip is 2, expected 0 to 1"),
         ({"augment": {"flip": "2"}}, r"photos\.augment\.flip is '2', expected float"),
         ({"kind": "coco"}, r"photos\.kind is 'coco', expected one of synthtext, icdar"),
-        ({"kind": "python", "path": ""}, r"photos is a data set from Python, but none is given"),
+        ({"kind": "python", "path": ""}, r"photos is a data set from Python, but none was given"),
         ({"path": ""}, "path is '' for icdar, expected a folder"),
         ({"ratio": 0}, "ratio is 0, expected a positive number"),
-        ({"start": 9}, r"photos: no samples from start=9 to stop=None: there are 5"),
+        ({"start": 9}, r"photos: no sample from start=9 to stop=None: there are 5"),
         ({"start": 2, "stop": 2}, "expected start < stop"),
     ],
 )
@@ -608,7 +608,7 @@ def test_other_settings_that_cannot_be(tmp_path, photos):
     ):
         with pytest.raises(OptionsError, match=message):
             make_batches(settings, seed=0, rows=slice(0, 1))
-    with pytest.raises(SourceError, match=r"rows is slice\(0, 5, None\), beyond"):
+    with pytest.raises(SourceError, match=r"rows is slice\(0, 5, None\), expected rows within"):
         make_batches(good, seed=0, rows=slice(0, 5))
     with pytest.raises(SourceError, match="rows is"):
         make_batches(good, seed=0, rows=slice(None))

@@ -100,7 +100,7 @@ def test_processes_change_nothing():
 
 
 def test_a_killed_process_is_named():
-    with pytest.raises(SourceError, match=r"fewer than the 2 of config\.pseudo\.workers"):
+    with pytest.raises(SourceError, match=r"set config\.pseudo\.workers lower than 2"):
         labeler(workers=2).label(weights(1), 5, read_and_die)
 
 
@@ -194,7 +194,7 @@ def test_labels_are_kept_and_attached(tmp_path):
     assert len(labels.attach("two", 0, page_of(1)).words[0].characters) == 1
     assert labels.attach("one", 0, page_of(1)) is None
     for other in (page_of(3), page_of(2, "ac"), page_of(2, shift=1)):
-        with pytest.raises(LabelSetError, match="not those of page 3 of one when pseudo labels"):
+        with pytest.raises(LabelSetError, match="changed since the pseudo labels of page 3 of one"):
             labels.attach("one", 3, other)
     stats = {"words": 2, "confidence": 0.625, "equal": 0.5, "mass": 0.25}
     assert labels.stats() == pytest.approx(stats)

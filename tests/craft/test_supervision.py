@@ -157,9 +157,9 @@ def test_a_period_is_a_pass_and_only_its_pages_are_labeled(pages, tmp_path):
     assert weak.begin(0) == 3
     labels = LabelSet.load(weak.path(0))
     assert labels.indices("words") == list(range(6)) and labels.stats()["words"] == 12
-    assert said[0].startswith("step 0: making pseudo labels of 6 pages: the network takes")
+    assert said[0].startswith("step 0: making pseudo labels for 6 pages: the network splits")
     sheet = weak.path(0).with_suffix(".png")
-    assert said[1].endswith(f"; the least sure ones are drawn in {sheet}")
+    assert said[1].endswith(f"; the least confident ones are drawn in {sheet}")
     assert read_image(sheet).shape[1] == 4 * 380 + 3 * 12
     assert "12 words labeled" in said[1] and "on 6 pages" in said[1]
     assert supervise(source, tmp_path, every=7)[0].length == 7
@@ -223,7 +223,7 @@ def test_a_teacher_of_constant_output_is_refused_at_the_start(pages, tmp_path):
             weak._labeler._apply = lambda teacher, images: np.full(
                 (len(images), images.shape[1] // 2, images.shape[2] // 2, 2), 0.9, np.float32
             )
-        with pytest.raises(CollapseError, match=r"are of no use: .* split without the scores"):
+        with pytest.raises(CollapseError, match=r"are unusable: .* split without the scores"):
             weak.begin(0)
         assert not weak.path(0).exists()
 
@@ -276,7 +276,7 @@ def test_a_teacher_that_collapses_is_not_followed(pages, tmp_path):
     after.teach(state_of(1.0, 1.0))
     assert after.begin(3) is None
     (line,) = said
-    assert "since step 2 no pseudo labels are made, because of a COLLAPSE: 100% of" in line
+    assert "no pseudo labels are made since step 2, because of a COLLAPSE: 100% of" in line
     assert f"--config.init_from={tmp_path}" in line
 
 
@@ -302,7 +302,7 @@ def test_a_run_that_goes_on_with_longer_periods_has_labels_for_them(pages, tmp_p
     source = open_batches(pages)
     again, said = supervise(source, tmp_path, weak._run.memory, first=1, every=3)
     assert again.begin(1) == 3
-    assert "has not all pages: its pseudo labels are made from the weights of step 1" in said[0]
+    assert "lacks some pages: its pseudo labels are made by the weights of step 1" in said[0]
     assert not [drop for step in range(3) for drop in source.build(step).drops]
 
 
@@ -360,7 +360,7 @@ def test_labels_made_otherwise_are_not_gone_on_with(pages, tmp_path, teacher):
     again, said = supervise(source, tmp_path, weak._run.memory, first=4, teacher=teacher)
     again.teach(state_of(network=0.7, average=0.8))
     again.begin(4)
-    assert f"was made otherwise (teacher was 'ema', is '{teacher}'" in said[0]
+    assert f"was made differently (teacher was 'ema', is '{teacher}'" in said[0]
     found = LabelSet.load(again.path(3)).stats()
     assert found["mass"] == pytest.approx(old["mass"] * (0.5 if teacher == "fixed" else 0.7), 1e-3)
     assert again._run.memory.pseudo["first"] == found  # others are no measure
@@ -373,7 +373,7 @@ def test_labels_made_otherwise_are_not_gone_on_with(pages, tmp_path, teacher):
     )
     other.teach(state_of(network=0.7, average=0.8))
     other.begin(5)
-    assert "was made otherwise (height was 32, is 64)" in said[0] and len(said) == 3
+    assert "was made differently (height was 32, is 64)" in said[0] and len(said) == 3
 
 
 def test_no_page_is_labeled_that_the_run_does_not_draw(pages, tmp_path):
@@ -388,7 +388,7 @@ def test_no_page_is_labeled_that_the_run_does_not_draw(pages, tmp_path):
     )
     more.teach(state_of(1.0, 1.0))
     more.begin(2)
-    assert said[1].startswith(f"step 2: making pseudo labels of {6 - len(drawn)} pages: ")
+    assert said[1].startswith(f"step 2: making pseudo labels for {6 - len(drawn)} pages: ")
     assert LabelSet.load(weak.path(0)).indices("words") == list(range(6))
 
 
@@ -442,7 +442,7 @@ def test_confidence_on_the_map_never_opens_what_is_masked():
 
 def test_batches_need_labels_and_workers_get_them(pages, tmp_path):
     source = open_batches(pages)
-    with pytest.raises(SourceError, match=r"config\.data\.train\.words has words only"):
+    with pytest.raises(SourceError, match=r"config\.data\.train\.words has only words"):
         source[0]
     weak, _ = supervise(source, tmp_path)
     weak.begin(0)

@@ -52,13 +52,13 @@ def test_thresholds_move_only_with_evidence():
     better = chosen(point(0.5, 0.3, [7] * 10), used)
     assert better.moved and better.point.thresholds["low_text"] == 0.3
     assert "0.5/0.4/0.3 instead of 0.7/0.4/0.4: hmean +0.1569" in better.why
-    assert "on 100 words on 10 pictures" in better.why
+    assert "on 100 words on 10 images" in better.why
     # One picture gains much, another loses nearly as much.
     chance = chosen(point(0.5, 0.3, [10, 1, *[5] * 8]), used)
     assert chance.point is used and not chance.moved
-    assert "may be better by chance: hmean +0.0" in chance.why
+    assert "is not significantly better: hmean +0.0" in chance.why
     same = chosen(point(0.5, 0.3, [5] * 10), used)
-    assert same.point is used and same.why == "none of 2 is better on 100 words on 10 pictures"
+    assert same.point is used and same.why == "none of 2 is better on 100 words on 10 images"
 
 
 @pytest.mark.parametrize(("pictures", "words"), [(2, 3), (4, 100), (5, 9), (49, 1)])
@@ -67,7 +67,7 @@ def test_nothing_is_chosen_by_few_words(pictures, words):
     choice = chosen(better, used)
     assert choice.few and choice.point is used
     assert choice.why == too_few(pictures * words, pictures)
-    assert f"{pictures * words} words on {pictures} pictures are too few" in choice.why
+    assert f"{pictures * words} words on {pictures} images are too few" in choice.why
     assert not too_few(MIN_WORDS, MIN_PICTURES)
     assert too_few(MIN_WORDS - 1, 49) and too_few(500, MIN_PICTURES - 1)
 
@@ -126,7 +126,7 @@ def test_training_tries_thresholds_where_there_are_words_enough(count):
         assert (found["hmean"], found["text_threshold"], said) == (0, 0.7, [])
     else:
         assert found["hmean"] == 1 and (found["text_threshold"], found["low_text"]) == (0.45, 0.4)
-        assert "on 50 words on 5 pictures" in said[0]
+        assert "on 50 words on 5 images" in said[0]
 
 
 def test_what_lies_beside_the_weights_is_told(tmp_path):
@@ -163,7 +163,7 @@ def test_an_evaluation_takes_what_detect_takes_and_a_sweep_of_few_words_nothing(
     point = tune.evaluate_run(config, work, *folders, sweeping=True)
     said = capsys.readouterr().out
     assert point.text_threshold == config.detector.text_threshold
-    assert "not tuned, nothing written: 2 words on 2 pictures are too few" in said
+    assert "not tuned, nothing written: 2 words on 2 images are too few" in said
     beside = operating_point_path(weights)
     assert not beside.exists() and not (work / "operating_point.json").exists()
     tune.evaluate_run(config, work, *folders)
@@ -174,12 +174,12 @@ def test_an_evaluation_takes_what_detect_takes_and_a_sweep_of_few_words_nothing(
     said = capsys.readouterr().out
     assert point.thresholds == {"text_threshold": 0.7, "link_threshold": 0.4, "low_text": 0.3}
     assert f"low_text=0.3 canvas_size=2560 mag_ratio=1: {beside} (here); config.det" in said
-    assert "text_threshold 0.1, low_text 0.1, which --config.detector.NAME=VALUE" in said
+    assert "text_threshold 0.1, low_text 0.1; --config.detector.NAME=VALUE" in said
     point = tune.evaluate_run(config, work, *folders, overrides=["low_text"])
     assert (point.text_threshold, point.low_text) == (0.7, 0.1)
-    assert "(here); low_text of the command line; config" in capsys.readouterr().out
+    assert "(here); low_text from the command line; config" in capsys.readouterr().out
     tune.evaluate_run(config, work, *folders, sweeping=True)
-    assert "as before: text_threshold=0.7 link_threshold=0.4 low_text=0.3 canvas_size=2560 " in (
+    assert "unchanged: text_threshold=0.7 link_threshold=0.4 low_text=0.3 canvas_size=2560 " in (
         capsys.readouterr().out
     )
 
@@ -209,7 +209,7 @@ def test_a_sweep_keeps_what_is_better_beyond_chance(tmp_path, monkeypatch, capsy
     config.detector.text_threshold = 0.45
     config.sweep.text_threshold = (0.4, 0.9)
     tune.evaluate_run(config, tmp_path / "exp", str(weights), sweeping=True)
-    assert "the thresholds stay: none of 6 is better on 60 words" in capsys.readouterr().out
+    assert "thresholds unchanged: none of 6 is better on 60 words" in capsys.readouterr().out
 
 
 def test_the_audit_says_that_there_are_too_few(photos):
@@ -217,6 +217,6 @@ def test_the_audit_says_that_there_are_too_few(photos):
     section = {"kind": "words", "root": str(photos), "split": "all", "holdout": 0.1}
     section |= {"layout": "auto", "dont_care": ["###"]}
     audit_truth({"config.eval.pages": section}, log=said.append)
-    assert "2 words on 2 pictures are too few to choose thresholds by" in said[0]
+    assert "2 words on 2 images are too few to choose thresholds by" in said[0]
     audit_truth({"config.test": section}, log=said.append)
     assert "too few" not in said[1]

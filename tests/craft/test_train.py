@@ -203,7 +203,7 @@ def test_norm_of_each_device_and_rematerialization():
 def test_parts_of_a_batch_have_rows_of_each_device():
     step, make = step_of(norm_groups=4, accumulate=4)
     batch = {name: np.repeat(rows, 2, axis=0) for name, rows in batches()[0].items()}
-    with pytest.raises(TrainError, match=r"accumulate of 4 makes parts of 2 rows; it must divide"):
+    with pytest.raises(TrainError, match=r"accumulate=4 makes parts of 2 rows; it must divide"):
         step(make(init_variables(MODEL)), put_batch(batch, mesh_of(4)))
 
 
@@ -315,9 +315,7 @@ def test_starts(tmp_path):
     state, start_, memory = start(tmp_path, init_from=str(tmp_path / "other"), seed=1)
     assert (start_.kind, memory.fine_tuning, int(state.step)) == ("run", True, 0)
     assert_same(state.params, variables["params"])
-    with pytest.raises(
-        TrainError, match=r"config.model.width is 0.25, but .*net.pth is of .*0.125"
-    ):
+    with pytest.raises(TrainError, match=r"config.model.width is 0.25, but .*net.pth has .*0.125"):
         start(tmp_path, init_weights=str(tmp_path / "net.pth"), model={"width": 0.25})
 
 
@@ -415,7 +413,7 @@ def test_a_run_without_progress_ends_early(tmp_path, monkeypatch, capsys):
     assert "kept: step 1, hmean 0.0000; on 2 pages with " in out
     with RunCheckpoints(tmp_path / "checkpoints") as checkpoints:
         assert checkpoints.best_step == 1  # the log and the files agree
-    assert "no sample dropped; characters not drawn, each time that they came up: flat: 7" in out
+    assert "no sample dropped; characters not drawn (counted at every use): flat: 7" in out
 
 
 def test_the_test_pages_are_read_before_the_first_step(tmp_path):
@@ -430,7 +428,7 @@ def test_the_test_pages_are_read_before_the_first_step(tmp_path):
         training.train(config, tmp_path / "run")
     config.test.start = 1
     (tmp_path / "gt" / "a.txt").write_text("")
-    with pytest.raises(TrainError, match=r"config\.test has no labeled pictures: .*'start': 1"):
+    with pytest.raises(TrainError, match=r"config\.test has no labeled images: .*'start': 1"):
         training.train(config, tmp_path / "run")
     config.test.start = 0
     config.test.dont_care = ("###",)
@@ -449,7 +447,7 @@ def test_training_on_samples_of_a_python_program(tmp_path):
     scores = craftjax.train(config, tmp_path, sources={"mine": samples})
     assert set(scores) == {"precision", "recall", "hmean"}
     assert (tmp_path / "weights.pth").is_file()
-    with pytest.raises(SourceError, match="mine is a data set from Python, but none is given"):
+    with pytest.raises(SourceError, match="mine is a data set from Python, but none was given"):
         craftjax.train(config, tmp_path / "other")
 
 
@@ -501,7 +499,7 @@ def test_the_thresholds_of_the_best_evaluation_stay_with_the_weights(tmp_path, m
     beside = operating_point_path(tmp_path / "weights.pth")
     point = load_operating_point(beside)
     assert (point.text_threshold, point.low_text) == (0.05, 0.05)
-    assert json.loads(beside.read_text())["chosen"].startswith("chosen in training by ")
+    assert json.loads(beside.read_text())["chosen"].startswith("chosen in training on ")
     config.sweep.low_text = ()
     with pytest.raises(TrainError, match=r"config\.sweep\.low_text is empty"):
         training.train(config, tmp_path)

@@ -36,10 +36,10 @@ def test_charsets_of_an_installed_easyocr(tmp_path, monkeypatch):
     with pytest.raises(CharsetError, match="this EasyOCR has old_g1, new_g2"):
         named("easyocr:other")
     (package / "config.py").write_text("models = 1")
-    with pytest.raises(CharsetError, match=r"config\.py: no models with characters"):
+    with pytest.raises(CharsetError, match=r"config\.py: found no model with a charset"):
         named("easyocr:new_g2")
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(CharsetError, match="EasyOCR is not installed here: pip install easyocr"):
+    with pytest.raises(CharsetError, match="EasyOCR is not installed: pip install easyocr"):
         named("easyocr:new_g2")
 
 
@@ -58,7 +58,7 @@ def test_classes_count_from_one_and_the_blank_is_nothing():
     assert charset.encode("").tolist() == []
     assert charset.decode([3, 1, 1, 0, 2]) == "caab"
     for wrong in (4, -1):
-        with pytest.raises(IndexError, match=f"class {wrong} of 4"):
+        with pytest.raises(IndexError, match=f"class {wrong}: expected 0 to 3"):
             charset.decode([wrong])
 
 
@@ -112,10 +112,10 @@ def test_capitals_and_small_letters():
         ((), "has 0 characters"),
         (("a", "b", "a"), r"'a' \(U\+0061\) more than once"),
         (("ab",), "'ab' has 2 code points"),
-        (("\u212b",), r"U\+212B\) is never .*NFC.*write .*U\+00C5.* instead"),
+        (("\u212b",), r"U\+212B\) never occurs .*NFC.*write .*U\+00C5"),
         (
             (*"\u0915\u0916\u093c", "\u0958", "\u0959"),
-            r"U\+0958.*U\+0959\) are never .*: leave out what is never",
+            r"U\+0958.*U\+0959\) never occur .*: leave out",
         ),
         (("a",) * 100_001, "expected 1 to 100000"),
     ],

@@ -465,9 +465,9 @@ def test_filters_say_what_they_leave_out_and_why(tmp_path):
     errors = {drop.index: drop.error for drop in found.drops}
     assert "1.png: 'Abc': 'A' outside the charset letters" in errors[1]
     assert "26 characters, more than max_length=25" in errors[3]
-    assert "an empty label: set empty_labels" in errors[4]
+    assert "an empty label; set empty_labels" in errors[4]
     assert "CTC needs 14 time steps (11 characters, 3 of them after an equal one)" in errors[5]
-    assert "60 pixels of width at a height of 32; the picture has 24x24, which is 32" in errors[5]
+    assert "a width of 60 pixels at a height of 32; the image has 24x24 pixels" in errors[5]
     summary = found.summary()
     assert summary.startswith("2 of 8 crops (empty: 1; too long: 1; outside the charset: 3;")
     assert "'A' 1" in summary and "'\\\\' 1" in summary
@@ -527,7 +527,7 @@ def test_quoted_labels_are_noticed(tmp_path):
     source = make_batches(
         config(tmp_path, 3, train, charset="english_g2", max_length=10), seed=0, rows=slice(0, 3)
     )
-    assert "1 labels are between double quotes, which belong to them" in source.describe()
+    assert "1 labels have double quotes, which are part of the text" in source.describe()
     texts = {source.charset.decode(label[label > 0]) for label in source[0]["label"]}
     assert texts == {'"a, b"', 'a "b"', "a,b"}
 
@@ -607,7 +607,7 @@ def test_check_decodes_every_crop(tmp_path):
     assert "6 of 6 crops" in source.describe()  # by their headers
     said = []
     _decode_all(source, 0.5, said.append)
-    assert "set: 2 of 6 crops are broken pictures" in said[0] and "4.jpg: not a" in said[0]
+    assert "set: 2 of 6 crops are broken images" in said[0] and "4.jpg: not a" in said[0]
     with pytest.raises(SourceError, match=r"(?s)set: 2 of 6 crops.*4\.jpg.*max_dropped, 0\.01"):
         _decode_all(source, 0.01, said.append)
 
@@ -657,13 +657,13 @@ def test_labels_for_detectors_are_refused(tmp_path):
     boxes = json.dumps([{"transcription": "a", "points": [[0, 0], [1, 0], [1, 1], [0, 1]]}])
     found = filtered(tmp_path, [boxes, "fine"])
     assert found.counts == {"detection labels": 1}
-    assert "a list of boxes, as detectors are trained on" in found.drops[0].error
+    assert "a list of boxes, which is a label for a detector" in found.drops[0].error
 
 
 @pytest.mark.parametrize(
     ("texts", "message"),
     [
-        (["", ""], r"set: not one can be used: 0 of 2 crops \(empty: 2\)"),
+        (["", ""], r"set: no crop can be used: 0 of 2 crops \(empty: 2\)"),
         (["A", "B"], "outside the charset: 2.*'A' 1, 'B' 1.*\n.*0.png: 'A': 'A' outside"),
         (["a", "B", "C", "D"], "a share of 0.75 is left out, more than config.data.max_filtered"),
     ],
@@ -713,7 +713,7 @@ def test_too_many_bad_crops_stop_the_run(tmp_path, tsv):
     source = make_batches(config(tmp_path, 5, train), seed=0, rows=slice(0, 5))
     for index in range(0, 20, 2):
         (tsv.parent / f"{index}.png").write_bytes(b"")
-    with pytest.raises(TooManyDropped, match=r"more than the share of 0.05"):
+    with pytest.raises(TooManyDropped, match=r"more than the fraction of 0.05"):
         for _ in islice(iterate(source, 0), 50):
             pass
 
@@ -759,9 +759,9 @@ def test_a_recognizer_must_see_what_the_network_learns_from():
             {"resize": "fixed"},
             "'fixed' with width=100, expected 'fixed' with width=128",
         ),
-        ({}, {"resize": "fixed"}, "expected 'bucket' or 'easyocr', since .*mode is 'bucket'"),
-        ({"turn_above": 1.5}, {}, r"turn_above is 1\.5, but .* turns crops from 0 on"),
-        ({"turn_above": 2}, {"resize": "easyocr", "turn_above": 2}, "EasyOCR turns none"),
+        ({}, {"resize": "fixed"}, "expected 'bucket' or 'easyocr', because .*mode is 'bucket'"),
+        ({"turn_above": 1.5}, {}, r"turn_above is 1\.5, but .* rotates crops from 0 on"),
+        ({"turn_above": 2}, {"resize": "easyocr", "turn_above": 2}, "EasyOCR rotates none"),
     ):
         with pytest.raises(SourceError, match=message):
             check(data, **recognizer)
@@ -779,8 +779,8 @@ def test_empty_labels_on_request(tmp_path):
     [
         ({"mode": "wide"}, "mode is 'wide', expected one of bucket, fixed, pad"),
         ({"height": 30}, "height is 30, expected 31 to 512 pixels"),
-        ({"widths": (64, 32)}, "rising multiples of 4"),
-        ({"widths": (30,)}, "rising multiples of 4"),
+        ({"widths": (64, 32)}, "ascending multiples of 4"),
+        ({"widths": (30,)}, "ascending multiples of 4"),
         ({"widths": (64, 128), "mode": "fixed"}, "expected one for mode fixed"),
         ({"p_reader_pad": 2}, "p_reader_pad is 2, expected a share"),
         ({"turn_above": 0.5}, "turn_above is 0.5, expected 0, or 1 or more"),
@@ -802,10 +802,10 @@ def test_settings_that_cannot_be(tmp_path, data, message):
             {"kind": "jpg"},
             "kind is 'jpg', expected one of auto, lmdb, csv, tsv, doctr, trdg, words",
         ),
-        ({"kind": "words", "path": "x"}, "expected none: these crops have no files"),
+        ({"kind": "words", "path": "x"}, "expected an empty one: it has no files"),
         ({"kind": "csv"}, "expected a folder or a file"),
         ({"kind": "words", "ratio": 0}, "ratio is 0"),
-        ({"kind": "words", "start": 3}, "its crops never end"),
+        ({"kind": "words", "start": 3}, "which is endless"),
         ({"kind": "words", "resize": "nearest"}, "resize is 'nearest'"),
         ({"kind": "words", "words": {"height": 48}}, "words.height is 48, expected 32"),
         ({"kind": "words", "words": {"hight": 48}}, r"train\.x\.words\.hight .* mean height"),
@@ -813,7 +813,7 @@ def test_settings_that_cannot_be(tmp_path, data, message):
         ({"kind": "words", "augment": "heavy"}, "augment is 'heavy', expected one of none, light"),
         ({"kind": "words", "augment": {"p_blurr": 1}}, "did you mean p_blur"),
         ({"kind": "pages", "page": {"height": 1}}, r"train\.x: height is 1"),
-        ({"kind": "python"}, r"call the function that trains with sources={'x': \.\.\.}"),
+        ({"kind": "python"}, r"call the training function with sources={'x': \.\.\.}"),
     ],
 )
 def test_data_sets_that_cannot_be(tmp_path, source, message):

@@ -135,7 +135,7 @@ def test_another_charset_takes_rows_by_character():
     variables["params"]["Prediction"] = head
     mapped = map_classes(variables, old=old, new=new)
     assert (mapped.kept, mapped.new, mapped.lost) == (("X", "b", "a"), ("!",), ("c", "é"))
-    assert "1 are new: '!', 2 are given up: 'cé'" in mapped.describe()
+    assert "1 are new: '!', 2 are dropped: 'cé'" in mapped.describe()
     got = mapped.variables["params"]["Prediction"]
     for place, source in ((0, 0), (1, 4), (2, 2), (4, 1)):
         np.testing.assert_array_equal(
@@ -190,11 +190,11 @@ def test_starts(tmp_path):
     save_weights(weights, to_state_dict(variables))
     state, start_, memory, said = start(tmp_path / "a", init_weights=weights)
     assert (start_.kind, memory.charset) == ("weights", named("en36").digest)
-    assert len(said) == 1 and "net.pth has no charset.json beside it: taken for 'en36'" in said[0]
+    assert len(said) == 1 and "net.pth has no charset.json next to it: assuming 'en36'" in said[0]
     assert_same(state.params, variables["params"])
     # Another charset: by name, by the file that a run leaves, or not known at all.
     digits = Charset("digits", tuple("0123456789"))
-    with pytest.raises(TrainError, match=r"has 37 classes and no charset\.json beside it"):
+    with pytest.raises(TrainError, match=r"has 37 classes and no charset\.json next to it"):
         start(tmp_path / "b", charset=digits, init_weights=weights)
     state, *_, said = start(
         tmp_path / "c", charset=digits, init_weights=weights, init_charset="en36"
@@ -363,7 +363,7 @@ def test_check(tmp_path):
     assert 0 <= found["read"] <= 1
     assert "endless words" in said[0]
     assert any(line.startswith("loader: ") for line in said)
-    assert "4 words over and over" in "".join(said)
+    assert "overfitting 4 words" in "".join(said)
     assert found["start"] is None and "start weights" not in "".join(said)
 
 

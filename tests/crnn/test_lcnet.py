@@ -243,7 +243,7 @@ def test_every_layer_of_a_file_finds_its_place(tmp_path):
 @pytest.mark.parametrize(
     ("change", "character", "words"),
     [
-        (None, None, "its metadata have no 'character'"),
+        (None, None, "it has no metadata 'character'"),
         (None, "a\nb\nc\nd\ne", "Prediction"),
         (lambda a: a.pop(3), "a\nb\nc\nd", "expected FeatureExtraction/stem2a"),
         (lambda a: a.append(a[0]), "a\nb\nc\nd", "is left over"),

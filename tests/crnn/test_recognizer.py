@@ -302,7 +302,7 @@ def test_options_that_do_not_go_together(recognizer):
         ({"resize": "stretch"}, "resize is 'stretch', expected one of bucket, easyocr, fixed"),
         ({"decoder": "viterbi"}, "decoder is 'viterbi'"),
         ({"confidence": "mean"}, "confidence is 'mean'"),
-        ({"decoder": "lexicon"}, "go together"),
+        ({"decoder": "lexicon"}, "need each other"),
         ({"width": 4}, "width is 4"),
         ({"turn_above": 0.9}, "turn_above is 0.9"),
         ({"batch_size": 0}, "batch_size is 0"),

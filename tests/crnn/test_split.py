@@ -106,10 +106,10 @@ def test_parts_come_from_all_over_in_runs_of_neighbors():
 
 
 def test_too_few_groups_and_too_few_crops():
-    with pytest.raises(SourceError, match=r"make 2 groups .*expected 3 or more"):
+    with pytest.raises(SourceError, match=r"form 2 groups .*expected 3 or more"):
         divide(np.array([0] * 9 + [1] * 9), validation=0.1, test=0.1)
     assert divide(np.array([0] * 9 + [1] * 9), validation=0.1, test=0).tolist().count(1) == 9
-    with pytest.raises(SourceError, match="none of 300 crops is left to train on"):
+    with pytest.raises(SourceError, match="none of 300 crops is left for training"):
         in_order(300, validation=300.0, test=1000.0)
 
 
@@ -163,7 +163,7 @@ def test_photos_by_a_pattern():
         photos_by_pattern([], r"(p\d+)-", "set")
     with pytest.raises(SourceError, match="a group for the photo"):
         SplitOptions(by=r"p\d+")
-    with pytest.raises(SourceError, match="no regular expression"):
+    with pytest.raises(SourceError, match="not a regular expression"):
         SplitOptions(by="(p")
 
 
@@ -231,7 +231,7 @@ def test_a_folder_is_split_by_near_duplicates_once(tmp_path, monkeypatch):
 
     path = write_words(tmp_path, names, texts, draw=pairs)
     numbers, how = parts_of(path, tmp_path)
-    assert "30 near-duplicates stay with their like" in how
+    assert "30 near-duplicates are kept together" in how
     assert how.endswith(": 48 train, 6 validation, 6 test")
     for part in numbers:
         assert {number ^ 1 for number in part} == set(part)
@@ -240,7 +240,7 @@ def test_a_folder_is_split_by_near_duplicates_once(tmp_path, monkeypatch):
     assert parts_of(path, tmp_path)[0] == numbers
     # With more crops than may be compared, none is decoded.
     monkeypatch.setattr(split, "MAX_COMPARED", 59)
-    assert "no near-duplicates sought" in parts_of(path, tmp_path)[1]
+    assert "no search for near-duplicates" in parts_of(path, tmp_path)[1]
 
 
 def test_what_a_broken_picture_was_is_looked_at_again(tmp_path):
@@ -293,7 +293,7 @@ def test_a_run_trains_on_one_part_and_is_judged_by_the_others(tmp_path):
     config.data.train.mine.split.test = 8.0  # reaches all three
     source_of = make_batches(config, seed=0, rows=slice(0, 4))
     assert "mine: 28 of 28 crops" in source_of.describe()
-    assert "(10, as 'p0'): 28 train, 4 validation, 8 test" in source_of.describe()
+    assert "(10, such as 'p0'): 28 train, 4 validation, 8 test" in source_of.describe()
     sets, _, test = open_measured(config, InputOptions.from_config(config))
     trained = {
         source_of.real_sets()[0].crop_name(int(n)) for n in source_of.real_sets()[0].filtered.kept

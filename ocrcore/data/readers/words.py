@@ -190,7 +190,7 @@ def _documents(
         formats = find_formats(where)
         texts = where.is_dir() and has_text_files(where)
         if len(formats) + texts > 1:
-            raise ambiguous(where, formats, ["words (text files, one word a line)"] * texts)
+            raise ambiguous(where, formats, ["words (text files, one word per line)"] * texts)
         if not formats and not texts and (where / "gt.mat").is_file():
             raise LabelError(
                 where / "gt.mat", 0, "SynthText's labels", "kind='synthtext' to train on them"

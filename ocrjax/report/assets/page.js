@@ -1,7 +1,7 @@
 "use strict";
 // Texts of the data only ever become text nodes and attributes, never HTML.
 const data = JSON.parse(document.getElementById("data").textContent);
-const STEP = 24; // cards that are made at a time
+const STEP = 24; // cards created at a time
 const NS = "http://www.w3.org/2000/svg";
 
 function make(tag, attributes, ...children) {
@@ -17,8 +17,8 @@ const percent = (share) => (share === null ? "" : Math.round(share * 100) + " %"
 const short = (name) => bdi(name.split("/").slice(-2).join("/"));
 const tag = (kind, text) => make("span", { class: "tag " + kind }, text);
 
-const NAMES = { hit: "found", missed: "missed", false: "false alarm", misread: "misread", ignored: "ignored" };
-const PLURAL = { hit: "found", missed: "missed", false: "false alarms", misread: "misread", ignored: "ignored" };
+const NAMES = { hit: "found", missed: "missed", false: "false positive", misread: "misread", ignored: "ignored" };
+const PLURAL = { hit: "found", missed: "missed", false: "false positives", misread: "misread", ignored: "ignored" };
 
 function counted(item, kind) {
   const count = item.counts[kind] || 0;
@@ -26,7 +26,7 @@ function counted(item, kind) {
 }
 
 function picture(item, shown) {
-  if (!item.src) return make("span", { class: "lost" }, item.lost || "no picture");
+  if (!item.src) return make("span", { class: "lost" }, item.lost || "no image");
   const box = make("span", { class: "picture" });
   box.append(make("img", { src: item.src, alt: item.alt, width: item.w, height: item.h, decoding: "async" }));
   if (item.heat && shown.heat) box.append(make("img", { class: "heat", src: item.heat, alt: "" }));
@@ -69,7 +69,7 @@ function pair(item) {
 }
 
 function cropped(item) {
-  const inside = item.src ? make("img", { src: item.src, alt: item.alt, decoding: "async" }) : make("span", { class: "dim" }, "no picture");
+  const inside = item.src ? make("img", { src: item.src, alt: item.alt, decoding: "async" }) : make("span", { class: "dim" }, "no image");
   return make("span", { class: "crop" }, inside);
 }
 
@@ -82,14 +82,14 @@ const LISTS = {
     sorts: {
       "cost, highest first": by((one) => one.cost, -1),
       "missed words": by((one) => one.counts.missed || 0, -1),
-      "false alarms": by((one) => one.counts.false || 0, -1),
+      "false positives": by((one) => one.counts.false || 0, -1),
       "misread words": by((one) => one.counts.misread || 0, -1),
       "name": byName,
     },
     filters: {
       "all": all,
       "missed words": (one) => one.counts.missed > 0,
-      "false alarms": (one) => one.counts.false > 0,
+      "false positives": (one) => one.counts.false > 0,
       "misread words": (one) => one.counts.misread > 0,
       "all right": (one) => one.cost === 0,
     },
@@ -218,7 +218,7 @@ const zoom = {
       words.append(make("h3", null, tag(kind, counted(item, kind))), make("ul", null, ...lines));
     }
     words.hidden = !words.children.length;
-    this.scale(); // now that the words have taken their room
+    this.scale(); // after the words have taken their space
   },
   scale() {
     const inside = this.stage.querySelector(".picture");
@@ -258,7 +258,7 @@ window.addEventListener("resize", () => { if (zoom.box.open) zoom.scale(); });
 const lists = [...document.querySelectorAll("[data-list]")].map((root) => new List(root));
 const ZOOMED = { j: "next", k: "previous", n: "next", p: "previous", "+": "larger", "=": "larger", "-": "smaller", "−": "smaller", 0: "fit", h: "heat", b: "boxes" };
 
-// The list of the section with the focus, else the one that takes most of the window, else the first.
+// The list of the section with the focus, else the one with the largest visible area, else the first.
 function current() {
   const focused = lists.find((list) => list.root.closest("section").contains(document.activeElement));
   if (focused) return focused;

@@ -1,8 +1,8 @@
 "use strict";
-// One word at a time. The server is right: after each change its answer is what is shown.
+// One word at a time. The server holds the state: after each change the page shows its answer.
 const $ = (name) => document.getElementById(name);
 const view = $("view"), field = $("text"), pen = view.getContext("2d");
-const NEAR = 12; // pixels of the screen within which a corner is taken
+const NEAR = 12; // a corner is grabbed within this distance, in screen pixels
 let pages = [], items = [], at = 0, words = [], picture = null, shownPage = -1, frame = null;
 let quad = null, drag = null, keys = 0, given = "", busy = Promise.resolve();
 
@@ -14,7 +14,7 @@ async function ask(place, value) {
   try {
     answer = await fetch(place, options);
   } catch {
-    throw new Error("the review is not running any more; all changes are kept. Start it once more");
+    throw new Error("the review is no longer running; all changes are kept. Start it again");
   }
   const found = await answer.json().catch(() => ({ error: answer.statusText }));
   if (!answer.ok) {
@@ -38,14 +38,14 @@ async function show(index) {
   keys = 0;
   drag = null;
   if (!items.length) {
-    $("why").textContent = "there is no word to look at";
+    $("why").textContent = "there are no words to review";
     return;
   }
   const item = now();
   if (item.page !== shownPage) {
     picture = new Image();
     picture.src = `picture/${item.page}`;
-    await picture.decode().catch(() => say("the picture cannot be read"));
+    await picture.decode().catch(() => say("the image cannot be read"));
     shownPage = item.page;
   }
   words = await ask(`words/${item.page}`);
@@ -69,7 +69,7 @@ function tell() {
 
 function say(text) { $("said").textContent = text; }
 
-// Which part of the picture is seen: the word, and around it twice its height.
+// The visible part of the image: the word with a margin of twice its height.
 function framed() {
   if (frame) { return frame; }
   const xs = quad.map((p) => p[0]), ys = quad.map((p) => p[1]);
@@ -167,18 +167,18 @@ view.addEventListener("pointerup", () => {
   }
 });
 
-// What is asked for waits for what was asked before: keys that come quickly act on the word that is
-// shown when their turn comes.
+// Requests run one after another: quick key presses act on the word that is shown when their turn
+// comes.
 function queue(work) {
   busy = busy.then(work).catch((error) => say(error.message));
 }
 
-// A box that was drawn is of the word it was drawn at.
+// A drawn box belongs to the word that was shown while it was drawn.
 function change(action, more = {}) {
   const { page, word } = now() ?? {};
   queue(() => {
     const same = now()?.page === page && now()?.word === word;
-    return more.quad && !same ? say("another word was shown before the box was done: draw it once more")
+    return more.quad && !same ? say("another word was shown before the box was done: draw it again")
       : make(action, more);
   });
 }
@@ -204,19 +204,19 @@ async function make(action, more = {}) {
   if (action === "quad") { const typed = field.value, count = keys; await show(at); field.value = typed; keys = count; return; }
   const rest = [...items.keys()];
   const next = [...rest.slice(at + 1), ...rest.slice(0, at)].find((index) => !items[index].done);
-  if (next === undefined) { await show(at); say("all words are done: Save writes them"); } else { await show(next); }
+  if (next === undefined) { await show(at); say("all words are done; press Save to write them"); } else { await show(next); }
 }
 
 function enter() {
   if (!items.length) { return; }
   const text = field.value.trim().split(/\s+/).join(" ");
-  if (!text) { return now().removed ? make("accept") : say("no text: F2 for don't care, F4 for no word"); }
+  if (!text) { return now().removed ? make("accept") : say("no text: press F2 for don't care or F4 for no word"); }
   return text === original() && now().care ? make("accept") : make("text", { text });
 }
 
 document.addEventListener("keydown", (event) => {
   if (event.isComposing || ["Shift", "Control", "Alt", "Meta"].includes(event.key)) { return; }
-  // A key that is held down says nothing of words that nobody has looked at.
+  // A key that is held down must not accept words that nobody has seen.
   if (event.repeat && ["Enter", "F2", "F4"].includes(event.key)) { event.preventDefault(); return; }
   keys += 1;
   const undo = event.key === "z" && (event.ctrlKey || event.metaKey) && !event.shiftKey;
@@ -236,7 +236,7 @@ $("save").addEventListener("click", () => {
   field.focus();
 });
 window.addEventListener("resize", () => { if (items.length) { draw(); } });
-// What another tab has changed.
+// Show changes made in another tab.
 window.addEventListener("focus", () => {
   queue(async () => {
     if (!items.length) { return; }
@@ -244,7 +244,8 @@ window.addEventListener("focus", () => {
     await load();
     at = Math.max(items.findIndex((one) => one.page === page && one.word === word), 0);
     if (now().version === version) { tell(); return; }
-    // What is typed is of the word as it was shown: the server refuses it, and the word is shown.
+    // Typed text belongs to the word as it was shown: the server will refuse it, and the new state
+    // of the word is shown.
     if (field.value !== given) { now().version = version; } else { await show(at); }
   });
 });
