@@ -26,7 +26,7 @@ def test_a_set_and_its_summary(tmp_path, capsys):
     assert len(read_icdar_folder(out / "images", out / "gt")) == 5
     assert run(*argv) == 0
     assert capsys.readouterr().out == f"5 pages in {out} (icdar)\n"
-    with pytest.raises(ValueError, match="seed was 0, is 1"):
+    with pytest.raises(ValueError, match="seed was 0, now 1"):
         run(*argv, "--seed", 1)
 
 
