@@ -7,6 +7,7 @@ import hashlib
 import os
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -215,6 +216,10 @@ class Detector:
         """The number of input sizes compiled so far."""
         return len(self._programs)
 
+    def expect(self, shapes: Iterable[Shape]) -> None:
+        """Uses these sizes of inputs, of `plan_inputs`, for pictures that come in any order."""
+        self._planned |= set(shapes)
+
     @overload
     def detect(self, images: ImageLike, **options: object) -> Page: ...  # type: ignore[overload-overlap]
 
@@ -342,6 +347,25 @@ class Detector:
 
     def _apply(self, images: ByteArray) -> Any:
         return self._program(images.shape)(self._variables, images)
+
+
+def plan_inputs(images: Iterable[ImageLike], options: DetectorOptions) -> list[Shape]:
+    """Chooses the sizes of inputs for pictures of which a detector is given some at a time.
+
+    A detector that expects them finds the same in a picture whichever others it was given before.
+
+    Args:
+        images: all of them; of files only the headers are read. What cannot be read is passed over.
+        options: of the detector.
+
+    Returns:
+        Heights and widths; none where no picture gets a larger input than it needs.
+    """
+    wanted = []
+    for image in images if options.pad != "exact" else ():
+        with suppress(ImageError):
+            wanted.append(fit_of(_size(image), options).padded)
+    return sorted(set(plan_shapes(wanted)))
 
 
 def read_variables(name_or_path: str | Path) -> Variables:

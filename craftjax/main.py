@@ -40,13 +40,21 @@ _JUDGING = ("weights", "images", "gt", "skip_bad")
 _WORKERS = flags.DEFINE_integer(
     "workers", None, "Worker processes for --mode=pack; 0: pack in this process."
 )
+_SHARD = flags.DEFINE_string("shard", None, "Pack only share I/N of the files, I from 0.")
+_BEAM_RUNNER = flags.DEFINE_string("beam_runner", None, "Pack with this runner of Apache Beam.")
+_BEAM_OPTIONS = flags.DEFINE_string("beam_options", "", "Its own options, in one text.")
+_MERGE = flags.DEFINE_integer("merge", None, "Join all N shares that were packed.")
+
+
+_PACKING = ("workers", "shard", "merge", "beam_runner", "beam_options")
 
 
 def main() -> None:
     """Run one mode."""
     config, workdir = experiment()
     mode = _MODE.value or ("train" if config.data.train and not _IMAGES.value else "evaluate")
-    refuse_idle(mode, {**dict.fromkeys(_JUDGING, ("evaluate", "sweep")), "workers": ("pack",)})
+    modes = dict.fromkeys(_JUDGING, ("evaluate", "sweep")) | dict.fromkeys(_PACKING, ("pack",))
+    refuse_idle(mode, modes)
     if mode == "train":
         start_devices(join=True)
         from craftjax.training import train
@@ -54,8 +62,16 @@ def main() -> None:
         train(config, workdir)
     elif mode == "pack":
         from craftjax.packing import pack_experiment
+        from ocrcore.data.shards import parse_sharing
 
-        pack_experiment(config, workers=_WORKERS.value)
+        shard, merge = parse_sharing(_SHARD.value, _MERGE.value)
+        spread = None
+        if _BEAM_RUNNER.value is not None:
+            from ocrcore.data.beam import beam_spread
+
+            spread = beam_spread(_BEAM_RUNNER.value, _BEAM_OPTIONS.value)
+        workers = _WORKERS.value
+        pack_experiment(config, workers=workers, shard=shard, merge=merge, spread=spread)
     elif mode == "check":
         start_devices()
         from craftjax.check import check_run

@@ -9,6 +9,7 @@ import platform
 import shutil
 import stat
 import tempfile
+import threading
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -16,16 +17,16 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-_LONG_NAME = 230  # bytes; file systems allow 255
+_LONG_NAME = 220  # bytes; file systems allow 255
 
 
 @contextmanager
 def replacing(path: str | Path) -> Iterator[Path]:
     """Yields a path to write to, and renames it to `path` at the end of the block.
 
-    Readers see the old file or the new one, never a partial one; if two processes write it, the
-    last one wins. An exception removes the temporary file and keeps the old one; a system error
-    that names no file (a full disk) gets the name of this one. A killed process leaves its
+    Readers see the old file or the new one, never a partial one; if two processes or threads write
+    it, the last one wins. An exception removes the temporary file and keeps the old one; a system
+    error that names no file (a full disk) gets the name of this one. A killed process leaves its
     temporary file; the first call of a later process for that folder removes it. The data is not
     synced: a power failure may lose it.
 
@@ -33,7 +34,7 @@ def replacing(path: str | Path) -> Iterator[Path]:
         path: the file; its folder is created if needed.
 
     Yields:
-        `NAME.PROCESS.part` next to it.
+        `NAME.HOST-THREAD-PROCESS.part` next to it.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -41,7 +42,8 @@ def replacing(path: str | Path) -> Iterator[Path]:
     name = path.name
     if len(os.fsencode(name)) > _LONG_NAME:  # keep the temporary name within the limit
         name = f"{name[:50]}-{zlib.crc32(os.fsencode(name)):08x}"
-    part = path.with_name(f"{name}.{_realm()}-{os.getpid()}.part")
+    # The process id comes last: `_remove_parts_of_killed` reads it.
+    part = path.with_name(f"{name}.{_realm()}-{threading.get_native_id()}-{os.getpid()}.part")
     try:
         yield part
         part.replace(path)
@@ -50,6 +52,25 @@ def replacing(path: str | Path) -> Iterator[Path]:
             part.unlink(missing_ok=True)
         if isinstance(error, OSError) and error.errno is not None and error.filename is None:
             error.filename = os.fspath(path)
+        raise
+
+
+@contextmanager
+def system_errors(path: str | Path) -> Iterator[None]:
+    """Turns a RuntimeError of a library that quotes a system error, as of a full disk, into it.
+
+    Args:
+        path: the file that is written.
+
+    Raises:
+        OSError: in place of such a RuntimeError; other errors stay.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        for code in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO):
+            if os.strerror(code) in str(error):
+                raise OSError(code, os.strerror(code), os.fspath(path)) from error
         raise
 
 

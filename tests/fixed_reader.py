@@ -24,6 +24,9 @@ class FixedDetector(Detector):
         self.found, self.drawn = found, 0
         self.options = DetectorOptions()
 
+    def expect(self, shapes):
+        """It has no network, so no inputs."""
+
     def stream(self, images, **options):
         for index, image in enumerate(images):
             self.drawn += 1

@@ -1,9 +1,10 @@
-"""Packs data sets into sharded ArrayRecord files: parallel, resumable and deterministic.
+"""Packs data sets into several ArrayRecord files: parallel, resumable and deterministic.
 
 The layout of a packed folder is documented in `ocrcore.data.readers.packed`, which reads it.
-Picture files are kept byte for byte. Each process packs whole shards. A shard gets its final name
-when it is complete and counts once its note is written, so a killed run loses only the shards in
-progress.
+Picture files are kept byte for byte. Each process packs whole files. A file gets its final name
+when it is complete and counts once its note is written, so a killed run loses only the files in
+progress. Machines that share a folder pack a share of the files each; then one of them merges: it
+checks that all files are complete, and writes the description of the set.
 
 TensorFlow Datasets packs examples one by one in a single process and starts over when it is
 killed; here its format is written without it. `python -m craftjax.main --mode=pack` packs what an
@@ -18,7 +19,7 @@ import json
 import os
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import as_completed
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
@@ -35,17 +36,18 @@ from ocrcore.data.readers.packed import (
     fault_reason,
     shard_name,
 )
-from ocrcore.files import replacing, write_bytes, write_json
+from ocrcore.data.shards import Shard, ShardError, Spread, describe_missing
+from ocrcore.files import replacing, system_errors, write_bytes, write_json
 from ocrcore.images import ImageError, encode_image
-from ocrcore.outputs import check_outputs
+from ocrcore.outputs import OutputError, check_outputs
 from ocrcore.pages import LabelError, Page, PageError
 from ocrcore.progress import shown
 from ocrcore.synth.pages import PageSource
 
 VERSION = "1.0.0"
 """Version of packed sets, as TensorFlow Datasets counts them."""
-_SHARDS, _LEAST, _MOST = 32, 32, 2000  # target number of shards; samples per shard: min, max
-_EACH = 4  # minimum shards per worker, because starting a worker takes seconds
+_FILES, _LEAST, _MOST = 32, 32, 2000  # target number of files; samples per file: min, max
+_EACH = 4  # minimum files per worker, because starting a worker takes seconds
 
 
 class PackingError(ValueError):
@@ -120,8 +122,11 @@ def pack(
     source: Mapping[str, Any] | None = None,
     start: int = 0,
     stop: int | None = None,
-    shard: int | None = None,
+    records_per_file: int | None = None,
     workers: int | None = 0,
+    shard: Shard | None = None,
+    merge: int | None = None,
+    spread: Spread | None = None,
     progress: Callable[[int, int], None] = lambda done, of: None,
 ) -> Packed:
     """Packs a split of a data set, or the part of it that is still missing.
@@ -136,37 +141,52 @@ def pack(
         source: JSON values that describe what is packed; stored for the reader to compare.
         start: index of the first sample.
         stop: index after the last sample; None packs to the end.
-        shard: samples per file; None chooses it from the number of samples.
+        records_per_file: samples per file; None chooses it from the number of samples.
         workers: number of processes, started by spawning; 0: only this one; None: one per CPU,
             fewer if few files are left to do.
+        shard: packs only this share of the files; the set is left to be merged.
+        merge: number of shares to merge; packs nothing.
+        spread: packs the files elsewhere, in place of `workers`: `ocrcore.data.beam.beam_spread`.
         progress: called from time to time with the number of finished samples and the total.
+
+    Returns:
+        The content of the set, or with `shard` of this share.
 
     Raises:
         OutputError: files of something else would be replaced, or the folder cannot be written.
+        ShardError: shares to be merged are not complete.
         PackingError: invalid settings, a folder that holds something else, or a worker that died.
         LabelError: the data set cannot be read; faults of single samples are recorded instead.
         OSError: a file cannot be read or written.
     """
     folder, root = Path(folder), Path(root)
-    if (workers or 0) < 0 or (shard is not None and shard < 1):
-        raise PackingError(f"workers={workers}, shard={shard}: expected workers >= 0, shard >= 1")
+    if (workers or 0) < 0 or (records_per_file is not None and records_per_file < 1):
+        raise PackingError(
+            f"workers={workers}, records_per_file={records_per_file}: expected workers >= 0, "
+            "records_per_file >= 1"
+        )
     if not (name.isidentifier() and name == name.lower() and split.isalpha()):
         raise PackingError(f"name {name!r}, split {split!r}: expected letters, as in synthtext")
     opened = open_source()
     end = len(opened) if stop is None else min(stop, len(opened))
     if not 0 <= start < end:
         raise PackingError(f"no samples from start={start} to stop={stop} of {len(opened)}")
-    if shard is None:
-        shard = min(max((end - start) // _SHARDS, _LEAST), _MOST)
-    ranges = [range(first, min(first + shard, end)) for first in range(start, end, shard)]
+    each = records_per_file or min(max((end - start) // _FILES, _LEAST), _MOST)
+    ranges = [range(first, min(first + each, end)) for first in range(start, end, each)]
     files = [folder / shard_name(name, split, k, len(ranges)) for k in range(len(ranges))]
     target, notes = folder / f"packed-{split}.json", folder / f"packing-{split}"
+    if merge is not None and not (target.is_file() or notes.is_dir()):
+        raise ShardError(f"{folder}: no shard has written here")
     if not (target.is_file() or notes.is_dir()):
         # The files that describe the set are shared by its splits.
         others = [*folder.glob("packed-*.json"), *folder.glob("packing-*")]
         shared = () if others else ("features.json", "dataset_info.json")
         new = [*files, folder / f"faults-{split}.jsonl", *(folder / one for one in shared)]
-        check_outputs(new, remedy="nothing was packed: give another folder")
+        try:
+            check_outputs(new, remedy="nothing was packed: give another folder")
+        except OutputError:
+            if not (shard and notes.is_dir()):  # of another share, which has just begun
+                raise
     job = {
         "form": FORM,
         "name": name,
@@ -174,20 +194,33 @@ def pack(
         "start": start,
         "stop": end,
         "complete": end == len(opened),
-        "shard": shard,
+        "shard": each,
         "content": _digest(opened, start, end),
     }
     _check(folder, target if target.is_file() else notes / "job.json", job)
     if not target.is_file():
         folder.mkdir(parents=True, exist_ok=True)
         write_json(notes / "job.json", job)
+        digest = hashlib.blake2b(json.dumps(job).encode(), digest_size=8).hexdigest()
         tasks = [
-            _Task(file, notes / f"{k}.json", root, one)
+            _Task(file, notes / f"{k}.json", root, one, digest)
             for k, (file, one) in enumerate(zip(files, ranges, strict=True))
         ]
-        _pack_all(open_source, opened, tasks, workers, progress)
-        _finish(folder, split, job, [json.loads(task.note.read_bytes()) for task in tasks])
+        mine = tasks if shard is None else shard.take(tasks)
+        if merge is None:
+            _pack_all(open_source, opened, mine, workers, spread, progress)
+        if shard is not None:
+            return _packed(name, split, [task.read() for task in mine])
+        if missing := {k: fault for k, task in enumerate(tasks) if (fault := task.fault())}:
+            if merge is None:
+                raise PackingError(f"{next(iter(missing.values()))}: the same command goes on")
+            raise ShardError(f"{folder}: {describe_missing(missing, merge)}")
+        _finish(folder, split, job, [task.read() for task in tasks])
     shutil.rmtree(notes, ignore_errors=True)
+    for part in (
+        folder.glob(f"{name}-{split}.*.part") if merge is not None else ()
+    ):  # of killed processes
+        part.unlink(missing_ok=True)
     done = json.loads(target.read_bytes())
     if not sum(done["records"]):
         first = (folder / f"faults-{split}.jsonl").read_text(encoding="utf-8").partition("\n")[0]
@@ -200,26 +233,47 @@ def pack(
 
 @dataclass(frozen=True)
 class _Task:
-    """A shard to pack.
+    """A file to pack.
 
     Attributes:
-        path: the shard file.
-        note: file that marks the shard as done and describes its content.
+        path: the file of records.
+        note: file that marks it as done and describes its content.
         root: as for `pack`.
-        samples: indices of the samples in this shard.
+        samples: indices of the samples in this file.
+        job: digest of the whole packing job.
     """
 
     path: Path
     note: Path
     root: Path
     samples: range
+    job: str
+
+    def read(self) -> dict[str, Any]:
+        """Returns the note."""
+        return dict(json.loads(self.note.read_bytes()))
+
+    def fault(self) -> str:
+        """Returns why the file is not done; empty if it is."""
+        try:
+            note = self.read()
+            if note["job"] != self.job:
+                return f"{self.note}: of another data set"
+            if (size := self.path.stat().st_size) != note["size"]:
+                return f"{self.path}: has {size} bytes, {note['size']} were written"
+        except FileNotFoundError as error:
+            return f"{error.filename}: not there"
+        except (ValueError, KeyError, TypeError) as error:
+            return f"{self.note}: not a note of what was packed: {error!r}"
+        return ""
 
 
-def _pack_shard(source: Source, task: _Task) -> int:
-    """Packs one shard; returns the number of its samples."""
+def _pack_file(source: Source, task: _Task) -> int:
+    """Packs one file; returns the number of its samples."""
     faults = []
     # One record per group makes single records readable. Pictures do not compress further.
     with (
+        system_errors(task.path),
         replacing(task.path) as part,
         closing(ArrayRecordWriter(str(part), "group_size:1,uncompressed")) as writer,
     ):
@@ -235,7 +289,7 @@ def _pack_shard(source: Source, task: _Task) -> int:
                 faults.append(describe_fault(index, path, error))
             else:
                 writer.write(record)
-    note = {"size": task.path.stat().st_size, "faults": faults}
+    note = {"job": task.job, "size": task.path.stat().st_size, "faults": faults}
     write_json(task.note, {"records": len(task.samples) - len(faults), **note})
     return len(task.samples)
 
@@ -243,14 +297,18 @@ def _pack_shard(source: Source, task: _Task) -> int:
 def _pack_all(
     open_source: Callable[[], Source],
     opened: Source,
-    tasks: list[_Task],
+    tasks: Sequence[_Task],
     workers: int | None,
+    spread: Spread | None,
     progress: Callable[[int, int], None],
 ) -> None:
-    missing = [task for task in tasks if not task.note.is_file()]
+    missing = [task for task in tasks if task.fault()]
     of = sum(len(task.samples) for task in tasks)
     done = of - sum(len(task.samples) for task in missing)
     progress(done, of)
+    if spread is not None:
+        spread(open_source, _pack_file, missing)
+        return
     if workers is None:
         workers = min(os.cpu_count() or 1, len(missing) // _EACH)
         workers = workers if workers > 1 else 0  # a single worker gains nothing
@@ -264,10 +322,10 @@ def _pack_all(
 def _results(
     open_source: Callable[[], Source], opened: Source, tasks: list[_Task], workers: int
 ) -> Iterator[Iterator[int]]:
-    """Packs shards; yields the number of samples of each as it is finished."""
+    """Packs files; yields the number of samples of each as it is finished."""
     if not workers or len(tasks) < 2:
         with one_opencv_thread():
-            yield (_pack_shard(opened, task) for task in tasks)
+            yield (_pack_file(opened, task) for task in tasks)
         return
     with worker_pool(
         open_source,
@@ -276,7 +334,7 @@ def _results(
         setting="--workers",
         error=PackingError,
     ) as submit:
-        futures = [submit(_pack_shard, task) for task in tasks]
+        futures = [submit(_pack_file, task) for task in tasks]
         yield (future.result() for future in as_completed(futures))
 
 
@@ -303,16 +361,9 @@ def _check(folder: Path, path: Path, job: dict[str, Any]) -> None:
 def _finish(folder: Path, split: str, job: dict[str, Any], notes: list[dict[str, Any]]) -> None:
     """Writes the descriptions of the set; `packed-SPLIT.json`, which marks it complete, is last."""
     faults = [fault for note in notes for fault in note["faults"]]
-    counts = dict(Counter(map(fault_reason, faults)))
     lines = "".join(json.dumps(fault) + "\n" for fault in faults)
     write_bytes(folder / f"faults-{split}.jsonl", lines.encode())
-    done = Packed(
-        job["name"],
-        split,
-        tuple(note["records"] for note in notes),
-        sum(note["size"] for note in notes),
-        counts,
-    )
+    done = _packed(job["name"], split, notes)
     others = []
     for path in sorted(folder.glob("packed-*.json")):
         found = json.loads(path.read_bytes())
@@ -320,6 +371,13 @@ def _finish(folder: Path, split: str, job: dict[str, Any], notes: list[dict[str,
     write_json(folder / "features.json", FEATURES)
     write_json(folder / "dataset_info.json", dataset_info([*others, done]))
     write_json(folder / f"packed-{split}.json", {**job, **asdict(done)})
+
+
+def _packed(name: str, split: str, notes: list[dict[str, Any]]) -> Packed:
+    """Returns the content of files, from their notes."""
+    reasons = Counter(fault_reason(fault) for note in notes for fault in note["faults"])
+    records = tuple(note["records"] for note in notes)
+    return Packed(name, split, records, sum(note["size"] for note in notes), dict(reasons))
 
 
 def _digest(source: Source, start: int, stop: int) -> str:

@@ -218,6 +218,10 @@ class CropSource:
         image = cut(sample.image, quad, height=self.height, width=self.width, margin=self.margin)
         return Crop(image=image, text="".join(c.text for c in characters))
 
+    def forget(self) -> None:
+        """Keeps no page: the next crop has its page drawn."""
+        self._kept = None
+
     def texts(self, page: int) -> list[PageText]:
         """Returns the texts of one page, for callers that choose among them; may be empty."""
         sample = self.pages[page]

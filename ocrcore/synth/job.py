@@ -39,8 +39,8 @@ class Job:
         crop_height: height of crops.
         suffix: suffix of the picture files: ".jpg" or ".png".
         quality: JPEG quality.
-        shard: number of samples that are committed together, and stored together if the format has
-            shards or folders.
+        records_per_file: number of samples that are committed together, and stored together if the
+            format has record files or folders: a piece of the set.
 
     Raises:
         ConfigError: an invalid value, or two that do not go together.
@@ -61,7 +61,7 @@ class Job:
     crop_height: int = 32
     suffix: str = ".jpg"
     quality: int = 95
-    shard: int = 1000
+    records_per_file: int = 1000
 
     def __post_init__(self) -> None:
         for name, choice, known in (
@@ -77,7 +77,7 @@ class Job:
             ("count", self.count, 1, MAX_SYNTHTEXT if self.format == "synthtext" else MAX_COUNT),
             ("seed", self.seed, 0, 2**63),
             ("quality", self.quality, 1, 100),
-            ("shard", self.shard, 1, 1_000_000),
+            ("records_per_file", self.records_per_file, 1, 1_000_000),
         ):
             if not low <= value <= high:
                 raise ConfigError(f"{name} is {value}, expected {low} to {high} ({self.format})")

@@ -1,7 +1,8 @@
 """Makes synthetic data sets: parallel, resumable, with the same bytes for any number of workers.
 
 `synth.json` in the folder of a set records what determines the set, and its progress. Samples are
-written in order, and recorded there shard by shard; a killed run loses at most one shard.
+written in order, and recorded there piece by piece, of `records_per_file` samples each; a killed
+run loses at most one piece. `ocrcore.synth.pieces` makes such pieces on several machines.
 """
 
 from __future__ import annotations
@@ -120,15 +121,19 @@ class Maker:
     def make(self, indices: Sequence[int]) -> Made:
         """Makes samples, ready to be written."""
         out = Made()
+        if isinstance(self._source, CropSource):
+            self._source.forget()
         for index in indices:
             sample = self.sample(index)
+            # Several processes may draw the same page; its faults are counted once.
+            if not isinstance(self._source, CropSource) or index % self._source.per_page == 0:
+                out.undrawable.update(self._undrawable)
+            self._undrawable.clear()
             image = encode_image(sample.image, suffix=self.job.suffix, quality=self.job.quality)
             label: Page | str = sample.page
             if self.job.format in CROP_FORMATS:
                 label = sample.page.words[0].text or ""
             out.samples.append((image, label))
-        out.undrawable.update(self._undrawable)
-        self._undrawable.clear()
         out.problems = dict(self._problems)
         return out
 
@@ -178,23 +183,24 @@ def make_set(
     workers = bounded_workers(workers, setting="--workers")
     folder = Path(folder)
     maker = Maker(job)  # rejects a bad job before anything is written
-    arguments = _arguments(job, maker)
-    summary = _resume(folder, arguments)
+    arguments = arguments_of(maker)
+    summary = read_note(folder, arguments)
     progress(summary.done)
     if summary.finished:
         return summary
     folder.mkdir(parents=True, exist_ok=True)
-    _note(folder, arguments, summary)
+    write_note(folder, arguments, summary)
     writer = open_writer(
         job.format,
         folder,
         count=job.count,
-        shard=job.shard,
+        records_per_file=job.records_per_file,
         suffix=job.suffix,
         done=summary.done,
     )
     index = summary.done
-    with closing(writer), closing(_made(maker, _tasks(job, index), workers)) as results:
+    tasks = tasks_of(job, range(index, job.count))
+    with closing(writer), closing(make_tasks(maker, tasks, workers)) as results:
         for made in results:
             for image, label in made.samples:
                 writer.add(index, image, label)
@@ -202,26 +208,27 @@ def make_set(
             summary.undrawable += made.undrawable
             summary.problems |= made.problems
             progress(index)
-            if index % job.shard == 0 or index == job.count:
+            if index % job.records_per_file == 0 or index == job.count:
                 writer.commit()
                 summary.done = index
-                _note(folder, arguments, summary)
+                write_note(folder, arguments, summary)
         writer.finish()
     summary.finished = True
-    _note(folder, arguments, summary)
+    write_note(folder, arguments, summary)
     return summary
 
 
-def _tasks(job: Job, start: int) -> Iterator[range]:
-    """Yields the ranges to make at once; none crosses the border of a shard."""
+def tasks_of(job: Job, indices: range) -> Iterator[range]:
+    """Yields the ranges to make at once; none crosses the border of a piece."""
     step = _PAGES_A_TASK if job.unit == "page" else _CROPS_A_TASK
-    while start < job.count:
-        stop = min(start + step, (start // job.shard + 1) * job.shard, job.count)
+    start, size = indices.start, job.records_per_file
+    while start < indices.stop:
+        stop = min(start + step, (start // size + 1) * size, indices.stop)
         yield range(start, stop)
         start = stop
 
 
-def _made(maker: Maker, tasks: Iterator[range], workers: int) -> Generator[Made, None, None]:
+def make_tasks(maker: Maker, tasks: Iterator[range], workers: int) -> Generator[Made, None, None]:
     """Yields the results of the tasks, in order."""
     if workers == 0:
         with one_opencv_thread():
@@ -247,8 +254,9 @@ def _make(maker: Maker, task: range) -> Made:
         raise SynthError(f"sample {task}: {traceback.format_exc()}") from error
 
 
-def _arguments(job: Job, maker: Maker) -> dict[str, Any]:
+def arguments_of(maker: Maker) -> dict[str, Any]:
     """Returns what must not change between the runs of a set, as JSON."""
+    job = maker.job
     arguments = {k: v for k, v in asdict(job).items() if k not in ("fonts", "backgrounds", "words")}
     arguments["fonts"] = _digest([(font.path, font.index) for font in maker.fonts])
     arguments["backgrounds"] = _digest([(str(path), 0) for path in maker.pictures])
@@ -263,7 +271,7 @@ def _digest(files: list[tuple[str, int]]) -> str:
     return f"{len(files)} files, {short}" if files else "none"
 
 
-def _resume(folder: Path, arguments: dict[str, Any]) -> Summary:
+def read_note(folder: Path, arguments: dict[str, Any]) -> Summary:
     """Reads the progress of an earlier run.
 
     Raises:
@@ -298,13 +306,14 @@ def _resume(folder: Path, arguments: dict[str, Any]) -> Summary:
     return summary
 
 
-def _note(folder: Path, arguments: dict[str, Any], summary: Summary) -> None:
+def write_note(folder: Path, arguments: dict[str, Any], summary: Summary) -> None:
+    """Writes `synth.json`: what determines the set, and its progress."""
     value = {
         "arguments": arguments,
         "done": summary.done,
         "finished": summary.finished,
         "undrawable": dict(summary.undrawable),
-        "problems": summary.problems,
+        "problems": dict(sorted(summary.problems.items())),
     }
     write_json(folder / MANIFEST, value)
 

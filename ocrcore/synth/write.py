@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -22,7 +23,7 @@ from array_record.python.array_record_module import ArrayRecordWriter
 from ocrcore.data.readers.arrayrecord import SUFFIX, encode_record
 from ocrcore.data.readers.crops import CSV_HEADER, CSV_NAME, import_lmdb
 from ocrcore.data.readers.icdar import DONT_CARE, write_icdar
-from ocrcore.files import replacing, write_bytes
+from ocrcore.files import replacing, system_errors, write_bytes
 from ocrcore.pages import Page, Word
 
 PAGE_FORMATS = ("icdar", "synthtext", "arrayrecord")
@@ -30,7 +31,8 @@ CROP_FORMATS = ("crops-lmdb", "crops-csv")
 FORMATS = ("icdar", "synthtext", "crops-lmdb", "crops-csv", "arrayrecord")
 MAX_SYNTHTEXT = 1_000_000
 """Maximum number of pictures in one `gt.mat`: its cell arrays are limited to 4 GB."""
-_PAGES = "pages.jsonl"
+PAGES = "pages.jsonl"
+"""The file with all labels of `icdar` and `synthtext`, without loss."""
 _MAP_SIZE = 64 << 20
 _MAT_HEADER = b"MATLAB 5.0 MAT-file, labels in the layout of SynthText".ljust(116)
 
@@ -52,7 +54,7 @@ class Writer(Protocol):
 
 
 def open_writer(
-    kind: str, folder: str | Path, *, count: int, shard: int, suffix: str, done: int = 0
+    kind: str, folder: str | Path, *, count: int, records_per_file: int, suffix: str, done: int = 0
 ) -> Writer:
     """Opens a writer.
 
@@ -60,7 +62,7 @@ def open_writer(
         kind: one of `FORMATS`.
         folder: the folder to write to.
         count: total number of samples.
-        shard: number of samples between two commits.
+        records_per_file: number of samples between two commits.
         suffix: suffix of the picture files: ".jpg" or ".png".
         done: number of samples committed by an earlier run.
 
@@ -78,7 +80,7 @@ def open_writer(
     if kind == "crops-csv":
         return CsvWriter(folder, suffix=suffix)
     if kind == "arrayrecord":
-        return RecordWriter(folder, count=count, shard=shard)
+        return RecordWriter(folder, count=count, records_per_file=records_per_file)
     raise ValueError(f"format {kind!r}: expected one of {', '.join(FORMATS)}")
 
 
@@ -89,9 +91,11 @@ class IcdarWriter:
     because most readers accept nothing else, and "don't care" words are written as `###`.
     """
 
-    def __init__(self, folder: Path, *, suffix: str, done: int = 0) -> None:
+    def __init__(
+        self, folder: Path, *, suffix: str, done: int = 0, lines: Path | None = None
+    ) -> None:
         self.folder, self.suffix = folder, suffix
-        self._pages = _PageLines(folder / _PAGES, done)
+        self._pages = _PageLines(folder / PAGES, done) if lines is None else _PieceLines(lines)
 
     def add(self, index: int, image: bytes, label: Page | str) -> None:
         """Writes the two files of a page."""
@@ -129,9 +133,11 @@ class SynthTextWriter:
     them.
     """
 
-    def __init__(self, folder: Path, *, suffix: str, done: int = 0) -> None:
+    def __init__(
+        self, folder: Path, *, suffix: str, done: int = 0, lines: Path | None = None
+    ) -> None:
         self.folder, self.suffix = folder, suffix
-        self._pages = _PageLines(folder / _PAGES, done)
+        self._pages = _PageLines(folder / PAGES, done) if lines is None else _PieceLines(lines)
 
     def add(self, index: int, image: bytes, label: Page | str) -> None:
         """Writes the picture of a page."""
@@ -253,13 +259,19 @@ class CsvWriter:
 
     A folder is named after its first crop. The text follows the first comma verbatim, without
     quotes: the trainer splits there and does not parse quotes.
+
+    Args:
+        folder: the folder to write to.
+        suffix: suffix of the picture files.
+        attempt: distinguishes the temporary files of writers that work at the same time; empty:
+            there is only one, so leftovers of a killed one are removed.
     """
 
-    def __init__(self, folder: Path, *, suffix: str) -> None:
-        self.folder, self.suffix = folder, suffix
+    def __init__(self, folder: Path, *, suffix: str, attempt: str = "") -> None:
+        self.folder, self.suffix, self._attempt = folder, suffix, attempt
         self._target: Path | None = None
         self._lines: list[str] = []
-        for part in folder.glob("*.part"):
+        for part in [] if attempt else folder.glob("*.part"):
             if part.is_dir():
                 shutil.rmtree(part)
 
@@ -280,68 +292,148 @@ class CsvWriter:
         if self._target is None:
             return
         (self._part / CSV_NAME).write_bytes("".join(f"{x}\n" for x in self._lines).encode("utf-8"))
-        if self._target.exists():  # committed, but killed before that was recorded
-            shutil.rmtree(self._target)
-        self._part.rename(self._target)
+        try:
+            self._part.rename(self._target)
+        except OSError:
+            if not (self._target / CSV_NAME).is_file():
+                raise
+            shutil.rmtree(
+                self._part
+            )  # committed before, but killed before that was recorded; or by another
         self._target = None
 
     def finish(self) -> None:
         """Nothing is left to do."""
 
     def close(self) -> None:
-        """Nothing is open."""
+        """Removes what was not committed."""
+        if self._target is not None:
+            shutil.rmtree(self._part, ignore_errors=True)
+            self._target = None
 
     @property
     def _part(self) -> Path:
         assert self._target is not None
-        return self._target.with_name(self._target.name + ".part")
+        return self._target.with_name(f"{self._target.name}{self._attempt}.part")
+
+
+def records_name(number: int, files: int) -> str:
+    """Returns the name of a file of records."""
+    return f"data-{number:05d}-of-{files:05d}{SUFFIX}"
 
 
 class RecordWriter:
-    """Shards `data-NNNNN-of-NNNNN.arrayrecord`, read by `ocrcore.data.readers.arrayrecord`.
+    """Files `data-NNNNN-of-NNNNN.arrayrecord`, read by `ocrcore.data.readers.arrayrecord`.
 
     Labels must be pages, not texts: a crop is a page of one word.
+
+    Args:
+        folder: the folder to write to.
+        count: total number of samples.
+        records_per_file: number of samples per file.
+        attempt: as for `CsvWriter`.
     """
 
-    def __init__(self, folder: Path, *, count: int, shard: int) -> None:
-        self.folder, self.shard = folder, shard
-        self.shards = -(-count // shard)
-        self._target: Path | None = None
-        self._writer: Any = None
+    def __init__(
+        self, folder: Path, *, count: int, records_per_file: int, attempt: str = ""
+    ) -> None:
+        self.folder, self.records_per_file = folder, records_per_file
+        self.files = -(-count // records_per_file)
+        self._attempt = attempt
+        self._file: RecordFile | None = None
 
     def add(self, index: int, image: bytes, label: Page | str) -> None:
-        """Adds a record to its shard."""
+        """Adds a record to its file."""
         assert isinstance(label, Page)
-        if self._target is None:
-            number = index // self.shard
-            name = f"data-{number:05d}-of-{self.shards:05d}{SUFFIX}"
-            self.folder.mkdir(parents=True, exist_ok=True)
-            self._target = self.folder / name
-            # One record per group makes single records readable. Pictures do not compress further.
-            self._writer = ArrayRecordWriter(str(self._part), "group_size:1,uncompressed")
-        self._writer.write(encode_record(image, label))
+        if self._file is None:
+            name = records_name(index // self.records_per_file, self.files)
+            self._file = RecordFile(self.folder / name, self._attempt)
+        self._file.write(encode_record(image, label))
 
     def commit(self) -> None:
-        """Closes the shard and renames it to its final name."""
-        if self._target is not None:
-            self._writer.close()
-            self._part.replace(self._target)
-            self._target = None
+        """Closes the file and renames it to its final name."""
+        if self._file is not None:
+            self._file.commit()
+            self._file = None
 
     def finish(self) -> None:
         """Nothing is left to do."""
 
     def close(self) -> None:
-        """Deletes a shard that was not committed."""
-        if self._target is not None:
-            self._writer.close()
-            self._part.unlink()
-            self._target = None
+        """Deletes a file that was not committed."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
 
-    @property
-    def _part(self) -> Path:
-        assert self._target is not None
-        return self._target.with_name(self._target.name + ".part")
+
+class CropPiece:
+    """Crops for `LmdbWriter`, in a file of records: of each its picture, then its text."""
+
+    def __init__(self, path: Path, attempt: str) -> None:
+        self._file = RecordFile(path, attempt)
+
+    def add(self, index: int, image: bytes, label: Page | str) -> None:
+        """Adds a crop."""
+        assert isinstance(label, str)
+        check_text(label)
+        self._file.write(image)
+        self._file.write(label.encode("utf-8"))
+
+    def commit(self) -> None:
+        """Closes the file and renames it to its final name."""
+        self._file.commit()
+
+    def finish(self) -> None:
+        """Nothing is left to do."""
+
+    def close(self) -> None:
+        """Deletes a file that was not committed."""
+        self._file.close()
+
+
+class RecordFile:
+    """An ArrayRecord file that is renamed to its final name when it is complete.
+
+    Args:
+        path: the file; its folder is created if needed.
+        attempt: as for `CsvWriter`.
+    """
+
+    def __init__(self, path: Path, attempt: str = "") -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self.path, self._part = path, path.with_name(f"{path.name}{attempt}.part")
+        self._writer: Any = None
+        with system_errors(path):
+            # One record per group makes single records readable. Pictures do not compress.
+            self._writer = ArrayRecordWriter(str(self._part), "group_size:1,uncompressed")
+
+    def write(self, record: bytes) -> None:
+        """Adds a record.
+
+        Raises:
+            OSError: the disk is full; some such errors are raised only by `commit`.
+        """
+        with system_errors(self.path):
+            self._writer.write(record)
+
+    def commit(self) -> None:
+        """Closes the file and renames it to its final name.
+
+        Raises:
+            OSError: not all of it could be written.
+        """
+        with system_errors(self.path):
+            self._writer.close()
+        self._part.replace(self.path)
+        self._writer = None
+
+    def close(self) -> None:
+        """Deletes a file that was not committed."""
+        if self._writer is not None:
+            with suppress(RuntimeError):  # a full disk, which was raised before
+                self._writer.close()
+            self._part.unlink(missing_ok=True)
+            self._writer = None
 
 
 class _PageLines:
@@ -381,6 +473,23 @@ class _PageLines:
         with self.path.open(encoding="utf-8") as lines:
             for line in lines:
                 yield Page.from_json(line)
+
+
+class _PieceLines:
+    """The lines of `pages.jsonl` of one piece, in a file of their own."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lines: list[str] = []
+
+    def add(self, page: Page) -> None:
+        self._lines.append(page.to_json() + "\n")
+
+    def commit(self) -> None:
+        write_bytes(self.path, "".join(self._lines).encode("utf-8"))
+
+    def read(self) -> Iterator[Page]:
+        return map(Page.from_json, self._lines)
 
 
 def check_text(text: str) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from collections.abc import Mapping
 
+from ocrcore.data.shards import Spread
+
 
 def add_label_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments that say where images are and how label files are laid out."""
@@ -28,6 +30,52 @@ def add_dont_care(parser: argparse.ArgumentParser) -> None:
         help="texts that mark a word as don't care, in addition to the format's own marks "
         "(default: %(default)s)",
     )
+
+
+def add_shard_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares which share of the work is done, of several machines."""
+    parser.add_argument(
+        "--shard",
+        metavar="I/N",
+        help="do share I of N, counted from 0; the others' run with the same OUT",
+    )
+    parser.add_argument(
+        "--merge",
+        type=int,
+        metavar="N",
+        help="after all N shares: check that they are complete, and join them",
+    )
+
+
+def add_beam_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the engine that spreads the work over machines."""
+    parser.add_argument(
+        "--beam-runner",
+        metavar="NAME",
+        help="spread the work with Apache Beam: DirectRunner, DataflowRunner, FlinkRunner ...",
+    )
+    parser.add_argument(
+        "--beam-options",
+        metavar="TEXT",
+        help="the runner's own options, in one text: --beam-options='--direct_num_workers=2'",
+    )
+
+
+def beam_of(arguments: argparse.Namespace) -> Spread | None:
+    """Returns the engine of the arguments; None where none is named.
+
+    Raises:
+        ValueError: options of none, or what the engine does not know.
+        ImportError: the package is missing; names the extra.
+    """
+    if arguments.beam_runner is None:
+        refuse_idle({"--beam-options": arguments.beam_options}, "without --beam-runner")
+        return None
+    given = {"--shard": arguments.shard, "--merge": arguments.merge}
+    refuse_idle(given, "with --beam-runner, which does all shares and joins them")
+    from ocrcore.data.beam import beam_spread
+
+    return beam_spread(arguments.beam_runner, arguments.beam_options or "")
 
 
 def refuse_idle(given: Mapping[str, object], why: str) -> None:

@@ -3,31 +3,34 @@
 from __future__ import annotations
 
 import argparse
+import hashlib
+import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ocrcore.files import write_text
-from ocrcore.images import ImageError, find_images, load_image, name_files, write_image
+from ocrcore.data.shards import Shard, Spread, parse_sharing
+from ocrcore.files import json_line
+from ocrcore.images import ImageError, find_images, name_files
 from ocrcore.outputs import check_apart, check_outputs, check_suffix
 from ocrcore.pages import Page
-from ocrcore.progress import Progress
+from ocrcore.progress import Progress, shown
 from ocrcore.weights.named import find_weights
-from ocrjax.cli.arguments import refuse_idle
+from ocrjax.cli.arguments import add_beam_arguments, add_shard_arguments, beam_of, refuse_idle
 from ocrjax.cli.pictures import (
     Picture,
     add_detection_arguments,
     check_detection_arguments,
-    drawn_paths,
     name_left_out,
     pages_of,
-    picture_title,
     read_detection_options,
     shrunk,
 )
+from ocrjax.cli.read_outputs import Outputs
+from ocrjax.cli.read_parts import Parts, write_part
 from ocrjax.cli.unfinished import Unfinished
 
 if TYPE_CHECKING:
@@ -35,8 +38,9 @@ if TYPE_CHECKING:
     from ocrjax.reader import Reader
     from ocrjax.reader_options import ReaderOptions
 
+_WEIGHTS = ("detector", "recognizer")
+_SHOWN = 20  # errors that are named one by one
 _TOGETHER = 64  # pages read together; their results are written before the next ones
-_FOLDERS = {"hocr": ".hocr", "alto": ".xml", "pdf": ".pdf", "overlay": ".png"}
 _READER = (
     *("min_confidence", "margin", "vertical", "rotations", "allowlist", "blocklist", "lexicon"),
     "characters",
@@ -125,6 +129,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="what runs the networks; auto takes ONNX Runtime if onnxruntime and onnx are "
         "installed and there is no GPU, otherwise JAX (default: %(default)s)",
     )
+    add_shard_arguments(parser)
+    add_beam_arguments(parser)
     add_detection_arguments(parser, origin="the reader's")
 
 
@@ -133,14 +139,26 @@ def run(arguments: argparse.Namespace) -> int:
     check_detection_arguments(arguments)
     files = find_images(arguments.images)
     pictures = {path: pages_of(path) for path in files}
-    outputs = _Outputs(arguments, pictures)
+    outputs = Outputs(arguments, pictures)
     target = Path(arguments.json) if arguments.json else None
-    options, detection, origin = _options(arguments)
-    unfinished = None
     if target is not None:
         check_suffix(target, (".json", ".jsonl"), option="--json")
+    shard, merge = parse_sharing(arguments.shard, arguments.merge)
+    spread = beam_of(arguments)
+    options, detection, origin = _options(arguments)
+    shapes = _shapes(pictures, detection)
+    if shard or merge or spread:
+        if target is None:
+            raise ValueError("give --json FILE: beside it is noted what the shares have read")
+        refuse_idle({"--text": arguments.text}, "where shares read")
+        settings = {**_settings(arguments, options, detection), **_all_of(files, shapes)}
+        parts = Parts(target, settings, list(_together(files, pictures)), outputs.written)
+        return _shares(arguments, parts, outputs, pictures, shapes, (shard, merge, spread))
+    unfinished = None
+    if target is not None:
+        path = target.with_name(target.name + ".unfinished")
         settings = _settings(arguments, options, detection)
-        unfinished = Unfinished(target, settings, force=arguments.force)
+        unfinished = Unfinished(path, settings, force=arguments.force)
     done = {path for path in files if unfinished and unfinished.has(path) and outputs.written(path)}
     _check_outputs(
         arguments, outputs, files=files, done=done, go_on=bool(unfinished and unfinished.resumed)
@@ -149,6 +167,7 @@ def run(arguments: argparse.Namespace) -> int:
     printed = arguments.text or alone
     log = partial(print, file=sys.stderr) if printed else print
     reader = _load(arguments, options, detection, origin, log)
+    reader.detector.expect(shapes)
 
     texts = _InOrder(len(files) > 1 or sum(map(len, pictures.values())) > 1)
     bad: list[Picture] = []
@@ -168,14 +187,11 @@ def run(arguments: argparse.Namespace) -> int:
                 bad += errors
                 outputs.write(path, read)
                 if unfinished is not None:
-                    unfinished.add(path, [page for _, page in read], failed=len(errors))
+                    unfinished.add(path, [page for _, page in read], [*errors.values()])
                 words += sum(len(page.words) for _, page in read)
                 pages += len(read)
                 for picture, page in read:
-                    if warning := shrunk(page, reader.detector.options):
-                        progress.write(f"{picture}: {warning}", file=sys.stderr)
-                    elif not printed:
-                        progress.write(f"{picture}: {len(page.words)} words")
+                    _say(progress, picture, page, reader, quiet=printed)
                 if printed:
                     for line in texts.lines(path, read):
                         progress.write(line)
@@ -189,58 +205,112 @@ def run(arguments: argparse.Namespace) -> int:
     return 1 if bad else 0
 
 
-class _Outputs:
-    """The output files of each image file."""
+def _say(
+    progress: Progress, picture: Picture, page: Page, reader: Reader, *, quiet: bool = False
+) -> None:
+    """Prints how many words a page has, or why some are lost."""
+    if warning := shrunk(page, reader.detector.options):
+        progress.write(f"{picture}: {warning}", file=sys.stderr)
+    elif not quiet:
+        progress.write(f"{picture}: {len(page.words)} words")
 
-    def __init__(
-        self, arguments: argparse.Namespace, pictures: Mapping[Path, Sequence[Picture]]
-    ) -> None:
-        self.folders = {name: folder for name in _FOLDERS if (folder := getattr(arguments, name))}
-        self._pictures = pictures
-        each = [picture for pages in pictures.values() for picture in pages]
-        self._of: dict[str, dict[Picture, Path]] = {
-            name: drawn_paths(
-                each if name == "overlay" else list(pictures), folder, (_FOLDERS[name],)
-            )
-            for name, folder in self.folders.items()
-        }
 
-    def of(self, path: Path) -> list[Path]:
-        """Return all output paths of an image file."""
-        return [
-            paths[picture]
-            for name, paths in self._of.items()
-            for picture in (self._pictures[path] if name == "overlay" else [path])
-        ]
+@dataclass(frozen=True)
+class _Task:
+    """A group of pictures, with all that a worker elsewhere needs to know of it."""
 
-    def written(self, path: Path) -> bool:
-        """Return whether all outputs of an image file exist."""
-        return all(one.is_file() for one in self.of(path))
+    part: Path
+    settings: Mapping[str, Any]
+    files: Sequence[Path]
+    pictures: Mapping[Path, Sequence[Picture]]
+    outputs: Outputs
 
-    def write(self, path: Path, read: Sequence[tuple[Picture, Page]]) -> None:
-        """Write all requested outputs of an image file's pages."""
-        from ocrjax import __version__
 
-        if not read:
-            return
-        pages = [page for _, page in read]
-        if "hocr" in self._of:
-            from ocrjax.page_files import to_hocr
+def _shares(
+    arguments: argparse.Namespace,
+    parts: Parts,
+    outputs: Outputs,
+    pictures: Mapping[Path, Sequence[Picture]],
+    shapes: Sequence[tuple[int, int]],
+    sharing: tuple[Shard | None, int | None, Spread | None],
+) -> int:
+    """Reads the pictures of a share, or of all by an engine; or joins what all have read."""
+    shard, merge, spread = sharing
+    groups = range(len(parts.groups))
+    mine = groups if shard is None else shard.take(groups)
+    missing = [] if merge else list(parts.missing(mine))
+    todo = [path for group in missing for path in parts.groups[group]]
+    files = [path for group in parts.groups for path in group]
+    done = {*files} - {*todo}
+    go_on = parts.folder.is_dir()
+    _check_outputs(arguments, outputs, files=files, done=done, go_on=go_on)
+    tasks = []
+    for group in missing:
+        own = {path: pictures[path] for path in parts.groups[group]}
+        tasks.append(
+            _Task(parts.path(group), parts.settings, [*own], own, outputs.of_files(own, pictures))
+        )
+    if spread is not None:
+        with Progress("reading with Apache Beam"):
+            spread(partial(_open_elsewhere, arguments, shapes), _read_elsewhere, tasks)
+    elif not merge:
+        bad = 0
+        if tasks:
+            reader = _open(arguments, shapes, print)
+            left = sum(len(pictures[path]) for path in todo)
+            with Progress("reading", unit="page", total=left) as bar:
+                bad = sum(_read_task(reader, task, bar) for task in tasks)
+        print(
+            f"shard {shard}: {sum(len(parts.groups[group]) for group in mine):,} of {len(files):,} "
+            f"picture files are read; {bad} pages of this run could not be. When all are done: the "
+            f"same with --merge {shard.count if shard else 1} in place of --shard"
+        )
+        return 1 if bad else 0
+    entries = parts.join(merge or 1)
+    errors = [error for entry in entries for error in entry["errors"]]
+    for error in errors[:_SHOWN]:
+        print(f"skipped {error}", file=sys.stderr)
+    pages = [page for entry in entries for page in entry["pages"]]
+    words = sum(len(page["words"]) for page in pages)
+    total = len(pages) + len(errors)
+    print(f"{words} words on {len(pages)} pages; {len(errors)} of {total} could not be read")
+    name_left_out(arguments.images)
+    return 1 if errors else 0
 
-            software = f"ocrjax {__version__}"
-            write_text(self._of["hocr"][path], to_hocr(pages, title=path.name, software=software))
-        if "alto" in self._of:
-            from ocrjax.page_files import to_alto
 
-            text = to_alto(pages, name=path.name, software=("ocrjax", __version__))
-            write_text(self._of["alto"][path], text)
-        if "pdf" in self._of:
-            from ocrjax.pdf import write_pdf
+def _read_task(reader: Reader, task: _Task, progress: Progress, *, quiet: bool = False) -> int:
+    """Reads a group of pictures; returns how many pages could not be read."""
+    results = []
+    for path, read, errors in _read(reader, task.files, task.pictures, progress):
+        for error in errors.values():
+            progress.write(f"skipped {error}", file=sys.stderr)
+        task.outputs.write(path, read)
+        for picture, page in read:
+            _say(progress, picture, page, reader, quiet=quiet)
+        results.append((path, [page for _, page in read], [*errors.values()]))
+    write_part(task.part, task.settings, results)
+    return sum(len(errors) for _, _, errors in results)
 
-            write_pdf(self._of["pdf"][path], read, title=path.name)
-        if "overlay" in self._of:
-            for picture, page in read:
-                _draw(picture, page, self._of["overlay"][picture])
+
+def _open(
+    arguments: argparse.Namespace,
+    shapes: Sequence[tuple[int, int]],
+    log: Callable[[str], None],
+) -> Reader:
+    reader = _load(arguments, *_options(arguments), log)
+    reader.detector.expect(shapes)
+    return reader
+
+
+def _open_elsewhere(
+    arguments: argparse.Namespace, shapes: Sequence[tuple[int, int]]
+) -> tuple[Reader, Progress]:
+    """The tools of a worker; nobody sees what it prints."""
+    return _open(arguments, shapes, lambda _: None), Progress("reading", unit="page")
+
+
+def _read_elsewhere(tools: tuple[Reader, Progress], task: _Task) -> None:
+    _read_task(tools[0], task, tools[1], quiet=True)
 
 
 class _InOrder:
@@ -268,7 +338,7 @@ class _InOrder:
 def _read(
     reader: Reader,
     files: Sequence[Path],
-    pictures: dict[Path, list[Picture]],
+    pictures: Mapping[Path, Sequence[Picture]],
     progress: Progress,
 ) -> Iterator[tuple[Path, list[tuple[Picture, Page]], dict[Picture, ImageError]]]:
     """Read some files; yield each with its pages and errors once all its pages are done."""
@@ -290,7 +360,9 @@ def _read(
             yield path, [(flat[index][1], page) for index, page in pages], errors.pop(path)
 
 
-def _together(files: Sequence[Path], pictures: dict[Path, list[Picture]]) -> Iterator[list[Path]]:
+def _together(
+    files: Sequence[Path], pictures: Mapping[Path, Sequence[Picture]]
+) -> Iterator[list[Path]]:
     """Group files to read together: whole files, until a group has `_TOGETHER` pages."""
     chunk: list[Path] = []
     for path in files:
@@ -321,20 +393,52 @@ def _settings(
     """Everything that changes the result, to compare with an interrupted command."""
     from ocrjax import __version__
 
-    weights = {}
-    for name in ("detector", "recognizer"):
-        path = find_weights(getattr(arguments, name))
-        found = path.stat()
-        weights[name] = [str(path.resolve()), found.st_size, found.st_mtime_ns]
+    weights = {name: _digest(find_weights(getattr(arguments, name))) for name in _WEIGHTS}
     return {
         "version": __version__,
         **weights,
         "charset": arguments.charset,
         "bfloat16": arguments.bfloat16,
-        "backend": arguments.backend,
+        "backend": _backend(arguments),
         "options": {**asdict(options), "lexicon": str(options.lexicon)},
         "detection": asdict(detection),
     }
+
+
+def _digest(weights: Path) -> str:
+    """Stands for the content of a file or a folder, wherever it lies."""
+    digest = hashlib.blake2b(digest_size=8)
+    inside = sorted(weights.rglob("*")) if weights.is_dir() else [weights]
+    for path in filter(Path.is_file, inside):
+        digest.update(str(path.relative_to(weights)).encode())
+        with path.open("rb") as file:
+            digest.update(hashlib.file_digest(file, "blake2b").digest())
+    return digest.hexdigest()
+
+
+def _all_of(files: Sequence[Path], shapes: Sequence[tuple[int, int]]) -> dict[str, str]:
+    """What shares must agree on to read the same groups of pictures in the same way."""
+    names = json_line([[os.fspath(path) for path in files], [list(shape) for shape in shapes]])
+    return {"list of pictures": hashlib.blake2b(names.encode(), digest_size=8).hexdigest()}
+
+
+def _shapes(
+    pictures: Mapping[Path, Sequence[Picture]], detection: DetectorOptions
+) -> list[tuple[int, int]]:
+    """Sizes of inputs that do not depend on the order in which pictures are read."""
+    from craftjax.detector import plan_inputs
+
+    each = [picture for pages in pictures.values() for picture in pages]
+    if len(each) <= _TOGETHER:  # they are planned when they are read, at once
+        return []
+    return plan_inputs(shown(each, "looking at the sizes", unit="page"), detection)
+
+
+def _backend(arguments: argparse.Namespace) -> str:
+    from ocrjax.reader import choose_backend
+
+    only_jax = arguments.backend == "auto" and arguments.bfloat16
+    return "jax" if only_jax else choose_backend(arguments.backend)
 
 
 def _load(
@@ -349,11 +453,10 @@ def _load(
     from craftjax.detector import Detector
     from craftjax.options import describe_options
     from ocrcore.runtime.tuning import tune_process
-    from ocrjax.reader import Reader, choose_backend
+    from ocrjax.reader import Reader
 
     tune_process()
-    only_jax = arguments.backend == "auto" and arguments.bfloat16
-    backend = "jax" if only_jax else choose_backend(arguments.backend)
+    backend = _backend(arguments)
     if backend == "onnx":
         refuse_idle({"--bfloat16": arguments.bfloat16}, "with ONNX Runtime: use --backend jax")
     dtype = jnp.bfloat16 if arguments.bfloat16 else jnp.float32
@@ -376,14 +479,14 @@ def _load(
 
 def _check_outputs(
     arguments: argparse.Namespace,
-    outputs: _Outputs,
+    outputs: Outputs,
     *,
     files: Sequence[Path],
     done: set[Path],
     go_on: bool,
 ) -> None:
     """Check before any work that outputs can be written and are not inputs."""
-    weights = [find_weights(getattr(arguments, name)) for name in ("detector", "recognizer")]
+    weights = [find_weights(getattr(arguments, name)) for name in _WEIGHTS]
     others = [arguments.operating_point, arguments.lexicon]
     roots = [root for root in map(Path, arguments.images) if root.is_dir()]
     inputs = [*files, *weights, *filter(None, others)]
@@ -399,15 +502,6 @@ def _check_outputs(
         from ocrjax.pdf import check_reportlab
 
         check_reportlab()
-
-
-def _draw(picture: Picture, page: Page, out: Path) -> None:
-    from ocrcore.drawing import FIRST_CORNER, FOUND, draw_caption, draw_readings, grid
-
-    image = draw_readings(load_image(picture), page)
-    title = f"{picture_title(picture)}: {len(page.words)} words"
-    caption = draw_caption(title, (("read", FOUND), FIRST_CORNER), width=image.shape[1])
-    write_image(out, grid([image, caption], columns=1))
 
 
 def _degrees(text: str) -> tuple[int, ...]:

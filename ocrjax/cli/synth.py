@@ -7,6 +7,7 @@ import sys
 import time
 from pathlib import Path
 
+from ocrcore.data.shards import Shard, parse_sharing
 from ocrcore.drawing import contact_sheet
 from ocrcore.images import write_image
 from ocrcore.outputs import check_apart, check_outputs, check_suffix
@@ -15,9 +16,10 @@ from ocrcore.synth.config import PRESETS, SPLITS
 from ocrcore.synth.job import Job
 from ocrcore.synth.make import MANIFEST, Summary, make_set, samples
 from ocrcore.synth.pages import SynthError
+from ocrcore.synth.pieces import make_shard, merge_set
 from ocrcore.synth.text import font_remedy
 from ocrcore.synth.write import FORMATS
-from ocrjax.cli.arguments import refuse_idle
+from ocrjax.cli.arguments import add_beam_arguments, add_shard_arguments, beam_of, refuse_idle
 
 _MAX_SHEET = 200
 _SHEETS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
@@ -103,11 +105,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--quality", type=int, help="quality of JPEG files (default: 95)")
     parser.add_argument(
-        "--shard",
+        "--records-per-file",
         type=int,
-        help="samples per shard; if the process is killed, only the unfinished shard is lost "
-        "(default: 1000)",
+        help="samples per record file or folder; if the process is killed, only the unfinished one "
+        "is lost; shares consist of whole ones (default: 1000)",
     )
+    add_shard_arguments(parser)
+    add_beam_arguments(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -116,6 +120,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise ValueError("give either --out DIR for a data set or --sheet FILE for a contact sheet")
     if arguments.out and not (arguments.count and arguments.format):
         raise ValueError("--out needs --count and --format")
+    shard, merge = parse_sharing(arguments.shard, arguments.merge)
     changes = []
     for text in arguments.config:
         name, equals, value = text.partition("=")
@@ -126,8 +131,11 @@ def run(arguments: argparse.Namespace) -> int:
     cut = None if arguments.crops is None else arguments.crops == "cut"
     kind = arguments.format or ("arrayrecord" if arguments.crops is None else "crops-csv")
     # Options that are not given keep the defaults of `Job`.
-    given = {name: getattr(arguments, name) for name in ("crop_height", "quality", "shard")}
+    given = {
+        name: getattr(arguments, name) for name in ("crop_height", "quality", "records_per_file")
+    }
     given = {name: value for name, value in given.items() if value is not None}
+    spread = beam_of(arguments)
     job = Job(
         preset=arguments.preset,
         format=kind,
@@ -159,7 +167,13 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         if arguments.sheet:
             return _sheet(job, Path(arguments.sheet))
-        return _set(job, Path(arguments.out), arguments.workers or 0)
+        if merge is not None:
+            return _merge(job, Path(arguments.out), merge)
+        if spread is not None:
+            with Progress("drawing with Apache Beam"):
+                make_shard(job, arguments.out, Shard(0, 1), spread=spread)
+            return _merge(job, Path(arguments.out), 1)
+        return _set(job, Path(arguments.out), arguments.workers or 0, shard)
     except (SynthError, ModuleNotFoundError, OSError) as error:
         raise ValueError(str(error)) from error
 
@@ -167,33 +181,57 @@ def run(arguments: argparse.Namespace) -> int:
 def _refuse_idle(arguments: argparse.Namespace) -> None:
     """Refuse options without effect on a sheet or on PNG files."""
     if arguments.sheet:
-        names = ("workers", "image", "quality", "shard")
-        refuse_idle({f"--{name}": getattr(arguments, name) for name in names}, "on a sheet")
+        names = ("workers", "image", "quality", "records_per_file", "shard", "merge", "beam_runner")
+        given = {f"--{name.replace('_', '-')}": getattr(arguments, name) for name in names}
+        refuse_idle(given, "on a sheet")
+    if arguments.merge:
+        refuse_idle({"--workers": arguments.workers}, "where shares are joined")
+    if arguments.beam_runner:
+        refuse_idle({"--workers": arguments.workers}, "with --beam-runner, whose options say it")
     if arguments.image == "png":
         refuse_idle({"--quality": arguments.quality}, "on PNG files")
 
 
-def _set(job: Job, out: Path, workers: int) -> int:
+def _set(job: Job, out: Path, workers: int, shard: Shard | None) -> int:
     start = time.perf_counter()
     first: int | None = None
     with Progress(f"drawing {job.unit}s", unit=job.unit, total=job.count) as bar:
 
-        def progress(done: int) -> None:
+        def progress(done: int, of: int = job.count) -> None:
             nonlocal first
             first = done if first is None else first
-            bar.update(done)
+            bar.update(done, of)
 
         try:
-            summary = make_set(job, out, workers=workers, progress=progress)
+            if shard is None:
+                summary = make_set(job, out, workers=workers, progress=progress)
+            else:
+                summary = make_shard(job, out, shard, workers=workers, progress=progress)
         except KeyboardInterrupt:
             bar.write("stopped; the same command continues", file=sys.stderr)
             return 130
-    made = summary.done - (first or 0)
+    made = summary.done - (summary.done if first is None else first)
     seconds = time.perf_counter() - start
     line = f"{summary.done} {job.unit}s in {out} ({job.format})"
+    if shard is not None and first is not None:
+        line = f"shard {shard}: {summary.done} of {job.count} {job.unit}s in {out} ({job.format})"
     if made:
         line += f"; {made} drawn now in {seconds:.1f} s, {made / seconds:.1f} per second"
     print(line)
+    if shard is not None and first is not None:
+        if not summary.done:
+            print(
+                f"there is nothing for it to do: {job.count} {job.unit}s are "
+                f"{-(-job.count // job.records_per_file)} pieces; --records-per-file makes more"
+            )
+        print(f"when all are done: the same with --merge {shard.count} in place of --shard")
+    _report(summary)
+    return 0
+
+
+def _merge(job: Job, out: Path, shards: int) -> int:
+    summary = merge_set(job, out, shards)
+    print(f"{summary.done} {job.unit}s in {out} ({job.format}), joined")
     _report(summary)
     return 0
 

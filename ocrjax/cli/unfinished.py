@@ -4,6 +4,8 @@ Until the command is done, `FILE.unfinished` lies next to `FILE`. Its first line
 each further line holds the results of one image file. The same command resumes from it. It reads a
 file again if the file has changed since, if one of its pages could not be read, or if one of its
 outputs is missing. With other settings the command refuses to resume.
+
+Files of the same form hold what shares of several machines have read (`ocrjax.cli.read_parts`).
 """
 
 from __future__ import annotations
@@ -30,18 +32,26 @@ class Unfinished:
         resumed: whether the file existed and is continued.
     """
 
-    def __init__(self, target: Path, settings: Mapping[str, Any], *, force: bool = False) -> None:
+    def __init__(
+        self,
+        path: Path,
+        settings: Mapping[str, Any],
+        *,
+        force: bool = False,
+        remedy: str = "repeat that command to resume, or start over with --force",
+    ) -> None:
         """Read the unfinished results, if there are any; write nothing yet.
 
         Args:
-            target: path of the final results.
+            path: path of the unfinished results.
             settings: everything that changes the results, as plain JSON values.
             force: start over if the settings differ.
+            remedy: what the error says to do if they differ.
 
         Raises:
             UnfinishedError: the settings differ, or the file was not written by this class.
         """
-        self.path = target.with_name(target.name + ".unfinished")
+        self.path, self._remedy = path, remedy
         self._settings = json.loads(json.dumps(settings))
         self._places: dict[str, int] = {}
         self.resumed = False
@@ -54,21 +64,27 @@ class Unfinished:
         if (place := self._places.get(os.fspath(path))) is None:
             return False
         entry = self._entry(place)
-        return not entry["failed"] and entry["stamp"] == _stamp(path)
+        return not entry["errors"] and entry["stamp"] == _stamp(path)
 
-    def add(self, path: Path, pages: Sequence[Page], *, failed: int) -> None:
+    def entry(self, path: Path) -> dict[str, Any] | None:
+        """Returns `pages` and `errors` of a file as it is; None where it was not read as such."""
+        if (place := self._places.get(os.fspath(path))) is None:
+            return None
+        entry = self._entry(place)
+        return entry if entry["stamp"] == _stamp(path) else None
+
+    def add(self, path: Path, pages: Sequence[Page], errors: Sequence[Exception] = ()) -> None:
         """Save the pages of an image file.
 
         Args:
             path: path of the image file.
             pages: the pages that could be read.
-            failed: the number of pages that could not.
+            errors: why the others could not.
         """
-        value = {"file": os.fspath(path), "stamp": _stamp(path), "failed": failed}
-        line = json_line({**value, "pages": [page.to_dict() for page in pages]}) + "\n"
+        line = entry_line(path, pages, errors)
         if not self._places and not self.resumed:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            self.path.write_text(json_line({"settings": self._settings}) + "\n", encoding="utf-8")
+            self.path.write_text(settings_line(self._settings), encoding="utf-8")
             self.resumed = True
         with self.path.open("ab") as file:
             self._places[os.fspath(path)] = file.tell()
@@ -76,18 +92,8 @@ class Unfinished:
 
     def finish(self, target: Path, files: Iterable[Path]) -> None:
         """Write the final results in the order of `files`: JSON lines, or a list for `.json`."""
-        lines = target.suffix.lower() == ".jsonl"
-        with replacing(target) as part, part.open("w", encoding="utf-8") as out:
-            first = True
-            for path in files:
-                if (place := self._places.get(os.fspath(path))) is None:
-                    continue
-                for page in self._entry(place)["pages"]:
-                    before = "" if lines else "[\n" if first else ",\n"
-                    out.write(f"{before}{json_line(page)}" + "\n" * lines)
-                    first = False
-            if not lines:
-                out.write("[\n]\n" if first else "\n]\n")
+        places = [self._places.get(os.fspath(path)) for path in files]
+        write_results(target, (self._entry(place) for place in places if place is not None))
         self.path.unlink(missing_ok=True)
 
     def _read(self, force: bool) -> bool:
@@ -103,8 +109,7 @@ class Unfinished:
                     if (begun or {}).get(name) != self._settings.get(name)
                 )
                 raise UnfinishedError(
-                    f"{self.path}: was started with another {', '.join(other)}; repeat that "
-                    "command to resume, or start over with --force"
+                    f"{self.path}: was started with another {', '.join(other)}; {self._remedy}"
                 )
             place = file.tell()
             for line in file:
@@ -130,6 +135,31 @@ class Unfinished:
                 f"{self.path}: not the unfinished results of this command ({error}); delete it"
             ) from error
         return value
+
+
+def settings_line(settings: Mapping[str, Any]) -> str:
+    """Returns the first line of such a file."""
+    return json_line({"settings": settings}) + "\n"
+
+
+def entry_line(path: Path, pages: Sequence[Page], errors: Sequence[Exception]) -> str:
+    """Returns the line of a picture file; arguments as of `Unfinished.add`."""
+    value = {"file": os.fspath(path), "stamp": _stamp(path), "errors": [str(e) for e in errors]}
+    return json_line({**value, "pages": [page.to_dict() for page in pages]}) + "\n"
+
+
+def write_results(target: Path, entries: Iterable[Mapping[str, Any]]) -> None:
+    """Writes pages in order, as `write_pages` does or (`.json`) as a list."""
+    lines = target.suffix.lower() == ".jsonl"
+    with replacing(target) as part, part.open("w", encoding="utf-8") as out:
+        first = True
+        for entry in entries:
+            for page in entry["pages"]:
+                before = "" if lines else "[\n" if first else ",\n"
+                out.write(f"{before}{json_line(page)}" + "\n" * lines)
+                first = False
+        if not lines:
+            out.write("[\n]\n" if first else "\n]\n")
 
 
 def _stamp(path: Path) -> list[int]:

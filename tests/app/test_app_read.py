@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import subprocess
 import sys
 from pathlib import Path
@@ -111,6 +112,76 @@ def test_what_cannot_be(networks, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "reportlab", None)
     assert read(monkeypatch, "in", "--pdf", "pdf") == 2
     assert "pip install 'ocrjax[pdf]'" in capsys.readouterr().err
+
+
+def test_shares_together_are_one_run(networks, monkeypatch, capsys):
+    monkeypatch.setattr("ocrjax.cli.read._TOGETHER", 2)
+    for index in range(5):
+        write_image(f"in/{index}.png", stripes(index + 1))
+    Path("in/3a.png").write_bytes(b"nothing")
+    tiff("in/6.tif", 1, 2)
+    assert read(monkeypatch, "in", "--json", "whole.jsonl", "--hocr", "whole") == 1
+    shares = ("in", "--json", "out.jsonl", "--hocr", "hocr")
+    assert read(monkeypatch, *shares, "--shard", "0/2") == 1
+    said = capsys.readouterr()
+    assert "skipped in/3a.png" in said.err and "in/1.png: 2 words" in said.out
+    assert "shard 0/2: 4 of 7 picture files are read; 1 pages of this run could not" in said.out
+    assert "the same with --merge 2 in place of --shard" in said.out
+    networks.drawn = 0
+    assert read(monkeypatch, *shares, "--shard", "0/2") == 0 and networks.drawn == 0
+    assert read(monkeypatch, *shares, "--merge", "2") == 2
+    assert (
+        "not complete: --shard 1/2 (out.jsonl.parts/0000001.jsonl: not" in capsys.readouterr().err
+    )
+    for other, message in (
+        (
+            (*shares, "--margin", "0.3"),
+            "was started with another options; give all shares the same",
+        ),
+        (("in/0.png", *shares[1:]), "was started with another list of pictures"),
+    ):
+        assert read(monkeypatch, *other, "--merge", "2") == 2
+        assert message in capsys.readouterr().err
+    assert read(monkeypatch, *shares, "--shard", "1/2") == 0
+    Path("hocr/3.hocr").unlink()
+    os.utime("in/0.png", ns=(1, 1))
+    assert read(monkeypatch, *shares, "--merge", "2") == 2
+    said = capsys.readouterr().err
+    gone = "in/0.png: not read, or changed since; in/3.png: an output of it is gone"
+    assert f"not complete: --shard 0/2, 1/2 ({gone})" in said
+    for shard in ("0/2", "1/2"):
+        read(monkeypatch, *shares, "--shard", shard)
+    capsys.readouterr()
+    assert read(monkeypatch, *shares, "--merge", "2") == 1
+    said = capsys.readouterr()
+    assert "skipped in/3a.png" in said.err and "could not be read" in said.out
+    assert Path("out.jsonl").read_bytes() == Path("whole.jsonl").read_bytes()
+    assert not Path("out.jsonl.parts").exists()
+    names = sorted(path.name for path in Path("whole").iterdir())
+    assert names == sorted(path.name for path in Path("hocr").iterdir())
+    for name in names:
+        assert Path("hocr", name).read_bytes() == Path("whole", name).read_bytes()
+    assert read(monkeypatch, "in", "--hocr", "new", "--shard", "0/2") == 2
+    assert "give --json FILE" in capsys.readouterr().err
+
+
+def test_groups_are_read_elsewhere(networks, monkeypatch, capsys):
+    monkeypatch.setattr("ocrjax.cli.read._TOGETHER", 2)
+    for index in range(5):
+        write_image(f"in/{index}.png", stripes(index + 1))
+
+    def spread(open_tools, do, tasks):
+        for task in [*tasks, *tasks]:  # what seems lost is started once more
+            do(pickle.loads(pickle.dumps(open_tools))(), pickle.loads(pickle.dumps(task)))
+
+    assert read(monkeypatch, "in", "--json", "whole.json", "--alto", "whole") == 0
+    with monkeypatch.context() as patch:
+        patch.setattr("ocrjax.cli.read.beam_of", lambda arguments: spread)
+        assert read(patch, "in", "--json", "out.json", "--alto", "alto") == 0
+    assert "15 words on 5 pages; 0 of 5 could not be read" in capsys.readouterr().out
+    assert Path("out.json").read_bytes() == Path("whole.json").read_bytes()
+    for path in Path("whole").iterdir():
+        assert Path("alto", path.name).read_bytes() == path.read_bytes()
 
 
 class Stopped(Exception):

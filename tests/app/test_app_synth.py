@@ -26,8 +26,25 @@ def test_a_set_and_its_summary(tmp_path, capsys):
     assert len(read_icdar_folder(out / "images", out / "gt")) == 5
     assert run(*argv) == 0
     assert capsys.readouterr().out == f"5 pages in {out} (icdar)\n"
-    with pytest.raises(ValueError, match="seed was 0, is 1"):
+    with pytest.raises(ValueError, match="seed was 0, now 1"):
         run(*argv, "--seed", 1)
+
+
+def test_shards_of_a_set(tmp_path, capsys):
+    out = tmp_path / "set"
+    argv = [*SMALL, "--count", 5, "--format", "icdar", "--out", out, "--records-per-file", 2]
+    assert run(*argv, "--shard", "0/2") == 0
+    said = capsys.readouterr().out
+    assert f"shard 0/2: 3 of 5 pages in {out} (icdar); 3 drawn now" in said
+    assert "the same with --merge 2 in place of --shard" in said
+    with pytest.raises(ValueError, match=r"not complete: --shard 1/2 \("):
+        run(*argv, "--merge", 2)
+    assert run(*argv, "--shard", "3/4") == 0
+    assert "there is nothing for it to do: 5 pages are 3 pieces" in capsys.readouterr().out
+    assert run(*argv, "--shard", "1/2") == run(*argv, "--merge", 2) == 0
+    assert f"5 pages in {out} (icdar), joined\n" in capsys.readouterr().out
+    assert run(*argv) == 0
+    assert capsys.readouterr().out == f"5 pages in {out} (icdar)\n"
 
 
 def test_what_could_not_be_used_is_printed(tmp_path, capsys):
@@ -79,6 +96,11 @@ def test_a_contact_sheet(tmp_path, extra, capsys):
         (["--sheet", "y.png", "--config", "hight=96"], "unknown setting 'hight'"),
         (["--sheet", "y.png", "--count", "900"], "at most 200"),
         (["--sheet", "y.png", "--workers", "2"], "--workers has no effect on a sheet"),
+        (["--sheet", "y.png", "--shard", "0/2"], "--shard has no effect on a sheet"),
+        ([*PNG, "--shard", "0/2", "--merge", "2"], "give --shard to do a share, or --merge"),
+        ([*PNG, "--shard", "2/2"], "counted from 0, expected 0/2 to 1/2"),
+        ([*PNG, "--merge", "0"], "0 shards: expected 1 to"),
+        ([*PNG, "--merge", "2", "--workers", "2"], "--workers has no effect where shares"),
         (["--sheet", "y.png", "--crop-height", "32"], "--crop-height has no effect on pages"),
         (
             [*PNG, "--quality", "50"],

@@ -172,9 +172,12 @@ def test_crops_are_read_as_in_training():
 
 
 def test_every_field_that_the_page_for_newcomers_names_exists():
-    """docs/coming_from_easyocr.md, first of the detector, then of the recognizer."""
-    page = (FILES[0].parents[1] / "docs" / "coming_from_easyocr.md").read_text("utf-8")
-    _, of_detector, of_recognizer = re.split(r"^## (?:Detector|Recognizer)$", page, flags=re.M)
+    """docs/coming_from_*.md, first of the detector, then of the recognizer."""
+    of_detector = of_recognizer = ""
+    for name in ("easyocr", "keras_ocr"):
+        page = (FILES[0].parents[1] / "docs" / f"coming_from_{name}.md").read_text("utf-8")
+        _, of_one, of_other = re.split(r"^## (?:Detector|Recognizer)$", page, flags=re.M)
+        of_detector, of_recognizer = of_detector + of_one, of_recognizer + of_other
     kinds = {"icdar": "a", "words": "b", "pages": ""}
     ours = detector("any", pseudo=pseudo())
     for kind, path in kinds.items():

@@ -1,8 +1,9 @@
-"""The examples: the toy runs as a whole; the full size fits the weights that it names."""
+"""The examples run at toy size; their full size fits the weights that they name."""
 
 from __future__ import annotations
 
 import csv
+import importlib.util
 import json
 import os
 import runpy
@@ -14,6 +15,12 @@ import cv2
 import jax
 import numpy as np
 import pytest
+import tiny_recognizer
+import tiny_words
+from fixed_reader import FixedDetector, FixedRecognizer, rows, stripes
+from ml_collections import ConfigDict
+from tiny_fit import write_toy
+from tiny_words import make_page
 
 from craftjax.config import check as check_detector
 from craftjax.input_pipeline import InputOptions as PageInput
@@ -21,12 +28,14 @@ from crnnjax.config import check as check_recognizer
 from crnnjax.input_pipeline import InputOptions as LineInput
 from crnnjax.training import begin, make_model
 from ocrcore.data.readers.crops import read_labels_tsv
-from ocrcore.images import image_size
+from ocrcore.images import image_size, write_image
+from ocrcore.pages import read_pages
 from ocrcore.synth.fonts import find_fonts
 from ocrcore.training.checkpoints import Start
 from ocrcore.training.optimizer_options import OptimizerOptions
 from ocrcore.training.run import RunMemory
 from ocrcore.weights.named import WeightsNotFoundError, find_weights
+from ocrjax import Reader
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "examples" / "end_to_end.py"
@@ -126,3 +135,79 @@ def test_the_full_size(example, tmp_path):
     ]
     trained = {name.partition("/")[0] for name in names if not options.is_frozen(name)}
     assert trained == {"Prediction"} and len(names) > 20
+
+
+def load(name: str):
+    """An example as a module."""
+    spec = importlib.util.spec_from_file_location(name, EXAMPLE.with_name(f"{name}.py"))
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_short_ones_are_short():
+    for name in ("read", "train_on_word_boxes", "finetune_recognizer"):
+        text = EXAMPLE.with_name(f"{name}.py").read_text("utf-8")
+        assert text.count("\n") < 60 and "absl" not in text, name
+
+
+def test_read(tmp_path, monkeypatch, capsys):
+    example = load("read")
+    reader = Reader(FixedDetector(rows), FixedRecognizer())
+    monkeypatch.setattr(example, "Reader", lambda: reader)
+    write_image(tmp_path / "photo.png", stripes(3) * np.uint8(60))
+    (tmp_path / "broken.png").write_text("no picture")
+    photos = [str(tmp_path / name) for name in ("broken.png", "photo.png")]
+    example.main([*photos, "--out", str(tmp_path / "new" / "words.jsonl")])
+    said = capsys.readouterr().out
+    assert said.startswith("skipped: ") and "broken.png" in said.splitlines()[0]
+    (page,) = read_pages(tmp_path / "new" / "words.jsonl")
+    assert [word.text for word in page.words] == ["180 0 0"] and "180 0 0" in said
+
+
+def test_train_on_word_boxes(tmp_path, monkeypatch, capsys):
+    example, full = load("train_on_word_boxes"), load("train_on_word_boxes").experiment
+    check_detector(full(tmp_path, 500))
+
+    def tiny(folder: Path, steps: int) -> ConfigDict:
+        monkeypatch.setenv("TINY_WORDS", str(folder))
+        config, small = full(folder, steps), tiny_words.get_config()
+        config.init_weights = str(tmp_path / "toy" / "detector.pth")
+        config.model, config.pseudo, config.optimizer = small.model, small.pseudo, small.optimizer
+        config.loss.n_min_neg, config.data = 100, {**small.data, "train": config.data.train}
+        config.detector, config.batch_size = small.detector, 4
+        return config
+
+    monkeypatch.setattr(example, "experiment", tiny)
+    monkeypatch.setattr(example, "tune_process", lambda: None)
+    write_toy(tmp_path / "toy", count=4)
+    example.main([str(tmp_path / "toy" / "photos"), "--out", str(tmp_path / "run"), "--steps", "1"])
+    assert capsys.readouterr().out.splitlines()[-1].startswith("p2.png: ")
+    assert (tmp_path / "run" / "checkpoints" / "1").is_dir()
+    assert np.isfinite(metrics(tmp_path / "run", "loss")).all()
+
+
+def test_finetune_recognizer(tmp_path, monkeypatch, capsys):
+    example, full = load("finetune_recognizer"), load("finetune_recognizer").experiment
+    check_recognizer(full(tmp_path / "labels.tsv", 500))
+
+    def tiny(labels: Path, steps: int) -> ConfigDict:
+        config, small = full(labels, steps), tiny_recognizer.get_config()
+        config.init_weights = str(tmp_path / "toy" / "start" / "recognizer.pth")
+        config.model, config.optimizer = small.model, small.optimizer
+        config.data = {**small.data, "train": config.data.train}
+        config.batch_size = config.recognizer.batch_size = 4
+        config.recognizer.resize = small.recognizer.resize
+        return config
+
+    monkeypatch.setattr(example, "experiment", tiny)
+    monkeypatch.setattr(example, "tune_process", lambda: None)
+    write_toy(tmp_path / "toy", count=1)
+    for index, text in enumerate(tiny_words.TEXTS * 2):
+        write_image(tmp_path / f"{index}.png", make_page(index, (text,)).image[:32])
+    lines = [f"{index}.png\t{text}\n" for index, text in enumerate(tiny_words.TEXTS * 2)]
+    (tmp_path / "labels.tsv").write_text("".join(lines))
+    example.main([str(tmp_path / "labels.tsv"), "--out", str(tmp_path / "run"), "--steps", "1"])
+    assert capsys.readouterr().out.splitlines()[-1].startswith("'music' is read as '")
+    assert (tmp_path / "run" / "average.json").is_file()
+    assert np.isfinite(metrics(tmp_path / "run", "loss")).all()

@@ -29,6 +29,7 @@ from ocrcore.data.readers.example import decode_example, encode_example
 from ocrcore.data.readers.packed import PackedSamples, decode_packed, encode_packed
 from ocrcore.data.readers.synthtext import synthtext_words
 from ocrcore.data.readers.synthtext_index import IndexedSynthText
+from ocrcore.data.shards import Shard, ShardError
 from ocrcore.images import ImageError, image_size, write_image
 from ocrcore.options import OptionsError
 from ocrcore.pages import Character, LabelError, Page, Word
@@ -196,7 +197,7 @@ def test_workers_write_the_same_bytes(tmp_path, synthtext):
             tmp_path / f"w{workers}",
             name="synth",
             root=synthtext,
-            shard=3,
+            records_per_file=3,
             workers=workers,
             progress=lambda done, of: seen.append((done, of)),
         )
@@ -229,10 +230,10 @@ def test_few_files_take_few_workers(tmp_path, synthtext, monkeypatch):
         out = tmp_path / f"{cpus}-{shard}"
         if workers:
             with pytest.raises(Killed) as killed:
-                pack(opened, out, name="synth", shard=shard, workers=None)
+                pack(opened, out, name="synth", records_per_file=shard, workers=None)
             assert killed.value.args == (workers,)
         else:
-            pack(opened, out, name="synth", shard=shard, workers=None)
+            pack(opened, out, name="synth", records_per_file=shard, workers=None)
 
 
 class Killed(BaseException):
@@ -242,7 +243,7 @@ class Killed(BaseException):
 @pytest.mark.parametrize("where", range(0, 14, 3))
 def test_a_killed_run_goes_on(tmp_path, photos, where, monkeypatch):
     opened = partial(PhotoFolder, photos / "images", photos / "gt", photos / "chars")
-    arguments = {"name": "p", "root": photos, "shard": 2}
+    arguments = {"name": "p", "root": photos, "records_per_file": 2}
     pack(opened, tmp_path / "whole", **arguments)
     calls = []
     write, writer = packing.write_json, packing.ArrayRecordWriter
@@ -268,6 +269,53 @@ def test_a_killed_run_goes_on(tmp_path, photos, where, monkeypatch):
     again = len(calls)
     pack(opened, tmp_path / "part", **arguments)  # finished: nothing is done
     assert len(calls) == again
+
+
+def test_shares_together_are_one_run(tmp_path, photos, monkeypatch):
+    opened = partial(PhotoFolder, photos / "images", photos / "gt", photos / "chars")
+    arguments = {"name": "p", "root": photos, "records_per_file": 1}
+    whole = pack(opened, tmp_path / "whole", **arguments)
+    out, count = tmp_path / "shares", len(whole.records)
+    with pytest.raises(ShardError, match="no shard has written here"):
+        pack(opened, out, merge=2, **arguments)
+    first = pack(opened, out, shard=Shard(0, 2), **arguments)
+    assert len(first.records) == (count + 1) // 2
+    with pytest.raises(ShardError, match=r"--shard 1/2 \(.*packing-train/1\.json: not there"):
+        pack(opened, out, merge=2, **arguments)
+    with pytest.raises(PackingError, match=r"something else here: shard was 1, now 2"):
+        pack(opened, out, shard=Shard(1, 2), **arguments | {"records_per_file": 2})
+    calls = []
+
+    def spread(open_source, do, tasks):
+        for task in [*tasks, *tasks]:  # a scheduler starts what seems lost once more
+            calls.append(do(open_source(), task))
+
+    second = pack(opened, out, shard=Shard(1, 2), spread=spread, **arguments)
+    assert calls == [1] * 2 * (count // 2)
+    assert (sum(first.records) + sum(second.records)) == sum(whole.records)
+    path = out / f"p-train.array_record-00001-of-{count:05d}"
+    kept = path.read_bytes()
+    path.write_bytes(kept[:-1])
+    with pytest.raises(ShardError, match=r"--shard 1/2 \(.* bytes were written|written\)"):
+        pack(opened, out, merge=2, **arguments)
+    pack(opened, out, shard=Shard(1, 2), **arguments)
+    (out / f"{path.name}.host-1-1.part").touch()  # of a killed process
+    assert pack(opened, out, merge=2, **arguments) == whole
+    assert files(out) == files(tmp_path / "whole")
+    assert pack(opened, out, merge=2, **arguments) == whole  # it may be repeated
+
+
+def test_a_full_disk_is_said_by_the_system(tmp_path, photos):
+    resource = pytest.importorskip("resource")
+    opened = partial(PhotoFolder, photos / "images", photos / "gt", photos / "chars")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, before[1]))  # a file of records has 64 kB
+    try:
+        with pytest.raises(OSError, match="too large"):
+            pack(opened, tmp_path / "out", name="p", root=photos)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert not [*(tmp_path / "out").glob("p-train*")]
 
 
 def test_labels_that_were_mended_are_not_taken_for_packed(tmp_path, photos):
@@ -310,7 +358,7 @@ def opened():
     return DrawnPages(PageSource(preset("plain", height=64, width=64), 0, length=60))
 
 if __name__ == "__main__":
-    pack(opened, r"{tmp_path / "out"}", name="pages", stop=60, shard=5, workers=2)
+    pack(opened, r"{tmp_path / "out"}", name="pages", stop=60, records_per_file=5, workers=2)
 """
     script = tmp_path / "script.py"
     script.write_text(code)
@@ -452,7 +500,7 @@ def test_settings_that_cannot_be(tmp_path, photos):
     opened = partial(PhotoFolder, photos / "images", photos / "gt", photos / "chars")
     for changes, message in (
         ({"workers": -1}, "workers=-1"),
-        ({"shard": 0}, "shard=0"),
+        ({"records_per_file": 0}, "records_per_file=0"),
         ({"name": "A b"}, "name 'A b'"),
         ({"start": 9}, "no samples from start=9"),
     ):
@@ -538,7 +586,7 @@ def test_a_worker_that_dies_is_noticed(tmp_path):
     with pytest.raises(
         PackingError, match=r"set --workers lower than 2\. The same command resumes"
     ):
-        pack(Dying, tmp_path / "out", name="dying", shard=2, workers=2)
+        pack(Dying, tmp_path / "out", name="dying", records_per_file=2, workers=2)
     assert not (tmp_path / "out" / "packed-train.json").exists()
 
 

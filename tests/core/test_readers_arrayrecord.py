@@ -29,7 +29,7 @@ def page(index=0):
 
 
 def write(folder, count=7, shard=3):
-    writer = RecordWriter(folder, count=count, shard=shard)
+    writer = RecordWriter(folder, count=count, records_per_file=shard)
     for index in range(count):
         writer.add(index, PNG, page(index))
         if (index + 1) % shard == 0 or index + 1 == count:
@@ -64,7 +64,7 @@ def test_grain_takes_it_as_a_source(tmp_path):
 
 
 def test_a_shard_that_was_not_committed_leaves_nothing(tmp_path):
-    writer = RecordWriter(tmp_path, count=4, shard=2)
+    writer = RecordWriter(tmp_path, count=4, records_per_file=2)
     writer.add(0, PNG, page())
     writer.close()
     assert not list(tmp_path.iterdir())

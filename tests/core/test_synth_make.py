@@ -30,7 +30,11 @@ ROOT = Path(__file__).parents[2]
 
 
 def job(kind, **options):
-    return Job(preset="plain", format=kind, **{"count": 7, "shard": 3, "changes": SMALL} | options)
+    return Job(
+        preset="plain",
+        format=kind,
+        **{"count": 7, "records_per_file": 3, "changes": SMALL} | options,
+    )
 
 
 def files(folder):
@@ -60,7 +64,7 @@ def test_a_killed_run_continues_to_the_same_files(tmp_path, kind, monkeypatch):
     class Killed(BaseException):
         pass
 
-    real = make._note
+    real = make.write_note
     for place in ("in a shard", "after a commit", "after the last"):
         folder = tmp_path / place
         notes = []
@@ -76,7 +80,7 @@ def test_a_killed_run_continues_to_the_same_files(tmp_path, kind, monkeypatch):
                 raise Killed
 
         with monkeypatch.context() as patch:
-            patch.setattr(make, "_note", note)
+            patch.setattr(make, "write_note", note)
             if kind in ("arrayrecord", "crops-csv"):  # a kill closes and removes nothing
                 writer = "RecordWriter" if kind == "arrayrecord" else "CsvWriter"
                 patch.setattr(f"ocrcore.synth.write.{writer}.close", lambda self: None)
@@ -99,7 +103,7 @@ def progress(done):
         os.kill(os.getpid(), signal.SIGKILL)
 
 if __name__ == "__main__":
-    make_set(job("icdar", count=40, shard=8), sys.argv[1], workers=2, progress=progress)
+    make_set(job("icdar", count=40, records_per_file=8), sys.argv[1], workers=2, progress=progress)
 """
 
 
@@ -111,9 +115,9 @@ def test_two_workers_and_sigkill_make_the_bytes_of_none(tmp_path):
     ended = subprocess.run([sys.executable, script, folder], env=environment, check=False)
     assert ended.returncode == -signal.SIGKILL
     start = []
-    make_set(job("icdar", count=40, shard=8), folder, progress=start.append)
+    make_set(job("icdar", count=40, records_per_file=8), folder, progress=start.append)
     assert start[0] == 16  # two shards came from the workers
-    make_set(job("icdar", count=40, shard=8), tmp_path / "whole")
+    make_set(job("icdar", count=40, records_per_file=8), tmp_path / "whole")
     assert files(folder) == files(tmp_path / "whole")
 
 
@@ -223,7 +227,7 @@ def test_files_that_vanish_between_runs_are_missed(tmp_path):
     with pytest.raises(ValueError, match="has 1 lines, expected 2"):
         IcdarWriter(tmp_path, suffix=".jpg", done=2)
     with pytest.raises(ValueError, match="format 'nonsense'"):
-        open_writer("nonsense", tmp_path, count=1, shard=1, suffix=".jpg")
+        open_writer("nonsense", tmp_path, count=1, records_per_file=1, suffix=".jpg")
 
 
 @pytest.mark.parametrize(
@@ -237,7 +241,7 @@ def test_files_that_vanish_between_runs_are_missed(tmp_path):
         ({"format": "synthtext", "count": 2_000_000}, "count is 2000000, expected 1 to 1000000"),
         ({"seed": -1}, "seed is -1"),
         ({"quality": 101}, "quality is 101"),
-        ({"shard": 0}, "shard is 0"),
+        ({"records_per_file": 0}, "records_per_file is 0"),
         ({"cut": True}, "crops are cut or drawn for crops-lmdb, crops-csv, not for icdar"),
         ({"fonts": ("/no/such",)}, "/no/such: no such file"),
         ({"words": "/no/such"}, "/no/such: no such file"),

@@ -1,0 +1,62 @@
+"""What Apache Beam costs: pages a second of `ocrjax synth` alone, and on the DirectRunner.
+
+    python benchmarks/lab/spread_synth.py OUT [--counts 8 48] [--preset scene]
+
+for an interpreter that has Apache Beam (tests/in_beam/README.md). Each way makes both numbers of
+pages; the difference tells what a page takes, and the rest what it takes to start. Processor time
+is that of all processes together.
+"""
+
+from __future__ import annotations
+
+import argparse
+import resource
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+WAYS = {
+    "alone": [],
+    "Beam, 1 process": ["--direct_num_workers=1 --direct_running_mode=multi_processing"],
+    "Beam, 2 processes": ["--direct_num_workers=2 --direct_running_mode=multi_processing"],
+}
+
+
+def measure(preset: str, count: int, out: Path, options: list[str]) -> tuple[float, float]:
+    """Seconds by the clock and of processors to make a set."""
+    shutil.rmtree(out, ignore_errors=True)
+    command = [sys.executable, "-m", "ocrjax", "synth", "--preset", preset, "--count", str(count)]
+    command += ["--format", "arrayrecord", "--records-per-file", "4", "--out", str(out)]
+    if options:
+        command += ["--beam-runner=DirectRunner", f"--beam-options={' '.join(options)}"]
+    before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+    subprocess.run(command, check=True, capture_output=True)
+    wall, after = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
+    busy = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return wall, busy
+
+
+def main() -> None:
+    """Measures and prints."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--counts", type=int, nargs=2, default=(8, 48))
+    parser.add_argument("--preset", default="scene")
+    arguments = parser.parse_args()
+    few, many = arguments.counts
+    for name, options in WAYS.items():
+        first = measure(arguments.preset, few, arguments.out, options)
+        last = measure(arguments.preset, many, arguments.out, options)
+        wall, busy = (b - a for a, b in zip(first, last, strict=True))
+        print(
+            f"{name}: {few} pages {first[0]:.1f} s ({first[1]:.1f} s of processors), {many} pages "
+            f"{last[0]:.1f} s ({last[1]:.1f} s); {(many - few) / wall:.2f} pages/s by the clock, "
+            f"{(many - few) / busy:.2f} a second of processors",
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    main()
