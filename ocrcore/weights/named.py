@@ -21,8 +21,7 @@ class NamedWeights:
         file: name of the file.
         md5: its md5; for EasyOCR's files as stated in EasyOCR's config.
         what: description, for lists.
-        package: package that has it.
-        folder: folder in that package.
+        package: package that has it in its folder `models`.
         easyocr: whether it may be in EasyOCR's model folder.
     """
 
@@ -30,7 +29,6 @@ class NamedWeights:
     md5: str
     what: str
     package: str = "easyocr_en_models"
-    folder: str = "models"
     easyocr: bool = True
 
 
@@ -129,7 +127,7 @@ def _folders(weights: NamedWeights) -> list[Path]:
     # Finds the package without importing it.
     spec = importlib.util.find_spec(weights.package)
     for place in (spec.submodule_search_locations or ()) if spec else ():
-        folders.append(Path(place) / weights.folder)
+        folders.append(Path(place) / "models")
     return folders
 
 

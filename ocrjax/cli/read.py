@@ -58,13 +58,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "(default: %(default)s)",
     )
     parser.add_argument(
-        "--fast",
-        dest="detector",
-        action="store_const",
-        const="craft_compact",
-        help="--detector craft_compact: a small detector that comes with ocrjax",
-    )
-    parser.add_argument(
         "--recognizer",
         metavar="WEIGHTS",
         default="ppocrv6_small",

@@ -102,7 +102,7 @@ def test_what_cannot_be(networks, monkeypatch, capsys):
     for arguments, error in (
         (("--rotations", "45"), "rotations is (45,), expected some of 90, 180 and 270"),
         (("--json", "a.txt"), "ends in .json, .jsonl"),
-        (("--hocr", "in/out"), "lies in in, which is read"),
+        (("--hocr", "in/out"), "lies in the input in"),
         (("--tile", "--canvas-size", "640"), "--canvas-size has no effect with --tile"),
     ):
         assert read(monkeypatch, "in", *arguments) == 2

@@ -539,7 +539,7 @@ def test_a_narrow_detector_is_refused(tmp_path, capsys):
 @pytest.fixture
 def detector(tmp_path, monkeypatch):
     """A narrow detector in the place of a full one; its file and its photos."""
-    monkeypatch.setattr(export_detector, "width_of", lambda variables: 1)
+    monkeypatch.setattr(export_detector, "options_of", lambda _: {"features": "vgg", "width": 1})
     narrow = craft_variables(CRAFT(width=0.125))
     narrow["params"]["conv_cls"]["conv8"]["bias"][:] = (0.9, 0)  # it takes all for text
     save_weights(tmp_path / "street.pth", craft_state(narrow))

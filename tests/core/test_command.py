@@ -159,7 +159,7 @@ def test_a_user_without_a_home(nobody, tmp_path, monkeypatch, capsys):
     with pytest.raises(FileNotFoundError, match=r"~x\.pth: no such file"):
         find_weights("~x.pth")
     assert _run(_parse(["ocrjax", "doctor", "mine"])) == 2
-    assert "mine: neither a file nor a folder" in capsys.readouterr().err
+    assert "mine: no such file or folder" in capsys.readouterr().err
     chosen = jax.config.values["jax_compilation_cache_dir"]
     jax.config.update("jax_compilation_cache_dir", None)
     try:

@@ -52,7 +52,7 @@ def test_two_processes_at_once_ten_times(tmp_path):
         # The other one may not have written yet who it is.
         assert f"{tmp_path / str(number // 2)} is in use by " in said[loser]
         assert who in said[loser] or "by another process, which" in said[loser]
-        assert "or name another folder with --workdir" in said[loser]
+        assert "or choose another folder with --workdir" in said[loser]
         assert not list((tmp_path / str(number // 2)).iterdir())
 
 

@@ -470,7 +470,7 @@ class TestEvaluation:
         quad = [rect(0, 0, 9, 9)]
         with pytest.raises(ValueError, match=r"'voc'.*iou, icdar2013, deteval"):
             evaluate([quad], [[True]], [quad], protocol="voc")
-        with pytest.raises(ValueError, match="2 images of true words"):
+        with pytest.raises(ValueError, match="2 pictures of true words"):
             evaluate([quad, quad], [[True]], [quad])
         with pytest.raises(ValueError, match=r"picture a\.jpg: 1 true words but 2"):
             evaluate([quad], [[True, True]], [quad], names=["a.jpg"])

@@ -298,7 +298,7 @@ def test_a_lost_best_checkpoint_is_forgotten(tmp_path, mesh, compiled):
     assert follow(tmp_path, mesh, compiled, {6: 0.6}, steps=6, log=said.append) == 6
     assert "4 is damaged: metrics/metrics was altered: its checksum is " in said[0]
     assert said[1] == (
-        "the best checkpoint, of step 4, is lost; the best one is that of step 2 now"
+        "the best checkpoint, of step 4, is lost; the best one is now that of step 2"
     )
     assert said[-2].endswith("step 6: hmean 0.6000  (best so far)")
     assert last_state(tmp_path, compiled)[1] == 6

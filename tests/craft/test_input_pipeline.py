@@ -580,7 +580,7 @@ def test_settings_from_a_config_dict(tmp_path, photos):
         ({"kind": "python", "path": ""}, r"photos is a data set from Python, but none was given"),
         ({"path": ""}, "path is '' for icdar, expected a folder"),
         ({"ratio": 0}, "ratio is 0, expected a positive number"),
-        ({"start": 9}, r"photos: no sample from start=9 to stop=None: there are 5"),
+        ({"start": 9}, r"photos: no samples from start=9 to stop=None: there are 5"),
         ({"start": 2, "stop": 2}, "expected start < stop"),
     ],
 )

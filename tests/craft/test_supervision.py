@@ -239,7 +239,7 @@ def test_a_period_of_synthetic_pages_alone_is_no_collapse(pages, tmp_path):
     weak.teach(state_of(0.0, 0.0))  # is not asked
     assert weak.begin(empty) == empty + 1
     assert said[-1].endswith(
-        f"no page with words is drawn until step {empty + 1}: no pseudo labels"
+        f"no pseudo labels, because no page with words is drawn until step {empty + 1}"
     )
     weak.scored(empty, 0.1, best=0.9)
     assert weak.collapsed is None and memory.pseudo["first"] is None
@@ -326,7 +326,7 @@ def test_labels_that_no_checkpoint_needs_are_removed(pages, tmp_path):
     other, said = supervise(open_batches(pages), tmp_path, weak._run.memory, first=16)
     weak.path(15).unlink()
     other.begin(16)
-    assert "is missing: its pseudo labels are made from the weights of step 16" in said[0]
+    assert "is missing: its pseudo labels are made by the weights of step 16" in said[0]
     # A new run begins without the labels of another.
     supervise(open_batches(pages), tmp_path)
     assert not list(weak.folder.iterdir())
@@ -398,7 +398,7 @@ def test_a_damaged_file_of_labels_is_made_again(pages, tmp_path):
     good = weak.path(0).read_bytes()
     weak.path(0).write_bytes(good[: len(good) // 2])
     assert weak.begin(1) == 3
-    assert "00000000.npz is damaged: its pseudo labels are made from the weights" in said[-3]
+    assert "00000000.npz is damaged: its pseudo labels are made by the weights" in said[-3]
     assert weak.path(0).read_bytes() == good
 
 

@@ -94,7 +94,7 @@ def test_gray_takes_what_a_crop_may_be():
     assert as_gray(gray) is gray
     assert (as_gray(gray[:, :, None]) == gray).all()
     for bad in (color.astype(np.float32), color[:, :, :2], color[:0], color[0, 0]):
-        with pytest.raises(ValueError, match="a crop of"):
+        with pytest.raises(ValueError, match=r"a crop with|a crop of"):
             as_gray(bad)
 
 

@@ -69,7 +69,7 @@ def test_a_process_that_dies_and_one_that_does_not_end(tmp_path, monkeypatch):
     assert told["errors"] == {"borndigital-3-steps2-0": {"error": "exit code 7"}}
     assert told["left"] == [*told["errors"]]
     assert told["rows"] == {"charset-plates": {"case": "plates"}}
-    assert told["starts"]["few"] > 1 and told["ends"][0].startswith("few: 7 after")
+    assert told["starts"]["few"] > 1 and told["ends"][0].startswith("few: exit code 7 after")
     assert told["ends"][-1].startswith("charsets: ended after")
     with tarfile.open(tmp_path / "rows.tar.xz") as tar:
         names = tar.getnames()

@@ -92,7 +92,7 @@ def test_weights_in_several_files(tmp_path):
     with pytest.raises(ValueError, match="expected all of weights-1of3"):
         train.join_weights(files[:2], tmp_path / "part.safetensors")
     files[0].write_bytes(files[0].read_bytes()[:-2] + b"\0\0")
-    with pytest.raises(ValueError, match=r"weights-1of3\.safetensors: not the file"):
+    with pytest.raises(ValueError, match=r"weights-1of3\.safetensors: does not match"):
         train.join_weights(files, tmp_path / "mixed.safetensors")
     with pytest.raises(ValueError, match="need 5 files; at most 4"):
         train.write_weights(tmp_path, state, largest=900)
