@@ -1,7 +1,6 @@
 """Distillation: a student network learns a teacher's score maps.
 
-It needs no labels: the teacher scores each crop during training, and the student can be used with
-the teacher's thresholds.
+It needs no labels: the teacher scores the crops, either once before training or at each step.
 """
 
 from __future__ import annotations
@@ -77,22 +76,22 @@ def taught(step: Step, teacher: Callable[[jax.Array], Maps]) -> Step:
 def scored_inputs(
     config: ConfigDict, options: DistillOptions, workdir: Path
 ) -> tuple[dict[str, Any], list[str]]:
-    """Lets the teacher score crops, once, to train on.
+    """Score the training crops with the teacher, once before training.
 
-    The main process does it, on its own devices; what is there already stays.
+    The main process scores them on its own devices; existing crops are kept.
 
     Args:
-        config: of the experiment, with what the crops are drawn of.
-        options: of `config.distill`.
-        workdir: of the run, which has the crops where `options.cache` names no folder.
+        config: config of the experiment, including the data to draw crops from.
+        options: options of `config.distill`.
+        workdir: run directory; holds the crops if `options.cache` names no folder.
 
     Returns:
-        The config for `craftjax.input_pipeline.make_batches`, whose data set are the crops; and
-        lines for the start of the run.
+        The config for `craftjax.input_pipeline.make_batches`, with the crops as its only data set;
+        and lines to log at the start of the run.
 
     Raises:
-        SourceError: the folder has crops of other settings.
-        ValueError: (its subclasses) data or weights that cannot be used.
+        SourceError: the folder holds crops of other settings, or `crop_size` is too small.
+        ValueError: (subclasses) data or weights cannot be used.
     """
     size = InputOptions.from_config(config).size
     if max(size) > options.crop_size:

@@ -189,7 +189,7 @@ def score_pages(
 
 
 def _alone(options: DetectorOptions) -> DetectorOptions:
-    """Options with which the input size of an image does not depend on other images."""
+    """Return options with which an image's input size does not depend on other images."""
     return replace(options, pad="exact")
 
 

@@ -1,11 +1,11 @@
 """A compact detector: CRAFT's two score maps on the layers of PP-OCRv6's small detector.
 
-LCNetV4 gives features at 1/4 to 1/32 of the picture's size, a feature pyramid with large depthwise
-kernels (LKPAN's) joins them at 1/4, and a head makes region and affinity at half the size of the
-picture (Cui et al. 2026, arXiv 2606.13108, for all but the last layer). 2.5 million parameters.
+LCNetV4 computes features at 1/4 to 1/32 of the image size. A feature pyramid with large depthwise
+kernels (LKPAN) joins them at 1/4. A head computes region and affinity at half the image size. All
+but the last layer follow Cui et al. 2026, arXiv 2606.13108. The network has 2.5 million parameters.
 
 It is meant to start from the published weights (`craftjax.ppocr`), in which each BatchNorm is
-folded into its convolution, so it has none.
+folded into its convolution. It therefore has no BatchNorm.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ from ocrcore.lcnet import DETECTOR_BLOCKS, Layer, LCNetV4
 Array = jax.Array
 
 LEVELS = (32, 16, 8, 4)
-"""What a level of the pyramid divides the picture's sides by, coarse first."""
-CHANNELS, NARROW = 96, 24  # of the pyramid, and of each level where they are joined
+"""Strides of the pyramid's levels, coarse first."""
+CHANNELS, NARROW = 96, 24  # channels of the pyramid, and of each level before they are joined
 SPAN = 7  # side of the depthwise kernels
-_REDUCTION = 4  # of channels, by the squeeze
+_REDUCTION = 4  # channel reduction of the squeeze
 
 
 class LCNetCRAFT(nn.Module):
     """The compact detector's network.
 
     Attributes:
-        dtype: of the computation, float32 or bfloat16; parameters and scores are float32.
-        frozen: has no effect: there is no BatchNorm.
+        dtype: dtype of the computation, float32 or bfloat16; parameters and scores are float32.
+        frozen: no effect, since there is no BatchNorm.
     """
 
     dtype: Any = jnp.float32
@@ -41,11 +41,11 @@ class LCNetCRAFT(nn.Module):
 
     @nn.compact
     def __call__(self, images: Array, *, train: bool = False) -> tuple[Array, Array]:
-        """Scores images; arguments and results are those of `craftjax.models.CRAFT`.
+        """Score images, with the arguments and results of `craftjax.models.CRAFT`.
 
         Args:
             images: `(B, H, W, 3)`, RGB, 0 to 255, uint8 or float.
-            train: has no effect: nothing depends on the batch.
+            train: no effect, since nothing depends on the batch.
 
         Returns:
             `(B, H // 2, W // 2, 2)` float32, region and affinity; and `(B, H // 2, W // 2, 24)`
@@ -71,13 +71,13 @@ class LCNetCRAFT(nn.Module):
         return scores, x.astype(jnp.float32)
 
     def _layer(self, name: str, features: int, x: Array, *, size: int = 1, **options: Any) -> Array:
-        """A convolution that keeps the size."""
+        """Apply a convolution that keeps the size."""
         around = ((size // 2, size // 2),) * 2
         options = {"dtype": self.dtype, "padding": around, **options}
         return Layer(features, (size, size), **options, name=name)(x, train=False)
 
     def _excited(self, name: str, x: Array) -> Array:
-        """Squeeze-and-excitation, added to its input."""
+        """Apply squeeze-and-excitation, and add it to its input."""
         mean = jnp.mean(x.astype(jnp.float32), axis=(1, 2), keepdims=True)
         channels = x.shape[-1]
         y = nn.relu(self._layer(f"{name}_squeeze", channels // _REDUCTION, mean))
@@ -86,14 +86,14 @@ class LCNetCRAFT(nn.Module):
 
 
 def enlarge(x: Array, times: int) -> Array:
-    """Repeats each pixel of `(B, H, W, C)` along both sides."""
+    """Repeat each pixel of `(B, H, W, C)` along both sides."""
     b, h, w, c = x.shape
     x = jnp.broadcast_to(x[:, :, None, :, None], (b, h, times, w, times, c))
     return x.reshape(b, h * times, w * times, c)
 
 
 def _spread(x: Array) -> Array:
-    """Lays four groups of channels out as 2x2 pixels: a transposed convolution's last step."""
+    """Arrange four groups of channels as 2x2 pixels: the last step of a transposed convolution."""
     b, h, w, c = x.shape
     x = x.reshape(b, h, w, 2, 2, c // 4).transpose(0, 1, 3, 2, 4, 5)
     return x.reshape(b, 2 * h, 2 * w, c // 4)

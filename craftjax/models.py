@@ -294,19 +294,19 @@ Network = CRAFT | LCNetCRAFT
 def make_network(
     features: str = "vgg", width: float = 1.0, *, dtype: Any = jnp.float32, remat: bool = False
 ) -> Network:
-    """Makes a network.
+    """Make a network.
 
     Args:
-        features: `vgg` for CRAFT, `lcnetv4` for the compact one, which has one width.
-        width: of CRAFT.
-        dtype: of the computation.
-        remat: of CRAFT.
+        features: "vgg" for CRAFT; "lcnetv4" for the compact detector, which has only one width.
+        width: width of CRAFT.
+        dtype: dtype of the computation.
+        remat: `remat` of CRAFT.
     """
     return LCNetCRAFT(dtype) if features == "lcnetv4" else CRAFT(width, dtype, remat)
 
 
 def options_of(variables: Variables) -> dict[str, Any]:
-    """The arguments `features` and `width` of `make_network` that variables were made with."""
+    """Return the arguments `features` and `width` of `make_network` for variables."""
     if "features" in variables["params"]:
         return {"features": "lcnetv4", "width": 1.0}
     return {"features": "vgg", "width": width_of(variables)}

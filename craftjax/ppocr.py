@@ -1,9 +1,9 @@
 """PP-OCRv6's small detector: its ONNX file as variables of `craftjax.lcnet.LCNetCRAFT`.
 
-The published file (Apache-2.0, of PaddleOCR's authors) is what the PyPI package `rapidocr` holds.
-It finds text lines by one map of the picture's size; its last layer is left out, and the layer that
-makes region and affinity begins at nearly zero, to be trained. It reads BGR, which is turned in the
-first kernel.
+The published file (Apache-2.0, by PaddleOCR's authors) is the one in the PyPI package `rapidocr`.
+It finds text lines with one map of the image's size. Its last layer is dropped; the layer for
+region and affinity starts near zero and must be trained. The file expects BGR, so the channels of
+the first kernel are reversed.
 """
 
 from __future__ import annotations
@@ -25,30 +25,30 @@ from ocrcore.weights.onnx_file import load_onnx
 NOTICE = """The weights are derived from those of PP-OCRv6's small detector: PaddleOCR,
 https://github.com/PaddlePaddle/PaddleOCR, Apache License 2.0,
 https://www.apache.org/licenses/LICENSE-2.0."""
-_START = 0.01  # deviation of the new layer's kernel
+_START = 0.01  # standard deviation of the new layer's initial kernel
 
 
 def notice_of(variables: Mapping[str, Any]) -> str:
-    """Whose weights these are, where a license asks for that; else nothing.
+    """Return the attribution that the weights' license requires, or an empty string.
 
-    The compact network is trained from the published weights alone.
+    A compact detector counts as derived from the published weights.
     """
     return NOTICE if options_of(variables)["features"] == "lcnetv4" else ""
 
 
 def load_ppocr_detector(path: str | Path, *, seed: int = 0) -> dict[str, Any]:
-    """Reads the ONNX file of PP-OCRv6's small detector.
+    """Read the ONNX file of PP-OCRv6's small detector.
 
     Args:
-        path: of the file.
-        seed: of the new last layer.
+        path: path of the file.
+        seed: seed of the new last layer.
 
     Returns:
         `{"params": ..., "batch_stats": {}}` of float32 NumPy arrays.
 
     Raises:
         OnnxFileError: the file cannot be read.
-        ConversionError: another network; says where the first difference is.
+        ConversionError: the file holds another network; the message names the first difference.
         ImportError: the package `onnx` is missing.
     """
     arrays, metadata = load_onnx(path)
@@ -57,7 +57,7 @@ def load_ppocr_detector(path: str | Path, *, seed: int = 0) -> dict[str, Any]:
             f"{path}: exported by `ocrjax export onnx`; give the run or the weights that it was "
             "made of"
         )
-    # The others are constants of the graph, such as those of GELU and the factors of sizes.
+    # The others are constants of the graph, such as those of GELU and scale factors.
     weights = [(name, array) for name, array in arrays.items() if array.ndim == 4]
     try:
         params = _params(iter(weights))
@@ -70,7 +70,7 @@ def load_ppocr_detector(path: str | Path, *, seed: int = 0) -> dict[str, Any]:
 
 
 def shapes() -> dict[str, Any]:
-    """Shapes of the network's parameters."""
+    """Return the shapes of the network's parameters."""
     image = jax.ShapeDtypeStruct((1, 32, 32, 3), np.uint8)
     return dict(jax.eval_shape(LCNetCRAFT().init, jax.random.key(0), image)["params"])
 
@@ -107,7 +107,7 @@ def _params(left: Iterator[tuple[str, np.ndarray]]) -> dict[tuple[str, ...], np.
 
 
 def _order() -> Iterator[tuple[tuple[str, ...], bool]]:
-    """Layers in the order of the graph, and whether they have a bias."""
+    """Yield the layers in the order of the graph, and whether they have a bias."""
     for name in ("stem1", "stem2a", "stem2b", "stem3", "stem4"):
         yield ("features", name), True
     for index, block in enumerate(DETECTOR_BLOCKS):

@@ -1,8 +1,9 @@
-"""Crops with the score maps that a teacher made for them, kept in a folder.
+"""Crops with a teacher's score maps, stored in a folder.
 
-`00000012.png` is a crop, `00000012.maps.png` its region, affinity and zeros as red, green and blue,
-at half the size, a score of 1 being 255. `taught.json` says what they were made of. Drawing a crop
-again costs little; what the teacher thinks of it costs several steps of training a small network.
+`00000012.png` is a crop. `00000012.maps.png` holds its region, affinity and zeros as red, green and
+blue at half the size; a score of 1 is stored as 255. `taught.json` records what the crops depend
+on. They are stored because a forward pass of the teacher takes as long as several training steps of
+a small network.
 
 Host code: no jax.
 """
@@ -27,10 +28,10 @@ _MAPS = ".maps.png"
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TaughtSample(Sample):
-    """A crop, without words, and its maps.
+    """A crop without words, and its score maps.
 
     Attributes:
-        maps: `(height // 2, width // 2, 3)` uint8: region, affinity, nothing; 255 is a score of 1.
+        maps: `(height // 2, width // 2, 3)` uint8: region, affinity, zeros; 255 is a score of 1.
     """
 
     maps: ByteArray
@@ -43,13 +44,13 @@ class TaughtSample(Sample):
 
 
 class TaughtCrops(Sequence[TaughtSample]):
-    """The crops of a folder, ordered by name.
+    """The crops of a folder, sorted by name.
 
     Args:
-        folder: where `write_crop` put them.
+        folder: folder written by `write_crop`.
 
     Raises:
-        SourceError: no such folder, or none in it.
+        SourceError: the folder does not exist or has no crops.
     """
 
     def __init__(self, folder: str | Path) -> None:
@@ -65,16 +66,16 @@ class TaughtCrops(Sequence[TaughtSample]):
         return len(self.names)
 
     def name(self, index: int) -> str:
-        """Returns the path of the crop of an index."""
+        """Return the path of a crop."""
         return str(self.folder / f"{self.names[index]}.png")
 
     def __getitem__(self, index: int) -> TaughtSample:  # type: ignore[override]
-        """Reads the crop of an index.
+        """Read a crop.
 
         Raises:
             IndexError: the index is not in `[0, len)`.
-            ImageError: a file that cannot be read.
-            PageError: a crop and maps that do not belong together.
+            ImageError: a file cannot be read.
+            PageError: the maps do not match the crop's size.
         """
         if not 0 <= index < len(self):
             raise IndexError(f"crop {index} of {len(self)}")
@@ -89,16 +90,16 @@ class TaughtCrops(Sequence[TaughtSample]):
 
 
 def has_crop(folder: Path, number: int) -> bool:
-    """Whether a crop is there whole: its maps are written last."""
+    """Return whether a crop is complete; its maps are written last."""
     return (folder / f"{number:08d}{_MAPS}").is_file()
 
 
 def write_crop(folder: Path, number: int, image: ByteArray, maps: FloatArray) -> None:
-    """Writes a crop.
+    """Write a crop and its maps.
 
     Args:
-        folder: exists.
-        number: of the crop.
+        folder: an existing folder.
+        number: number of the crop.
         image: `(H, W, 3)` uint8, RGB.
         maps: `(H // 2, W // 2, 2)`, region and affinity from 0 to 1.
     """
@@ -109,10 +110,10 @@ def write_crop(folder: Path, number: int, image: ByteArray, maps: FloatArray) ->
 
 
 def same_facts(folder: Path, facts: object) -> None:
-    """Refuses a folder of crops that were made of something else; notes it in a new one.
+    """Refuse a folder of crops made with other settings; record the settings in a new folder.
 
     Raises:
-        SourceError: names what differs.
+        SourceError: the settings differ, or a folder with crops has no record of them.
     """
     path = folder / FACTS
     text = json.dumps(facts, indent=1, sort_keys=True, default=repr)

@@ -100,17 +100,17 @@ def read_set(
 def score_share(
     recognizer: Recognizer, crops: Sequence[Crop], *, name: str = "crops", **options: Any
 ) -> TextScores:
-    """As `read_set`, but each process of a run reads its share; all get the scores of all crops.
+    """Like `read_set`, but each process of a run reads its share; all get the scores of all crops.
 
     Args:
-        recognizer: with its weights, the same in all processes.
-        crops: all of them.
-        name: of the set, for errors and for the user who waits.
+        recognizer: the recognizer, the same in all processes.
+        crops: all crops.
+        name: name of the set, for errors and the progress bar.
         **options: fields of `RecognizerOptions` to change.
 
     Raises:
-        EvaluationError: no crops, or none that can be read; in all processes.
-        MeshError: the processes have other numbers of crops.
+        EvaluationError: there are no crops, or none can be read; raised in all processes.
+        MeshError: the processes have different numbers of crops.
     """
     share = ChosenCrops(crops, my_share(range(len(crops))))
     found = _read_all(recognizer, share, name, options)
@@ -122,15 +122,15 @@ def score_share(
 
 
 def join_texts(shares: Sequence[Sequence[list[str] | str]], *, name: str) -> TextScores:
-    """Scores what all processes have read of their shares of some crops.
+    """Score the readings of all processes' shares of some crops.
 
     Args:
-        shares: of each process, for each of its crops (`my_share`) the true text and the reading,
-            or why it cannot be read.
-        name: of the set, for errors.
+        shares: for each process and each of its crops (`my_share`), the true text and the reading,
+            or the reason why the crop cannot be read.
+        name: name of the set, for errors.
 
     Raises:
-        EvaluationError: nothing could be read.
+        EvaluationError: no crop can be read.
     """
     found = from_shares(shares)
     good = [one for one in found if not isinstance(one, str)]
@@ -139,7 +139,7 @@ def join_texts(shares: Sequence[Sequence[list[str] | str]], *, name: str) -> Tex
 
 
 class ChosenCrops(Sequence[Crop]):
-    """Some crops of a set, read when they are needed."""
+    """Some crops of a set, loaded on access."""
 
     def __init__(self, crops: Sequence[Crop], numbers: Sequence[int]) -> None:
         self._crops, self._numbers = crops, numbers
@@ -154,7 +154,7 @@ class ChosenCrops(Sequence[Crop]):
 def _read_all(
     recognizer: Recognizer, crops: Sequence[Crop], name: str, options: Mapping[str, Any]
 ) -> list[tuple[Crop, Reading] | str]:
-    """The crops in order: with their readings, or why they cannot be read."""
+    """Return the crops in order, each with its reading or the reason why it cannot be read."""
     like_easyocr = replace(recognizer.options, **options).resize == "easyocr"
     out: list[tuple[Crop, Reading] | str] = []
     with (
@@ -185,7 +185,7 @@ def _count(progress: Progress, before: int, done: int) -> None:
 
 
 def _load(crops: Sequence[Crop], index: int, like_easyocr: bool) -> tuple[Crop, ByteArray] | str:
-    """A crop and its image, or the error of an unreadable one."""
+    """Load a crop and its image; return the error of an unreadable one."""
     try:
         crop = crops[index]
         gray = like_easyocr and crop.data is None

@@ -83,7 +83,7 @@ class Layer(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, *, train: bool) -> Array:
-        """`(B, H, W, C)` to `(B, H', W', features)`."""
+        """Map `(B, H, W, C)` to `(B, H', W', features)`."""
         channels = 1 if self.depthwise else x.shape[-1]
         shape = (*self.size, channels, self.features)
         kernel = self.param("kernel", nn.initializers.he_normal(), shape).astype(self.dtype)
@@ -104,7 +104,7 @@ class Layer(nn.Module):
 
 
 def _convolve(x: Array, kernel: Array, stride: tuple[int, int], padding: Padding) -> Array:
-    """XLA's convolution; a kernel with one input channel for several is depthwise."""
+    """Apply XLA's convolution; the kernel's input channels tell whether it is depthwise."""
     return lax.conv_general_dilated(
         x,
         kernel,
@@ -213,7 +213,7 @@ def _padded(x: Array, padding: Padding) -> Array:
 def _shifts(
     x: Array, kernel: Sequence[int], stride: tuple[int, int], out: Sequence[int]
 ) -> Iterator[Array]:
-    """For each kernel position the shifted part of the input that it multiplies, of size `out`."""
+    """Yield for each kernel position the shifted part, of size `out`, that it multiplies."""
     (down, across), (rows, columns) = stride, out[-3:-1]
     for i in range(kernel[0]):
         part = x[..., i : i + (rows - 1) * down + 1 : down, :, :]
@@ -222,7 +222,7 @@ def _shifts(
 
 
 def _shifted_sums(x: Array, kernel: Array, stride: tuple[int, int]) -> Array:
-    """Depthwise convolution of `(B, H, W, C)` with `(height, width, C)` without padding."""
+    """Convolve `(B, H, W, C)` depthwise with `(height, width, C)`, without padding."""
     sides = zip(x.shape[1:3], kernel.shape[:2], stride, strict=True)
     rows, columns = ((side - size) // step + 1 for side, size, step in sides)
     parts = _shifts(x, kernel.shape, stride, (rows, columns, x.shape[-1]))
@@ -249,7 +249,7 @@ def masked(x: Array, widths: Array | None) -> Array:
 
 
 class LCNetV4(nn.Module):
-    """Features of a picture, coarser from stage to stage.
+    """Features of an image, coarser from stage to stage.
 
     Attributes:
         blocks: blocks of the network.
@@ -278,8 +278,8 @@ class LCNetV4(nn.Module):
             train: normalize by the batch's statistics.
 
         Returns:
-            For each stage `(B, H', W', C')`, the first a quarter of the picture's size, the others
-            divided further by the strides of their first block; and the widths in the last.
+            For each stage `(B, H', W', C')`: the first at a quarter of the image size, the others
+            divided further by the strides of their first block; and the widths in the last stage.
         """
 
         def layer(name: str, features: int, size: int, x: Array, **options: Any) -> Array:
@@ -328,7 +328,7 @@ class LCNetV4(nn.Module):
         return [*stages, x], widths
 
     def _excitation(self, name: str, x: Array, widths: Array | None) -> Array:
-        """Factors of the channels, `(B, 1, 1, C)`, by squeeze-and-excitation."""
+        """Return channel factors `(B, 1, 1, C)` by squeeze-and-excitation."""
         channels = x.shape[-1]
         y = masked(x, widths).astype(jnp.float32)
         columns: Any = x.shape[2] if widths is None else widths[:, None, None, None]

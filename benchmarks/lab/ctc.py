@@ -1,13 +1,13 @@
-"""CTC with its own gradient against `optax.ctc_loss`, which is differentiated by autodiff.
+"""CTC with a hand-written gradient against `optax.ctc_loss`, which is differentiated by autodiff.
 
 `own_ctc_losses` computes forward and backward variables in one scan over time: the backward ones
 are the forward ones of the reversed target and the reversed time steps, so both are rows of one
-batch. Everything is float32 in log space. Timed at the shapes of the recognizer's training steps,
-with and without the gradient; rounds alternate in one process, and the minimum time of a call is
-reported. Losses and gradients of both are compared with optax's in float64.
+batch. Everything is float32 in log space. Both losses are timed at the shapes of the recognizer's
+training steps, with and without the gradient. Rounds alternate in one process; the minimum time of
+a call is reported. Losses and gradients of both are compared with optax's in float64.
 
-The toolkit uses optax's: on CPUs this is no faster (docs/benchmarks.md). On GPUs it was not
-measured; `benchmarks/gpu/measure.py` has a row for it.
+The toolkit uses optax's loss: on CPUs the hand-written gradient is no faster (docs/benchmarks.md).
+On GPUs it was not measured; `benchmarks/gpu/measure.py` has a row for it.
 
 Command: python benchmarks/lab/ctc.py [--rounds 9]
 """
@@ -31,7 +31,7 @@ from jax import lax
 
 Array = jax.Array
 
-CASES = {  # rows, time steps, classes, longest target
+CASES = {  # batch size, time steps, classes, longest target
     "dtrb": (192, 24, 37, 25),
     "easyocr": (32, 63, 97, 25),
     "ppocr": (64, 20, 96, 25),
@@ -41,7 +41,7 @@ _NEVER = -1e30  # log(0), but finite, to avoid NaN
 
 
 def own_ctc_losses(logits: Array, steps: Array, labels: Array, lengths: Array) -> Array:
-    """Computes the negative log-probability of each target, with a hand-written gradient.
+    """Compute the negative log-probability of each target, with a hand-written gradient.
 
     Graves et al. 2006, "Connectionist Temporal Classification", equations 6 to 16.
 
@@ -103,19 +103,19 @@ _losses.defvjp(_losses_and_gradient, _scaled)
 
 
 def _known(labels: Array, lengths: Array) -> Array:
-    """Returns the labels `(B, L)` with blanks beyond their length."""
+    """Return the labels `(B, L)` with blanks beyond their length."""
     return jnp.where(jnp.arange(labels.shape[1]) < lengths[:, None], labels, 0)
 
 
 def _emissions(logits: Array, known: Array) -> tuple[Array, Array, Array]:
-    """Returns log-probabilities: all `(B, T, N)`, blank `(T, B)`, labels `(T, B, L)`."""
+    """Return log-probabilities: all `(B, T, N)`, blank `(T, B)`, labels `(T, B, L)`."""
     logs = jax.nn.log_softmax(logits.astype(jnp.float32))
     places = jnp.broadcast_to(known[:, None], (*logs.shape[:2], known.shape[1]))
     return logs, logs[..., 0].T, jnp.swapaxes(jnp.take_along_axis(logs, places, 2), 0, 1)
 
 
 def _forward(blank: Array, label: Array, known: Array) -> tuple[Array, Array]:
-    """Computes forward variables of the blanks `(T, B, L + 1)` and of the labels `(T, B, L)`."""
+    """Compute forward variables of the blanks `(T, B, L + 1)` and of the labels `(T, B, L)`."""
     rows, most = known.shape
     # Between different labels, a path may skip the blank.
     direct = jnp.pad(known[:, 1:] != known[:, :-1], ((0, 0), (1, 0)))
@@ -136,7 +136,7 @@ def _forward(blank: Array, label: Array, known: Array) -> tuple[Array, Array]:
 
 
 def _total(blanks: Array, states: Array, steps: Array, lengths: Array) -> Array:
-    """Returns the log-probabilities of the targets, `(B,)`."""
+    """Return the log-probabilities of the targets, `(B,)`."""
     row, last = jnp.arange(len(steps)), steps - 1
     label = states[last, row, jnp.maximum(lengths - 1, 0)]
     return _log_add(blanks[last, row, lengths], jnp.where(lengths > 0, label, _NEVER))
@@ -150,7 +150,7 @@ def _log_add(*terms: Array) -> Array:
 
 
 def optax_ctc_losses(logits: Array, steps: Array, labels: Array, lengths: Array) -> Array:
-    """Wraps `optax.ctc_loss` with the arguments of `own_ctc_losses`."""
+    """Call `optax.ctc_loss` with the arguments of `own_ctc_losses`."""
     return optax.ctc_loss(
         logits,
         (jnp.arange(logits.shape[1]) >= steps[:, None]).astype(logits.dtype),
@@ -160,7 +160,7 @@ def optax_ctc_losses(logits: Array, steps: Array, labels: Array, lengths: Array)
 
 
 def make_case(rows: int, steps: int, classes: int, longest: int) -> tuple[np.ndarray, ...]:
-    """Draws random logits, steps, labels and lengths; every target fits its time steps."""
+    """Draw random logits, steps, labels and lengths; every target fits its time steps."""
     rng = np.random.default_rng(0)
     labels = rng.integers(1, classes, (rows, longest)).astype(np.int32)
     lengths = rng.integers(0, min(longest, steps // 2) + 1, rows).astype(np.int32)
@@ -172,7 +172,7 @@ Losses = Callable[..., Array]
 
 
 def graded(losses: Losses) -> Callable[..., Any]:
-    """Compiles the sum of the losses with its gradient with respect to the logits."""
+    """Jit the sum of the losses and its gradient with respect to the logits."""
     return jax.jit(jax.value_and_grad(lambda *arrays: jnp.sum(losses(*arrays))))
 
 
@@ -184,7 +184,7 @@ def _seconds(program: Callable[..., Any], arrays: tuple[Any, ...], calls: int) -
 
 
 def main() -> None:
-    """Prints the table, and writes JSON with --out."""
+    """Print the table, and write JSON with --out."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--calls", type=int, default=20, help="calls timed together")

@@ -1,10 +1,10 @@
-"""What Apache Beam costs: pages a second of `ocrjax synth` alone, and on the DirectRunner.
+"""Overhead of Apache Beam: pages per second of `ocrjax synth` alone and on the DirectRunner.
 
     python benchmarks/lab/spread_synth.py OUT [--counts 8 48] [--preset scene]
 
-for an interpreter that has Apache Beam (tests/in_beam/README.md). Each way makes both numbers of
-pages; the difference tells what a page takes, and the rest what it takes to start. Processor time
-is that of all processes together.
+It needs a Python environment with Apache Beam (tests/in_beam/README.md). Each variant makes both
+numbers of pages: the difference gives the time per page, the rest is startup. Processor time is
+summed over all processes.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ WAYS = {
 
 
 def measure(preset: str, count: int, out: Path, options: list[str]) -> tuple[float, float]:
-    """Seconds by the clock and of processors to make a set."""
+    """Make a set; return wall-clock seconds and processor seconds."""
     shutil.rmtree(out, ignore_errors=True)
     command = [sys.executable, "-m", "ocrjax", "synth", "--preset", preset, "--count", str(count)]
     command += ["--format", "arrayrecord", "--records-per-file", "4", "--out", str(out)]
@@ -39,7 +39,7 @@ def measure(preset: str, count: int, out: Path, options: list[str]) -> tuple[flo
 
 
 def main() -> None:
-    """Measures and prints."""
+    """Measure all variants and print the results."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("out", type=Path)
     parser.add_argument("--counts", type=int, nargs=2, default=(8, 48))

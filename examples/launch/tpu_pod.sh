@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# Trains on all hosts of a Cloud TPU slice:
+# Train on all hosts of a Cloud TPU slice:
 #
 #   TPU_NAME=mine ZONE=us-central2-b WORKDIR=/mnt/shared/run examples/launch/tpu_pod.sh [ARGS]
 #
 # Each host needs a checkout in ~/ocrjax with an environment that has `jax[tpu]`, and WORKDIR, a
-# folder that all hosts share (NFS). ARGS are those of a training, by default --config=....
+# folder shared by all hosts (NFS). ARGS are training arguments, by default --config=....
 # With DRY_RUN=1 the command is printed, not run.
 #
-# Checked: bash -n, shellcheck, a dry run, and what each host runs with a stand-in for the metadata
+# Checked with bash -n, shellcheck and a dry run; the command of a host was run with a mock metadata
 # server (tests/app/test_launch.py). Not run on a real TPU: no network of this package has been
 # trained on one.
 set -euo pipefail
@@ -18,7 +18,7 @@ set -euo pipefail
 arguments=("$@")
 [ "${#arguments[@]}" -gt 0 ] || arguments=(--config=configs/synth_scene.py)
 
-# On each host: its number and the address of the first one, from Google's metadata server. An
+# Each host gets its index and the address of the first host from Google's metadata server. An
 # endpoint is a host, or name:id:address.
 read -r -d '' on_host <<'HOST' || true
 set -euo pipefail

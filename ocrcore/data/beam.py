@@ -1,8 +1,8 @@
-"""Work spread over machines by Apache Beam: on Dataflow, on Flink, or over processes of this one.
+"""Tasks distributed by Apache Beam: on Dataflow, on Flink, or over processes of this machine.
 
-Beam may start a task again when a worker was lost, and may run it twice at the same time. So tasks
-write files whole, under their names, and are told to be done by what they wrote: nothing is handed
-back through Beam. Whoever spreads tasks looks afterwards which are missing.
+Beam may restart a task after losing a worker, and may run a task twice at the same time. Tasks
+therefore write their files atomically, and the files show which tasks are done: nothing is returned
+through Beam. The caller checks afterwards which files are missing.
 
 Needs the extra `beam`. Host code: no jax.
 """
@@ -36,11 +36,11 @@ _ERROR = re.compile(r"^[A-Za-z_][\w.]*: \S")
 
 
 class BeamError(ValueError):
-    """A pipeline that failed; the message says why and what to do."""
+    """A pipeline failed; the message says why and what to do."""
 
 
 class _Work(beam.DoFn):
-    """Does tasks; a worker opens the tools once."""
+    """Runs tasks; each worker opens the tools once."""
 
     def __init__(self, open_tools: Callable[[], Any], do: Callable[[Any, Any], Any]) -> None:
         self._open, self._do = open_tools, do
@@ -54,14 +54,14 @@ class _Work(beam.DoFn):
 
 
 def beam_spread(runner: str, options: str = "") -> Spread:
-    """Returns what has tasks done by a runner of Beam's.
+    """Return a `Spread` that runs tasks on a Beam runner.
 
     Args:
-        runner: its name, as `DirectRunner`, `DataflowRunner`, `FlinkRunner`.
-        options: its options in one text, as on a command line.
+        runner: name of the runner, such as `DirectRunner`, `DataflowRunner` or `FlinkRunner`.
+        options: options of the runner in one string, as on a command line.
 
     Raises:
-        BeamError: a text that is no options, or an unknown runner.
+        BeamError: invalid options, or an unknown runner.
     """
     try:
         parsed = PipelineOptions(shlex.split(options))
@@ -86,7 +86,7 @@ def beam_spread(runner: str, options: str = "") -> Spread:
         )
         try:
             state = _finished(pipeline) if local else pipeline.run().wait_until_finish()
-        except Exception as error:  # whatever a task raised, in whatever the runner makes of it
+        except Exception as error:  # runners wrap the errors of tasks in types of their own
             raise BeamError(_explain(runner, error)) from error
         if state not in (None, PipelineState.DONE):
             raise BeamError(
@@ -98,9 +98,9 @@ def beam_spread(runner: str, options: str = "") -> Spread:
 
 
 def _local(options: PipelineOptions) -> Any:
-    """The DirectRunner in Python; its own first choice is a program that it fetches from GitHub."""
+    """Return the DirectRunner in Python; by default it would download a program from GitHub."""
     log = options.view_as(WorkerOptions)
-    if log.default_sdk_harness_log_level is None:  # else every traceback comes three times
+    if log.default_sdk_harness_log_level is None:  # otherwise each traceback is printed three times
         log.default_sdk_harness_log_level = "CRITICAL"
         logging.getLogger("apache_beam").setLevel(logging.CRITICAL)
     values = JobServiceHandle.encode_pipeline_options(options.get_all_options())
@@ -109,11 +109,7 @@ def _local(options: PipelineOptions) -> Any:
 
 
 def _finished(pipeline: Any) -> Any:
-    """Runs a pipeline on the DirectRunner, which waits for ever for a worker that was killed.
-
-    Raises:
-        RuntimeError: one was killed; or whatever a task raised.
-    """
+    """Run a pipeline on the DirectRunner, which would wait forever for a killed worker."""
     found: SimpleQueue[Any] = SimpleQueue()
     before = threading.excepthook
 
@@ -142,7 +138,7 @@ def _finished(pipeline: Any) -> Any:
 
 
 def _explain(runner: str, error: Exception) -> str:
-    """Says in a line what went wrong; runners put the traceback of a worker into the text."""
+    """Explain an error in one line; runners put the traceback of a worker into its text."""
     lines = [line.strip() for line in str(error).splitlines()]
     found = next((line for line in reversed(lines) if _ERROR.match(line)), "")
     reason = found or next(filter(None, lines), type(error).__name__)

@@ -1,7 +1,7 @@
-"""Shares of a task that several machines do: shard I of N, counted from 0 as clusters count.
+"""Shards of a job that runs on several machines: shard I of N, counted from 0 as clusters do.
 
-A task consists of pieces, each the same whoever makes it: files of records, or pictures. Shard I of
-N takes every N-th piece, from the I-th on. Host code: no jax.
+A job consists of pieces, such as record files or images, which do not depend on the machine that
+makes them. Shard I of N takes every N-th piece, starting from the I-th. Host code: no jax.
 """
 
 from __future__ import annotations
@@ -12,30 +12,30 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 MAX_SHARDS = 1_000_000
-_SHOWN, _REASONS = 20, 3  # shares and reasons that a message names
+_SHOWN, _REASONS = 20, 3  # most shards and reasons to name in a message
 T = TypeVar("T")
 Spread = Callable[[Callable[[], Any], Callable[[Any, Any], Any], Sequence[Any]], None]
-"""Has `do(tools, task)` done for each of some tasks, by whatever machines.
+"""Calls `do(tools, task)` for each task, on any machines.
 
-It is given a function that opens the tools, `do` and the tasks, all picklable. A task may be done
-twice, also at the same time; that it was done is told by what it wrote.
+Its arguments are a function that opens the tools, `do`, and the tasks, all picklable. A task may
+run twice, even at the same time; the files that it wrote show that it is done.
 """
 
 
 class ShardError(ValueError):
-    """A shard that cannot be, or shards that are not complete; the message names them."""
+    """An invalid shard, or incomplete shards; the message names them."""
 
 
 @dataclass(frozen=True)
 class Shard:
-    """One of several shares.
+    """One of several shards.
 
     Attributes:
-        index: of the share, from 0.
-        count: of shares.
+        index: index of the shard, from 0.
+        count: number of shards.
 
     Raises:
-        ShardError: there is no such share.
+        ShardError: the index or the count is out of range.
     """
 
     index: int
@@ -54,15 +54,15 @@ class Shard:
         return f"{self.index}/{self.count}"
 
     def take(self, pieces: Sequence[T]) -> Sequence[T]:
-        """Returns the pieces of this share."""
+        """Return the pieces of this shard."""
         return pieces[self.index :: self.count]
 
 
 def parse_shard(text: str) -> Shard:
-    """Reads `I/N`.
+    """Parse `I/N`.
 
     Raises:
-        ShardError: it is none.
+        ShardError: the text is not a valid shard.
     """
     if not (found := re.fullmatch(r"([0-9]{1,9})/([0-9]{1,9})", text)):
         raise ShardError(f"shard {text!r}: expected I/N, as 0/8 for the first of eight")
@@ -70,10 +70,13 @@ def parse_shard(text: str) -> Shard:
 
 
 def parse_sharing(shard: str | None, merge: int | None) -> tuple[Shard | None, int | None]:
-    """Reads what two options say: which share is done, or how many are joined; not both.
+    """Parse the options `--shard` and `--merge`, of which at most one may be given.
+
+    Returns:
+        The shard to run, and the number of shards to merge; None for an option not given.
 
     Raises:
-        ShardError: both, or what cannot be.
+        ShardError: both are given, or one is invalid.
     """
     if shard is not None and merge is not None:
         raise ShardError("give --shard to do a share, or --merge when all are done")
@@ -84,11 +87,11 @@ def parse_sharing(shard: str | None, merge: int | None) -> tuple[Shard | None, i
 
 
 def describe_missing(missing: Mapping[int, str], count: int) -> str:
-    """Says which of `count` shares are to be run before they can be joined.
+    """Describe which of `count` shards must run before they can be merged.
 
     Args:
-        missing: pieces that are not complete, and why.
-        count: how many shares there are.
+        missing: incomplete pieces, with the reasons.
+        count: number of shards.
     """
     found = sorted({piece % count for piece in missing})
     names = ", ".join(f"{index}/{count}" for index in found[:_SHOWN])

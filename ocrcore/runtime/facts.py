@@ -1,4 +1,4 @@
-"""What must be the same on all hosts of a run, and how to say what differs.
+"""Facts that must be the same on all hosts of a run, and messages about those that differ.
 
 Host code: no jax.
 """
@@ -16,21 +16,21 @@ from typing import Any
 
 _PACKAGES = ("ocrjax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 _CODE = ("ocrcore", "craftjax", "crnnjax")
-# Fields of a config that change nothing about the result: hosts may have other numbers of cores.
+# Config fields that do not change the result: hosts may have different numbers of cores.
 _FREE = ("threads", "workers")
-_NAMED = 5  # differences that a message names
+_NAMED = 5  # most differences to name in a message
 _ABSENT = object()
 
 
 class HostsError(ValueError):
-    """Processes that do not fit together or do not come; the message says what to do."""
+    """Processes of a run differ or are missing; the message says what to do."""
 
 
 def facts_of(config: Mapping[str, Any]) -> dict[str, Any]:
-    """What must be the same on all hosts when a run starts: versions, code, config.
+    """Return the facts that must be the same on all hosts: versions, code, config.
 
     Args:
-        config: plain values.
+        config: the config as plain values.
     """
     versions: dict[str, Any] = {"python": ".".join(platform.python_version_tuple()[:2])}
     for name in _PACKAGES:
@@ -40,14 +40,14 @@ def facts_of(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _bound(tree: Any) -> Any:
-    """A config without what is a host's own business."""
+    """Return a config without the fields that may differ between hosts."""
     if not isinstance(tree, Mapping):
         return tree
     return {name: _bound(value) for name, value in tree.items() if name not in _FREE}
 
 
 def _code_digest() -> str:
-    """Stands for the Python files of the packages: a checkout may differ by a line."""
+    """Return a digest of the packages' Python files: checkouts may differ by a line."""
     root, digest = Path(__file__).parents[2], 0
     for package in _CODE:
         for path in sorted((root / package).rglob("*.py")):
@@ -57,14 +57,14 @@ def _code_digest() -> str:
 
 
 def differences(facts: Sequence[Mapping[str, Any]], hosts: Sequence[str]) -> list[str]:
-    """Names what is not the same in all processes: which host has which value.
+    """Describe the facts that differ between processes: which host has which value.
 
     Args:
-        facts: of each process: values by name, which may have names within.
-        hosts: names of the hosts of the processes.
+        facts: facts of each process: values by name, possibly nested.
+        hosts: host name of each process.
 
     Returns:
-        A text for each name, in order; empty where all is the same.
+        A text for each name that differs, sorted by name.
     """
     flat = [_flat(one) for one in facts]
     texts = []
@@ -95,7 +95,7 @@ def _shown(value: Any) -> str:
 
 
 def _processes(numbers: Sequence[int], hosts: Sequence[str]) -> str:
-    """Processes with their hosts, as `process 1 (node7)`."""
+    """Name processes with their hosts, as in `process 1 (node7)`."""
     named = [f"{number} ({hosts[number]})" for number in numbers[:_NAMED]]
     more = f" and {len(numbers) - _NAMED} more" if len(numbers) > _NAMED else ""
     return f"process{'es' * (len(numbers) > 1)} {', '.join(named)}{more}"
@@ -104,15 +104,15 @@ def _processes(numbers: Sequence[int], hosts: Sequence[str]) -> str:
 def refuse_differences(
     facts: Sequence[Mapping[str, Any]], hosts: Sequence[str], *, remedy: str
 ) -> None:
-    """Refuses processes that do not have the same.
+    """Raise an error if the facts of the processes differ.
 
     Args:
         facts: as for `differences`.
         hosts: as for `differences`.
-        remedy: what to do, as the end of the message.
+        remedy: last sentence of the message: what to do.
 
     Raises:
-        HostsError: names what differs, who has which value, and the remedy.
+        HostsError: the facts differ; the message names the values, their hosts and the remedy.
     """
     texts = differences(facts, hosts)
     if texts:

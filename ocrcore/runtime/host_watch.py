@@ -1,11 +1,11 @@
-"""Watches the hosts of a run: a small process beside each training process.
+"""Watch the hosts of a run: a small process beside each training process.
 
-Where a process of the run is lost, the others would wait for it in the middle of a step, for
-minutes, and jax would end them with a C++ error. This process notices, says on each host what has
-happened and what to do, and ends the training process there. It is a process of its own because
-jax may end the training process before any Python of it runs.
+If a process of a run is lost, the others wait for it in the middle of a step for minutes, until jax
+ends them with a C++ error. The watch notices the loss, prints on each host what happened and what
+to do, and ends the training process there. It is a separate process because jax may end the
+training process before any Python code of it runs.
 
-It is started by `ocrcore.runtime.hosts`, by its file. Host code: no jax; the standard library only.
+`ocrcore.runtime.hosts` starts this file as a program. Host code: no jax; the standard library only.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from contextlib import suppress
 from typing import Any
 
 LONGEST = 16 << 20
-"""Bytes of a message; a config has some thousand."""
+"""Maximum bytes of a message; a config has a few thousand."""
 VERDICT = b"verdict\n"
-"""What the training process reads when it must end."""
-_BEATS = 6  # signs of life within the time after which a host without any is given up
-_LINGER = 3.0  # seconds that a verdict may take to arrive where the training process has ended
-_GRACE = 3.0  # seconds that the training process has to end by itself
+"""Line sent to the training process when it must end."""
+_BEATS = 6  # heartbeats per timeout
+_LINGER = 3.0  # seconds to wait for a verdict after the training process has ended
+_GRACE = 3.0  # seconds that the training process has to exit by itself
 _AGAIN = (
     "All processes of the run end now. What was saved is whole: when the cause is mended, start "
     "the same command on all hosts again, and the run goes on from its last checkpoint"
@@ -35,14 +35,14 @@ _AGAIN = (
 
 
 class Lines:
-    """Messages of a socket or pipe, one JSON value a line, read without waiting."""
+    """Messages of a socket or pipe, one JSON value per line, read without blocking."""
 
     def __init__(self, file: int) -> None:
         self.file = file
         self._rest = b""
 
     def read(self) -> list[Any] | None:
-        """The messages that have come since; None at the end, or where they are none of ours."""
+        """Return the new messages; None at the end of the file or for malformed ones."""
         try:
             data = os.read(self.file, 1 << 16)
         except BlockingIOError:
@@ -60,12 +60,12 @@ class Lines:
 
 
 def encode(message: Mapping[str, Any]) -> bytes:
-    """A message as a line."""
+    """Encode a message as a line of JSON."""
     return json.dumps(message).encode() + b"\n"
 
 
 def describe_loss(process: int, host: str, why: str) -> str:
-    """What to print on every host when one is lost."""
+    """Return the message to print on every host when a process is lost."""
     return f"process {process} ({host}) {why}. {_AGAIN}"
 
 
@@ -73,14 +73,13 @@ class Watch:
     """The state of a watch.
 
     Args:
-        process: the number of the training process.
-        hosts: names of the hosts of all processes.
-        peers: sockets by number of the process: in process 0 those of all others, in the others
-            that of process 0.
-        timeout: seconds without a sign of life after which a host is given up.
+        process: index of the training process.
+        hosts: host names of all processes.
+        peers: sockets by process index: to all others in process 0, to process 0 in the others.
+        timeout: seconds without a heartbeat after which a host counts as lost.
 
     Attributes:
-        told: whether a loss was told by another process, not found.
+        told: whether another process reported the loss, instead of this one noticing it.
     """
 
     def __init__(
@@ -94,21 +93,21 @@ class Watch:
         self._next = now
 
     def tell(self, message: Mapping[str, Any], *, but: Iterable[int] = ()) -> None:
-        """Sends a message to all peers; who cannot take it is found lost when he is read."""
+        """Send a message to all peers; reading from a lost one will show that it is lost."""
         for number, peer in self.peers.items():
             if number not in but:
                 with suppress(OSError):
                     peer.send(encode(message))
 
     def turn(self, ready: Iterable[int], now: float) -> str | None:
-        """Takes what has come, and gives a sign of life.
+        """Read the messages of the peers, and send a heartbeat if it is due.
 
         Args:
-            ready: files that can be read.
-            now: by the clock.
+            ready: file descriptors that are ready to read.
+            now: time of the monotonic clock in seconds.
 
         Returns:
-            What to print, where a process is lost; None while all are there.
+            The message to print if a process is lost; None while all are alive.
         """
         for number, lines in list(self._lines.items()):
             if lines.file not in ready:
@@ -137,7 +136,7 @@ class Watch:
         return None
 
     def lost(self, process: int, why: str, *, told: int | None = None) -> str:
-        """Tells the others that a process is lost; returns what to print."""
+        """Tell the others that a process is lost; return the message to print."""
         self.tell({"failed": process, "why": why}, but=() if told is None else (told,))
         return describe_loss(process, self.hosts[process], why)
 
@@ -147,11 +146,12 @@ class Watch:
 
 
 def run(watch: Watch, parent: int) -> None:
-    """Watches until the training process ends, or must.
+    """Watch until the training process ends or must end.
 
     Args:
-        watch: with the sockets of the others.
-        parent: file by which the training process says how it ends; its end is that process's.
+        watch: the watch, with the sockets of its peers.
+        parent: file descriptor on which the training process says how it ends; end of file means
+            that the process has ended.
     """
     from_parent: Lines | None = Lines(parent)
     until = float("inf")
@@ -165,7 +165,7 @@ def run(watch: Watch, parent: int) -> None:
             if from_parent is not None:
                 say(text)
                 end_parent()
-            elif watch.told:  # else it is the others who end because of this one
+            elif watch.told:  # otherwise the others end because of this process
                 say(text)
             return
         if from_parent is None or parent not in ready:
@@ -178,20 +178,20 @@ def run(watch: Watch, parent: int) -> None:
                 watch.tell({"done": watch.process})
             return
         if messages is None:
-            # It may have been ended by jax, because another one is lost: that is told in a moment.
+            # jax may have ended it because another process is lost; that message arrives soon.
             why = "has ended without a word: it was killed (out of memory?), or it crashed"
             watch.tell({"failed": watch.process, "why": why})
             from_parent, until = None, time.monotonic() + _LINGER
 
 
 def say(text: str) -> None:
-    """Prints where the training process does."""
+    """Print a message on the stderr of the training process."""
     with suppress(OSError):
         os.write(2, f"\nocrjax: {text}\n".encode(errors="backslashreplace"))
 
 
 def end_parent() -> None:
-    """Has the training process end itself, and kills it where it does not."""
+    """Tell the training process to exit, and kill it if it does not."""
     parent = os.getppid()
     with suppress(OSError):
         os.write(1, VERDICT)
@@ -205,7 +205,7 @@ def end_parent() -> None:
 
 
 def main() -> None:
-    """The process: its argument is JSON, see `ocrcore.runtime.hosts`."""
+    """Run the watch process; its argument is JSON from `ocrcore.runtime.hosts`."""
     given = json.loads(sys.argv[1])
     peers = {int(number): socket.socket(fileno=file) for number, file in given["peers"].items()}
     for peer in peers.values():

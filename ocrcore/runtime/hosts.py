@@ -1,9 +1,9 @@
-"""The hosts of a run: a roll call before jax starts, and a watch while it trains.
+"""The hosts of a run: a roll call before jax starts, and a watch during training.
 
-All processes report to process 0 with what must be the same everywhere: versions, code, config.
-What differs, and who does not come, is named on every host. From then on a small process beside
-each (`ocrcore.runtime.host_watch`) sees to it that all end where one is lost: jax alone would leave
-them waiting, or end them with an error that names nobody.
+All processes report to process 0 what must be the same everywhere: versions, code, config. Every
+host prints differences and missing processes. During training, a small watch process beside each
+training process (`ocrcore.runtime.host_watch`) ends all of them if one is lost. With jax alone they
+would hang, or end with an error that does not name the lost process.
 
 Host code: no jax.
 """
@@ -31,23 +31,23 @@ from ocrcore.runtime.facts import HostsError, refuse_differences
 from ocrcore.runtime.host_watch import LONGEST, VERDICT, encode
 
 WAIT = 300.0
-"""Seconds that a process waits for the others at the start."""
+"""Seconds to wait for the other processes at the start."""
 TIMEOUT = 30.0
-"""Seconds without a sign of life after which a host is given up."""
+"""Seconds without a heartbeat after which a host counts as lost."""
 _HELLO = "ocrjax hosts 1"
-_NOTICE = 10.0  # seconds between two lines about who is waited for
+_NOTICE = 10.0  # seconds between two log lines about missing processes
 _SAME = "Start the same command on all hosts, with the same checkout and the same environment"
-_SLOW = 15.0  # seconds that a failed process has for leaving its run's folder in order
+_SLOW = 15.0  # seconds that a failed process has to clean up its run directory
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a process stands among those of a run.
+    """The position of a process in a run.
 
     Attributes:
-        coordinator: `host:port` of process 0, where the roll call is.
-        count: of the processes.
-        process: the number of this one, from 0.
+        coordinator: `host:port` of process 0, which holds the roll call.
+        count: number of processes.
+        process: index of this process, from 0.
     """
 
     coordinator: str
@@ -57,12 +57,12 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Roll:
-    """Who has come.
+    """The result of a roll call.
 
     Attributes:
-        hosts: names of the hosts, by number of the process.
-        port: at process 0, for jax.
-        peers: sockets: in process 0 to all others, in the others to process 0.
+        hosts: host names, by process index.
+        port: port of process 0 for jax.
+        peers: sockets by process index: to all others in process 0, to process 0 in the others.
     """
 
     hosts: list[str]
@@ -71,9 +71,10 @@ class Roll:
 
 
 def slurm_place(environ: Mapping[str, str]) -> Place | None:
-    """The place of a task of a Slurm step; None where there is no step of several tasks.
+    """Return the place of a task in a Slurm step; None outside a step of several tasks.
 
-    The port follows from the numbers of job and step: all tasks know them, others have others.
+    The port is computed from the job and step ids: all tasks know them, and they differ between
+    runs.
     """
     count = int(environ.get("SLURM_STEP_NUM_TASKS", 1))
     if count < 2:
@@ -97,17 +98,17 @@ def call_roll(
     wait: float = WAIT,
     log: Callable[[str], object] = print,
 ) -> Roll:
-    """Waits until all processes of a run are there, and compares what they have.
+    """Wait until all processes of a run have reported, and compare their facts.
 
     Args:
-        place: of this process.
-        facts: what it has: values by name, which may have names within.
+        place: place of this process.
+        facts: facts of this process: values by name, possibly nested.
         wait: seconds to wait for the others.
-        log: called with a line about who is waited for, every ten seconds.
+        log: called every ten seconds with a line about missing processes.
 
     Raises:
-        HostsError: some did not come in time, two are the same one, or they differ; all get the
-            same message.
+        HostsError: processes are missing after `wait`, two have the same index, or their facts
+            differ; all get the same message.
     """
     mine = {
         "hello": _HELLO,
@@ -133,7 +134,7 @@ def _gather(
     wait: float,
     log: Callable[[str], object],
 ) -> Roll:
-    """The roll call in process 0."""
+    """Hold the roll call in process 0."""
     come: dict[int, tuple[socket.socket, dict[str, Any]]] = {}
     notice = time.monotonic() + _NOTICE
 
@@ -147,7 +148,7 @@ def _gather(
         server.settimeout(0.5)
         while len(come) < place.count - 1:
             for number, (peer, _) in list(come.items()):
-                if _has_left(peer):  # it may come again
+                if _has_left(peer):  # it may connect again
                     log(f"process {number} ({come.pop(number)[1]['host']}) has gone away again")
                     peer.close()
             now = time.monotonic()
@@ -194,7 +195,7 @@ def _gather(
         raise refuse(str(error)) from None
     port = _free_port()
     for peer, _ in come.values():
-        with suppress(OSError):  # who has gone is missed by the watch
+        with suppress(OSError):  # the watch notices a process that has gone
             peer.sendall(encode({"hosts": hosts, "port": port}))
     return Roll(hosts, port, {number: peer for number, (peer, _) in come.items()})
 
@@ -208,7 +209,7 @@ def _report(
     wait: float,
     log: Callable[[str], object],
 ) -> Roll:
-    """The roll call in the other processes."""
+    """Report to process 0, and wait for its answer."""
     notice = time.monotonic() + _NOTICE
     while True:
         try:
@@ -227,7 +228,7 @@ def _report(
                 notice = now + _NOTICE
                 log(f"waiting for process 0 at {place.coordinator}, {until - now:.0f} s more")
             time.sleep(0.5)
-    # Process 0 may have been started later, so that it waits longer.
+    # Process 0 may have started later, and then waits longer.
     until, told = time.monotonic() + wait + _NOTICE, False
     with ExitStack() as stack:
         stack.callback(peer.close)
@@ -249,7 +250,7 @@ def _report(
 
 
 def _receive(peer: socket.socket, timeout: float) -> dict[str, Any] | None:
-    """A message, and no byte of what comes behind it; None where none comes."""
+    """Receive one message without reading past it; return None if there is none."""
     peer.settimeout(timeout)
     try:
         with peer.makefile("rb", buffering=0) as file:
@@ -272,7 +273,7 @@ def _listen(port: int) -> socket.socket:
 
 
 def _hello(peer: socket.socket) -> dict[str, Any] | None:
-    """What a process says of itself; None where it is none of ours."""
+    """Receive the report of a process; return None if it does not belong to a run."""
     found = _receive(peer, 5) or {}
     kinds = {"process": int, "count": int, "host": str, "facts": dict}
     good = found.get("hello") == _HELLO and all(
@@ -282,7 +283,7 @@ def _hello(peer: socket.socket) -> dict[str, Any] | None:
 
 
 def _has_left(peer: socket.socket) -> bool:
-    """Whether the other end is closed: nothing else is said before the answer."""
+    """Return whether the other end is closed; it sends nothing else before the answer."""
     try:
         return bool(select.select([peer], [], [], 0)[0]) and not peer.recv(1, socket.MSG_PEEK)
     except OSError:
@@ -315,10 +316,10 @@ def _missing(place: Place, come: Mapping[int, str], wait: float) -> str:
 
 
 class Joined:
-    """The watch beside this process; see `ocrcore.runtime.host_watch`.
+    """The watch process of this process; see `ocrcore.runtime.host_watch`.
 
     Attributes:
-        left: whether it was told how this process ends.
+        left: whether the watch knows how this process ends.
     """
 
     def __init__(self, place: Place, roll: Roll, timeout: float) -> None:
@@ -331,7 +332,7 @@ class Joined:
             "peers": files,
             "timeout": timeout,
         }
-        # A group of its own: the signals that stop a run are for the training process.
+        # A process group of its own, since signals that stop a run are for the training process.
         self._process = subprocess.Popen(
             [sys.executable, "-E", "-S", host_watch.__file__, json.dumps(given)],
             stdin=subprocess.PIPE,
@@ -346,11 +347,11 @@ class Joined:
     def _listen(self) -> None:
         assert self._process.stdout is not None
         if self._process.stdout.read(len(VERDICT)) == VERDICT or not self.left:
-            # It has said why. What this process waits for does not come any more.
+            # The watch has printed the reason. This process may hang in a collective operation.
             _end_now()
 
     def leave(self, error: str | None = None) -> None:
-        """Tells the other hosts that this process ends: well, or by an error."""
+        """Tell the other hosts that this process ends, normally or by an error."""
         with self._lock:
             if self.left:
                 return
@@ -364,7 +365,7 @@ class Joined:
         self._process.wait()
 
     def await_verdict(self) -> None:
-        """Waits for what the watch says of an error that may come from another host."""
+        """Wait for the watch's verdict on an error that another host may have caused."""
         time.sleep(self._timeout + 5)
 
 
@@ -379,17 +380,17 @@ def join(
     timeout: float = TIMEOUT,
     log: Callable[[str], object] = print,
 ) -> Roll:
-    """Joins the processes of a run: roll call, comparison, watch.
+    """Join the processes of a run: roll call, comparison of facts, start of the watch.
 
     Args:
-        place: of this process.
-        facts: of `facts_of`.
+        place: place of this process.
+        facts: facts from `facts_of`.
         wait: seconds to wait for the others.
-        timeout: seconds without a sign of life after which a host is given up.
-        log: called with a line about who is waited for.
+        timeout: seconds without a heartbeat after which a host counts as lost.
+        log: called with a line about missing processes.
 
     Raises:
-        HostsError: processes that do not come, or do not fit together.
+        HostsError: invalid times, missing processes, or different facts.
     """
     global _joined
     if wait <= 0 or timeout < 1:
@@ -404,10 +405,10 @@ def join(
 
 
 def leave(error: BaseException | None = None) -> None:
-    """Tells the other hosts that this process ends; for one that is alone it does nothing.
+    """Tell the other hosts that this process ends; do nothing in a run of one process.
 
-    After an error it has some seconds for leaving its files in order, where others might be waited
-    for who have ended.
+    After an error the process has some seconds to clean up its files. Then it is ended, since its
+    cleanup may wait for processes that have ended.
     """
     if _joined is None or _joined.left:
         return
@@ -435,7 +436,7 @@ def _end_now() -> None:
 
 @contextmanager
 def told_to_hosts() -> Iterator[None]:
-    """Around a program: the other hosts learn how it ends, and none waits for one that failed."""
+    """Run a program, and tell the other hosts how it ends, so that none waits for a failed one."""
     try:
         yield
     except BaseException as error:
@@ -457,6 +458,6 @@ def _one_line(error: BaseException) -> str:
 
 
 def _is_of_jax(error: BaseException) -> bool:
-    """Whether a program on the devices failed, as it does when another host is lost."""
+    """Return whether a device computation failed, as it does when another host is lost."""
     errors = sys.modules.get("jax.errors")
     return errors is not None and isinstance(error, errors.JaxRuntimeError)

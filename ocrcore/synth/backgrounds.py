@@ -63,7 +63,7 @@ class Surface:
 
 
 def plain_ground(rng: Rng, height: int, width: int) -> ByteArray:
-    """Draws a flat, two-colored or shaded background, `(height, width, 3)` uint8."""
+    """Draw a flat, two-colored or shaded background, `(height, width, 3)` uint8."""
     first = random_color(rng, saturation=0.35, value=(10, 245))
     kind = int(rng.integers(0, 3))
     image = np.empty((height, width, 3), np.uint8)
@@ -87,7 +87,7 @@ def plain_ground(rng: Rng, height: int, width: int) -> ByteArray:
 
 
 def _clutter(rng: Rng, image: ByteArray, count: int, *, least: float, most: float) -> None:
-    """Draws overlapping things, mostly small ones, as in any view of a shop or a street."""
+    """Draw overlapping things, mostly small ones, as in any view of a shop or a street."""
     height, width = image.shape[:2]
     sizes = least * (most / least) ** (rng.random(count) ** 1.6)
     for size in np.sort(sizes)[::-1]:
@@ -126,7 +126,7 @@ def _clutter(rng: Rng, image: ByteArray, count: int, *, least: float, most: floa
 
 
 def _sky(rng: Rng) -> Color:
-    """Draws a sky color: mostly gray or blue, sometimes an evening color."""
+    """Draw a sky color: mostly gray or blue, sometimes an evening color."""
     tints = (
         (150.0, 185.0, 230.0),
         (205.0, 210.0, 216.0),
@@ -138,7 +138,7 @@ def _sky(rng: Rng) -> Color:
 
 
 def _glass(rng: Rng, height: int, width: int) -> ByteArray:
-    """Draws what is seen through or in a pane: a dark shop interior, or the reflected sky."""
+    """Draw what is seen through or in a pane: a dark shop interior, or the reflected sky."""
     if rng.random() < 0.35:
         sky = _sky(rng)
         return colorize(noise(rng, "smooth", height, width), shades(sky, contrast=0.4))
@@ -152,7 +152,7 @@ def _glass(rng: Rng, height: int, width: int) -> ByteArray:
 
 
 def _furnish(rng: Rng, wall: ByteArray, *, shop: bool) -> None:
-    """Draws windows, doors, shop fronts, frames and ledges onto a flat wall."""
+    """Draw windows, doors, shop fronts, frames and ledges onto a flat wall."""
     height, width = wall.shape[:2]
     at = rng.uniform(0, 0.1) * width
     while at < width * 0.95:
@@ -216,7 +216,7 @@ def _furnish(rng: Rng, wall: ByteArray, *, shop: bool) -> None:
 
 
 def _lay(image: ByteArray, flat: ByteArray, matrix: np.ndarray, region: np.ndarray) -> None:
-    """Warps a flat picture by a homography and draws it over the image within a region."""
+    """Warp a flat picture by a homography and draw it over the image within a region."""
     where = window(region, *image.shape[:2])
     if where is None:
         return
@@ -228,7 +228,7 @@ def _lay(image: ByteArray, flat: ByteArray, matrix: np.ndarray, region: np.ndarr
 
 
 def _corridor(rng: Rng, height: int, width: int) -> tuple[ByteArray, list[Surface]]:
-    """Draws a view along a mall, corridor or street: walls, far end, floor, ceiling."""
+    """Draw a view along a mall, corridor or street: walls, far end, floor, ceiling."""
     street = rng.random() < 0.5
     image = np.zeros((height, width, 3), np.uint8)
     vx, vy = width * rng.uniform(0.15, 0.85), height * rng.uniform(0.3, 0.6)
@@ -250,7 +250,7 @@ def _corridor(rng: Rng, height: int, width: int) -> tuple[ByteArray, list[Surfac
     deep = int(np.clip(tall * depth, 256, 1280))
 
     def spread(corners: list[np.ndarray], kind: str | None) -> None:
-        """Covers the floor, the ceiling or the far end with a material."""
+        """Cover the floor, the ceiling or the far end with a material."""
         quad = np.array(corners)
         flat = material(rng, 512, 512, kind=kind)
         light = noise(rng, "smooth", 512, 512)
@@ -327,7 +327,7 @@ def _corridor(rng: Rng, height: int, width: int) -> tuple[ByteArray, list[Surfac
 
 
 def _frontal(rng: Rng, height: int, width: int) -> tuple[ByteArray, list[Surface]]:
-    """Draws a wall or shop front seen roughly from the front, perhaps with ground below."""
+    """Draw a wall or shop front seen roughly from the front, perhaps with ground below."""
     h, w = int(height * 1.3), int(width * 1.3)
     wall = material(rng, h, w)
     if rng.random() < 0.75:
@@ -364,7 +364,7 @@ def _frontal(rng: Rng, height: int, width: int) -> tuple[ByteArray, list[Surface
 
 
 def _heap(rng: Rng, height: int, width: int) -> tuple[ByteArray, list[Surface]]:
-    """Draws overlapping things, as on shelves, desks and market stalls."""
+    """Draw overlapping things, as on shelves, desks and market stalls."""
     image = material(rng, height, width)
     size = 0.6 * min(height, width)
     _clutter(rng, image, int(rng.integers(30, 160)), least=8, most=size)
@@ -372,7 +372,7 @@ def _heap(rng: Rng, height: int, width: int) -> tuple[ByteArray, list[Surface]]:
 
 
 def _nature(rng: Rng, height: int, width: int) -> tuple[ByteArray, list[Surface]]:
-    """Draws sky, hedges, grass and a path."""
+    """Draw sky, hedges, grass and a path."""
     sky = _sky(rng)
     image = colorize(noise(rng, "smooth", height, width), shades(sky, contrast=0.3))
     line = height * rng.uniform(0.1, 0.6)
@@ -403,7 +403,7 @@ def _nature(rng: Rng, height: int, width: int) -> tuple[ByteArray, list[Surface]
 
 
 def _close(rng: Rng, height: int, width: int) -> tuple[ByteArray, list[Surface]]:
-    """Draws a surface that fills the picture: paper, wood, stone, cloth."""
+    """Draw a surface that fills the picture: paper, wood, stone, cloth."""
     image = material(rng, height, width)
     zoom = rng.uniform(1, 2.5)
     part = image[: int(height / zoom), : int(width / zoom)]
@@ -420,7 +420,7 @@ _SCENES = (
 
 
 def scene_ground(rng: Rng, height: int, width: int) -> tuple[ByteArray, list[Surface]]:
-    """Draws a procedural, photo-like picture.
+    """Draw a procedural, photo-like picture.
 
     Args:
         rng: the random generator.
@@ -450,7 +450,7 @@ def scene_ground(rng: Rng, height: int, width: int) -> tuple[ByteArray, list[Sur
 def find_backgrounds(
     roots: Sequence[str], *, split: str | None = None
 ) -> tuple[list[Path], dict[str, str]]:
-    """Lists the user's pictures.
+    """List the user's pictures.
 
     Args:
         roots: files and folders.
@@ -487,7 +487,7 @@ def find_backgrounds(
 
 @lru_cache(maxsize=48)
 def _picture(path: str) -> ByteArray:
-    """Reads a user's picture, scaled down to `_LONGEST`; read-only because it is cached."""
+    """Read a user's picture, scaled down to `_LONGEST`; read-only because it is cached."""
     image = read_image(path)
     scale = _LONGEST / max(image.shape[:2])
     if scale < 1:
@@ -497,7 +497,7 @@ def _picture(path: str) -> ByteArray:
 
 
 def picture_ground(rng: Rng, path: str | Path, height: int, width: int) -> ByteArray:
-    """Returns a random part of a user's picture, maybe mirrored, `(height, width, 3)` uint8.
+    """Return a random part of a user's picture, maybe mirrored, `(height, width, 3)` uint8.
 
     Raises:
         ImageError: the picture cannot be read; the message names it.

@@ -63,7 +63,7 @@ class Chance:
 
 
 def _check_strengths(options: Any, bounds: Mapping[str, tuple[float, float]]) -> None:
-    """Checks the strengths of `Chance` settings."""
+    """Check the strengths of `Chance` settings."""
     for name, (least, most) in bounds.items():
         chance = getattr(options, name)
         if chance.probability > 0 and not least <= chance.low <= chance.high <= most:
@@ -365,7 +365,7 @@ PRESETS: dict[str, SynthConfig] = {"plain": PLAIN, "scene": SCENE, "web": WEB, "
 
 
 def preset(name: str, **changes: Any) -> SynthConfig:
-    """Returns a modified copy of a preset.
+    """Return a modified copy of a preset.
 
     Args:
         name: "plain", "scene", "web" or "words".
@@ -382,7 +382,7 @@ def preset(name: str, **changes: Any) -> SynthConfig:
 
 
 def check_preset(name: str, changes: Mapping[str, Any], where: str) -> None:
-    """Checks a preset with changes from a config.
+    """Check a preset with changes from a config.
 
     Args:
         name: as for `preset`.

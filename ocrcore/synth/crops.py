@@ -34,7 +34,7 @@ class Crop(NamedTuple):
 
 
 def page_lines(words: Sequence[Word]) -> list[list[Word]]:
-    """Groups words by line, in order; a word without a line forms a line of its own."""
+    """Group words by line, in order; a word without a line forms a line of its own."""
     lines: list[list[Word]] = []
     for word in words:
         if lines and word.line is not None and word.line == lines[-1][-1].line:
@@ -45,7 +45,7 @@ def page_lines(words: Sequence[Word]) -> list[list[Word]]:
 
 
 def spaced(words: Sequence[Word]) -> list[Character]:
-    """Returns the characters of a line's words, with a space character over each gap.
+    """Return the characters of a line's words, with a space character over each gap.
 
     A word that was drawn in one piece, without characters, counts as one character.
     """
@@ -63,7 +63,7 @@ def spaced(words: Sequence[Word]) -> list[Character]:
 
 
 def line_quad(characters: Sequence[Character]) -> FloatArray:
-    """Returns the minimum-area rectangle of characters, `(4, 2)`, starting where the line begins.
+    """Return the minimum-area rectangle of characters, `(4, 2)`, starting where the line begins.
 
     The order is that of keras-ocr's `combine_line`: the corner nearest to the first character's top
     left comes first.
@@ -83,7 +83,7 @@ def line_quad(characters: Sequence[Character]) -> FloatArray:
 
 
 def jittered(rng: Rng, quad: FloatArray, amount: float) -> FloatArray:
-    """Shifts each corner by normal noise with sigma `amount * height`, clipped at 3 sigma."""
+    """Shift each corner by normal noise with sigma `amount * height`, clipped at 3 sigma."""
     height = float(np.hypot(*(quad[3] - quad[0])))
     error = np.clip(rng.standard_normal((4, 2)), -3, 3) * amount * height
     return (quad + error).astype(np.float32)
@@ -97,7 +97,7 @@ def cut(
     width: int | None = None,
     margin: float = 0.0,
 ) -> ByteArray:
-    """Rectifies a quad to a given height, keeping its aspect ratio.
+    """Rectify a quad to a given height, keeping its aspect ratio.
 
     Args:
         image: `(H, W, 3)` uint8.
@@ -199,7 +199,7 @@ class CropSource:
         return self.length
 
     def __getitem__(self, index: int) -> Crop:
-        """Cuts a crop.
+        """Cut a crop.
 
         Raises:
             IndexError: the index is not in `[0, len)`.
@@ -219,11 +219,11 @@ class CropSource:
         return Crop(image=image, text="".join(c.text for c in characters))
 
     def forget(self) -> None:
-        """Keeps no page: the next crop has its page drawn."""
+        """Keep no page: the next crop has its page drawn."""
         self._kept = None
 
     def texts(self, page: int) -> list[PageText]:
-        """Returns the texts of one page, for callers that choose among them; may be empty."""
+        """Return the texts of one page, for callers that choose among them; may be empty."""
         sample = self.pages[page]
         return [PageText(sample.image, characters, self) for characters in self._usable(sample)]
 
@@ -246,7 +246,7 @@ class CropSource:
         return kept[1], kept[2]
 
     def _usable(self, sample: Sample) -> list[list[Character]]:
-        """Returns the legible, not vertical texts of a page, truncated to the maximum length."""
+        """Return the legible, not vertical texts of a page, truncated to the maximum length."""
         out = []
         for line in page_lines(sample.page.words):
             units = [line] if self.unit == "line" else [[word] for word in line]
@@ -274,7 +274,7 @@ class PageText:
         self.width = source.height * float(np.hypot(*across) / max(float(np.hypot(*down)), 1.0))
 
     def cut(self, rng: Rng) -> ByteArray:
-        """Cuts the text out with random jitter of its corners, as `CropSource` does."""
+        """Cut the text out with random jitter of its corners, as `CropSource` does."""
         source = self._source
         quad = jittered(rng, self._quad, source.jitter)
         return cut(
@@ -283,7 +283,7 @@ class PageText:
 
 
 def _stacked(characters: Sequence[Character]) -> bool:
-    """Returns whether the second character is below the first one, in the first one's frame."""
+    """Return whether the second character is below the first one, in the first one's frame."""
     if len(characters) < 2:
         return False
     quad = characters[0].quad.astype(np.float64)
@@ -293,7 +293,7 @@ def _stacked(characters: Sequence[Character]) -> bool:
 
 
 def keras_ocr_form(samples: Iterable[Sample]) -> Iterator[tuple[ByteArray, str, list[KerasLine]]]:
-    """Yields `(image, text, lines)` in the form of keras-ocr's image generator.
+    """Yield `(image, text, lines)` in the form of keras-ocr's image generator.
 
     Args:
         samples: pages whose words have characters.
@@ -320,9 +320,9 @@ def keras_ocr_crops(
     target_height: int,
     margin: int = 0,
 ) -> Iterator[tuple[ByteArray, str]]:
-    """Yields `(crop, sentence)`: keras-ocr's single-line input of the recognizer.
+    """Yield `(crop, sentence)`: keras-ocr's single-line input of the recognizer.
 
-    Does the work of its `convert_image_generator_to_recognizer_input`: takes the first
+    It does the work of its `convert_image_generator_to_recognizer_input`: takes the first
     `max_string_length` characters of each line, strips them, collapses double spaces, rectifies to
     the target size keeping the aspect ratio, left-aligned on black.
 

@@ -75,7 +75,7 @@ CJK_PACKAGES = (
 
 
 def build(out: Path, packages: Sequence[str]) -> tuple[int, dict[str, str]]:
-    """Downloads packages and copies their fonts.
+    """Download packages and copy their fonts.
 
     Args:
         out: the folder to fill; packages that are already in it are skipped.
@@ -124,7 +124,7 @@ def build(out: Path, packages: Sequence[str]) -> tuple[int, dict[str, str]]:
 
 
 def _unpack(package: str, scratch: Path) -> str | None:
-    """Downloads a package and unpacks it to `scratch/tree`; returns the error, if any."""
+    """Download a package and unpack it to `scratch/tree`; return the error, if any."""
     got = subprocess.run(
         ["apt-get", "download", "--", package], cwd=scratch, capture_output=True, text=True
     )
@@ -138,7 +138,7 @@ def _unpack(package: str, scratch: Path) -> str | None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the command; returns 0 if the folder has at least one font."""
+    """Run the command; return 0 if the folder has at least one font."""
     parser = argparse.ArgumentParser(description="Build a font folder from Debian's packages.")
     parser.add_argument("out", type=Path, help="the folder to fill")
     parser.add_argument("--cjk", action="store_true", help="add Chinese, Japanese and Korean fonts")

@@ -16,13 +16,13 @@ from ocrcore.synth.textures import SIDE, Rng, gradient, noise, random_color, sen
 
 
 def draw(rng: Rng, chance: Chance) -> float | None:
-    """Draws the strength of an effect on this page; None if it does not occur."""
+    """Draw the strength of an effect on this page; None if it does not occur."""
     happens, strength = rng.random() < chance.probability, rng.uniform(chance.low, chance.high)
     return float(strength) if happens else None
 
 
 def uneven_light(rng: Rng, image: ByteArray, darkest: float) -> ByteArray:
-    """Multiplies the light by a ramp, a soft blob or a hard-edged shadow down to `darkest`."""
+    """Multiply the light by a ramp, a soft blob or a hard-edged shadow down to `darkest`."""
     height, width = image.shape[:2]
     kind = rng.random()
     if kind < 0.5:
@@ -47,7 +47,7 @@ def uneven_light(rng: Rng, image: ByteArray, darkest: float) -> ByteArray:
 
 
 def glare(rng: Rng, image: ByteArray, level: float) -> ByteArray:
-    """Adds a bright haze around a random place, as from a lamp or a reflection."""
+    """Add a bright haze around a random place, as from a lamp or a reflection."""
     height, width = image.shape[:2]
     small = np.zeros((32, 32), np.uint8)
     x, y = (int(v) for v in rng.integers(0, 32, 2))
@@ -66,7 +66,7 @@ def glare(rng: Rng, image: ByteArray, level: float) -> ByteArray:
 
 
 def occlude(rng: Rng, image: ByteArray, count: int) -> tuple[ByteArray, ByteArray]:
-    """Draws objects over the picture; returns it and `(H, W)` uint8, 255 where they are."""
+    """Draw objects over the picture; return it and `(H, W)` uint8, 255 where they are."""
     height, width = image.shape[:2]
     before, image = image, image.copy()
     for _ in range(count):
@@ -96,7 +96,7 @@ def occlude(rng: Rng, image: ByteArray, count: int) -> tuple[ByteArray, ByteArra
 
 
 def motion(rng: Rng, image: ByteArray, length: float) -> ByteArray:
-    """Blurs along a line of this length in a random direction."""
+    """Blur along a line of this length in a random direction."""
     reach = max(1, int(np.ceil(length / 2)))
     side = 2 * reach + 1
     kernel = np.zeros((side, side), np.uint8)
@@ -109,7 +109,7 @@ def motion(rng: Rng, image: ByteArray, length: float) -> ByteArray:
 
 
 def tone(rng: Rng, image: ByteArray, strength: float) -> ByteArray:
-    """Changes contrast, brightness, gamma and white balance."""
+    """Change contrast, brightness, gamma and white balance."""
     levels = np.arange(256)[:, None] / 255
     gamma = np.exp(rng.normal(0, 0.22 * strength))
     gain = 1 + rng.normal(0, 0.12) * strength
@@ -121,7 +121,7 @@ def tone(rng: Rng, image: ByteArray, strength: float) -> ByteArray:
 
 
 def add_noise(rng: Rng, image: ByteArray, sigma: float) -> ByteArray:
-    """Adds sensor noise from a precomputed field."""
+    """Add sensor noise from a precomputed field."""
     bank = sensor_noise()
     height, width = image.shape[:2]
     if height > SIDE or width > SIDE:
@@ -136,7 +136,7 @@ def add_noise(rng: Rng, image: ByteArray, sigma: float) -> ByteArray:
 def photograph(
     rng: Rng, image: ByteArray, effects: Effects
 ) -> tuple[ByteArray, float, ByteArray | None]:
-    """Applies randomly drawn effects to a page.
+    """Apply randomly drawn effects to a page.
 
     Args:
         rng: the random generator.

@@ -76,7 +76,7 @@ class Font:
         return Path(self.path).name + (f" (face {self.index})" if self.index else "")
 
     def missing(self, text: str) -> set[str]:
-        """Returns the characters of `text` that the font cannot draw; never white space.
+        """Return the characters of `text` that the font cannot draw; never white space.
 
         A character is drawn if its glyph is neither blank nor the font's "missing" glyph, which
         FreeType draws for code points that are not in the font's cmap. Lower-case letters that the
@@ -98,13 +98,13 @@ class Font:
         return lacking
 
     def covers(self, text: str) -> bool:
-        """Returns whether `missing(text)` is empty."""
+        """Return whether `missing(text)` is empty."""
         return not self.missing(text)
 
 
 @lru_cache(maxsize=2048)
 def open_face(font: Font, size: float, *, shaped: bool = True) -> ImageFont.FreeTypeFont:
-    """Opens a face at an em size in pixels; cached per process.
+    """Open a face at an em size in pixels; cached per process.
 
     Args:
         font: the font.
@@ -123,7 +123,7 @@ def open_face(font: Font, size: float, *, shaped: bool = True) -> ImageFont.Free
 
 
 def draw(face: ImageFont.FreeTypeFont, text: str) -> tuple[int, int, np.ndarray]:
-    """Draws a few code points in one piece.
+    """Draw a few code points in one piece.
 
     Returns:
         `(left, top, ink)`: `ink` is `(h, w)` uint8 coverage cropped to the ink, 0 x 0 if empty;
@@ -175,9 +175,9 @@ def _draws(font: Font, character: str) -> bool:
 
 @lru_cache(maxsize=4096)
 def draws_capitals(font: Font) -> bool:
-    """Returns whether a font draws capitals, of any size, for lower-case letters.
+    """Return whether a font draws capitals, of any size, for lower-case letters.
 
-    Compares the glyphs of letters whose two cases differ, scaled to one size: for the bundled fonts
+    It compares the glyphs of letters whose two cases differ, scaled to one size. For bundled fonts
     the medians of their correlations are .94 to 1 for five fonts, and at most .52 for the others.
 
     Raises:
@@ -198,7 +198,7 @@ def draws_capitals(font: Font) -> bool:
 
 @lru_cache(maxsize=1)
 def bundled_fonts() -> tuple[Font, ...]:
-    """Returns the fonts that come with the package, sorted by file name.
+    """Return the fonts that come with the package, sorted by file name.
 
     `ocrcore/synth/assets/fonts/README.md` lists them. All draw digits, ASCII letters (five of
     them capitals only) and nearly all punctuation; the `.ttf` files also draw accented Latin,
@@ -213,7 +213,7 @@ def bundled_fonts() -> tuple[Font, ...]:
 def find_fonts(
     folders: Iterable[str | Path],
 ) -> tuple[tuple[Font, ...], dict[str, str]]:
-    """Finds fonts in folders (recursively) or single files.
+    """Find fonts in folders (recursively) or single files.
 
     Args:
         folders: folders or font files.
@@ -276,7 +276,7 @@ def _read_faces(path: Path) -> list[Font]:
 def parse_name(
     family: str, style: str, stem: str = ""
 ) -> tuple[str, int, Literal["normal", "italic"]]:
-    """Parses weight and slant from a font's names.
+    """Parse weight and slant from a font's names.
 
     Args:
         family: family name, which may end in weight and width ("Roboto Thin").
@@ -305,7 +305,7 @@ def _weight(word: str) -> int:
 
 
 def _name_words(name: str) -> list[str]:
-    """Splits both "SemiBold Italic" and "Semi Bold-Italic" into ["semibold", "italic"]."""
+    """Split both "SemiBold Italic" and "Semi Bold-Italic" into ["semibold", "italic"]."""
     parts = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name.replace("-", " ")).lower().split()
     words: list[str] = []
     for part in parts:
@@ -322,7 +322,7 @@ def _is_variant(word: str) -> bool:
 
 
 def split_of(name: str, *, validation: float = 0.1, test: float = 0.1) -> Split:
-    """Assigns a name (a font's family, a background's file name) to a split by its hash.
+    """Assign a name (a font's family, a background's file name) to a split by its hash.
 
     A name is in the same split on every machine and in every version, whatever other names there
     are. Case is ignored. Several of the bundled families fall in each split.
@@ -352,7 +352,7 @@ def select(
     without_weights: Iterable[str | int] = (),
     families: Iterable[str] | None = None,
 ) -> tuple[Font, ...]:
-    """Selects fonts.
+    """Select fonts.
 
     Args:
         fonts: the fonts to choose from.

@@ -68,7 +68,7 @@ class Run:
     vertical: bool = False
 
     def word_polygon(self, start: int, end: int) -> FloatArray:
-        """Returns the outline of characters `[start:end]`, `(4 * (end - start), 2)`, clockwise.
+        """Return the outline of characters `[start:end]`, `(4 * (end - start), 2)`, clockwise.
 
         It follows the top edges of the quads and returns along the bottom edges (for a vertical
         run: down the right edges and up the left ones).
@@ -81,7 +81,7 @@ class Run:
         return np.concatenate([quads[:, [0, 1]].reshape(-1, 2), quads[::-1, [2, 3]].reshape(-1, 2)])
 
     def word_quad(self, start: int, end: int) -> FloatArray:
-        """Returns the quad around characters `[start:end]`, `(4, 2)` float32, in their order."""
+        """Return the quad around characters `[start:end]`, `(4, 2)` float32, in their order."""
         points = self.quads[start:end].reshape(-1, 2)
         if not self.curved:
             (x0, y0), (x1, y1) = points.min(0), points.max(0)
@@ -114,7 +114,7 @@ class _Placed(NamedTuple):
 
 
 def _in_visual_order(text: str) -> tuple[tuple[str, ...], list[int]]:
-    """Returns what to draw from left to right: graphemes, words that need shaping, and spaces.
+    """Return what to draw from left to right: graphemes, words that need shaping, and spaces.
 
     Returns:
         The pieces, and for each word of the text its index among the words as drawn.
@@ -129,7 +129,7 @@ def _in_visual_order(text: str) -> tuple[tuple[str, ...], list[int]]:
 
 
 def _visual_order(words: list[str]) -> list[int]:
-    """Returns word indices from left to right (Unicode's bidirectional algorithm, by whole words).
+    """Return word indices from left to right (Unicode's bidirectional algorithm, by whole words).
 
     The first letter determines the direction of the line; words with the other direction keep their
     own order among themselves. Words without letters follow the line.
@@ -148,7 +148,7 @@ def _visual_order(words: list[str]) -> list[int]:
 
 @lru_cache(maxsize=65536)
 def _direction(word: str) -> str:
-    """Returns the direction of a word's first letter, "R" (right to left), "L", or empty."""
+    """Return the direction of a word's first letter, "R" (right to left), "L", or empty."""
     kinds = (unicodedata.bidirectional(point) for point in word)
     return next(("L" if kind == "L" else "R" for kind in kinds if kind in ("L", "R", "AL")), "")
 
@@ -161,13 +161,13 @@ def _glyph(font: Font, master: int, cluster: str) -> _Glyph:
 
 @lru_cache(maxsize=65536)
 def _advance(font: Font, cluster: str) -> float:
-    """Returns the advance of a grapheme in ems."""
+    """Return the advance of a grapheme in ems."""
     return float(_length(font, cluster)) / _METRIC_SIZE
 
 
 @lru_cache(maxsize=262144)
 def _kerning(font: Font, left: str, right: str) -> float:
-    """Returns the change of the advance of `left` before `right`, in ems."""
+    """Return the change of the advance of `left` before `right`, in ems."""
     both = _length(font, left + right) / _METRIC_SIZE
     return float(both - _advance(font, left) - _advance(font, right))
 
@@ -179,7 +179,7 @@ def _length(font: Font, text: str) -> float:
 
 
 def text_length(text: str, font: Font) -> float:
-    """Returns the length of a line in ems, the sum of its advances; takes microseconds."""
+    """Return the length of a line in ems, the sum of its advances; takes microseconds."""
     return sum(_advance(font, cluster) for cluster in graphemes(text))
 
 
@@ -196,7 +196,7 @@ def render_run(
     jitter: float = 0.0,
     rng: np.random.Generator | None = None,
 ) -> Run:
-    """Draws one line of text.
+    """Draw one line of text.
 
     Along the line, a character's quad spans its ink, widened to at most its advance so that
     neighbors meet (at the ends of a word: only its ink). Across the line it spans the ink of the
@@ -300,7 +300,7 @@ def _place(
     vertical: bool,
     shifts: list[int] | None,
 ) -> tuple[Words, list[_Placed]]:
-    """Lays pieces out from left to right, or top to bottom.
+    """Lay pieces out from left to right, or top to bottom.
 
     Returns:
         `(words, placed)`: `(start, end, text)` per word, and the glyphs that are not white space.
@@ -344,7 +344,7 @@ def _place(
 def _in_reading_order(
     words: Words, placed: list[_Placed], order: list[int]
 ) -> tuple[Words, list[_Placed]]:
-    """Sorts words and glyphs by text order; `order` has the drawn index of each word."""
+    """Sort words and glyphs by text order; `order` has the drawn index of each word."""
     ordered: list[tuple[int, int, str]] = []
     glyphs: list[_Placed] = []
     for place in order:
@@ -362,7 +362,7 @@ def _boxes(
     vertical: bool,
     char_box: CharBox,
 ) -> np.ndarray:
-    """Returns boxes `x0, y0, x1, y1` of the characters, `(N, 4)` float64, in pixels of the mask."""
+    """Return boxes `x0, y0, x1, y1` of the characters, `(N, 4)` float64, in pixels of the mask."""
     boxes = np.array(
         [(p.x, p.y, p.x + p.glyph.ink.shape[1], p.y + p.glyph.ink.shape[0]) for p in placed],
         np.float64,
@@ -386,7 +386,7 @@ def _boxes(
 
 
 def _bend(mask: ByteArray, quads: np.ndarray, arc: float) -> tuple[ByteArray, np.ndarray]:
-    """Bends a straight line of text onto a circular arc of `arc` degrees.
+    """Bend a straight line of text onto a circular arc of `arc` degrees.
 
     A point `(x, y)` is mapped to the angle `(x - center) / radius` on a circle whose radius is that
     of the line's middle plus the height above it; lengths along the middle are preserved.
@@ -425,6 +425,6 @@ def _bend(mask: ByteArray, quads: np.ndarray, arc: float) -> tuple[ByteArray, np
 
 
 def _signed_area(points: np.ndarray) -> float:
-    """Returns a positive area for a polygon that is clockwise on the screen (y down)."""
+    """Return a positive area for a polygon that is clockwise on the screen (y down)."""
     x, y = points[:, 0], points[:, 1]
     return float((x * np.roll(y, -1) - y * np.roll(x, -1)).sum()) / 2

@@ -64,7 +64,7 @@ class Item:
 
 
 def flat_words(run: Run, x: float, y: float, line: int) -> list[FlatWord]:
-    """Returns the words of a run whose mask is at `(x, y)` of an item."""
+    """Return the words of a run whose mask is at `(x, y)` of an item."""
     offset = np.array([x, y], np.float32)
     return [
         FlatWord(
@@ -80,7 +80,7 @@ def flat_words(run: Run, x: float, y: float, line: int) -> list[FlatWord]:
 
 
 def text_color(rng: Rng, style: Style, ground: Color) -> Color:
-    """Draws a color whose luma differs from the background's as the style asks for."""
+    """Draw a color whose luma differs from the background's as the style asks for."""
     level = luminance(ground)
     low, high = style.contrast
     if (hard := draw(rng, style.hard_contrast)) is not None:
@@ -110,7 +110,7 @@ class Look:
 
     @classmethod
     def of(cls, rng: Rng, style: Style) -> Look:
-        """Draws a look at random."""
+        """Draw a look at random."""
         return cls(
             outline=draw(rng, style.outline),
             shadow=draw(rng, style.shadow),
@@ -133,7 +133,7 @@ class Look:
         return max(self.shadow or 0, self.extrude or 0, 2 * (self.glow or 0)) + 0.02
 
     def pad(self, size: float) -> int:
-        """Returns the padding around letters of this em size, in pixels."""
+        """Return the padding around letters of this em size, in pixels."""
         return int(np.ceil(self.room * size)) + 1
 
 
@@ -145,7 +145,7 @@ def _moved(mask: ByteArray, x: float, y: float) -> ByteArray:
 def letters(
     rng: Rng, ink: ByteArray, outlined: ByteArray | None, size: float, color: Color, look: Look
 ) -> ByteArray:
-    """Colors letters.
+    """Color letters.
 
     Args:
         rng: the random generator.
@@ -217,12 +217,12 @@ def letters(
 
 
 def padded(mask: ByteArray, pad: int) -> ByteArray:
-    """Returns a mask with `pad` empty pixels around it."""
+    """Return a mask with `pad` empty pixels around it."""
     return cv2.copyMakeBorder(mask, pad, pad, pad, pad, cv2.BORDER_CONSTANT, value=0)
 
 
 def loose_item(rng: Rng, style: Style, look: Look, run: Run, size: float, ground: Color) -> Item:
-    """Makes letters without a board, as if painted on a wall."""
+    """Make letters without a board, as if painted on a wall."""
     color = text_color(rng, style, ground)
     pad = look.pad(size)
     ink = padded(run.mask, pad)
@@ -234,7 +234,7 @@ def loose_item(rng: Rng, style: Style, look: Look, run: Run, size: float, ground
 def sign_item(
     rng: Rng, style: Style, runs: list[tuple[Run, float]], *, longest: float
 ) -> Item | None:
-    """Makes a plate, poster, screen or fascia board with lines of text on it.
+    """Make a plate, poster, screen or fascia board with lines of text on it.
 
     Args:
         rng: the random generator.
@@ -303,7 +303,7 @@ def sign_item(
 
 
 def _plate(rng: Rng, width: int, height: int, em: float) -> tuple[ByteArray, ByteArray, Color]:
-    """Draws the board of a sign; returns picture, alpha and the color behind the text."""
+    """Draw the board of a sign; return picture, alpha and the color behind the text."""
     base = random_color(rng, saturation=0.45, value=(8, 248))
     if rng.random() < 0.35:  # white and black boards are the most common
         base = random_color(rng, saturation=0.04, value=(215, 252))
@@ -343,7 +343,7 @@ def _plate(rng: Rng, width: int, height: int, em: float) -> tuple[ByteArray, Byt
 
 
 def blend(ground: ByteArray, rgba: ByteArray) -> None:
-    """Blends premultiplied colors over the background in place."""
+    """Blend premultiplied colors over the background in place."""
     r, g, b, a = cv2.split(rgba)
     keep = cv2.bitwise_not(a)
     kept = cv2.multiply(ground, cv2.merge((keep, keep, keep)), scale=1 / 255)

@@ -104,7 +104,7 @@ class Job:
         return "crop" if self.drawn or self.format in CROP_FORMATS else "page"
 
     def page_config(self) -> SynthConfig:
-        """Returns the configuration of the pages.
+        """Return the configuration of the pages.
 
         Raises:
             ConfigError: a change names an unknown setting or has an invalid value.
@@ -122,7 +122,7 @@ class Job:
         return changed(config, self.changes)
 
     def word_config(self, problems: dict[str, str] | None = None) -> WordConfig:
-        """Returns the configuration of words that are drawn one by one.
+        """Return the configuration of words that are drawn one by one.
 
         Args:
             problems: filled with path and reason of fonts that cannot be used.
@@ -144,19 +144,19 @@ class Job:
         return changed(config, self.changes)
 
     def unused_texts(self) -> str:
-        """Says how many texts of the file are left out and why; empty if none is."""
+        """Say how many texts of the file are left out and why; empty if none is."""
         if not self.words:
             return ""
         return unused_texts((self.word_config() if self.drawn else self.page_config()).text)
 
 
 def own_texts(config: TextConfig, path: str) -> TextConfig:
-    """Returns the configuration with the lines of a file as its only source."""
+    """Return the configuration with the lines of a file as its only source."""
     return replace(config, sources={"file": 1.0}, file=path)
 
 
 def changed(config: Any, changes: Sequence[tuple[str, str]]) -> Any:
-    """Changes settings by name.
+    """Change settings by name.
 
     Args:
         config: a dataclass.
@@ -194,7 +194,7 @@ def _changed(config: Any, prefix: str, changes: Sequence[tuple[list[str], str]])
 
 
 def _value(name: str, now: Any, text: str) -> Any:
-    """Parses the new value of a setting."""
+    """Parse the new value of a setting."""
     try:
         value = ast.literal_eval(text)
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):

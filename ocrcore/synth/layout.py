@@ -46,7 +46,7 @@ class Placer:
             cv2.fillPoly(self.plane_at, [np.clip(points, -30000, 30000)], number)
 
     def busyness(self, centers: np.ndarray, width: float, height: float) -> np.ndarray:
-        """Returns the mean edge energy of upright boxes around the centers, `(N,)`."""
+        """Return the mean edge energy of upright boxes around the centers, `(N,)`."""
         rows, columns = self.busy.shape
         reach = np.array([width, height]) / 2
         low = np.floor((centers - reach) / _COARSE).astype(int)
@@ -58,7 +58,7 @@ class Placer:
         return total / ((x1 - x0) * (y1 - y0))
 
     def is_free(self, polygon: ArrayLike) -> bool:
-        """Returns whether a convex polygon is inside the margins and touches nothing occupied."""
+        """Return whether a convex polygon is inside the margins and touches nothing occupied."""
         polygon = np.asarray(polygon, np.float64)
         (left, top), (right, bottom) = polygon.min(0).tolist(), polygon.max(0).tolist()
         margin = self.margin
@@ -69,13 +69,13 @@ class Placer:
         return cv2.countNonZero(cv2.bitwise_and(part, mask)) == 0
 
     def take(self, polygon: ArrayLike) -> None:
-        """Marks a convex polygon as occupied."""
+        """Mark a convex polygon as occupied."""
         x0, y0, mask = self._cells(np.asarray(polygon, np.float64))
         part = self.taken[y0 : y0 + mask.shape[0], x0 : x0 + mask.shape[1]]
         np.maximum(part, mask, out=part)
 
     def _cells(self, polygon: np.ndarray) -> tuple[int, int, ByteArray]:
-        """Returns the cells that a polygon touches: offset and mask."""
+        """Return the cells that a polygon touches: offset and mask."""
         points = polygon / _CELL
         x0, y0 = np.maximum(0, np.floor(points.min(0)).astype(int) - 1)
         x1, y1 = np.ceil(points.max(0)).astype(int) + 2
@@ -95,7 +95,7 @@ class Placer:
         on_plane: bool,
         gap: float,
     ) -> np.ndarray | None:
-        """Finds the quietest of some random places for a flat item, and marks it as occupied.
+        """Find the quietest of some random places for a flat item, and mark it as occupied.
 
         Args:
             rng: the random generator.
@@ -141,13 +141,13 @@ class Placer:
         return None
 
     def _planes(self, points: np.ndarray) -> np.ndarray:
-        """Returns the numbers of the surfaces visible at points `(N, 2)` of the page; 0: none."""
+        """Return the numbers of the surfaces visible at points `(N, 2)` of the page; 0: none."""
         last = np.array(self.plane_at.shape) - 1
         rows, columns = np.clip((points[:, ::-1] / _COARSE).astype(int), 0, last).T
         return self.plane_at[rows, columns]
 
     def _on_plane(self, center: np.ndarray, turn: float) -> np.ndarray | None:
-        """Returns the homography that centers flat pixels on a page point, on its surface."""
+        """Return the homography that centers flat pixels on a page point, on its surface."""
         number = int(self._planes(center[None])[0])
         if number == 0:
             return None
@@ -168,7 +168,7 @@ class Placer:
 
 
 def _seen(corners: list[tuple[float, float]], matrix: np.ndarray) -> np.ndarray | None:
-    """Maps a flat quad, `(4, 2)`; None unless it is in front of the camera, convex and clockwise.
+    """Map a flat quad, `(4, 2)`; None unless it is in front of the camera, convex and clockwise.
 
     Also None if its far side would be less than a third of its near side. Plain floats: for four
     points they are several times faster than arrays.
@@ -189,7 +189,7 @@ def _seen(corners: list[tuple[float, float]], matrix: np.ndarray) -> np.ndarray 
 
 
 def edge_energy(image: ByteArray) -> ByteArray:
-    """Returns the edge energy: `|dx| + |dy|` of the gray picture at half size, uint8."""
+    """Return the edge energy: `|dx| + |dy|` of the gray picture at half size, uint8."""
     half = cv2.resize(image, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
     gray = cv2.cvtColor(half, cv2.COLOR_RGB2GRAY)
     dx = cv2.convertScaleAbs(cv2.Sobel(gray, cv2.CV_16S, 1, 0))
@@ -198,7 +198,7 @@ def edge_energy(image: ByteArray) -> ByteArray:
 
 
 def word_mask(quad: FloatArray, x0: int, y0: int, height: int, width: int) -> ByteArray:
-    """Returns the coverage of a quad in the window of the page that starts at `(x0, y0)`."""
+    """Return the coverage of a quad in the window of the page that starts at `(x0, y0)`."""
     mask = np.zeros((height, width), np.uint8)
     fill(mask, quad - np.array([x0, y0], np.float32), 255)
     return mask

@@ -39,7 +39,7 @@ _PAGES_A_TASK, _CROPS_A_TASK = 8, 64
 
 
 def crop_sample(crop: WordCrop) -> Sample:
-    """Converts a drawn word to a page of one word, with a quad around its characters."""
+    """Convert a drawn word to a page of one word, with a quad around its characters."""
     letters = [c for c in graphemes(crop.text) if not c.isspace()]
     characters = tuple(
         Character(text=text, quad=quad) for text, quad in zip(letters, crop.quads, strict=True)
@@ -107,7 +107,7 @@ class Maker:
         self.fonts, self.pictures = tuple(pages.fonts), tuple(pages.pictures)
 
     def sample(self, index: int) -> Sample:
-        """Returns a sample with its picture as drawn; a crop becomes a page of one word."""
+        """Return a sample with its picture as drawn; a crop becomes a page of one word."""
         made = self._source[index]
         if isinstance(made, Sample):
             return made
@@ -119,7 +119,7 @@ class Maker:
         return Sample(image=made.image, page=Page(height=height, width=width, words=words))
 
     def make(self, indices: Sequence[int]) -> Made:
-        """Makes samples, ready to be written."""
+        """Make samples, ready to be written."""
         out = Made()
         if isinstance(self._source, CropSource):
             self._source.forget()
@@ -162,7 +162,7 @@ def make_set(
     workers: int = 0,
     progress: Callable[[int], None] = lambda _: None,
 ) -> Summary:
-    """Makes a data set, or the missing part of it.
+    """Make a data set, or the missing part of it.
 
     Args:
         job: what to make.
@@ -219,7 +219,7 @@ def make_set(
 
 
 def tasks_of(job: Job, indices: range) -> Iterator[range]:
-    """Yields the ranges to make at once; none crosses the border of a piece."""
+    """Yield the ranges to make at once; none crosses the border of a piece."""
     step = _PAGES_A_TASK if job.unit == "page" else _CROPS_A_TASK
     start, size = indices.start, job.records_per_file
     while start < indices.stop:
@@ -229,7 +229,7 @@ def tasks_of(job: Job, indices: range) -> Iterator[range]:
 
 
 def make_tasks(maker: Maker, tasks: Iterator[range], workers: int) -> Generator[Made, None, None]:
-    """Yields the results of the tasks, in order."""
+    """Yield the results of the tasks, in order."""
     if workers == 0:
         with one_opencv_thread():
             yield from map(maker.make, tasks)
@@ -245,7 +245,7 @@ def make_tasks(maker: Maker, tasks: Iterator[range], workers: int) -> Generator[
 
 
 def _make(maker: Maker, task: range) -> Made:
-    """Makes the samples of a task in a worker."""
+    """Make the samples of a task in a worker."""
     try:
         return maker.make(task)
     except (TextError, ConfigError, SynthError, OSError):
@@ -255,7 +255,7 @@ def _make(maker: Maker, task: range) -> Made:
 
 
 def arguments_of(maker: Maker) -> dict[str, Any]:
-    """Returns what must not change between the runs of a set, as JSON."""
+    """Return what must not change between the runs of a set, as JSON."""
     job = maker.job
     arguments = {k: v for k, v in asdict(job).items() if k not in ("fonts", "backgrounds", "words")}
     arguments["fonts"] = _digest([(font.path, font.index) for font in maker.fonts])
@@ -265,14 +265,14 @@ def arguments_of(maker: Maker) -> dict[str, Any]:
 
 
 def _digest(files: list[tuple[str, int]]) -> str:
-    """Describes files by name and size, wherever they are."""
+    """Describe files by name and size, wherever they are."""
     known = [(Path(path).name, Path(path).stat().st_size, index) for path, index in files]
     short = hashlib.blake2b(json.dumps(known).encode(), digest_size=8).hexdigest()
     return f"{len(files)} files, {short}" if files else "none"
 
 
 def read_note(folder: Path, arguments: dict[str, Any]) -> Summary:
-    """Reads the progress of an earlier run.
+    """Read the progress of an earlier run.
 
     Raises:
         ConfigError: the folder holds a set of another job, or no set.
@@ -307,7 +307,7 @@ def read_note(folder: Path, arguments: dict[str, Any]) -> Summary:
 
 
 def write_note(folder: Path, arguments: dict[str, Any], summary: Summary) -> None:
-    """Writes `synth.json`: what determines the set, and its progress."""
+    """Write `synth.json`: what determines the set, and its progress."""
     value = {
         "arguments": arguments,
         "done": summary.done,
@@ -319,6 +319,6 @@ def write_note(folder: Path, arguments: dict[str, Any], summary: Summary) -> Non
 
 
 def samples(job: Job, count: int) -> list[Sample]:
-    """Makes the first samples of a job, for a preview."""
+    """Make the first samples of a job, for a preview."""
     maker = Maker(job)
     return [maker.sample(index) for index in range(count)]

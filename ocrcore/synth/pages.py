@@ -109,7 +109,7 @@ class PageSource:
         return f"PageSource(seed={self.seed}, length={self.length}, config={self.config!r})"
 
     def __getitem__(self, index: int) -> Sample:
-        """Makes a page.
+        """Make a page.
 
         Raises:
             IndexError: the index is not in `[0, len)`.
@@ -123,7 +123,7 @@ class PageSource:
         return Sample(image=image, page=page)
 
     def compose(self, index: int) -> tuple[ByteArray, list[Placed], float, ByteArray | None]:
-        """Draws a page; returns everything that its labels are computed from.
+        """Draw a page; return everything that its labels are computed from.
 
         Returns:
             image: the finished picture, RGB.
@@ -170,7 +170,7 @@ class PageSource:
         return backgrounds.scene_ground(rng, height, width)
 
     def _distract(self, rng: Rng, image: ByteArray, placer: layout.Placer) -> None:
-        """Draws an object that resembles text, and marks its place as occupied."""
+        """Draw an object that resembles text, and mark its place as occupied."""
         config = self.config
         flat, alpha = distractor(rng, config.height, config.width)
         height, width = alpha.shape
@@ -183,7 +183,7 @@ class PageSource:
         _lay(image, item, matrix)
 
     def _write(self, rng: Rng, image: ByteArray, placer: layout.Placer) -> list[Placed]:
-        """Places items until there are enough words, or there is no more room."""
+        """Place items until there are enough words, or there is no more room."""
         config = self.config
         wanted = int(rng.integers(config.words[0], config.words[1] + 1))
         view = self._angles(rng)
@@ -211,7 +211,7 @@ class PageSource:
         return placed
 
     def _small_word(self, rng: Rng, image: ByteArray, placer: layout.Placer) -> list[Placed]:
-        """Places a word at the minimum size, upright and plain, if there was no room before."""
+        """Place a word at the minimum size, upright and plain, if there was no room before."""
         text, font = self._text(rng, words=1)
         size = self.config.font_size[0]
         run = render_run(text, font, size)
@@ -235,7 +235,7 @@ class PageSource:
         return render_run(text, font, size, **options)  # type: ignore[arg-type]
 
     def _text(self, rng: Rng, *, words: int) -> tuple[str, Font]:
-        """Returns a text of at most `words` words, and a font that draws it."""
+        """Return a text of at most `words` words, and a font that draws it."""
         for _ in range(_TEXT_TRIES):
             text = " ".join(sample_text(rng, self.config.text).split()[:words])
             drawn = pick_font(rng, text, self.fonts, self.undrawable, config=self.config.text)
@@ -247,7 +247,7 @@ class PageSource:
         )
 
     def _size(self, rng: Rng, letters: int) -> float:
-        """Draws an em size: mostly small, never too large for the letters to fit in a line."""
+        """Draw an em size: mostly small, never too large for the letters to fit in a line."""
         low, high = self.config.font_size
         fits = 0.9 * (self.config.width - 2 * self.config.margin) / (0.6 * max(1, letters))
         high = max(low, min(high, fits, 0.5 * self.config.height))
@@ -323,7 +323,7 @@ class PageSource:
     def _fasten(
         self, rng: Rng, image: ByteArray, placer: layout.Placer, item: Item, matrix: np.ndarray
     ) -> None:
-        """Adds a post below, cords above, or a shadow behind some signs."""
+        """Add a post below, cords above, or a shadow behind some signs."""
         height, width = item.ink.shape
         kind = rng.random()
         offset = rng.uniform(-0.06, 0.1, 2) * min(height, width)
@@ -381,7 +381,7 @@ class PageSource:
     def _label(
         self, placed: Placed, image: ByteArray, blur: float, hidden: ByteArray | None
     ) -> list[Word]:
-        """Returns the words of an item as they appear on the finished page."""
+        """Return the words of an item as they appear on the finished page."""
         x0, y0, x1, y1 = placed.window
         part = image[y0:y1, x0:x1]
         words = []
@@ -421,7 +421,7 @@ class PageSource:
         return words
 
     def _is_legible(self, quads: np.ndarray, blur: float) -> bool:
-        """Returns whether a word is large enough to be legible despite the blur."""
+        """Return whether a word is large enough to be legible despite the blur."""
         sides = np.hypot(*np.moveaxis(quads - np.roll(quads, -1, 1), -1, 0))
         tall = float((sides[:, 1] + sides[:, 3]).mean() / 2)
         wide = float((sides[:, 0] + sides[:, 2]).mean() / 2)
@@ -431,7 +431,7 @@ class PageSource:
 
 
 def _lay(image: ByteArray, item: Item, matrix: np.ndarray) -> Placed:
-    """Warps an item into its window of the page."""
+    """Warp an item into its window of the page."""
     height, width = item.ink.shape
     corners = np.array([[0, 0], [width, 0], [width, height], [0, height]])
     where = window(mapped(corners, matrix), *image.shape[:2])
@@ -442,7 +442,7 @@ def _lay(image: ByteArray, item: Item, matrix: np.ndarray) -> Placed:
 
 
 def _ground_color(image: ByteArray, matrix: np.ndarray, width: float, height: float) -> Color:
-    """Returns the mean background color below a flat item."""
+    """Return the mean background color below a flat item."""
     corners = mapped(np.array([[0, 0], [width, 0], [width, height], [0, height]]), matrix)
     where = window(corners, *image.shape[:2])
     assert where is not None
@@ -453,7 +453,7 @@ def _ground_color(image: ByteArray, matrix: np.ndarray, width: float, height: fl
 
 
 def _contrast(part: ByteArray, ink: ByteArray, inside: ByteArray) -> float:
-    """Returns the contrast of letters in levels, minus a fraction of the background's deviation.
+    """Return the contrast of letters in levels, minus a fraction of the background's deviation.
 
     The channel with the largest difference counts; hue alone counts half.
     """
@@ -470,13 +470,13 @@ def _contrast(part: ByteArray, ink: ByteArray, inside: ByteArray) -> float:
 
 
 def _hidden(hidden: ByteArray, ink: ByteArray) -> float:
-    """Returns the fraction of a word's ink that is covered by something else."""
+    """Return the fraction of a word's ink that is covered by something else."""
     covered = cv2.mean(hidden, cv2.compare(ink, 60, cv2.CMP_GT))[0] / 255
     return float(covered)
 
 
 def in_reading_order(groups: list[list[Word]]) -> tuple[Word, ...]:
-    """Sorts items from top to bottom, and items side by side from left to right.
+    """Sort items from top to bottom, and items side by side from left to right.
 
     Args:
         groups: the words of each item, in reading order, with their line within the item.

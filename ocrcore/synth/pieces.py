@@ -1,13 +1,13 @@
-"""Data sets of synthetic text made by several machines, piece by piece, in one folder.
+"""Synthetic data sets made by several machines, piece by piece, in one folder.
 
-A piece is what `ocrcore.synth.make.make_set` commits at once: `records_per_file` samples. Whoever
-makes it, its files are the same, and each gets its name when it is complete; so a piece that is
-made twice, even at the same time, does no harm. `synth-parts/` in the folder of the set holds,
-until `merge_set` joins them,
+A piece is what `ocrcore.synth.make.make_set` commits at once: `records_per_file` samples. Its files
+do not depend on the machine that makes it, and are renamed to their final names when complete.
+Making a piece twice, even at the same time, therefore does no harm. Until `merge_set` joins the
+pieces, `synth-parts/` in the folder of the set holds:
 
-* `job.json`: what the set is a function of, and which versions of the libraries draw it;
-* `NNNNNNN.json`: that a piece is complete, and the size of its files;
-* `NNNNNNN.jsonl`, `NNNNNNN.crops`: labels, and crops for an LMDB, which end up in one file.
+* `job.json`: everything the set is a function of, including the versions of the drawing libraries;
+* `NNNNNNN.json`: marks a piece as complete, with the total size of its files;
+* `NNNNNNN.jsonl`, `NNNNNNN.crops`: labels, and crops for an LMDB, to be joined into one file.
 
 Host code: no jax.
 """
@@ -70,8 +70,8 @@ class Pieces:
 
     Attributes:
         job: what to make.
-        folder: of the set.
-        digest: of all that the set is a function of.
+        folder: folder of the set.
+        digest: digest of everything the set is a function of.
     """
 
     job: Job
@@ -83,16 +83,16 @@ class Pieces:
 
     @property
     def notes(self) -> Path:
-        """The folder of what is joined at the end."""
+        """The folder of the notes, and of files to be joined at the end."""
         return self.folder / NOTES
 
     def samples(self, piece: int) -> range:
-        """Returns the indices of the samples of a piece."""
+        """Return the sample indices of a piece."""
         size = self.job.records_per_file
         return range(piece * size, min((piece + 1) * size, self.job.count))
 
     def files(self, piece: int) -> list[Path]:
-        """Returns the files that a piece consists of."""
+        """Return the files of a piece."""
         kind, suffix, indices = self.job.format, self.job.suffix, self.samples(piece)
         if kind == "arrayrecord":
             names = [records_name(piece, len(self))]
@@ -111,14 +111,14 @@ class Pieces:
         return [self.folder / name for name in names]
 
     def note(self, piece: int) -> Path:
-        """Returns the file that says that a piece is complete."""
+        """Return the path of the note that marks a piece as complete."""
         return self.notes / f"{piece:07d}.json"
 
     def read(self, piece: int) -> Summary:
-        """Returns what was noted of a complete piece.
+        """Read the note of a complete piece.
 
         Raises:
-            ShardError: it is not complete; says why.
+            ShardError: the piece is incomplete; the message says why.
         """
         path, size = self.note(piece), 0
         try:
@@ -140,7 +140,7 @@ class Pieces:
         return Summary(len(self.samples(piece)), undrawable, problems, finished=True)
 
     def missing(self, pieces: Iterable[int]) -> dict[int, str]:
-        """Returns the pieces that are not complete, and why."""
+        """Return the incomplete pieces, with the reasons."""
         found = {}
         for piece in pieces:
             try:
@@ -152,12 +152,12 @@ class Pieces:
     def write(
         self, piece: int, made: Iterable[Made], progress: Callable[[int], None] = lambda _: None
     ) -> None:
-        """Writes a piece, all or nothing.
+        """Write a piece; it counts as complete only once its note is written.
 
         Args:
-            piece: which.
-            made: its samples, in order.
-            progress: gets the number of samples that are written of it, now and then.
+            piece: index of the piece.
+            made: samples of the piece, in order.
+            progress: called from time to time with the number of samples written.
 
         Raises:
             OSError: a file cannot be written.
@@ -201,22 +201,26 @@ class Pieces:
 
 
 def open_pieces(maker: Maker, folder: str | Path) -> tuple[Pieces, Summary]:
-    """Opens the folder of a set that is made in pieces; notes there what it is made of.
+    """Open the folder of a set that is made in pieces, and record the job there.
+
+    Args:
+        maker: maker of the job.
+        folder: output folder.
 
     Returns:
-        The pieces, and how far the whole set is: it may be finished.
+        The pieces, and the progress of the whole set, which may be finished.
 
     Raises:
         ConfigError: the folder holds something else.
     """
     folder, arguments = Path(folder), arguments_of(maker)
     if maker.job.format == "crops-lmdb":
-        import_lmdb()  # is needed at the end: better missed now
+        import_lmdb()  # needed at the end; fail now if it is missing
     job = {"arguments": arguments, "versions": _versions()}
     digest = hashlib.blake2b(json.dumps(job).encode(), digest_size=8).hexdigest()
     pieces = Pieces(maker.job, folder, digest)
     path = pieces.notes / "job.json"
-    # Others may start at this moment: their folder may be there, and their note not yet.
+    # Another shard may be starting: its folder may exist before its note does.
     others = folder.exists() and (
         not folder.is_dir() or {p.name for p in folder.iterdir()} - {NOTES}
     )
@@ -254,21 +258,23 @@ def make_shard(
     spread: Spread | None = None,
     progress: Callable[[int, int], None] = lambda done, of: None,
 ) -> Summary:
-    """Makes one share of a data set, or what is missing of it.
+    """Make one shard of a data set, or the missing part of it.
 
     Args:
-        job: what to make, of all shares together.
-        folder: for the set; that of the other shares, or one to be copied over theirs.
-        shard: which share.
+        job: job of the whole set.
+        folder: output folder: shared with the other shards, or to be merged with theirs by copying.
+        shard: the shard to make.
         workers: as for `ocrcore.synth.make.make_set`.
-        spread: has pieces made elsewhere, in place of `workers`: `ocrcore.data.beam.beam_spread`.
-        progress: gets how many samples of this share are done, and of how many, now and then.
+        spread: makes the pieces elsewhere, instead of `workers`; see
+            `ocrcore.data.beam.beam_spread`.
+        progress: called from time to time with the number of samples done, and of all in this
+            shard.
 
     Returns:
-        What was done of this share.
+        The progress of this shard.
 
     Raises:
-        ConfigError, SynthError, OSError: as of `ocrcore.synth.make.make_set`.
+        ConfigError, SynthError, OSError: as for `ocrcore.synth.make.make_set`.
     """
     if workers < 0:
         raise ConfigError(f"workers is {workers}, expected 0 or more")
@@ -298,24 +304,24 @@ def make_shard(
 
 
 def _make_piece(maker: Maker, task: tuple[Pieces, int]) -> None:
-    """Makes a piece, wherever this is called."""
+    """Make a piece, on any machine."""
     pieces, piece = task
     pieces.write(piece, map(maker.make, tasks_of(pieces.job, pieces.samples(piece))))
 
 
 def merge_set(job: Job, folder: str | Path, shards: int) -> Summary:
-    """Joins the shares of a data set: afterwards its files are those of one run.
+    """Merge the shards of a data set; the result has the files of a single run.
 
-    It may be repeated when it was killed.
+    It can be repeated after it was killed.
 
     Args:
-        job: what the shares made.
-        folder: with the files of all of them.
-        shards: how many there are, to name those that are not complete.
+        job: job of the set.
+        folder: folder with the files of all shards.
+        shards: number of shards, to name the incomplete ones.
 
     Raises:
         ConfigError: the folder holds something else.
-        ShardError: shares are not complete; none of the files was changed.
+        ShardError: shards are incomplete; no file was changed.
         OSError: a file cannot be written.
     """
     folder, maker = Path(folder), Maker(job)
@@ -325,15 +331,22 @@ def merge_set(job: Job, folder: str | Path, shards: int) -> Summary:
     if not summary.finished:
         summary = join_pieces(pieces, arguments_of(maker), shards=shards)
     shutil.rmtree(pieces.notes, ignore_errors=True)
-    for part in list(folder.rglob("*.part")):  # of processes that were killed
+    for part in list(folder.rglob("*.part")):  # left by killed processes
         shutil.rmtree(part) if part.is_dir() else part.unlink(missing_ok=True)
     return summary
 
 
 def join_pieces(pieces: Pieces, arguments: dict[str, Any], *, shards: int) -> Summary:
-    """Writes the files that need all pieces; `synth.json`, which says so, comes last.
+    """Write the files that need all pieces; `synth.json`, which marks them as complete, comes last.
 
-    Arguments and errors as of `merge_set`.
+    Args:
+        pieces: the pieces.
+        arguments: arguments of the job, for `synth.json`.
+        shards: as for `merge_set`.
+
+    Raises:
+        ShardError: as for `merge_set`.
+        OSError: as for `merge_set`.
     """
     if missing := pieces.missing(range(len(pieces))):
         raise ShardError(f"{pieces.folder}: {describe_missing(missing, shards)}")
@@ -375,5 +388,5 @@ def _summary(pieces: Sequence[Summary]) -> Summary:
 
 
 def _versions() -> dict[str, str]:
-    """Versions of the libraries that draw: what is drawn depends on them."""
+    """Return the versions of the drawing libraries, on which the result depends."""
     return {"numpy": np.__version__, "opencv": cv2.__version__, "pillow": PIL.__version__}

@@ -25,20 +25,20 @@ _SHIFT = 4  # fractional bits in OpenCV's polygon coordinates
 
 
 def fill(image: ByteArray, points: ArrayLike, color: float | Sequence[float]) -> None:
-    """Fills a polygon, given in edge coordinates, with antialiased borders."""
+    """Fill a polygon, given in edge coordinates, with antialiased borders."""
     fixed = np.rint((np.asarray(points, np.float64) - 0.5) * (1 << _SHIFT)).astype(np.int32)
     cv2.fillPoly(image, [fixed], color, cv2.LINE_AA, _SHIFT)
 
 
 def mask_of(points: ArrayLike, height: int, width: int) -> ByteArray:
-    """Returns the coverage of a polygon in edge coordinates, `(height, width)` uint8."""
+    """Return the coverage of a polygon in edge coordinates, `(height, width)` uint8."""
     mask = np.zeros((height, width), np.uint8)
     fill(mask, points, 255)
     return mask
 
 
 def over(ground: ByteArray, alpha: ByteArray, color: Color | ByteArray) -> None:
-    """Blends a color, or a picture of the same size, over the background in place.
+    """Blend a color, or a picture of the same size, over the background in place.
 
     Args:
         ground: `(H, W, 3)` uint8.
@@ -56,7 +56,7 @@ def over(ground: ByteArray, alpha: ByteArray, color: Color | ByteArray) -> None:
 
 
 def window(points: ArrayLike, height: int, width: int) -> tuple[int, int, int, int] | None:
-    """Returns the page pixels `(x0, y0, x1, y1)` that a polygon may touch; None if outside."""
+    """Return the page pixels `(x0, y0, x1, y1)` that a polygon may touch; None if outside."""
     points = np.asarray(points)
     low = np.floor(points.min(0)) - 1
     high = np.ceil(points.max(0)) + 1
@@ -66,12 +66,12 @@ def window(points: ArrayLike, height: int, width: int) -> tuple[int, int, int, i
 
 
 def box(x0: float, y0: float, x1: float, y1: float) -> np.ndarray:
-    """Returns the corners of an upright box, clockwise from the top left, `(4, 2)` float32."""
+    """Return the corners of an upright box, clockwise from the top left, `(4, 2)` float32."""
     return np.array([[x0, y0], [x1, y0], [x1, y1], [x0, y1]], np.float32)
 
 
 def paint(image: ByteArray, points: ArrayLike, color: Color, *, alpha: float = 1.0) -> None:
-    """Fills a polygon, optionally translucent."""
+    """Fill a polygon, optionally translucent."""
     if alpha >= 1:
         fill(image, points, color)
         return
@@ -84,7 +84,7 @@ def paint(image: ByteArray, points: ArrayLike, color: Color, *, alpha: float = 1
 
 
 def rounded(x0: float, y0: float, x1: float, y1: float, radius: float) -> np.ndarray:
-    """Returns the outline of a rectangle with rounded corners, `(N, 2)` float32."""
+    """Return the outline of a rectangle with rounded corners, `(N, 2)` float32."""
     radius = min(radius, (x1 - x0) / 2, (y1 - y0) / 2)
     t = np.linspace(0, np.pi / 2, 6)
     arcs = []
@@ -97,7 +97,7 @@ def rounded(x0: float, y0: float, x1: float, y1: float, radius: float) -> np.nda
 
 
 def person(rng: Rng, image: ByteArray, x: float, foot: float, height: float) -> None:
-    """Draws a standing or walking person, as seen at the edge of a photo."""
+    """Draw a standing or walking person, as seen at the edge of a photo."""
     head = height / rng.uniform(6.5, 8)
     wide = height * rng.uniform(0.1, 0.14)
     top = foot - height
@@ -140,7 +140,7 @@ def person(rng: Rng, image: ByteArray, x: float, foot: float, height: float) -> 
 
 
 def pole(rng: Rng, image: ByteArray, x: float, wide: float, y0: float, y1: float) -> None:
-    """Draws a column or post that is lit from one side."""
+    """Draw a column or post that is lit from one side."""
     where = window(box(x, y0, x + wide, y1), *image.shape[:2])
     if where is None:
         return
@@ -152,7 +152,7 @@ def pole(rng: Rng, image: ByteArray, x: float, wide: float, y0: float, y1: float
 
 
 def plant(rng: Rng, image: ByteArray, x: float, y: float, size: float) -> None:
-    """Draws a bush or tree top: leaves within a ragged outline."""
+    """Draw a bush or tree top: leaves within a ragged outline."""
     where = window(box(x - size, y - size, x + size, y + size), *image.shape[:2])
     if where is None:
         return
@@ -173,7 +173,7 @@ def plant(rng: Rng, image: ByteArray, x: float, y: float, size: float) -> None:
 
 
 def lights(rng: Rng, image: ByteArray, centers: ArrayLike, size: float) -> None:
-    """Draws lamps with their bloom."""
+    """Draw lamps with their bloom."""
     for x, y in np.asarray(centers):
         reach = size * 4
         where = window(box(x - reach, y - reach, x + reach, y + reach), *image.shape[:2])
@@ -195,7 +195,7 @@ def lights(rng: Rng, image: ByteArray, centers: ArrayLike, size: float) -> None:
 
 
 def icon(rng: Rng, image: ByteArray, x: float, y: float, size: float, color: Color) -> None:
-    """Draws a pictogram in a square of this size: arrow, disc, star, person, petals, house..."""
+    """Draw a pictogram in a square of this size: arrow, disc, star, person, petals, house..."""
     kind = int(rng.integers(0, 8))
     center = np.array([x + size / 2, y + size / 2])
     if kind == 0:  # an arrow
@@ -279,7 +279,7 @@ def icon(rng: Rng, image: ByteArray, x: float, y: float, size: float, color: Col
 
 
 def distractor(rng: Rng, height: int, width: int) -> tuple[ByteArray, ByteArray]:
-    """Draws a flat object that has strokes like text, but is not text.
+    """Draw a flat object that has strokes like text, but is not text.
 
     Stripes, railings, grids, bar codes, rows of icons, books, scribbles, framed pictures, bricks.
 

@@ -161,7 +161,7 @@ class TextConfig:
 
 
 def sample_text(rng: np.random.Generator, config: TextConfig) -> str:
-    """Draws one text.
+    """Draw one text.
 
     Args:
         rng: the random generator; the text is a function of its state and the configuration.
@@ -188,14 +188,14 @@ def sample_text(rng: np.random.Generator, config: TextConfig) -> str:
 
 
 def allows(config: TextConfig, text: str) -> bool:
-    """Returns whether a text is within the charset and the lengths of a configuration."""
+    """Return whether a text is within the charset and the lengths of a configuration."""
     characters = graphemes(text)
     fits = config.min_length <= len(characters) <= config.max_length
     return fits and (config._allowed is None or config._allowed.issuperset(characters))
 
 
 def unused_texts(config: TextConfig) -> str:
-    """Says how many texts of the user's file are left out and why; empty if none is."""
+    """Say how many texts of the user's file are left out and why; empty if none is."""
     if config.file is None:
         return ""
     texts, left_out = _file_texts(
@@ -216,7 +216,7 @@ def pick_font(
     *,
     config: TextConfig | None = None,
 ) -> tuple[str, Font] | None:
-    """Draws a font at random among those that can draw a text.
+    """Draw a font at random among those that can draw a text.
 
     Args:
         rng: the random generator.
@@ -256,7 +256,7 @@ def pick_font(
 
 
 def drawable_charset(charset: Iterable[str], fonts: Sequence[Font]) -> tuple[str, str]:
-    """Splits a charset into characters that at least one font draws, and the others.
+    """Split a charset into characters that at least one font draws, and the others.
 
     Returns:
         `(drawn, refused)`, in the order given.
@@ -276,7 +276,7 @@ def drawable_charset(charset: Iterable[str], fonts: Sequence[Font]) -> tuple[str
 
 
 def font_remedy(characters: Iterable[str]) -> str:
-    """Returns what to do about characters that no font draws."""
+    """Return what to do about characters that no font draws."""
     if any(map(needs_shaping, characters)):
         return (
             "scripts that are written right to left or whose letters join need a font of that "
@@ -286,7 +286,7 @@ def font_remedy(characters: Iterable[str]) -> str:
 
 
 def _edges(what: str, weights: Mapping[str, float], known: set[str]) -> tuple[float, ...]:
-    """Returns cumulative weights, normalized, for `bisect_right` with a number in [0, 1)."""
+    """Return cumulative weights, normalized, for `bisect_right` with a number in [0, 1)."""
     if unknown := set(weights) - known:
         raise TextError(
             f"unknown {what} {', '.join(sorted(unknown))}; there are {', '.join(sorted(known))}"
@@ -304,7 +304,7 @@ def _edges(what: str, weights: Mapping[str, float], known: set[str]) -> tuple[fl
 def _word_table(
     language: str, allowed: frozenset[str] | None, max_length: int, power: float
 ) -> tuple[tuple[str, ...], tuple[float, ...]]:
-    """Returns the words within charset and length, and their cumulative probabilities."""
+    """Return the words within charset and length, and their cumulative probabilities."""
     words, weights = [], []
     for line in (_WORDS / f"{language}.txt").read_text(encoding="utf-8").splitlines():
         word, rarity = line.split("\t")
@@ -323,7 +323,7 @@ def _word_table(
 
 
 def _writable(word: str, allowed: frozenset[str]) -> bool:
-    """Returns whether a lower-case word of a list can be written as it is or in capitals."""
+    """Return whether a lower-case word of a list can be written as it is or in capitals."""
     return allowed.issuperset(graphemes(word)) or allowed.issuperset(graphemes(word.upper()))
 
 
@@ -331,7 +331,7 @@ def _writable(word: str, allowed: frozenset[str]) -> bool:
 def _file_texts(
     path: str, allowed: frozenset[str] | None, min_length: int, max_length: int
 ) -> tuple[tuple[str, ...], tuple[tuple[str, int], ...]]:
-    """Reads the user's texts that fit, and counts the others by reason."""
+    """Read the user's texts that fit, and count the others by reason."""
     source = Path(path)
     try:
         if source.stat().st_size > _MAX_FILE_BYTES:
@@ -367,7 +367,7 @@ def _file_texts(
 
 
 def _below(rng: np.random.Generator, count: int) -> int:
-    """Returns an integer in [0, count); several times faster than `rng.integers`."""
+    """Return an integer in [0, count); several times faster than `rng.integers`."""
     return int(rng.random() * count)
 
 
@@ -449,7 +449,7 @@ def _digits(rng: np.random.Generator, count: int) -> str:
 
 
 def _filled(rng: np.random.Generator, template: str) -> str:
-    """Fills a template: A a capital letter, a a lower-case letter, 0 a digit, the rest literal."""
+    """Fill a template: A a capital letter, a a lower-case letter, 0 a digit, the rest literal."""
     out = []
     for mark in template:
         if mark == "A":
@@ -467,7 +467,7 @@ def _one(rng: np.random.Generator, choices: Sequence[str]) -> str:
 
 
 def _number(rng: np.random.Generator) -> int:
-    """Returns a positive number of one to six digits; all lengths are equally likely."""
+    """Return a positive number of one to six digits; all lengths are equally likely."""
     low = 10 ** _below(rng, 6)
     return low + _below(rng, 9 * low)
 

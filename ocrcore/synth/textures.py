@@ -21,12 +21,12 @@ FIELDS = ("smooth", "cloud", "grain", "speckle", "leaves", "veins")
 
 
 def luminance(color: Color) -> float:
-    """Returns the Rec. 601 luma of an RGB color, as OpenCV computes it."""
+    """Return the Rec. 601 luma of an RGB color, as OpenCV computes it."""
     return 0.299 * color[0] + 0.587 * color[1] + 0.114 * color[2]
 
 
 def with_luminance(color: Color, target: float) -> Color:
-    """Darkens a color toward black or lightens it toward white until it has this luma."""
+    """Darken a color toward black or lighten it toward white until it has this luma."""
     luma = luminance(color)
     if target <= luma:
         k = target / max(luma, 1e-6)
@@ -37,7 +37,7 @@ def with_luminance(color: Color, target: float) -> Color:
 
 
 def random_color(rng: Rng, *, saturation: float = 0.25, value: tuple[float, float]) -> Color:
-    """Draws an RGB color, 0-255.
+    """Draw an RGB color, 0-255.
 
     Args:
         rng: the random generator.
@@ -52,12 +52,12 @@ def random_color(rng: Rng, *, saturation: float = 0.25, value: tuple[float, floa
 
 
 def to_bytes(array: np.ndarray) -> ByteArray:
-    """Rounds and clips to 0-255, uint8."""
+    """Round and clip to 0-255, uint8."""
     return np.clip(np.rint(array), 0, 255).astype(np.uint8)
 
 
 def _spectral(rng: Rng, power: float) -> np.ndarray:
-    """Returns a wrapping field with amplitude spectrum 1/f^power, mean 0, standard deviation 1."""
+    """Return a wrapping field with amplitude spectrum 1/f^power, mean 0, standard deviation 1."""
     fy = np.fft.fftfreq(SIDE)[:, None]
     fx = np.fft.rfftfreq(SIDE)[None]
     f = np.hypot(fx, fy)
@@ -70,7 +70,7 @@ def _spectral(rng: Rng, power: float) -> np.ndarray:
 
 
 def _leaves(rng: Rng) -> ByteArray:
-    """Draws overlapping leaves, the lighter ones on top; wraps around."""
+    """Draw overlapping leaves, the lighter ones on top; wraps around."""
     image = np.full((SIDE, SIDE), 30, np.uint8)
     count = 5000
     for i in range(count):
@@ -87,7 +87,7 @@ def _leaves(rng: Rng) -> ByteArray:
 
 @lru_cache(maxsize=1)
 def _bank() -> dict[str, ByteArray]:
-    """Returns the gray noise fields, uint8 with mean 128 (except "leaves" and "veins")."""
+    """Return the gray noise fields, uint8 with mean 128 (except "leaves" and "veins")."""
     rng = np.random.default_rng(20240817)
     cloud = _spectral(rng, 1.7)
     bank = {
@@ -107,7 +107,7 @@ def _bank() -> dict[str, ByteArray]:
 
 @lru_cache(maxsize=1)
 def sensor_noise() -> ByteArray:
-    """Returns noise `(SIDE, SIDE, 3)` uint8, mean 128, deviation 32, correlated across channels."""
+    """Return noise `(SIDE, SIDE, 3)` uint8, mean 128, deviation 32, correlated across channels."""
     rng = np.random.default_rng(20240818)
     gray = rng.standard_normal((SIDE, SIDE, 1), np.float32)
     color = cv2.GaussianBlur(rng.standard_normal((SIDE, SIDE, 3), np.float32), (3, 3), 0.8)
@@ -118,7 +118,7 @@ def sensor_noise() -> ByteArray:
 
 
 def noise(rng: Rng, kind: str, height: int, width: int, *, zoom: float = 1.0) -> ByteArray:
-    """Cuts `(height, width)` uint8 from a random place of a noise field.
+    """Cut `(height, width)` uint8 from a random place of a noise field.
 
     Args:
         rng: the random generator.
@@ -143,7 +143,7 @@ def noise(rng: Rng, kind: str, height: int, width: int, *, zoom: float = 1.0) ->
 
 
 def gradient(rng: Rng, height: int, width: int) -> ByteArray:
-    """Returns `(height, width)` uint8: a ramp from 0 to 255 in a random direction, or radial."""
+    """Return `(height, width)` uint8: a ramp from 0 to 255 in a random direction, or radial."""
     if rng.random() < 0.3:
         x = np.linspace(-1, 1, width, dtype=np.float32) - np.float32(rng.uniform(-1, 1))
         y = np.linspace(-1, 1, height, dtype=np.float32) - np.float32(rng.uniform(-1, 1))
@@ -157,7 +157,7 @@ def gradient(rng: Rng, height: int, width: int) -> ByteArray:
 
 
 def colorize(gray: ByteArray, stops: list[Color]) -> ByteArray:
-    """Maps gray values to colors along equally spaced stops; returns `(H, W, 3)` uint8."""
+    """Map gray values to colors along equally spaced stops; return `(H, W, 3)` uint8."""
     at = np.linspace(0, 255, len(stops))
     table = np.stack(
         [np.interp(np.arange(256), at, [stop[c] for stop in stops]) for c in range(3)], axis=1
@@ -166,7 +166,7 @@ def colorize(gray: ByteArray, stops: list[Color]) -> ByteArray:
 
 
 def shades(color: Color, *, contrast: float) -> list[Color]:
-    """Returns stops for `colorize`: shadow, color, light; contrast as a fraction of the luma."""
+    """Return stops for `colorize`: shadow, color, light; contrast as a fraction of the luma."""
     dark = with_luminance(color, luminance(color) * max(0.0, 1 - contrast))
     luma = luminance(color)
     light = with_luminance(color, min(255.0, luma * (1 + contrast)))
@@ -176,7 +176,7 @@ def shades(color: Color, *, contrast: float) -> list[Color]:
 
 
 def _joints(gray: ByteArray, rng: Rng, *, row: int, column: int, shifted: bool) -> None:
-    """Draws bricks or tiles into a gray field: each with its own shade, joints between them."""
+    """Draw bricks or tiles into a gray field: each with its own shade, joints between them."""
     height, width = gray.shape
     rows, columns = height // row + 2, width // column + 2
     shade = to_bytes(128 + rng.uniform(0, 22) * rng.standard_normal((rows, columns)))
@@ -198,7 +198,7 @@ MATERIALS = ("plaster", "brick", "tiles", "planks", "panels", "shutter", "marble
 
 
 def material(rng: Rng, height: int, width: int, *, kind: str | None = None) -> ByteArray:
-    """Draws a flat wall, floor or board, `(height, width, 3)` uint8; default: a random kind."""
+    """Draw a flat wall, floor or board, `(height, width, 3)` uint8; default: a random kind."""
     kind = str(rng.choice(MATERIALS)) if kind is None else kind
     contrast = rng.uniform(0.15, 0.6)
     color = random_color(rng, saturation=0.2, value=(25, 225))

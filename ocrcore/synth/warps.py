@@ -15,12 +15,12 @@ from ocrcore.pages import ByteArray
 
 
 def shift(x: float, y: float) -> np.ndarray:
-    """Returns the homography of a translation, `(3, 3)` float64."""
+    """Return the homography of a translation, `(3, 3)` float64."""
     return np.array([[1, 0, x], [0, 1, y], [0, 0, 1]], np.float64)
 
 
 def rotation(x: float, y: float, z: float, *, focal: float) -> np.ndarray:
-    """Returns the homography of a plane through the origin, rotated before a pinhole camera.
+    """Return the homography of a plane through the origin, rotated before a pinhole camera.
 
     The plane's origin stays in place and keeps its scale; with `R = R_x(x) R_y(y) R_z(z)`, a point
     `p = R (u, v, 0)` appears at `focal (p_x, p_y) / (focal + p_z)`.
@@ -47,7 +47,7 @@ def rotation(x: float, y: float, z: float, *, focal: float) -> np.ndarray:
 
 
 def mapped(points: ArrayLike, matrix: np.ndarray) -> np.ndarray:
-    """Maps points `(..., 2)` by a homography; returns float64 of the same shape."""
+    """Map points `(..., 2)` by a homography; return float64 of the same shape."""
     points = np.asarray(points, np.float64)
     x, y = points[..., 0], points[..., 1]
     (a, b, c), (d, e, f), (g, h, i) = matrix.tolist()
@@ -65,7 +65,7 @@ def warp(
     *,
     border: int = cv2.BORDER_CONSTANT,
 ) -> ByteArray:
-    """Warps a picture into a window `(x0, y0, x1, y1)` of the page, bilinearly.
+    """Warp a picture into a window `(x0, y0, x1, y1)` of the page, bilinearly.
 
     Args:
         image: `(h, w)` or `(h, w, C)` uint8.

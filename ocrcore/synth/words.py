@@ -172,7 +172,7 @@ class WordRenderer(Sequence[WordCrop]):
         return self.length
 
     def __getitem__(self, index: int) -> WordCrop:  # type: ignore[override]
-        """Draws the crop at an index.
+        """Draw the crop at an index.
 
         Raises:
             IndexError: the index is outside `0 .. length - 1`.
@@ -185,7 +185,7 @@ class WordRenderer(Sequence[WordCrop]):
     def draw(
         self, rng: np.random.Generator, *, accept: Callable[[str, Font], bool] | None = None
     ) -> WordCrop:
-        """Draws a crop with the caller's random generator.
+        """Draw a crop with the caller's random generator.
 
         Args:
             rng: the random generator; the crop is a function of its state and the configuration.
@@ -220,7 +220,7 @@ class WordRenderer(Sequence[WordCrop]):
 
 
 def _draw(rng: np.random.Generator, config: WordConfig, text: str, font: Font) -> WordCrop | None:
-    """Draws one crop; None if it would be wider than allowed."""
+    """Draw one crop; None if it would be wider than allowed."""
     height = config.height
     chance = rng.random
     spacing = _between(rng, config.spacing) if chance() < config.p_spacing else 0.0
@@ -268,7 +268,7 @@ def _between(rng: np.random.Generator, bounds: tuple[float, float]) -> float:
 def _placement(
     rng: np.random.Generator, config: WordConfig, quads: FloatArray
 ) -> tuple[np.ndarray, int, float] | None:
-    """Chooses the position of the ink.
+    """Choose the position of the ink.
 
     Returns:
         `(matrix, width, scale)`: 3 x 3 map from the mask to the crop, in pixel-edge coordinates;
@@ -311,7 +311,7 @@ def _placement(
 
 
 def _warp(mask: ByteArray, matrix: np.ndarray, width: int, height: int) -> ByteArray:
-    """Warps by a matrix in pixel-edge coordinates; OpenCV expects pixel centers."""
+    """Warp by a matrix in pixel-edge coordinates; OpenCV expects pixel centers."""
     centerd = matrix.copy()
     centerd[:, 2] += 0.5 * (matrix[:, 0] + matrix[:, 1])
     centerd[0] -= 0.5 * centerd[2]
@@ -320,7 +320,7 @@ def _warp(mask: ByteArray, matrix: np.ndarray, width: int, height: int) -> ByteA
 
 
 def _colors(rng: np.random.Generator, config: WordConfig) -> tuple[np.ndarray, np.ndarray]:
-    """Draws the colors of background and ink: first a contrast in luminance, then the hues."""
+    """Draw the colors of background and ink: first a contrast in luminance, then the hues."""
     contrast = 255 * _between(rng, config.contrast)
     dark = float(rng.random()) * (255 - contrast)
     levels = [dark, dark + contrast]
@@ -339,7 +339,7 @@ def _colors(rng: np.random.Generator, config: WordConfig) -> tuple[np.ndarray, n
 
 @lru_cache(maxsize=1)
 def _bank() -> tuple[np.ndarray, np.ndarray]:
-    """Returns textures and noise to cut from, the same in every process.
+    """Return textures and noise to cut from, the same in every process.
 
     Returns:
         `(textures, noise)`: `(16, 256, 1024)` and `(256, 4096, 3)` float32 of mean 0 and standard
@@ -362,7 +362,7 @@ def _bank() -> tuple[np.ndarray, np.ndarray]:
 
 
 def _cut(rng: np.random.Generator, field_: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Cuts a random window; enlarges the field if it is too small."""
+    """Cut a random window; enlarge the field if it is too small."""
     rows, columns = min(height, field_.shape[0]), min(width, field_.shape[1])
     y = int(rng.random() * (field_.shape[0] - rows + 1))
     x = int(rng.random() * (field_.shape[1] - columns + 1))
@@ -375,7 +375,7 @@ def _cut(rng: np.random.Generator, field_: np.ndarray, height: int, width: int) 
 def _ground(
     rng: np.random.Generator, config: WordConfig, color: np.ndarray, width: int, reach: float
 ) -> np.ndarray:
-    """Draws the background, `(height, width, 3)` float32, that varies by about `reach`."""
+    """Draw the background, `(height, width, 3)` float32, that varies by about `reach`."""
     height = config.height
     image = np.empty((height, width, 3), np.float32)
     image[:] = color
@@ -391,13 +391,13 @@ def _ground(
 
 
 def _lay(image: np.ndarray, alpha: ByteArray, color: np.ndarray, strength: float) -> None:
-    """Blends a color over the image, in place."""
+    """Blend a color over the image, in place."""
     weight = (alpha * np.float32(strength / 255))[..., None]
     image += (color - image) * weight
 
 
 def _degrade(rng: np.random.Generator, config: WordConfig, image: np.ndarray) -> ByteArray:
-    """Imitates a camera: blur, low resolution, noise, compression."""
+    """Imitate a camera: blur, low resolution, noise, compression."""
     height, width = image.shape[:2]
     chance = rng.random
     if chance() < config.p_blur:

@@ -41,22 +41,22 @@ class Writer(Protocol):
     """The interface of all writers."""
 
     def add(self, index: int, image: bytes, label: Page | str) -> None:
-        """Adds a sample; indices come in order and without gaps."""
+        """Add a sample; indices come in order and without gaps."""
 
     def commit(self) -> None:
-        """Makes all added samples persistent."""
+        """Make all added samples persistent."""
 
     def finish(self) -> None:
-        """Writes what needs all samples; called after the last commit."""
+        """Write what needs all samples; called after the last commit."""
 
     def close(self) -> None:
-        """Discards what was not committed."""
+        """Discard what was not committed."""
 
 
 def open_writer(
     kind: str, folder: str | Path, *, count: int, records_per_file: int, suffix: str, done: int = 0
 ) -> Writer:
-    """Opens a writer.
+    """Open a writer.
 
     Args:
         kind: one of `FORMATS`.
@@ -98,7 +98,7 @@ class IcdarWriter:
         self._pages = _PageLines(folder / PAGES, done) if lines is None else _PieceLines(lines)
 
     def add(self, index: int, image: bytes, label: Page | str) -> None:
-        """Writes the two files of a page."""
+        """Write the two files of a page."""
         assert isinstance(label, Page)
         name = f"{index:07d}{self.suffix}"
         write_bytes(self.folder / "images" / name, image)
@@ -106,7 +106,7 @@ class IcdarWriter:
         self._pages.add(replace(label, path=f"images/{name}"))
 
     def commit(self) -> None:
-        """Appends to `pages.jsonl`."""
+        """Append to `pages.jsonl`."""
         self._pages.commit()
 
     def finish(self) -> None:
@@ -117,7 +117,7 @@ class IcdarWriter:
 
 
 def icdar_page(page: Page) -> Page:
-    """Returns what an ICDAR 2015 file can hold of a page; a text `###` becomes "don't care"."""
+    """Return what an ICDAR 2015 file can hold of a page; a text `###` becomes "don't care"."""
     words = []
     for word in page.words:
         care = word.care and word.text not in DONT_CARE
@@ -140,18 +140,18 @@ class SynthTextWriter:
         self._pages = _PageLines(folder / PAGES, done) if lines is None else _PieceLines(lines)
 
     def add(self, index: int, image: bytes, label: Page | str) -> None:
-        """Writes the picture of a page."""
+        """Write the picture of a page."""
         assert isinstance(label, Page)
         name = f"images/{index // 1000:04d}/{index:07d}{self.suffix}"
         write_bytes(self.folder / name, image)
         self._pages.add(replace(label, path=name))
 
     def commit(self) -> None:
-        """Appends to `pages.jsonl`."""
+        """Append to `pages.jsonl`."""
         self._pages.commit()
 
     def finish(self) -> None:
-        """Writes `gt.mat` from `pages.jsonl`."""
+        """Write `gt.mat` from `pages.jsonl`."""
         write_gt_mat(self.folder / "gt.mat", self._pages.read())
 
     def close(self) -> None:
@@ -159,7 +159,7 @@ class SynthTextWriter:
 
 
 def write_gt_mat(path: str | Path, pages: Iterator[Page] | list[Page]) -> None:
-    """Writes labels in the layout of SynthText's `gt.mat`, atomically.
+    """Write labels in the layout of SynthText's `gt.mat`, atomically.
 
     An entry of `txt` is a line: its words separated by spaces. Boxes are float32. `charBB` has one
     box per code point: the box of a character with several code points is repeated.
@@ -226,7 +226,7 @@ class LmdbWriter:
         self._count = done
 
     def add(self, index: int, image: bytes, label: Page | str) -> None:
-        """Buffers a crop until the next commit."""
+        """Buffer a crop until the next commit."""
         assert isinstance(label, str)
         check_text(label)
         self._waiting.append((f"image-{index + 1:09d}".encode(), image))
@@ -234,7 +234,7 @@ class LmdbWriter:
         self._count = index + 1
 
     def commit(self) -> None:
-        """Writes the buffered crops in one transaction; the file grows as needed."""
+        """Write the buffered crops in one transaction; the file grows as needed."""
         while True:
             try:
                 with self._environment.begin(write=True) as transaction:
@@ -250,7 +250,7 @@ class LmdbWriter:
         """Nothing is left to do."""
 
     def close(self) -> None:
-        """Closes the database."""
+        """Close the database."""
         self._environment.close()
 
 
@@ -276,7 +276,7 @@ class CsvWriter:
                 shutil.rmtree(part)
 
     def add(self, index: int, image: bytes, label: Page | str) -> None:
-        """Writes the picture of a crop."""
+        """Write the picture of a crop."""
         assert isinstance(label, str)
         check_text(label)
         if self._target is None:
@@ -288,7 +288,7 @@ class CsvWriter:
         self._lines.append(f"{name},{label}")
 
     def commit(self) -> None:
-        """Writes `labels.csv` and renames the folder to its final name."""
+        """Write `labels.csv` and rename the folder to its final name."""
         if self._target is None:
             return
         (self._part / CSV_NAME).write_bytes("".join(f"{x}\n" for x in self._lines).encode("utf-8"))
@@ -306,7 +306,7 @@ class CsvWriter:
         """Nothing is left to do."""
 
     def close(self) -> None:
-        """Removes what was not committed."""
+        """Remove what was not committed."""
         if self._target is not None:
             shutil.rmtree(self._part, ignore_errors=True)
             self._target = None
@@ -318,7 +318,7 @@ class CsvWriter:
 
 
 def records_name(number: int, files: int) -> str:
-    """Returns the name of a file of records."""
+    """Return the name of a file of records."""
     return f"data-{number:05d}-of-{files:05d}{SUFFIX}"
 
 
@@ -343,7 +343,7 @@ class RecordWriter:
         self._file: RecordFile | None = None
 
     def add(self, index: int, image: bytes, label: Page | str) -> None:
-        """Adds a record to its file."""
+        """Add a record to its file."""
         assert isinstance(label, Page)
         if self._file is None:
             name = records_name(index // self.records_per_file, self.files)
@@ -351,7 +351,7 @@ class RecordWriter:
         self._file.write(encode_record(image, label))
 
     def commit(self) -> None:
-        """Closes the file and renames it to its final name."""
+        """Close the file and rename it to its final name."""
         if self._file is not None:
             self._file.commit()
             self._file = None
@@ -360,34 +360,34 @@ class RecordWriter:
         """Nothing is left to do."""
 
     def close(self) -> None:
-        """Deletes a file that was not committed."""
+        """Delete a file that was not committed."""
         if self._file is not None:
             self._file.close()
             self._file = None
 
 
 class CropPiece:
-    """Crops for `LmdbWriter`, in a file of records: of each its picture, then its text."""
+    """Crops for `LmdbWriter` in a record file: for each crop its image, then its text."""
 
     def __init__(self, path: Path, attempt: str) -> None:
         self._file = RecordFile(path, attempt)
 
     def add(self, index: int, image: bytes, label: Page | str) -> None:
-        """Adds a crop."""
+        """Add a crop."""
         assert isinstance(label, str)
         check_text(label)
         self._file.write(image)
         self._file.write(label.encode("utf-8"))
 
     def commit(self) -> None:
-        """Closes the file and renames it to its final name."""
+        """Close the file and rename it to its final name."""
         self._file.commit()
 
     def finish(self) -> None:
         """Nothing is left to do."""
 
     def close(self) -> None:
-        """Deletes a file that was not committed."""
+        """Delete a file that was not committed."""
         self._file.close()
 
 
@@ -408,7 +408,7 @@ class RecordFile:
             self._writer = ArrayRecordWriter(str(self._part), "group_size:1,uncompressed")
 
     def write(self, record: bytes) -> None:
-        """Adds a record.
+        """Add a record.
 
         Raises:
             OSError: the disk is full; some such errors are raised only by `commit`.
@@ -417,10 +417,10 @@ class RecordFile:
             self._writer.write(record)
 
     def commit(self) -> None:
-        """Closes the file and renames it to its final name.
+        """Close the file and rename it to its final name.
 
         Raises:
-            OSError: not all of it could be written.
+            OSError: the file could not be written completely.
         """
         with system_errors(self.path):
             self._writer.close()
@@ -428,7 +428,7 @@ class RecordFile:
         self._writer = None
 
     def close(self) -> None:
-        """Deletes a file that was not committed."""
+        """Delete a file that was not committed."""
         if self._writer is not None:
             with suppress(RuntimeError):  # a full disk, which was raised before
                 self._writer.close()
@@ -493,7 +493,7 @@ class _PieceLines:
 
 
 def check_text(text: str) -> None:
-    """Checks that a text would be read back unchanged.
+    """Check that a text would be read back unchanged.
 
     Raises:
         ValueError: the text is empty, has line breaks, or white space around it.

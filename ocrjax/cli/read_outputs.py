@@ -1,4 +1,4 @@
-"""The files that `ocrjax read` writes for each picture file: hOCR, ALTO, PDF, drawings."""
+"""The files that `ocrjax read` writes for each image file: hOCR, ALTO, PDF, overlays."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _FOLDERS = {"hocr": ".hocr", "alto": ".xml", "pdf": ".pdf", "overlay": ".png"}
 
 
 class Outputs:
-    """The files that are written for each picture file."""
+    """The output files of each image file."""
 
     def __init__(
         self, arguments: argparse.Namespace, pictures: Mapping[Path, Sequence[Picture]]
@@ -34,7 +34,7 @@ class Outputs:
     def of_files(
         self, files: Iterable[Path], pictures: Mapping[Path, Sequence[Picture]]
     ) -> Outputs:
-        """The same of some files alone, which is less to send elsewhere."""
+        """Return the outputs of some files only, which pickle to less."""
         few = copy.copy(self)
         few._pictures = {path: pictures[path] for path in files}
         each = {picture for pages in few._pictures.values() for picture in pages}
@@ -49,7 +49,7 @@ class Outputs:
         return few
 
     def of(self, path: Path) -> list[Path]:
-        """All that is written for a file."""
+        """Return all outputs of an image file."""
         return [
             paths[picture]
             for name, paths in self._of.items()
@@ -57,11 +57,11 @@ class Outputs:
         ]
 
     def written(self, path: Path) -> bool:
-        """Whether all of it is there."""
+        """Return whether all outputs of an image file exist."""
         return all(one.is_file() for one in self.of(path))
 
     def write(self, path: Path, read: Sequence[tuple[Picture, Page]]) -> None:
-        """Writes all that is wanted of a file's pages."""
+        """Write the requested outputs of an image file's pages."""
         from ocrjax import __version__
 
         if not read:

@@ -1,9 +1,9 @@
-"""What shares of several machines have read: a file for each group of pictures.
+"""Results of the shards of a read command: one file per group of images.
 
-Pictures are read in groups, the same however many machines there are, since what a network finds
-in one may depend, in the last digit, on those beside it. `FILE.parts/` beside the results holds
-for each group that is complete `NNNNNNN.jsonl`, in the form of `ocrjax.cli.unfinished`, written
-whole: a group that is read twice, even at the same time, does no harm.
+Images are read in groups that do not depend on the number of shards, since the last digits of a
+network's output may depend on the other images of a batch. For each complete group, `FILE.parts/`
+next to the results `FILE` holds `NNNNNNN.jsonl` in the form of `ocrjax.cli.unfinished`. The files
+are written atomically, so reading a group twice, even at the same time, does no harm.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ _REMEDY = "give all shares the same pictures and options, or another --json"
 
 @dataclass(frozen=True)
 class Parts:
-    """The groups of pictures of a command.
+    """The groups of image files of a command.
 
     Attributes:
-        target: of the results.
-        settings: plain JSON values; all that changes the results.
-        groups: picture files that are read together.
-        written: whether all other outputs of a picture file are there.
+        target: file for the results.
+        settings: everything that changes the results, as plain JSON values.
+        groups: image files that are read together.
+        written: tells whether all other outputs of an image file exist.
     """
 
     target: Path
@@ -40,18 +40,18 @@ class Parts:
 
     @property
     def folder(self) -> Path:
-        """Where the groups are."""
+        """The folder of the group files."""
         return self.target.with_name(self.target.name + ".parts")
 
     def path(self, group: int) -> Path:
-        """Returns the file of a group."""
+        """Return the path of a group's file."""
         return self.folder / f"{group:07d}.jsonl"
 
     def missing(self, groups: Sequence[int]) -> dict[int, str]:
-        """Returns the groups that are not complete, and why.
+        """Return the incomplete groups, with the reasons.
 
         Raises:
-            UnfinishedError: one was read with other settings, or a file is damaged.
+            UnfinishedError: a group was read with other settings, or a file is damaged.
         """
         found = {}
         for group in groups:
@@ -62,11 +62,11 @@ class Parts:
         return found
 
     def read(self, group: int) -> list[dict[str, Any]]:
-        """Returns `pages` and `errors` of each picture file of a group.
+        """Return `pages` and `errors` of each image file of a group.
 
         Raises:
-            ShardError: it is not complete.
-            UnfinishedError: as of `missing`.
+            ShardError: the group is incomplete.
+            UnfinishedError: as for `missing`.
         """
         path, entries = self.path(group), []
         if not path.exists():
@@ -81,17 +81,17 @@ class Parts:
         return entries
 
     def join(self, shards: int) -> list[dict[str, Any]]:
-        """Writes the results of all groups, and removes these.
+        """Write the results of all groups to one file, and remove the group files.
 
         Args:
-            shards: how many there are, to name those that are not complete.
+            shards: number of shards, to name the incomplete ones.
 
         Returns:
-            `pages` and `errors` of each picture file.
+            `pages` and `errors` of each image file.
 
         Raises:
-            ShardError: groups are missing.
-            UnfinishedError: as of `missing`.
+            ShardError: groups are incomplete.
+            UnfinishedError: as for `missing`.
         """
         numbers = range(len(self.groups))
         if missing := self.missing(numbers):
@@ -107,5 +107,5 @@ def write_part(
     settings: Mapping[str, Any],
     read: Sequence[tuple[Path, Sequence[Page], Sequence[Exception]]],
 ) -> None:
-    """Writes the file of a group, all or nothing."""
+    """Write the file of a group atomically."""
     write_text(path, settings_line(settings) + "".join(entry_line(*one) for one in read))
