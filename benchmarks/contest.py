@@ -34,11 +34,11 @@ class Race(NamedTuple):
     rounds: dict[str, list[dict[str, float]]]
 
     def median(self, name: str, what: str = "seconds") -> float:
-        """Returns the median over the rounds of a contestant."""
+        """Return the median over the rounds of a contestant."""
         return statistics.median(row[what] for row in self.rounds[name])
 
     def row(self, name: str) -> str:
-        """Formats median, minimum and CPU time, time of the first run, and peak memory."""
+        """Format median, minimum and CPU time, time of the first run, and peak memory."""
         runs = self.rounds[name]
         return (
             f"{name:18s}  {self.median(name):8.3f}  {min(row['seconds'] for row in runs):6.3f}  "
@@ -51,7 +51,7 @@ HEAD = f"{'':18s}  median s   min s   cpu s  first s  peak MiB"
 
 
 def serve(run: Callable[[], object], about: Callable[[Any], Answer]) -> None:
-    """Serves as a contestant: runs once, reports the result, then runs once per input line.
+    """Serve as a contestant: runs once, reports the result, then runs once per input line.
 
     Args:
         run: the function to measure.
@@ -77,7 +77,7 @@ def race(
     arguments: Sequence[str] = (),
     check: Callable[[dict[str, Answer]], object] = lambda firsts: None,
 ) -> Race:
-    """Runs the contestants in turns.
+    """Run the contestants in turns.
 
     Args:
         script: the file of the benchmark.
@@ -105,7 +105,7 @@ def race(
 
 
 def find_tcmalloc() -> str | None:
-    """Returns the library's name; None, with a message, if it is not installed."""
+    """Return the library's name; None, with a message, if it is not installed."""
     for name in ("tcmalloc_minimal", "tcmalloc"):
         if found := ctypes.util.find_library(name):
             return found

@@ -43,7 +43,7 @@ TURNS = 5
 
 
 def write_sets(folder: Path, count: int) -> None:
-    """Writes the crops as an LMDB and as files with a list."""
+    """Write the crops as an LMDB and as files with a list."""
     writer = LmdbWriter(folder / "lmdb")
     files = folder / "files"
     files.mkdir()
@@ -61,7 +61,7 @@ def write_sets(folder: Path, count: int) -> None:
 
 
 def peer(folder: Path, count: int) -> Callable[[], None]:
-    """Returns the loop of deep-text-recognition-benchmark's loader, one batch per call."""
+    """Return the loop of deep-text-recognition-benchmark's loader, one batch per call."""
     shutil.copytree(folder / "lmdb", folder / "peer")  # a process can open a database only once
     environment = import_lmdb().open(
         str(folder / "peer"), max_readers=32, readonly=True, lock=False, readahead=False
@@ -84,14 +84,14 @@ def peer(folder: Path, count: int) -> Callable[[], None]:
 
 
 def opened(folder: Path, train: dict[str, Any], **data: Any) -> BatchSource:
-    """Opens a source of batches."""
+    """Open a source of batches."""
     data = {"charset": "english_g2", "cache": str(folder / "cache"), **data}
     config = {"batch_size": BATCH, "data": {"train": {"set": train}, **data}}
     return make_batches(config, seed=0, rows=slice(0, BATCH))
 
 
 def loops(folder: Path, count: int) -> dict[str, Callable[[], None]]:
-    """Returns the contestants by name; each call makes one batch."""
+    """Return the contestants by name; each call makes one batch."""
     lmdb = {"kind": "lmdb", "path": str(folder / "lmdb")}
     files = {"kind": "tsv", "path": str(folder / "files" / "labels.tsv")}
     words = {"kind": "words"}
@@ -118,7 +118,7 @@ def loops(folder: Path, count: int) -> dict[str, Callable[[], None]]:
 
 
 def start_up(folder: Path) -> dict[str, float]:
-    """Returns microseconds per crop of an LMDB: the index, once, and the filters, at each start."""
+    """Return microseconds per crop of an LMDB: the index, once, and the filters, at each start."""
     path = folder / "lmdb"
     crops = open_crops("lmdb", path)
     begun = time.process_time()
@@ -148,7 +148,7 @@ def many(count: int = 14_400_000) -> dict[str, float]:
 
 
 def padding(folder: Path) -> dict[str, float]:
-    """Returns the fraction of the columns of batches that is padding."""
+    """Return the fraction of the columns of batches that is padding."""
     out = {}
     files = {"kind": "tsv", "path": str(folder / "files" / "labels.tsv")}
     for name, train in (("files", files), ("words", {"kind": "words"})):

@@ -45,7 +45,7 @@ def make_batch(case: dict[str, int]) -> dict[str, np.ndarray]:
 
 
 def _network(case: dict[str, int]) -> tuple[Any, Any]:
-    """Returns our network and its weights."""
+    """Return our network and its weights."""
     from crnnjax.models import CRNN, init_variables, options_of
     from crnnjax.recognizer import load_recognizer
 

@@ -22,18 +22,18 @@ THRESHOLDS = ("0.75/0.2/0.5", "0.85/0.2/0.5", "0.7/0.4/0.4")
 
 
 def load_config(path: str | Path) -> Any:
-    """Returns the `ConfigDict` of a file of `configs/`."""
+    """Return the `ConfigDict` of a file of `configs/`."""
     return runpy.run_path(str(path))["get_config"]()
 
 
 def at_thresholds(options: DetectorOptions, key: str) -> DetectorOptions:
-    """Returns options with the thresholds of a key such as `0.75/0.2/0.5`."""
+    """Return options with the thresholds of a key such as `0.75/0.2/0.5`."""
     text, link, low = map(float, key.split("/"))
     return replace(options, text_threshold=text, link_threshold=link, low_text=low)
 
 
 def add_arguments(parser: argparse.ArgumentParser, *, config: str) -> None:
-    """Adds the options for pictures, labels and our detector."""
+    """Add the options for pictures, labels and our detector."""
     parser.add_argument("--images", type=Path, required=True, help="folder of the pictures")
     parser.add_argument("--gt", type=Path, required=True, help="folder of the label files")
     parser.add_argument("--config", default=CONFIGS / config, help="config with our detector")
@@ -69,7 +69,7 @@ class Ours:
         )
 
     def scores(self) -> Iterator[tuple[int, Scores]]:
-        """Yields the index of every page with its scores, computed if they are not cached."""
+        """Yield the index of every page with its scores, computed if they are not cached."""
         pages = score_pages(self.detector, self.truth, options=self.options, cache=self.cache)
         for index, scores in pages:
             if not isinstance(scores, Scores):

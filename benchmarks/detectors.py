@@ -55,7 +55,7 @@ class PeerFailed(RuntimeError):
 
 
 def run_peer(name: str, python: str, paths: Sequence[str], out: Path) -> dict[str, Any]:
-    """Runs a peer on the pictures that `out` lacks; returns its description of itself."""
+    """Run a peer on the pictures that `out` lacks; returns its description of itself."""
     worker = Path(__file__).with_name("peer_detectors.py")
     done = subprocess.run(
         [python, str(worker), name, "--out", str(out)],
@@ -71,12 +71,12 @@ def run_peer(name: str, python: str, paths: Sequence[str], out: Path) -> dict[st
 
 
 def to_quads(boxes: Any) -> Any:
-    """Converts a peer's boxes to `(N, 4, 2)`."""
+    """Convert a peer's boxes to `(N, 4, 2)`."""
     return np.array(boxes, np.float32).reshape(-1, 4, 2)
 
 
 def joined_share(truth: Sequence[Page], boxes: Sequence[Any]) -> float:
-    """Returns the fraction of the words that count that share a found box with another word."""
+    """Return the fraction of the words that count that share a found box with another word."""
     joined = total = 0
     for page, found in zip(truth, boxes, strict=True):
         words, shapes = outlines([word.outline for word in page.words]), outlines(found)
@@ -104,7 +104,7 @@ def evaluate_boxes(truth: Sequence[Page], boxes: Sequence[Any]) -> Evaluation:
 
 
 def first(evaluation: Evaluation, number: int) -> Evaluation:
-    """Returns the evaluation of the first pictures only."""
+    """Return the evaluation of the first pictures only."""
     return Evaluation(evaluation.protocol, evaluation.images[:number])
 
 
@@ -129,7 +129,7 @@ def to_row(
 
 
 def format_row(row: dict[str, Any]) -> str:
-    """Formats a row as a line of the table."""
+    """Format a row as a line of the table."""
     hmean, minus, seconds = row["hmean"], row.get("minus_ours"), row.get("seconds")
     cells = [
         row["detector"],
@@ -147,7 +147,7 @@ def format_row(row: dict[str, Any]) -> str:
 
 
 def time_ours(ours: Ours, pages: Sequence[Page]) -> list[float]:
-    """Returns seconds from path to boxes for each page; programs are compiled before timing."""
+    """Return seconds from path to boxes for each page; programs are compiled before timing."""
     sizes = {(page.height, page.width): page for page in pages}
     for page in sizes.values():
         ours.detector.detect(page.path)
@@ -160,7 +160,7 @@ def time_ours(ours: Ours, pages: Sequence[Page]) -> list[float]:
 
 
 def time_peer(name: str, python: str, paths: Sequence[str]) -> list[float]:
-    """Returns seconds from path to boxes for each picture."""
+    """Return seconds from path to boxes for each picture."""
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "boxes.jsonl"
         run_peer(name, python, paths, out)
@@ -168,7 +168,7 @@ def time_peer(name: str, python: str, paths: Sequence[str]) -> list[float]:
 
 
 def main() -> None:
-    """Runs the benchmark."""
+    """Run the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     add_arguments(parser, config="ic15.py")
     parser.add_argument("--peers", default="", help=f"some of {', '.join(PEERS)}")

@@ -63,7 +63,7 @@ CHOICES = ("random", "doubt", "unsure")
 
 
 def cut_words(root: Path, out: Path) -> Path:
-    """Cuts the labeled words out of pictures; returns the file of their labels."""
+    """Cut the labeled words out of pictures; returns the file of their labels."""
     labels = out / "labels.tsv"
     if labels.is_file():
         return labels
@@ -82,7 +82,7 @@ def cut_words(root: Path, out: Path) -> Path:
 
 
 def open_data(data: str, root: Path, out: Path) -> tuple[list[list[Crop]], list[Crop], list[Crop]]:
-    """Returns groups of crops to train on (a picture, or neighbors), crops to choose by, the test.
+    """Return groups of crops to train on (a picture, or neighbors), crops to choose by, the test.
 
     If there are no crops to choose by, they are taken from the groups.
     """
@@ -105,7 +105,7 @@ def neighbors(listed: list[Crop]) -> list[list[Crop]]:
 
 
 def spread(listed: list[Crop], count: int) -> list[Crop]:
-    """Returns some of the crops, evenly spread; all for 0."""
+    """Return some of the crops, evenly spread; all for 0."""
     step = max(1, len(listed) // count) if count else 1
     return listed[::step][: count or None]
 
@@ -113,7 +113,7 @@ def spread(listed: list[Crop], count: int) -> list[Crop]:
 def draw(
     groups: Sequence[Sequence[Crop]], count: int, seed: int, *, choose: bool
 ) -> tuple[list[Crop], list[Crop]]:
-    """Draws crops to train on and (a third of them) to choose by, from different groups."""
+    """Draw crops to train on and (a third of them) to choose by, from different groups."""
     count = min(count, sum(map(len, groups)))
     wanted = min(300, count // 3) if choose else 0
     kept_back: list[Crop] = []
@@ -127,7 +127,7 @@ def draw(
 
 
 def order(groups: Sequence[Sequence[Crop]], sure: Sequence[float], how: str) -> list[list[Crop]]:
-    """Returns groups of one crop to draw from: all, or the half read with the least confidence."""
+    """Return groups of one crop to draw from: all, or the half read with the least confidence."""
     pool = [crop for group in groups for crop in group]
     chosen = range(len(pool)) if how == "random" else least_sure(sure, len(pool) // 2)
     return [[pool[index]] for index in chosen]
@@ -144,14 +144,14 @@ def spoil(listed: Sequence[Crop], share: float, seed: int) -> list[Crop]:
 
 
 def write_labels(path: Path, listed: Iterable[Crop]) -> str:
-    """Writes a label file with absolute paths."""
+    """Write a label file with absolute paths."""
     rows = [f"{Path(crop.name).resolve()}\t{crop.text}" for crop in listed]
     write_text(path, "\n".join(rows) + "\n")
     return str(path)
 
 
 def write_charset(path: Path, listed: Iterable[Crop]) -> None:
-    """Writes a charset of ASCII and further characters of the labels."""
+    """Write a charset of ASCII and further characters of the labels."""
     known = string.punctuation + string.digits + string.ascii_letters
     seen = {one for crop in listed for one in crop.text if not one.isspace()}
     text = known + "".join(sorted(seen - set(known)))
@@ -160,7 +160,7 @@ def write_charset(path: Path, listed: Iterable[Crop]) -> None:
 
 
 def settings(texts: Sequence[str]) -> dict[str, Any]:
-    """Parses `SECTION.FIELD=VALUE` arguments."""
+    """Parse `SECTION.FIELD=VALUE` arguments."""
     found = {}
     for text in texts:
         name, _, value = text.partition("=")
@@ -178,7 +178,7 @@ def make_config(
     changes: Mapping[str, Any],
     seed: int,
 ) -> ConfigDict:
-    """Makes the config of a run on its crops."""
+    """Make the config of a run on its crops."""
     config: ConfigDict = runpy.run_path(str(recipe))["get_config"]()
     config.seed = seed
     mine = config.data.train.mine
@@ -194,7 +194,7 @@ def make_config(
 
 
 def read(recognizer: Recognizer, sets: Mapping[str, Sequence[Crop]]) -> dict[str, Any]:
-    """Returns for each set whether words are read correctly: exactly, and by letters and digits."""
+    """Return for each set whether words are read correctly: exactly, and by letters and digits."""
     found = {}
     for name, listed in sets.items():
         scores = read_set(recognizer, listed, name=name).scores
@@ -206,7 +206,7 @@ def read(recognizer: Recognizer, sets: Mapping[str, Sequence[Crop]]) -> dict[str
 
 
 def title(args: argparse.Namespace, own: int, seed: int) -> str:
-    """Returns the name of a run and its result."""
+    """Return the name of a run and its result."""
     changes = settings(args.set)
     told = "".join(f"-{name.rpartition('.')[2]}{value}" for name, value in changes.items())
     wrong = f"-wrong{args.wrong:g}" if args.wrong else ""
@@ -216,7 +216,7 @@ def title(args: argparse.Namespace, own: int, seed: int) -> str:
 
 
 def confidences(args: argparse.Namespace, groups: Sequence[Sequence[Crop]]) -> list[float]:
-    """Returns the start weights' confidence for each training crop, cached in a file."""
+    """Return the start weights' confidence for each training crop, cached in a file."""
     file = args.out / "start" / "confidences.json"
     if not file.is_file():
         config = runpy.run_path(str(args.recipe))["get_config"]()
@@ -290,7 +290,7 @@ def run(
 
 
 def print_rows(rows: Sequence[Mapping[str, Any]]) -> None:
-    """Prints a line for each run and measured set."""
+    """Print a line for each run and measured set."""
     for row in rows:
         changes = " ".join(f"{name}={value}" for name, value in row["set"].items())
         wrong = f" {row['wrong']:.0%} wrong" if row["wrong"] else ""

@@ -39,7 +39,7 @@ DEVIATION = np.array([0.229, 0.224, 0.225], np.float32) * 255
 
 
 def write_set(folder: Path, characters: int) -> list[list[np.ndarray]]:
-    """Writes a SynthText folder of four pictures; returns their words."""
+    """Write a SynthText folder of four pictures; returns their words."""
     every, pages = [], []
     for index in range(4):
         rng = np.random.default_rng([characters, index])
@@ -68,7 +68,7 @@ def write_set(folder: Path, characters: int) -> list[list[np.ndarray]]:
 
 
 def draw_maps(words: list[np.ndarray], patch: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Returns both maps at the picture's resolution, drawn like the original."""
+    """Return both maps at the picture's resolution, drawn like the original."""
     region = np.zeros((SIZE, SIZE), np.float32)
     affinity = np.zeros((SIZE, SIZE), np.float32)
     for word in words:
@@ -99,7 +99,7 @@ def change_colors(rng: np.random.Generator, image: Image.Image) -> Image.Image:
 def loop(
     rng: np.random.Generator, path: Path, words: list[np.ndarray], patch: np.ndarray
 ) -> tuple[np.ndarray, ...]:
-    """Makes one sample like the original."""
+    """Make one sample like the original."""
     image = cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB)
     region, affinity = draw_maps(words, patch)
     mask = np.ones((SIZE, SIZE), np.float32)

@@ -76,7 +76,7 @@ class Fault:
 
 
 def look(truth: Sequence[Page]) -> list[Seen]:
-    """Runs both networks on all pictures."""
+    """Run both networks on all pictures."""
     from craftjax.detector import Detector
     from craftjax.options import DetectorOptions
     from craftjax.weak.options import PseudoOptions
@@ -124,7 +124,7 @@ def look(truth: Sequence[Page]) -> list[Seen]:
 
 
 def save(path: Path, seen: Sequence[Seen]) -> None:
-    """Saves the networks' outputs as arrays."""
+    """Save the networks' outputs as arrays."""
     arrays: dict[str, np.ndarray] = {}
     for index, one in enumerate(seen):
         arrays[f"{index}.quads"] = one.found.quads
@@ -139,7 +139,7 @@ def save(path: Path, seen: Sequence[Seen]) -> None:
 
 
 def load(path: Path, truth: Sequence[Page]) -> list[Seen]:
-    """Loads the output of `save`."""
+    """Load the output of `save`."""
     seen = []
     with np.load(path, allow_pickle=False) as arrays:
         names = set(arrays.files)
@@ -227,7 +227,7 @@ def corrupt(truth: Sequence[Page], share: float, seed: int) -> tuple[list[Page],
 
 
 def edited(text: str, rng: np.random.Generator) -> str:
-    """Makes one edit, two in longer words; never returns the same text."""
+    """Make one edit, two in longer words; never returns the same text."""
     new = text
     for _ in range(2 if len(text) >= 7 else 1):
         at = int(rng.integers(len(new)))
@@ -252,7 +252,7 @@ def edited(text: str, rng: np.random.Generator) -> str:
 
 
 def shifted(page: Page, index: int, rng: np.random.Generator) -> np.ndarray | None:
-    """Moves a box to a place on the page without labels; None if there is none."""
+    """Move a box to a place on the page without labels; None if there is none."""
     quad = page.words[index].quad.astype(np.float64)
     size = np.ptp(quad, axis=0)
     others = page.quads.astype(np.float64)
@@ -266,7 +266,7 @@ def shifted(page: Page, index: int, rng: np.random.Generator) -> np.ndarray | No
 
 
 def reading(logs: FloatArray | None, label: str | None, charset: Charset) -> Reading | None:
-    """Reads like `crnnjax.label_readings.read_label`, from log-probabilities."""
+    """Read like `crnnjax.label_readings.read_label`, from log-probabilities."""
     if logs is None:
         return None
     path = logs.argmax(axis=1)
@@ -282,7 +282,7 @@ def reading(logs: FloatArray | None, label: str | None, charset: Charset) -> Rea
 def judge(
     truth: Sequence[Page], seen: Sequence[Seen], share: float, seed: int, charset: Charset
 ) -> tuple[list[Suspect], list[Fault], list[Page]]:
-    """Returns the ranked list of a corrupted set, and the corrupted labels.
+    """Return the ranked list of a corrupted set, and the corrupted labels.
 
     The crop of a moved box is not read: there is no text, which the detector reports.
     """
@@ -306,7 +306,7 @@ def judge(
 
 
 def places_of(faults: Sequence[Fault], listed: Sequence[Suspect], pages: Sequence[Page]) -> list:
-    """Returns the rank of each fault as a fraction of the list's length; infinite if missing."""
+    """Return the rank of each fault as a fraction of the list's length; infinite if missing."""
     by_word, loose = {}, defaultdict(list)
     for place, one in enumerate(listed):
         if one.word is None:
@@ -330,7 +330,7 @@ def places_of(faults: Sequence[Fault], listed: Sequence[Suspect], pages: Sequenc
 
 
 def by_strings(listed: Sequence[Suspect]) -> list[Suspect]:
-    """Returns the list without likelihoods and detector: differing readings, the surest first."""
+    """Return the list without likelihoods and detector: differing readings, the surest first."""
     words = [one for one in listed if one.kind in ("text", "neighbor")]
     others = [one for one in listed if one.kind not in ("text", "neighbor")]
     words.sort(key=lambda one: -(one.read != one.label) * (1 + one.confidence))

@@ -89,7 +89,7 @@ class Alone:
 
 
 def host_rates(labeler: Labeler, variables: Any, root: Path, words: int) -> dict[str, Any]:
-    """Returns words per second without the network, by threads and processes, reading the files."""
+    """Return words per second without the network, by threads and processes, reading the files."""
     folder = open_words(root)
     network, kept = labeler._apply, list[np.ndarray]()
 
@@ -125,7 +125,7 @@ def host_rates(labeler: Labeler, variables: Any, root: Path, words: int) -> dict
 
 
 def step_seconds(model: CRAFT, variables: Any, *, size: int, batch_size: int) -> float:
-    """Returns seconds of a training step as in `configs/ic15.py`, the second one of two."""
+    """Return seconds of a training step as in `configs/ic15.py`, the second one of two."""
     mesh = make_mesh(jax.devices()[:1])
     options = OptimizerOptions(learning_rate=1e-4)
     optimizer, _ = make_optimizer(options, steps=2)
@@ -146,7 +146,7 @@ def step_seconds(model: CRAFT, variables: Any, *, size: int, batch_size: int) ->
 
 
 def kept_share(samples: list[Sample], *, draws: int = 200) -> float:
-    """Returns the fraction of words whose center is shown by a crop of the original's recipe."""
+    """Return the fraction of words whose center is shown by a crop of the original's recipe."""
     rng, options = np.random.default_rng(0), AugmentOptions(crop="random_resize_crop", rotation=20)
     shown = total = 0
     for draw in range(draws):

@@ -38,7 +38,7 @@ Run = Callable[[str], Any]
 
 
 def open_rapidocr_onnxruntime() -> tuple[Run, dict[str, Any]]:
-    """Returns the detector of `rapidocr-onnxruntime` with its parameters."""
+    """Return the detector of `rapidocr-onnxruntime` with its parameters."""
     import rapidocr_onnxruntime as package
     import yaml
 
@@ -53,7 +53,7 @@ def open_rapidocr_onnxruntime() -> tuple[Run, dict[str, Any]]:
 
 
 def open_rapidocr(*, words: bool = False) -> tuple[Run, dict[str, Any]]:
-    """Returns the detector of `rapidocr` with its parameters."""
+    """Return the detector of `rapidocr` with its parameters."""
     import rapidocr as package
 
     # Only its log is reduced: it warns about every picture without text.
@@ -81,7 +81,7 @@ def open_rapidocr(*, words: bool = False) -> tuple[Run, dict[str, Any]]:
 
 
 def open_easyocr() -> tuple[Run, dict[str, Any]]:
-    """Returns `Reader.detect` of EasyOCR."""
+    """Return `Reader.detect` of EasyOCR."""
     from peers import import_easyocr
 
     easyocr = import_easyocr()
@@ -119,7 +119,7 @@ def _plain(value: Any) -> Any:
 
 
 def read_results(path: Path) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
-    """Returns the first line of an output and its pictures by name; empty if there is no file.
+    """Return the first line of an output and its pictures by name; empty if there is no file.
 
     An incomplete last line is ignored.
     """
@@ -133,14 +133,14 @@ def read_results(path: Path) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]
 
 
 def to_boxes(found: Any) -> Boxes:
-    """Returns boxes as lists of numbers."""
+    """Return boxes as lists of numbers."""
     if found is None:
         return []
     return [[[round(float(x), 3), round(float(y), 3)] for x, y in box] for box in found]
 
 
 def main() -> None:
-    """Runs one peer."""
+    """Run one peer."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("peer", choices=sorted(PEERS))
     parser.add_argument("--out", type=Path, required=True, help="JSON lines; continued if present")

@@ -16,7 +16,7 @@ class PeerMissing(RuntimeError):
 
 
 def import_easyocr() -> ModuleType:
-    """Imports EasyOCR.
+    """Import EasyOCR.
 
     EasyOCR imports torchvision, and a torchvision built for another torch (the CUDA build next to a
     CPU-only torch) fails because its compiled operators are missing. EasyOCR's detector uses none
@@ -46,7 +46,7 @@ def import_easyocr() -> ModuleType:
 
 
 def version(distribution: str) -> str | None:
-    """Returns the installed version of a distribution, or None."""
+    """Return the installed version of a distribution, or None."""
     try:
         return importlib.metadata.version(distribution)
     except importlib.metadata.PackageNotFoundError:

@@ -77,7 +77,7 @@ class Contestant:
         self._warm = False
 
     def read(self, path: Path) -> None:
-        """Reads a photo, unless it was read before."""
+        """Read a photo, unless it was read before."""
         if path.name in self.answers:
             return
         if not self._warm:
@@ -109,7 +109,7 @@ class Contestant:
 
 
 def chosen(pages: Sequence[Page], most: int | None) -> list[Page]:
-    """Returns the photos to read, ordered by their numbers."""
+    """Return the photos to read, ordered by their numbers."""
     numbered = [(int(re.findall(r"\d+", Path(page.path or "").stem)[-1]), page) for page in pages]
     kept = [
         page for number, page in sorted(numbered, key=lambda one: one[0]) if number % 5 in CHOSEN
@@ -118,7 +118,7 @@ def chosen(pages: Sequence[Page], most: int | None) -> list[Page]:
 
 
 def to_page(truth: Page, answer: dict[str, Any]) -> Page:
-    """Converts a reader's answer to a page."""
+    """Convert a reader's answer to a page."""
     words = [Word(box, text) for box, text, _ in answer["words"]]
     return Page(truth.height, truth.width, tuple(words), truth.path)
 

@@ -35,7 +35,7 @@ Run = Callable[[str], Words]
 
 
 def open_easyocr(**options: Any) -> tuple[Run, dict[str, Any]]:
-    """Returns `readtext` of EasyOCR."""
+    """Return `readtext` of EasyOCR."""
     from peers import import_easyocr
 
     easyocr = import_easyocr()
@@ -53,7 +53,7 @@ def open_easyocr(**options: Any) -> tuple[Run, dict[str, Any]]:
 
 
 def open_rapidocr() -> tuple[Run, dict[str, Any]]:
-    """Returns `rapidocr` with word boxes."""
+    """Return `rapidocr` with word boxes."""
     import rapidocr
 
     engine = rapidocr.RapidOCR(params={"Global.log_level": "critical"})
@@ -71,7 +71,7 @@ def open_rapidocr() -> tuple[Run, dict[str, Any]]:
 
 
 def open_tesseract() -> tuple[Run, dict[str, Any]]:
-    """Returns the program `tesseract`."""
+    """Return the program `tesseract`."""
     version = subprocess.run(["tesseract", "--version"], capture_output=True, text=True, check=True)
 
     def run(path: str) -> Words:
@@ -91,7 +91,7 @@ def open_tesseract() -> tuple[Run, dict[str, Any]]:
 
 
 def open_ours(recognizer: str, detector: str = "") -> tuple[Run, dict[str, Any]]:
-    """Returns `ocrjax.Reader.read`; with the default detector if none is given."""
+    """Return `ocrjax.Reader.read`; with the default detector if none is given."""
     from ocrcore.runtime.tuning import tune_process
     from ocrjax import Reader, __version__
 
@@ -107,7 +107,7 @@ def open_ours(recognizer: str, detector: str = "") -> tuple[Run, dict[str, Any]]
 
 
 def open_fitted(folder: Path) -> tuple[Run, dict[str, Any]]:
-    """Returns the same with the weights of `ocrjax fit`."""
+    """Return the same with the weights of `ocrjax fit`."""
     weights = folder / "weights"
     return open_ours(str(weights / "recognizer" / "weights.pth"), str(weights / "detector.pth"))
 
@@ -126,18 +126,18 @@ READERS: dict[str, Callable[[], tuple[Run, dict[str, Any]]]] = {
 
 
 def cpu_seconds() -> float:
-    """Returns the CPU time of this process and its child processes."""
+    """Return the CPU time of this process and its child processes."""
     return time.process_time() + sum(resource.getrusage(resource.RUSAGE_CHILDREN)[:2])
 
 
 def peak_mib() -> float:
-    """Returns the peak memory of this process or, if larger, of a child process."""
+    """Return the peak memory of this process or, if larger, of a child process."""
     kinds = resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN
     return max(resource.getrusage(kind).ru_maxrss for kind in kinds) / 1024
 
 
 def main() -> None:
-    """Reads the pictures given on standard input."""
+    """Read the pictures given on standard input."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("reader", choices=sorted(READERS))
     parser.add_argument("folder", nargs="?", help="output folder of `ocrjax fit`")

@@ -274,7 +274,7 @@ def _speed(sets: dict[str, list[Crop]], count: int, rounds: int) -> dict[str, An
 
 
 def main() -> None:
-    """Compares the texts, then the speed."""
+    """Compare the texts, then the speed."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--labels", nargs="+", type=Path, help="labels.tsv of crops")
     parser.add_argument("--count", type=int, default=600, help="crops of each set")

@@ -36,13 +36,13 @@ def _seconds(code: str) -> float:
 
 
 def _resident_mib() -> float:
-    """Returns the resident memory of the process, in MiB (Linux)."""
+    """Return the resident memory of the process, in MiB (Linux)."""
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return pages * 4096 / 2**20
 
 
 def _folder(count: int) -> list[dict[str, float]]:
-    """Runs detection on many small pictures of mixed sizes; returns a row for each tenth."""
+    """Run detection on many small pictures of mixed sizes; returns a row for each tenth."""
     from craftjax.detector import Detector
     from ocrcore.runtime.tuning import tune_process
 

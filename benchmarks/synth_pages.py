@@ -30,7 +30,7 @@ CHUNK = 20
 
 
 def rates(name: str, *, seconds: float, warm: int, start: int = 0) -> list[tuple[float, float]]:
-    """Returns pages per second by wall time and CPU time, chunk by chunk, in this process."""
+    """Return pages per second by wall time and CPU time, chunk by chunk, in this process."""
     cv2.setNumThreads(0)
     source = PageSource(preset(name), seed=1)
     for index in range(warm):
@@ -64,7 +64,7 @@ def _work(
 
 
 def together(name: str, workers: int, *, seconds: float, warm: int) -> tuple[float, float]:
-    """Returns total pages/s of spawned workers started together, by wall time and CPU time."""
+    """Return total pages/s of spawned workers started together, by wall time and CPU time."""
     context = multiprocessing.get_context("spawn")
     ready, out = context.Barrier(workers), context.Queue()
     jobs = [
@@ -80,7 +80,7 @@ def together(name: str, workers: int, *, seconds: float, warm: int) -> tuple[flo
 
 
 def main() -> None:
-    """Prints a table and writes JSON."""
+    """Print a table and writes JSON."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--presets", nargs="+", default=["plain", "scene"])
     parser.add_argument("--seconds", type=float, default=15.0, help="for each figure")

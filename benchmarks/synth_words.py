@@ -33,7 +33,7 @@ SIZE = 30
 
 
 def rate(make: Callable[[int], object], start: int, count: int) -> float:
-    """Returns calls of `make` per second over the indices from `start`."""
+    """Return calls of `make` per second over the indices from `start`."""
     begun = time.perf_counter()
     for index in range(start, start + count):
         make(index)
@@ -41,7 +41,7 @@ def rate(make: Callable[[int], object], start: int, count: int) -> float:
 
 
 def words(count: int) -> dict[str, float]:
-    """Returns crops per second."""
+    """Return crops per second."""
     renderer = WordRenderer(WordConfig(height=32))
     out = {"ocrjax, first crops of a cold process": rate(renderer.__getitem__, 0, count)}
     rate(renderer.__getitem__, count, 3 * count)
@@ -59,7 +59,7 @@ def words(count: int) -> dict[str, float]:
 
 
 def trdg() -> Callable[[int], object] | None:
-    """Returns TextRecognitionDataGenerator's default generator, if it is installed and works."""
+    """Return TextRecognitionDataGenerator's default generator, if it is installed and works."""
     try:
         from trdg.generators import GeneratorFromDict
 
@@ -72,7 +72,7 @@ def trdg() -> Callable[[int], object] | None:
 
 
 def microseconds(call: Callable[[str], object], paths: list[str]) -> float | None:
-    """Returns the median over fonts of the best of five calls; None if a font cannot be opened."""
+    """Return the median over fonts of the best of five calls; None if a font cannot be opened."""
     try:
         times = []
         for path in paths:
@@ -88,7 +88,7 @@ def microseconds(call: Callable[[str], object], paths: list[str]) -> float | Non
 
 
 def drawing() -> list[dict[str, object]]:
-    """Returns one row per library and kind of font file."""
+    """Return one row per library and kind of font file."""
     rows: list[dict[str, object]] = []
     fonts = {font.path: font for font in bundled_fonts() if font.covers(WORD)}
     for suffix in (".ttf", ".woff2"):
@@ -168,7 +168,7 @@ def _skia(paths: list[str], suffix: str) -> dict[str, object]:
 
 
 def main() -> None:
-    """Runs both tables."""
+    """Run both tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--count", type=int, default=3000)
     parser.add_argument("--out", type=Path, default=Path("exp/benchmarks/synth_words.json"))

@@ -32,7 +32,7 @@ TOLERANCE = 0.02  # mean absolute difference of the maps
 
 
 def make_words(characters: int, seed: int = 0) -> list[np.ndarray]:
-    """Makes words, slightly rotated and in perspective, all inside the picture.
+    """Make words, slightly rotated and in perspective, all inside the picture.
 
     The more characters, the smaller, so that at most about half of the picture is text.
     """
@@ -97,7 +97,7 @@ def draw_one(heat: np.ndarray, box: np.ndarray, patch: np.ndarray) -> None:
 
 
 def draw_loop(words: list[np.ndarray], patch: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Returns both maps at half the resolution, drawn like the original."""
+    """Return both maps at half the resolution, drawn like the original."""
     region = np.zeros((SIZE, SIZE), np.float32)
     affinity = np.zeros((SIZE, SIZE), np.float32)
     for word in words:
@@ -120,13 +120,13 @@ def draw_loop(words: list[np.ndarray], patch: np.ndarray) -> tuple[np.ndarray, n
 
 
 def draw_ours(words: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """Returns both maps, from quads in the picture's coordinates."""
+    """Return both maps, from quads in the picture's coordinates."""
     targets = draw_targets([word / 2 for word in words], (SIZE // 2, SIZE // 2))
     return targets.region, targets.affinity
 
 
 def in_turn(calls: dict[str, Callable[[], object]], repeats: int) -> dict[str, list[float]]:
-    """Returns milliseconds of each call; the calls take turns."""
+    """Return milliseconds of each call; the calls take turns."""
     times: dict[str, list[float]] = {name: [] for name in calls}
     for _ in range(repeats):
         for name, call in calls.items():

@@ -23,7 +23,7 @@ Batch = Mapping[str, Tensor]
 
 
 def _stack(channels: int, layout: list[int | str], *, width: float, first: int) -> nn.Sequential:
-    """Makes layers of VGG16-BN under torchvision's numbers, starting at `first`.
+    """Make layers of VGG16-BN under torchvision's numbers, starting at `first`.
 
     An entry is the number of features of a convolution, followed by a BatchNorm, or a layer's name.
     """
@@ -64,7 +64,7 @@ class Encoder(nn.Module):
         )
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        """Returns fc7 and the four skip connections, coarse first.
+        """Return fc7 and the four skip connections, coarse first.
 
         The ReLU at the start of a slice rectifies its input in place, and thereby also the skip
         connection.
@@ -91,7 +91,7 @@ class Join(nn.Module):
         )
 
     def forward(self, coarse: Tensor, skip: Tensor) -> Tensor:
-        """Joins `(B, C, H, W)` maps at the size of `skip`."""
+        """Join `(B, C, H, W)` maps at the size of `skip`."""
         if coarse.shape[2:] != skip.shape[2:]:
             coarse = F.interpolate(coarse, skip.shape[2:], mode="bilinear", align_corners=False)
         joined: Tensor = self.conv(torch.cat([coarse, skip], dim=1))
@@ -134,21 +134,21 @@ class TorchCRAFT(nn.Module):
 
 
 def make_network(state: Mapping[str, np.ndarray], *, width: float = 1.0) -> TorchCRAFT:
-    """Makes a network with weights from `craftjax.convert.to_state_dict`."""
+    """Make a network with weights from `craftjax.convert.to_state_dict`."""
     network = TorchCRAFT(width)
     network.load_state_dict({name: torch.from_numpy(np.array(x)) for name, x in state.items()})
     return network
 
 
 def make_batch(batch: Mapping[str, np.ndarray]) -> dict[str, Tensor]:
-    """Converts one of our batches for `make_step`: images normalized, channels first."""
+    """Convert one of our batches for `make_step`: images normalized, channels first."""
     normal = (batch["image"].astype(np.float32) / 255 - np.float32(MEAN)) / np.float32(STD)
     arrays = {**batch, "image": np.ascontiguousarray(normal.transpose(0, 3, 1, 2))}
     return {name: torch.from_numpy(array) for name, array in arrays.items()}
 
 
 def loss_v3(labels: Tensor, scores: Tensor, weight: Tensor, neg_rto: float, least: int) -> Tensor:
-    """Computes the loss of one map like the original: hard negatives, image by image.
+    """Compute the loss of one map like the original: hard negatives, image by image.
 
     Args:
         labels: `(B, H, W)`.
@@ -175,7 +175,7 @@ def loss_v3(labels: Tensor, scores: Tensor, weight: Tensor, neg_rto: float, leas
 def make_step(
     network: TorchCRAFT, *, loss: Mapping[str, Any], optimizer: Mapping[str, Any]
 ) -> tuple[Callable[[Batch], float], torch.optim.Optimizer]:
-    """Returns a training step in float32, and its optimizer.
+    """Return a training step in float32, and its optimizer.
 
     Args:
         network: trained in place.
@@ -213,7 +213,7 @@ def make_step(
 def loss_on_device(
     labels: Tensor, scores: Tensor, weight: Tensor, neg_rto: float, least: int
 ) -> Tensor:
-    """Computes `loss_v3` without a host sync: hardest negatives by one sort over all images.
+    """Compute `loss_v3` without a host sync: hardest negatives by one sort over all images.
 
     Args:
         labels: as for `loss_v3`.
@@ -242,7 +242,7 @@ def make_fast_step(
     optimizer: Mapping[str, Any],
     backend: str | None,
 ) -> Callable[[Batch], Tensor]:
-    """Returns a step as fast as PyTorch allows: bfloat16, compiled, without host syncs.
+    """Return a step as fast as PyTorch allows: bfloat16, compiled, without host syncs.
 
     Args:
         network: trained in place; already in `torch.channels_last` and on the device.

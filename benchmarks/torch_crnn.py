@@ -65,7 +65,7 @@ class CRNN(nn.Module):
 
 
 def make_network(state: Mapping[str, np.ndarray]) -> CRNN:
-    """Makes the network with these weights, whose names have no prefix."""
+    """Make the network with these weights, whose names have no prefix."""
     prediction = state["Prediction.weight"].shape
     channels = state["FeatureExtraction.ConvNet.18.weight"].shape[0]
     network = CRNN(prediction[0], channels, prediction[1])
@@ -74,7 +74,7 @@ def make_network(state: Mapping[str, np.ndarray]) -> CRNN:
 
 
 def make_compact_network(state: Mapping[str, np.ndarray]) -> nn.Module:
-    """Makes PP-OCRv6's recognizer network with these weights: the module exported for EasyOCR."""
+    """Make PP-OCRv6's recognizer network with these weights: the module exported for EasyOCR."""
     from ocrjax.easyocr.network_template import Model
 
     classes, hidden = state["Prediction.weight"].shape
@@ -85,14 +85,14 @@ def make_compact_network(state: Mapping[str, np.ndarray]) -> nn.Module:
 
 
 def make_batch(batch: Mapping[str, np.ndarray]) -> tuple[torch.Tensor, ...]:
-    """Converts one of our batches to tensors; pictures are normalized, which is not timed."""
+    """Convert one of our batches to tensors; pictures are normalized, which is not timed."""
     image = (batch["image"].astype(np.float32) / 255 - 0.5) / 0.5
     tensor = torch.from_numpy(np.ascontiguousarray(image.transpose(0, 3, 1, 2)))
     return tensor, torch.from_numpy(batch["label"]), torch.from_numpy(batch["length"])
 
 
 def make_step(network: nn.Module) -> Callable[[tuple[torch.Tensor, ...]], float]:
-    """Returns a step like the original's: CTC, gradients clipped to norm 5, Adadelta."""
+    """Return a step like the original's: CTC, gradients clipped to norm 5, Adadelta."""
     network.train()
     optimizer = torch.optim.Adadelta(network.parameters(), lr=1.0, rho=0.95, eps=1e-8)
     criterion = nn.CTCLoss(zero_infinity=True)
@@ -114,7 +114,7 @@ def make_step(network: nn.Module) -> Callable[[tuple[torch.Tensor, ...]], float]
 def make_fast_step(
     network: CRNN, *, backend: str | None
 ) -> Callable[[tuple[torch.Tensor, ...]], torch.Tensor]:
-    """Returns a step as fast as PyTorch allows: bfloat16, compiled, without host syncs.
+    """Return a step as fast as PyTorch allows: bfloat16, compiled, without host syncs.
 
     Args:
         network: trained in place; already on the device.

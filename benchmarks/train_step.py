@@ -44,7 +44,7 @@ _CONTESTANTS = {
 
 
 def make_batch(rows: int, size: int) -> dict[str, np.ndarray]:
-    """Makes noise images, and smooth bumps as labels; about a tenth of the pixels are text."""
+    """Make noise images, and smooth bumps as labels; about a tenth of the pixels are text."""
     half = size // 2
     y, x = np.mgrid[:half, :half].astype(np.float32)
     bumps = np.maximum(np.sin(x / 4) * np.sin(y / 6) - 0.3, 0) * (y % 64 < 24)

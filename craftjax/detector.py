@@ -217,7 +217,7 @@ class Detector:
         return len(self._programs)
 
     def expect(self, shapes: Iterable[Shape]) -> None:
-        """Uses these sizes of inputs, of `plan_inputs`, for pictures that come in any order."""
+        """Use these sizes of inputs, of `plan_inputs`, for pictures that come in any order."""
         self._planned |= set(shapes)
 
     @overload
@@ -350,7 +350,7 @@ class Detector:
 
 
 def plan_inputs(images: Iterable[ImageLike], options: DetectorOptions) -> list[Shape]:
-    """Chooses the sizes of inputs for pictures of which a detector is given some at a time.
+    """Choose the sizes of inputs for pictures of which a detector is given some at a time.
 
     A detector that expects them finds the same in a picture whichever others it was given before.
 

@@ -199,7 +199,7 @@ def detector_config(pages: Mapping[str, Mapping[str, Any]], size: Size) -> Confi
 def write_lines(
     folder: Path, page: Mapping[str, Any], *, count: int, height: int, seed: int
 ) -> None:
-    """Cuts lines out of pages, as keras-ocr's single-line conversion does.
+    """Cut lines out of pages, as keras-ocr's single-line conversion does.
 
     Of each line the first ten characters, level, with a margin of one pixel. (keras-ocr pads them
     with black to 31x200; here training and reading pad in the same way.)
@@ -259,7 +259,7 @@ def recognizer_config(out: Path, size: Size) -> ConfigDict:
 
 
 def draw_readings(image: ByteArray, words: Sequence[Word]) -> ByteArray:
-    """Draws words and their texts over a picture, as keras-ocr's `drawBoxes`, with the texts."""
+    """Draw words and their texts over a picture, as keras-ocr's `drawBoxes`, with the texts."""
     height, width = image.shape[:2]
     drawn = draw_page(image, Page(height, width, tuple(words)), color=MISSED)
     for word in words:
@@ -297,7 +297,7 @@ def judge(out: Path, reader: Reader, samples: Sequence[Sample]) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Runs all steps."""
+    """Run all steps."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--out", type=Path, required=True, help="folder for everything")
     parser.add_argument("--fonts", help="folder of fonts (default: those of the package)")

@@ -21,7 +21,7 @@ from ocrjax import Recognizer
 
 
 def experiment(labels: Path, steps: int) -> ConfigDict:
-    """Describes the training: what differs from the defaults of `crnnjax/config.py`."""
+    """Describe the training: what differs from the defaults of `crnnjax/config.py`."""
     config = recognizer("words", steps=steps, batch_size=16, init_weights="ppocrv6_small", ema=0.98)
     config.model.update(features="lcnetv4", channels=384, hidden=120, sequence="lightsvtr")
     config.model.batch_norm = False

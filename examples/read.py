@@ -15,7 +15,7 @@ from ocrjax import Reader
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Reads the photos of the command line."""
+    """Read the photos of the command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("photos", nargs="+", type=Path)
     parser.add_argument("--out", required=True, type=Path, help="a .jsonl file, a page a line")

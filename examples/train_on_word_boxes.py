@@ -21,7 +21,7 @@ from ocrjax import Detector
 
 
 def experiment(folder: Path, steps: int) -> ConfigDict:
-    """Describes the training: what differs from the defaults of `craftjax/config.py`."""
+    """Describe the training: what differs from the defaults of `craftjax/config.py`."""
     config = detector("street", steps=steps, batch_size=2, init_weights="craft_mlt_25k", ema=0.998)
     config.optimizer.update(learning_rate=5e-5, schedule="cosine", warmup=min(100, steps // 5))
     config.loss.update(version=2, neg_rto=0.3, n_min_neg=5000)

@@ -26,7 +26,7 @@ UNKNOWN = (1.0, 0.25)
 
 
 def character_width(cell: str) -> tuple[float, float]:
-    """Returns the width of a character relative to letters and digits, and its spread.
+    """Return the width of a character relative to letters and digits, and its spread.
 
     Args:
         cell: a grapheme, or white space; combining marks are ignored.

@@ -23,7 +23,7 @@ _BROKEN = (errno.EROFS, errno.EIO, errno.EFBIG)
 
 
 def run_command(program: str, work: Callable[[], int], *, failed: int = 2, safe: str = "") -> int:
-    """Runs the work of a command, and turns errors into messages and an exit status.
+    """Run the work of a command, and turns errors into messages and an exit status.
 
     Args:
         program: name of the program, for messages.
@@ -52,7 +52,7 @@ def run_command(program: str, work: Callable[[], int], *, failed: int = 2, safe:
 
 
 def allow_any_name() -> None:
-    """Makes this process print characters that the terminal cannot show as escapes.
+    """Make this process print characters that the terminal cannot show as escapes.
 
     Lines appear at once, also in a file or a pipe.
     """
@@ -62,7 +62,7 @@ def allow_any_name() -> None:
 
 
 def explain(error: OSError, safe: str = "") -> str:
-    """Returns the message of a system error: the path, the reason, free space and what is safe."""
+    """Return the message of a system error: the path, the reason, free space and what is safe."""
     if error.filename is None or error.strerror is None:
         text = str(error)  # raised by this project, or one that names no file
     else:
@@ -73,7 +73,7 @@ def explain(error: OSError, safe: str = "") -> str:
 
 
 def free_space(path: str | os.PathLike[str]) -> str:
-    """Returns the free space on the disk of a path, in parentheses for the end of a message."""
+    """Return the free space on the disk of a path, in parentheses for the end of a message."""
     try:
         free = shutil.disk_usage(existing(path)).free
     except OSError:
@@ -82,7 +82,7 @@ def free_space(path: str | os.PathLike[str]) -> str:
 
 
 def _write_to_nobody() -> None:
-    """Discards what is left in the buffers, so that the interpreter exits without an error."""
+    """Discard what is left in the buffers, so that the interpreter exits without an error."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     for stream in (sys.stdout, sys.stderr):
         try:

@@ -21,12 +21,12 @@ _TYPES = {"bool": bool, "int": int, "float": float, "str": str, "tuple": tuple}
 
 
 def nothing(kind: type[Any] = ConfigDict) -> FieldReference:
-    """Returns a field without a value, of a given type; a `ConfigDict` is an optional section."""
+    """Return a field without a value, of a given type; a `ConfigDict` is an optional section."""
     return FieldReference(None, field_type=kind)
 
 
 def defaults(kind: type[Any], *, leave: Collection[str] = ()) -> dict[str, Any]:
-    """Returns the fields of a dataclass with their defaults.
+    """Return the fields of a dataclass with their defaults.
 
     Args:
         kind: the dataclass. Fields without a default, and mappings, are left out.
@@ -50,7 +50,7 @@ def defaults(kind: type[Any], *, leave: Collection[str] = ()) -> dict[str, Any]:
 
 
 def unchanged(kind: type[Any], *, leave: Collection[str] = ()) -> dict[str, Any]:
-    """Returns the fields of a dataclass without values, for changes to a preset; see `given`.
+    """Return the fields of a dataclass without values, for changes to a preset; see `given`.
 
     Args:
         kind: the dataclass.
@@ -74,7 +74,7 @@ def unchanged(kind: type[Any], *, leave: Collection[str] = ()) -> dict[str, Any]
 
 
 def section(values: Mapping[str, Any], changes: Mapping[str, Any]) -> ConfigDict:
-    """Returns a locked section with changes; empty subsections stay unlocked, for free names.
+    """Return a locked section with changes; empty subsections stay unlocked, for free names.
 
     Args:
         values: values of all its fields, as from `defaults`.
@@ -93,7 +93,7 @@ def section(values: Mapping[str, Any], changes: Mapping[str, Any]) -> ConfigDict
 
 
 def given(section: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the set values of a section, without unset fields and empty subsections."""
+    """Return the set values of a section, without unset fields and empty subsections."""
     found = {}
     for name, value in section.items():
         plain = given(value) if hasattr(value, "items") else value
@@ -131,7 +131,7 @@ def _default(one: Field[Any]) -> Any:
 
 
 def _type(one: Field[Any]) -> type[Any]:
-    """Returns the annotated type (X for `X | None`); for other annotations the default's type."""
+    """Return the annotated type (X for `X | None`); for other annotations the default's type."""
     value = _default(one)
     kind = _TYPES.get(str(one.type).removesuffix(" | None").partition("[")[0])
     return kind or (str if value in (None, MISSING) else type(value))

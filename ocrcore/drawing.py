@@ -48,7 +48,7 @@ def draw_page(
     scale: float = 1.0,
     characters: bool = False,
 ) -> ByteArray:
-    """Draws the outlines of a page's words over its picture.
+    """Draw the outlines of a page's words over its picture.
 
     A dot marks the first corner, where reading begins. Ignored ("don't care") words are gray,
     characters blue.
@@ -82,7 +82,7 @@ def draw_page(
 
 
 def draw_readings(image: ByteArray, page: Page) -> ByteArray:
-    """Draws a page's words on its picture, and next to it their texts in the same places.
+    """Draw a page's words on its picture, and next to it their texts in the same places.
 
     Args:
         image: `(H, W, 3)` uint8, RGB; not changed.
@@ -109,7 +109,7 @@ def draw_readings(image: ByteArray, page: Page) -> ByteArray:
 
 
 def draw_scores(image: ByteArray, maps: FloatArray) -> ByteArray:
-    """Draws region and affinity scores in color over a page, side by side.
+    """Draw region and affinity scores in color over a page, side by side.
 
     Args:
         image: `(H, W, 3)` uint8, RGB.
@@ -132,7 +132,7 @@ def draw_scores(image: ByteArray, maps: FloatArray) -> ByteArray:
 def draw_caption(
     title: str, legend: Sequence[tuple[str, Color | None]] = (), *, width: int
 ) -> ByteArray:
-    """Draws a title and a legend, to be put above or below a picture by `grid`.
+    """Draw a title and a legend, to be put above or below a picture by `grid`.
 
     Args:
         title: one line, such as the name of the photo.
@@ -168,7 +168,7 @@ def draw_caption(
 def drawing_names(
     pictures: Sequence[str | PathLike[str] | None], endings: Sequence[str] = ("",)
 ) -> list[str]:
-    """Returns names for drawings of pictures: the names of the pictures without their suffixes.
+    """Return names for drawings of pictures: the names of the pictures without their suffixes.
 
     If several pictures have one name, later ones get their folders as a prefix; a page of a
     multi-page file gets its number as a suffix.
@@ -197,7 +197,7 @@ def drawing_names(
 def draw_text(
     text: str, *, width: int, height: int, color: Color = (0, 0, 0), size: float = _SIZE
 ) -> ByteArray:
-    """Draws one line on white, in a bundled font that has its characters.
+    """Draw one line on white, in a bundled font that has its characters.
 
     Long lines are drawn smaller. A character that the font lacks is shown as its code point, like
     `<1F600>`.
@@ -244,7 +244,7 @@ def fit_cell(image: ByteArray, *, width: int, height: int) -> ByteArray:
 
 
 def grid(cells: Sequence[ByteArray], *, columns: int, gap: int = 4) -> ByteArray:
-    """Arranges pictures in rows, on white.
+    """Arrange pictures in rows, on white.
 
     Args:
         cells: `(H, W, 3)` uint8, RGB; at least one.
@@ -281,7 +281,7 @@ def contact_sheet(
     labels: bool = True,
     gap: int = 4,
 ) -> ByteArray:
-    """Arranges samples in a grid.
+    """Arrange samples in a grid.
 
     Args:
         samples: at least one.
@@ -305,12 +305,12 @@ def contact_sheet(
 
 
 def _fonts() -> list[Font]:
-    """Returns the bundled fonts, the caption font first."""
+    """Return the bundled fonts, the caption font first."""
     return sorted(bundled_fonts(), key=lambda font: str(font) != _FONT)
 
 
 def _scaled(image: ByteArray, scale: float) -> ByteArray:
-    """Returns a resized copy; no side becomes 0."""
+    """Return a resized copy; no side becomes 0."""
     if scale == 1:
         return image.copy()
     size = max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale))

@@ -76,7 +76,7 @@ def system_errors(path: str | Path) -> Iterator[None]:
 
 @cache
 def _realm() -> str:
-    """Returns a name for the scope of process ids: this host, and the container on it."""
+    """Return a name for the scope of process ids: this host, and the container on it."""
     try:
         namespace = str(Path("/proc/self/ns/pid").readlink())
     except OSError:  # not Linux
@@ -86,7 +86,7 @@ def _realm() -> str:
 
 @cache
 def _remove_parts_of_killed(folder: Path) -> None:
-    """Removes temporary files of dead processes of this host; checks each folder only once."""
+    """Remove temporary files of dead processes of this host; checks each folder only once."""
     for path in folder.glob(f"*.{_realm()}-*.part"):
         number = path.name.removesuffix(".part").rpartition("-")[2]
         if number.isdecimal() and not _is_running(int(number)):
@@ -95,7 +95,7 @@ def _remove_parts_of_killed(folder: Path) -> None:
 
 
 def _is_running(process: int) -> bool:
-    """Returns whether a process is running on this host; always True on Windows (unknown)."""
+    """Return whether a process is running on this host; always True on Windows (unknown)."""
     if os.name != "posix":
         return True
     try:
@@ -139,18 +139,18 @@ def new_folder(path: str | Path, *, marker: str) -> Iterator[Path]:
 
 
 def write_bytes(path: str | Path, data: bytes | memoryview) -> None:
-    """Writes a file atomically; its folder is created if needed."""
+    """Write a file atomically; its folder is created if needed."""
     with replacing(path) as part:
         part.write_bytes(data)
 
 
 def write_text(path: str | Path, text: str) -> None:
-    """Writes a text as UTF-8, atomically; keeps line ends, escapes lone surrogates."""
+    """Write a text as UTF-8, atomically; keeps line ends, escapes lone surrogates."""
     write_bytes(path, text.encode("utf-8", "backslashreplace"))
 
 
 def write_json(path: str | Path, value: Any) -> None:
-    """Writes indented JSON in UTF-8, atomically; escapes surrogates.
+    """Write indented JSON in UTF-8, atomically; escapes surrogates.
 
     File names that are not UTF-8 contain surrogates.
     """
@@ -158,7 +158,7 @@ def write_json(path: str | Path, value: Any) -> None:
 
 
 def json_line(value: Any) -> str:
-    """Returns JSON in one line that can be written as UTF-8: lone surrogates are escaped.
+    """Return JSON in one line that can be written as UTF-8: lone surrogates are escaped.
 
     `json.loads` restores them, so the path of a file whose name is not UTF-8 still opens it.
     """
@@ -167,7 +167,7 @@ def json_line(value: Any) -> str:
 
 
 def check_regular(path: str | os.PathLike[str]) -> int:
-    """Returns the size of a regular file in bytes; a pipe or a device may never end.
+    """Return the size of a regular file in bytes; a pipe or a device may never end.
 
     Raises:
         OSError: there is no such file, or it is a folder, a pipe, a socket or a device.
@@ -183,7 +183,7 @@ def check_regular(path: str | os.PathLike[str]) -> int:
 
 
 def expanded(path: str | os.PathLike[str]) -> Path:
-    """Returns a path with `~` expanded to the user's home; unchanged if the home is unknown.
+    """Return a path with `~` expanded to the user's home; unchanged if the home is unknown.
 
     A container may run as a user without a name: then `Path.expanduser` and `Path.home` raise.
     """
@@ -191,7 +191,7 @@ def expanded(path: str | os.PathLike[str]) -> Path:
 
 
 def user_cache() -> Path | None:
-    """Returns the user's cache folder; None for a user without a home."""
+    """Return the user's cache folder; None for a user without a home."""
     if base := os.environ.get("XDG_CACHE_HOME"):
         return Path(base)
     home = expanded("~")
@@ -199,7 +199,7 @@ def user_cache() -> Path | None:
 
 
 def stays_below(folder: str | Path, name: str) -> bool:
-    """Returns whether a path from a label file, joined to a folder, stays below that folder.
+    """Return whether a path from a label file, joined to a folder, stays below that folder.
 
     Links within the folder may lead elsewhere: whoever made them meant it.
     """
@@ -212,7 +212,7 @@ def stays_below(folder: str | Path, name: str) -> bool:
 
 
 def default_cache() -> Path:
-    """Returns `ocrjax` in the user's cache folder, or one in the folder of temporary files.
+    """Return `ocrjax` in the user's cache folder, or one in the folder of temporary files.
 
     The latter is used if there is no home or it is not writable, as with `docker run --user`.
     """
@@ -224,6 +224,6 @@ def default_cache() -> Path:
 
 
 def existing(path: str | os.PathLike[str]) -> Path:
-    """Returns the path itself, or its nearest parent that exists."""
+    """Return the path itself, or its nearest parent that exists."""
     path = Path(path).absolute()
     return next(one for one in (path, *path.parents) if os.path.lexists(one))

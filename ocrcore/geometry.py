@@ -29,7 +29,7 @@ _PAIRS_AT_ONCE = 1 << 21
 
 
 def signed_areas(quads: ArrayLike) -> Floats:
-    """Returns the signed areas `(N,)` of polygons `(N, P, 2)`: positive for clockwise (y down)."""
+    """Return the signed areas `(N,)` of polygons `(N, P, 2)`: positive for clockwise (y down)."""
     points = np.asarray(quads, np.float64)
     points = points - points[:, :1]
     after = np.roll(points, -1, axis=1)
@@ -38,7 +38,7 @@ def signed_areas(quads: ArrayLike) -> Floats:
 
 
 def convex_quads(quads: ArrayLike) -> Bools:
-    """Returns for quads `(N, 4, 2)` whether they are clearly convex (either direction), `(N,)`.
+    """Return for quads `(N, 4, 2)` whether they are clearly convex (either direction), `(N,)`.
 
     Four turns to the same side, each of less than 180 degrees, add up to one revolution, so such a
     quad does not cross itself.
@@ -53,7 +53,7 @@ def convex_quads(quads: ArrayLike) -> Bools:
 
 
 def quad_faults(quads: ArrayLike) -> list[str | None]:
-    """Returns what is wrong with the shape of each quad, for checks of labels.
+    """Return what is wrong with the shape of each quad, for checks of labels.
 
     Args:
         quads: `(N, 4, 2)`.
@@ -78,7 +78,7 @@ def quad_faults(quads: ArrayLike) -> list[str | None]:
 
 
 def intersection_areas(first: ArrayLike, second: ArrayLike) -> Floats:
-    """Returns the areas `(K,)` of the intersections of pairs of convex quads.
+    """Return the areas `(K,)` of the intersections of pairs of convex quads.
 
     Sutherland and Hodgman's clipping (1974), one half plane at a time for all pairs. It is stable:
     a corner that rounding puts on the wrong side of an edge is close to that edge, and changes the
@@ -114,7 +114,7 @@ def _after(width: int) -> Ints:
 
 
 def _clip(x: Floats, y: Floats, count: Ints, side: Floats) -> tuple[Floats, Floats, Ints]:
-    """Keeps the part of each polygon where `side` is not negative.
+    """Keep the part of each polygon where `side` is not negative.
 
     Polygons are rows of corners `(K, W)`; row k has `count[k]` corners, then repeats its first
     corner, so that the last edge closes it.
@@ -176,7 +176,7 @@ class Outlines:
         return len(self.quads)
 
     def shapes(self, indices: Ints) -> NDArray[np.object_]:
-        """Returns shapely polygons of these indices."""
+        """Return shapely polygons of these indices."""
         shapes = shapely.polygons(self.quads[indices]) if len(indices) else np.empty(0, object)
         if self.others:
             for place in np.flatnonzero(~self.convex[indices]):
@@ -185,7 +185,7 @@ class Outlines:
 
 
 def outlines(polygons: ArrayLike | Sequence[ArrayLike]) -> Outlines:
-    """Prepares polygons for `overlaps`.
+    """Prepare polygons for `overlaps`.
 
     Args:
         polygons: `(N, P, 2)`, or a sequence of N polygons `(P_i, 2)`; at least three points each.
@@ -211,7 +211,7 @@ def outlines(polygons: ArrayLike | Sequence[ArrayLike]) -> Outlines:
 
 
 def _split(polygons: ArrayLike | Sequence[ArrayLike]) -> tuple[Floats, dict[int, Floats]]:
-    """Returns quads `(N, 4, 2)`, zeros for other polygons, and those others by index."""
+    """Return quads `(N, 4, 2)`, zeros for other polygons, and those others by index."""
     try:
         quads = np.asarray(polygons, np.float64)
     except ValueError:  # polygons of different lengths
@@ -246,7 +246,7 @@ def _split(polygons: ArrayLike | Sequence[ArrayLike]) -> tuple[Floats, dict[int,
 def box_pairs(
     first: Floats, first_group: Ints, second: Floats, second_group: Ints
 ) -> tuple[Ints, Ints]:
-    """Finds the pairs of boxes of the same group that overlap, to reduce exact computations.
+    """Find the pairs of boxes of the same group that overlap, to reduce exact computations.
 
     Args:
         first: `(N, 4)`: left, top, right, bottom.
@@ -278,7 +278,7 @@ def box_pairs(
 
 
 def overlaps(first: Outlines, one: Ints, second: Outlines, two: Ints) -> Floats:
-    """Returns the areas `(K,)` of the intersections of `first[one]` with `second[two]`.
+    """Return the areas `(K,)` of the intersections of `first[one]` with `second[two]`.
 
     Only pairs of valid polygons have a defined area.
     """

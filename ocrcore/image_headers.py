@@ -25,7 +25,7 @@ _PNM = re.compile(rb"P[1-6]\s+(?:#[^\n]*\n\s*)*([0-9]{1,9})\s+(?:#[^\n]*\n\s*)*(
 
 
 def kind_of(data: bytes) -> str:
-    """Returns the format by the first bytes: "jpeg", "png", ...; empty if unknown."""
+    """Return the format by the first bytes: "jpeg", "png", ...; empty if unknown."""
     for start, kind in SIGNATURES.items():
         if data.startswith(start):
             return kind
@@ -39,7 +39,7 @@ def kind_of(data: bytes) -> str:
 
 
 def header_size(data: bytes) -> tuple[int, int] | None:
-    """Returns height and width of the stored pixels from the header; None if it does not say.
+    """Return height and width of the stored pixels from the header; None if it does not say.
 
     If a file has several sizes (pages of a TIFF, parts of an AVIF), the first page's or the largest
     part's is returned.
@@ -56,7 +56,7 @@ def header_size(data: bytes) -> tuple[int, int] | None:
 
 
 def png_fault(data: bytes) -> str:
-    """Returns what a PNG claims beyond its end; empty for complete PNGs and for other files."""
+    """Return what a PNG claims beyond its end; empty for complete PNGs and for other files."""
     if kind_of(data) != "png":
         return ""
     for name, start, length in png_chunks(data):
@@ -69,7 +69,7 @@ def png_fault(data: bytes) -> str:
 
 
 def png_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
-    """Yields name, start and length of the content of each PNG chunk, as claimed by the file."""
+    """Yield name, start and length of the content of each PNG chunk, as claimed by the file."""
     at = 8
     while at + 8 <= len(data):
         length, name = struct.unpack_from(">I4s", data, at)
@@ -78,7 +78,7 @@ def png_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
 
 
 def page_sizes(data: bytes) -> list[tuple[int, int]]:
-    """Returns height and width of each TIFF page; empty for other files or damaged directories."""
+    """Return height and width of each TIFF page; empty for other files or damaged directories."""
     return list(map(_page_size, _directories(data))) if kind_of(data) == "tiff" else []
 
 
@@ -138,7 +138,7 @@ def _tiff(data: bytes) -> tuple[int, int] | None:
 
 
 def _page_size(tags: dict[int, int]) -> tuple[int, int]:
-    """Returns height and width as decoders return them, which rotate a TIFF themselves."""
+    """Return height and width as decoders return them, which rotate a TIFF themselves."""
     size = tags.get(257, 0), tags.get(256, 0)
     return size[::-1] if 5 <= tags.get(274, 1) <= 8 else size
 
@@ -161,7 +161,7 @@ def _avif(data: bytes) -> tuple[int, int] | None:
 
 
 def _directories(data: bytes) -> Iterator[dict[int, int]]:
-    """Yields the integer values of each directory of a TIFF, by tag."""
+    """Yield the integer values of each directory of a TIFF, by tag."""
     order = "<" if data[:2] == b"II" else ">"
     seen: set[int] = set()
     try:

@@ -63,7 +63,7 @@ class PageOfFile(os.PathLike[str]):
 
 
 def one_or_many(images: ImageLike | Iterable[ImageLike]) -> tuple[list[ImageLike], bool]:
-    """Returns pictures as a list, and whether a single one was given.
+    """Return pictures as a list, and whether a single one was given.
 
     A str is a path, never a sequence of letters; an array with four axes is several pictures.
     """
@@ -75,7 +75,7 @@ def one_or_many(images: ImageLike | Iterable[ImageLike]) -> tuple[list[ImageLike
 
 
 def load_image(image: ImageLike) -> ByteArray:
-    """Returns `(H, W, 3)` RGB uint8 for any kind of picture: `read_image` or `as_rgb`.
+    """Return `(H, W, 3)` RGB uint8 for any kind of picture: `read_image` or `as_rgb`.
 
     Raises:
         ImageError: not a picture.
@@ -88,7 +88,7 @@ def load_image(image: ImageLike) -> ByteArray:
 
 
 def read_image(path: str | os.PathLike[str]) -> ByteArray:
-    """Reads a picture file.
+    """Read a picture file.
 
     The EXIF orientation is applied, 16-bit is scaled to 8-bit, transparency is blended over white,
     and of an animation the first frame is read.
@@ -104,7 +104,7 @@ def read_image(path: str | os.PathLike[str]) -> ByteArray:
 
 
 def decode_image(data: ByteArray | bytes, *, name: str = "image", page: int = 1) -> ByteArray:
-    """Decodes an encoded picture, like `read_image`; of a TIFF this page, from 1."""
+    """Decode an encoded picture, like `read_image`; of a TIFF this page, from 1."""
     data = np.frombuffer(data, np.uint8)
     with decoding(data, name=name, page=page):
         # Rotation is done here: OpenCV's versions differ in the formats that they rotate.
@@ -120,7 +120,7 @@ def decode_image(data: ByteArray | bytes, *, name: str = "image", page: int = 1)
 
 
 def decode_gray(data: ByteArray | bytes, *, name: str = "image") -> ByteArray:
-    """Decodes an encoded picture to gray, twice as fast as `decode_image` for a JPEG.
+    """Decode an encoded picture to gray, twice as fast as `decode_image` for a JPEG.
 
     A JPEG's own luminance is returned, as by `cv2.imread` in EasyOCR; otherwise this is like
     `decode_image`.
@@ -142,7 +142,7 @@ def decode_gray(data: ByteArray | bytes, *, name: str = "image") -> ByteArray:
 
 
 def check_image(image: str | os.PathLike[str] | bytes, *, name: str = "") -> None:
-    """Decodes a picture file to check that it is complete; arguments as for `read_small`.
+    """Decode a picture file to check that it is complete; arguments as for `read_small`.
 
     Raises:
         ImageError: missing, truncated, too large or not a picture.
@@ -151,7 +151,7 @@ def check_image(image: str | os.PathLike[str] | bytes, *, name: str = "") -> Non
 
 
 def read_small(image: str | os.PathLike[str] | bytes, *, name: str = "") -> ByteArray:
-    """Decodes a picture file to gray, a JPEG at an eighth of its size.
+    """Decode a picture file to gray, a JPEG at an eighth of its size.
 
     Args:
         image: a path, or an encoded picture.
@@ -176,7 +176,7 @@ def read_small(image: str | os.PathLike[str] | bytes, *, name: str = "") -> Byte
 
 @contextmanager
 def decoding(data: ByteArray, *, name: str, page: int = 1) -> Iterator[None]:
-    """Checks the claimed size, waits while others decode large pictures, converts errors."""
+    """Check the claimed size, waits while others decode large pictures, converts errors."""
     if not data.size:
         raise ImageError(f"{name}: the file is empty")
     head = data[:65536].tobytes()
@@ -222,7 +222,7 @@ class _Room:
 
 
 def max_pixels() -> int:
-    """Returns the pixel limit: `OCRJAX_MAX_PIXELS` in the environment, default `MAX_PIXELS`.
+    """Return the pixel limit: `OCRJAX_MAX_PIXELS` in the environment, default `MAX_PIXELS`.
 
     Raises:
         ImageError: the variable is not a positive number.
@@ -234,7 +234,7 @@ def max_pixels() -> int:
 
 
 def encoded_size(data: ByteArray | bytes, *, name: str = "image") -> tuple[int, int]:
-    """Returns height and width of what `decode_image` would return, from the header.
+    """Return height and width of what `decode_image` would return, from the header.
 
     Raises:
         ImageError: not a picture, or one with too many pixels.
@@ -246,7 +246,7 @@ def encoded_size(data: ByteArray | bytes, *, name: str = "image") -> tuple[int, 
 
 
 def image_size(path: str | os.PathLike[str]) -> tuple[int, int]:
-    """Returns height and width of what `load_image` would return, from the file's header.
+    """Return height and width of what `load_image` would return, from the file's header.
 
     Raises:
         ImageError: the file is missing, not a regular file, empty, not a picture, or has too many
@@ -263,7 +263,7 @@ def image_size(path: str | os.PathLike[str]) -> tuple[int, int]:
 
 
 def page_count(path: str | os.PathLike[str]) -> int:
-    """Returns the number of pages of a TIFF; 1 for other files and for unreadable ones."""
+    """Return the number of pages of a TIFF; 1 for other files and for unreadable ones."""
     try:
         head = _read_bytes(path, 16).tobytes()
         return len(page_sizes(_read_bytes(path).tobytes())) if kind_of(head) == "tiff" else 1
@@ -272,7 +272,7 @@ def page_count(path: str | os.PathLike[str]) -> int:
 
 
 def is_turned(path: str | os.PathLike[str]) -> bool:
-    """Returns whether EXIF rotates a picture by 90 degrees or more; False if it is unreadable."""
+    """Return whether EXIF rotates a picture by 90 degrees or more; False if it is unreadable."""
     try:
         head = _read_bytes(path, 65536)
         return _may_be_turned(head) and _orientation(_read_bytes(path)) in (3, 4, 5, 6, 7, 8)
@@ -281,7 +281,7 @@ def is_turned(path: str | os.PathLike[str]) -> bool:
 
 
 def orientation(path: str | os.PathLike[str]) -> int:
-    """Returns the EXIF orientation of a picture, 1 to 8; 1 if not rotated or unreadable."""
+    """Return the EXIF orientation of a picture, 1 to 8; 1 if not rotated or unreadable."""
     try:
         head = _read_bytes(path, 65536)
         found = _orientation(_read_bytes(path)) if _may_be_turned(head) else 1
@@ -291,7 +291,7 @@ def orientation(path: str | os.PathLike[str]) -> int:
 
 
 def _stored_size(data: bytes, name: str, page: int = 1) -> tuple[int, int]:
-    """Returns height and width of the stored pixels of a whole file, after checking the limit."""
+    """Return height and width of the stored pixels of a whole file, after checking the limit."""
     if not data:
         raise ImageError(f"{name}: the file is empty")
     if fault := png_fault(data):
@@ -327,7 +327,7 @@ def _checked(size: tuple[int, int], name: str) -> tuple[int, int]:
 
 
 def read_bytes(path: str | os.PathLike[str]) -> bytes:
-    """Reads the bytes of a picture file.
+    """Read the bytes of a picture file.
 
     Raises:
         ImageError: it cannot be read.
@@ -366,7 +366,7 @@ def _orientation(data: ByteArray) -> int:
 
 
 def _may_be_turned(head: ByteArray) -> bool:
-    """Returns whether to look for an orientation; `head` is the file's first 64 KiB."""
+    """Return whether to look for an orientation; `head` is the file's first 64 KiB."""
     if os.environ.get(EXIF_VARIABLE) == "ignore":
         return False
     start = head[:4].tobytes()
@@ -380,7 +380,7 @@ def _may_be_turned(head: ByteArray) -> bool:
 
 
 def _turn(image: ByteArray, orientation: int) -> ByteArray:
-    """Applies an EXIF orientation, 1 to 8."""
+    """Apply an EXIF orientation, 1 to 8."""
     if orientation in (5, 6, 7, 8):
         image = cv2.transpose(image)
     if orientation in (2, 3, 6, 7):
@@ -398,7 +398,7 @@ def _may_have_alpha(data: ByteArray) -> bool:
 
 
 def as_rgb(image: NDArray[np.generic] | Image.Image) -> ByteArray:
-    """Converts a Pillow image or an array of gray, RGB or RGBA values to RGB uint8.
+    """Convert a Pillow image or an array of gray, RGB or RGBA values to RGB uint8.
 
     Args:
         image: a Pillow image (its EXIF orientation is applied), or an array `(H, W)`, `(H, W, 1)`,
@@ -441,7 +441,7 @@ def as_rgb(image: NDArray[np.generic] | Image.Image) -> ByteArray:
 
 
 def _pillow_values(image: Image.Image) -> NDArray[Any]:
-    """Converts a Pillow image to an array of one of the kinds that `as_rgb` accepts."""
+    """Convert a Pillow image to an array of one of the kinds that `as_rgb` accepts."""
     image = ImageOps.exif_transpose(image)
     if image.mode.startswith("I;16"):
         return np.asarray(image).astype(np.uint16)
@@ -479,7 +479,7 @@ def find_images(roots: list[str] | list[Path]) -> list[Path]:
 
 
 def left_out(folder: str | Path, *, deep: bool = False) -> list[Path]:
-    """Returns files of a folder that look like pictures, but are not read.
+    """Return files of a folder that look like pictures, but are not read.
 
     Args:
         folder: folder of the pictures.
@@ -501,7 +501,7 @@ def left_out(folder: str | Path, *, deep: bool = False) -> list[Path]:
 
 
 def _is_picture(path: Path) -> bool:
-    """Returns whether a file begins like a picture."""
+    """Return whether a file begins like a picture."""
     try:
         return kind_of(_read_bytes(path, 32).tobytes()) not in ("", "bmp", "pnm")
     except ImageError:
@@ -509,7 +509,7 @@ def _is_picture(path: Path) -> bool:
 
 
 def name_files(paths: Sequence[Path | PageOfFile], *, most: int = 3) -> str:
-    """Returns the first of some files and how many more there are, for a message."""
+    """Return the first of some files and how many more there are, for a message."""
     more = f" and {len(paths) - most:,} more" if len(paths) > most else ""
     return ", ".join(map(str, paths[:most])) + more
 
@@ -524,7 +524,7 @@ def encode_image(image: ByteArray, *, suffix: str = ".jpg", quality: int = 95) -
 
 
 def write_image(path: str | Path, image: ByteArray) -> None:
-    """Writes an RGB uint8 picture; the suffix sets the format; creates folders if needed."""
+    """Write an RGB uint8 picture; the suffix sets the format; creates folders if needed."""
     path = Path(path)
     ok, data = cv2.imencode(path.suffix, cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
     if not ok:

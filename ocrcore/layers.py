@@ -97,7 +97,7 @@ _convolve_on_cpu.defvjp(_keep_inputs, _gradients)
 
 
 def _kernel_gradient(x: jax.Array, gradient: jax.Array) -> jax.Array:
-    """Returns the gradient of a 3x3 kernel as matrix products of row blocks, summed in a loop.
+    """Return the gradient of a 3x3 kernel as matrix products of row blocks, summed in a loop.
 
     The input, shifted by three columns, times the output's gradient, shifted by three rows: all
     nine taps in one product, of blocks small enough for the cache.
@@ -125,7 +125,7 @@ def _kernel_gradient(x: jax.Array, gradient: jax.Array) -> jax.Array:
 
 
 def _kernel_gradient_by_images(x: jax.Array, gradient: jax.Array) -> jax.Array:
-    """Returns the same for small maps, where a block is one or more images."""
+    """Return the same for small maps, where a block is one or more images."""
     b, h, w, c = x.shape
     d = gradient.shape[-1]
     count = max(n for n in range(1, min(b, max(1, _PIXELS // (h * w))) + 1) if b % n == 0)
@@ -148,7 +148,7 @@ def _kernel_gradient_by_images(x: jax.Array, gradient: jax.Array) -> jax.Array:
 
 @jax.custom_vjp
 def add_bias(x: jax.Array, bias: jax.Array) -> jax.Array:
-    """Adds a bias whose gradient is summed in float32, whatever the type of `x`.
+    """Add a bias whose gradient is summed in float32, whatever the type of `x`.
 
     XLA would sum in the type of `x`. In bfloat16, devices that accumulate in it (CPUs do not) would
     lose all but the first few hundred pixels of a map.
@@ -192,7 +192,7 @@ class BatchNorm(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
-        """Normalizes `(..., C)`; with `train` by the batch statistics, updating `batch_stats`."""
+        """Normalize `(..., C)`; with `train` by the batch statistics, updating `batch_stats`."""
         c = x.shape[-1]
         scale = self.param("scale", nn.initializers.ones, (c,))
         bias = self.param("bias", nn.initializers.zeros, (c,))

@@ -24,7 +24,7 @@ class OptionsError(ValueError):
 def from_section(
     kind: type[T], section: Mapping[str, Any], where: str, *, others: bool = False
 ) -> T:
-    """Makes options from a config section.
+    """Make options from a config section.
 
     A field whose type is another dataclass is a subsection, and one whose type is a mapping to a
     dataclass is a section of named subsections. Lists become tuples, as JSON has no tuples.
@@ -69,7 +69,7 @@ def from_section(
 def expect(
     options: Any, *wanted: tuple[bool, str, str], error: type[ValueError] = OptionsError
 ) -> None:
-    """Rejects invalid values of options, in `__post_init__`.
+    """Reject invalid values of options, in `__post_init__`.
 
     Args:
         options: a dataclass.
@@ -86,7 +86,7 @@ def expect(
 
 
 def check_sections(config: Mapping[str, Any], kinds: Mapping[str, tuple[type[Any], ...]]) -> None:
-    """Checks the values of a config by the options that read them.
+    """Check the values of a config by the options that read them.
 
     Args:
         config: config of an experiment.
@@ -107,12 +107,12 @@ def check_sections(config: Mapping[str, Any], kinds: Mapping[str, tuple[type[Any
 
 
 def plain(value: Any) -> Any:
-    """Converts a ConfigDict, including nested ones, to dicts."""
+    """Convert a ConfigDict, including nested ones, to dicts."""
     return {k: plain(v) for k, v in value.items()} if hasattr(value, "items") else value
 
 
 def _read(hint: Any, value: Any, where: str) -> Any:
-    """Checks the value of one field, and reads nested sections."""
+    """Check the value of one field, and reads nested sections."""
     if isinstance(value, Mapping):
         if is_dataclass(hint) and isinstance(hint, type):
             return from_section(hint, value, where)
@@ -128,12 +128,12 @@ def _read(hint: Any, value: Any, where: str) -> Any:
 
 
 def _tuples(value: Any) -> Any:
-    """Converts lists, including nested ones, to tuples."""
+    """Convert lists, including nested ones, to tuples."""
     return tuple(map(_tuples, value)) if isinstance(value, list | tuple) else value
 
 
 def _fits(hint: Any, value: Any) -> bool:
-    """Returns whether a value has this type. Options check choices (`Literal`) themselves."""
+    """Return whether a value has this type. Options check choices (`Literal`) themselves."""
     kind, parts = get_origin(hint) or hint, get_args(hint)
     if kind is Any or kind is Literal:
         return True

@@ -29,7 +29,7 @@ def check_outputs(
     force: bool = False,
     remedy: str = "--force replaces, another name keeps them",
 ) -> None:
-    """Checks that files may be written: one rule for all commands.
+    """Check that files may be written: one rule for all commands.
 
     Args:
         outputs: files that will be written, and folders that will be created.
@@ -74,7 +74,7 @@ def check_outputs(
 def check_apart(
     folder: str | os.PathLike[str], inputs: Iterable[str | os.PathLike[str]], *, option: str
 ) -> None:
-    """Checks that a folder of results is not one of the input folders, nor inside of one.
+    """Check that a folder of results is not one of the input folders, nor inside of one.
 
     Otherwise the next start would read the results.
 
@@ -89,7 +89,7 @@ def check_apart(
 
 
 def check_suffix(path: str | os.PathLike[str], expected: Sequence[str], *, option: str) -> None:
-    """Checks that the name of an output has the suffix of a supported format.
+    """Check that the name of an output has the suffix of a supported format.
 
     Raises:
         OutputError: it does not.
@@ -101,7 +101,7 @@ def check_suffix(path: str | os.PathLike[str], expected: Sequence[str], *, optio
 
 
 def _check_name(path: Path) -> None:
-    """Rejects names too long for a file; it is first written next to its place, as NAME.part."""
+    """Reject names too long for a file; it is first written next to its place, as NAME.part."""
     try:
         path.with_name(path.name + ".part").lstat()
     except OSError as error:
@@ -110,7 +110,7 @@ def _check_name(path: Path) -> None:
 
 
 def _check_writable(folder: Path, output: Path) -> None:
-    """Writes a byte without leaving a trace: permissions alone do not reveal a full disk."""
+    """Write a byte without leaving a trace: permissions alone do not reveal a full disk."""
     place = existing(folder)
     if not place.is_dir():
         raise OutputError(f"{output}: cannot be written: {place} is a file, expected a folder")
@@ -125,7 +125,7 @@ def _check_writable(folder: Path, output: Path) -> None:
 
 
 def _key(path: str | os.PathLike[str]) -> Key | None:
-    """Returns a key that is the same for all names of a file; None if there is no file."""
+    """Return a key that is the same for all names of a file; None if there is no file."""
     try:
         found = Path(path).stat()
     except OSError:

@@ -58,7 +58,7 @@ class LabelError(ValueError):
 
 
 def _points(value: ArrayLike, *, what: str, count: int | None) -> FloatArray:
-    """Returns `value` as a read-only `(N, 2)` float32 array, or raises `PageError`."""
+    """Return `value` as a read-only `(N, 2)` float32 array, or raises `PageError`."""
     try:
         points = np.array(value, np.float32)
     except (TypeError, ValueError, OverflowError) as error:
@@ -117,7 +117,7 @@ class Character(_ByValue):
             object.__setattr__(self, "confidence", _confidence(self.confidence, "a character"))
 
     def to_dict(self) -> dict[str, Any]:
-        """Returns plain JSON values; fields at their defaults are left out."""
+        """Return plain JSON values; fields at their defaults are left out."""
         return _plain(self)
 
     @classmethod
@@ -185,7 +185,7 @@ class Word(_ByValue):
         return self.quad if self.polygon is None else self.polygon
 
     def to_dict(self) -> dict[str, Any]:
-        """Returns plain JSON values; fields at their defaults are left out."""
+        """Return plain JSON values; fields at their defaults are left out."""
         return _plain(self)
 
     @classmethod
@@ -272,17 +272,17 @@ class Page(_ByValue):
         return "\n\n".join("\n".join(filter(None, lines)) for lines in paragraphs if any(lines))
 
     def to_easyocr(self) -> list[tuple[list[list[float]], str, float]]:
-        """Returns words as EasyOCR's `readtext` does: corners, text, confidence."""
+        """Return words as EasyOCR's `readtext` does: corners, text, confidence."""
         return [
             (word.quad.tolist(), word.text or "", word.confidence or 0.0) for word in self.words
         ]
 
     def with_words(self, words: Sequence[Word]) -> Page:
-        """Returns the same page with other words."""
+        """Return the same page with other words."""
         return replace(self, words=tuple(words))
 
     def to_dict(self) -> dict[str, Any]:
-        """Returns plain JSON values; fields at their defaults are left out, except the words."""
+        """Return plain JSON values; fields at their defaults are left out, except the words."""
         out = _plain(self)
         out["words"] = out.pop("words", [])  # last, because it is the longest
         return out
@@ -295,7 +295,7 @@ class Page(_ByValue):
         return cls(**{**value, "words": words})
 
     def to_json(self) -> str:
-        """Returns one line of JSON."""
+        """Return one line of JSON."""
         return json_line(self.to_dict())
 
     @classmethod
@@ -329,7 +329,7 @@ class Sample(_ByValue):
 
 
 def read_pages(path: str | Path) -> list[Page]:
-    """Reads a file with one page per line, as written by `write_pages`.
+    """Read a file with one page per line, as written by `write_pages`.
 
     Raises:
         PageError: names the file and the line.
@@ -347,7 +347,7 @@ def read_pages(path: str | Path) -> list[Page]:
 
 
 def write_pages(path: str | Path, pages: Sequence[Page]) -> None:
-    """Writes one page per line (JSON Lines, UTF-8), atomically."""
+    """Write one page per line (JSON Lines, UTF-8), atomically."""
     write_text(path, "".join(page.to_json() + "\n" for page in pages))
 
 
@@ -361,7 +361,7 @@ def _lines(words: Sequence[Word]) -> tuple[tuple[Word, ...], ...]:
 
 
 def _number(value: Any, what: str) -> float:
-    """Returns a finite number as a float, or raises `PageError`."""
+    """Return a finite number as a float, or raises `PageError`."""
     try:
         number = float(value)
     except (TypeError, ValueError) as error:
@@ -372,7 +372,7 @@ def _number(value: Any, what: str) -> float:
 
 
 def _confidence(value: Any, of: str) -> float:
-    """Returns a number in [0, 1], tolerating rounding errors, or raises `PageError`."""
+    """Return a number in [0, 1], tolerating rounding errors, or raises `PageError`."""
     confidence = _number(value, f"the confidence of {of}")
     if not -1e-3 <= confidence <= 1 + 1e-3:
         raise PageError(f"the confidence of {of} is {confidence}, expected one in [0, 1]")
@@ -380,7 +380,7 @@ def _confidence(value: Any, of: str) -> float:
 
 
 def _integer(value: Any, what: str, *, least: int) -> int:
-    """Returns an integer of at least `least`, or raises `PageError`."""
+    """Return an integer of at least `least`, or raises `PageError`."""
     if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
         kind = "a positive integer" if least else "0 or a positive integer"
         raise PageError(f"{what} is {value!r}, expected {kind}")
@@ -388,7 +388,7 @@ def _integer(value: Any, what: str, *, least: int) -> int:
 
 
 def _plain(label: Character | Word | Page) -> dict[str, Any]:
-    """Returns plain JSON values of the fields that are not at their defaults."""
+    """Return plain JSON values of the fields that are not at their defaults."""
     out: dict[str, Any] = {}
     for field in fields(label):
         value = getattr(label, field.name)

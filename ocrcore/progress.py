@@ -58,7 +58,7 @@ class Progress:
         self._thread = Thread(target=self._tick, name="ocrjax progress", daemon=True)
 
     def update(self, done: int, total: int | None = None, *, task: str | None = None) -> None:
-        """Sets how many items are done.
+        """Set how many items are done.
 
         Args:
             done: count from the start of the task; in the first call it may include an earlier run.
@@ -81,7 +81,7 @@ class Progress:
         return self._done
 
     def write(self, line: str, *, file: TextIO | None = None) -> None:
-        """Prints a line at once without breaking the bar; by default to stdout."""
+        """Print a line at once without breaking the bar; by default to stdout."""
         self._bar.write(line, file=file or sys.stdout)
         (file or sys.stdout).flush()
         said()
@@ -130,7 +130,7 @@ class Progress:
 
 
 def mute() -> None:
-    """Shows nothing in this process from now on: one of several hosts is enough."""
+    """Show nothing in this process from now on: one of several hosts is enough."""
     _muted[0] = True
 
 
@@ -148,7 +148,7 @@ def shown(items: Collection[T], task: str, *, unit: str) -> Iterator[T]:
 
 
 def describe_seconds(seconds: float) -> str:
-    """Formats a duration like `about 3 minutes`, in the largest unit of which there are 2."""
+    """Format a duration like `about 3 minutes`, in the largest unit of which there are 2."""
     for size, unit in ((3600.0, "hours"), (60.0, "minutes")):
         if seconds >= 2 * size:
             count = seconds / size
@@ -157,7 +157,7 @@ def describe_seconds(seconds: float) -> str:
 
 
 def format_seconds(seconds: float) -> str:
-    """Formats a duration like `1:02:03` or `2:03`; `?` if unknown."""
+    """Format a duration like `1:02:03` or `2:03`; `?` if unknown."""
     if not math.isfinite(seconds):
         return "?"
     minutes, rest = divmod(round(seconds), 60)

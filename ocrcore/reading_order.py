@@ -50,11 +50,11 @@ class _Boxes:
         return len(self.left)
 
     def part(self, rows: slice) -> _Boxes:
-        """Returns some boxes as columns, for pairs with all."""
+        """Return some boxes as columns, for pairs with all."""
         return _Boxes(*(values[rows, None] for values in self._values()))
 
     def joined(self, groups: Sequence[Sequence[int]]) -> _Boxes:
-        """Returns the bounding boxes of groups of boxes."""
+        """Return the bounding boxes of groups of boxes."""
         top, bottom = self.middle - self.height / 2, self.middle + self.height / 2
         first = np.array([top[group].min() for group in map(list, groups)])
         last = np.array([bottom[group].max() for group in map(list, groups)])
@@ -116,7 +116,7 @@ def arrange(page: Page) -> Page:
 
 
 def _main_angle(angles: Floats, weights: Floats) -> float:
-    """Returns the main text direction in degrees: the median around the densest 90 degrees."""
+    """Return the main text direction in degrees: the median around the densest 90 degrees."""
     counts, _ = np.histogram(angles % 360, bins=360, range=(0, 360), weights=weights)
     quarter = np.convolve(np.r_[counts, counts[:89]], np.ones(90), "valid")
     center = int(quarter.argmax()) + 45
@@ -128,7 +128,7 @@ def _main_angle(angles: Floats, weights: Floats) -> float:
 
 
 def _in_frame(quads: Floats, heights: Floats, slopes: Floats, degrees: float) -> _Boxes:
-    """Rotates quads so that text of this direction runs to the right."""
+    """Rotate quads so that text of this direction runs to the right."""
     turn = np.radians(degrees)
     x = quads @ np.array([np.cos(turn), np.sin(turn)])
     y = quads @ np.array([-np.sin(turn), np.cos(turn)])
@@ -137,7 +137,7 @@ def _in_frame(quads: Floats, heights: Floats, slopes: Floats, degrees: float) ->
 
 
 def _line_costs(one: _Boxes, two: _Boxes) -> Floats:
-    """Returns costs `(M, N)` of words as the next in a line; inf if impossible."""
+    """Return costs `(M, N)` of words as the next in a line; inf if impossible."""
     low, alike = _heights(one, two, _WORD_HEIGHTS)
     gap = two.left - one.right
     step = (two.left + two.right) / 2 - (one.left + one.right) / 2
@@ -151,7 +151,7 @@ def _line_costs(one: _Boxes, two: _Boxes) -> Floats:
 
 
 def _paragraph_costs(one: _Boxes, two: _Boxes) -> Floats:
-    """Returns costs `(M, N)` of lines as the next in a paragraph; inf if impossible."""
+    """Return costs `(M, N)` of lines as the next in a paragraph; inf if impossible."""
     low, alike = _heights(one, two, _LINE_HEIGHTS)
     step = two.middle - one.middle
     gap = step - (one.height + two.height) / 2
@@ -162,13 +162,13 @@ def _paragraph_costs(one: _Boxes, two: _Boxes) -> Floats:
 
 
 def _heights(one: _Boxes, two: _Boxes, least: float) -> tuple[Floats, Bools]:
-    """Returns the lower of two heights, and whether it is at least this fraction of the other."""
+    """Return the lower of two heights, and whether it is at least this fraction of the other."""
     low = np.minimum(one.height, two.height)
     return low, low >= least * np.maximum(one.height, two.height)
 
 
 def _covered(one: _Boxes, two: _Boxes) -> Floats:
-    """Returns the horizontal overlap of two boxes; negative if there is a gap."""
+    """Return the horizontal overlap of two boxes; negative if there is a gap."""
     return np.minimum(one.right, two.right) - np.maximum(one.left, two.left)
 
 
@@ -196,7 +196,7 @@ def _chains(boxes: _Boxes, costs: Callable[[_Boxes, _Boxes], Floats]) -> list[li
 
 
 def _order(boxes: _Boxes) -> list[int]:
-    """Returns the reading order of paragraphs; very many are simply sorted from the top."""
+    """Return the reading order of paragraphs; very many are simply sorted from the top."""
     count = len(boxes)
     if count > _MOST:
         return [int(index) for index in np.lexsort((boxes.left, boxes.middle))]

@@ -14,13 +14,13 @@ _NOT_ALNUM = re.compile("[^0-9a-z]")
 
 
 def fold(text: str) -> str:
-    """Converts to lower case, then keeps only 0-9 and a-z."""
+    """Convert to lower case, then keeps only 0-9 and a-z."""
     return _NOT_ALNUM.sub("", unicodedata.normalize("NFC", text).lower())
 
 
 @lru_cache(maxsize=65536)
 def graphemes(text: str) -> tuple[str, ...]:
-    """Splits NFC text into characters as a reader counts them: a base with its combining marks."""
+    """Split NFC text into characters as a reader counts them: a base with its combining marks."""
     clusters: list[str] = []
     for point in unicodedata.normalize("NFC", text):
         if clusters and unicodedata.category(point) in ("Mn", "Mc", "Me"):
@@ -31,7 +31,7 @@ def graphemes(text: str) -> tuple[str, ...]:
 
 
 def needs_shaping(character: str) -> bool:
-    """Returns whether a script is written right to left, or its letters join.
+    """Return whether a script is written right to left, or its letters join.
 
     For these, drawing one glyph per grapheme in text order would be wrong: Arabic, Hebrew, Syriac
     and others are detected by their bidirectional class (Unicode 16, section 23.2), the Indic
@@ -45,7 +45,7 @@ def needs_shaping(character: str) -> bool:
 
 
 def visible_graphemes(text: str) -> list[str]:
-    """Splits text into characters as a reader counts them, without those that leave no ink.
+    """Split text into characters as a reader counts them, without those that leave no ink.
 
     White space and zero-width characters (control and format characters) are left out.
     """
@@ -53,5 +53,5 @@ def visible_graphemes(text: str) -> list[str]:
 
 
 def has_ink(cluster: str) -> bool:
-    """Returns whether a grapheme is more than white space, control and format characters."""
+    """Return whether a grapheme is more than white space, control and format characters."""
     return not all(c.isspace() or unicodedata.category(c) in ("Cc", "Cf") for c in cluster)

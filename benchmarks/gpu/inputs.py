@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def rate(source: Any, *, rows: int, seconds: float, threads: int, workers: int) -> dict[str, Any]:
-    """Measures a loader: seconds to the first batch, then rows per second.
+    """Measure a loader: seconds to the first batch, then rows per second.
 
     Batches that were prefetched while waiting for the first one are taken next, and not counted.
     """
@@ -45,7 +45,7 @@ def rate(source: Any, *, rows: int, seconds: float, threads: int, workers: int) 
 
 
 def crop_source(folder: Path, kind: str, *, rows: int, crops: int) -> Any:
-    """Opens the recognizer's 32x100 batches: synthetic words, or an LMDB written here first."""
+    """Open the recognizer's 32x100 batches: synthetic words, or an LMDB written here first."""
     from crnnjax.input_pipeline import make_batches
 
     train: dict[str, Any] = {"kind": "words"}
@@ -71,7 +71,7 @@ def _write_lmdb(path: Path, crops: int) -> None:
 
 
 def page_source(folder: Path, kind: str, *, rows: int, size: int) -> Any:
-    """Opens the detector's batches: scenes rendered on the fly, or pictures read from files."""
+    """Open the detector's batches: scenes rendered on the fly, or pictures read from files."""
     from craftjax.input_pipeline import make_batches
 
     train: dict[str, Any] = {"kind": "pages", "preset": "scene"}
@@ -88,7 +88,7 @@ def page_source(folder: Path, kind: str, *, rows: int, size: int) -> Any:
 
 
 def write_pages(folder: Path, *, count: int, height: int, width: int, workers: int) -> None:
-    """Writes synthetic scenes with word boxes in ICDAR 2015's format."""
+    """Write synthetic scenes with word boxes in ICDAR 2015's format."""
     from ocrcore.synth.job import Job
     from ocrcore.synth.make import make_set
 
@@ -101,7 +101,7 @@ def write_pages(folder: Path, *, count: int, height: int, width: int, workers: i
 def weak_supervision(
     folder: Path, *, toy: bool, steps: int, cores: int, dtype: str
 ) -> dict[str, Any]:
-    """Runs real steps of `configs/ic15.py` through `craftjax.training`, labeling included.
+    """Run real steps of `configs/ic15.py` through `craftjax.training`, labeling included.
 
     The pages are synthetic and the weights random: neither changes the cost of a step or a label,
     and no real data is available there. So the guards against useless labels are off.
@@ -177,7 +177,7 @@ def weak_supervision(
 
 
 def _compile_ahead(config: Any, *, most: int | None) -> None:
-    """Compiles the run's programs into the cache, so that compilation is not measured."""
+    """Compile the run's programs into the cache, so that compilation is not measured."""
     import jax
     import numpy as np
 

@@ -59,7 +59,7 @@ class Job:
 
 
 def prepare_words(datasets: Path, folder: Path) -> None:
-    """Copies real crops to evaluate a recognizer on, evenly spaced from two sets."""
+    """Copy real crops to evaluate a recognizer on, evenly spaced from two sets."""
     for name, labels in (
         ("iiit5k", datasets / "iiit5k" / "labels_train.tsv"),
         ("rec_train", datasets / "icdar2015" / "rec_train" / "labels.tsv"),
@@ -75,7 +75,7 @@ def prepare_words(datasets: Path, folder: Path) -> None:
 
 
 def prepare_scene(datasets: Path, folder: Path) -> None:
-    """Copies photos to evaluate a detector on, evenly spaced from `det_dev`."""
+    """Copy photos to evaluate a detector on, evenly spaced from `det_dev`."""
     root = datasets / "icdar2015" / "det_dev"
     pages = open_words(root)
     for index in _evenly(range(len(pages)), PHOTOS):
@@ -86,7 +86,7 @@ def prepare_scene(datasets: Path, folder: Path) -> None:
 
 
 def prepare_weak(datasets: Path, folder: Path) -> None:
-    """Copies the 300 training and selection pictures of configs/borndigital.py, in its order.
+    """Copy the 300 training and selection pictures of configs/borndigital.py, in its order.
 
     All 410 would not fit beside the weights; the 110 test pictures are evaluated where they are.
     Large pictures become WebP of quality 90.
@@ -109,7 +109,7 @@ def prepare_weak(datasets: Path, folder: Path) -> None:
 
 
 def prepare_compact(datasets: Path, folder: Path) -> None:
-    """Copies the ten photos to distill on, backgrounds for synthetic text, and evaluation photos.
+    """Copy the ten photos to distill on, backgrounds for synthetic text, and evaluation photos.
 
     Backgrounds are the pictures of a folder `backgrounds` beside the data sets, if there is one.
     The pictures of a folder `pictures` are used like the ten photos.
@@ -123,7 +123,7 @@ def prepare_compact(datasets: Path, folder: Path) -> None:
 
 
 def words_settings(config: ConfigDict, data: Path) -> None:
-    """Evaluates on real crops; synthetic ones only in the training command's final evaluation."""
+    """Evaluate on real crops; synthetic ones only in the training command's final evaluation."""
     config.eval.sets = ConfigDict()
     for name in ("iiit5k", "rec_train"):
         path = str(data / name / "labels.tsv")
@@ -133,7 +133,7 @@ def words_settings(config: ConfigDict, data: Path) -> None:
 
 
 def scratch_settings(config: ConfigDict, data: Path) -> None:
-    """Keeps the config's words and number of steps; bfloat16, and four widths instead of nine."""
+    """Keep the config's words and number of steps; bfloat16, and four widths instead of nine."""
     words_settings(config, data)
     config.model.dtype = "bfloat16"
     config.data.widths = tuple(config.data.height * times for times in (2, 3, 4, 6))
@@ -141,7 +141,7 @@ def scratch_settings(config: ConfigDict, data: Path) -> None:
 
 
 def scene_settings(config: ConfigDict, data: Path) -> None:
-    """Evaluates on photos with configs/ic15.py's detector settings, those of EasyOCR's guide."""
+    """Evaluate on photos with configs/ic15.py's detector settings, those of EasyOCR's guide."""
     config.steps = 7000  # first plan; the config's steps would take an hour or more
     config.detector = load("ic15").detector
     # Trained from scratch, the scores peak at other heights than with the published weights.
@@ -163,7 +163,7 @@ def scene_settings(config: ConfigDict, data: Path) -> None:
 
 
 def weak_settings(config: ConfigDict, data: Path) -> None:
-    """Uses four times the batch of configs/borndigital.py, in bfloat16; the rest is its recipe."""
+    """Use four times the batch of configs/borndigital.py, in bfloat16; the rest is its recipe."""
     config.batch_size = 16
     config.model.dtype = "bfloat16"
     config.model.freeze_norm = True  # the default for the config's own batch size of 4
@@ -181,7 +181,7 @@ def weak_settings(config: ConfigDict, data: Path) -> None:
 
 
 def compact_settings(config: ConfigDict, data: Path) -> None:
-    """Evaluates on photos, at thresholds tuned for the small network."""
+    """Evaluate on photos, at thresholds tuned for the small network."""
     scene_settings(config, data)
     config.update(steps=4000, batch_size=16, ema=0.998)
     config.model.dtype = "bfloat16"
@@ -239,12 +239,12 @@ JOBS: dict[str, Job] = {
 
 
 def load(name: str) -> ConfigDict:
-    """Loads a config of `configs/`."""
+    """Load a config of `configs/`."""
     return runpy.run_path(str(CONFIGS / f"{name}.py"))["get_config"]()
 
 
 def pack(job: Job, datasets: Path, archive: Path, *, weights: str, teacher: str) -> None:
-    """Writes a job's data as a tar file, with the initial weights as float16.
+    """Write a job's data as a tar file, with the initial weights as float16.
 
     Args:
         job: one of `JOBS`.
@@ -269,7 +269,7 @@ def pack(job: Job, datasets: Path, archive: Path, *, weights: str, teacher: str)
 
 
 def unpack(archive: Path, folder: Path) -> None:
-    """Extracts an archive written by `pack`."""
+    """Extract an archive written by `pack`."""
     with tarfile.open(archive) as tar:
         # Python before 3.11.4 has no extraction filters; the archives are trusted.
         safe: Any = {"filter": "data"} if hasattr(tarfile, "data_filter") else {}
@@ -277,7 +277,7 @@ def unpack(archive: Path, folder: Path) -> None:
 
 
 def as_half(state: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Converts weights to float16; vectors stay float32, because variances may exceed its range.
+    """Convert weights to float16; vectors stay float32, because variances may exceed its range.
 
     Raises:
         ValueError: A weight is not finite in float16.
@@ -293,7 +293,7 @@ def as_half(state: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 
 def write_toy(datasets: Path) -> Path:
-    """Writes a few synthetic samples in the layout of the data sets, and small random weights.
+    """Write a few synthetic samples in the layout of the data sets, and small random weights.
 
     Returns:
         Path of the weights.

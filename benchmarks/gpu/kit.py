@@ -27,15 +27,15 @@ class Kit:
         path.parent.mkdir(parents=True, exist_ok=True)
 
     def spent(self) -> float:
-        """Returns the seconds since the start."""
+        """Return the seconds since the start."""
         return time.perf_counter() - self._start
 
     def left(self) -> float:
-        """Returns the seconds left in the budget."""
+        """Return the seconds left in the budget."""
         return self.budget_s - self.spent()
 
     def row(self, name: str, needs_s: float, measure: Callable[[], dict[str, Any]]) -> Any:
-        """Runs one measurement if it still fits into the budget.
+        """Run one measurement if it still fits into the budget.
 
         An error is recorded with its traceback, and the next row runs.
 

@@ -80,7 +80,7 @@ class Session:
         self.small = small_cases(self.toy)
 
     def scaled(self, toy: Any, full: Any) -> Any:
-        """Returns the toy value with --toy, else the full one."""
+        """Return the toy value with --toy, else the full one."""
         return toy if self.toy else full
 
     # Rows. ---------------------------------------------------------------------------------------
@@ -132,7 +132,7 @@ class Session:
         }
 
     def compile(self) -> dict[str, Any]:
-        """Compiles all large programs one after the other, as many as fit into the time.
+        """Compile all large programs one after the other, as many as fit into the time.
 
         In parallel threads they delay each other: on an H200 none of eight was done after 100
         seconds, while the training step alone took 11.
@@ -180,7 +180,7 @@ class Session:
         return {"seconds": time.perf_counter() - begun, **({"errors": errors} if errors else {})}
 
     def numbers(self) -> dict[str, Any]:
-        """Compares both networks' numbers with those of this machine's CPU."""
+        """Compare both networks' numbers with those of this machine's CPU."""
         import numpy as np
         from networks import differences
 
@@ -258,7 +258,7 @@ class Session:
         return {**row, "first_step_s": first, "share_is": _SHARE}
 
     def _wait_for_torch(self) -> None:
-        """Waits until torch has built both steps, so that nothing else runs on the GPU."""
+        """Wait until torch has built both steps, so that nothing else runs on the GPU."""
         if self.peer is None or self.theirs:
             return
         for network in ("detector", "recognizer"):
@@ -269,7 +269,7 @@ class Session:
                 self.theirs[network] = {"error": str(error)}
 
     def weak(self) -> dict[str, Any]:
-        """Measures training on word boxes, labeling included."""
+        """Measure training on word boxes, labeling included."""
         from inputs import weak_supervision
 
         if self.peer is not None:  # torch is done: free its GPU memory
@@ -285,7 +285,7 @@ class Session:
         )
 
     def loader(self, kind: str, workers: int) -> dict[str, Any]:
-        """Measures one input pipeline alone, relative to the step that it feeds."""
+        """Measure one input pipeline alone, relative to the step that it feeds."""
         from inputs import crop_source, page_source, rate
 
         crops = kind in ("words", "lmdb")
@@ -304,7 +304,7 @@ class Session:
         return row
 
     def kernels(self, network: str) -> dict[str, Any]:
-        """Writes the slowest kernels of a step as text."""
+        """Write the slowest kernels of a step as text."""
         from inputs import top_kernels
 
         steps = self.scaled(1, 5)
@@ -405,7 +405,7 @@ class Session:
     # What rows need. -----------------------------------------------------------------------------
 
     def start_helpers(self, rows: set[str]) -> None:
-        """Starts the helper processes that the rows need: the CPU's numbers, and torch."""
+        """Start the helper processes that the rows need: the CPU's numbers, and torch."""
         from peer import Peer
 
         command = [sys.executable, __file__, "--worker", "reference", "--out", str(self.scratch)]
@@ -488,7 +488,7 @@ def _version(name: str) -> str | None:
 
 
 def small_cases(toy: bool) -> tuple[Any, ...]:
-    """Returns the cases whose numbers are compared with the CPU's."""
+    """Return the cases whose numbers are compared with the CPU's."""
     from networks import Case
 
     share, features, side = (0.125, 16, 64) if toy else (1.0, 512, 256)
@@ -500,7 +500,7 @@ def small_cases(toy: bool) -> tuple[Any, ...]:
 
 
 def _write_reference(folder: Path, *, toy: bool) -> None:
-    """Computes the CPU's numbers, in a process that sees no GPU."""
+    """Compute the CPU's numbers, in a process that sees no GPU."""
     import numpy as np
     from networks import prepare_numbers
 
@@ -517,7 +517,7 @@ def _write_reference(folder: Path, *, toy: bool) -> None:
 
 
 def main() -> None:
-    """Runs the rows, or a helper process."""
+    """Run the rows, or a helper process."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--out", type=Path, help="folder for the results")
     parser.add_argument("--budget", type=float, help="seconds for all rows together; default 450")

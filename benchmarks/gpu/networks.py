@@ -55,18 +55,18 @@ class Case:
 
     @property
     def name(self) -> str:
-        """Describes the case in one line, for the log."""
+        """Describe the case in one line, for the log."""
         return f"{self.network} {self.height}x{self.width}, batch {self.rows}"
 
     def batch(self) -> dict[str, np.ndarray]:
-        """Makes a batch of noise with valid labels; the same on every machine."""
+        """Make a batch of noise with valid labels; the same on every machine."""
         if self.network == "detector":
             return make_pages(self.rows, self.height)
         size = {"rows": self.rows, "height": self.height, "width": self.width}
         return make_crops({"classes": CLASSES, **size})
 
     def model(self, dtype: str) -> Any:
-        """Returns the network, computing in `dtype`."""
+        """Return the network, computing in `dtype`."""
         if self.network == "detector":
             from craftjax.models import CRAFT
 
@@ -79,7 +79,7 @@ class Case:
         return CRNN(CLASSES, **options)
 
     def variables(self) -> Tree:
-        """Draws random variables with NumPy, so that they are the same on every machine."""
+        """Draw random variables with NumPy, so that they are the same on every machine."""
         if self.network == "detector":
             from craftjax.models import init_variables
 
@@ -89,7 +89,7 @@ class Case:
         return init_crnn(self.model("float32"), seed=1)
 
     def step(self, dtype: str, **optimizer: Any) -> tuple[Any, Any, Any]:
-        """Returns the jitted (not compiled) train step, its state, and the batch on the device."""
+        """Return the jitted (not compiled) train step, its state, and the batch on the device."""
         options = OptimizerOptions(**{**OPTIMIZERS[self.network], **optimizer})
         made, _ = make_optimizer(options, steps=1000)
         mesh, model = make_mesh(jax.devices()[:1]), self.model(dtype)
@@ -106,7 +106,7 @@ class Case:
         return step, state, put_batch(self.batch(), mesh)
 
     def forward(self, dtype: str) -> tuple[Callable[[Tree, Tree], Any], Tree, Tree]:
-        """Returns the jitted forward pass for inference, and its inputs on the device."""
+        """Return the jitted forward pass for inference, and its inputs on the device."""
         model = self.model(dtype)
         apply = jax.jit(lambda variables, images: model.apply(variables, images))
         return apply, jax.device_put(self.variables()), jax.device_put(self.batch()["image"])
@@ -191,7 +191,7 @@ def _closed(value: Any) -> bool:
 
 
 def prepare_numbers(case: Case, dtype: str) -> Callable[[], dict[str, np.ndarray]]:
-    """Compiles the programs of `numbers`.
+    """Compile the programs of `numbers`.
 
     Returns:
         A function that computes what must be equal on all devices, as flat float32 arrays: `scores`
@@ -228,7 +228,7 @@ def _flat(tree: Tree) -> np.ndarray:
 
 
 def differences(found: dict[str, Any], wanted: dict[str, Any]) -> dict[str, float]:
-    """Returns the norm of each difference, relative to the norm of the wanted value."""
+    """Return the norm of each difference, relative to the norm of the wanted value."""
     return {
         name: float(np.linalg.norm(found[name] - value) / np.linalg.norm(value))
         for name, value in wanted.items()

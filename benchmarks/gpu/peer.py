@@ -64,7 +64,7 @@ class Peer:
             self._answers.put({"error": "the torch process has ended"})
 
     def answer(self, timeout_s: float) -> Answer:
-        """Waits for the next answer.
+        """Wait for the next answer.
 
         Raises:
             RuntimeError: Torch failed, or the timeout expired.
@@ -90,7 +90,7 @@ class Peer:
 
 
 def serve() -> None:
-    """Serves requests in the torch process until its input ends."""
+    """Serve requests in the torch process until its input ends."""
     import torch
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -221,7 +221,7 @@ def _wait(device: str) -> None:
 
 
 def ctc_inputs(rows: int, time_steps: int, classes: int) -> tuple[Any, Any, Any]:
-    """Draws logits `(rows, time_steps, classes)`, labels of 3 to 10 characters, and lengths."""
+    """Draw logits `(rows, time_steps, classes)`, labels of 3 to 10 characters, and lengths."""
     import numpy as np
 
     rng = np.random.default_rng(0)

@@ -251,7 +251,7 @@ class _Look:
 
 
 def _trips(condition: Any) -> int | None:
-    """Returns the trip count of a jax loop from 0 to a constant; None for other loops."""
+    """Return the trip count of a jax loop from 0 to a constant; None for other loops."""
     for one in condition.operations:
         if one.operation.name == "stablehlo.constant":
             found = re.search(r"dense<(\d+)>", str(one.operation.attributes["value"]))
@@ -284,12 +284,12 @@ def _text(value: Any) -> str:
 
 
 def callbacks(found: dict[str, Any]) -> list[str]:
-    """Returns the targets of calls back into Python."""
+    """Return the targets of calls back into Python."""
     return [name for name in found["calls"] if "callback" in name or "python" in name]
 
 
 def row(found: dict[str, Any]) -> dict[str, Any]:
-    """Returns the counts of one program by table row."""
+    """Return the counts of one program by table row."""
     products = found["float32_products"]
     count = found["operations"]
     layouts = found["convolutions"]
@@ -320,7 +320,7 @@ def row(found: dict[str, Any]) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Prints the table and the places, and writes both as JSON."""
+    """Print the table and the places, and writes both as JSON."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--toy", action="store_true", help="small networks and batches")
     parser.add_argument("--dtype", default="bfloat16", choices=["bfloat16", "float32"])

@@ -146,7 +146,7 @@ TOY = {
 
 
 def prepare(datasets: Path, folder: Path, *, start: str) -> None:
-    """Packs all crops, gray and no higher than needed, and the initial weights.
+    """Pack all crops, gray and no higher than needed, and the initial weights.
 
     The published weights keep their precision; only their 18,709 rows of characters do not.
     """
@@ -177,7 +177,7 @@ def prepare(datasets: Path, folder: Path, *, start: str) -> None:
 
 
 def _shrink(labels: Path, folder: Path) -> None:
-    """Packs labeled crops, keeping their names."""
+    """Pack labeled crops, keeping their names."""
     import cv2
 
     from ocrcore.data.readers.crops import read_labels_tsv
@@ -202,7 +202,7 @@ def _shrink(labels: Path, folder: Path) -> None:
 
 
 def _benchmark(name: str, *, lab: bool = False) -> Any:
-    """Imports a script of `benchmarks` as a module."""
+    """Import a script of `benchmarks` as a module."""
     import importlib
 
     folder = str(HERE.parent / "lab" if lab else HERE.parent)
@@ -320,7 +320,7 @@ def claim(folder: Path, listed: Sequence[Task], process: str) -> Task | None:
 
 
 def work(process: str, folder: Path, until: float, *, toy: bool) -> None:
-    """Runs tasks while there is time for one more."""
+    """Run tasks while there is time for one more."""
     order = {"few": WIDE[::-1], "curve": WIDE}.get(process, range(1, 9))
     ratios = [1.0 if heights == 1 else heights - 0.5 for heights in order]
     if toy:
@@ -411,7 +411,7 @@ class Tools:
 
 
 def from_scratch(name: str, folder: Path, until: float, *, toy: bool) -> None:
-    """Trains a network from scratch with `train.py`."""
+    """Train a network from scratch with `train.py`."""
     sys.path.insert(0, str(HERE))
     import train
     from jobs import JOBS
@@ -467,7 +467,7 @@ class Launch:
             (folder / part).mkdir()
 
     def run(self) -> None:
-        """Starts all processes, and collects results until they are done or the time is over."""
+        """Start all processes, and collects results until they are done or the time is over."""
         kept_at, known = time.time(), ""
         try:
             for name in self.starts:
@@ -488,7 +488,7 @@ class Launch:
             self.write(json.dumps(self.results()))
 
     def start(self, name: str) -> None:
-        """Starts a process in its own process group."""
+        """Start a process in its own process group."""
         self.starts[name] += 1
         log = (self.folder / "logs" / f"{name}-{self.starts[name]}.txt").open("wb")
         flags = " ".join(filter(None, (os.environ.get("XLA_FLAGS"), XLA_FLAGS)))
@@ -553,7 +553,7 @@ class Launch:
         part.replace(self.out / "results.json")
 
     def keep(self) -> None:
-        """Writes the archive of small files, and the newest weights."""
+        """Write the archive of small files, and the newest weights."""
         part = self.out / "rows.tar.xz.part"
         with tarfile.open(part, "w:xz", preset=1) as tar:
             for pattern in ("rows/*", "errors/*", "logs/*", "*_synth/*.json", "*_synth/*.jsonl"):
@@ -575,7 +575,7 @@ def _kill(process: subprocess.Popen[bytes]) -> None:
 
 
 def summary(row: Mapping[str, Any]) -> dict[str, Any]:
-    """Summarizes a fine-tuning result without its words: scores, and paired differences."""
+    """Summarize a fine-tuning result without its words: scores, and paired differences."""
     import numpy as np
 
     from ocrcore.evaluation.statistics import paired_wilson
@@ -621,7 +621,7 @@ def launch(args: argparse.Namespace, until: float) -> None:
 
 
 def pack_all(datasets: Path, archive: Path, *, start: str) -> None:
-    """Packs everything into the archive."""
+    """Pack everything into the archive."""
     sys.path.insert(0, str(HERE))
     from jobs import JOBS, pack
 
@@ -630,7 +630,7 @@ def pack_all(datasets: Path, archive: Path, *, start: str) -> None:
 
 
 def write_toy(datasets: Path, archive: Path) -> None:
-    """Packs synthetic samples and small random weights."""
+    """Pack synthetic samples and small random weights."""
     sys.path.insert(0, str(HERE))
     from jobs import write_toy as write_samples
 

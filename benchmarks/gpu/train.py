@@ -89,7 +89,7 @@ class Training:
         self._asked = False
 
     def run(self) -> dict[str, Any]:
-        """Trains until all steps are done or the time is over."""
+        """Train until all steps are done or the time is over."""
         plan(self.config, self.config.steps, job=self.job, warmup=self._warmup)
         starts, results = 0, None
         while True:
@@ -117,7 +117,7 @@ class Training:
         }
 
     def metrics(self) -> list[dict[str, Any]]:
-        """Reads the run's metrics so far."""
+        """Read the run's metrics so far."""
         path = self.workdir / "metrics.jsonl"
         if not path.is_file():
             return []
@@ -125,7 +125,7 @@ class Training:
         return [json.loads(line) for line in lines if line.endswith("\n")]
 
     def progress(self) -> dict[str, Any]:
-        """Summarizes the progress of the run and its scores."""
+        """Summarize the progress of the run and its scores."""
         rows = self.metrics()
         found: dict[str, Any] = {"of": self.config.steps}
         for name in ("step", "loss", "images_per_s", "data_wait"):
@@ -137,7 +137,7 @@ class Training:
         return found
 
     def export(self) -> dict[str, Any] | None:
-        """Writes metrics and curves, and the newest checkpoint's weights if not written yet."""
+        """Write metrics and curves, and the newest checkpoint's weights if not written yet."""
         from ocrcore.training.checkpoints import load_variables
 
         for name in ("metrics.jsonl", "charset.json"):
@@ -224,7 +224,7 @@ def plan(config: ConfigDict, steps: int, *, job: Job, warmup: int) -> None:
 
 
 def newest(workdir: Path) -> Path | None:
-    """Returns the last complete checkpoint of a run."""
+    """Return the last complete checkpoint of a run."""
     from ocrcore.training.damage import is_checkpoint
 
     folders = [path for path in (workdir / "checkpoints").glob("*") if path.name.isdigit()]
@@ -233,12 +233,12 @@ def newest(workdir: Path) -> Path | None:
 
 
 def product(job: Job) -> Any:
-    """Imports the job's package."""
+    """Import the job's package."""
     return importlib.import_module(job.package)
 
 
 def to_state_dict(job: Job, variables: Any) -> dict[str, np.ndarray]:
-    """Converts a network's weights to the published names."""
+    """Convert a network's weights to the published names."""
     if job.package == "crnnjax":
         from crnnjax.convert import to_state_dict as convert
     else:
@@ -247,13 +247,13 @@ def to_state_dict(job: Job, variables: Any) -> dict[str, np.ndarray]:
 
 
 def draw_curves(job: Job, out: Path) -> None:
-    """Draws `curves.png` from `metrics.jsonl`."""
+    """Draw `curves.png` from `metrics.jsonl`."""
     report = importlib.import_module(f"{job.package}.report")
     report.draw_curves(out / "curves.png", out / "metrics.jsonl")
 
 
 def write_weights(out: Path, state: dict[str, np.ndarray], *, largest: int = LARGEST) -> Any:
-    """Writes weights as float16, in as many files as their size requires.
+    """Write weights as float16, in as many files as their size requires.
 
     Returns:
         The MD5 of each file, by name; it reveals mixed files of two exports.
@@ -284,7 +284,7 @@ def write_weights(out: Path, state: dict[str, np.ndarray], *, largest: int = LAR
 
 
 def join_weights(files: list[Path], target: Path) -> None:
-    """Joins the files of `write_weights` into one float32 file.
+    """Join the files of `write_weights` into one float32 file.
 
     Raises:
         ValueError: Files are missing, or do not match `train.json` beside them.
@@ -307,7 +307,7 @@ def join_weights(files: list[Path], target: Path) -> None:
 
 
 def judge(job: Job, config: ConfigDict, workdir: Path) -> dict[str, Any]:
-    """Evaluates the newest checkpoint of a run on the packed samples, with 95 % intervals."""
+    """Evaluate the newest checkpoint of a run on the packed samples, with 95 % intervals."""
     from ocrcore.training.checkpoints import load_variables
 
     folder = newest(workdir)
@@ -357,7 +357,7 @@ def judge(job: Job, config: ConfigDict, workdir: Path) -> dict[str, Any]:
 
 
 def describe_machine() -> dict[str, Any]:
-    """Describes the device and the software versions."""
+    """Describe the device and the software versions."""
     import jax
 
     found: dict[str, Any] = {
@@ -375,7 +375,7 @@ def describe_machine() -> dict[str, Any]:
 
 
 def configure(job: Job, data: Path, settings: list[str], *, toy: bool) -> ConfigDict:
-    """Returns the config of a job, with `KEY=VALUE` settings applied."""
+    """Return the config of a job, with `KEY=VALUE` settings applied."""
     config = load(job.config)
     job.settings(config, data)
     if (start := data / "start.safetensors").is_file():
@@ -428,7 +428,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def train(job: Job, args: argparse.Namespace, began: float) -> None:
-    """Runs a job; the most valuable results come first."""
+    """Run a job; the most valuable results come first."""
     args.out.mkdir(parents=True, exist_ok=True)
     kit = Kit(args.out / "train.json", budget_s=args.budget, start=began)
     tune_process(one_arena=job.package == "crnnjax")  # like the package's own command

@@ -53,7 +53,7 @@ class Judge:
     def points(
         self, pages: Sequence[Page], grid: dict[str, Sequence[float]], **changes: Any
     ) -> list[OperatingPoint]:
-        """Returns operating points of all combinations, the best first."""
+        """Return operating points of all combinations, the best first."""
         options = replace(self.detector.options, **changes)
         cache = ScoreCache(self.scores, fingerprint=self.detector.fingerprint, options=options)
         with tqdm(total=len(pages), unit="page", disable=None) as progress:
@@ -71,7 +71,7 @@ class Judge:
 
 
 def grid_of(*points: tuple[float, float, float]) -> dict[str, Sequence[float]]:
-    """Returns the smallest grid that contains some thresholds."""
+    """Return the smallest grid that contains some thresholds."""
     names = ("text_threshold", "link_threshold", "low_text")
     return {
         name: sorted(set(column))
@@ -80,17 +80,17 @@ def grid_of(*points: tuple[float, float, float]) -> dict[str, Sequence[float]]:
 
 
 def at(points: Sequence[OperatingPoint], thresholds: tuple[float, ...]) -> OperatingPoint:
-    """Returns the point with some thresholds."""
+    """Return the point with some thresholds."""
     return next(one for one in points if tuple(one.thresholds.values()) == thresholds)
 
 
 def texts(page: Page) -> set[str]:
-    """Returns the words on a page, except single characters."""
+    """Return the words on a page, except single characters."""
     return {word.text.lower() for word in page.words if word.care and len(word.text or "") > 1}
 
 
 def unlike(pages: Sequence[Page], others: Sequence[Page]) -> list[Page]:
-    """Returns pages that share less than `SHARED` of their words with every one of the others."""
+    """Return pages that share less than `SHARED` of their words with every one of the others."""
     known = [texts(page) for page in others]
     return [
         page

@@ -53,7 +53,7 @@ class Ceiling:
 
 
 def cut_evenly(word: Word) -> NDArray[np.float64]:
-    """Returns quads `(n, 4, 2)` of characters of equal width; none for words that are not quads."""
+    """Return quads `(n, 4, 2)` of characters of equal width; none for words that are not quads."""
     if len(word.outline) != 4 or not word.care:
         return np.zeros((0, 4, 2))
     count = max(len(visible_graphemes((word.text or "").replace(" ", ""))), 1)
@@ -86,7 +86,7 @@ def measure(pages: Sequence[Page], options: DetectorOptions) -> Ceiling:
 
 
 def main() -> None:
-    """Prints a table and writes JSON."""
+    """Print a table and writes JSON."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--config", type=Path, default=CONFIGS / "borndigital.py")
     parser.add_argument("--root", required=True, help="config.data.root")

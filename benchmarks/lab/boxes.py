@@ -34,7 +34,7 @@ LETTER = (7, 9)  # letter spacing and height
 
 
 def draw_maps(words: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Returns region and affinity maps, `(SIZE, SIZE)` float32, with that many words."""
+    """Return region and affinity maps, `(SIZE, SIZE)` float32, with that many words."""
     rng = np.random.default_rng(seed)
     region = rng.uniform(0, 0.05, (SIZE, SIZE)).astype(np.float32)
     affinity = region[::-1].copy()
@@ -62,12 +62,12 @@ def draw_maps(words: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
 
 
 def is_folded(polygon: np.ndarray, quad: np.ndarray) -> bool:
-    """Returns whether the last line across the word runs from bottom to top."""
+    """Return whether the last line across the word runs from bottom to top."""
     return bool((polygon[8] - polygon[5]) @ (quad[3] - quad[0]) < 0)
 
 
 def count_folded(ours: Any, quads: list, polygons: list) -> int:
-    """Checks that the peer's boxes and polygons equal ours, in order.
+    """Check that the peer's boxes and polygons equal ours, in order.
 
     If a word leaves the last slice of its box empty, the peer's polygon folds over. Ours is None
     then; such polygons are counted instead.
@@ -85,7 +85,7 @@ def count_folded(ours: Any, quads: list, polygons: list) -> int:
 
 
 def main() -> None:
-    """Runs the benchmark."""
+    """Run the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--repeats", type=int, default=5, help="timed calls of each")
     parser.add_argument("--out", type=Path, default=Path("exp/benchmarks/boxes.json"))

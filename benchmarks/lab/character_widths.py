@@ -36,7 +36,7 @@ def measure(characters: str) -> tuple[np.ndarray, np.ndarray, float]:
 
 
 def main() -> None:
-    """Prints the table."""
+    """Print the table."""
     characters = string.ascii_letters + string.digits + string.punctuation + " "
     widths, deviations, _ = measure(characters)
     classes = np.floor(widths * STEPS / np.log(2) + 0.5).astype(int)

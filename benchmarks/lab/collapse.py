@@ -70,7 +70,7 @@ SHOWN = (
 
 
 def break_labels(root: Path, target: Path, *, train: int, share: float, scale: float) -> int:
-    """Copies the data set, with corners times `scale` in some of its first pictures.
+    """Copy the data set, with corners times `scale` in some of its first pictures.
 
     Args:
         root: folder with images/ and gt/.
@@ -94,7 +94,7 @@ def break_labels(root: Path, target: Path, *, train: int, share: float, scale: f
 
 
 def scaled(page: Page, scale: float) -> Page:
-    """Returns the page as if its picture had another size."""
+    """Return the page as if its picture had another size."""
     return replace(
         page, words=tuple(replace(word, quad=word.quad * np.float32(scale)) for word in page.words)
     )
@@ -181,7 +181,7 @@ def main() -> None:
 
 
 def table(rows: list[dict[str, Any]]) -> str:
-    """Formats logged values by step."""
+    """Format logged values by step."""
     steps: dict[int, dict[str, float]] = {}
     for row in rows:
         steps.setdefault(row["step"], {}).update(row)

@@ -32,14 +32,14 @@ from ocrcore.weights.named import find_weights
 
 
 def _distance(ours: np.ndarray, theirs: np.ndarray) -> float:
-    """Returns the largest distance of a corner, in pixels; infinite if the counts differ."""
+    """Return the largest distance of a corner, in pixels; infinite if the counts differ."""
     if len(ours) != len(theirs):
         return float("inf")
     return float(np.abs(ours - theirs).max(initial=0))
 
 
 def main() -> None:
-    """Runs both on each photo in turn."""
+    """Run both on each photo in turn."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--images", required=True, help="a folder of photos")
     parser.add_argument("--count", type=int, default=20)

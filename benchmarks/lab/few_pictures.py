@@ -28,7 +28,7 @@ TRIED = {
 
 
 def part(points: list[OperatingPoint], pictures: np.ndarray) -> list[OperatingPoint]:
-    """Returns the same points on some of the pictures, in the same order."""
+    """Return the same points on some of the pictures, in the same order."""
     out = []
     for point in points:
         images = tuple(point.evaluation.images[picture] for picture in pictures)
@@ -37,7 +37,7 @@ def part(points: list[OperatingPoint], pictures: np.ndarray) -> list[OperatingPo
 
 
 def draw(points: list[OperatingPoint], size: int, options: DetectorOptions, seed: int) -> dict:
-    """Chooses on `size` pictures; returns the change of hmean on the others by both rules."""
+    """Choose on `size` pictures; returns the change of hmean on the others by both rules."""
     order = np.random.default_rng([seed, size]).permutation(len(points[0].evaluation.images))
     drawn, rest = part(points, order[:size]), part(points, order[size:])
     hmeans = [point.evaluation.hmean for point in drawn]
@@ -59,7 +59,7 @@ def draw(points: list[OperatingPoint], size: int, options: DetectorOptions, seed
 
 
 def main() -> None:
-    """Prints a table and writes JSON."""
+    """Print a table and writes JSON."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--root", required=True, help="images/ and gt/")
     parser.add_argument("--canvas", type=int, default=1280)

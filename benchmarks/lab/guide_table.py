@@ -64,7 +64,7 @@ UNPACKED = {
 
 
 def read_folder(root: Path, name: str) -> list[Page]:
-    """Reads the pages below a folder in either layout.
+    """Read the pages below a folder in either layout.
 
     Raises:
         FileNotFoundError: the folder has neither.
@@ -81,7 +81,7 @@ def read_folder(root: Path, name: str) -> list[Page]:
 def measure(
     row: Row, truth: Sequence[Page], detector: Detector, scores: Path | None = None
 ) -> dict[str, Any]:
-    """Evaluates the weights with the row's config and text threshold."""
+    """Evaluate the weights with the row's config and text threshold."""
     config = load_config(CONFIGS / f"{row.tested_on}.py")
     options = replace(
         from_section(DetectorOptions, config.detector, "config.detector"),
@@ -101,7 +101,7 @@ def measure(
 
 
 def format_rows(row: Row, measured: dict[str, Any] | None, weights: str) -> list[str]:
-    """Returns two lines of the table: EasyOCR's and ours."""
+    """Return two lines of the table: EasyOCR's and ours."""
     start = f"| {row.trained_on} | {row.tested_on.upper()} | {row.text_threshold} |"
     stated = ["-" if value is None else f"{value:.3f}" for value in (row.precision, row.recall)]
     lines = [f"{start} EasyOCR | {' | '.join(stated)} | {row.hmean:.3f} | - |"]
@@ -118,7 +118,7 @@ def format_rows(row: Row, measured: dict[str, Any] | None, weights: str) -> list
 
 
 def main() -> None:
-    """Prints the table."""
+    """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--ic13", type=Path, help="folder of the ICDAR 2013 test set")
     parser.add_argument("--ic15", type=Path, help="folder of the ICDAR 2015 test set")

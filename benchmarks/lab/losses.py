@@ -31,7 +31,7 @@ SHAPES = ((5, 384, 384), (1, 192, 192))  # batch, height and width of one map
 
 
 def by_order(values: jax.Array, k: jax.Array, *, whole: bool, top_k: bool) -> jax.Array:
-    """Returns the result of `by_search`, computed by sorting."""
+    """Return the result of `by_search`, computed by sorting."""
     rows = values.reshape(2, 1 if whole else values.shape[1], -1)
     size = rows.shape[-1]
     ordered = lax.top_k(rows, size)[0] if top_k else -jnp.sort(-rows, axis=-1)
@@ -39,18 +39,18 @@ def by_order(values: jax.Array, k: jax.Array, *, whole: bool, top_k: bool) -> ja
 
 
 def by_search(values: jax.Array, k: jax.Array, *, whole: bool) -> jax.Array:
-    """Returns the sums for both maps, over the whole batch or each image."""
+    """Return the sums for both maps, over the whole batch or each image."""
     found = sum_of_largest(values, k, axis=(1, 2, 3) if whole else (2, 3))
     return found.reshape(2, -1)
 
 
 def gradient(function: Callable[..., jax.Array]) -> Callable[..., Any]:
-    """Compiles a sum with its gradient."""
+    """Compile a sum with its gradient."""
     return jax.jit(jax.value_and_grad(lambda values, k: function(values, k).sum()))
 
 
 def in_turn(calls: dict[str, Callable[[], Any]], repeats: int) -> dict[str, list[float]]:
-    """Returns milliseconds of each call, taking turns; the first call of each is not counted."""
+    """Return milliseconds of each call, taking turns; the first call of each is not counted."""
     times: dict[str, list[float]] = {name: [] for name in calls}
     for turn in range(repeats + 1):
         for name, call in calls.items():

@@ -33,7 +33,7 @@ CASES = {"dtrb": (192, 24, 512, 256), "easyocr": (32, 63, 256, 256)}  # batch, s
 
 
 def contestants(features: int, x: jax.Array) -> dict[str, tuple[Any, Any]]:
-    """Returns by name a function of variables and input, and the variables."""
+    """Return by name a function of variables and input, and the variables."""
     ours = BiLSTM(features)
     variables = ours.init(jax.random.key(0), x)
     cell = nn.OptimizedLSTMCell
@@ -55,7 +55,7 @@ def contestants(features: int, x: jax.Array) -> dict[str, tuple[Any, Any]]:
 
 
 def programs(features: int, x: jax.Array) -> dict[str, dict[str, Any]]:
-    """Returns compiled programs by contestant: `forward` and `training`."""
+    """Return compiled programs by contestant: `forward` and `training`."""
     out: dict[str, dict[str, Any]] = {}
     for name, (apply, variables) in contestants(features, x).items():
 

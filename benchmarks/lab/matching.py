@@ -33,7 +33,7 @@ SIZE = (1280, 720)  # of a picture, in pixels
 
 
 def draw(pictures: int, seed: int = 0) -> tuple[list, list, list]:
-    """Makes true quads, the mask of those that count, and found quads, for each picture."""
+    """Make true quads, the mask of those that count, and found quads, for each picture."""
     rng = np.random.default_rng(seed)
     truth, care, found = [], [], []
     unit = np.array([(-0.5, -0.5), (0.5, -0.5), (0.5, 0.5), (-0.5, 0.5)])
@@ -96,7 +96,7 @@ def measure(functions: dict[str, Callable[[], object]], repeats: int) -> dict[st
 
 
 def main() -> None:
-    """Runs the benchmark."""
+    """Run the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--pictures", type=int, default=500)
     parser.add_argument("--loop", type=int, default=50, help="pictures for the shapely loop")

@@ -36,12 +36,12 @@ HEIGHTS = (0, 6, 8, 10, 12, 15, 20, 30, np.inf)
 
 
 def shapes(words: Sequence[Word]) -> np.ndarray:
-    """Returns the words' outlines as shapely polygons."""
+    """Return the words' outlines as shapely polygons."""
     return np.array([shapely.Polygon(word.outline).buffer(0) for word in words], object)
 
 
 def classify(truth: Sequence[Word], found: Sequence[Word]) -> list[tuple[str, float]]:
-    """Returns kind and height in pixels of each missed word that counts (no box with IoU >= .5)."""
+    """Return kind and height in pixels of each missed word that counts (no box with IoU >= .5)."""
     true, boxes = shapes(truth), shapes(found)
     common = shapely.area(shapely.intersection(true[:, None], boxes[None]))
     area, size = shapely.area(true), shapely.area(boxes)
@@ -63,7 +63,7 @@ def classify(truth: Sequence[Word], found: Sequence[Word]) -> list[tuple[str, fl
 
 
 def main() -> None:
-    """Prints a table and writes JSON."""
+    """Print a table and writes JSON."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--config", type=Path, default=CONFIGS / "borndigital.py")
     parser.add_argument("--root", required=True, help="config.data.root")

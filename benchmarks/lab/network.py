@@ -81,7 +81,7 @@ def _check(firsts: dict[str, Answer]) -> None:
 
 
 def main() -> None:
-    """Runs the benchmark."""
+    """Run the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--sizes", nargs="+", default=["768", "1280"], help="SIDE or HEIGHTxWIDTH")
     parser.add_argument("--rounds", type=int, default=7)

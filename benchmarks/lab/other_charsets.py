@@ -44,7 +44,7 @@ LOOK = {"p_perspective": 0.3, "p_blur": 0.3, "p_noise": 0.3}
 def run(
     case: str, args: argparse.Namespace, changes: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
-    """Trains on one charset; returns the scores of the start weights and of the trained ones."""
+    """Train on one charset; returns the scores of the start weights and of the trained ones."""
     from crnnjax.charset import Charset
     from crnnjax.evaluate import read_set
     from crnnjax.input_pipeline import InputOptions

@@ -38,7 +38,7 @@ ROUNDS = 7
 
 
 def write_set(folder: Path, count: int) -> None:
-    """Writes a SynthText folder of `count` samples."""
+    """Write a SynthText folder of `count` samples."""
     folder.mkdir(parents=True)
     write_labels(folder / "gt.mat", count, compressed=False)
     rng = np.random.default_rng(0)
@@ -59,7 +59,7 @@ def forget(folder: Path) -> None:
 
 
 def rate(read: Callable[[int], Any], indices: np.ndarray) -> float:
-    """Returns reads per second."""
+    """Return reads per second."""
     begin = time.perf_counter()
     for index in indices.tolist():
         read(index)
@@ -69,7 +69,7 @@ def rate(read: Callable[[int], Any], indices: np.ndarray) -> float:
 def compare(
     raw: Callable[[int], Any], packed: Callable[[int], Any], count: int, before: Callable[[], None]
 ) -> dict[str, float]:
-    """Reads in turn; returns the medians of the rates and of their ratios."""
+    """Read in turn; returns the medians of the rates and of their ratios."""
     rng = np.random.default_rng(1)
     rates = []
     for turn in range(ROUNDS):
@@ -89,7 +89,7 @@ def compare(
 
 
 def main() -> None:
-    """Runs the benchmark."""
+    """Run the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--count", type=int, default=1000, help="pictures")
     parser.add_argument("--out", type=Path, default=Path("exp/benchmarks/packing.json"))

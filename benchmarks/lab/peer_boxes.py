@@ -52,7 +52,7 @@ SHIFTS = (1e-6, 3e-6, 1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2)
 
 
 def boxes_of(maps: Floats, ratio: float, options: DetectorOptions) -> Floats:
-    """Finds boxes in score maps: quads `(N, 4, 2)` in pixels of the photo."""
+    """Find boxes in score maps: quads `(N, 4, 2)` in pixels of the photo."""
     found = find_boxes(
         maps[:, :, 0],
         maps[:, :, 1],
@@ -84,7 +84,7 @@ def compare(ours: Floats, given: Floats) -> tuple[list[int], list[int], list[flo
 def crossed(
     maps: Floats, rounded: Floats, window: tuple[slice, slice], options: DetectorOptions
 ) -> list[dict[str, Any]]:
-    """Returns the scores in a window that rounding moves across a threshold.
+    """Return the scores in a window that rounding moves across a threshold.
 
     `at` is their position `(x, y)` in the map.
     """
@@ -117,7 +117,7 @@ def crossed(
 def smallest_shift(
     maps: Floats, ratio: float, options: DetectorOptions, given: Floats
 ) -> float | None:
-    """Returns the smallest tried shift of the thresholds that yields the given boxes, or None.
+    """Return the smallest tried shift of the thresholds that yields the given boxes, or None.
 
     Every given box that ours lack must appear at one of the shifts, and every surplus box of ours
     must vanish at one. These may be different shifts, because a single pixel decides each box.
@@ -180,7 +180,7 @@ def explain(
 
 
 def describe(difference: dict[str, Any]) -> str:
-    """Formats the cause of a difference as text."""
+    """Format the cause of a difference as text."""
     crossed_by = "; ".join(
         f"{pixel['score']:.6f} at {pixel['threshold']} (off by {pixel['off']:.1e})"
         for pixel in difference["crossed"][:3]
@@ -206,7 +206,7 @@ def score(ours: Ours, boxes: Sequence[Floats]) -> Evaluation:
 
 
 def main() -> None:
-    """Compares the boxes, prints the tables and writes JSON."""
+    """Compare the boxes, prints the tables and writes JSON."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     add_arguments(parser, config="ic15.py")
     parser.add_argument("--boxes", type=Path, required=True, help="JSON file of EasyOCR's boxes")

@@ -35,7 +35,7 @@ class Labeled(NamedTuple):
 
 
 def icdar2003(folder: Path, height: int) -> Iterator[Labeled]:
-    """Yields the words of the photos that have character boxes."""
+    """Yield the words of the photos that have character boxes."""
     photos = PhotoFolder(folder / "images", folder / "gt", folder / "chars")
     for index in range(len(photos)):
         sample = photos[index]
@@ -53,7 +53,7 @@ def icdar2003(folder: Path, height: int) -> Iterator[Labeled]:
 
 
 def iiit5k(folder: Path) -> Iterator[Labeled]:
-    """Yields all words of IIIT5K's training set."""
+    """Yield all words of IIIT5K's training set."""
     entries = json.loads((folder / "chars_train.json").read_text(encoding="utf-8"))
     for name, entry in entries.items():
         image = read_image(folder / name)
@@ -64,7 +64,7 @@ def iiit5k(folder: Path) -> Iterator[Labeled]:
 
 
 def overlap(found: np.ndarray, true: np.ndarray) -> np.ndarray:
-    """Returns the IoU of each pair of spans."""
+    """Return the IoU of each pair of spans."""
     low, high = np.maximum(found, true), np.minimum(found, true)
     inside = np.maximum(high[:, 1] - low[:, 0], 0)
     return np.asarray(inside / np.maximum(low[:, 1] - high[:, 0], 1e-9))
@@ -93,7 +93,7 @@ def measure(name: str, recognizer: Recognizer, words: list[Labeled]) -> None:
 
 
 def main() -> None:
-    """Runs the benchmark."""
+    """Run the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--icdar2003", type=Path, required=True)
     parser.add_argument("--iiit5k", type=Path, required=True)

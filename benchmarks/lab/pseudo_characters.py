@@ -62,7 +62,7 @@ Label = Callable[[np.ndarray, WordCrop, str], PseudoWord]
 
 
 def icdar2003(folder: Path) -> Iterator[Given]:
-    """Yields the words of the photos that have character boxes."""
+    """Yield the words of the photos that have character boxes."""
     photos = PhotoFolder(folder / "images", folder / "gt", folder / "chars")
     for index in range(len(photos)):
         sample = photos[index]
@@ -73,7 +73,7 @@ def icdar2003(folder: Path) -> Iterator[Given]:
 
 
 def iiit5k(folder: Path) -> Iterator[Given]:
-    """Yields every fourth word of IIIT5K's training set."""
+    """Yield every fourth word of IIIT5K's training set."""
     entries = json.loads((folder / "chars_train.json").read_text(encoding="utf-8"))
     for index, (name, entry) in enumerate(list(entries.items())[::EVERY]):
         image = read_image(folder / name)
@@ -92,7 +92,7 @@ class Teacher:
         self._network: Any = None
 
     def __call__(self, image: np.ndarray, *, pad: int) -> np.ndarray:
-        """Returns `(H // 2, W // 2, 2)` float16 scores of a crop padded to a multiple of `pad`."""
+        """Return `(H // 2, W // 2, 2)` float16 scores of a crop padded to a multiple of `pad`."""
         import torch
 
         if self._network is None:
@@ -138,13 +138,13 @@ def scored(
 
 
 def store(path: Path, arrays: dict[str, np.ndarray]) -> None:
-    """Writes scores atomically."""
+    """Write scores atomically."""
     with replacing(path) as part, part.open("wb") as file:
         np.savez(file, **arrays)
 
 
 def spans(quads: np.ndarray, quad: np.ndarray, *, vertical: bool) -> np.ndarray:
-    """Returns the `(n, 2)` intervals of quads on the reading axis of the word, in order."""
+    """Return the `(n, 2)` intervals of quads on the reading axis of the word, in order."""
     corners = np.asarray(quad, np.float64)
     ahead = corners[[1, 2]] - corners[[0, 3]]
     axis = corners[:2].sum(0) - corners[2:].sum(0) if vertical else ahead.sum(0)
@@ -154,7 +154,7 @@ def spans(quads: np.ndarray, quad: np.ndarray, *, vertical: bool) -> np.ndarray:
 
 
 def compare(true: np.ndarray, found: np.ndarray) -> float:
-    """Returns the mean IoU of a word's characters."""
+    """Return the mean IoU of a word's characters."""
     if not len(found):
         return 0.0
     low = np.maximum(true[:, None, 0], found[None, :, 0])
@@ -169,7 +169,7 @@ def compare(true: np.ndarray, found: np.ndarray) -> float:
 
 
 def with_options(options: PseudoOptions) -> Label:
-    """Returns a function that labels with `label_word`."""
+    """Return a function that labels with `label_word`."""
 
     def label(scores: np.ndarray, crop: WordCrop, text: str) -> PseudoWord:
         return label_word(scores[:, :, 0], scores[:, :, 1], crop=crop, text=text, options=options)
@@ -186,7 +186,7 @@ def equally(scores: np.ndarray, crop: WordCrop, text: str) -> PseudoWord:
 
 
 def interval(values: np.ndarray) -> list[float]:
-    """Returns the 95 % bootstrap interval of the mean."""
+    """Return the 95 % bootstrap interval of the mean."""
     rng = np.random.default_rng(0)
     means = [values[rng.integers(0, len(values), len(values))].mean() for _ in range(2000)]
     return np.percentile(means, [2.5, 97.5]).tolist()
@@ -195,7 +195,7 @@ def interval(values: np.ndarray) -> list[float]:
 def measure(
     words: list[tuple[Given, WordCrop, np.ndarray]], label: Label
 ) -> tuple[dict[str, Any], np.ndarray]:
-    """Returns a row of the table, and the IoU of each word."""
+    """Return a row of the table, and the IoU of each word."""
     values, right, confidence, equal = [], [], [], []
     for word, crop, scores in words:
         found = label(scores, crop, word.text)
@@ -219,7 +219,7 @@ def measure(
 
 
 def main() -> None:
-    """Runs the benchmark, prints the table and writes JSON."""
+    """Run the benchmark, prints the table and writes JSON."""
     parser = argparse.ArgumentParser(description=str(__doc__).partition("\n")[0])
     parser.add_argument("--icdar2003", type=Path, required=True)
     parser.add_argument("--iiit5k", type=Path, required=True)

@@ -64,7 +64,7 @@ return ready && done === arguments[0] ? [one.page, one.quad, field.value] : null
 
 
 def true_word(quad: Any, page: Page) -> Word | None:
-    """Returns the labeled word with the largest IoU with a quad."""
+    """Return the labeled word with the largest IoU with a quad."""
     if not page.words:
         return None
     one, two = outlines(np.array([quad])), outlines([word.outline for word in page.words])
@@ -101,7 +101,7 @@ def correct(session: Session, truth: Sequence[Page]) -> Counter[str]:
 
 
 def cut_all(pages: Sequence[Page], out: Path) -> int:
-    """Writes the words of pages as crops; returns their number."""
+    """Write the words of pages as crops; returns their number."""
     bad: list[Exception] = []
     return write_crops(cut_crops(pages, Counter(), bad), out, "ppocr-rec", bad)
 

@@ -29,7 +29,7 @@ SIDE, ALIKE = 24, 0.9
 
 
 def fingerprint(page: Page) -> np.ndarray:
-    """Returns the picture at 24x24 pixels, as a vector of mean 0 and norm 1 (0 if uniform)."""
+    """Return the picture at 24x24 pixels, as a vector of mean 0 and norm 1 (0 if uniform)."""
     gray = cv2.cvtColor(read_image(page.path), cv2.COLOR_RGB2GRAY)
     small = cv2.resize(gray, (SIDE, SIDE), interpolation=cv2.INTER_AREA).astype(np.float64).ravel()
     small -= small.mean()
@@ -38,7 +38,7 @@ def fingerprint(page: Page) -> np.ndarray:
 
 
 def main() -> None:
-    """Prints a table and writes JSON."""
+    """Print a table and writes JSON."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--config", type=Path, default=CONFIGS / "borndigital.py")
     parser.add_argument("--root", required=True, help="config.data.root")

@@ -45,7 +45,7 @@ print(len(found), seconds, memory(), before, size)
 
 
 def write_labels(path: Path, pictures: int, *, compressed: bool) -> None:
-    """Writes a synthetic `gt.mat`."""
+    """Write a synthetic `gt.mat`."""
     rng = np.random.default_rng(0)
     fields: dict[str, Any] = {
         name: np.empty((1, pictures), object) for name in ("imnames", "txt", "charBB", "wordBB")
@@ -83,7 +83,7 @@ def start(folder: Path, cache: Path) -> dict[str, float]:
 
 
 def main() -> None:
-    """Runs the benchmark, prints the table and writes JSON."""
+    """Run the benchmark, prints the table and writes JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
         "--share", type=float, default=0.1, help="size of the `gt.mat`, as a fraction of SynthText"

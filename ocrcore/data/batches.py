@@ -53,7 +53,7 @@ class Source(Protocol):
         """The log of dropped samples."""
 
     def build(self, step: int) -> Built:
-        """Makes the batch of a step without side effects; called from threads and workers."""
+        """Make the batch of a step without side effects; called from threads and workers."""
 
 
 def with_drops_logged(log: DropLog, made: Iterable[Built]) -> Iterator[Batch]:
@@ -72,12 +72,12 @@ def with_drops_logged(log: DropLog, made: Iterable[Built]) -> Iterator[Batch]:
 
 
 def batch_at(source: Source, step: int) -> Batch:
-    """Makes a single batch; `ocrcore.data.prefetch.iterate` makes many."""
+    """Make a single batch; `ocrcore.data.prefetch.iterate` makes many."""
     return next(with_drops_logged(source.log, map(source.build, [step])))
 
 
 def check_step(step: int) -> int:
-    """Returns the step as an int.
+    """Return the step as an int.
 
     Raises:
         IndexError: the step is negative or too large.
@@ -89,7 +89,7 @@ def check_step(step: int) -> int:
 
 
 def check_share(seed: int, rows: slice, *, batch_size: int) -> tuple[int, slice]:
-    """Returns the seed as an int, and the rows of each batch that this host makes.
+    """Return the seed as an int, and the rows of each batch that this host makes.
 
     Raises:
         SourceError: invalid seed or rows.
@@ -105,7 +105,7 @@ def check_share(seed: int, rows: slice, *, batch_size: int) -> tuple[int, slice]
 
 
 def open_log(workdir: str | Path | None, rows: slice, *, most: float) -> DropLog:
-    """Opens the drop log of a host: `dropped.jsonl`, or `dropped-ROW.jsonl` if ROW is not 0.
+    """Open the drop log of a host: `dropped.jsonl`, or `dropped-ROW.jsonl` if ROW is not 0.
 
     Args:
         workdir: the run directory; None writes no file.
@@ -117,7 +117,7 @@ def open_log(workdir: str | Path | None, rows: slice, *, most: float) -> DropLog
 
 
 def input_section(kind: type[T], config: Mapping[str, Any], **values: Any) -> T:
-    """Reads the input settings from an experiment's config.
+    """Read the input settings from an experiment's config.
 
     Args:
         kind: the dataclass of the settings.

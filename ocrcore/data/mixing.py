@@ -96,7 +96,7 @@ class DropLog:
                     self.counts[reason] += 1
 
     def add(self, drops: Iterable[Drop], *, used: int, undrawn: Counter[str] | None = None) -> None:
-        """Logs the drops of a batch.
+        """Log the drops of a batch.
 
         Args:
             drops: in the order encountered. A sample dropped again counts again in the fraction.
@@ -138,7 +138,7 @@ class DropLog:
         return events
 
     def summary(self) -> str:
-        """Returns one line: dropped samples, and characters that were not drawn, by reason."""
+        """Return one line: dropped samples, and characters that were not drawn, by reason."""
         line = counted(self.counts)
         if self.undrawn:
             parts = ", ".join(f"{reason}: {count}" for reason, count in self.undrawn.most_common())
@@ -147,7 +147,7 @@ class DropLog:
 
 
 def counted(counts: Counter[str]) -> str:
-    """Returns one line: the number of dropped samples, by reason."""
+    """Return one line: the number of dropped samples, by reason."""
     if not counts:
         return "no sample dropped"
     parts = ", ".join(f"{reason}: {count}" for reason, count in counts.most_common())
@@ -155,7 +155,7 @@ def counted(counts: Counter[str]) -> str:
 
 
 def shares(ratios: Sequence[float]) -> tuple[int, ...]:
-    """Returns how many positions of a block each data set gets, at least one."""
+    """Return how many positions of a block each data set gets, at least one."""
     wanted = np.array(ratios) / sum(ratios) * BLOCK
     counts = np.maximum(np.floor(wanted).astype(int), 1)
     while counts.sum() != BLOCK:
@@ -181,6 +181,6 @@ def arranged(
 
 @lru_cache(maxsize=16)
 def shuffled(seed: int, which: int, turn: int, length: int) -> NDArray[np.uint32]:
-    """Returns the order of a data set in one pass over it."""
+    """Return the order of a data set in one pass over it."""
     rng = np.random.default_rng([seed, _SHUFFLING, which, turn])
     return rng.permutation(np.arange(length, dtype=np.uint32))

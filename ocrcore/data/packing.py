@@ -80,11 +80,11 @@ class DrawnPages:
         return len(self.pages)
 
     def name(self, index: int) -> str:
-        """Returns an empty string: a generated page has no file."""
+        """Return an empty string: a generated page has no file."""
         return ""
 
     def label_files(self, index: int) -> tuple[Path, ...]:
-        """Returns nothing: a generated page has no label file."""
+        """Return nothing: a generated page has no label file."""
         return ()
 
     def encoded(self, index: int) -> tuple[bytes, Page]:
@@ -129,7 +129,7 @@ def pack(
     spread: Spread | None = None,
     progress: Callable[[int, int], None] = lambda done, of: None,
 ) -> Packed:
-    """Packs a split of a data set, or the part of it that is still missing.
+    """Pack a split of a data set, or the part of it that is still missing.
 
     Args:
         open_source: opens the data set; must be picklable if there are workers.
@@ -250,11 +250,11 @@ class _Task:
     job: str
 
     def read(self) -> dict[str, Any]:
-        """Returns the note."""
+        """Return the note."""
         return dict(json.loads(self.note.read_bytes()))
 
     def fault(self) -> str:
-        """Returns why the file is not done; empty if it is."""
+        """Return why the file is not done; empty if it is."""
         try:
             note = self.read()
             if note["job"] != self.job:
@@ -269,7 +269,7 @@ class _Task:
 
 
 def _pack_file(source: Source, task: _Task) -> int:
-    """Packs one file; returns the number of its samples."""
+    """Pack one file; returns the number of its samples."""
     faults = []
     # One record per group makes single records readable. Pictures do not compress further.
     with (
@@ -322,7 +322,7 @@ def _pack_all(
 def _results(
     open_source: Callable[[], Source], opened: Source, tasks: list[_Task], workers: int
 ) -> Iterator[Iterator[int]]:
-    """Packs files; yields the number of samples of each as it is finished."""
+    """Pack files; yields the number of samples of each as it is finished."""
     if not workers or len(tasks) < 2:
         with one_opencv_thread():
             yield (_pack_file(opened, task) for task in tasks)
@@ -339,7 +339,7 @@ def _results(
 
 
 def _check(folder: Path, path: Path, job: dict[str, Any]) -> None:
-    """Checks that a folder does not hold something else.
+    """Check that a folder does not hold something else.
 
     Raises:
         PackingError: the folder was packed with other settings or from other data.
@@ -359,7 +359,7 @@ def _check(folder: Path, path: Path, job: dict[str, Any]) -> None:
 
 
 def _finish(folder: Path, split: str, job: dict[str, Any], notes: list[dict[str, Any]]) -> None:
-    """Writes the descriptions of the set; `packed-SPLIT.json`, which marks it complete, is last."""
+    """Write the descriptions of the set; `packed-SPLIT.json`, which marks it complete, is last."""
     faults = [fault for note in notes for fault in note["faults"]]
     lines = "".join(json.dumps(fault) + "\n" for fault in faults)
     write_bytes(folder / f"faults-{split}.jsonl", lines.encode())
@@ -374,14 +374,14 @@ def _finish(folder: Path, split: str, job: dict[str, Any], notes: list[dict[str,
 
 
 def _packed(name: str, split: str, notes: list[dict[str, Any]]) -> Packed:
-    """Returns the content of files, from their notes."""
+    """Return the content of files, from their notes."""
     reasons = Counter(fault_reason(fault) for note in notes for fault in note["faults"])
     records = tuple(note["records"] for note in notes)
     return Packed(name, split, records, sum(note["size"] for note in notes), dict(reasons))
 
 
 def _digest(source: Source, start: int, stop: int) -> str:
-    """Hashes the names of the pictures, in order, and the content of their label files."""
+    """Hash the names of the pictures, in order, and the content of their label files."""
     digest = hashlib.blake2b(digest_size=8)
     known: dict[Path, bytes] = {}  # one file may hold the labels of all pictures
     if source.name(start):  # generated pictures have no names
@@ -401,7 +401,7 @@ def _below(root: Path, name: str) -> str:
 
 
 def dataset_info(splits: list[Packed]) -> dict[str, Any]:
-    """Returns `dataset_info.json` as TensorFlow Datasets reads it."""
+    """Return `dataset_info.json` as TensorFlow Datasets reads it."""
     return {
         "name": splits[0].name,
         "version": VERSION,

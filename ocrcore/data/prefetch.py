@@ -36,7 +36,7 @@ def iterate(
     workers: int = 0,
     ahead: int = 2,
 ) -> Generator[Batch, None, None]:
-    """Yields the batches from a step on, made ahead of time; close it when done.
+    """Yield the batches from a step on, made ahead of time; close it when done.
 
     Args:
         source: makes the batches.
@@ -93,7 +93,7 @@ def _with_workers(made: Any, workers: int, ahead: int) -> Any:
 
 
 def _copied(batches: Iterator[Built], workers: int) -> Iterator[Built]:
-    """Copies batches of workers out of shared memory.
+    """Copy batches of workers out of shared memory.
 
     Arrays still in shared memory when the program exits are reported as leaked.
     """

@@ -73,7 +73,7 @@ def worker_pool(
     setting: str,
     error: type[Exception],
 ) -> Iterator[Submit]:
-    """Starts a pool of spawned processes that exit with this one and ignore stop signals.
+    """Start a pool of spawned processes that exit with this one and ignore stop signals.
 
     Args:
         open_tools: called once in each process, before its first task; must be picklable.
@@ -104,7 +104,7 @@ def worker_pool(
 
 
 def worker_killed(work: str, workers: int, setting: str, reason: Exception) -> str:
-    """Returns the message about a killed worker; the arguments are those of `worker_pool`."""
+    """Return the message about a killed worker; the arguments are those of `worker_pool`."""
     return (
         f"a process that {work} has died ({reason}). If it was killed (exit code -9), the machine "
         f"probably ran out of memory: set {setting} lower than {workers}. The same command "
@@ -115,7 +115,7 @@ def worker_killed(work: str, workers: int, setting: str, reason: Exception) -> s
 def in_order(
     submit: Callable[[Any], Future[T]], items: Iterable[Any], *, ahead: int
 ) -> Iterator[T]:
-    """Yields results in the order of the items, with up to `ahead` further ones in progress."""
+    """Yield results in the order of the items, with up to `ahead` further ones in progress."""
     left = iter(items)
     futures = deque(submit(item) for item in itertools.islice(left, ahead + 1))
     while futures:
@@ -126,7 +126,7 @@ def in_order(
 
 @contextmanager
 def one_opencv_thread() -> Iterator[None]:
-    """Keeps OpenCV from starting threads where pictures are already processed in parallel."""
+    """Keep OpenCV from starting threads where pictures are already processed in parallel."""
     before = cv2.getNumThreads()
     cv2.setNumThreads(1)
     try:
@@ -136,7 +136,7 @@ def one_opencv_thread() -> Iterator[None]:
 
 
 def end_with_parent() -> None:
-    """Makes this process exit as soon as its parent has exited or was killed.
+    """Make this process exit as soon as its parent has exited or was killed.
 
     Call it at the start of a `multiprocessing` process; elsewhere it does nothing.
     """
@@ -153,7 +153,7 @@ def end_with_parent() -> None:
 
 @contextmanager
 def signals_held() -> Iterator[None]:
-    """Makes workers that are started inside ignore `STOP_SIGNALS` from their imports on.
+    """Make workers that are started inside ignore `STOP_SIGNALS` from their imports on.
 
     These signals go to all processes of a group (Slurm's do), but the main program handles them
     and still needs its workers to finish the step. Workers inherit the blocked signals. Windows

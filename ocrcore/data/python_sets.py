@@ -32,7 +32,7 @@ class PythonSet(Sequence[T]):
         return len(self.samples)
 
     def __getitem__(self, index: int) -> T:  # type: ignore[override]
-        """Returns a sample.
+        """Return a sample.
 
         Raises:
             LabelError: the sample is None, as in a `grain.MapDataset` with a filter.
@@ -50,12 +50,12 @@ class PythonSet(Sequence[T]):
         return sample
 
     def name(self, index: int) -> str:
-        """Returns a name for a sample."""
+        """Return a name for a sample."""
         return f"sample {index} of {self._name}"
 
 
 def check_sources(sources: Mapping[str, Sized], kinds: Mapping[str, str]) -> None:
-    """Checks that the data sets passed from Python match those that the config asks for.
+    """Check that the data sets passed from Python match those that the config asks for.
 
     Args:
         sources: data sets, by name.

@@ -121,7 +121,7 @@ def match_boxes(
 
 
 def _many(part: Floats, free: Bools, limit: float) -> list[int]:
-    """Returns the free words if their parts sum to the limit, otherwise none."""
+    """Return the free words if their parts sum to the limit, otherwise none."""
     chosen: list[int] = np.flatnonzero(free).tolist()
     total = 0.0
     for index in chosen:

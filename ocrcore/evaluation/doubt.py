@@ -13,7 +13,7 @@ import numpy as np
 
 
 def least_sure(confidences: Sequence[float | None], count: int | None = None) -> list[int]:
-    """Selects the words with the lowest confidence.
+    """Select the words with the lowest confidence.
 
     Args:
         confidences: in [0, 1]; None or NaN if nothing was read, which counts as lowest.

@@ -75,7 +75,7 @@ def evaluate_readings(
 def _read_right(
     image: ImageResult, kept: list[int], wanted: list[str], found: list[str]
 ) -> ImageResult:
-    """Keeps the pairs with equal texts, and maps indices to the given found words."""
+    """Keep the pairs with equal texts, and maps indices to the given found words."""
     pairs = tuple(
         (true, kept[place]) for true, place in image.pairs if wanted[true] == found[kept[place]]
     )

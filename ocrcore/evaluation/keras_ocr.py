@@ -107,7 +107,7 @@ def keras_ocr_scores(
 
 
 def _at_one_place(truth: Page, found: Page, iou: float) -> tuple[list[int], list[int]]:
-    """Returns indices of true and found words whose intersection over union reaches `iou`."""
+    """Return indices of true and found words whose intersection over union reaches `iou`."""
     a, b = (outlines([np.trunc(word.outline) for word in page.words]) for page in (truth, found))
     one, two = box_pairs(a.boxes, _zeros(len(a)), b.boxes, _zeros(len(b)))
     proper = a.valid[one] & b.valid[two]

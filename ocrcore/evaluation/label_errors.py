@@ -109,7 +109,7 @@ def suspects(
     found: Page | None = None,
     found_readings: Sequence[Reading | None] = (),
 ) -> list[Suspect]:
-    """Judges the labels of one page.
+    """Judge the labels of one page.
 
     Args:
         truth: the labels.
@@ -153,7 +153,7 @@ def suspects(
 def crop_suspects(
     names: Sequence[str], labels: Sequence[str], readings: Sequence[Reading | None]
 ) -> list[Suspect]:
-    """Judges the labels of crops that do not belong to a page; see `suspects`.
+    """Judge the labels of crops that do not belong to a page; see `suspects`.
 
     Args:
         names: names of the crops.
@@ -173,12 +173,12 @@ def crop_suspects(
 
 
 def ranked(pages: Iterable[Sequence[Suspect]]) -> list[Suspect]:
-    """Sorts all suspicions, the most suspicious first; ties keep their order."""
+    """Sort all suspicions, the most suspicious first; ties keep their order."""
     return sorted((one for page in pages for one in page), key=lambda one: -one.suspicion)
 
 
 def label_peaks(truth: Page, maps: NDArray[np.floating]) -> list[float]:
-    """Returns the highest region score inside each label.
+    """Return the highest region score inside each label.
 
     Args:
         truth: the labels.
@@ -202,7 +202,7 @@ def label_peaks(truth: Page, maps: NDArray[np.floating]) -> list[float]:
 def _judge_label(
     word: Word, reading: Reading | None, peak: float | None, elsewhere: set[str]
 ) -> tuple[str, float, float] | None:
-    """Returns kind, suspicion and, for `empty`, 1 minus the peak; None if it cannot be judged."""
+    """Return kind, suspicion and, for `empty`, 1 minus the peak; None if it cannot be judged."""
     if not word.care:
         if reading is None or not reading.text:
             return None
@@ -217,24 +217,24 @@ def _judge_label(
 
 
 def _contradiction(reading: Reading) -> float:
-    """Returns by how much the best reading beats the label, minus the network's uncertainty."""
+    """Return by how much the best reading beats the label, minus the network's uncertainty."""
     assert reading.label_log_probability is not None
     gap = reading.log_probability - reading.label_log_probability
     return max(min(gap, _MOST) + _DOUBT * reading.log_probability, 0.0)
 
 
 def _readable(reading: Reading, most: float) -> float:
-    """Returns the evidence that there is a word."""
+    """Return the evidence that there is a word."""
     return max(most + _DOUBT * reading.log_probability, 0.0)
 
 
 def _emptiness(peak: float) -> float:
-    """Returns the evidence that there is no word."""
+    """Return the evidence that there is no word."""
     return min(-math.log(max(peak, 1e-6)), _MOST)
 
 
 def _covered(truth: Page, found: Page) -> NDArray[np.float64]:
-    """Returns the fraction of each found word that labels cover, `(N,)`."""
+    """Return the fraction of each found word that labels cover, `(N,)`."""
     one = outlines([word.outline for word in truth.words])
     two = outlines([word.outline for word in found.words])
     a, b = box_pairs(one.boxes, np.zeros(len(one), int), two.boxes, np.zeros(len(two), int))

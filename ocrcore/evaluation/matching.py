@@ -89,7 +89,7 @@ class ImageResult:
         return _hmean(self.precision, self.recall)
 
     def to_dict(self) -> dict[str, Any]:
-        """Returns plain JSON values."""
+        """Return plain JSON values."""
         return {
             "name": self.name,
             "precision": self.precision,
@@ -161,12 +161,12 @@ class Evaluation:
         return _hmean(self.precision, self.recall)
 
     def counts(self) -> Floats:
-        """Returns `(N, 4)`: recall sum, true words, precision sum, found words of each picture."""
+        """Return `(N, 4)`: recall sum, true words, precision sum, found words of each picture."""
         rows = [(i.recall_sum, i.truth_care, i.precision_sum, i.found_care) for i in self.images]
         return np.array(rows, np.float64).reshape(-1, 4)
 
     def to_dict(self) -> dict[str, Any]:
-        """Returns plain JSON values, including those of each picture."""
+        """Return plain JSON values, including those of each picture."""
         return {
             "protocol": self.protocol,
             "precision": self.precision,
@@ -178,7 +178,7 @@ class Evaluation:
         }
 
     def to_json(self) -> str:
-        """Returns one line of JSON."""
+        """Return one line of JSON."""
         return json_line(self.to_dict())
 
 
@@ -303,7 +303,7 @@ def _gather(pictures: Sequence[Polygons]) -> _Words:
 
 
 def _by_image(words: _Words, flags: Bools) -> list[tuple[int, ...]]:
-    """Returns the flagged words of each picture, indexed within it."""
+    """Return the flagged words of each picture, indexed within it."""
     chosen: list[tuple[int, ...]] = [()] * (len(words.start) - 1)
     lists: dict[int, list[int]] = {}
     for index in np.flatnonzero(flags).tolist():
@@ -370,7 +370,7 @@ def _iou(
 def _recompute_near_limit(
     ratio: Floats, limit: float, a: Outlines, one: Ints, b: Outlines, two: Ints, *, union: bool
 ) -> None:
-    """Recomputes in place the ratios close to the limit, as the original does."""
+    """Recompute in place the ratios close to the limit, as the original does."""
     near = np.flatnonzero(np.abs(ratio - limit) < _NEAR)
     if len(near):
         first, second = a.shapes(one[near]), b.shapes(two[near])

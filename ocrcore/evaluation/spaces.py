@@ -42,14 +42,14 @@ class SpaceErrors:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """Returns plain JSON values."""
+        """Return plain JSON values."""
         rate = {"value": self.rate.value, "low": self.rate.low, "high": self.rate.high}
         counts = {"found": self.found, "missed": self.missed, "invented": self.invented}
         return {**counts, "space_error_rate": rate}
 
 
 def common_spaces(truth: str, read: str) -> int:
-    """Returns how many spaces two texts have in common, by the alignment described above.
+    """Return how many spaces two texts have in common, by the alignment described above.
 
     Args:
         truth: the true text.

@@ -32,7 +32,7 @@ class Interval:
 
 
 def wilson(hits: int, count: int, *, level: float = 0.95) -> Interval:
-    """Returns a proportion with Wilson's score interval; [0, 1] for a count of 0.
+    """Return a proportion with Wilson's score interval; [0, 1] for a count of 0.
 
     Args:
         hits: number of hits.
@@ -56,7 +56,7 @@ def wilson(hits: int, count: int, *, level: float = 0.95) -> Interval:
 def paired_wilson(
     before: NDArray[np.bool_], after: NDArray[np.bool_], *, level: float = 0.95
 ) -> Interval:
-    """Returns the gain of a proportion on the same words, with its interval.
+    """Return the gain of a proportion on the same words, with its interval.
 
     Words that are right both times, or wrong both times, carry no information. Among the words that
     changed, Wilson's interval of the fraction that became right tells whether more did than by
@@ -87,7 +87,7 @@ def ratio_interval(
     samples: int = 1000,
     seed: int = 0,
 ) -> Interval:
-    """Returns a ratio of sums, with a percentile bootstrap interval.
+    """Return a ratio of sums, with a percentile bootstrap interval.
 
     Args:
         above: `(N,)`, summands of the numerator.
@@ -112,7 +112,7 @@ def ratio_interval(
 def bootstrap_hmean(
     evaluation: Evaluation, *, samples: int = 10_000, level: float = 0.95, seed: int = 0
 ) -> Interval:
-    """Returns the hmean with a percentile bootstrap interval (Efron 1979) over pictures.
+    """Return the hmean with a percentile bootstrap interval (Efron 1979) over pictures.
 
     Words of one picture are found or missed together, so pictures are resampled, not words.
 
@@ -135,7 +135,7 @@ def paired_bootstrap(
     level: float = 0.95,
     seed: int = 0,
 ) -> Interval:
-    """Returns the hmean of the second minus that of the first, with its interval.
+    """Return the hmean of the second minus that of the first, with its interval.
 
     Both are computed on the same resampled pictures, so that pictures that are hard for both do not
     widen the interval. A difference whose interval contains 0 may be chance.
@@ -163,7 +163,7 @@ def paired_bootstrap(
 
 
 def _resample(counts: Floats, *, samples: int, seed: int) -> Floats:
-    """Returns hmeans `(samples, K)` of resampled pictures from counts `(N, 4 K)`."""
+    """Return hmeans `(samples, K)` of resampled pictures from counts `(N, 4 K)`."""
     number = len(counts)
     if not number or samples < 1:
         raise ValueError(f"cannot draw {samples} samples of {number} pictures")

@@ -11,7 +11,7 @@ from ocrcore.files import user_cache
 
 
 def enable_compile_cache(folder: str | Path | None = None) -> Path | None:
-    """Makes jax keep compiled programs on disk, so that a second start does not compile again.
+    """Make jax keep compiled programs on disk, so that a second start does not compile again.
 
     A folder set by `JAX_COMPILATION_CACHE_DIR` or `jax.config` takes precedence;
     `OCRJAX_COMPILE_CACHE=off` disables the default.

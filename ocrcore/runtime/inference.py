@@ -20,12 +20,12 @@ _READ_AHEAD = 2  # batches
 
 
 def reading_threads() -> ThreadPoolExecutor:
-    """Returns threads that decode and resize pictures: one per CPU, at most eight."""
+    """Return threads that decode and resize pictures: one per CPU, at most eight."""
     return ThreadPoolExecutor(min(8, os.cpu_count() or 1))
 
 
 def drawn_ahead(items: Iterable[_T], count: int) -> Iterator[_T]:
-    """Yields items in order, and draws `count` of them ahead.
+    """Yield items in order, and draws `count` of them ahead.
 
     If drawing an item starts work (a future, a program on a device), that work overlaps with the
     use of earlier items.
@@ -45,7 +45,7 @@ def run_batches(
     load: Callable[[_Key, _T], _Loaded],
     program: Callable[[_Key, list[_Loaded]], Any],
 ) -> Iterator[tuple[_Key, list[_Loaded], Any]]:
-    """Runs a program over batches; the host loads two batches ahead.
+    """Run a program over batches; the host loads two batches ahead.
 
     Args:
         pool: loads the items, usually from `reading_threads`.

@@ -12,7 +12,7 @@ _NEVER = -1  # trim threshold: never trim
 
 
 def reuse_freed_memory(*, one_arena: bool = False) -> bool:
-    """Makes glibc keep freed memory for the next buffer instead of returning it to the kernel.
+    """Make glibc keep freed memory for the next buffer instead of returning it to the kernel.
 
     XLA allocates all buffers of a program at each call. glibc maps each large one from the
     kernel and unmaps it afterwards, and clearing those pages again costs a tenth of a forward pass
@@ -32,7 +32,7 @@ def reuse_freed_memory(*, one_arena: bool = False) -> bool:
 
 
 def restore_allocator() -> bool:
-    """Reverts `reuse_freed_memory`; returns whether that was possible."""
+    """Revert `reuse_freed_memory`; returns whether that was possible."""
     return _set({_M_MMAP_MAX: 65536, _M_TRIM_THRESHOLD: 128 * 1024, _M_ARENA_MAX: 0})
 
 

@@ -46,7 +46,7 @@ def initialize_distributed(
     timeout: float = TIMEOUT,
     log: Callable[[str], object] = print,
 ) -> bool:
-    """Joins the processes of a run; call it before anything else uses jax.
+    """Join the processes of a run; call it before anything else uses jax.
 
     Uses the first three arguments if they are given. Otherwise joins the processes of a Slurm step
     (`srun` with more than one task), and does nothing for a single process. jax starts once all
@@ -114,7 +114,7 @@ def _place(
 
 
 def slurm_devices(environ: Mapping[str, str]) -> list[int] | None:
-    """Returns the local device ids of this Slurm task; None for all that it sees.
+    """Return the local device ids of this Slurm task; None for all that it sees.
 
     One of several tasks of a node takes the GPU of its number there, unless Slurm makes only its
     own GPU visible to it.
@@ -129,12 +129,12 @@ def slurm_devices(environ: Mapping[str, str]) -> list[int] | None:
 
 
 def is_main() -> bool:
-    """Returns whether this process is the one that prints and writes."""
+    """Return whether this process is the one that prints and writes."""
     return jax.process_index() == 0
 
 
 def meet(place: str) -> None:
-    """Waits for all processes; `place` must be the same in all."""
+    """Wait for all processes; `place` must be the same in all."""
     if jax.process_count() > 1:
         multihost_utils.sync_global_devices(place)
 
@@ -145,7 +145,7 @@ def my_share(items: Sequence[T]) -> Sequence[T]:
 
 
 def from_shares(shares: Sequence[Sequence[T]]) -> list[T]:
-    """Puts the items of all shares in order again; the reverse of `my_share`.
+    """Put the items of all shares in order again; the reverse of `my_share`.
 
     Args:
         shares: of all processes in order.
@@ -203,7 +203,7 @@ def require_same(facts: Mapping[str, Any], *, remedy: str) -> None:
 
 
 def make_mesh(devices: Sequence[jax.Device] | None = None) -> Mesh:
-    """Makes a mesh with the single axis `data`.
+    """Make a mesh with the single axis `data`.
 
     Args:
         devices: default all devices of all processes. A host's devices are adjacent, so that a
@@ -216,17 +216,17 @@ def make_mesh(devices: Sequence[jax.Device] | None = None) -> Mesh:
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
-    """Returns the sharding with the whole array on every device."""
+    """Return the sharding with the whole array on every device."""
     return NamedSharding(mesh, PartitionSpec())
 
 
 def batch_sharding(mesh: Mesh) -> NamedSharding:
-    """Returns the sharding with the leading axis split over the devices."""
+    """Return the sharding with the leading axis split over the devices."""
     return NamedSharding(mesh, PartitionSpec(AXIS))
 
 
 def host_rows(batch_size: int, mesh: Mesh, *, field: str = "batch_size") -> slice:
-    """Returns the rows of the global batch that this process loads.
+    """Return the rows of the global batch that this process loads.
 
     Args:
         batch_size: rows of the global batch.
@@ -249,7 +249,7 @@ def host_rows(batch_size: int, mesh: Mesh, *, field: str = "batch_size") -> slic
 
 
 def put_batch(batch: Any, mesh: Mesh, *, field: str = "batch_size") -> Any:
-    """Makes global arrays, sharded over the devices, from each process's rows.
+    """Make global arrays, sharded over the devices, from each process's rows.
 
     The transfer is asynchronous, and a CPU device may read the memory in place: do not write to the
     arrays afterwards.
@@ -284,7 +284,7 @@ def put_batch(batch: Any, mesh: Mesh, *, field: str = "batch_size") -> Any:
 
 
 def describe_devices(mesh: Mesh) -> str:
-    """Returns one line for the start of a run, like `4 x cpu in 1 process, jax 0.10.2`."""
+    """Return one line for the start of a run, like `4 x cpu in 1 process, jax 0.10.2`."""
     kinds = Counter(device.device_kind for device in mesh.devices)
     devices = " + ".join(f"{number} x {kind}" for kind, number in kinds.items())
     processes = len({device.process_index for device in mesh.devices})

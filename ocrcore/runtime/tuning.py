@@ -9,7 +9,7 @@ from ocrcore.runtime.memory import restore_allocator, reuse_freed_memory
 
 
 def tune_process(one_arena: bool = False) -> None:
-    """Enables the compile cache and, on the CPU, the reuse of freed memory.
+    """Enable the compile cache and, on the CPU, the reuse of freed memory.
 
     Call it once at the start of a program, after `ocrcore.runtime.mesh.initialize_distributed`.
 

@@ -54,7 +54,7 @@ def keep_start(run: Run, variables: Callable[[], Tree]) -> None:
 
 
 def choose_share(right: Mapping[float, Right]) -> tuple[Tried, list[Tried]]:
-    """Chooses a share of the trained weights.
+    """Choose a share of the trained weights.
 
     Args:
         right: for each share, including 0, whether each word is read correctly; the words are the
@@ -131,7 +131,7 @@ def average_run(
 def describe(
     chosen: Tried, tried: Sequence[Tried], *, step: int, metric: str, measured_on: str
 ) -> str:
-    """Returns one log line: what is kept, and why."""
+    """Return one log line: what is kept, and why."""
     start = tried[0]
     if chosen.share:
         return (

@@ -44,7 +44,7 @@ _MEMORY, _METRICS = "run/metadata", "metrics/metrics"  # Orbax's paths of JSON i
 
 
 def save_variables(folder: str | Path, variables: Mapping[str, Any]) -> None:
-    """Writes a network's variables as an Orbax checkpoint, atomically.
+    """Write a network's variables as an Orbax checkpoint, atomically.
 
     Raises:
         CheckpointError: the folder exists; nothing is overwritten.
@@ -58,7 +58,7 @@ def save_variables(folder: str | Path, variables: Mapping[str, Any]) -> None:
 
 
 def load_variables(folder: str | Path) -> dict[str, Any]:
-    """Loads a network's variables as NumPy arrays, whatever devices they were saved from.
+    """Load a network's variables as NumPy arrays, whatever devices they were saved from.
 
     Args:
         folder: output of `save_variables`, a checkpoint of a run, a folder of checkpoints, or a run
@@ -91,7 +91,7 @@ def load_variables(folder: str | Path) -> dict[str, Any]:
 
 
 def _best_whole(folder: Path, steps: list[int]) -> Path:
-    """Returns the best checkpoint that is not damaged."""
+    """Return the best checkpoint that is not damaged."""
     faults: dict[int, str] = {}
 
     def rank(step: int) -> tuple[float, int]:
@@ -169,7 +169,7 @@ def choose_start(
     init_from: str | Path | None = None,
     weights: str | Path | None = None,
 ) -> Start:
-    """Applies the restore order; the first match wins.
+    """Apply the restore order; the first match wins.
 
     1. `resume`: this run's own last finished checkpoint, with optimizer, step and data position.
     2. The choice of `initial_start`.
@@ -185,7 +185,7 @@ def choose_start(
 def initial_start(
     *, init_from: str | Path | None = None, weights: str | Path | None = None
 ) -> Start:
-    """Chooses what a run without checkpoints starts from; the first match wins.
+    """Choose what a run without checkpoints starts from; the first match wins.
 
     1. `run`: variables of another run's best checkpoint, with a fresh optimizer from step 0.
     2. `weights`: variables from a weights file (or a name of one).
@@ -257,7 +257,7 @@ class RunCheckpoints:
         )
 
     def _write_checksums(self) -> None:
-        """Writes checksums; runs in a background thread, before the final rename."""
+        """Write checksums; runs in a background thread, before the final rename."""
         folder = self.folder / str(self._saving)
         part = folder.with_name(f"{folder.name}.orbax-checkpoint-tmp")
         write_checksums(part if part.is_dir() else folder)
@@ -298,7 +298,7 @@ class RunCheckpoints:
         run: Mapping[str, Any],
         metrics: Mapping[str, float] | None = None,
     ) -> bool:
-        """Starts writing a checkpoint; returns once the arrays are copied, so training can go on.
+        """Start writing a checkpoint; returns once the arrays are copied, so training can go on.
 
         Args:
             step: number of updates so far.
@@ -344,14 +344,14 @@ class RunCheckpoints:
         return {self.metric: score, "step": step, **kept}
 
     def has_evaluation(self, step: int) -> bool:
-        """Returns whether a checkpoint was saved with an evaluation."""
+        """Return whether a checkpoint was saved with an evaluation."""
         self.wait()
         return _read_score(self.folder / str(step)) != -np.inf
 
     def add_evaluation(
         self, step: int, *, run: Mapping[str, Any], metrics: Mapping[str, float]
     ) -> None:
-        """Adds an evaluation to a checkpoint that was already saved.
+        """Add an evaluation to a checkpoint that was already saved.
 
         Args:
             step: step of the checkpoint; its arrays do not change.
@@ -369,7 +369,7 @@ class RunCheckpoints:
         self._manager.reload()
 
     def memory(self, step: int) -> dict[str, Any]:
-        """Returns the `run` value that was passed to `save` or `add_evaluation`."""
+        """Return the `run` value that was passed to `save` or `add_evaluation`."""
         self.wait()
         path = self.folder / str(step) / _MEMORY
         found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
@@ -378,7 +378,7 @@ class RunCheckpoints:
     def restore(
         self, state: TrainState, *, step: int | None = None
     ) -> tuple[TrainState, dict[str, Any]]:
-        """Restores a checkpoint bit for bit, on any number of devices.
+        """Restore a checkpoint bit for bit, on any number of devices.
 
         Args:
             state: a state of the same network and optimizer; gives structure and sharding.
@@ -410,7 +410,7 @@ class RunCheckpoints:
         return serialization.from_state_dict(state, dicts), self.memory(step)
 
     def _check(self, step: int, wanted: Mapping[str, Any]) -> None:
-        """Compares shapes before Orbax does, whose messages name neither the file nor the cause."""
+        """Compare shapes before Orbax does, whose messages name neither the file nor the cause."""
         folder = self.folder / str(step)
         there = {name for name in ARRAYS if (folder / name).is_dir()}
         if there != set(wanted):
@@ -435,7 +435,7 @@ class RunCheckpoints:
             )
 
     def wait(self) -> None:
-        """Waits until all pending writes are finished."""
+        """Wait until all pending writes are finished."""
         self._manager.wait_until_finished()
 
     def close(self) -> None:
@@ -455,7 +455,7 @@ class RunCheckpoints:
 
 
 def _items(state: TrainState) -> dict[str, Any]:
-    """Returns the parts of a checkpoint as plain dicts, independent of optax's classes."""
+    """Return the parts of a checkpoint as plain dicts, independent of optax's classes."""
     tree = serialization.to_state_dict(state)
     return {
         "variables": {"params": tree["params"], "batch_stats": tree["batch_stats"]},

@@ -20,7 +20,7 @@ _CHUNK = 1 << 20
 
 
 def write_checksums(folder: str | Path) -> None:
-    """Writes `checksums.json` into a folder: size and CRC-32 of each file, recursively."""
+    """Write `checksums.json` into a folder: size and CRC-32 of each file, recursively."""
     folder = Path(folder)
     left_out = {NAME, *_LAST}
     _write(folder, {name: _sum(path) for name, path in _files(folder) if name not in left_out})
@@ -28,7 +28,7 @@ def write_checksums(folder: str | Path) -> None:
 
 @contextmanager
 def files_changing(folder: str | Path, names: Sequence[str]) -> Iterator[None]:
-    """Keeps checksums valid while some files of a checkpoint are rewritten inside the context.
+    """Keep checksums valid while some files of a checkpoint are rewritten inside the context.
 
     If the process is killed inside, these files have no checksums rather than wrong ones.
 
@@ -51,12 +51,12 @@ def files_changing(folder: str | Path, names: Sequence[str]) -> Iterator[None]:
 
 
 def has_checksums(folder: str | Path) -> bool:
-    """Returns whether a folder has checksums; earlier versions did not write them."""
+    """Return whether a folder has checksums; earlier versions did not write them."""
     return (Path(folder) / NAME).is_file()
 
 
 def find_damage(folder: str | Path, *, only: Container[str] | None = None) -> str | None:
-    """Compares the files of a checkpoint with their checksums.
+    """Compare the files of a checkpoint with their checksums.
 
     Args:
         folder: folder of the checkpoint.
@@ -91,7 +91,7 @@ def find_damage(folder: str | Path, *, only: Container[str] | None = None) -> st
 
 
 def _find_bad_json(folder: Path) -> str | None:
-    """Checks the small JSON files, including those that have no checksum at the moment."""
+    """Check the small JSON files, including those that have no checksum at the moment."""
     for name in ("_CHECKPOINT_METADATA", "run/metadata", "metrics/metrics"):
         path = folder / name
         try:
@@ -113,7 +113,7 @@ def _files(folder: Path) -> Iterator[tuple[str, Path]]:
 
 
 def _sum(path: Path) -> tuple[int, int]:
-    """Returns size and CRC-32 of a file."""
+    """Return size and CRC-32 of a file."""
     size = crc = 0
     with path.open("rb") as file:
         while chunk := file.read(_CHUNK):

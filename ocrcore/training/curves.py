@@ -20,7 +20,7 @@ def write_curves(
     losses: Mapping[str, str],
     scores: Mapping[str, str],
 ) -> None:
-    """Plots losses (logarithmic) above scores, titled with the name of the run directory.
+    """Plot losses (logarithmic) above scores, titled with the name of the run directory.
 
     Missing and non-finite values and non-positive losses are left out; names without values are
     left out of the legend.
@@ -62,7 +62,7 @@ def write_curves(
 def _plot(
     axes: Any, rows: Sequence[Mapping[str, Any]], names: Mapping[str, str], *, positive: bool
 ) -> None:
-    """Plots columns of the metrics; points of short curves get markers."""
+    """Plot columns of the metrics; points of short curves get markers."""
     for (name, column), color in zip(names.items(), _COLORS, strict=False):
         points = [(row["step"], row[column]) for row in rows if row.get(column) is not None]
         points = [(x, y) for x, y in points if isfinite(y) and (y > 0 or not positive)]

@@ -26,19 +26,19 @@ class CheckpointError(ValueError):
 
 
 def is_checkpoint(folder: str | Path) -> bool:
-    """Returns whether a folder holds one finished Orbax checkpoint."""
+    """Return whether a folder holds one finished Orbax checkpoint."""
     return (Path(folder) / "_CHECKPOINT_METADATA").is_file()
 
 
 def numbered(folder: Path) -> list[int]:
-    """Returns the steps that have a folder; unfinished checkpoints have other names."""
+    """Return the steps that have a folder; unfinished checkpoints have other names."""
     if not folder.is_dir():
         return []
     return sorted(int(path.name) for path in folder.iterdir() if re.fullmatch(r"\d+", path.name))
 
 
 def read_tree(folder: Path) -> dict[str, Any]:
-    """Reads an item of a checkpoint as NumPy arrays, whatever devices it was saved from."""
+    """Read an item of a checkpoint as NumPy arrays, whatever devices it was saved from."""
     # A handler, because a checkpointer warns about items without metadata of their own.
     handler = ocp.StandardCheckpointHandler()
     tree = dict(handler.metadata(folder).tree)
@@ -59,7 +59,7 @@ def non_finite(tree: Any) -> list[str]:
 
 
 def find_fault(folder: Path, *, needed: Sequence[str] = ()) -> str | None:
-    """Checks a checkpoint by its checksums, or, without checksums, by reading it completely.
+    """Check a checkpoint by its checksums, or, without checksums, by reading it completely.
 
     Earlier versions wrote no checksums.
 
@@ -88,7 +88,7 @@ def find_fault(folder: Path, *, needed: Sequence[str] = ()) -> str | None:
 
 
 def set_aside_damaged(folder: Path, *, keep: int, log: Callable[[str], object]) -> None:
-    """Checks all checkpoints of a run, and renames those that cannot be used.
+    """Check all checkpoints of a run, and renames those that cannot be used.
 
     They become `STEP.damaged` (a second one `STEP.damaged1`), so that they are not used as the last
     checkpoint, and the log names them. Leftovers of an interrupted deletion are removed, and so is

@@ -49,7 +49,7 @@ class EarlyStopping:
         return self.words < FEW_WORDS
 
     def is_better(self, score: float) -> bool:
-        """Returns whether a step with this score would be kept.
+        """Return whether a step with this score would be kept.
 
         It must be better than the best so far: an equal score is not, NaN never is. On few words
         intervals decide.
@@ -77,10 +77,10 @@ class EarlyStopping:
         return not self.few and 0 < self.patience <= self.since
 
     def state(self) -> dict[str, Any]:
-        """Returns what a checkpoint saves, as JSON."""
+        """Return what a checkpoint saves, as JSON."""
         return {"best": self.best, "best_step": self.best_step, "since": self.since}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Restores the result of `state`; the settings of this object do not change."""
+        """Restore the result of `state`; the settings of this object do not change."""
         self.best, self.best_step = state["best"], state["best_step"]
         self.since = int(state["since"])

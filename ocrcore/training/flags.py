@@ -47,13 +47,13 @@ flags.mark_flag_as_required("config")
 
 
 def experiment() -> tuple[ConfigDict, Path]:
-    """Returns the experiment and the run directory of the command line."""
+    """Return the experiment and the run directory of the command line."""
     config = _CONFIG.value
     return config, Path(_WORKDIR.value or f"exp/{config.name}")
 
 
 def refuse_idle(mode: str, modes: Mapping[str, Sequence[str]]) -> None:
-    """Rejects command-line flags that have no effect in a mode.
+    """Reject command-line flags that have no effect in a mode.
 
     Args:
         mode: the mode of the program.
@@ -70,14 +70,14 @@ def refuse_idle(mode: str, modes: Mapping[str, Sequence[str]]) -> None:
 
 
 def overrides(section: str) -> list[str]:
-    """Returns the fields of a config section set on the command line (--config.SECTION.FIELD)."""
+    """Return the fields of a config section set on the command line (--config.SECTION.FIELD)."""
     prefix = f"{section}."
     changed = config_flags.get_override_values(flags.FLAGS["config"])
     return [name.removeprefix(prefix) for name in changed if name.startswith(prefix)]
 
 
 def start_devices(*, join: bool = False, one_arena: bool = False) -> None:
-    """Initializes jax; nothing else may use jax before.
+    """Initialize jax; nothing else may use jax before.
 
     Args:
         join: whether to join the processes given on the command line or by Slurm.
@@ -103,7 +103,7 @@ def start_devices(*, join: bool = False, one_arena: bool = False) -> None:
 
 
 def run_program(main: Callable[[], object], program: str) -> None:
-    """Parses the command line and calls `main`; a user error exits with one line.
+    """Parse the command line and calls `main`; a user error exits with one line.
 
     Args:
         main: main function of the program; it calls `experiment` to see what to do.
@@ -138,7 +138,7 @@ def run_program(main: Callable[[], object], program: str) -> None:
 
 
 def parse_flags(argv: list[str], *, program: str) -> list[str]:
-    """Parses the command line; explains a bad `--config` file and unknown config keys.
+    """Parse the command line; explains a bad `--config` file and unknown config keys.
 
     Args:
         argv: the command line.
@@ -156,7 +156,7 @@ def parse_flags(argv: list[str], *, program: str) -> list[str]:
 
 
 def explain_config(argv: list[str]) -> str | None:
-    """Explains what is wrong with the file of `--config`; None if it is valid or not given."""
+    """Explain what is wrong with the file of `--config`; None if it is valid or not given."""
     file, _ = _config_file(argv)
     if file is None:
         return None
@@ -184,7 +184,7 @@ def explain_config(argv: list[str]) -> str | None:
 
 
 def _config_file(argv: list[str]) -> tuple[str | None, str]:
-    """Returns the file of `--config` and the part after a colon; a later one wins."""
+    """Return the file of `--config` and the part after a colon; a later one wins."""
     paths = [a.partition("=")[2] for a in argv if a.lstrip("-").startswith("config=")]
     if "--config" in argv[:-1]:
         paths.append(argv[argv.index("--config") + 1])
@@ -195,14 +195,14 @@ def _config_file(argv: list[str]) -> tuple[str | None, str]:
 
 
 def _alike(path: Path) -> str:
-    """Returns a similarly named file that may have been meant, as the end of a sentence."""
+    """Return a similarly named file that may have been meant, as the end of a sentence."""
     there = [one.name for one in path.parent.glob("*.py")] if path.parent.is_dir() else []
     near = difflib.get_close_matches(path.name, there, n=1)
     return f"; did you mean {path.parent / near[0]}?" if near else ""
 
 
 def _names(tree: ast.Module) -> set[str]:
-    """Returns the names that a module defines or imports at top level; * stands for any name."""
+    """Return the names that a module defines or imports at top level; * stands for any name."""
     found: set[str] = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.FunctionDef):
@@ -237,7 +237,7 @@ def explain_keys(argv: list[str]) -> str | None:
 
 
 def _meant(name: str, config: ConfigDict, known: list[str]) -> str:
-    """Returns what an unknown name may have meant, as the end of a sentence."""
+    """Return what an unknown name may have meant, as the end of a sentence."""
     place, section, parts = "config", config, name.split(".")[1:]
     while len(parts) > 1 and isinstance(section.get(parts[0]), ConfigDict):
         section = section[parts[0]]
@@ -270,7 +270,7 @@ def _has(config: Any, name: str) -> bool:
 
 
 def _keys(config: Any, prefix: str = "config") -> list[str]:
-    """Returns the full names of all values of a config."""
+    """Return the full names of all values of a config."""
     if not isinstance(config, ConfigDict):
         return [prefix]
     return [key for name in config for key in _keys(config[name], f"{prefix}.{name}")]

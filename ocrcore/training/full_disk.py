@@ -19,7 +19,7 @@ _CODE = re.compile(r"os_error_code='(\d+)'")
 
 
 def check_space(folder: str | Path, needed: int) -> None:
-    """Checks for free space before a checkpoint is written, so that no partial one is left behind.
+    """Check for free space before a checkpoint is written, so that no partial one is left behind.
 
     Args:
         folder: folder of the checkpoints.
@@ -35,7 +35,7 @@ def check_space(folder: str | Path, needed: int) -> None:
 
 @contextmanager
 def disk_errors(folder: str | Path) -> Iterator[None]:
-    """Raises failed writes below a folder as the system's own error, with a path.
+    """Raise failed writes below a folder as the system's own error, with a path.
 
     Raises:
         OSError: replaces Orbax's error, or one that names no file.
@@ -54,7 +54,7 @@ def disk_errors(folder: str | Path) -> Iterator[None]:
 
 
 def silence_orbax() -> None:
-    """Silences tracebacks that Orbax prints for errors it also raises, and asyncio's copies.
+    """Silence tracebacks that Orbax prints for errors it also raises, and asyncio's copies.
 
     Hundreds of arrays are written at once; on a full disk, each of them fails.
     """

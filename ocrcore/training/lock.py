@@ -33,7 +33,7 @@ def run_lock(
     patience: float = _PATIENCE,
     option: str = "--workdir",
 ) -> Iterator[None]:
-    """Locks a run directory for this process.
+    """Lock a run directory for this process.
 
     The operating system releases the lock when the process ends, however it ends, so a lock is
     never stale: a file `run.lock` left by a killed process locks nothing. The lock is advisory;
@@ -66,7 +66,7 @@ def run_lock(
 
 
 def _locked(path: Path, until: float, log: Callable[[str], object], option: str) -> int | None:
-    """Returns an open, locked file; None if there are no locks (on Windows none are tried)."""
+    """Return an open, locked file; None if there are no locks (on Windows none are tried)."""
     if sys.platform == "win32":
         return None
     while True:

@@ -46,7 +46,7 @@ _AHEAD = 2
 
 
 def every(step: int, interval: int | None) -> bool:
-    """Returns whether `step` is a multiple of `interval`; False for step 0 and interval 0."""
+    """Return whether `step` is a multiple of `interval`; False for step 0 and interval 0."""
     return bool(interval and step > 0 and step % interval == 0)
 
 
@@ -58,7 +58,7 @@ def make_step(
     options: OptimizerOptions,
     ema_decay: float = 0.999,
 ) -> Step:
-    """Compiles a train step for a mesh; it is compiled once for each batch shape.
+    """Compile a train step for a mesh; it is compiled once for each batch shape.
 
     Args:
         loss_of: `(params, batch_stats, batch) -> (loss, (batch_stats, metrics))`; the loss is a
@@ -126,7 +126,7 @@ def run_steps(
     names: Names,
     shown: Sequence[str] = ("loss",),
 ) -> None:
-    """Runs steps until the batches or the run end: logs, evaluates, saves, stops when asked to.
+    """Run steps until the batches or the run end: logs, evaluates, saves, stops when asked to.
 
     Args:
         run: its `config` says when to log (`log_every`), evaluate (`eval.every`) and save
@@ -186,13 +186,13 @@ def run_steps(
 
 @contextmanager
 def _compiling(run: Run) -> Iterator[None]:
-    """Wraps a step with a new batch shape, which compiles for seconds to minutes."""
+    """Wrap a step with a new batch shape, which compiles for seconds to minutes."""
     with run.progress.paused(), Progress("compiling the step"):
         yield
 
 
 def _is_due(run: Run) -> bool:
-    """Returns whether an evaluation is due after the current step."""
+    """Return whether an evaluation is due after the current step."""
     return run.step >= run.config.steps or every(run.step, run.config.eval.every)
 
 
@@ -228,7 +228,7 @@ def _log_entries(
 
 
 def check_entries(entries: Sequence[Entry], names: Names, checkpoints: RunCheckpoints) -> None:
-    """Stops the run if a metric is not finite; names of the batch are only computed then.
+    """Stop the run if a metric is not finite; names of the batch are only computed then.
 
     Raises:
         NonFiniteError: names the step, the batch and the last checkpoint.
@@ -243,7 +243,7 @@ def check_entries(entries: Sequence[Entry], names: Names, checkpoints: RunCheckp
 
 
 def check_state(run: Run, names: Names) -> None:
-    """Stops the run if its state is not finite: the loss would show it only one step later.
+    """Stop the run if its state is not finite: the loss would show it only one step later.
 
     Raises:
         NonFiniteError: names the step, the arrays, the batch and the last checkpoint.

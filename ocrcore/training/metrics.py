@@ -63,11 +63,11 @@ class Deferred:
         self._waiting: list[tuple[int, Pairs]] = []
 
     def push(self, step: int, values: Pairs) -> None:
-        """Adds a step's metrics as device arrays; does not wait."""
+        """Add a step's metrics as device arrays; does not wait."""
         self._waiting.append((step, values))
 
     def take(self, *, lag: int = 1) -> list[Entry]:
-        """Fetches all but the last `lag` steps, which may still be running."""
+        """Fetch all but the last `lag` steps, which may still be running."""
         ready = self._waiting[: max(len(self._waiting) - lag, 0)]
         del self._waiting[: len(ready)]
         fetched = jax.device_get([values for _, values in ready])
@@ -77,12 +77,12 @@ class Deferred:
         ]
 
     def flush(self) -> list[Entry]:
-        """Fetches everything: before a checkpoint or an evaluation, and at the end."""
+        """Fetch everything: before a checkpoint or an evaluation, and at the end."""
         return self.take(lag=0)
 
 
 def mean(entries: Sequence[Entry]) -> dict[str, float]:
-    """Returns means over steps: sums over counts. Metrics with a zero count are left out."""
+    """Return means over steps: sums over counts. Metrics with a zero count are left out."""
     totals: dict[str, list[float]] = {}
     for entry in entries:
         for name, (total, count) in entry.values.items():
@@ -93,7 +93,7 @@ def mean(entries: Sequence[Entry]) -> dict[str, float]:
 
 
 def check_finite(entries: Sequence[Entry], *, last_checkpoint: Path | str | None) -> None:
-    """Stops a run that diverged.
+    """Stop a run that diverged.
 
     Call it on `Deferred.flush()` before saving a checkpoint, so that none contains NaN.
 
@@ -111,7 +111,7 @@ def check_finite(entries: Sequence[Entry], *, last_checkpoint: Path | str | None
 def non_finite_error(
     what: str, step: int, names: Sequence[str], *, last_checkpoint: Path | str | None
 ) -> NonFiniteError:
-    """Returns the error that says what is not finite, and what to do.
+    """Return the error that says what is not finite, and what to do.
 
     Args:
         what: what is NaN or infinite.
@@ -139,7 +139,7 @@ class MetricsWriter:
     def __init__(
         self, folder: str | Path, *, restored_step: int = 0, tensorboard: bool = False
     ) -> None:
-        """Opens the files; lines of an earlier start are kept up to the restored step.
+        """Open the files; lines of an earlier start are kept up to the restored step.
 
         Args:
             folder: the run directory.
@@ -174,7 +174,7 @@ class MetricsWriter:
             )
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
-        """Adds a line; TensorBoard groups names like `train/loss` by their prefix."""
+        """Add a line; TensorBoard groups names like `train/loss` by their prefix."""
         if not is_main():
             return
         row: dict[str, Any] = {"step": step}
@@ -192,13 +192,13 @@ class MetricsWriter:
                 self._board.add_scalar(name, value, step)
 
     def write_images(self, step: int, images: Mapping[str, np.ndarray]) -> None:
-        """Shows pictures in TensorBoard, `(H, W, 3)` uint8; does nothing if it is disabled."""
+        """Show pictures in TensorBoard, `(H, W, 3)` uint8; does nothing if it is disabled."""
         if self._board is not None:
             for name, image in images.items():
                 self._board.add_image(name, image, step, dataformats="HWC")
 
     def close(self) -> None:
-        """Closes TensorBoard's files; the others are complete after every line."""
+        """Close TensorBoard's files; the others are complete after every line."""
         if self._board is not None:
             self._board.close()
 
@@ -249,7 +249,7 @@ class Progress:
         devices: int,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
-        """Starts the clock.
+        """Start the clock.
 
         Args:
             steps: updates in the whole run.
@@ -267,14 +267,14 @@ class Progress:
 
     @contextmanager
     def waiting(self) -> Iterator[None]:
-        """Measures time spent waiting for data."""
+        """Measure time spent waiting for data."""
         start, paused = self._clock(), self._paused
         yield
         self._waited += self._clock() - start - (self._paused - paused)
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """Excludes time that is not training, such as an evaluation, from speed and data wait."""
+        """Exclude time that is not training, such as an evaluation, from speed and data wait."""
         start = self._clock()
         yield
         seconds = self._clock() - start
@@ -282,7 +282,7 @@ class Progress:
         self._paused += seconds
 
     def lap(self, step: int) -> dict[str, float]:
-        """Returns speed since the last lap: images/s, images/s/device, data wait, seconds left."""
+        """Return speed since the last lap: images/s, images/s/device, data wait, seconds left."""
         now = self._clock()
         seconds = max(now - self._mark, 1e-9)
         done = step - self._step
@@ -298,7 +298,7 @@ class Progress:
         return lap
 
     def estimate(self, step: int) -> str | None:
-        """Returns the estimated time for the rest of the run, once, after the first steps.
+        """Return the estimated time for the rest of the run, once, after the first steps.
 
         Args:
             step: a step that is known to be finished.
@@ -316,7 +316,7 @@ class Progress:
     def line(
         self, step: int, losses: Mapping[str, float], *, rate: float, lap: Mapping[str, float]
     ) -> str:
-        """Returns one log line: step, losses, learning rate, speed, data wait, time left."""
+        """Return one log line: step, losses, learning rate, speed, data wait, time left."""
         parts = " ".join(f"{name} {value:.4g}" for name, value in losses.items())
         return (
             f"step {step}/{self._steps}  {parts}  lr {rate:.3g}  "

@@ -18,7 +18,7 @@ _SCHEDULES = ("constant", "step", "cosine")
 
 
 def matches(path: str, pattern: str) -> bool:
-    """Returns whether a pattern matches a parameter: `encoder/slice1`, `*/bias`.
+    """Return whether a pattern matches a parameter: `encoder/slice1`, `*/bias`.
 
     Args:
         path: names joined by `/`, like `encoder/slice1/conv0/kernel`.
@@ -114,16 +114,16 @@ class OptimizerOptions:
         )
 
     def is_frozen(self, path: str) -> bool:
-        """Returns whether a parameter is frozen, by its path as in `matches`."""
+        """Return whether a parameter is frozen, by its path as in `matches`."""
         return any(matches(path, pattern) for pattern in self.freeze)
 
     def rate_of(self, path: str) -> float:
-        """Returns the learning rate factor of a parameter, by its path as in `matches`."""
+        """Return the learning rate factor of a parameter, by its path as in `matches`."""
         return next((factor for pattern, factor in self.rates if matches(path, pattern)), 1.0)
 
     @classmethod
     def from_config(cls, section: Mapping[str, Any]) -> OptimizerOptions:
-        """Reads a config section, which may leave out fields.
+        """Read a config section, which may leave out fields.
 
         Raises:
             OptionsError: an unknown field, or a bad value.

@@ -19,7 +19,7 @@ _log = logging.getLogger(__name__)
 
 
 def make_schedule(options: OptimizerOptions, *, steps: int) -> Schedule:
-    """Returns the learning rate as a function of the number of updates, so it resumes exactly.
+    """Return the learning rate as a function of the number of updates, so it resumes exactly.
 
     Args:
         options: the optimizer options. A warmup longer than the run is shortened to a tenth of it,
@@ -59,7 +59,7 @@ def make_schedule(options: OptimizerOptions, *, steps: int) -> Schedule:
 def make_optimizer(
     options: OptimizerOptions, *, steps: int
 ) -> tuple[optax.GradientTransformation, Schedule]:
-    """Returns the optimizer, and its schedule for the log.
+    """Return the optimizer, and its schedule for the log.
 
     Frozen parameters get no update, no weight decay, no part in the clipped norm, and no state.
     `init` raises `OptimizerError` for a pattern that matches no parameter. Settings without effect
@@ -110,7 +110,7 @@ def make_optimizer(
 
 
 def _scale_by_rates(options: OptimizerOptions) -> optax.GradientTransformation:
-    """Multiplies the updates, weight decay included, by the factors of `options.rates`."""
+    """Multiply the updates, weight decay included, by the factors of `options.rates`."""
 
     def scale(updates: Any, params: Any) -> Any:
         return jax.tree_util.tree_map_with_path(
@@ -121,7 +121,7 @@ def _scale_by_rates(options: OptimizerOptions) -> optax.GradientTransformation:
 
 
 def _idle(options: OptimizerOptions) -> list[str]:
-    """Returns fields that are set but have no effect given the others."""
+    """Return fields that are set but have no effect given the others."""
     used = {
         "no_decay": options.weight_decay > 0,
         "b1": options.name in ("adam", "adamw"),
@@ -137,7 +137,7 @@ def _idle(options: OptimizerOptions) -> list[str]:
 
 
 def _direction(options: OptimizerOptions) -> list[optax.GradientTransformation]:
-    """Returns the transforms between gradient and learning rate, with eps placed as in torch."""
+    """Return the transforms between gradient and learning rate, with eps placed as in torch."""
     eps = options.eps if options.eps is not None else 1e-8
     b2 = options.b2 if options.b2 is not None else 0.999
     momentum = [optax.trace(options.momentum, options.nesterov)] if options.momentum else []
@@ -153,7 +153,7 @@ def _direction(options: OptimizerOptions) -> list[optax.GradientTransformation]:
 
 
 def select(params: Any, patterns: tuple[str, ...]) -> Any:
-    """Returns a tree like `params` of whether one of the patterns matches."""
+    """Return a tree like `params` of whether one of the patterns matches."""
     return jax.tree_util.tree_map_with_path(
         lambda path, _: any(matches(_name(path), pattern) for pattern in patterns), params
     )

@@ -152,7 +152,7 @@ class Run:
             note_data(self.folder.data, sets, self.log if resumed else None)
 
     def conclude(self, measured_on: str, *, averages: bool = False) -> None:
-        """Logs which step is kept, its score and that of the start weights.
+        """Log which step is kept, its score and that of the start weights.
 
         Args:
             measured_on: the data of the evaluations, for the log.
@@ -185,7 +185,7 @@ class Run:
             )
 
     def save(self, scores: Mapping[str, float] | None = None) -> None:
-        """Saves the state, or only the scores if the state is already saved."""
+        """Save the state, or only the scores if the state is already saved."""
         self.memory.config = json.loads(as_json(self.config))
         self.memory.stopping = self.stopper.state()
         memory = asdict(self.memory)  # a copy: it is written in the background
@@ -212,7 +212,7 @@ def open_run(
     log: Log | None = None,
     pause: int | None = None,
 ) -> Iterator[Run]:
-    """Opens a run: a new one, or an existing one at its last checkpoint.
+    """Open a run: a new one, or an existing one at its last checkpoint.
 
     From here on, SIGTERM, SIGINT and SIGHUP stop the run after a step. On several hosts all must
     open it with the same folder.
@@ -329,7 +329,7 @@ def _appears(path: Path, text: str, patience: float) -> bool:
 
 
 def make_log() -> Log:
-    """Returns a log that prints each line at once in the main process, and nothing in others.
+    """Return a log that prints each line at once in the main process, and nothing in others.
 
     Failed prints are ignored: a run continues if its terminal was closed or `tee` has ended. Its
     metrics are in `metrics.jsonl`.
@@ -358,7 +358,7 @@ def _remembered(checkpoints: RunCheckpoints) -> RunMemory:
 def _forget_lost_best(
     stopper: EarlyStopping, memory: RunMemory, checkpoints: RunCheckpoints, log: Log
 ) -> None:
-    """Replaces a lost or damaged best checkpoint by the best of those that exist."""
+    """Replace a lost or damaged best checkpoint by the best of those that exist."""
     if stopper.best_step is None or stopper.best_step in checkpoints.steps:
         return
     best, score = checkpoints.best_step, checkpoints.best_score
@@ -376,7 +376,7 @@ def _forget_lost_best(
 
 
 def as_json(config: ConfigDict) -> str:
-    """Returns the experiment, including changes from the command line, as JSON."""
+    """Return the experiment, including changes from the command line, as JSON."""
     text: str = config.to_json_best_effort(indent=1)
     return text + "\n"
 

@@ -29,7 +29,7 @@ class RunFolder:
 
     @classmethod
     def of(cls, weights: str | Path) -> RunFolder:
-        """Returns the run that weights belong to.
+        """Return the run that weights belong to.
 
         Args:
             weights: a file in the run directory, the directory itself, its `checkpoints` or one of
@@ -108,7 +108,7 @@ class RunFolder:
         return self.path / "operating_point.json"
 
     def check_place(self, *, trains: bool = False) -> None:
-        """Checks that results may be written here, before the work is done.
+        """Check that results may be written here, before the work is done.
 
         A resumed run replaces its own files; a new run never replaces files of another one.
 
@@ -132,7 +132,7 @@ class RunFolder:
             raise OutputError(f"{self.config}: exists, written by another program: {remedy}")
 
     def read_config(self) -> dict[str, Any]:
-        """Returns the values of `config`; empty if there is none, or one of another program.
+        """Return the values of `config`; empty if there is none, or one of another program.
 
         Raises:
             RunFolderError: the file is damaged.

@@ -90,7 +90,7 @@ class AverageOptions:
 
 
 def loading(threads: int, workers: int) -> tuple[tuple[bool, str, str], ...]:
-    """Returns the checks on the threads and processes that make batches, for `expect`."""
+    """Return the checks on the threads and processes that make batches, for `expect`."""
     return (
         (1 <= threads <= 1024, "threads", "1 to 1024 threads"),
         (0 <= workers <= 1024, "workers", "0 (this process) to 1024 processes"),

@@ -81,7 +81,7 @@ class StopSignal:
             )
 
     def reached(self, step: int) -> bool:
-        """Returns whether to stop now; all hosts must call it after each step and get one answer.
+        """Return whether to stop now; all hosts must call it after each step and get one answer.
 
         On one host it is the flag. On several hosts the flags are summed by a tiny program whose
         result is read two steps later, so this never waits for the devices.

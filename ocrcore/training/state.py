@@ -52,7 +52,7 @@ def create_state(
     mesh: Mesh,
     ema: bool = True,
 ) -> TrainState:
-    """Creates the state before the first step, on every device of the mesh.
+    """Create the state before the first step, on every device of the mesh.
 
     Args:
         variables: `{"params": ...}` and optionally `"batch_stats"`, the same on all hosts; copied.
@@ -80,7 +80,7 @@ def create_state(
 def update_ema(
     ema: Tree, variables: Tree, *, step: jax.Array, decay: float, warmup: bool = True
 ) -> Tree:
-    """Moves an average one step toward the variables.
+    """Move an average one step toward the variables.
 
     Args:
         ema: the average.
@@ -105,7 +105,7 @@ def apply_gradients(
     ema_decay: float = 0.999,
     ema_warmup: bool = True,
 ) -> TrainState:
-    """Applies one update: parameters, optimizer, running statistics, average, step."""
+    """Apply one update: parameters, optimizer, running statistics, average, step."""
     updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
     step = state.step + 1
@@ -125,7 +125,7 @@ def accumulate_gradients(
     *,
     count: int,
 ) -> tuple[Tree, Tree, Metrics]:
-    """Computes the gradients of a batch that is too large for the device, part by part.
+    """Compute the gradients of a batch that is too large for the device, part by part.
 
     This happens inside one step rather than by `optax.MultiSteps`: a step stays one update, so the
     schedule, the average, checkpoints and stopping all count the same thing, no partial gradient
@@ -175,7 +175,7 @@ def accumulate_gradients(
 def compile_step(
     step: Callable[[TrainState, Tree], tuple[TrainState, Tree]], mesh: Mesh
 ) -> Callable[[TrainState, Tree], tuple[TrainState, Tree]]:
-    """Compiles a step for a mesh; the input state is donated.
+    """Compile a step for a mesh; the input state is donated.
 
     Args:
         step: `(state, batch) -> (state, metrics)`, written for the whole batch: a mean over rows

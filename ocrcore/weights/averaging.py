@@ -84,12 +84,12 @@ def average_variables(
 
 
 def save_flat(path: str | Path, variables: Mapping[str, Any]) -> None:
-    """Writes a tree of arrays as a safetensors file, atomically."""
+    """Write a tree of arrays as a safetensors file, atomically."""
     save_weights(path, _flat(variables))
 
 
 def load_flat(path: str | Path) -> dict[str, Any]:
-    """Reads the output of `save_flat`; parts of the tree without arrays are lost.
+    """Read the output of `save_flat`; parts of the tree without arrays are lost.
 
     Raises:
         TorchFileError: a damaged file.

@@ -71,7 +71,7 @@ class WeightsChecksumError(ValueError):
 
 
 def find_weights(name_or_path: str | Path) -> Path:
-    """Returns the file of named weights, or the path itself if it exists.
+    """Return the file of named weights, or the path itself if it exists.
 
     A name is searched in EasyOCR's model folder and in the packages that the extra `weights`
     installs, and its md5 is checked. A path is returned unchecked.
@@ -117,7 +117,7 @@ def find_weights(name_or_path: str | Path) -> Path:
 
 
 def easyocr_model_folder() -> Path:
-    """Returns the folder of EasyOCR's models, by the rule of `easyocr/config.py`."""
+    """Return the folder of EasyOCR's models, by the rule of `easyocr/config.py`."""
     root = os.environ.get("EASYOCR_MODULE_PATH") or os.environ.get("MODULE_PATH") or "~/.EasyOCR"
     return expanded(root) / "model"
 

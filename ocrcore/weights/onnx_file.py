@@ -29,7 +29,7 @@ class OnnxFile(NamedTuple):
 
 
 def load_onnx(path: str | Path) -> OnnxFile:
-    """Reads the weights of an ONNX file in the order of its graph.
+    """Read the weights of an ONNX file in the order of its graph.
 
     Nothing is executed, and no other file is opened: external weights are rejected.
 

@@ -64,7 +64,7 @@ _PREFIXES = ("module.", "_orig_mod.")  # DataParallel, torch.compile
 
 
 def load_pth(path: str | Path, *, max_bytes: int | None = None) -> dict[Any, Any]:
-    """Reads a file written by `torch.save`, in either of its formats.
+    """Read a file written by `torch.save`, in either of its formats.
 
     Args:
         path: the file. Its first bytes tell the format, not its suffix.
@@ -92,7 +92,7 @@ def load_pth(path: str | Path, *, max_bytes: int | None = None) -> dict[Any, Any
 
 
 def save_pth(path: str | Path, tree: Mapping[Any, Any]) -> None:
-    """Writes a file that `torch.load` opens, also with `weights_only=True` and `mmap=True`.
+    """Write a file that `torch.load` opens, also with `weights_only=True` and `mmap=True`.
 
     The write is atomic: the file is written to a temporary name and renamed. The same tree gives
     the same bytes. An array that occurs twice is stored once, as torch does for tied weights.
@@ -126,7 +126,7 @@ def save_pth(path: str | Path, tree: Mapping[Any, Any]) -> None:
 
 
 def find_state_dict(tree: Mapping[Any, Any], *, name: str = "checkpoint") -> State:
-    """Finds the weights of a network in the checkpoint of a training program.
+    """Find the weights of a network in the checkpoint of a training program.
 
     A dict that holds only arrays is the state dict. Otherwise it is searched under the names that
     training programs use ("craft", "state_dict", "model", ...), then under the only key that holds
@@ -155,7 +155,7 @@ def find_state_dict(tree: Mapping[Any, Any], *, name: str = "checkpoint") -> Sta
 
 
 def load_safetensors(path: str | Path) -> State:
-    """Reads a safetensors file; arrays are writable and own their memory.
+    """Read a safetensors file; arrays are writable and own their memory.
 
     Raises:
         TorchFileError: missing, truncated, damaged, or of a type that NumPy lacks.
@@ -184,7 +184,7 @@ def load_safetensors(path: str | Path) -> State:
 
 
 def save_safetensors(path: str | Path, state: Mapping[str, Any]) -> None:
-    """Writes arrays by name as safetensors, atomically.
+    """Write arrays by name as safetensors, atomically.
 
     Raises:
         TorchFileError: a key is not a string, a value is not an array or of a type that the format
@@ -209,7 +209,7 @@ def save_safetensors(path: str | Path, state: Mapping[str, Any]) -> None:
 
 
 def load_weights(path: str | Path) -> State:
-    """Reads a network's state dict from a .pth, .pt or .safetensors file.
+    """Read a network's state dict from a .pth, .pt or .safetensors file.
 
     Wrappers that training programs put around the weights are removed (`find_state_dict`).
 
@@ -223,7 +223,7 @@ def load_weights(path: str | Path) -> State:
 
 
 def save_weights(path: str | Path, state: Mapping[str, Any]) -> None:
-    """Writes a state dict as .pth, .pt or .safetensors, by suffix.
+    """Write a state dict as .pth, .pt or .safetensors, by suffix.
 
     Raises:
         TorchFileError: as for `save_pth` and `save_safetensors`; or another suffix.
@@ -243,7 +243,7 @@ def _is_safetensors(path: Path) -> bool:
 
 @contextmanager
 def _named(path: Path) -> Iterator[None]:
-    """Prepends the file name to every error, and converts system errors to `TorchFileError`."""
+    """Prepend the file name to every error, and converts system errors to `TorchFileError`."""
     try:
         yield
     except TorchFileError as error:
@@ -360,7 +360,7 @@ class _Pickler:
 
 
 def _native(array: np.ndarray) -> np.ndarray:
-    """Returns the array in C order and native byte order; a copy only if needed."""
+    """Return the array in C order and native byte order; a copy only if needed."""
     return np.asarray(array, array.dtype.newbyteorder("="), order="C")
 
 
@@ -373,7 +373,7 @@ def _raw(array: np.ndarray) -> memoryview:
 def _add_member(
     archive: zipfile.ZipFile, file: BinaryIO, name: str, data: bytes | memoryview
 ) -> None:
-    """Stores an entry with its data aligned to 64 bytes, as torch does for mmap."""
+    """Store an entry with its data aligned to 64 bytes, as torch does for mmap."""
     info = zipfile.ZipInfo(f"archive/{name}")
     large = len(data) >= zipfile.ZIP64_LIMIT
     # The local header: 30 fixed bytes, name, a filler of 4 bytes or more, the zip64 field.
@@ -385,7 +385,7 @@ def _add_member(
 
 
 def _as_state(value: Any) -> State | None:
-    """Returns a dict of arrays by string; None for anything else."""
+    """Return a dict of arrays by string; None for anything else."""
     if not isinstance(value, Mapping) or not value:
         return None
     if all(isinstance(k, str) and isinstance(v, np.ndarray) for k, v in value.items()):

@@ -116,7 +116,7 @@ class Machine:
         self.storages: dict[str, int] = {}
 
     def load(self) -> Any:
-        """Runs one pickle.
+        """Run one pickle.
 
         Returns:
             dicts, lists, tuples, strings, numbers, None, `np.dtype`, and `Tensor` and `Storage`
@@ -341,7 +341,7 @@ class Machine:
 
 
 def _as(kind: type, value: Any) -> Any:
-    """Returns `value` if it has exactly this type."""
+    """Return `value` if it has exactly this type."""
     if type(value) is not kind:
         raise TorchFileError(
             f"the pickle uses a {type(value).__name__} instead of a {kind.__name__}: damaged"

@@ -26,7 +26,7 @@ _MAX_NODES = 1 << 18
 
 
 def read_tree(file: BinaryIO, size: int, max_bytes: int | None) -> Any:
-    """Reads the saved object; see `ocrcore.weights.pth.load_pth`.
+    """Read the saved object; see `ocrcore.weights.pth.load_pth`.
 
     Args:
         file: seekable and buffered.
@@ -47,7 +47,7 @@ def read_tree(file: BinaryIO, size: int, max_bytes: int | None) -> Any:
 
 
 def check_bool(array: np.ndarray) -> None:
-    """Rejects bools that are neither 0 nor 1, with which NumPy gives wrong results."""
+    """Reject bools that are neither 0 nor 1, with which NumPy gives wrong results."""
     if array.size and array.view(np.uint8).max() > 1:
         raise TorchFileError("a bool tensor has values other than 0 and 1: damaged")
 
@@ -89,7 +89,7 @@ class _Member:
 
 
 def _read_at(file: BinaryIO, start: int, count: int) -> bytes:
-    """Reads exactly `count` bytes; the caller has checked that the file is large enough."""
+    """Read exactly `count` bytes; the caller has checked that the file is large enough."""
     file.seek(start)
     data = file.read(count)
     if len(data) != count:
@@ -98,7 +98,7 @@ def _read_at(file: BinaryIO, start: int, count: int) -> bytes:
 
 
 def _zip_members(file: BinaryIO, size: int) -> dict[str, _Member]:
-    """Reads the directory of a zip archive (APPNOTE.TXT 4.3.12 to 4.3.16, 4.5.3).
+    """Read the directory of a zip archive (APPNOTE.TXT 4.3.12 to 4.3.16, 4.5.3).
 
     Python's zipfile is not used for reading: it does not bound the number of entries, and raises a
     dozen kinds of errors.
@@ -147,7 +147,7 @@ def _zip_members(file: BinaryIO, size: int) -> dict[str, _Member]:
 
 
 def _zip64(extra: bytes, *fields: int) -> list[int]:
-    """Replaces fields that do not fit into 32 bits by their 64-bit values."""
+    """Replace fields that do not fit into 32 bits by their 64-bit values."""
     at = 0
     while at + 4 <= len(extra):
         kind, length = struct.unpack_from("<HH", extra, at)
@@ -305,7 +305,7 @@ class _Builder:
 
 
 def _array_of(value: Tensor, buffer: np.ndarray | None) -> np.ndarray:
-    """Returns a tensor as a view of its storage; a new array if it has no elements."""
+    """Return a tensor as a view of its storage; a new array if it has no elements."""
     size = value.dtype.itemsize
     try:
         if buffer is None:
@@ -330,5 +330,5 @@ def _array_of(value: Tensor, buffer: np.ndarray | None) -> np.ndarray:
 
 
 def _shown(numbers: tuple[int, ...]) -> str:
-    """Formats the first numbers of a long tuple."""
+    """Format the first numbers of a long tuple."""
     return f"{str(numbers[:8])[:-1]}, ...)" if len(numbers) > 8 else str(numbers)

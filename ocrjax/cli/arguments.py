@@ -33,7 +33,7 @@ def add_dont_care(parser: argparse.ArgumentParser) -> None:
 
 
 def add_shard_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declares which share of the work is done, of several machines."""
+    """Declare which share of the work is done, of several machines."""
     parser.add_argument(
         "--shard",
         metavar="I/N",
@@ -48,7 +48,7 @@ def add_shard_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def add_beam_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declares the engine that spreads the work over machines."""
+    """Declare the engine that spreads the work over machines."""
     parser.add_argument(
         "--beam-runner",
         metavar="NAME",
@@ -62,7 +62,7 @@ def add_beam_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def beam_of(arguments: argparse.Namespace) -> Spread | None:
-    """Returns the engine of the arguments; None where none is named.
+    """Return the engine of the arguments; None where none is named.
 
     Raises:
         ValueError: options of none, or what the engine does not know.

@@ -201,7 +201,7 @@ def run(arguments: argparse.Namespace) -> int:
 def _say(
     progress: Progress, picture: Picture, page: Page, reader: Reader, *, quiet: bool = False
 ) -> None:
-    """Prints how many words a page has, or why some are lost."""
+    """Print how many words a page has, or why some are lost."""
     if warning := shrunk(page, reader.detector.options):
         progress.write(f"{picture}: {warning}", file=sys.stderr)
     elif not quiet:
@@ -272,7 +272,7 @@ def _shares(
 
 
 def _read_task(reader: Reader, task: _Task, progress: Progress, *, quiet: bool = False) -> int:
-    """Reads a group of pictures; returns how many pages could not be read."""
+    """Read a group of pictures; returns how many pages could not be read."""
     results = []
     for path, read, errors in _read(reader, task.files, task.pictures, progress):
         for error in errors.values():

@@ -67,7 +67,7 @@ class Unfinished:
         return not entry["errors"] and entry["stamp"] == _stamp(path)
 
     def entry(self, path: Path) -> dict[str, Any] | None:
-        """Returns `pages` and `errors` of a file as it is; None where it was not read as such."""
+        """Return `pages` and `errors` of a file as it is; None where it was not read as such."""
         if (place := self._places.get(os.fspath(path))) is None:
             return None
         entry = self._entry(place)
@@ -138,18 +138,18 @@ class Unfinished:
 
 
 def settings_line(settings: Mapping[str, Any]) -> str:
-    """Returns the first line of such a file."""
+    """Return the first line of such a file."""
     return json_line({"settings": settings}) + "\n"
 
 
 def entry_line(path: Path, pages: Sequence[Page], errors: Sequence[Exception]) -> str:
-    """Returns the line of a picture file; arguments as of `Unfinished.add`."""
+    """Return the line of a picture file; arguments as of `Unfinished.add`."""
     value = {"file": os.fspath(path), "stamp": _stamp(path), "errors": [str(e) for e in errors]}
     return json_line({**value, "pages": [page.to_dict() for page in pages]}) + "\n"
 
 
 def write_results(target: Path, entries: Iterable[Mapping[str, Any]]) -> None:
-    """Writes pages in order, as `write_pages` does or (`.json`) as a list."""
+    """Write pages in order, as `write_pages` does or (`.json`) as a list."""
     lines = target.suffix.lower() == ".jsonl"
     with replacing(target) as part, part.open("w", encoding="utf-8") as out:
         first = True

@@ -98,7 +98,7 @@ def _folded(
 
 
 def _add_compact(graph: Graph, params: Mapping[str, Any], images: str) -> str:
-    """Adds `craftjax.lcnet.LCNetCRAFT`."""
+    """Add `craftjax.lcnet.LCNetCRAFT`."""
 
     def conv(name: str, x: str, **options: Any) -> str:
         layer = params[name] if name in params else params["features"][name]

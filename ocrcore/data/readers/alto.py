@@ -27,7 +27,7 @@ from ocrcore.pages import LabelError, Word
 
 
 def read_alto(path: Path, data: Element, notes: Counter[str]) -> Iterator[LabeledPicture]:
-    """Reads the pages of an ALTO file.
+    """Read the pages of an ALTO file.
 
     Args:
         path: path of the file.

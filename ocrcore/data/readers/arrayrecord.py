@@ -34,7 +34,7 @@ _HEAD = struct.Struct("<4sI")
 
 
 def encode_record(image: bytes, page: Page) -> bytes:
-    """Joins an encoded picture and its labels to a record."""
+    """Join an encoded picture and its labels to a record."""
     labels = page.to_json().encode("utf-8")
     return _HEAD.pack(MAGIC, len(labels)) + labels + image
 
@@ -62,7 +62,7 @@ def decode_record(record: bytes, *, name: str = "record") -> tuple[bytes, Page]:
 
 
 def decode_sample(record: bytes, *, name: str = "record") -> Sample:
-    """Decodes the labels and the picture of a record.
+    """Decode the labels and the picture of a record.
 
     Raises:
         LabelError: not such a record, or the size of the picture is not that of its page.
@@ -113,7 +113,7 @@ class RecordFiles:
         return {**self.__dict__, "_readers": [None] * len(self.paths)}
 
     def __getitem__(self, index: int) -> bytes:
-        """Returns the record at an index.
+        """Return the record at an index.
 
         Raises:
             IndexError: the index is not in `[0, len)`.
@@ -128,7 +128,7 @@ class RecordFiles:
         return record
 
     def name(self, index: int) -> str:
-        """Returns the file of the record at an index, and its number in that file."""
+        """Return the file of the record at an index, and its number in that file."""
         which, number = self._place(index)
         return f"{self.paths[which]}, record {number}"
 
@@ -181,7 +181,7 @@ class ArrayRecords(Sequence[Sample]):
         return len(self._records)
 
     def __getitem__(self, index: int) -> Sample:  # type: ignore[override]
-        """Returns the sample at an index.
+        """Return the sample at an index.
 
         Raises:
             IndexError: the index is not in `[0, len)`.
@@ -191,13 +191,13 @@ class ArrayRecords(Sequence[Sample]):
         return decode_sample(self._records[index], name=self.name(index))
 
     def name(self, index: int) -> str:
-        """Returns the file of the sample at an index, and its number in that file."""
+        """Return the file of the sample at an index, and its number in that file."""
         return self._records.name(index)
 
     def label_files(self, index: int) -> tuple[Path, ...]:
-        """Returns nothing: labels are in the records."""
+        """Return nothing: labels are in the records."""
         return ()
 
     def encoded(self, index: int) -> tuple[bytes, Page]:
-        """Returns the encoded picture at an index, and its page."""
+        """Return the encoded picture at an index, and its page."""
         return decode_record(self._records[index], name=self.name(index))

@@ -24,7 +24,7 @@ from ocrcore.pages import LabelError, Word
 
 
 def read_art(path: Path, data: Any, notes: Counter[str]) -> Iterator[LabeledPicture]:
-    """Reads the pictures of a `train_labels.json`.
+    """Read the pictures of a `train_labels.json`.
 
     Args:
         path: path of the file, for error messages.

@@ -30,7 +30,7 @@ _GOLDEN = (5**0.5 - 1) / 2
 
 
 def read_characters(path: str | Path, words: Sequence[Word]) -> list[Word]:
-    """Reads the characters of the words of one picture.
+    """Read the characters of the words of one picture.
 
     Args:
         path: path of the JSON file.
@@ -134,17 +134,17 @@ class PhotoFolder(Sequence[Sample]):
         return len(self._names)
 
     def name(self, index: int) -> str:
-        """Returns the path of the picture at an index."""
+        """Return the path of the picture at an index."""
         return str(self.images / self._names[index])
 
     def part(self, start: int, stop: int | None) -> PhotoFolder:
-        """Returns the photos from index `start` up to `stop` (exclusive)."""
+        """Return the photos from index `start` up to `stop` (exclusive)."""
         other = copy.copy(self)
         other._names = self._names[start:stop]
         return other
 
     def spread(self) -> PhotoFolder:
-        """Returns the photos in an order in which every slice is a sample of the whole.
+        """Return the photos in an order in which every slice is a sample of the whole.
 
         File names often follow the kind or the time of the photos, so the last ones differ from the
         first. Here runs of neighbors, which are often alike, stay together: a fortieth of the
@@ -162,7 +162,7 @@ class PhotoFolder(Sequence[Sample]):
         return other
 
     def page(self, index: int, *, bad: list[LabelError] | None = None) -> Page:
-        """Returns the labels of a photo; only the header of the picture is read.
+        """Return the labels of a photo; only the header of the picture is read.
 
         Args:
             index: index of the photo.
@@ -178,7 +178,7 @@ class PhotoFolder(Sequence[Sample]):
         return Page(height, width, self._words(path, (height, width), bad), str(path))
 
     def __getitem__(self, index: int) -> Sample:  # type: ignore[override]
-        """Returns the photo at an index.
+        """Return the photo at an index.
 
         Raises:
             IndexError: the index is not in `[0, len)`.
@@ -192,7 +192,7 @@ class PhotoFolder(Sequence[Sample]):
         return Sample(image, Page(height, width, words, str(path)))
 
     def encoded(self, index: int) -> tuple[bytes, Page]:
-        """Returns the encoded picture file at an index, and its page.
+        """Return the encoded picture file at an index, and its page.
 
         Raises:
             IndexError: the index is not in `[0, len)`.
@@ -211,7 +211,7 @@ class PhotoFolder(Sequence[Sample]):
         return tuple(path for path in files if path.is_file())
 
     def line_numbers(self, index: int) -> list[int]:
-        """Returns the line numbers in the label file, from 1, of the words of a photo.
+        """Return the line numbers in the label file, from 1, of the words of a photo.
 
         Empty if the labels are not text files of words, or cannot be read.
 

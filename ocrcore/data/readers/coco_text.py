@@ -33,7 +33,7 @@ from ocrcore.pages import FloatArray, LabelError, Word
 
 
 def read_coco_text(path: Path, data: Any, notes: Counter[str]) -> Iterator[LabeledPicture]:
-    """Reads the pictures of COCO-Text.
+    """Read the pictures of COCO-Text.
 
     Args:
         path: path of the file, for error messages.
@@ -44,7 +44,7 @@ def read_coco_text(path: Path, data: Any, notes: Counter[str]) -> Iterator[Label
 
 
 def read_textocr(path: Path, data: Any, notes: Counter[str]) -> Iterator[LabeledPicture]:
-    """Reads the pictures of TextOCR; the arguments are those of `read_coco_text`."""
+    """Read the pictures of TextOCR; the arguments are those of `read_coco_text`."""
     yield from _read(path, data, notes, "points")
 
 

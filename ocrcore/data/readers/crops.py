@@ -72,7 +72,7 @@ class Crop:
     photo: str = ""
 
     def image(self) -> ByteArray:
-        """Decodes the picture, `(H, W, 3)` uint8, RGB.
+        """Decode the picture, `(H, W, 3)` uint8, RGB.
 
         Raises:
             ImageError: the file is missing or is not a picture.
@@ -83,7 +83,7 @@ class Crop:
 
 
 def read_labels_csv(folder: str | Path, *, outside: bool = False) -> list[Crop]:
-    """Reads a folder with a `labels.csv`, or the folders below it that have one.
+    """Read a folder with a `labels.csv`, or the folders below it that have one.
 
     Args:
         folder: holds a `labels.csv` and its pictures; otherwise it is searched recursively.
@@ -129,7 +129,7 @@ def _alike(folder: Path) -> str:
 
 
 def _mend(header: str) -> str:
-    """Returns how to fix a header that a spreadsheet or script wrote in another way."""
+    """Return how to fix a header that a spreadsheet or script wrote in another way."""
     names = [name.strip(" '\"\t").lower() for name in re.split("[,;\t]", header)]
     if names == CSV_HEADER.split(","):
         return (
@@ -142,7 +142,7 @@ def _mend(header: str) -> str:
 
 
 def _warn_of_others(files: list[Path], crops: list[Crop]) -> None:
-    """Warns about pictures next to the label files that are in no line."""
+    """Warn about pictures next to the label files that are in no line."""
     used = {os.path.normpath(crop.name) for crop in crops}
     others = [
         entry.path
@@ -162,7 +162,7 @@ def _warn_of_others(files: list[Path], crops: list[Crop]) -> None:
 def read_labels_tsv(
     path: str | Path, *, root: str | Path | None = None, outside: bool = False
 ) -> list[Crop]:
-    """Reads lines with a path, a tab and a text.
+    """Read lines with a path, a tab and a text.
 
     A first line with two column names is skipped, with a warning. Paths with backslashes, as
     Windows writes them, are read if such a file exists.
@@ -197,7 +197,7 @@ def read_labels_tsv(
 
 
 def _is_header(path: Path, line: str, folder: Path) -> bool:
-    """Returns whether a first line names two columns.
+    """Return whether a first line names two columns.
 
     Raises:
         LabelError: there are more columns, or they are in another order.
@@ -216,7 +216,7 @@ def _is_header(path: Path, line: str, folder: Path) -> bool:
 
 
 def import_lmdb() -> Any:
-    """Returns the module `lmdb`.
+    """Return the module `lmdb`.
 
     Raises:
         ModuleNotFoundError: it is not installed; the message says what to do.
@@ -279,7 +279,7 @@ class LmdbCrops(Sequence[Crop]):
         return {**self.__dict__, "_environment": None}
 
     def __getitem__(self, index: int) -> Crop:  # type: ignore[override]
-        """Returns the crop at an index.
+        """Return the crop at an index.
 
         Raises:
             IndexError: the index is not in `[0, len)`.
@@ -319,7 +319,7 @@ class LmdbCrops(Sequence[Crop]):
 
 
 def _environment(lmdb: Any, path: Path) -> Any:
-    """Opens a database once per process, as LMDB requires."""
+    """Open a database once per process, as LMDB requires."""
     if not (path / "data.mdb").is_file():
         raise LabelError(path, 0, str(path), "a folder with a data.mdb")
     _check_length(path / "data.mdb")
@@ -334,7 +334,7 @@ def _environment(lmdb: Any, path: Path) -> Any:
 
 
 def _check_length(path: Path) -> None:
-    """Compares the length of an LMDB with its header: reading past the end kills the process.
+    """Compare the length of an LMDB with its header: reading past the end kills the process.
 
     Two headers alternate; the one of the later transaction counts (`MDB_meta` in LMDB's mdb.c).
     """
@@ -368,7 +368,7 @@ def _crop(
     folder: Path | None = None,
     outside: bool,
 ) -> Crop:
-    """Reads one line of two fields, or of three if `photos`."""
+    """Read one line of two fields, or of three if `photos`."""
     name, found, text = line.partition(separator)
     photo = ""
     if photos:
@@ -401,7 +401,7 @@ def _is_there(path: Path) -> bool:
 
 
 def _lines(path: Path) -> Iterator[tuple[int, str]]:
-    """Yields the lines that are not blank, with their numbers."""
+    """Yield the lines that are not blank, with their numbers."""
     size = check_regular(path)
     if size > MAX_FILE_BYTES:
         raise LabelError(path, 0, f"{size} bytes", f"a label file of at most {MAX_FILE_BYTES}")

@@ -27,7 +27,7 @@ from ocrcore.pages import Word
 
 
 def read_ctw1500(path: Path, data: Element, notes: Counter[str]) -> Iterator[LabeledPicture]:
-    """Reads the pictures of a file; usually there is one.
+    """Read the pictures of a file; usually there is one.
 
     Args:
         path: path of the file.

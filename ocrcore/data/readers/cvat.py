@@ -35,7 +35,7 @@ _OTHERS = ("polyline", "points", "mask", "ellipse", "cuboid", "skeleton")
 
 
 def read_cvat(path: Path, data: Element, notes: Counter[str]) -> Iterator[LabeledPicture]:
-    """Reads the pictures of a CVAT export.
+    """Read the pictures of a CVAT export.
 
     Args:
         path: path of the file, for error messages.

@@ -33,7 +33,7 @@ from ocrcore.pages import FloatArray, LabelError, Word
 
 
 def read_datumaro(path: Path, data: Any, notes: Counter[str]) -> Iterator[LabeledPicture]:
-    """Reads the items of a Datumaro subset.
+    """Read the items of a Datumaro subset.
 
     Args:
         path: path of the file, for error messages.

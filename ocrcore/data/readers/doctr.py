@@ -34,7 +34,7 @@ DOCTR_NAME = "labels.json"
 
 
 def read_doctr(path: Path, data: Any, notes: Counter[str]) -> Iterator[LabeledPicture]:
-    """Reads the pictures of a `labels.json` for detection, or with `typed_words`.
+    """Read the pictures of a `labels.json` for detection, or with `typed_words`.
 
     Args:
         path: path of the file, for error messages.
@@ -77,7 +77,7 @@ def _typed_word(item: Any) -> Word:
 
 
 def read_doctr_crops(path: Path) -> list[Crop]:
-    """Reads a `labels.json` for recognition: texts by picture name; pictures are in `images`.
+    """Read a `labels.json` for recognition: texts by picture name; pictures are in `images`.
 
     Raises:
         LabelError: not such a file, or a name leads out of the folder.

@@ -64,7 +64,7 @@ class LabeledPicture:
 
 
 def read_bytes(path: Path) -> bytes:
-    """Reads a label file, decompressing gzip.
+    """Read a label file, decompressing gzip.
 
     Raises:
         LabelError: the file is too large, or a damaged gzip file.
@@ -87,7 +87,7 @@ def read_bytes(path: Path) -> bytes:
 
 
 def read_text(path: Path) -> str:
-    """Reads a label file in UTF-8, or in UTF-16 with a byte order mark.
+    """Read a label file in UTF-8, or in UTF-16 with a byte order mark.
 
     Raises:
         LabelError: the file is too large or not UTF-8.
@@ -104,7 +104,7 @@ def read_text(path: Path) -> str:
 
 
 def read_json(path: Path) -> Any:
-    """Reads a JSON file; JSON Lines (one value per line) gives a list.
+    """Read a JSON file; JSON Lines (one value per line) gives a list.
 
     Raises:
         LabelError: not JSON; or as for `read_text`.
@@ -136,7 +136,7 @@ def _json_lines(path: Path, text: str) -> list[Any]:
 
 
 def read_xml(path: Path) -> ElementTree.Element:
-    """Reads an XML file; namespaces are removed from the names of elements.
+    """Read an XML file; namespaces are removed from the names of elements.
 
     Raises:
         LabelError: not XML, nested too deeply, or it declares entities.
@@ -213,7 +213,7 @@ class HtmlElements(HTMLParser):
         self.close()
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """Opens an element; the parser calls this and the other handlers."""
+        """Open an element; the parser calls this and the other handlers."""
         element = [tag, {name: value or "" for name, value in attrs}, [], len(self._open)]
         self.found.append(element)
         if tag not in self._VOID:
@@ -226,34 +226,34 @@ class HtmlElements(HTMLParser):
         self.found.append([tag, {n: v or "" for n, v in attrs}, [], len(self._open)])
 
     def handle_endtag(self, tag: str) -> None:
-        """Closes an element, and unclosed elements inside it."""
+        """Close an element, and unclosed elements inside it."""
         for place in range(len(self._open) - 1, -1, -1):
             if self._open[place][0] == tag:
                 del self._open[place:]
                 return
 
     def handle_data(self, data: str) -> None:
-        """Adds a text to all open elements."""
+        """Add a text to all open elements."""
         for element in self._open:
             element[2].append(data)
 
 
 def mapping(value: Any, what: str) -> dict[str, Any]:
-    """Returns a JSON object, or raises `LineError`."""
+    """Return a JSON object, or raises `LineError`."""
     if not isinstance(value, dict):
         raise LineError(shown(value), f"an object: {what}")
     return value
 
 
 def sequence(value: Any, what: str) -> list[Any]:
-    """Returns a JSON list, or raises `LineError`."""
+    """Return a JSON list, or raises `LineError`."""
     if not isinstance(value, list):
         raise LineError(shown(value), f"a list: {what}")
     return value
 
 
 def number(value: Any, what: str) -> float:
-    """Returns a finite number, also from a string, or raises `LineError`."""
+    """Return a finite number, also from a string, or raises `LineError`."""
     try:
         found = math.nan if isinstance(value, bool) else float(value)
     except (TypeError, ValueError, OverflowError):
@@ -264,7 +264,7 @@ def number(value: Any, what: str) -> float:
 
 
 def size_of(height: Any, width: Any) -> tuple[int, int] | None:
-    """Returns height and width of a picture; None if the file does not give both.
+    """Return height and width of a picture; None if the file does not give both.
 
     Raises:
         LineError: not a valid size.
@@ -278,7 +278,7 @@ def size_of(height: Any, width: Any) -> tuple[int, int] | None:
 
 
 def string(value: Any, what: str) -> str | None:
-    """Returns a text, stripped; None if there is none.
+    """Return a text, stripped; None if there is none.
 
     Raises:
         LineError: not a text, or it contains an unpaired surrogate.
@@ -295,7 +295,7 @@ def string(value: Any, what: str) -> str | None:
 
 
 def shown(value: Any) -> str:
-    """Returns a value as shown in messages, truncated."""
+    """Return a value as shown in messages, truncated."""
     if isinstance(value, str):
         return ascii(value[:100])[1:-1] if not value[:100].isprintable() else value[:100]
     if isinstance(value, list | dict) and len(value) > 20:
@@ -307,7 +307,7 @@ def shown(value: Any) -> str:
 
 
 def outline(points: Any, what: str = "points") -> FloatArray:
-    """Returns the points of an outline, `(N, 2)` float32, from pairs or from one flat list.
+    """Return the points of an outline, `(N, 2)` float32, from pairs or from one flat list.
 
     Raises:
         LineError: fewer than three points, or an invalid point.
@@ -328,7 +328,7 @@ def outline(points: Any, what: str = "points") -> FloatArray:
 
 
 def bounded(rows: Sequence[tuple[float, float]]) -> FloatArray:
-    """Returns points as `(N, 2)` float32; raises `LineError` if a coordinate is out of range."""
+    """Return points as `(N, 2)` float32; raises `LineError` if a coordinate is out of range."""
     for point in rows:
         if not all(abs(value) <= MAX_COORDINATE for value in point):
             raise LineError(
@@ -339,7 +339,7 @@ def bounded(rows: Sequence[tuple[float, float]]) -> FloatArray:
 
 
 def corners(left: float, top: float, right: float, bottom: float) -> FloatArray:
-    """Returns the corners of an upright box, `(4, 2)` float32; opposite sides may be swapped."""
+    """Return the corners of an upright box, `(4, 2)` float32; opposite sides may be swapped."""
     left, right = min(left, right), max(left, right)
     top, bottom = min(top, bottom), max(top, bottom)
     return bounded([(left, top), (right, top), (right, bottom), (left, bottom)])
@@ -348,7 +348,7 @@ def corners(left: float, top: float, right: float, bottom: float) -> FloatArray:
 def turned_corners(
     corner: tuple[float, float], size: tuple[float, float], angle: float, *, center: bool
 ) -> FloatArray:
-    """Returns the corners of a rotated box, `(4, 2)` float32, clockwise from its own top left.
+    """Return the corners of a rotated box, `(4, 2)` float32, clockwise from its own top left.
 
     Args:
         corner: the top left corner; if `center`, its position before the rotation.
@@ -369,7 +369,7 @@ def turned_corners(
 
 
 def word_of(points: FloatArray, text: str | None, *, care: bool = True, **more: Any) -> Word:
-    """Makes a word from its corners or its outline.
+    """Make a word from its corners or its outline.
 
     An outline that does not have four points becomes the word's `polygon`; its quad is then the
     minimum-area rectangle around it, clockwise from the corner nearest to its first point.
@@ -388,7 +388,7 @@ def words_of(
     *,
     line: int = 0,
 ) -> tuple[tuple[Word, ...], tuple[LabelError, ...]]:
-    """Makes the words of a picture, and the errors of invalid ones.
+    """Make the words of a picture, and the errors of invalid ones.
 
     Args:
         source: the label file.
@@ -416,7 +416,7 @@ def words_of(
 
 
 def text_in(attributes: Mapping[str, Any]) -> str | None:
-    """Returns the text among the attributes of a shape, found by common names.
+    """Return the text among the attributes of a shape, found by common names.
 
     Raises:
         LineError: not a text.
@@ -432,7 +432,7 @@ def text_in(attributes: Mapping[str, Any]) -> str | None:
 
 
 def cares(attributes: Mapping[str, Any]) -> bool:
-    """Returns whether a shape counts, judged by boolean attributes like "ignore"."""
+    """Return whether a shape counts, judged by boolean attributes like "ignore"."""
     for name, value in attributes.items():
         name = str(name).strip().lower().replace("_", " ")
         text = str(value).strip().lower()
@@ -449,5 +449,5 @@ _COMPACT = frozenset(name.replace(" ", "") for name in IGNORED)
 
 
 def is_ignored(label: Any) -> bool:
-    """Returns whether the name of a label means "don't care"."""
+    """Return whether the name of a label means "don't care"."""
     return isinstance(label, str) and label.strip().lower().replace("_", " ") in IGNORED

@@ -24,7 +24,7 @@ _LISTS = {1: "bytes", 2: "float32", 3: "int64"}
 
 
 def encode_example(features: Mapping[str, Sequence[bytes] | NDArray]) -> bytes:
-    """Encodes features deterministically: equal features give equal bytes.
+    """Encode features deterministically: equal features give equal bytes.
 
     Args:
         features: by name: lists of bytes, or arrays of floats (stored as float32), integers or
@@ -47,7 +47,7 @@ def encode_example(features: Mapping[str, Sequence[bytes] | NDArray]) -> bytes:
 
 
 def decode_example(record: bytes, *, name: str = "record") -> dict[str, Feature]:
-    """Decodes the features of a record; arrays are flat.
+    """Decode the features of a record; arrays are flat.
 
     Raises:
         LabelError: not such a record; the message begins with `name`.
@@ -86,7 +86,7 @@ def _varint(value: int) -> bytes:
 
 
 def _read_varint(view: memoryview, at: int) -> tuple[int, int]:
-    """Returns a number and the position after it."""
+    """Return a number and the position after it."""
     value = 0
     for shift in range(0, 70, 7):
         byte = view[at]
@@ -98,7 +98,7 @@ def _read_varint(view: memoryview, at: int) -> tuple[int, int]:
 
 
 def _fields(view: memoryview) -> Iterator[tuple[int, int, memoryview | int]]:
-    """Yields number, wire type and value of the fields of a message."""
+    """Yield number, wire type and value of the fields of a message."""
     at = 0
     while at < len(view):
         tag = view[at]  # most tags have one byte

@@ -25,7 +25,7 @@ from ocrcore.pages import LabelError, Word
 
 
 def read_hiertext(path: Path, data: Any, notes: Counter[str]) -> Iterator[LabeledPicture]:
-    """Reads the pictures of a split.
+    """Read the pictures of a split.
 
     Args:
         path: path of the file, for error messages.
@@ -51,7 +51,7 @@ def read_hiertext(path: Path, data: Any, notes: Counter[str]) -> Iterator[Labele
 
 
 def _items(entry: Mapping[str, Any]) -> Iterator[tuple[Any, int, int]]:
-    """Yields words with the numbers of their lines and paragraphs."""
+    """Yield words with the numbers of their lines and paragraphs."""
     line = 0
     for place, paragraph in enumerate(sequence(entry.get("paragraphs"), "paragraphs")):
         lines = mapping(paragraph, "a paragraph").get("lines")

@@ -46,7 +46,7 @@ class _Page:
 
 
 def read_hocr(path: Path, data: str, notes: Counter[str]) -> Iterator[LabeledPicture]:
-    """Reads the pages of a file; if it has no words, its lines are read.
+    """Read the pages of a file; if it has no words, its lines are read.
 
     Args:
         path: path of the file.
@@ -108,7 +108,7 @@ def _pages(elements: list[list[Any]]) -> list[_Page]:
 
 
 def _properties(title: str) -> dict[str, str]:
-    """Parses the properties in a title: `bbox 1 2 3 4; x_wconf 90`."""
+    """Parse the properties in a title: `bbox 1 2 3 4; x_wconf 90`."""
     found: dict[str, str] = {}
     for match in _PROPERTY.finditer(title[:10_000]):
         name, _, value = match[0].strip().partition(" ")

@@ -35,7 +35,7 @@ def read_icdar(
     dont_care: Sequence[str] = DONT_CARE,
     bad: list[LabelError] | None = None,
 ) -> list[Word]:
-    """Reads the words of one label file.
+    """Read the words of one label file.
 
     Args:
         path: path of the file.
@@ -76,7 +76,7 @@ def read_icdar_folder(
     dont_care: Sequence[str] = DONT_CARE,
     bad: list[LabelError] | None = None,
 ) -> list[Page]:
-    """Reads a folder of pictures with their label files.
+    """Read a folder of pictures with their label files.
 
     Only the headers of the pictures are read. How label files are matched to pictures is documented
     in `ocrcore.data.readers.label_files`.
@@ -138,7 +138,7 @@ def read_icdar_folder(
 
 
 def write_icdar(path: str | Path, page: Page, *, dont_care: str = DONT_CARE[0]) -> None:
-    """Writes the words of a page in the layout `quad`, atomically.
+    """Write the words of a page in the layout `quad`, atomically.
 
     `read_icdar(path, layout="quad")` returns equal quads, texts and `care`. Other attributes of the
     words, and the text of "don't care" words, are not written.

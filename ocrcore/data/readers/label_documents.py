@@ -103,7 +103,7 @@ class LabelDocuments:
         return self.labels.files
 
     def notes(self, *, bad: bool = True) -> list[str]:
-        """Returns messages about labels and pictures that are not used.
+        """Return messages about labels and pictures that are not used.
 
         Args:
             bad: whether to include a message about `bad`.
@@ -127,7 +127,7 @@ class LabelDocuments:
         return notes
 
     def labels_of(self, picture: Path) -> list[Path]:
-        """Returns the label file of a picture, in a list."""
+        """Return the label file of a picture, in a list."""
         return [self._found[picture].source]
 
     def words(
@@ -138,7 +138,7 @@ class LabelDocuments:
         dont_care: Sequence[str],
         bad: list[LabelError] | None = None,
     ) -> list[Word]:
-        """Returns the words of a picture, in pixels of the picture as displayed.
+        """Return the words of a picture, in pixels of the picture as displayed.
 
         If EXIF rotates the picture and the size in the label file shows that the labels are for the
         stored pixels, the labels are rotated with it.
@@ -204,7 +204,7 @@ def turned_points(points: FloatArray, turn: int, size: tuple[int, int]) -> Float
 
 
 def turned_word(word: Word, turn: int, size: tuple[int, int]) -> Word:
-    """Rotates a word with its picture; upright boxes start at the top left again.
+    """Rotate a word with its picture; upright boxes start at the top left again.
 
     Drawing a box on a picture that lies on its side does not tell where its text begins.
 
@@ -238,7 +238,7 @@ def _turned_quad(quad: FloatArray, turn: int, size: tuple[int, int]) -> FloatArr
 def open_documents(
     path: str | Path, *, format: str = "auto", images: str | Path | None = None
 ) -> LabelDocuments:
-    """Opens label files of a given format, or of the only one that is found.
+    """Open label files of a given format, or of the only one that is found.
 
     Args:
         path: a label file, or a folder of them.
@@ -268,7 +268,7 @@ def open_documents(
 def documents_of(
     path: Path, found: FoundFormat, *, images: str | Path | None = None
 ) -> LabelDocuments:
-    """Opens the label files of a detected format; see `open_documents`."""
+    """Open the label files of a detected format; see `open_documents`."""
     root = path.parent if path.is_file() else path
     try:
         labels = read_labels(found)
@@ -289,7 +289,7 @@ def documents_of(
 
 
 def ambiguous(path: Path, found: Sequence[FoundFormat], others: Sequence[str] = ()) -> LabelError:
-    """Returns the error about a folder with labels of several kinds; it lists them."""
+    """Return the error about a folder with labels of several kinds; it lists them."""
     listed = [f"{one.name} ({name_files(one.files, most=1)})" for one in found] + list(others)
     return LabelError(
         path,

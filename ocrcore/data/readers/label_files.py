@@ -47,7 +47,7 @@ def by_name(path: Path) -> str:
 
 
 def read_lines(path: str | Path) -> list[tuple[int, str]]:
-    """Reads the lines of a label file that are not blank, stripped, with their numbers.
+    """Read the lines of a label file that are not blank, stripped, with their numbers.
 
     Accepts UTF-8, or UTF-16 or UTF-32 with a byte order mark. Bytes that are not UTF-8 become lone
     surrogates, so that only the line with them is bad.
@@ -84,7 +84,7 @@ def read_words(
     dont_care: Sequence[str],
     bad: list[LabelError] | None = None,
 ) -> list[Word]:
-    """Reads the words of a label file, one per line.
+    """Read the words of a label file, one per line.
 
     Args:
         path: path of the file.
@@ -107,7 +107,7 @@ def numbered_words(
     dont_care: Sequence[str],
     bad: list[LabelError] | None = None,
 ) -> list[tuple[int, Word]]:
-    """Reads the words of a label file with the numbers of their lines; see `read_words`."""
+    """Read the words of a label file with the numbers of their lines; see `read_words`."""
     words = []
     lines = read_lines(path)
     # If one line is not UTF-8, others may decode only by chance, with wrong words.
@@ -183,11 +183,11 @@ class LabelFiles:
         ]
 
     def labels_of(self, picture: Path) -> list[Path]:
-        """Returns all label files of a picture; there should be exactly one."""
+        """Return all label files of a picture; there should be exactly one."""
         return [path for p in PREFIXES for path in self._files.get(p + picture.stem, ())]
 
     def label(self, picture: Path) -> Path | None:
-        """Returns the label file of a picture; None if there is none.
+        """Return the label file of a picture; None if there is none.
 
         Raises:
             LabelError: there are two.
@@ -210,7 +210,7 @@ class LabelFiles:
         dont_care: Sequence[str],
         bad: list[LabelError] | None = None,
     ) -> list[Word]:
-        """Returns the words of a picture.
+        """Return the words of a picture.
 
         Args:
             picture: one of `pictures`.
@@ -241,7 +241,7 @@ class LabelFiles:
 
 
 def file_layout(path: str | Path, layout: str) -> Layout:
-    """Detects the layout of a single file.
+    """Detect the layout of a single file.
 
     Raises:
         LabelError: its lines can be read in more than one way.

@@ -116,7 +116,7 @@ class Labels:
     notes: Counter[str] = field(default_factory=Counter)
 
     def __str__(self) -> str:
-        """Returns a description for the user: the format, and counts."""
+        """Return a description for the user: the format, and counts."""
         words = [word for one in self.pictures for word in one.words]
         silent = sum(word.care and not word.text for word in words)
         ignored = sum(not word.care for word in words)
@@ -141,7 +141,7 @@ class FoundFormat(NamedTuple):
 
 
 def find_formats(path: Path, *, wanted: str = "auto") -> list[FoundFormat]:
-    """Detects which formats a file, or the files of a folder, have.
+    """Detect which formats a file, or the files of a folder, have.
 
     Args:
         path: a file, or a folder; subfolders are searched two levels deep.
@@ -186,7 +186,7 @@ def _may_be(path: Path, known: Format) -> bool:
 
 
 def _merged(found: list[FoundFormat]) -> list[FoundFormat]:
-    """Joins the files of formats with one file per picture, also across folders."""
+    """Join the files of formats with one file per picture, also across folders."""
     out: list[FoundFormat] = []
     for one in found:
         place = next((i for i, other in enumerate(out) if other.name == one.name), None)
@@ -209,7 +209,7 @@ def _tried(path: Path) -> tuple[str, Any]:
 
 
 def _candidates(root: Path) -> Iterator[list[Path]]:
-    """Yields groups of files of one folder and type that may hold labels, sorted by name."""
+    """Yield groups of files of one folder and type that may hold labels, sorted by name."""
     level = [root]
     for _ in range(_DEPTH + 1):
         inside: list[Path] = []
@@ -308,7 +308,7 @@ def _json_format(data: Any) -> str:
 
 
 def _by_values(values: list[Any]) -> str:
-    """Detects the format of an object with an entry for each picture."""
+    """Detect the format of an object with an entry for each picture."""
     objects = [one for one in values if isinstance(one, dict)]
     if objects and all("polygons" in one or "typed_words" in one for one in objects):
         return "doctr"
@@ -332,7 +332,7 @@ def _has_regions(task: Any) -> bool:
 
 
 def read_labels(found: FoundFormat) -> Labels:
-    """Reads the label files of a format.
+    """Read the label files of a format.
 
     If there are several files, one that cannot be read is recorded as bad; if it is the only one,
     its error is raised.

@@ -121,7 +121,7 @@ class Layout:
     found: bool = False
 
     def __str__(self) -> str:
-        """Returns a description for the user: the name, and the form of a line."""
+        """Return a description for the user: the name, and the form of a line."""
         parts = [f"{self.name}: {LAYOUTS[self.name]}"]
         if self.found and self.quoted and self.name not in ("quoted", "rctw"):
             parts.append("quotes around the texts are removed")
@@ -152,18 +152,18 @@ class LabelLine:
     outline: int | None = None
 
     def rest(self, count: int) -> str | None:
-        """Returns the text after the first `count` numbers; None if the line ends with them."""
+        """Return the text after the first `count` numbers; None if the line ends with them."""
         end = self.ends[count - 1]
         return None if end < 0 else self.text[end:].strip()
 
     def values(self, count: int) -> FloatArray:
-        """Returns `(count / 2, 2)` coordinates, clipped; out-of-range values are rejected later."""
+        """Return `(count / 2, 2)` coordinates, clipped; out-of-range values are rejected later."""
         numbers = np.clip(np.array(self.numbers[:count], np.float64), -_FAR, _FAR)
         return numbers.astype(np.float32).reshape(-1, 2)
 
 
 def scan(text: str) -> LabelLine:
-    """Finds the numbers that a line begins with, and their separator."""
+    """Find the numbers that a line begins with, and their separator."""
     start = _START.match(text)
     separator = ","
     if start and not start[2] and start[1]:
@@ -180,7 +180,7 @@ def scan(text: str) -> LabelLine:
 
 
 def outline_count(line: LabelLine) -> int:
-    """Returns how many of ten or more numbers are coordinates: > 8: a polygon; 0: ambiguous.
+    """Return how many of ten or more numbers are coordinates: > 8: a polygon; 0: ambiguous.
 
     The points of an outline are near each other, and the outline does not cross itself. The first
     four points of a longer outline seldom form a quad; those of a quad do. So 12,5 after a quad is
@@ -211,13 +211,13 @@ def _even(line: LabelLine) -> int:
 
 
 def _text_behind(line: LabelLine) -> bool:
-    """Returns whether something other than a number follows the last pair of numbers."""
+    """Return whether something other than a number follows the last pair of numbers."""
     rest = line.rest(_even(line))
     return (bool(rest) and len(line.numbers) % 2 == 0) or line.ends[-1] >= 0
 
 
 def _longest_outline(line: LabelLine) -> int:
-    """Returns how many numbers the longest outline has; 0 if none has ten or more."""
+    """Return how many numbers the longest outline has; 0 if none has ten or more."""
     most = _even(line)
     for place in range(8, most):
         if re.match(r"[+-]?0[0-9]", line.numbers[place]):  # 1,000 is a text
@@ -228,7 +228,7 @@ def _longest_outline(line: LabelLine) -> int:
 
 
 def _is_outline(points: FloatArray) -> bool:
-    """Returns whether points form one polygon whose last point is not a text of two numbers."""
+    """Return whether points form one polygon whose last point is not a text of two numbers."""
     if not (np.abs(points) <= MAX_COORDINATE).all():
         return False
     low, high = np.minimum.accumulate(points), np.maximum.accumulate(points)
@@ -243,7 +243,7 @@ def _is_outline(points: FloatArray) -> bool:
 
 
 def form_of(line: LabelLine, layout: Layout) -> str:
-    """Returns the form of one line, with "each" resolved; empty if ambiguous."""
+    """Return the form of one line, with "each" resolved; empty if ambiguous."""
     form = layout.blanks if line.separator == " " else layout.commas
     if form != "each":
         return form
@@ -253,7 +253,7 @@ def form_of(line: LabelLine, layout: Layout) -> str:
 
 
 def coordinate_count(line: LabelLine, layout: Layout) -> int:
-    """Returns how many numbers of a line should be coordinates."""
+    """Return how many numbers of a line should be coordinates."""
     form = form_of(line, layout)
     if form != "polygon":
         return _NEED.get(form, 8)
@@ -266,13 +266,13 @@ def coordinate_count(line: LabelLine, layout: Layout) -> int:
 
 
 def is_quoted(text: str) -> bool:
-    """Returns whether a text is enclosed in quotes of one kind."""
+    """Return whether a text is enclosed in quotes of one kind."""
     text = text.strip()
     return len(text) > 1 and text[0] == text[-1] and text[0] in _QUOTES
 
 
 def read_line(text: str, layout: Layout, *, dont_care: Sequence[str]) -> Word:
-    """Parses a line to a word.
+    """Parse a line to a word.
 
     Args:
         text: the line, stripped.
@@ -324,7 +324,7 @@ def read_line(text: str, layout: Layout, *, dont_care: Sequence[str]) -> Word:
 
 
 def _check_outline(text: str, corners: FloatArray, *, lacks_text: bool) -> None:
-    """Rejects a polygon whose last numbers may be its text, or that seems to be cut off."""
+    """Reject a polygon whose last numbers may be its text, or that seems to be cut off."""
     if len(corners) > 4:
         fits = _is_outline(corners)
     else:
@@ -357,7 +357,7 @@ def _word(
 
 
 def _coordinates(line: LabelLine, form: str, layout: Layout) -> tuple[int, str | None]:
-    """Returns how many numbers are coordinates, and what follows them."""
+    """Return how many numbers are coordinates, and what follows them."""
     expected = EXPECTED[form]
     if form == "curve":
         raise LineError(line.text, expected)
@@ -381,7 +381,7 @@ def _within(line: LabelLine, count: int) -> list[float]:
 
 
 def fits_turned(line: LabelLine) -> bool:
-    """Returns whether a line is MSRA-TD500's: seven numbers, an index, a flag, a box, an angle."""
+    """Return whether a line is MSRA-TD500's: seven numbers, an index, a flag, a box, an angle."""
     if len(line.numbers) != 7 or line.ends[-1] >= 0:
         return False
     wide, high, angle = map(float, line.numbers[4:])
@@ -394,7 +394,7 @@ def fits_turned(line: LabelLine) -> bool:
 
 
 def fits_offsets(line: LabelLine) -> bool:
-    """Returns whether a line is CTW1500's: 32 numbers, a box and the offsets of 14 points in it."""
+    """Return whether a line is CTW1500's: 32 numbers, a box and the offsets of 14 points in it."""
     if len(line.numbers) != 32 or line.ends[-1] >= 0:
         return False
     left, top, right, bottom, *offsets = map(float, line.numbers)
@@ -408,7 +408,7 @@ def fits_offsets(line: LabelLine) -> bool:
 
 
 def _without_text(line: LabelLine, form: str) -> Word:
-    """Makes a word from MSRA-TD500's own form, or from CTW1500's older one."""
+    """Make a word from MSRA-TD500's own form, or from CTW1500's older one."""
     fits = fits_turned(line) if form == "turned" else fits_offsets(line)
     if not fits:
         raise LineError(line.text, EXPECTED[form])
@@ -425,7 +425,7 @@ def _without_text(line: LabelLine, form: str) -> Word:
 
 
 def _checked(line: LabelLine, count: int, *, box: bool) -> FloatArray:
-    """Returns the corners, `(N, 2)`, after checking their range."""
+    """Return the corners, `(N, 2)`, after checking their range."""
     _within(line, count)
     corners = line.values(count)
     if not box:
@@ -464,7 +464,7 @@ def _unescaped(found: re.Match[str]) -> str:
 
 
 def _unquote(text: str, quotes: str = _QUOTES) -> str:
-    r"""Removes one pair of quotes; inside, `\"` and `""` are a quote."""
+    r"""Remove one pair of quotes; inside, `\"` and `""` are a quote."""
     if len(text) < 2 or text[0] != text[-1] or text[0] not in quotes:
         return text
     quote, inside = text[0], text[1:-1]
@@ -474,7 +474,7 @@ def _unquote(text: str, quotes: str = _QUOTES) -> str:
 
 
 def around(polygon: FloatArray) -> FloatArray:
-    """Returns the minimum-area rectangle of an outline, `(4, 2)`, clockwise from near its start."""
+    """Return the minimum-area rectangle of an outline, `(4, 2)`, clockwise from near its start."""
     corners = cv2.boxPoints(cv2.minAreaRect(polygon))
     edges = np.roll(corners, -1, axis=0) - corners
     if edges[0, 0] * edges[1, 1] - edges[0, 1] * edges[1, 0] < 0:

@@ -41,7 +41,7 @@ _TEXTS = ("transcription", "text", "transcript", "recognition", "value")
 
 
 def read_label_studio(path: Path, data: Any, notes: Counter[str]) -> Iterator[LabeledPicture]:
-    """Reads the tasks of an export in JSON.
+    """Read the tasks of an export in JSON.
 
     If a task has several annotations, the one marked as ground truth is taken, otherwise the
     newest. Canceled annotations and predictions are not used as labels.
@@ -239,7 +239,7 @@ def _points(value: Mapping[str, Any], height: Any, width: Any) -> FloatArray:
 
 
 def read_label_studio_min(path: Path, data: Any, notes: Counter[str]) -> Iterator[LabeledPicture]:
-    """Reads the tasks of an export in JSON-MIN.
+    """Read the tasks of an export in JSON-MIN.
 
     Texts are matched to regions by their order. If there are both rectangles and polygons, and no
     list of labels that has both in order, the texts cannot be matched, which is an error.

@@ -36,7 +36,7 @@ _SHAPES = ("polygon", "rectangle", "oriented_rectangle")
 
 
 def read_labelme(path: Path, data: Any, notes: Counter[str]) -> Iterator[LabeledPicture]:
-    """Reads the file of one picture.
+    """Read the file of one picture.
 
     Args:
         path: path of the file.

@@ -57,14 +57,14 @@ LAYOUT_NAMES = f"{', '.join(LAYOUTS)}, polygon:N"
 
 
 def is_layout(name: str) -> bool:
-    """Returns whether `named_layout` knows a name."""
+    """Return whether `named_layout` knows a name."""
     base, _, count = name.partition(":")
     points = base == "polygon" and count.isascii() and count.isdecimal() and 2 < int(count) < 1000
     return name in LAYOUTS or points
 
 
 def named_layout(name: str) -> Layout | None:
-    """Returns the layout with this name; None for "auto".
+    """Return the layout with this name; None for "auto".
 
     Raises:
         ValueError: an unknown name.
@@ -77,7 +77,7 @@ def named_layout(name: str) -> Layout | None:
 
 
 def find_layout(lines: Iterable[str]) -> Layout:
-    """Detects the layout of a folder from all lines of its label files, without blank lines.
+    """Detect the layout of a folder from all lines of its label files, without blank lines.
 
     Raises:
         LineError: the lines can be read in more than one way, or have an unsupported form.
@@ -130,7 +130,7 @@ def _name(layout: Layout) -> str:
 
 
 def _refuse_others(blanks: Sequence[LabelLine]) -> None:
-    """Rejects lines that consist only of numbers whose first four are not a box."""
+    """Reject lines that consist only of numbers whose first four are not a box."""
     counts = {len(line.numbers) if line.ends[-1] < 0 else 0 for line in blanks}
     if counts == {7}:
         raise LineError(
@@ -148,7 +148,7 @@ def _refuse_others(blanks: Sequence[LabelLine]) -> None:
 
 
 def _form(lines: Sequence[LabelLine]) -> str:
-    """Returns what lines with one kind of separator begin with."""
+    """Return what lines with one kind of separator begin with."""
     boxes = sum(len(line.numbers) in (4, 5) for line in lines)
     quads = [line for line in lines if len(line.numbers) >= 8]
     if boxes > len(quads):
@@ -166,7 +166,7 @@ def _form(lines: Sequence[LabelLine]) -> str:
 
 
 def _extra(texts: Sequence[tuple[LabelLine, str]]) -> str:
-    """Detects a column before the texts of quads."""
+    """Detect a column before the texts of quads."""
     count = len(texts)
     columns = [rest.partition(line.separator) for line, rest in texts]
     scripts = [head for head, comma, _ in columns if comma and head.strip().lower() in SCRIPTS]
@@ -202,7 +202,7 @@ def _extra(texts: Sequence[tuple[LabelLine, str]]) -> str:
 
 
 def _refuse_columns(texts: Sequence[tuple[LabelLine, str]]) -> None:
-    """Rejects texts that all seem to have another column before or after them."""
+    """Reject texts that all seem to have another column before or after them."""
     split = [(line, rest) for line, rest in texts if line.separator in rest]
     if len(split) < max(_COLUMN, _MOST * len(texts)):
         return
@@ -223,7 +223,7 @@ def _refuse_columns(texts: Sequence[tuple[LabelLine, str]]) -> None:
 
 
 def _with_quotes(texts: Sequence[tuple[LabelLine, str]], layout: Layout) -> Layout:
-    """Detects whether quotes around the texts belong to the layout."""
+    """Detect whether quotes around the texts belong to the layout."""
     there = [(line, rest) for line, rest in texts if rest]
     wrapped = [rest for _, rest in there if is_quoted(rest)]
     boxes = all(form_of(line, layout) == "box" for line, _ in there)
@@ -250,7 +250,7 @@ def _with_quotes(texts: Sequence[tuple[LabelLine, str]], layout: Layout) -> Layo
 
 
 def joined_lines(lines: Iterable[tuple[int, str]]) -> Iterator[tuple[int, str]]:
-    """Joins the wrapped lines of Total-Text's lists; all other lines stay as they are.
+    """Join the wrapped lines of Total-Text's lists; all other lines stay as they are.
 
     Args:
         lines: lines of one file, stripped, with their numbers.

@@ -79,7 +79,7 @@ class Cells(Sequence[Any]):
         return len(self._starts)
 
     def __getitem__(self, index: int) -> Any:  # type: ignore[override]
-        """Returns a cell: the rows of a text without trailing spaces, or an array.
+        """Return a cell: the rows of a text without trailing spaces, or an array.
 
         Raises:
             IndexError: the index is not in `[0, len)`.
@@ -138,7 +138,7 @@ class Cells(Sequence[Any]):
 
 
 def read_cells(path: str | Path, names: Sequence[str]) -> dict[str, Cells]:
-    """Finds cell arrays in a file.
+    """Find cell arrays in a file.
 
     Args:
         path: path of the file.
@@ -196,7 +196,7 @@ def _variables(path: Path, data: Any, order: str) -> Iterator[tuple[Any, _Elemen
 
 
 def _element(path: Path, data: Any, order: str, at: int, end: int) -> _Element:
-    """Reads the tag of the element at a position; the element must end before `end`."""
+    """Read the tag of the element at a position; the element must end before `end`."""
     if at + 8 > end:
         raise LabelError(path, 0, f"ends at byte {end}", "an undamaged file")
     kind, size = struct.unpack_from(order + "II", data, at)

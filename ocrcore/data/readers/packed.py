@@ -45,12 +45,12 @@ _TEXTS = ("image", "path", "words/text", "characters/text")
 
 
 def shard_name(name: str, split: str, shard: int, shards: int) -> str:
-    """Returns the name of a record file, as in TensorFlow Datasets."""
+    """Return the name of a record file, as in TensorFlow Datasets."""
     return f"{name}-{split}.array_record-{shard:05d}-of-{shards:05d}"
 
 
 def encode_packed(image: bytes, page: Page, path: str) -> bytes:
-    """Returns the record of a picture file and its labels; `path` replaces the page's path."""
+    """Return the record of a picture file and its labels; `path` replaces the page's path."""
     words = page.words
     characters = [(number, c) for number, word in enumerate(words) for c in word.characters]
     polygons = [word.polygon for word in words if word.polygon is not None]
@@ -201,11 +201,11 @@ class PackedSamples(Sequence[Sample]):
             )
 
     def __len__(self) -> int:
-        """Returns the index after the last sample."""
+        """Return the index after the last sample."""
         return self._stop
 
     def __getitem__(self, index: int) -> Sample:  # type: ignore[override]
-        """Returns the sample at an index.
+        """Return the sample at an index.
 
         Raises:
             IndexError: the index was not packed.
@@ -219,7 +219,7 @@ class PackedSamples(Sequence[Sample]):
         return Sample(image, Page(height, width, words, path or None))
 
     def name(self, index: int) -> str:
-        """Returns the path of the picture at an index; empty for a generated picture.
+        """Return the path of the picture at an index; empty for a generated picture.
 
         For a damaged record, returns the file and the number of the record in it.
         """
@@ -253,7 +253,7 @@ class PackedSamples(Sequence[Sample]):
 
 
 def describe_fault(index: int, path: str, error: ValueError) -> dict[str, Any]:
-    """Returns a sample's LabelError, ImageError or PageError as a JSON object."""
+    """Return a sample's LabelError, ImageError or PageError as a JSON object."""
     fault: dict[str, Any] = {"index": index, "path": path, "kind": type(error).__name__}
     if isinstance(error, LabelError):
         where = [error.path, error.line, error.value, error.expected]
@@ -262,7 +262,7 @@ def describe_fault(index: int, path: str, error: ValueError) -> dict[str, Any]:
 
 
 def fault_reason(fault: dict[str, Any]) -> str:
-    """Returns a few words, used to group and count faults."""
+    """Return a few words, used to group and count faults."""
     return str(fault.get("reason", "picture" if fault["kind"] == "ImageError" else "labels"))
 
 

@@ -26,7 +26,7 @@ from ocrcore.pages import LabelError, Word
 
 
 def read_page_xml(path: Path, data: Element, notes: Counter[str]) -> Iterator[LabeledPicture]:
-    """Reads the page of a PAGE XML file.
+    """Read the page of a PAGE XML file.
 
     Args:
         path: path of the file.
@@ -75,6 +75,6 @@ def _word(item: tuple[Element, int, int]) -> Word:
 
 
 def _rank(equivalent: Element) -> int:
-    """Returns the rank of an alternative reading of a word; the lowest counts."""
+    """Return the rank of an alternative reading of a word; the lowest counts."""
     index = equivalent.get("index", "0")
     return int(index) if index.isascii() and index.isdecimal() and len(index) < 9 else 0

@@ -16,14 +16,14 @@ _DEPTH = 4
 
 
 def is_picture_name(value: str) -> bool:
-    """Returns whether a text is the path or URL of a picture, judged by its suffix."""
+    """Return whether a text is the path or URL of a picture, judged by its suffix."""
     return len(value) < 4096 and any(
         form.lower().endswith((*SUFFIXES, *PICTURE_SUFFIXES)) for form in name_forms(value)
     )
 
 
 def name_forms(name: str) -> Iterator[str]:
-    r"""Yields possible paths of a name on this disk, the most literal first, separated by `/`.
+    r"""Yield possible paths of a name on this disk, the most literal first, separated by `/`.
 
     `/data/upload/3/1a2b3c4d-photo.jpg`, `/data/local-files/?d=set/photo.jpg`, `s3://bucket/a/b.jpg`
     and `https://host/a%20b.jpg` are from Label Studio; `C:\set\photo.jpg` is from Windows.
@@ -69,7 +69,7 @@ class PictureNames:
             self._by_stem.setdefault(path.stem, []).append(path)
 
     def find(self, name: str) -> Path | None:
-        """Returns the picture with a name; None if there is none.
+        """Return the picture with a name; None if there is none.
 
         If several pictures have the name, the one whose path shares most trailing folders with it
         is taken. A name without a picture suffix may stand for one with a suffix.
@@ -118,7 +118,7 @@ def _common(one: tuple[str, ...], two: list[str]) -> int:
 
 
 def _pictures(root: Path) -> Iterator[Path]:
-    """Yields the pictures below a folder, by name; hidden files and folders are skipped."""
+    """Yield the pictures below a folder, by name; hidden files and folders are skipped."""
     level = [root]
     for _ in range(_DEPTH + 1):
         inside: list[Path] = []

@@ -29,11 +29,11 @@ class PictureFolder(Sequence[Sample]):
         return len(self.paths)
 
     def name(self, index: int) -> str:
-        """Returns the path of the picture at an index."""
+        """Return the path of the picture at an index."""
         return str(self.paths[index])
 
     def __getitem__(self, index: int) -> Sample:  # type: ignore[override]
-        """Reads the picture at an index.
+        """Read the picture at an index.
 
         Raises:
             IndexError: the index is not in `[0, len)`.

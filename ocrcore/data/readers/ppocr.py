@@ -29,7 +29,7 @@ MARKS = ("###", "*")
 
 
 def read_ppocr(path: Path, data: str, notes: Counter[str]) -> Iterator[LabeledPicture]:
-    """Reads the lines of a `Label.txt`.
+    """Read the lines of a `Label.txt`.
 
     Args:
         path: path of the file, for error messages.

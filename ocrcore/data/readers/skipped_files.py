@@ -46,7 +46,7 @@ class Unused(NamedTuple):
 
 
 def unused_files(folder: PhotoFolder) -> list[str]:
-    """Returns messages about unused pictures, pages and label files of a folder, one per kind."""
+    """Return messages about unused pictures, pages and label files of a folder, one per kind."""
     return [one.text for one in find_unused(folder)]
 
 
@@ -92,13 +92,13 @@ def find_unused(folder: PhotoFolder) -> list[Unused]:
 
 
 def turned_pictures(folder: PhotoFolder) -> list[str]:
-    """Returns the paths of pictures that EXIF rotates; labels must be for the rotated picture."""
+    """Return the paths of pictures that EXIF rotates; labels must be for the rotated picture."""
     names = [folder.name(index) for index in range(len(folder))]
     return [name for name in names if is_turned(name)]
 
 
 def describe_turned(turned: Sequence[str], count: int) -> str:
-    """Returns one line about pictures that EXIF rotates."""
+    """Return one line about pictures that EXIF rotates."""
     return (
         f"{len(turned):,} of {count:,} pictures are rotated by EXIF "
         f"({name_files(list(map(Path, turned)))}): labels must be for the rotated picture, as "
@@ -110,7 +110,7 @@ def describe_turned(turned: Sequence[str], count: int) -> str:
 def broken_pictures(
     items: Iterable[T], look: Callable[[T], None], *, task: str
 ) -> list[tuple[T, ValueError]]:
-    """Decodes every picture of a data set once, in threads.
+    """Decode every picture of a data set once, in threads.
 
     Args:
         items: the items to check.
@@ -144,7 +144,7 @@ def broken_pictures(
 
 
 def broken_photos(folder: PhotoFolder, start: int, stop: int) -> dict[str, ImageError]:
-    """Decodes the pictures of a folder once; returns the errors of broken ones by path."""
+    """Decode the pictures of a folder once; returns the errors of broken ones by path."""
     names = [folder.name(index) for index in range(start, stop)]
     found = broken_pictures(names, check_image, task=f"decoding the pictures of {folder.images}")
     return {name: ImageError(str(error)) for name, error in found}

@@ -28,7 +28,7 @@ FIELDS = ("imnames", "txt", "charBB", "wordBB")
 def synthtext_words(
     name: str, texts: Sequence[str], character_boxes: Any, word_boxes: Any
 ) -> tuple[Word, ...]:
-    """Converts the labels of one picture.
+    """Convert the labels of one picture.
 
     Args:
         name: name of the picture, for messages.
@@ -113,7 +113,7 @@ class SynthText(Sequence[Page]):
         return SynthText, (self.folder,)
 
     def __getitem__(self, index: int) -> Page:  # type: ignore[override]
-        """Returns the page at an index, with the path of its picture.
+        """Return the page at an index, with the path of its picture.
 
         Raises:
             IndexError: the index is not in `[0, len)`.
@@ -134,7 +134,7 @@ class SynthText(Sequence[Page]):
 
 
 def picture_path(folder: Path, name: str) -> Path:
-    """Joins an entry of `imnames` to the folder of its `gt.mat`.
+    """Join an entry of `imnames` to the folder of its `gt.mat`.
 
     Raises:
         LabelError: the path would lead out of the folder, or is invalid.
@@ -149,7 +149,7 @@ def _lines(text: str) -> list[str]:
 
 
 def _quads(name: str, what: str, value: Any) -> FloatArray:
-    """Returns boxes as `(N, 4, 2)`."""
+    """Return boxes as `(N, 4, 2)`."""
     try:
         boxes = np.asarray(value, np.float32)
     except (TypeError, ValueError, OverflowError) as error:

@@ -85,11 +85,11 @@ class IndexedSynthText(Sequence[Sample]):
         return _reopen, (self.folder, self.cache)
 
     def name(self, index: int) -> str:
-        """Returns the path of the picture at an index, as written in `gt.mat`."""
+        """Return the path of the picture at an index, as written in `gt.mat`."""
         return str(self.folder / self._texts(index)[0])
 
     def page(self, index: int, *, height: int, width: int) -> Page:
-        """Returns the page at an index, for a picture of this size.
+        """Return the page at an index, for a picture of this size.
 
         Raises:
             IndexError: the index is not in `[0, len)`.
@@ -107,7 +107,7 @@ class IndexedSynthText(Sequence[Sample]):
         return Page(height=height, width=width, words=words, path=str(path))
 
     def __getitem__(self, index: int) -> Sample:  # type: ignore[override]
-        """Returns the picture and page at an index.
+        """Return the picture and page at an index.
 
         Raises:
             IndexError: the index is not in `[0, len)`.
@@ -118,11 +118,11 @@ class IndexedSynthText(Sequence[Sample]):
         return Sample(image, self.page(index, height=image.shape[0], width=image.shape[1]))
 
     def label_files(self, index: int) -> tuple[Path, ...]:
-        """Returns `gt.mat`, which holds the labels of all pictures."""
+        """Return `gt.mat`, which holds the labels of all pictures."""
         return (self.folder / "gt.mat",)
 
     def encoded(self, index: int) -> tuple[bytes, Page]:
-        """Returns the encoded picture file at an index, and its page.
+        """Return the encoded picture file at an index, and its page.
 
         Raises:
             IndexError: the index is not in `[0, len)`.
@@ -134,7 +134,7 @@ class IndexedSynthText(Sequence[Sample]):
         return read_bytes(path), self.page(index, height=height, width=width)
 
     def _range(self, index: int) -> tuple[tuple[int, int], tuple[int, int], tuple[int, int]]:
-        """Returns start and end of the text, starts of the quads, and their ends."""
+        """Return start and end of the text, starts of the quads, and their ends."""
         if not 0 <= index < len(self):
             raise IndexError(f"picture {index} of {len(self)}")
         text, characters, words = self._ends[index].tolist()
@@ -219,7 +219,7 @@ def _encoded(text: str) -> bytes:
 
 
 def _quads(value: Any) -> bytes:
-    """Returns boxes `(2, 4, N)` as the bytes of `(N, 4, 2)` float32."""
+    """Return boxes `(2, 4, N)` as the bytes of `(N, 4, 2)` float32."""
     if isinstance(value, list):
         raise ValueError("a text instead of boxes")
     boxes = np.asarray(value)

@@ -27,7 +27,7 @@ _MOST = 10_000  # maximum number of words in a picture
 
 
 def read_total_text(path: Path, data: None, notes: Counter[str]) -> Iterator[LabeledPicture]:
-    """Reads the file of one picture.
+    """Read the file of one picture.
 
     Args:
         path: path of the file.

@@ -23,7 +23,7 @@ _FORMS = tuple(
 
 
 def is_trdg(folder: Path) -> bool:
-    """Returns whether a folder has a `labels.txt` of this form.
+    """Return whether a folder has a `labels.txt` of this form.
 
     Names like `word_1.jpg` are ambiguous, so texts in names must be requested explicitly.
     """
@@ -40,7 +40,7 @@ def _names(folder: Path) -> list[str]:
 
 
 def read_trdg(path: str | Path) -> list[Crop]:
-    """Reads the crops of a folder, in the order of their names or of `labels.txt`.
+    """Read the crops of a folder, in the order of their names or of `labels.txt`.
 
     Args:
         path: the folder.

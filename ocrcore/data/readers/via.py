@@ -36,7 +36,7 @@ _COLUMNS = ("filename", "region_shape_attributes", "region_attributes")
 
 
 def read_via(path: Path, data: Any, notes: Counter[str]) -> Iterator[LabeledPicture]:
-    """Reads the pictures of a VIA project, or of exported annotations.
+    """Read the pictures of a VIA project, or of exported annotations.
 
     Args:
         path: path of the file, for error messages.
@@ -65,7 +65,7 @@ def read_via(path: Path, data: Any, notes: Counter[str]) -> Iterator[LabeledPict
 
 
 def read_via_csv(path: Path, data: str, notes: Counter[str]) -> Iterator[LabeledPicture]:
-    """Reads annotations as CSV, one line per region; a picture without regions has one line.
+    """Read annotations as CSV, one line per region; a picture without regions has one line.
 
     Args:
         path: path of the file, for error messages.

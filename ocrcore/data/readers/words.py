@@ -71,7 +71,7 @@ _DEPTH = 2  # depth of the search in subfolders
 
 
 def find_folders(root: str | Path, *, test: bool = False) -> tuple[Path, Path] | None:
-    """Finds the pictures and the labels of a data set.
+    """Find the pictures and the labels of a data set.
 
     Args:
         root: folder of the data set.
@@ -113,7 +113,7 @@ def find_folders(root: str | Path, *, test: bool = False) -> tuple[Path, Path] |
 
 
 def unused_folders(root: str | Path, used: Collection[Path]) -> list[Path]:
-    """Returns folders of a data set that hold label files or labeled pictures, but are not used.
+    """Return folders of a data set that hold label files or labeled pictures, but are not used.
 
     Args:
         root: folder of the data set; subfolders are searched two levels deep.
@@ -131,7 +131,7 @@ def unused_folders(root: str | Path, used: Collection[Path]) -> list[Path]:
 
 
 def _trained(root: Path) -> tuple[Path, ...]:
-    """Returns the folders of the training set, if there is one."""
+    """Return the folders of the training set, if there is one."""
     try:
         return find_folders(root) or ()
     except LabelError:
@@ -139,7 +139,7 @@ def _trained(root: Path) -> tuple[Path, ...]:
 
 
 def _folders(root: Path) -> dict[str, Path]:
-    """Returns a folder and its subfolders, `_DEPTH` deep, by relative path in lower case."""
+    """Return a folder and its subfolders, `_DEPTH` deep, by relative path in lower case."""
     found = {".": root} if root.is_dir() else {}
     level = list(found.values())
     for _ in range(_DEPTH):
@@ -154,7 +154,7 @@ def _folders(root: Path) -> dict[str, Path]:
 
 
 def file_stems(folder: Path, suffixes: tuple[str, ...]) -> set[str]:
-    """Returns the stems of files with one of these suffixes; empty if it cannot be read."""
+    """Return the stems of files with one of these suffixes; empty if it cannot be read."""
     paths: list[Path] = []
     with contextlib.suppress(OSError), os.scandir(folder) as entries:
         paths += [Path(entry.name) for entry in entries if entry.is_file()]
@@ -162,13 +162,13 @@ def file_stems(folder: Path, suffixes: tuple[str, ...]) -> set[str]:
 
 
 def _label_stems(folder: Path) -> set[str]:
-    """Returns the stems of pictures that the label files of a folder may belong to."""
+    """Return the stems of pictures that the label files of a folder may belong to."""
     stems = file_stems(folder, LABEL_SUFFIXES)
     return {stem.removeprefix(prefix) for stem in stems for prefix in PREFIXES}
 
 
 def has_text_files(root: Path) -> bool:
-    """Returns whether a folder holds pictures with text files of words, like ICDAR's."""
+    """Return whether a folder holds pictures with text files of words, like ICDAR's."""
     try:
         found = find_folders(root)
     except LabelError:
@@ -179,7 +179,7 @@ def has_text_files(root: Path) -> bool:
 def _documents(
     root: Path, kind: str, images: str, labels: str, dont_care: Sequence[str]
 ) -> PhotoFolder | None:
-    """Opens labels that are not text files of words; None if "auto" finds only those."""
+    """Open labels that are not text files of words; None if "auto" finds only those."""
     where = root / labels if labels else root
     pictures = (root.parent if root.is_file() else root) / images if images else None
     if kind != "auto":
@@ -214,7 +214,7 @@ def open_words(
     order: str = "name",
     bad: list[LabelError] | None = None,
 ) -> PhotoFolder:
-    """Opens a split of a data set.
+    """Open a split of a data set.
 
     Args:
         root: folder of the data set, or a label file of a kind other than "words".
@@ -272,7 +272,7 @@ def open_words(
 
 
 def _part(folder: PhotoFolder, split: str, holdout: float) -> PhotoFolder:
-    """Returns the split of a folder that has no test set of its own; see `open_words`."""
+    """Return the split of a folder that has no test set of its own; see `open_words`."""
     if split == "all" or (split == "train" and not holdout):
         return folder
     left_out = max(1, round(len(folder) * holdout)) if holdout else 0
@@ -288,7 +288,7 @@ def _part(folder: PhotoFolder, split: str, holdout: float) -> PhotoFolder:
 
 
 def open_section(section: Mapping[str, Any]) -> PhotoFolder:
-    """Opens the data set in a config section, of one of `WORD_KINDS`.
+    """Open the data set in a config section, of one of `WORD_KINDS`.
 
     Args:
         section: `kind`, `root`, `images` and `gt` (the label files) relative to it, `split`,
