@@ -136,6 +136,7 @@ def scratch_settings(config: ConfigDict, data: Path) -> None:
     """Keep the config's words and number of steps; bfloat16, and four widths instead of nine."""
     words_settings(config, data)
     config.model.dtype = "bfloat16"
+    config.batch_size = 64
     config.data.widths = tuple(config.data.height * times for times in (2, 3, 4, 6))
     config.data.update(threads=1, workers=5 if config.data.height > 32 else 3)
 
