@@ -33,6 +33,7 @@ from ocrcore.data.prefetch import iterate
 from ocrcore.layers import Frozen, always, never
 from ocrcore.options import from_section
 from ocrcore.runtime.mesh import SAME_DATA, host_rows, is_main, make_mesh, meet, require_same
+from ocrcore.text import fold
 from ocrcore.training.averaging import average_run, keep_start
 from ocrcore.training.checkpoints import Start, initial_start
 from ocrcore.training.loop import Step, evaluate_start, make_step, run_steps
@@ -104,6 +105,15 @@ def make_train_step(
         return value, (new.get("batch_stats", stats), metrics)
 
     return make_step(loss_of, optimizer, mesh=mesh, options=options, ema_decay=ema_decay)
+
+
+def _check_metric(metric: str, characters: Sequence[str]) -> None:
+    """Reject a metric by which every reading is right, so that no step would beat the first."""
+    if metric == "alnum_accuracy" and not any(map(fold, characters)):
+        raise TrainError(
+            "config.eval.metric is 'alnum_accuracy', which compares only 0-9 and a-z, but the "
+            "charset has none of these: set it to 'accuracy' or 'one_minus_ned'"
+        )
 
 
 def begin(
@@ -221,6 +231,7 @@ def train(
     metric, shares = config.eval.metric, _shares(config)
     inputs = InputOptions.from_config(config)
     inputs.check_reading(config.recognizer)
+    _check_metric(metric, inputs.rules.charset.characters)
     sets, probe, test = open_measured(config, inputs)
     require_same(
         {

@@ -447,3 +447,12 @@ def test_what_cannot_be_is_said(tmp_path):
     config.eval.metric, config.average.shares = "accuracy", (0.5,)
     with pytest.raises(TrainError, match=r"shares is \(0\.5,\), but the run starts from random"):
         train(config, tmp_path)
+
+
+def test_a_metric_that_cannot_tell_readings_apart(tmp_path):
+    config = tiny_recognizer.get_config()
+    Charset("greek", tuple("αβγδ")).save(tmp_path / "greek.json")
+    config.data.charset = str(tmp_path / "greek.json")
+    config.eval.metric = "alnum_accuracy"
+    with pytest.raises(TrainError, match="compares only 0-9 and a-z, but the charset has none"):
+        train(config, tmp_path / "run")
