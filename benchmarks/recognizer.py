@@ -5,8 +5,8 @@ settings (on a CPU its LSTM and linear layers then compute in int8) and once wit
 its answers and the logits of its first pass are cached (`--cache`), because they take a minute per
 thousand crops. Ours with `resize="easyocr"`: from the same files, and from their RGB values, as a
 program that cuts crops out of its own pictures would pass them. (OpenCV's gray reading of a PNG
-file differs from its gray of the RGB values.) Every differing text of ours is printed, or written
-to the JSON file, with details.
+file differs from its gray of the RGB values.) Every text of ocrjax that differs is printed, or
+written to the JSON file, with details.
 
 Speed: each contestant is a process that waits its turn and reads the same crops in each round, with
 the files already in memory; rounds alternate. EasyOCR one by one with default settings and with

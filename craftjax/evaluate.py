@@ -236,6 +236,7 @@ def sweep(
     protocol: str = "iou",
     cache: ScoreCache | None = None,
     report: Callable[[int], None] | None = None,
+    shared: bool = False,
 ) -> list[OperatingPoint]:
     """Evaluate every combination of thresholds with one forward pass per image.
 
@@ -249,60 +250,33 @@ def sweep(
         low_texts: values to try.
         protocol: one of `ocrcore.evaluation.matching.PROTOCOLS`.
         cache: cache of score maps.
-        report: called with the number of pages done so far.
+        report: called with the number of pages done so far, by this process.
+        shared: all processes of a run call this with the same arguments; each evaluates its share
+            of the pages, and all get all results.
 
     Returns:
         One point for each combination, the best hmean first.
 
     Raises:
         EvaluationError: there are no pages, or an image cannot be read.
-    """
-    if not truth:
-        raise EvaluationError("no labeled images to evaluate")
-    tried = list(product(text_thresholds, link_thresholds, low_texts))
-    points = _evaluate_points(
-        detector, truth, tried, options=options, protocol=protocol, cache=cache, report=report
-    )
-    return _ranked(points, options)
-
-
-def sweep_share(
-    detector: Detector,
-    truth: Sequence[Page | Sample],
-    *,
-    options: DetectorOptions,
-    text_thresholds: Sequence[float],
-    link_thresholds: Sequence[float],
-    low_texts: Sequence[float],
-    protocol: str = "iou",
-    report: Callable[[int], None] | None = None,
-) -> list[OperatingPoint]:
-    """Like `sweep`, but each process of a run evaluates its share; all get all results.
-
-    Args:
-        detector: as for `sweep`; the same in all processes, as are the other arguments.
-        truth: all pages.
-        options: as for `sweep`.
-        text_thresholds: as for `sweep`.
-        link_thresholds: as for `sweep`.
-        low_texts: as for `sweep`.
-        protocol: as for `sweep`.
-        report: called with the number of pages that this process has completed.
-
-    Raises:
-        EvaluationError: as for `sweep`.
         MeshError: the processes have different numbers of pages.
     """
     if not truth:
         raise EvaluationError("no labeled images to evaluate")
     tried = list(product(text_thresholds, link_thresholds, low_texts))
     points = _evaluate_points(
-        detector, my_share(truth), tried, options=options, protocol=protocol, report=report
+        detector,
+        my_share(truth) if shared else truth,
+        tried,
+        options=options,
+        protocol=protocol,
+        cache=cache,
+        report=report,
     )
-    shares = gather_json(
-        [[image.to_dict() for image in point.evaluation.images] for point in points]
-    )
-    return _ranked(join_points(points, shares), options)
+    if shared:
+        found = [[image.to_dict() for image in point.evaluation.images] for point in points]
+        points = join_points(points, gather_json(found))
+    return _ranked(points, options)
 
 
 def join_points(

@@ -126,7 +126,7 @@ def _smallest(shape: Shape, options: Sequence[Shape], slack: float) -> Shape | N
 def _merge(counts: Counter[Shape], most: int) -> Counter[Shape]:
     """Merge shapes until `most` are left, always the pair that adds the fewest pixels."""
     multiple = MULTIPLE
-    while len(counts) > max(most, 256):  # with so many shapes a coarser grid loses nothing
+    while len(counts) > max(most, 256):  # beyond 256 shapes, a coarser grid costs nothing
         multiple *= 2
         coarse: Counter[Shape] = Counter()
         for (height, width), count in counts.items():

@@ -32,7 +32,7 @@ from craftjax.evaluate import (
     choose_point,
     count_words,
     read_truth,
-    sweep_share,
+    sweep,
     with_used,
 )
 from craftjax.input_pipeline import BatchSource, make_batches
@@ -468,7 +468,7 @@ def evaluate_state(
     """
     options, grid = options or detector.options, grid or {}
     with Progress("evaluating", unit="page", total=len(my_share(truth))) as progress:
-        points = sweep_share(
+        points = sweep(
             detector.with_variables(jax.device_get(state.eval_variables)),
             truth,
             options=options,
@@ -477,6 +477,7 @@ def evaluate_state(
             low_texts=with_used(grid.get("low_text", ()), options.low_text),
             protocol=protocol,
             report=progress.update,
+            shared=True,
         )
     choice = choose_point(points, options)
     if choice.moved:

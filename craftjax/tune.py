@@ -145,7 +145,7 @@ def _score(
     cache = None
     if config.eval.keep_scores:
         cache = ScoreCache(run.path / "scores", fingerprint=detector.fingerprint, options=options)
-    thresholds = {
+    thresholds: dict[str, Any] = {
         f"{name}s": with_used(config.sweep[name] if sweeping else (), getattr(options, name))
         for name in THRESHOLDS
     }

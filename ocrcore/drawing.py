@@ -1,4 +1,4 @@
-"""Pictures for people: words on their page, colored score maps, texts, captions, sheets.
+"""Pictures to look at: words on their page, colored score maps, texts, captions, sheets.
 
 Host code: no jax.
 """

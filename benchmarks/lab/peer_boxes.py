@@ -119,8 +119,8 @@ def smallest_shift(
 ) -> float | None:
     """Return the smallest tried shift of the thresholds that yields the given boxes, or None.
 
-    Every given box that ours lack must appear at one of the shifts, and every surplus box of ours
-    must vanish at one. These may be different shifts, because a single pixel decides each box.
+    Every given box that ocrjax lacks must appear at one of the shifts, and every surplus box must
+    vanish at one. These may be different shifts, because a single pixel decides each box.
     """
     names = ("text_threshold", "link_threshold", "low_text")
     current = boxes_of(maps, ratio, options)

@@ -12,9 +12,9 @@ given, the teacher is `craft_mlt_25k`; the question is where the characters are.
   the best assignment counts, and its sum is divided by the larger number.
 
 The original scores every crop at its own shape, and so does its row of the table; all other rows
-use crops padded to multiples of 32 columns (training pads more, to eight widths). There are so many
-shapes that the teacher runs in PyTorch (`torch_craft`, the same scores), which does not compile a
-program for each. Scores are cached in `--cache`: the first run takes half an hour on two cores,
+use crops padded to multiples of 32 columns (training pads more, to eight widths). There are too
+many shapes to compile a program for each, so the teacher runs in PyTorch (`torch_craft`, the same
+scores). Scores are cached in `--cache`: the first run takes half an hour on two cores,
 later ones a minute.
 
 The weights of the split were chosen on the first 50 photos of ICDAR 2003 (and, for the margin of

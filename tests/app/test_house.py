@@ -124,7 +124,7 @@ def test_imports_go_down():
 
 
 def test_host_code_imports_no_jax():
-    """Directly or through modules of ours."""
+    """Directly or through modules of this project."""
     files = sources()
     reached: dict[str, set[str]] = {}
 

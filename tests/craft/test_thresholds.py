@@ -21,7 +21,6 @@ from craftjax.evaluate import (
     OperatingPoint,
     choose_point,
     sweep,
-    sweep_share,
     with_used,
 )
 from craftjax.models import CRAFT, init_variables
@@ -158,12 +157,12 @@ def test_shares_of_an_evaluation_equal_the_whole(count, monkeypatch):
     tried |= {"options": OPTIONS, "link_thresholds": (0.4,)}
     whole = sweep(Fixed(scores), truth, **tried)
     join = craftjax.evaluate.join_points
-    given = shares(count, monkeypatch, lambda: sweep_share(Fixed(scores), truth, **tried))
+    given = shares(count, monkeypatch, lambda: sweep(Fixed(scores), truth, shared=True, **tried))
     monkeypatch.setattr(craftjax.evaluate, "join_points", join)
     monkeypatch.setattr(craftjax.evaluate, "gather_json", lambda value: given)
-    assert sweep_share(Fixed(scores), truth, **tried) == whole
+    assert sweep(Fixed(scores), truth, shared=True, **tried) == whole
     with pytest.raises(EvaluationError, match="no labeled images"):
-        sweep_share(Fixed(scores), [], **tried)
+        sweep(Fixed(scores), [], shared=True, **tried)
 
 
 def test_what_lies_beside_the_weights_is_told(tmp_path):
