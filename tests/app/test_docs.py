@@ -21,6 +21,7 @@ FILES = sorted(
     path
     for pattern in ("*.md", "docs/*.md", "benchmarks/**/*.md", "data/**/*.md", "examples/**/*.md")
     for path in ROOT.glob(pattern)
+    if "node_modules" not in path.parts
 )
 PAGES = [path.relative_to(ROOT).as_posix() for path in FILES]
 FENCE = re.compile(r"^ *```(\w*)\n(.*?)^ *```", re.M | re.S)
