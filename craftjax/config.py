@@ -132,6 +132,8 @@ class DistillOptions:
         crop_size: side of these crops, a multiple of 32, at least `config.data.size`.
         cache: folder of these crops; empty: "taught" in the run directory. Another run may reuse
             it.
+        scale: range of the factor by which a window of these crops is resized, log-uniform. It
+            gives one crop letters of many sizes. At least `config.data.size / crop_size`.
     """
 
     teacher: str = "craft_mlt_25k"
@@ -139,6 +141,7 @@ class DistillOptions:
     crops: int = 0
     crop_size: int = 512
     cache: str = ""
+    scale: tuple[float, float] = (1.0, 1.0)
 
     def __post_init__(self) -> None:
         expect(
@@ -147,6 +150,7 @@ class DistillOptions:
             (self.crops >= 0, "crops", "0 or more"),
             (self.crop_size % 32 == 0 < self.crop_size, "crop_size", "a multiple of 32"),
             (self.dtype in DTYPES, "dtype", f"one of {', '.join(DTYPES)}"),
+            (0 < self.scale[0] <= self.scale[1] <= 100, "scale", "two ascending factors above 0"),
         )
 
 

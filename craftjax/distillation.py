@@ -94,17 +94,23 @@ def scored_inputs(
         ValueError: (subclasses) data or weights cannot be used.
     """
     size = InputOptions.from_config(config).size
-    if max(size) > options.crop_size:
+    needed = max(size) / min(options.scale[0], 1.0)
+    if round(needed) > options.crop_size:
         raise SourceError(
-            f"config.distill.crop_size is {options.crop_size}, expected at least config.data.size, "
-            f"which is {max(size)}"
+            f"config.distill.crop_size is {options.crop_size}, expected at least {needed:.0f}: "
+            f"config.data.size is {max(size)}, config.distill.scale begins at {options.scale[0]}"
         )
     folder = Path(options.cache or workdir / "taught")
     lines: list[str] = []
     if is_main():
         lines = _score_crops(config.to_dict(), options, folder)
     meet("crops of the teacher")
-    train = {"crops": {"kind": "maps", "path": str(folder), "stop": options.crops}}
+    train = {
+        "crops": {
+            **{"kind": "maps", "path": str(folder), "stop": options.crops},
+            "augment": {"scale": options.scale},
+        }
+    }
     return {**config, "data": {**config.data, "train": train}}, lines
 
 

@@ -15,6 +15,7 @@ Host code: no jax.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from math import inf
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -315,16 +317,27 @@ def make_item(
 def _taught_item(
     rng: np.random.Generator, sample: TaughtSample, augment: AugmentOptions, size: tuple[int, int]
 ) -> Item:
-    """A window of a crop and of its maps; of the augmentation only the colors."""
-    (height, width), page = size, sample.page
-    y = int(rng.integers(0, (page.height - height) // 2 + 1))
-    x = int(rng.integers(0, (page.width - width) // 2 + 1))
-    image = sample.image[2 * y : 2 * y + height, 2 * x : 2 * x + width]
-    image = recolor(image, draw_colors(rng, mean_color(image), augment))
-    maps = sample.maps[y : y + height // 2, x : x + width // 2]
+    """A window of a crop and of its maps; of the augmentation only the scale and the colors."""
+    page, scale = sample.page, math.exp(rng.uniform(*np.log(augment.scale)))
+    # In pixels of the maps, which have half the size: image and maps are cut alike.
+    height = min(round(size[0] / scale / 2), page.height // 2)
+    width = min(round(size[1] / scale / 2), page.width // 2)
+    y = int(rng.integers(0, page.height // 2 - height + 1))
+    x = int(rng.integers(0, page.width // 2 - width + 1))
+    image = sample.image[2 * y : 2 * (y + height), 2 * x : 2 * (x + width)]
+    image = _resized(recolor(image, draw_colors(rng, mean_color(image), augment)), size)
+    maps = _resized(sample.maps[y : y + height, x : x + width], (size[0] // 2, size[1] // 2))
     region, affinity = (np.divide(maps[..., i], 255, dtype=np.float32) for i in (0, 1))
     trusted = np.ones(maps.shape[:2], np.float32)
     return Item(image, region, affinity, trusted, Counter())
+
+
+def _resized(image: ByteArray, size: tuple[int, int]) -> ByteArray:
+    """Resize an image to a height and width."""
+    if image.shape[:2] == size:
+        return image
+    how = cv2.INTER_AREA if image.shape[0] > size[0] else cv2.INTER_LINEAR
+    return cv2.resize(image, size[::-1], interpolation=how).astype(np.uint8, copy=False)
 
 
 def _trust(word: Word) -> float:

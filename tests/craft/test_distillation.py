@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
+import cv2
 import jax
 import numpy as np
 import pytest
@@ -78,7 +80,7 @@ def test_crops_are_scored_once(teacher, pictures, tmp_path):
     config.distill = distill(teacher=str(path), crops=5, crop_size=96, cache=str(crops))
     config.data.train.photos = source("pictures", path=str(pictures))
     config.data.train.photos.augment.crop = "random_crop"
-    config.steps = 2
+    config.steps, config.distill.scale = 2, (0.7, 1.5)
     config.init_weights, config.model.freeze_norm = str(path), True
     craftjax.train(config, tmp_path / "run")
     samples = TaughtCrops(crops)
@@ -102,6 +104,16 @@ def test_crops_are_scored_once(teacher, pictures, tmp_path):
     expected = samples[0].maps[y : y + 32, x : x + 32, 0] / np.float32(255)
     np.testing.assert_allclose(item.region, expected, atol=1e-6)
 
+    # A larger window is resized to the size of the crops, its maps as well.
+    larger = replace(plain, scale=(64 / 96, 64 / 96))
+    item = make_item(np.random.default_rng(0), samples[0], larger, options)
+    whole = cv2.resize(samples[0].image, (64, 64), interpolation=cv2.INTER_AREA)
+    assert np.array_equal(item.image, whole)
+    expected = cv2.resize(samples[0].maps, (32, 32), interpolation=cv2.INTER_AREA)[..., 1]
+    np.testing.assert_allclose(item.affinity, expected / np.float32(255), atol=1e-6)
+    smaller = make_item(np.random.default_rng(0), samples[0], replace(plain, scale=(2, 2)), options)
+    assert smaller.image.shape == (64, 64, 3) and smaller.region.shape == (32, 32)
+
     made = {file: file.stat().st_mtime_ns for file in crops.iterdir()}
     (crops / f"{3:08d}.maps.png").unlink()  # as of a run that was killed
     craftjax.train(config, tmp_path / "again")
@@ -112,8 +124,8 @@ def test_crops_are_scored_once(teacher, pictures, tmp_path):
     config.seed = 1
     with pytest.raises(SourceError, match="made with other settings"):
         craftjax.train(config, tmp_path / "third")
-    config.distill.crop_size = 32
-    with pytest.raises(SourceError, match=r"crop_size is 32, expected at least config\.data"):
+    config.distill.scale = (0.5, 2.0)
+    with pytest.raises(SourceError, match="crop_size is 96, expected at least 128"):
         craftjax.train(config, tmp_path / "third")
 
 
