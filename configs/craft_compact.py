@@ -1,9 +1,9 @@
 """A compact detector of 2.5 million parameters: PP-OCRv6's small one, taught by CRAFT.
 
-Command: python -m craftjax.main --config=configs/craft_compact.py --config.data.root=PICTURES
+Command: python -m craftjax.main --config=configs/craft_compact.py --config.data.root=IMAGES
 Source: our own. The network is that of PP-OCRv6's small detector of text lines (LCNetV4 and a
     feature pyramid) from its published weights, with a last layer for CRAFT's two maps; the teacher
-    is `craft_mlt_25k`. It learns the teacher's scores on synthetic scenes, and on the pictures of
+    is `craft_mlt_25k`. It learns the teacher's scores on synthetic scenes, and on the images of
     a folder, which need no labels.
 Expected: nothing known.
 Measured: with 600 crops, 1,100 steps and the ten photos of ICDAR 2015's training set, 45 minutes of
@@ -27,7 +27,7 @@ def get_config() -> ConfigDict:
     config.optimizer.update(name="adamw", learning_rate=1e-3, weight_decay=1e-4, clip_norm=1.0)
     config.optimizer.update(no_decay=("*/bias",), schedule="cosine", warmup=30)
 
-    # Scenes are drawn as they are needed, no two alike. 6 of 10 crops are of pictures.
+    # Scenes are drawn as they are needed, no two alike. 6 of 10 crops are of images.
     config.data.update(size=384, threads=1, workers=0)
     config.data.train.pages = source("pages", page={"split": "train"}, augment={"crop": "whole"})
     photos = source("pictures", path=config.data.get_ref("root"), ratio=1.5)

@@ -217,7 +217,7 @@ class Detector:
         return len(self._programs)
 
     def expect(self, shapes: Iterable[Shape]) -> None:
-        """Use these sizes of inputs, of `plan_inputs`, for pictures that come in any order."""
+        """Use these sizes of inputs, of `plan_inputs`, for images that come in any order."""
         self._planned |= set(shapes)
 
     @overload
@@ -350,16 +350,16 @@ class Detector:
 
 
 def plan_inputs(images: Iterable[ImageLike], options: DetectorOptions) -> list[Shape]:
-    """Choose the sizes of inputs for pictures of which a detector is given some at a time.
+    """Choose the sizes of inputs for images of which a detector is given some at a time.
 
-    A detector that expects them finds the same in a picture whichever others it was given before.
+    A detector that expects them finds the same in an image whichever others it was given before.
 
     Args:
         images: all of them; of files only the headers are read. What cannot be read is passed over.
         options: of the detector.
 
     Returns:
-        Heights and widths; none where no picture gets a larger input than it needs.
+        Heights and widths; none where no image gets a larger input than it needs.
     """
     wanted = []
     for image in images if options.pad != "exact" else ():

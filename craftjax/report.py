@@ -108,7 +108,7 @@ def write_results(
     log(
         f"written to {workdir}: weights.pth, result.json, metrics.jsonl, loss.png, overlays/\n"
         f"look at {workdir}/overlays, then find words in your own images:\n"
-        f"  ocrjax detect PICTURES --weights {run.weights} --overlay exp/mine\n"
+        f"  ocrjax detect PHOTOS --weights {run.weights} --overlay exp/mine\n"
         "(outside the environment: ./launch.sh ocrjax detect ...)\n"
         f"HTML report: ocrjax report {workdir}"
     )

@@ -84,7 +84,8 @@ class Targets:
 def gaussian(squared_radius: ArrayLike) -> FloatArray:
     """Return the height of a character's Gaussian.
 
-    The original's patch of 200 x 200 pixels is this at `((x - 100)^2 + (y - 100)^2) / 100^2`.
+    The original samples it once, on a patch of 200 x 200 pixels, where `squared_radius` is
+    `((x - 100)^2 + (y - 100)^2) / 100^2`, and warps the patch.
 
     Args:
         squared_radius: any shape; 1 is the circle that touches the sides of the patch.

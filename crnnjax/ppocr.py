@@ -115,7 +115,7 @@ def _variables(arrays: list[tuple[str, np.ndarray]], classes: int) -> dict[str, 
     if (more := next(left, None)) is not None:
         raise ConversionError(f"{more[0]} is left over")
     if found.keys() != shapes.keys():
-        raise ConversionError("layers are missing")
+        raise ConversionError(f"layers are missing: {sorted(shapes.keys() - found.keys())[:3]}")
     params = unflatten_dict({path: np.ascontiguousarray(value) for path, value in found.items()})
     return {"params": params, "batch_stats": {}}
 

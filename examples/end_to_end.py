@@ -55,11 +55,11 @@ class Size:
         font_size: in pixels.
         margin: of a page, in pixels.
         words: on a page, at least and at most.
-        backgrounds: pictures that are drawn where none are given.
+        backgrounds: images that are drawn where none are given.
         pages: to evaluate the detector on: 308 words, fewer than 300 would stop nothing early.
         detector_epochs: at most.
         detector_steps: of an epoch, a page each (keras-ocr: one for each background).
-        height: of the recognizer's pictures.
+        height: of the recognizer's images.
         lines: to train the recognizer on.
         test_lines: to evaluate it on.
         recognizer_epochs: at most.
@@ -119,7 +119,7 @@ def choose_fonts(folder: str | None) -> dict[str, tuple[str, ...]]:
 
 
 def choose_backgrounds(folder: str | None, out: Path, size: Size) -> dict[str, tuple[str, ...]]:
-    """Pictures without text, by split; where there is no folder of them, streets and rooms."""
+    """Images without text, by split; where there is no folder of them, streets and rooms."""
     if folder is None:
         folder = str(out / "backgrounds")
         for index in range(size.backgrounds):
@@ -259,7 +259,7 @@ def recognizer_config(out: Path, size: Size) -> ConfigDict:
 
 
 def draw_readings(image: ByteArray, words: Sequence[Word]) -> ByteArray:
-    """Draw words and their texts over a picture, as keras-ocr's `drawBoxes`, with the texts."""
+    """Draw words and their texts over an image, as keras-ocr's `drawBoxes`, with the texts."""
     height, width = image.shape[:2]
     drawn = draw_page(image, Page(height, width, tuple(words)), color=MISSED)
     for word in words:
@@ -301,7 +301,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--out", type=Path, required=True, help="folder for everything")
     parser.add_argument("--fonts", help="folder of fonts (default: those of the package)")
-    parser.add_argument("--backgrounds", help="folder of pictures without text (default: drawn)")
+    parser.add_argument("--backgrounds", help="folder of images without text (default: drawn)")
     parser.add_argument("--toy", action="store_true", help="tiny networks from random weights")
     options = parser.parse_args(arguments)
     out, size = options.out, TOY if options.toy else Size()

@@ -2,7 +2,7 @@
 
     python examples/finetune_recognizer.py words/labels.tsv --out exp/words
 
-A line of the file is the path of a picture, a tab and its text. Needs the extra `weights`. See
+A line of the file is the path of an image, a tab and its text. Needs the extra `weights`. See
 docs/train_recognizer.md for each step, configs/finetune_recognizer.py for more settings.
 """
 

@@ -1,4 +1,4 @@
-"""Pictures to look at: words on their page, colored score maps, texts, captions, sheets.
+"""Images to look at: words on their page, colored score maps, texts, captions, sheets.
 
 Host code: no jax.
 """
@@ -22,7 +22,7 @@ MISSED = (235, 30, 60)
 IGNORED = (140, 140, 140)
 CHARACTER = (90, 170, 255)
 FIRST_CORNER = ("dot: first corner, where reading begins", None)
-"""Legend entry for pictures of `draw_page`."""
+"""Legend entry for images of `draw_page`."""
 SCORES = (
     ("scores, first region (characters), then affinity (between them):", None),
     ("0.2", (0, 76, 255)),
@@ -30,7 +30,7 @@ SCORES = (
     ("0.8", (255, 76, 0)),
     ("1", (128, 0, 0)),
 )
-"""Legend entries for pictures of `draw_scores`."""
+"""Legend entries for images of `draw_scores`."""
 
 Color = tuple[int, int, int]
 
@@ -48,7 +48,7 @@ def draw_page(
     scale: float = 1.0,
     characters: bool = False,
 ) -> ByteArray:
-    """Draw the outlines of a page's words over its picture.
+    """Draw the outlines of a page's words over its image.
 
     A dot marks the first corner, where reading begins. Ignored ("don't care") words are gray,
     characters blue.
@@ -57,11 +57,11 @@ def draw_page(
         image: `(H, W, 3)` uint8, RGB; not changed.
         page: the page with the words.
         color: RGB color of the outlines.
-        scale: the picture is first resized by this factor, so that lines do not hide small text.
+        scale: the image is first resized by this factor, so that lines do not hide small text.
         characters: also draw the quads of characters.
 
     Returns:
-        A new picture, `(scale * H, scale * W, 3)` uint8, RGB.
+        A new image, `(scale * H, scale * W, 3)` uint8, RGB.
     """
     out = _scaled(image, scale)
     thickness = max(1, round(max(out.shape[:2]) / 640))
@@ -82,7 +82,7 @@ def draw_page(
 
 
 def draw_readings(image: ByteArray, page: Page) -> ByteArray:
-    """Draw a page's words on its picture, and next to it their texts in the same places.
+    """Draw a page's words on its image, and next to it their texts in the same places.
 
     Args:
         image: `(H, W, 3)` uint8, RGB; not changed.
@@ -113,7 +113,7 @@ def draw_scores(image: ByteArray, maps: FloatArray) -> ByteArray:
 
     Args:
         image: `(H, W, 3)` uint8, RGB.
-        maps: `(h, w, 2)` float32, covering the whole picture; the color scale is 0 to 1.
+        maps: `(h, w, 2)` float32, covering the whole image; the color scale is 0 to 1.
 
     Returns:
         `(H, 2 * W, 3)` uint8, RGB.
@@ -132,15 +132,15 @@ def draw_scores(image: ByteArray, maps: FloatArray) -> ByteArray:
 def draw_caption(
     title: str, legend: Sequence[tuple[str, Color | None]] = (), *, width: int
 ) -> ByteArray:
-    """Draw a title and a legend, to be put above or below a picture by `grid`.
+    """Draw a title and a legend, to be put above or below an image by `grid`.
 
     Args:
         title: one line, such as the name of the photo.
         legend: texts with their colors; None for a text without a color.
-        width: width of the picture, in pixels.
+        width: width of the image, in pixels.
 
     Returns:
-        `(H, max(width, 480), 3)` uint8, RGB; the text is larger for wide pictures, because viewers
+        `(H, max(width, 480), 3)` uint8, RGB; the text is larger for wide images, because viewers
         shrink them.
     """
     width = max(width, _NARROW)
@@ -168,17 +168,17 @@ def draw_caption(
 def drawing_names(
     pictures: Sequence[str | PathLike[str] | None], endings: Sequence[str] = ("",)
 ) -> list[str]:
-    """Return names for drawings of pictures: the names of the pictures without their suffixes.
+    """Return names for drawings of images: the names of the images without their suffixes.
 
-    If several pictures have one name, later ones get their folders as a prefix; a page of a
+    If several images have one name, later ones get their folders as a prefix; a page of a
     multi-page file gets its number as a suffix.
 
     Args:
-        pictures: paths of the pictures; None is named by its index, "page_007".
-        endings: endings of all drawings of one picture, such as "_scores".
+        pictures: paths of the images; None is named by its index, "page_007".
+        endings: endings of all drawings of one image, such as "_scores".
 
     Returns:
-        A name for each picture; with any ending it differs from all others, even ignoring case.
+        A name for each image; with any ending it differs from all others, even ignoring case.
     """
     names = list[str]()
     used = set[str]()
@@ -204,8 +204,8 @@ def draw_text(
 
     Args:
         text: only the first 80 characters are drawn; "(nothing)" if it is empty.
-        width: width of the picture, in pixels.
-        height: height of the picture, in pixels.
+        width: width of the image, in pixels.
+        height: height of the image, in pixels.
         color: RGB color of the text.
         size: font size, in pixels.
 
@@ -227,7 +227,7 @@ def draw_text(
 
 
 def fit_cell(image: ByteArray, *, width: int, height: int) -> ByteArray:
-    """Resizes a picture to the largest size that fits a cell, and pads the cell with white.
+    """Resizes an image to the largest size that fits a cell, and pads the cell with white.
 
     Args:
         image: `(H, W, 3)` uint8, RGB.
@@ -235,7 +235,7 @@ def fit_cell(image: ByteArray, *, width: int, height: int) -> ByteArray:
         height: height of the cell, in pixels.
 
     Returns:
-        `(height, width, 3)` uint8, RGB; the picture is at the top left.
+        `(height, width, 3)` uint8, RGB; the image is at the top left.
     """
     cell = np.full((height, width, 3), 255, np.uint8)
     inside = _scaled(image, min(width / image.shape[1], height / image.shape[0]))[:height, :width]
@@ -244,7 +244,7 @@ def fit_cell(image: ByteArray, *, width: int, height: int) -> ByteArray:
 
 
 def grid(cells: Sequence[ByteArray], *, columns: int, gap: int = 4) -> ByteArray:
-    """Arrange pictures in rows, on white.
+    """Arrange images in rows, on white.
 
     Args:
         cells: `(H, W, 3)` uint8, RGB; at least one.
@@ -258,7 +258,7 @@ def grid(cells: Sequence[ByteArray], *, columns: int, gap: int = 4) -> ByteArray
         ValueError: no cells.
     """
     if not cells:
-        raise ValueError("a grid without pictures: expected at least one")
+        raise ValueError("a grid without images: expected at least one")
     rows = [cells[start : start + columns] for start in range(0, len(cells), columns)]
     heights = [max(cell.shape[0] for cell in row) for row in rows]
     step = max(cell.shape[1] for cell in cells) + gap

@@ -24,7 +24,7 @@ Ints = NDArray[np.intp]
 # A quad counts as convex if each of its corners turns by more than this fraction of its squared
 # size. Thinner ones are left to shapely, because rounding errors of the clipping would matter.
 _MIN_TURN = 1e-6
-# Candidate pairs to process at once; bounds the memory for crowded pictures.
+# Candidate pairs to process at once; bounds the memory for crowded images.
 _PAIRS_AT_ONCE = 1 << 21
 
 
@@ -250,7 +250,7 @@ def box_pairs(
 
     Args:
         first: `(N, 4)`: left, top, right, bottom.
-        first_group: `(N,)`, ascending: for example the index of the picture.
+        first_group: `(N,)`, ascending: for example the index of the image.
         second: `(M, 4)`.
         second_group: `(M,)`, ascending.
 

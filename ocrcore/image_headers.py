@@ -1,6 +1,6 @@
-"""Reads formats and sizes from the headers of picture files, before anything is decoded.
+"""Reads formats and sizes from the headers of image files, before anything is decoded.
 
-A file of a few hundred bytes may claim a picture of gigabytes. Nothing here allocates more memory
+A file of a few hundred bytes may claim an image of gigabytes. Nothing here allocates more memory
 than the size of the file, and no decoder is called.
 """
 
@@ -90,7 +90,7 @@ def _jpeg(data: bytes) -> tuple[int, int] | None:
             at += 1
         elif 0xC0 <= kind <= 0xCF and kind not in (0xC4, 0xC8, 0xCC):
             height, width = struct.unpack_from(">HH", data, at + 5)
-            # A height of 0 means that the height follows the picture data.
+            # A height of 0 means that the height follows the image data.
             return height, width
         else:
             at += 2 + struct.unpack_from(">H", data, at + 2)[0]

@@ -1,4 +1,4 @@
-"""Reading pictures: files, bytes, Pillow images and arrays of any kind to RGB uint8."""
+"""Reading images: files, bytes, Pillow images and arrays of any kind to RGB uint8."""
 
 from __future__ import annotations
 
@@ -21,26 +21,26 @@ from ocrcore.image_headers import header_size, kind_of, page_sizes, png_chunks, 
 from ocrcore.pages import ByteArray
 
 ImageLike: TypeAlias = str | os.PathLike[str] | NDArray[np.generic] | Image.Image
-"""A picture: a path, an array as accepted by `as_rgb`, or a Pillow image."""
+"""An image: a path, an array as accepted by `as_rgb`, or a Pillow image."""
 
 SUFFIXES = (
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif"),
     *(".ppm", ".pgm", ".jp2", ".avif"),
 )
 PICTURE_SUFFIXES = (".heic", ".heif", ".jxl", ".pdf", ".psd", ".svg", ".tga", ".ico", ".dng")
-"""Suffixes of picture files that cannot be read here; they are reported, not silently skipped."""
+"""Suffixes of image files that cannot be read here; they are reported, not silently skipped."""
 MAX_PIXELS = 178_956_970
-"""Pictures with more pixels are rejected before they are decoded: Pillow's limit."""
+"""Images with more pixels are rejected before they are decoded: Pillow's limit."""
 PIXELS_VARIABLE = "OCRJAX_MAX_PIXELS"
 """Environment variable with another limit, for all processes of a run."""
 EXIF_VARIABLE = "OCRJAX_EXIF"
-"""Environment variable: "ignore" reads pictures as stored, without EXIF rotation."""
+"""Environment variable: "ignore" reads images as stored, without EXIF rotation."""
 _TEXT_SUFFIXES = (".txt", ".json", ".csv", ".tsv", ".xml", ".md", ".mat", ".yaml")
-_LARGE = 1 << 22  # pixels; the total of larger pictures decoded at a time is bounded
+_LARGE = 1 << 22  # pixels; the total of larger images decoded at a time is bounded
 
 
 class ImageError(ValueError):
-    """A picture cannot be read; the message names the file."""
+    """An image cannot be read; the message names the file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,9 +63,9 @@ class PageOfFile(os.PathLike[str]):
 
 
 def one_or_many(images: ImageLike | Iterable[ImageLike]) -> tuple[list[ImageLike], bool]:
-    """Return pictures as a list, and whether a single one was given.
+    """Return images as a list, and whether a single one was given.
 
-    A str is a path, never a sequence of letters; an array with four axes is several pictures.
+    A str is a path, never a sequence of letters; an array with four axes is several images.
     """
     if isinstance(images, str | os.PathLike | Image.Image):
         return [images], True
@@ -75,10 +75,10 @@ def one_or_many(images: ImageLike | Iterable[ImageLike]) -> tuple[list[ImageLike
 
 
 def load_image(image: ImageLike) -> ByteArray:
-    """Return `(H, W, 3)` RGB uint8 for any kind of picture: `read_image` or `as_rgb`.
+    """Return `(H, W, 3)` RGB uint8 for any kind of image: `read_image` or `as_rgb`.
 
     Raises:
-        ImageError: not a picture.
+        ImageError: not an image.
     """
     if isinstance(image, PageOfFile):
         return decode_image(_read_bytes(image), name=str(image), page=image.number)
@@ -88,7 +88,7 @@ def load_image(image: ImageLike) -> ByteArray:
 
 
 def read_image(path: str | os.PathLike[str]) -> ByteArray:
-    """Read a picture file.
+    """Read an image file.
 
     The EXIF orientation is applied, 16-bit is scaled to 8-bit, transparency is blended over white,
     and of an animation the first frame is read.
@@ -97,14 +97,14 @@ def read_image(path: str | os.PathLike[str]) -> ByteArray:
         `(H, W, 3)` uint8, RGB.
 
     Raises:
-        ImageError: the file is missing, not a regular file, empty, not a picture, or has more
+        ImageError: the file is missing, not a regular file, empty, not an image, or has more
             pixels than allowed (`OCRJAX_MAX_PIXELS` in the environment, default `MAX_PIXELS`).
     """
     return decode_image(_read_bytes(path), name=str(path))
 
 
 def decode_image(data: ByteArray | bytes, *, name: str = "image", page: int = 1) -> ByteArray:
-    """Decode an encoded picture, like `read_image`; of a TIFF this page, from 1."""
+    """Decode an encoded image, like `read_image`; of a TIFF this page, from 1."""
     data = np.frombuffer(data, np.uint8)
     with decoding(data, name=name, page=page):
         # Rotation is done here: OpenCV's versions differ in the formats that they rotate.
@@ -115,12 +115,12 @@ def decode_image(data: ByteArray | bytes, *, name: str = "image", page: int = 1)
                 return _turn(as_rgb(cv2.cvtColor(raw, cv2.COLOR_BGRA2RGBA)), _orientation(data))
         if image is None:
             kinds = ", ".join(SUFFIXES)
-            raise ImageError(f"{name}: not a picture that OpenCV can read ({kinds}), or truncated")
+            raise ImageError(f"{name}: not an image that OpenCV can read ({kinds}), or truncated")
         return _turn(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), _orientation(data))
 
 
 def decode_gray(data: ByteArray | bytes, *, name: str = "image") -> ByteArray:
-    """Decode an encoded picture to gray, twice as fast as `decode_image` for a JPEG.
+    """Decode an encoded image to gray, twice as fast as `decode_image` for a JPEG.
 
     A JPEG's own luminance is returned, as by `cv2.imread` in EasyOCR; otherwise this is like
     `decode_image`.
@@ -129,7 +129,7 @@ def decode_gray(data: ByteArray | bytes, *, name: str = "image") -> ByteArray:
         `(H, W)` uint8.
 
     Raises:
-        ImageError: not a picture.
+        ImageError: not an image.
     """
     data = np.frombuffer(data, np.uint8)
     if data[:3].tobytes() != b"\xff\xd8\xff":
@@ -142,26 +142,26 @@ def decode_gray(data: ByteArray | bytes, *, name: str = "image") -> ByteArray:
 
 
 def check_image(image: str | os.PathLike[str] | bytes, *, name: str = "") -> None:
-    """Decode a picture file to check that it is complete; arguments as for `read_small`.
+    """Decode an image file to check that it is complete; arguments as for `read_small`.
 
     Raises:
-        ImageError: missing, truncated, too large or not a picture.
+        ImageError: missing, truncated, too large or not an image.
     """
     read_small(image, name=name)
 
 
 def read_small(image: str | os.PathLike[str] | bytes, *, name: str = "") -> ByteArray:
-    """Decode a picture file to gray, a JPEG at an eighth of its size.
+    """Decode an image file to gray, a JPEG at an eighth of its size.
 
     Args:
-        image: a path, or an encoded picture.
+        image: a path, or an encoded image.
         name: name for the error, if `image` is bytes.
 
     Returns:
         `(H, W)` uint8, rotated by EXIF if OpenCV supports that for the format.
 
     Raises:
-        ImageError: missing, truncated, too large or not a picture.
+        ImageError: missing, truncated, too large or not an image.
     """
     data = np.frombuffer(image, np.uint8) if isinstance(image, bytes) else _read_bytes(image)
     name = name or ("image" if isinstance(image, bytes) else str(image))
@@ -170,13 +170,13 @@ def read_small(image: str | os.PathLike[str] | bytes, *, name: str = "") -> Byte
         flags = cv2.IMREAD_REDUCED_GRAYSCALE_8 if jpeg else cv2.IMREAD_GRAYSCALE
         small = cv2.imdecode(data, flags)
     if small is None:
-        raise ImageError(f"{name}: not a picture that OpenCV can read, or truncated")
+        raise ImageError(f"{name}: not an image that OpenCV can read, or truncated")
     return np.asarray(small, np.uint8)
 
 
 @contextmanager
 def decoding(data: ByteArray, *, name: str, page: int = 1) -> Iterator[None]:
-    """Check the claimed size, waits while others decode large pictures, converts errors."""
+    """Check the claimed size, waits while others decode large images, converts errors."""
     if not data.size:
         raise ImageError(f"{name}: the file is empty")
     head = data[:65536].tobytes()
@@ -197,7 +197,7 @@ def _decoded(data: ByteArray, flags: int, page: int) -> Any:
 
 
 class _Room:
-    """Bounds the total pixels of large pictures that this process decodes at a time."""
+    """Bounds the total pixels of large images that this process decodes at a time."""
 
     _condition = threading.Condition()
     _used = 0
@@ -208,7 +208,7 @@ class _Room:
     def __enter__(self) -> None:
         if self._pixels:
             with _Room._condition:
-                # A single picture may always start: it is within the limit of one picture.
+                # A single image may always start: it is within the limit of one image.
                 _Room._condition.wait_for(
                     lambda: not _Room._used or _Room._used + self._pixels <= max_pixels()
                 )
@@ -237,7 +237,7 @@ def encoded_size(data: ByteArray | bytes, *, name: str = "image") -> tuple[int, 
     """Return height and width of what `decode_image` would return, from the header.
 
     Raises:
-        ImageError: not a picture, or one with too many pixels.
+        ImageError: not an image, or one with too many pixels.
     """
     data = np.frombuffer(data, np.uint8)
     size = header_size(data[:65536].tobytes())
@@ -249,7 +249,7 @@ def image_size(path: str | os.PathLike[str]) -> tuple[int, int]:
     """Return height and width of what `load_image` would return, from the file's header.
 
     Raises:
-        ImageError: the file is missing, not a regular file, empty, not a picture, or has too many
+        ImageError: the file is missing, not a regular file, empty, not an image, or has too many
             pixels.
     """
     if isinstance(path, PageOfFile):
@@ -272,7 +272,7 @@ def page_count(path: str | os.PathLike[str]) -> int:
 
 
 def is_turned(path: str | os.PathLike[str]) -> bool:
-    """Return whether EXIF rotates a picture by 90 degrees or more; False if it is unreadable."""
+    """Return whether EXIF rotates an image by 90 degrees or more; False if it is unreadable."""
     try:
         head = _read_bytes(path, 65536)
         return _may_be_turned(head) and _orientation(_read_bytes(path)) in (3, 4, 5, 6, 7, 8)
@@ -281,7 +281,7 @@ def is_turned(path: str | os.PathLike[str]) -> bool:
 
 
 def orientation(path: str | os.PathLike[str]) -> int:
-    """Return the EXIF orientation of a picture, 1 to 8; 1 if not rotated or unreadable."""
+    """Return the EXIF orientation of an image, 1 to 8; 1 if not rotated or unreadable."""
     try:
         head = _read_bytes(path, 65536)
         found = _orientation(_read_bytes(path)) if _may_be_turned(head) else 1
@@ -313,7 +313,7 @@ def _stored_size(data: bytes, name: str, page: int = 1) -> tuple[int, int]:
             raise
         kinds = ", ".join(SUFFIXES)
         raise ImageError(
-            f"{name}: not a picture that OpenCV can read ({kinds}), or truncated"
+            f"{name}: not an image that OpenCV can read ({kinds}), or truncated"
         ) from error
 
 
@@ -327,7 +327,7 @@ def _checked(size: tuple[int, int], name: str) -> tuple[int, int]:
 
 
 def read_bytes(path: str | os.PathLike[str]) -> bytes:
-    """Read the bytes of a picture file.
+    """Read the bytes of an image file.
 
     Raises:
         ImageError: it cannot be read.
@@ -408,7 +408,7 @@ def as_rgb(image: NDArray[np.generic] | Image.Image) -> ByteArray:
         `(H, W, 3)` uint8, RGB, contiguous.
 
     Raises:
-        ImageError: a shape or type that is not a picture.
+        ImageError: a shape or type that is not an image.
     """
     values: NDArray[Any] = (
         _pillow_values(image) if isinstance(image, Image.Image) else np.asarray(image)
@@ -455,10 +455,10 @@ def _pillow_values(image: Image.Image) -> NDArray[Any]:
 
 
 def find_images(roots: list[str] | list[Path]) -> list[Path]:
-    """Lists the pictures among files and, recursively, folders; sorted, each once.
+    """Lists the images among files and, recursively, folders; sorted, each once.
 
     Raises:
-        ImageError: a root does not exist, or a folder holds no picture.
+        ImageError: a root does not exist, or a folder holds no image.
     """
     found: dict[Path, None] = {}
     for root in map(Path, roots):
@@ -467,9 +467,7 @@ def find_images(roots: list[str] | list[Path]) -> list[Path]:
             if not inside:
                 others = left_out(root, deep=True)
                 there = f"; these files are not supported: {name_files(others)}" if others else ""
-                raise ImageError(
-                    f"{root}: no pictures in this folder ({', '.join(SUFFIXES)}){there}"
-                )
+                raise ImageError(f"{root}: no images in this folder ({', '.join(SUFFIXES)}){there}")
             found.update(dict.fromkeys(inside))
         elif root.exists():
             found[root] = None
@@ -479,14 +477,14 @@ def find_images(roots: list[str] | list[Path]) -> list[Path]:
 
 
 def left_out(folder: str | Path, *, deep: bool = False) -> list[Path]:
-    """Return files of a folder that look like pictures, but are not read.
+    """Return files of a folder that look like images, but are not read.
 
     Args:
-        folder: folder of the pictures.
-        deep: whether subfolders are read as well; if not, pictures in them are returned.
+        folder: folder of the images.
+        deep: whether subfolders are read as well; if not, images in them are returned.
 
     Returns:
-        Pictures judged by their suffix or their first bytes, in order.
+        Images judged by their suffix or their first bytes, in order.
     """
     found = []
     for path in sorted(Path(folder).rglob("*")):
@@ -501,7 +499,7 @@ def left_out(folder: str | Path, *, deep: bool = False) -> list[Path]:
 
 
 def _is_picture(path: Path) -> bool:
-    """Return whether a file begins like a picture."""
+    """Return whether a file begins like an image."""
     try:
         return kind_of(_read_bytes(path, 32).tobytes()) not in ("", "bmp", "pnm")
     except ImageError:
@@ -515,16 +513,16 @@ def name_files(paths: Sequence[Path | PageOfFile], *, most: int = 3) -> str:
 
 
 def encode_image(image: ByteArray, *, suffix: str = ".jpg", quality: int = 95) -> bytes:
-    """Encodes an RGB uint8 picture as a JPEG of this quality, or as a PNG."""
+    """Encodes an RGB uint8 image as a JPEG of this quality, or as a PNG."""
     options = [cv2.IMWRITE_JPEG_QUALITY, quality] if suffix == ".jpg" else []
     ok, data = cv2.imencode(suffix, cv2.cvtColor(image, cv2.COLOR_RGB2BGR), options)
     if not ok:
-        raise ImageError(f"OpenCV cannot encode {suffix} pictures")
+        raise ImageError(f"OpenCV cannot encode {suffix} images")
     return bytes(data)
 
 
 def write_image(path: str | Path, image: ByteArray) -> None:
-    """Write an RGB uint8 picture; the suffix sets the format; creates folders if needed."""
+    """Write an RGB uint8 image; the suffix sets the format; creates folders if needed."""
     path = Path(path)
     ok, data = cv2.imencode(path.suffix, cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
     if not ok:

@@ -1,10 +1,10 @@
-"""Labels of a picture: `Page`, `Word`, `Character`; and `Sample`, a picture with its page.
+"""Labels of an image: `Page`, `Word`, `Character`; and `Sample`, an image with its page.
 
 These are the common data types of the whole project: data set readers, synthetic text, detectors
 and evaluation all use them. They hold labels only, never network outputs, are immutable and
 validated, and are stored as JSON: fields at their defaults are left out, unknown ones are rejected.
 
-Coordinates are in pixels of the picture, x to the right and y down, from the top-left corner. A
+Coordinates are in pixels of the image, x to the right and y down, from the top-left corner. A
 quad is `(4, 2)` float32, clockwise from the top left *in reading direction*: for a word that runs
 upwards the first corner is the lower left one on the screen.
 """
@@ -198,13 +198,13 @@ class Word(_ByValue):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Page(_ByValue):
-    """The labels of one picture.
+    """The labels of one image.
 
     Attributes:
-        height: height of the picture, in pixels.
-        width: width of the picture, in pixels.
+        height: height of the image, in pixels.
+        width: width of the image, in pixels.
         words: in reading order, if it is known.
-        path: path of the picture, if it has one.
+        path: path of the image, if it has one.
         number: page number in a multi-page file (TIFF), from 1; None for a single-page file.
         orientation: clockwise rotation of the text in degrees, in [0, 360); None if unknown.
     """
@@ -310,7 +310,7 @@ class Page(_ByValue):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Sample(_ByValue):
-    """A picture with its labels.
+    """An image with its labels.
 
     Attributes:
         image: `(height, width, 3)` uint8, RGB.

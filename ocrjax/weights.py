@@ -195,7 +195,7 @@ def belongings(
 
 
 def write_belongings(files: Mapping[Path, Any]) -> None:
-    """Write the files that `belongings` returned and print their paths."""
+    """Write the files of `belongings` (charset, settings, thresholds) and print their paths."""
     for path, value in files.items():
         write_json(path, value)
         print(f"written: {path}")

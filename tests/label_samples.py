@@ -129,7 +129,7 @@ def cvat() -> Sample:
 """
     turned = [(105.0, 55.0), (105.0, 75.0), (95.0, 75.0), (95.0, 55.0)]
     words = [(BOX, "one & two", True), (turned, None, True), (CURVE, "x", False)]
-    says = "1 pictures, 3 words; 1 without text; 1 don't care; 1 shapes of type polyline skipped"
+    says = "1 images, 3 words; 1 without text; 1 don't care; 1 shapes of type polyline skipped"
     return Sample("cvat", {"annotations.xml": text}, words, says)
 
 
@@ -237,7 +237,7 @@ def ppocr() -> Sample:
     ]
     text = f"set/photo.png\t{json.dumps(words, ensure_ascii=False)}\n"
     expected = [(QUAD, "one", True), (BOX, None, False), (CURVE, None, False)]
-    return Sample("ppocr", {"Label.txt": text}, expected, "1 pictures, 3 words; 2 don't care")
+    return Sample("ppocr", {"Label.txt": text}, expected, "1 images, 3 words; 2 don't care")
 
 
 def coco_text() -> Sample:

@@ -59,8 +59,8 @@ class PseudoOptions:
             raise ValueError(f"min_confidence={self.min_confidence!r}: expected 0 to 1")
         if self.original and self.method != "watershed":
             raise ValueError(
-                f"original=True, method={self.method!r}: expected method='watershed', the only one "
-                "with faults of the original"
+                f"original=True, method={self.method!r}: original reproduces the faults of "
+                "method='watershed' only"
             )
 
 

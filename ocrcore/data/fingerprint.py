@@ -27,7 +27,7 @@ def note_data(
 ) -> None:
     """Writes fingerprints of the files of data sets, and logs what differs from the last time.
 
-    Pictures are compared by size, label files by content (those of more than a megabyte by size
+    Images are compared by size, label files by content (those of more than a megabyte by size
     and time), so a copy of a data set counts as unchanged. For a folder with more than 20,000
     files, only their number and total size are compared.
 
@@ -94,7 +94,7 @@ def _look(places: Iterable[Path]) -> Files:
 
 
 def _kind(path: Path, found: os.stat_result) -> list[int]:
-    """Size of a file, plus modification time or checksum if it is not a picture."""
+    """Size of a file, plus modification time or checksum if it is not an image."""
     if path.suffix.lower() in SUFFIXES:
         return [found.st_size]
     if found.st_size > _SMALL:

@@ -1,7 +1,7 @@
 """Packs data sets into several ArrayRecord files: parallel, resumable and deterministic.
 
 The layout of a packed folder is documented in `ocrcore.data.readers.packed`, which reads it.
-Picture files are kept byte for byte. Each process packs whole files. A file gets its final name
+Image files are kept byte for byte. Each process packs whole files. A file gets its final name
 when it is complete and counts once its note is written, so a killed run loses only the files in
 progress. Machines that share a folder pack a share of the files each; then one of them merges: it
 checks that all files are complete, and writes the description of the set.
@@ -61,13 +61,13 @@ class Source(Protocol):
         """How many samples there are."""
 
     def encoded(self, index: int) -> tuple[bytes, Page]:
-        """The encoded picture and the labels of a sample."""
+        """The encoded image and the labels of a sample."""
 
     def name(self, index: int) -> str:
-        """The path of a picture; empty for a generated one."""
+        """The path of an image; empty for a generated one."""
 
     def label_files(self, index: int) -> tuple[Path, ...]:
-        """The label files of this picture, including files shared with other pictures."""
+        """The label files of this image, including files shared with other images."""
 
 
 class DrawnPages:
@@ -136,7 +136,7 @@ def pack(
         folder: the output folder: new, left by an earlier run of the same job, or holding other
             splits of the set.
         name: name of the set: letters, digits and underscores, starting with a lower-case letter.
-        root: paths of pictures are stored relative to this folder.
+        root: paths of images are stored relative to this folder.
         split: name of the split.
         source: JSON values that describe what is packed; stored for the reader to compare.
         start: index of the first sample.
@@ -271,7 +271,7 @@ class _Task:
 def _pack_file(source: Source, task: _Task) -> int:
     """Pack one file; returns the number of its samples."""
     faults = []
-    # One record per group makes single records readable. Pictures do not compress further.
+    # One record per group makes single records readable. Images do not compress further.
     with (
         system_errors(task.path),
         replacing(task.path) as part,
@@ -381,10 +381,10 @@ def _packed(name: str, split: str, notes: list[dict[str, Any]]) -> Packed:
 
 
 def _digest(source: Source, start: int, stop: int) -> str:
-    """Hash the names of the pictures, in order, and the content of their label files."""
+    """Hash the names of the images, in order, and the content of their label files."""
     digest = hashlib.blake2b(digest_size=8)
-    known: dict[Path, bytes] = {}  # one file may hold the labels of all pictures
-    if source.name(start):  # generated pictures have no names
+    known: dict[Path, bytes] = {}  # one file may hold the labels of all images
+    if source.name(start):  # generated images have no names
         for index in shown(range(start, stop), "checking what to pack", unit="sample"):
             digest.update(Path(source.name(index)).name.encode("utf-8", "surrogatepass") + b"\n")
             for path in source.label_files(index):

@@ -126,7 +126,7 @@ def in_order(
 
 @contextmanager
 def one_opencv_thread() -> Iterator[None]:
-    """Keep OpenCV from starting threads where pictures are already processed in parallel."""
+    """Keep OpenCV from starting threads where images are already processed in parallel."""
     before = cv2.getNumThreads()
     cv2.setNumThreads(1)
     try:

@@ -34,7 +34,7 @@ from ocrcore.geometry import Bools, Floats
 
 @dataclass(frozen=True, slots=True, eq=False)
 class BoxMatch:
-    """The matches of one picture.
+    """The matches of one image.
 
     Attributes:
         pairs: `(truth, found)`; a word may be in several.
@@ -58,7 +58,7 @@ def match_boxes(
     precision: float = 0.4,
     single: bool,
 ) -> BoxMatch:
-    """Matches the boxes of one picture.
+    """Matches the boxes of one image.
 
     Args:
         truth: `(N, 4)` float64: left, top, right, bottom of the true words.

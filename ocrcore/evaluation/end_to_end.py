@@ -7,7 +7,7 @@ above 0.5, ignoring found words with more than half of their area on a single "d
 pair is a hit if both texts are equal. Precision is hits over found words, recall hits over true
 words, F their harmonic mean (`Evaluation.hmean`).
 
-For intervals over pictures and the paired comparison of two readings see
+For intervals over images and the paired comparison of two readings see
 `ocrcore.evaluation.statistics`: `bootstrap_hmean` and `paired_bootstrap`.
 """
 
@@ -35,7 +35,7 @@ def evaluate_readings(
 
     Args:
         truth: the labels; "don't care" words have `care=False`; words without text count as such.
-        read: the readings of the same pictures in the same order.
+        read: the readings of the same images in the same order.
         fold: normalizes texts before they are compared.
         iou: intersection over union that a pair must exceed.
         ignore: fraction of a found word on "don't care" above which it does not count.
@@ -45,11 +45,11 @@ def evaluate_readings(
         without a text that counts are in `ignored`.
 
     Raises:
-        ValueError: lists of different lengths, or pages of different pictures.
+        ValueError: lists of different lengths, or pages of different images.
     """
     if len(truth) != len(read):
         raise ValueError(
-            f"{len(truth)} labeled pages and {len(read)} that were read: expected the same pictures"
+            f"{len(truth)} labeled pages and {len(read)} that were read: expected the same images"
         )
     wanted = [[fold(word.text or "") for word in page.words] for page in truth]
     found = [[fold(word.text or "") for word in page.words] for page in read]

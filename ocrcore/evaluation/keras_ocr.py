@@ -5,7 +5,8 @@ and by similarity of texts. It is more lenient than `ocrcore.evaluation.end_to_e
 in one column:
 
 * A word that is found but misread is neither a false alarm nor a miss. So precision and recall
-  hardly reflect recognition errors: one word read correctly among ten misread ones gives 1 and 1.
+  hardly reflect recognition errors: one word read correctly among ten misread ones gives a
+  precision and a recall of 1.
 * Half of a word may be wrong: texts need a similarity of 0.5.
 * Matches are not one to one: one found word may match several true ones.
 
@@ -28,7 +29,7 @@ PROTOCOL = "keras_ocr"
 
 @dataclass(frozen=True, slots=True)
 class KerasOcrScores:
-    """Counts over all pictures.
+    """Counts over all images.
 
     Attributes:
         hits: true words with a found word in their place whose text is similar.
@@ -70,7 +71,7 @@ def keras_ocr_scores(
 
     Args:
         truth: the labels; words with `care=False` do not count ("ignore").
-        read: the readings of the same pictures in the same order.
+        read: the readings of the same images in the same order.
         fold: normalizes texts before they are compared ("translator"); by default they are not
             changed. keras-ocr's published figures ignore case and punctuation, roughly like
             `ocrcore.text.fold`.
@@ -83,7 +84,7 @@ def keras_ocr_scores(
     """
     if len(truth) != len(read):
         raise ValueError(
-            f"{len(truth)} labeled pages and {len(read)} that were read: expected the same pictures"
+            f"{len(truth)} labeled pages and {len(read)} that were read: expected the same images"
         )
     hits = misread = misses = false_alarms = 0
     for labeled, found in zip(truth, read, strict=True):

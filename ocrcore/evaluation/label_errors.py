@@ -39,7 +39,7 @@ from ocrcore.pages import Page, Word
 KINDS = ("text", "neighbor", "unlabeled", "ignored", "empty")
 """Kinds of suspicions."""
 
-# In nats, chosen on the first 300 pictures of `borndigital`, with labels corrupted using other
+# In nats, chosen on the first 300 images of `borndigital`, with labels corrupted using other
 # seeds than the reported ones. Contradictions are capped at `_MOST`; if a network is unsure of its
 # reading, the log-probability of the reading counts `_DOUBT` times against the suspicion. A missing
 # label is weaker evidence, since data sets leave out words on purpose.
@@ -70,7 +70,7 @@ class Suspect:
     Attributes:
         kind: one of `KINDS`.
         suspicion: in nats, 0 or more.
-        page: path of the picture.
+        page: path of the image.
         word: index of the labeled word on its page; None if there is no label.
         label: its text; None if there is no label, or one without text.
         read: the best reading; None if there is none.
@@ -94,7 +94,7 @@ class Suspect:
         return {
             "text": f"reads {self.read!r} ({sure}), labeled {self.label!r}",
             "neighbor": f"reads {self.read!r} ({sure}), labeled {self.label!r}, which is read "
-            "elsewhere on the picture",
+            "elsewhere on the image",
             "unlabeled": f"reads {self.read!r} ({sure}) where there is no label",
             "ignored": f"reads {self.read!r} ({sure}), labeled as don't care",
             "empty": f"labeled {self.label!r} where the detector sees no text",
@@ -182,10 +182,10 @@ def label_peaks(truth: Page, maps: NDArray[np.floating]) -> list[float]:
 
     Args:
         truth: the labels.
-        maps: `(h, w, C)`, the whole picture at any scale; channel 0 is the region score.
+        maps: `(h, w, C)`, the whole image at any scale; channel 0 is the region score.
 
     Returns:
-        One value for each word; 0 for a word outside the picture.
+        One value for each word; 0 for a word outside the image.
     """
     height, width = maps.shape[:2]
     scale = np.array([width / truth.width, height / truth.height])

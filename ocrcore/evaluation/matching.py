@@ -11,9 +11,9 @@ order, the first pair of two free words that both count and have an intersection
 `icdar2013` and `deteval`: the two protocols of the Robust Reading Competition's focused scene text,
 in which one word may match many; their rules are in `ocrcore.evaluation.deteval`.
 
-Per picture and protocol: without true words that count, recall is 1, and precision is 0 if a found
+Per image and protocol: without true words that count, recall is 1, and precision is 0 if a found
 word counts, otherwise 1. (The competition's two scripts consider all found words there. This only
-affects the figures of single pictures.) Over pictures all sums are added before dividing; 0 / 0 is
+affects the figures of single images.) Over images all sums are added before dividing; 0 / 0 is
 then 0.
 """
 
@@ -47,7 +47,7 @@ def _hmean(precision: float, recall: float) -> float:
 
 @dataclass(frozen=True, slots=True)
 class ImageResult:
-    """The matches of one picture. Indices refer to the words as given.
+    """The matches of one image. Indices refer to the words as given.
 
     Attributes:
         pairs: `(truth, found)`; in `icdar2013` and `deteval` a word may be in several.
@@ -58,7 +58,7 @@ class ImageResult:
         ignored: found words that do not count because they lie on "don't care".
         invalid_truth: true words dropped for their shape (`iou` only).
         invalid_found: found words dropped for their shape (`iou` only).
-        name: name of the picture, if known.
+        name: name of the image, if known.
     """
 
     pairs: tuple[tuple[int, int], ...]
@@ -107,7 +107,7 @@ class ImageResult:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> ImageResult:
-        """The reverse of `to_dict`, also of one that was JSON meanwhile."""
+        """Inverse of `to_dict`; also takes values that were saved as JSON and loaded again."""
         return cls(
             tuple((truth, found) for truth, found in values["pairs"]),
             values["truth_care"],
@@ -123,11 +123,11 @@ class ImageResult:
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """The scores of a set of pictures.
+    """The scores of a set of images.
 
     Attributes:
         protocol: one of `PROTOCOLS`.
-        images: one result for each picture, in order.
+        images: one result for each image, in order.
     """
 
     protocol: str
@@ -145,13 +145,13 @@ class Evaluation:
 
     @property
     def recall(self) -> float:
-        """Recall over all words of all pictures; 0 without true words."""
+        """Recall over all words of all images; 0 without true words."""
         truth = self.truth_care
         return sum(image.recall_sum for image in self.images) / truth if truth else 0.0
 
     @property
     def precision(self) -> float:
-        """Precision over all words of all pictures; 0 without found words."""
+        """Precision over all words of all images; 0 without found words."""
         found = self.found_care
         return sum(image.precision_sum for image in self.images) / found if found else 0.0
 
@@ -161,12 +161,12 @@ class Evaluation:
         return _hmean(self.precision, self.recall)
 
     def counts(self) -> Floats:
-        """Return `(N, 4)`: recall sum, true words, precision sum, found words of each picture."""
+        """Return `(N, 4)`: recall sum, true words, precision sum, found words of each image."""
         rows = [(i.recall_sum, i.truth_care, i.precision_sum, i.found_care) for i in self.images]
         return np.array(rows, np.float64).reshape(-1, 4)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain JSON values, including those of each picture."""
+        """Return plain JSON values, including those of each image."""
         return {
             "protocol": self.protocol,
             "precision": self.precision,
@@ -190,7 +190,7 @@ def match(
     protocol: str = "iou",
     **options: Any,
 ) -> ImageResult:
-    """Matches the words of one picture; for many, `evaluate` is faster.
+    """Matches the words of one image; for many, `evaluate` is faster.
 
     Args:
         truth: the true words: `(N, 4, 2)`, or N polygons `(P, 2)`.
@@ -209,12 +209,12 @@ def evaluate_pages(
 
     Args:
         truth: the labels; `care` of their words says which count.
-        found: the found words of the same pictures in the same order.
+        found: the found words of the same images in the same order.
         protocol: one of `PROTOCOLS`.
         **options: thresholds of the protocol, as for `evaluate`.
 
     Raises:
-        ValueError: different numbers of pages, or two pages that are not of the same picture
+        ValueError: different numbers of pages, or two pages that are not of the same image
             according to their file names.
     """
     for index, (a, b) in enumerate(zip(truth, found, strict=False)):
@@ -247,14 +247,14 @@ def evaluate(
     names: Sequence[str | None] | None = None,
     **options: Any,
 ) -> Evaluation:
-    """Scores the words of many pictures, given as arrays instead of pages.
+    """Scores the words of many images, given as arrays instead of pages.
 
     Args:
-        truth: the true words of each picture: `(N, 4, 2)`, or N polygons `(P, 2)`.
-        care: for each picture `(N,)`; False for "don't care" words.
-        found: the found words of each picture.
+        truth: the true words of each image: `(N, 4, 2)`, or N polygons `(P, 2)`.
+        care: for each image `(N,)`; False for "don't care" words.
+        found: the found words of each image.
         protocol: one of `PROTOCOLS`.
-        names: names of the pictures.
+        names: names of the images.
         **options: thresholds; report them with the scores if they are not the protocol's own. For
             `iou`: `iou` (0.5), which the intersection over union of a pair must exceed, and
             `ignore` (0.5), the fraction of a found word on "don't care" above which it does not
@@ -268,7 +268,7 @@ def evaluate(
         raise ValueError(f"unknown protocol {protocol!r}, expected one of {', '.join(PROTOCOLS)}")
     if not len(truth) == len(care) == len(found):
         raise ValueError(
-            f"{len(truth)} pictures of true words, {len(care)} of care, {len(found)} of found "
+            f"{len(truth)} images of true words, {len(care)} of care, {len(found)} of found "
             "words: expected equal numbers"
         )
     names = [None] * len(truth) if names is None else names
@@ -276,7 +276,7 @@ def evaluate(
     for index, (polygons, flag) in enumerate(zip(truth, flags, strict=True)):
         if len(polygons) != len(flag):  # type: ignore[arg-type]
             raise ValueError(
-                f"picture {names[index] or index}: {len(polygons)} true words "  # type: ignore[arg-type]
+                f"image {names[index] or index}: {len(polygons)} true words "  # type: ignore[arg-type]
                 f"but {len(flag)} values of care"
             )
     set_truth, set_found = _gather(truth), _gather(found)
@@ -287,7 +287,7 @@ def evaluate(
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Words:
-    """The words of all pictures, concatenated; picture i has `start[i]:start[i + 1]`."""
+    """The words of all images, concatenated; image i has `start[i]:start[i + 1]`."""
 
     shapes: Outlines
     start: list[int]
@@ -303,7 +303,7 @@ def _gather(pictures: Sequence[Polygons]) -> _Words:
 
 
 def _by_image(words: _Words, flags: Bools) -> list[tuple[int, ...]]:
-    """Return the flagged words of each picture, indexed within it."""
+    """Return the flagged words of each image, indexed within it."""
     chosen: list[tuple[int, ...]] = [()] * (len(words.start) - 1)
     lists: dict[int, list[int]] = {}
     for index in np.flatnonzero(flags).tolist():

@@ -112,12 +112,12 @@ def ratio_interval(
 def bootstrap_hmean(
     evaluation: Evaluation, *, samples: int = 10_000, level: float = 0.95, seed: int = 0
 ) -> Interval:
-    """Return the hmean with a percentile bootstrap interval (Efron 1979) over pictures.
+    """Return the hmean with a percentile bootstrap interval (Efron 1979) over images.
 
-    Words of one picture are found or missed together, so pictures are resampled, not words.
+    Words of one image are found or missed together, so images are resampled, not words.
 
     Args:
-        evaluation: of at least one picture.
+        evaluation: of at least one image.
         samples: number of bootstrap samples.
         level: confidence level.
         seed: seed of the bootstrap.
@@ -137,36 +137,36 @@ def paired_bootstrap(
 ) -> Interval:
     """Return the hmean of the second minus that of the first, with its interval.
 
-    Both are computed on the same resampled pictures, so that pictures that are hard for both do not
+    Both are computed on the same resampled images, so that images that are hard for both do not
     widen the interval. A difference whose interval contains 0 may be chance.
 
     Args:
         first: the first evaluation.
-        second: of the same pictures in the same order, by the same protocol.
+        second: of the same images in the same order, by the same protocol.
         samples: number of bootstrap samples.
         level: confidence level.
         seed: seed of the bootstrap.
 
     Raises:
-        ValueError: the two have different pictures or protocols.
+        ValueError: the two have different images or protocols.
     """
     if first.protocol != second.protocol:
         raise ValueError(f"hmeans of {first.protocol} and of {second.protocol} do not compare")
     a, b = first.counts(), second.counts()
     if len(a) != len(b) or (a[:, 1] != b[:, 1]).any():
         raise ValueError(
-            f"evaluations of {len(a)} pictures with {int(a[:, 1].sum())} words and of {len(b)} "
-            f"with {int(b[:, 1].sum())}: expected the same pictures in the same order"
+            f"evaluations of {len(a)} images with {int(a[:, 1].sum())} words and of {len(b)} "
+            f"with {int(b[:, 1].sum())}: expected the same images in the same order"
         )
     both = _resample(np.concatenate([a, b], axis=1), samples=samples, seed=seed)
     return _interval(second.hmean - first.hmean, both[:, 1] - both[:, 0], level)
 
 
 def _resample(counts: Floats, *, samples: int, seed: int) -> Floats:
-    """Return hmeans `(samples, K)` of resampled pictures from counts `(N, 4 K)`."""
+    """Return hmeans `(samples, K)` of resampled images from counts `(N, 4 K)`."""
     number = len(counts)
     if not number or samples < 1:
-        raise ValueError(f"cannot draw {samples} samples of {number} pictures")
+        raise ValueError(f"cannot draw {samples} samples of {number} images")
     generator = np.random.default_rng(seed)
     sums = np.empty((samples, counts.shape[1]))
     block = max(1, 2_000_000 // number)

@@ -20,7 +20,7 @@ _READ_AHEAD = 2  # batches
 
 
 def reading_threads() -> ThreadPoolExecutor:
-    """Return threads that decode and resize pictures: one per CPU, at most eight."""
+    """Return threads that decode and resize images: one per CPU, at most eight."""
     return ThreadPoolExecutor(min(8, os.cpu_count() or 1))
 
 

@@ -1,4 +1,4 @@
-"""Backgrounds: procedural rooms, streets, walls and clutter, and the user's own pictures.
+"""Backgrounds: procedural rooms, streets, walls and clutter, and the user's own images.
 
 A scene is built from planes in perspective. Planes that text could be attached to are returned as
 `Surface`s, so that signs share the perspective of their wall.
@@ -46,7 +46,7 @@ from ocrcore.synth.textures import (
 )
 from ocrcore.synth.warps import mapped, rotation, shift, warp
 
-_LONGEST = 1600  # maximum side of a cached user's picture, pixels
+_LONGEST = 1600  # maximum side of a cached user's image, pixels
 
 
 @dataclass(frozen=True)
@@ -54,8 +54,8 @@ class Surface:
     """A plane of the scene that text can lie on.
 
     Attributes:
-        homography: `(3, 3)` float64, from the plane's own pixels to the picture's.
-        region: `(N, 2)` float32, polygon of the picture that it covers (if nothing is in front).
+        homography: `(3, 3)` float64, from the plane's own pixels to the image's.
+        region: `(N, 2)` float32, polygon of the image that it covers (if nothing is in front).
     """
 
     homography: np.ndarray
@@ -216,7 +216,7 @@ def _furnish(rng: Rng, wall: ByteArray, *, shop: bool) -> None:
 
 
 def _lay(image: ByteArray, flat: ByteArray, matrix: np.ndarray, region: np.ndarray) -> None:
-    """Warp a flat picture by a homography and draw it over the image within a region."""
+    """Warp a flat image by a homography and draw it over the image within a region."""
     where = window(region, *image.shape[:2])
     if where is None:
         return
@@ -244,7 +244,7 @@ def _corridor(rng: Rng, height: int, width: int) -> tuple[ByteArray, list[Surfac
         flat = box(0, 0, deep, tall)
         return np.asarray(cv2.getPerspectiveTransform(flat, corners.astype(np.float32)))
 
-    # Ratio of a wall's depth to its height, for a focal length equal to the picture's width.
+    # Ratio of a wall's depth to its height, for a focal length equal to the image's width.
     depth = (reach - 1) * width / ((up + down) * reach)
     tall = 256
     deep = int(np.clip(tall * depth, 256, 1280))
@@ -403,7 +403,7 @@ def _nature(rng: Rng, height: int, width: int) -> tuple[ByteArray, list[Surface]
 
 
 def _close(rng: Rng, height: int, width: int) -> tuple[ByteArray, list[Surface]]:
-    """Draw a surface that fills the picture: paper, wood, stone, cloth."""
+    """Draw a surface that fills the image: paper, wood, stone, cloth."""
     image = material(rng, height, width)
     zoom = rng.uniform(1, 2.5)
     part = image[: int(height / zoom), : int(width / zoom)]
@@ -420,12 +420,12 @@ _SCENES = (
 
 
 def scene_ground(rng: Rng, height: int, width: int) -> tuple[ByteArray, list[Surface]]:
-    """Draw a procedural, photo-like picture.
+    """Draw a procedural, photo-like image.
 
     Args:
         rng: the random generator.
-        height: height of the picture.
-        width: width of the picture.
+        height: height of the image.
+        width: width of the image.
 
     Returns:
         image: `(height, width, 3)` uint8, RGB.
@@ -450,7 +450,7 @@ def scene_ground(rng: Rng, height: int, width: int) -> tuple[ByteArray, list[Sur
 def find_backgrounds(
     roots: Sequence[str], *, split: str | None = None
 ) -> tuple[list[Path], dict[str, str]]:
-    """List the user's pictures.
+    """List the user's images.
 
     Args:
         roots: files and folders.
@@ -461,7 +461,7 @@ def find_backgrounds(
         problems: path to reason, for files that are left out.
 
     Raises:
-        ImageError: a root does not exist, or no picture is left.
+        ImageError: a root does not exist, or no image is left.
     """
     paths, problems = [], {}
     for path in find_images(list(roots)) if roots else []:
@@ -469,7 +469,7 @@ def find_backgrounds(
             continue
         try:
             fine = path.stat().st_size > 0 and cv2.haveImageReader(str(path))
-            reason = "empty, or not a picture that OpenCV can read"
+            reason = "empty, or not an image that OpenCV can read"
         except OSError as error:
             fine, reason = False, str(error.strerror or error)
         if fine:
@@ -479,7 +479,7 @@ def find_backgrounds(
     if roots and not paths:
         known = "; ".join(f"{k}: {v}" for k, v in list(problems.items())[:5])
         raise ImageError(
-            f"no usable background picture in {', '.join(roots)} for split {split!r}"
+            f"no usable background image in {', '.join(roots)} for split {split!r}"
             + (f" ({known})" if known else "")
         )
     return paths, problems
@@ -487,7 +487,7 @@ def find_backgrounds(
 
 @lru_cache(maxsize=48)
 def _picture(path: str) -> ByteArray:
-    """Read a user's picture, scaled down to `_LONGEST`; read-only because it is cached."""
+    """Read a user's image, scaled down to `_LONGEST`; read-only because it is cached."""
     image = read_image(path)
     scale = _LONGEST / max(image.shape[:2])
     if scale < 1:
@@ -497,10 +497,10 @@ def _picture(path: str) -> ByteArray:
 
 
 def picture_ground(rng: Rng, path: str | Path, height: int, width: int) -> ByteArray:
-    """Return a random part of a user's picture, maybe mirrored, `(height, width, 3)` uint8.
+    """Return a random part of a user's image, maybe mirrored, `(height, width, 3)` uint8.
 
     Raises:
-        ImageError: the picture cannot be read; the message names it.
+        ImageError: the image cannot be read; the message names it.
     """
     image = _picture(str(path))
     h, w = image.shape[:2]

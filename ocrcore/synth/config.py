@@ -1,7 +1,7 @@
 """Settings of synthetic text: plain frozen dataclasses and four presets.
 
 `preset("scene", height=512)` returns a modified copy of a preset. Ranges are `(low, high)`, sizes
-are pixels of the finished picture, angles are degrees. `margin`, `font_size`, `rotationX`,
+are pixels of the finished image, angles are degrees. `margin`, `font_size`, `rotationX`,
 `rotationY` and `rotationZ` are named as in keras-ocr. Here the rotations turn a plane in front of a
 pinhole camera (a rotation of 30 degrees looks like one), whereas keras-ocr's numbers go into a raw
 homography and are sensible only below 0.1.
@@ -19,7 +19,7 @@ from ocrcore.synth.text import DEFAULT_SOURCES, TextConfig
 
 Range = tuple[float, float]
 SPLITS = ("train", "validation", "test")
-SMALLEST, LARGEST = 32, 8192  # limits of a picture's sides
+SMALLEST, LARGEST = 32, 8192  # limits of an image's sides
 
 
 class ConfigError(ValueError):
@@ -171,7 +171,7 @@ class SynthConfig:
         rotationX: rotation of a plane about the horizontal axis: the mean of two uniform draws from
             this range, one for the page and one for the item.
         rotationY: the same about the vertical axis.
-        rotationZ: the same in the picture plane.
+        rotationZ: the same in the image plane.
         signs: fraction of items that are plates with several lines.
         lines: fraction of the other items that are short lines instead of single words.
         vertical: fraction of single words that are written from top to bottom.
@@ -180,16 +180,16 @@ class SynthConfig:
         on_planes: fraction of items that lie on a surface of the background, in its perspective.
         empty: fraction of pages without text.
         distractors: fraction of pages with objects that resemble text; strength: how many.
-        legible_height: a word that is lower than this in the finished picture is "don't care".
+        legible_height: a word that is lower than this in the finished image is "don't care".
         legible_contrast: so is a word that differs less than this from its background, in levels.
         text: what is written.
         ground: kind of procedural background: "plain" or "scene".
-        backgrounds: files and folders of the user's pictures.
+        backgrounds: files and folders of the user's images.
         background_share: fraction of pages that use them, if there are any.
         fonts: files and folders of the user's fonts.
         bundled_fonts: whether to use the bundled fonts as well.
         without_weights: font weights to leave out, as in `ocrcore.synth.fonts.select`.
-        split: "train", "validation" or "test": use only fonts and pictures of `backgrounds` of this
+        split: "train", "validation" or "test": use only fonts and images of `backgrounds` of this
             split; None: all. Everything else is drawn the same way in all splits.
         style: how words are drawn.
         effects: effects on the finished page.

@@ -22,7 +22,7 @@ _EMPTY_PAGES = 20  # consecutive pages without a usable word that raise an error
 
 
 class Crop(NamedTuple):
-    """A picture of a word or a line, and its text.
+    """An image of a word or a line, and its text.
 
     Attributes:
         image: `(h, w, 3)` uint8, RGB.
@@ -108,7 +108,7 @@ def cut(
         margin: pixels around the quad, included in the size.
 
     Returns:
-        `(height, width, 3)` uint8; outside the picture its border is repeated.
+        `(height, width, 3)` uint8; outside the image its border is repeated.
 
     Raises:
         ConfigError: the size leaves no room within the margin.

@@ -1,7 +1,7 @@
 """Effects on a page after the text is drawn: light, occlusion, lens, sensor, compression.
 
 Geometry never changes here, so labels stay exact. The loss of legibility is returned as a blur, or
-measured in the finished picture by the caller.
+measured in the finished image by the caller.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def glare(rng: Rng, image: ByteArray, level: float) -> ByteArray:
 
 
 def occlude(rng: Rng, image: ByteArray, count: int) -> tuple[ByteArray, ByteArray]:
-    """Draw objects over the picture; return it and `(H, W)` uint8, 255 where they are."""
+    """Draw objects over the image; return it and `(H, W)` uint8, 255 where they are."""
     height, width = image.shape[:2]
     before, image = image, image.copy()
     for _ in range(count):
@@ -144,7 +144,7 @@ def photograph(
         effects: probabilities and strengths.
 
     Returns:
-        image: the finished picture, of the same size.
+        image: the finished image, of the same size.
         blur: standard deviation of the total blur in pixels, with motion counted as length / 2.8.
         hidden: `(H, W)` uint8, 255 where objects are in front; None if there are none.
     """

@@ -81,7 +81,7 @@ class Font:
         A character is drawn if its glyph is neither blank nor the font's "missing" glyph, which
         FreeType draws for code points that are not in the font's cmap. Lower-case letters that the
         font draws as capitals count as missing, because a lower-case label would contradict the
-        picture. So do characters that need shaping (`ocrcore.text.needs_shaping`) if Pillow lacks
+        image. So do characters that need shaping (`ocrcore.text.needs_shaping`) if Pillow lacks
         Raqm.
 
         Raises:

@@ -303,7 +303,7 @@ def sign_item(
 
 
 def _plate(rng: Rng, width: int, height: int, em: float) -> tuple[ByteArray, ByteArray, Color]:
-    """Draw the board of a sign; return picture, alpha and the color behind the text."""
+    """Draw the board of a sign; return image, alpha and the color behind the text."""
     base = random_color(rng, saturation=0.45, value=(8, 248))
     if rng.random() < 0.35:  # white and black boards are the most common
         base = random_color(rng, saturation=0.04, value=(215, 252))

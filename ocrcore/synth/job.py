@@ -27,17 +27,17 @@ class Job:
         format: one of `ocrcore.synth.write.FORMATS`.
         count: number of samples: pages or crops.
         seed: an integer; another seed gives other samples.
-        split: use only fonts and pictures of `backgrounds` of this split; None: all.
+        split: use only fonts and images of `backgrounds` of this split; None: all.
         fonts: folders and files of fonts to use in addition to the bundled ones.
         without_weights: font weights to leave out, as in `ocrcore.synth.fonts.select`.
         bundled_fonts: whether to use the bundled fonts.
-        backgrounds: folders and files of background pictures.
+        backgrounds: folders and files of background images.
         words: file with the texts to write, one per line.
         changes: settings of the preset to change: dotted names and literals, as text.
         cut: whether crops are cut from pages; False: words are drawn one by one. None: decided by
             the preset: "words" are drawn one by one.
         crop_height: height of crops.
-        suffix: suffix of the picture files: ".jpg" or ".png".
+        suffix: suffix of the image files: ".jpg" or ".png".
         quality: JPEG quality.
         records_per_file: number of samples that are committed together, and stored together if the
             format has record files or folders: a piece of the set.
@@ -86,7 +86,10 @@ class Job:
                 f"crops are cut or drawn for {', '.join(CROP_FORMATS)}, not for {self.format}"
             )
         if self.drawn and self.backgrounds:
-            raise ConfigError("words that are drawn one by one have no backgrounds: set cut")
+            raise ConfigError(
+                "words that are drawn one by one have no backgrounds: leave these out, or have the "
+                "words cut out of pages (--crops cut; in Python cut=True)"
+            )
         for path in (*self.fonts, *self.backgrounds, *((self.words,) if self.words else ())):
             if not Path(path).exists():
                 raise ConfigError(f"{path}: no such file or folder")

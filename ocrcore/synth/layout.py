@@ -189,7 +189,7 @@ def _seen(corners: list[tuple[float, float]], matrix: np.ndarray) -> np.ndarray 
 
 
 def edge_energy(image: ByteArray) -> ByteArray:
-    """Return the edge energy: `|dx| + |dy|` of the gray picture at half size, uint8."""
+    """Return the edge energy: `|dx| + |dy|` of the gray image at half size, uint8."""
     half = cv2.resize(image, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
     gray = cv2.cvtColor(half, cv2.COLOR_RGB2GRAY)
     dx = cv2.convertScaleAbs(cv2.Sobel(gray, cv2.CV_16S, 1, 0))

@@ -57,9 +57,9 @@ class Made:
     """Samples ready to be written, and problems that occurred.
 
     Attributes:
-        samples: an encoded picture and a page, or an encoded picture and a text.
+        samples: an encoded image and a page, or an encoded image and a text.
         undrawable: how often a text was discarded because no font has this character.
-        problems: path to reason, for fonts and pictures that cannot be used.
+        problems: path to reason, for fonts and images that cannot be used.
     """
 
     samples: list[tuple[bytes, Page | str]] = field(default_factory=list)
@@ -107,7 +107,7 @@ class Maker:
         self.fonts, self.pictures = tuple(pages.fonts), tuple(pages.pictures)
 
     def sample(self, index: int) -> Sample:
-        """Return a sample with its picture as drawn; a crop becomes a page of one word."""
+        """Return a sample with its image as drawn; a crop becomes a page of one word."""
         made = self._source[index]
         if isinstance(made, Sample):
             return made

@@ -1,7 +1,7 @@
 """Whole pages: `PageSource(config, seed)[index]` is always the same `Sample`.
 
 A page is a pure function of `(config, seed, index)`: its random generator is seeded with the last
-two, and caches (fonts, glyphs, noise, decoded pictures) only hold what is read. So any number of
+two, and caches (fonts, glyphs, noise, decoded images) only hold what is read. So any number of
 workers, in any order, make the same bytes.
 
 Every item (a word, a line, a sign) is drawn flat, with premultiplied alpha, and warped once, into
@@ -32,7 +32,7 @@ from ocrcore.synth.warps import mapped, warp
 from ocrcore.text import graphemes
 
 _TEXT_TRIES = 20  # texts to draw in search of one that a font covers
-_BAD_PICTURES = 8  # consecutive unreadable pictures that raise an error
+_BAD_PICTURES = 8  # consecutive unreadable images that raise an error
 
 
 class SynthError(RuntimeError):
@@ -66,8 +66,8 @@ class PageSource:
 
     Attributes:
         fonts: the fonts in use.
-        pictures: the user's background pictures in use.
-        problems: path to reason, for fonts and pictures that cannot be used; includes pictures that
+        pictures: the user's background images in use.
+        problems: path to reason, for fonts and images that cannot be used; includes images that
             turn out to be broken when they are decoded.
         undrawable: how often, in this process, a text was discarded because no font has this
             character.
@@ -75,7 +75,7 @@ class PageSource:
     Raises:
         FontError: no usable font is left for the split and the weights.
         TextError: no font draws any character of the charset.
-        ImageError: a background folder has no usable picture.
+        ImageError: a background folder has no usable image.
     """
 
     def __init__(self, config: SynthConfig, seed: int = 0, *, length: int = 1_000_000) -> None:
@@ -114,7 +114,7 @@ class PageSource:
         Raises:
             IndexError: the index is not in `[0, len)`.
             SynthError: no text could be drawn or placed.
-            ImageError: several pictures in a row cannot be read.
+            ImageError: several images in a row cannot be read.
         """
         image, placed, blur, hidden = self.compose(index)
         groups = [self._label(one, image, blur, hidden) for one in placed]
@@ -126,7 +126,7 @@ class PageSource:
         """Draw a page; return everything that its labels are computed from.
 
         Returns:
-            image: the finished picture, RGB.
+            image: the finished image, RGB.
             placed: its items.
             blur: standard deviation of the total blur in pixels.
             hidden: `(H, W)` uint8, 255 where an object is in front; or None.

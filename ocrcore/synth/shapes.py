@@ -38,7 +38,7 @@ def mask_of(points: ArrayLike, height: int, width: int) -> ByteArray:
 
 
 def over(ground: ByteArray, alpha: ByteArray, color: Color | ByteArray) -> None:
-    """Blend a color, or a picture of the same size, over the background in place.
+    """Blend a color, or an image of the same size, over the background in place.
 
     Args:
         ground: `(H, W, 3)` uint8.

@@ -28,7 +28,7 @@ def rotation(x: float, y: float, z: float, *, focal: float) -> np.ndarray:
     Args:
         x: rotation about the horizontal axis, degrees.
         y: rotation about the vertical axis.
-        z: rotation in the picture plane, clockwise on the screen.
+        z: rotation in the image plane, clockwise on the screen.
         focal: distance of the camera from the origin, in pixels.
 
     Returns:
@@ -65,13 +65,13 @@ def warp(
     *,
     border: int = cv2.BORDER_CONSTANT,
 ) -> ByteArray:
-    """Warp a picture into a window `(x0, y0, x1, y1)` of the page, bilinearly.
+    """Warp an image into a window `(x0, y0, x1, y1)` of the page, bilinearly.
 
     Args:
         image: `(h, w)` or `(h, w, C)` uint8.
-        matrix: homography from the picture's edge coordinates to the page's.
+        matrix: homography from the image's edge coordinates to the page's.
         window: in pixels of the page.
-        border: OpenCV's border mode for outside the picture; by default zeros.
+        border: OpenCV's border mode for outside the image; by default zeros.
     """
     x0, y0, x1, y1 = window
     centers = shift(-0.5 - x0, -0.5 - y0) @ matrix @ _TO_EDGE

@@ -32,7 +32,7 @@ class WordCrop(NamedTuple):
 
     Attributes:
         image: `(height, w, 3)` uint8, RGB.
-        text: the text in the picture.
+        text: the text in the image.
         quads: `(N, 4, 2)` float32, one for each character that is not white space, in reading
             order, clockwise from the top left.
     """

@@ -1,7 +1,7 @@
 """Writers of data sets: numbered samples in, files that other trainers can read out.
 
 Every writer has `add(index, image, label)`, `commit()`, `finish()` and `close()`. `image` is an
-encoded picture, `label` a `Page` or a text. Samples survive a kill once `commit` has returned. A
+encoded image, `label` a `Page` or a text. Samples survive a kill once `commit` has returned. A
 writer that is opened with `done=N` continues after N committed samples and makes the same files as
 one that was never interrupted.
 """
@@ -30,7 +30,7 @@ PAGE_FORMATS = ("icdar", "synthtext", "arrayrecord")
 CROP_FORMATS = ("crops-lmdb", "crops-csv")
 FORMATS = ("icdar", "synthtext", "crops-lmdb", "crops-csv", "arrayrecord")
 MAX_SYNTHTEXT = 1_000_000
-"""Maximum number of pictures in one `gt.mat`: its cell arrays are limited to 4 GB."""
+"""Maximum number of images in one `gt.mat`: its cell arrays are limited to 4 GB."""
 PAGES = "pages.jsonl"
 """The file with all labels of `icdar` and `synthtext`, without loss."""
 _MAP_SIZE = 64 << 20
@@ -63,7 +63,7 @@ def open_writer(
         folder: the folder to write to.
         count: total number of samples.
         records_per_file: number of samples between two commits.
-        suffix: suffix of the picture files: ".jpg" or ".png".
+        suffix: suffix of the image files: ".jpg" or ".png".
         done: number of samples committed by an earlier run.
 
     Raises:
@@ -140,7 +140,7 @@ class SynthTextWriter:
         self._pages = _PageLines(folder / PAGES, done) if lines is None else _PieceLines(lines)
 
     def add(self, index: int, image: bytes, label: Page | str) -> None:
-        """Write the picture of a page."""
+        """Write the image of a page."""
         assert isinstance(label, Page)
         name = f"images/{index // 1000:04d}/{index:07d}{self.suffix}"
         write_bytes(self.folder / name, image)
@@ -166,7 +166,7 @@ def write_gt_mat(path: str | Path, pages: Iterator[Page] | list[Page]) -> None:
 
     Args:
         path: the file to write.
-        pages: pages with the paths of their pictures relative to the file's folder.
+        pages: pages with the paths of their images relative to the file's folder.
 
     Raises:
         ValueError: a page without path, a word without text or characters, or characters that do
@@ -262,7 +262,7 @@ class CsvWriter:
 
     Args:
         folder: the folder to write to.
-        suffix: suffix of the picture files.
+        suffix: suffix of the image files.
         attempt: distinguishes the temporary files of writers that work at the same time; empty:
             there is only one, so leftovers of a killed one are removed.
     """
@@ -276,7 +276,7 @@ class CsvWriter:
                 shutil.rmtree(part)
 
     def add(self, index: int, image: bytes, label: Page | str) -> None:
-        """Write the picture of a crop."""
+        """Write the image of a crop."""
         assert isinstance(label, str)
         check_text(label)
         if self._target is None:
@@ -404,7 +404,7 @@ class RecordFile:
         self.path, self._part = path, path.with_name(f"{path.name}{attempt}.part")
         self._writer: Any = None
         with system_errors(path):
-            # One record per group makes single records readable. Pictures do not compress.
+            # One record per group makes single records readable. Images do not compress.
             self._writer = ArrayRecordWriter(str(self._part), "group_size:1,uncompressed")
 
     def write(self, record: bytes) -> None:

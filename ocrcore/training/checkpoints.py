@@ -80,7 +80,10 @@ def load_variables(folder: str | Path) -> dict[str, Any]:
     if any(is_checkpoint(folder / str(step)) for step in steps):
         folder = _best_whole(folder, steps)
     elif not is_checkpoint(folder):
-        raise CheckpointError(f"{folder}: not an Orbax checkpoint (no _CHECKPOINT_METADATA in it)")
+        raise CheckpointError(
+            f"{folder}: not an Orbax checkpoint (no _CHECKPOINT_METADATA in it)"
+            f"{_weights_in(folder)}"
+        )
     elif (fault := find_fault(folder)) is not None:
         raise CheckpointError(f"{folder} is damaged: {fault}. Use another checkpoint, or a copy")
     for item in ("ema", "variables"):
@@ -88,6 +91,12 @@ def load_variables(folder: str | Path) -> dict[str, Any]:
             folder /= item
             break
     return read_tree(folder)
+
+
+def _weights_in(folder: Path) -> str:
+    """Return which files one may have meant by a folder, such as that of `ocrjax fit`."""
+    found = sorted({*folder.glob("*.pth"), *folder.glob("weights/**/*.pth")})[:4]
+    return f"; name one of its weights: {', '.join(map(str, found))}" if found else ""
 
 
 def _best_whole(folder: Path, steps: list[int]) -> Path:

@@ -192,7 +192,7 @@ class MetricsWriter:
                 self._board.add_scalar(name, value, step)
 
     def write_images(self, step: int, images: Mapping[str, np.ndarray]) -> None:
-        """Show pictures in TensorBoard, `(H, W, 3)` uint8; does nothing if it is disabled."""
+        """Show images in TensorBoard, `(H, W, 3)` uint8; does nothing if it is disabled."""
         if self._board is not None:
             for name, image in images.items():
                 self._board.add_image(name, image, step, dataformats="HWC")

@@ -35,7 +35,7 @@ def make_schedule(options: OptimizerOptions, *, steps: int) -> Schedule:
         # Otherwise a run shortened for a quick test would never reach its learning rate.
         warmup = steps // 10
         _log.warning(
-            "config.optimizer.warmup is %d, but the run has %d updates: it warms up over %d",
+            "config.optimizer.warmup is %d, but the run has %d updates: warmup shortened to %d",
             *(options.warmup, steps, warmup),
         )
 

@@ -99,7 +99,7 @@ class RunFolder:
 
     @property
     def average(self) -> Path:
-        """Report of the shares that were tried, and the one that was kept."""
+        """Scores of the weight averages that were tried, and the share that was kept."""
         return self.path / "average.json"
 
     @property

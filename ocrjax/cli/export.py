@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 
 from ocrcore.outputs import check_outputs
@@ -49,7 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--easyocr-python",
         metavar="PATH",
-        help="Python interpreter with EasyOCR installed (default: this one)",
+        help="Python interpreter with EasyOCR installed (default: $EASYOCR_PYTHON, or this one)",
     )
     parser.add_argument(
         "--count",
@@ -127,7 +128,7 @@ def run(arguments: argparse.Namespace) -> int:
         charset=arguments.charset,
         height=arguments.height,
         check=arguments.check,
-        python=arguments.easyocr_python,
+        python=arguments.easyocr_python or os.environ.get("EASYOCR_PYTHON"),
         count=arguments.count,
         crops=arguments.crops,
         photos=tuple(arguments.photos),
@@ -154,6 +155,8 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.install:
         install(export.places, name=name, force=arguments.force)
         print("installed:", *map(str, export.places.values()), sep="\n  ")
+    else:
+        print(f"not installed; how to: {folder / 'README.txt'}, or --install. Then in Python:")
     print(export.usage)
     return 0
 

@@ -210,7 +210,7 @@ def _say(
 
 @dataclass(frozen=True)
 class _Task:
-    """A group of pictures, with all that a worker elsewhere needs to know of it."""
+    """A group of images, with all that a worker elsewhere needs to know of it."""
 
     part: Path
     settings: Mapping[str, Any]
@@ -227,7 +227,7 @@ def _shares(
     shapes: Sequence[tuple[int, int]],
     sharing: tuple[Shard | None, int | None, Spread | None],
 ) -> int:
-    """Reads the pictures of a share, or of all by an engine; or joins what all have read."""
+    """Reads the images of a share, or of all by an engine; or joins what all have read."""
     shard, merge, spread = sharing
     groups = range(len(parts.groups))
     mine = groups if shard is None else shard.take(groups)
@@ -255,7 +255,7 @@ def _shares(
                 bad = sum(_read_task(reader, task, bar) for task in tasks)
         print(
             f"shard {shard}: {sum(len(parts.groups[group]) for group in mine):,} of {len(files):,} "
-            f"picture files are read; {bad} pages of this run could not be. When all are done: the "
+            f"image files are read; {bad} pages of this run could not be. When all are done: the "
             f"same with --merge {shard.count if shard else 1} in place of --shard"
         )
         return 1 if bad else 0
@@ -272,7 +272,7 @@ def _shares(
 
 
 def _read_task(reader: Reader, task: _Task, progress: Progress, *, quiet: bool = False) -> int:
-    """Read a group of pictures; returns how many pages could not be read."""
+    """Read a group of images; returns how many pages could not be read."""
     results = []
     for path, read, errors in _read(reader, task.files, task.pictures, progress):
         for error in errors.values():
@@ -410,15 +410,15 @@ def _digest(weights: Path) -> str:
 
 
 def _all_of(files: Sequence[Path], shapes: Sequence[tuple[int, int]]) -> dict[str, str]:
-    """What shares must agree on to read the same groups of pictures in the same way."""
+    """What shares must agree on to read the same groups of images in the same way."""
     names = json_line([[os.fspath(path) for path in files], [list(shape) for shape in shapes]])
-    return {"list of pictures": hashlib.blake2b(names.encode(), digest_size=8).hexdigest()}
+    return {"list of images": hashlib.blake2b(names.encode(), digest_size=8).hexdigest()}
 
 
 def _shapes(
     pictures: Mapping[Path, Sequence[Picture]], detection: DetectorOptions
 ) -> list[tuple[int, int]]:
-    """Sizes of inputs that do not depend on the order in which pictures are read."""
+    """Sizes of inputs that do not depend on the order in which images are read."""
     from craftjax.detector import plan_inputs
 
     each = [picture for pages in pictures.values() for picture in pages]

@@ -19,7 +19,7 @@ from ocrcore.files import write_text
 from ocrcore.pages import Page
 from ocrjax.cli.unfinished import Unfinished, entry_line, settings_line, write_results
 
-_REMEDY = "give all shares the same pictures and options, or another --json"
+_REMEDY = "give all shares the same images and options, or another --json"
 
 
 @dataclass(frozen=True)

@@ -143,7 +143,7 @@ def settings_line(settings: Mapping[str, Any]) -> str:
 
 
 def entry_line(path: Path, pages: Sequence[Page], errors: Sequence[Exception]) -> str:
-    """Return the line of a picture file; arguments as of `Unfinished.add`."""
+    """Return the line of an image file; arguments as of `Unfinished.add`."""
     value = {"file": os.fspath(path), "stamp": _stamp(path), "errors": [str(e) for e in errors]}
     return json_line({**value, "pages": [page.to_dict() for page in pages]}) + "\n"
 

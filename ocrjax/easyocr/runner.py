@@ -113,7 +113,7 @@ def _explain(python: str, said: str) -> str:
     if last.startswith(("ModuleNotFoundError", "ImportError")):
         return (
             f"{python} cannot import EasyOCR ({last}). Name an interpreter that can with "
-            f"--easyocr-python PATH; `{INSTALL}` in this project's repository sets one up and "
-            "prints its path"
+            f"--easyocr-python PATH or $EASYOCR_PYTHON; `{INSTALL}` in this project's repository "
+            "sets one up and prints its path"
         )
     return "EasyOCR failed:\n  " + "\n  ".join(lines[-12:])

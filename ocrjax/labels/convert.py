@@ -142,7 +142,7 @@ def write_labels(
         for place, data in labels.items():
             write_bytes(part / place, data)
         for page, one in shown(
-            list(zip(pages, named, strict=True)), f"writing {out}", unit="picture"
+            list(zip(pages, named, strict=True)), f"writing {out}", unit="image"
         ):
             picture = part / str(one.path)
             if pictures != "none":

@@ -240,7 +240,7 @@ def _affine(
     down = graph.weights("affine.down", ((np.arange(height) + 0.5) / height * 2 - 1)[:, None])
 
     def place(row: int, size: str, whole: str) -> str:
-        """From 0 to `size`, clipped to the picture, in GridSample's -1 to 1 over `whole`."""
+        """From 0 to `size`, clipped to the image, in GridSample's -1 to 1 over `whole`."""
         at = graph.op("Mul", numbers[3 * row], across)
         at = graph.op("Add", at, graph.op("Mul", numbers[3 * row + 1], down))
         at = graph.op("Add", graph.op("Add", at, numbers[3 * row + 2]), one)

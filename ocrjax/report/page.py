@@ -423,7 +423,7 @@ def _suspect_items(
         notes.append(f"suspected label errors: the first {_SUSPECTS} of {len(given):,} are shown")
     for order, one in enumerate(given[:_SUSPECTS]):
         suspect = one.suspect
-        where = Path(suspect.page or "picture").name
+        where = Path(suspect.page or "image").name
         name = where if suspect.word is None else f"{where}, word {suspect.word + 1}"
         item = {
             "name": name,
@@ -458,7 +458,7 @@ def _picture_items(report: Report, purse: _Purse, notes: list[str]) -> Iterator[
     judged = []
     matched = _matches(report.pictures)
     for place, (one, result) in enumerate(zip(report.pictures, matched, strict=True), 1):
-        name = _name(one.truth) or f"picture {place}"
+        name = _name(one.truth) or f"image {place}"
         judged.append((one, name, _words(one, result, report.texts)))
     judged.sort(key=lambda judgment: -_cost(judgment[2]))
     chosen: list[tuple[Picture, Json]] = []

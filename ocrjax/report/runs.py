@@ -576,4 +576,4 @@ def _commands(run: RunFolder) -> tuple[tuple[str, str], ...]:
     if run.charset.is_file():
         return (("use in EasyOCR", f"ocrjax export easyocr {name} --check --install"),)
     weights = f"{name}/{run.weights.name}"
-    return (("find words", f"ocrjax detect PICTURES --weights {weights} --overlay exp/mine"),)
+    return (("find words", f"ocrjax detect PHOTOS --weights {weights} --overlay exp/mine"),)

@@ -73,7 +73,7 @@ def empty_pages(folder: str | Path) -> tuple[list[Page], list[ValueError]]:
 def predicted(pages: Sequence[Page], reader: Reader) -> tuple[list[Page], list[Item]]:
     """Return pages with a reader's predictions, and all words, the least confident first."""
     found = list(pages)
-    with Progress("reading", unit="picture", total=len(pages)) as progress:
+    with Progress("reading", unit="image", total=len(pages)) as progress:
         for reading in reader.stream([str(page.path) for page in pages]):
             if reading.page is not None:
                 page = pages[reading.index]

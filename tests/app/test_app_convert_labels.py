@@ -47,7 +47,7 @@ def test_pictures(tmp_path, source, capsys):
     assert run(source, out, "--to", "icdar2013") == 0
     said = capsys.readouterr().out
     assert "read " in said and "Label Studio export (JSON), 1 tasks, 3 words" in said
-    assert "wrote" in said and "ICDAR 2013, 3 words on 1 pictures" in said
+    assert "wrote" in said and "ICDAR 2013, 3 words on 1 images" in said
     assert (
         "1 polygons made axis-aligned boxes" in said and "1 quads made axis-aligned boxes" in said
     )
@@ -90,7 +90,7 @@ def test_what_cannot_be_read_is_left_out_and_said(tmp_path, capsys):
     Image.new("RGB", (WIDTH, HEIGHT)).save(folder / "photo.png")
     assert run(folder, tmp_path / "out", "--to", "via") == 1
     said = capsys.readouterr().out
-    assert "1 labeled pictures were not found and are not used: 'gone.png'" in said
+    assert "1 labeled images were not found and are not used: 'gone.png'" in said
     assert "1 unreadable labels or images" in said and "Label.txt:1" in said
 
 

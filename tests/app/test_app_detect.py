@@ -92,4 +92,4 @@ def test_a_folder_of_nothing_that_is_read(tmp_path, monkeypatch, capsys, weights
     Image.fromarray(GRAY).save(tmp_path / "c.heic", format="PNG")
     assert detect(monkeypatch, weights, tmp_path) == 2
     error = capsys.readouterr().err
-    assert "no pictures in this folder" in error and "not supported" in error and "c.heic" in error
+    assert "no images in this folder" in error and "not supported" in error and "c.heic" in error

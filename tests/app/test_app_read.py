@@ -125,7 +125,7 @@ def test_shares_together_are_one_run(networks, monkeypatch, capsys):
     assert read(monkeypatch, *shares, "--shard", "0/2") == 1
     said = capsys.readouterr()
     assert "skipped in/3a.png" in said.err and "in/1.png: 2 words" in said.out
-    assert "shard 0/2: 4 of 7 picture files are read; 1 pages of this run could not" in said.out
+    assert "shard 0/2: 4 of 7 image files are read; 1 pages of this run could not" in said.out
     assert "the same with --merge 2 in place of --shard" in said.out
     networks.drawn = 0
     assert read(monkeypatch, *shares, "--shard", "0/2") == 0 and networks.drawn == 0
@@ -138,7 +138,7 @@ def test_shares_together_are_one_run(networks, monkeypatch, capsys):
             (*shares, "--margin", "0.3"),
             "was started with another options; give all shares the same",
         ),
-        (("in/0.png", *shares[1:]), "was started with another list of pictures"),
+        (("in/0.png", *shares[1:]), "was started with another list of images"),
     ):
         assert read(monkeypatch, *other, "--merge", "2") == 2
         assert message in capsys.readouterr().err

@@ -356,17 +356,20 @@ def test_the_command_says_what_it_lacks(weights, tmp_path, capsys):
     assert "choose another name (--name NAME)" in capsys.readouterr().err
 
 
-def test_a_check_without_easyocr_leaves_nothing(weights, tmp_path, capsys):
+def test_a_check_without_easyocr_leaves_nothing(weights, tmp_path, monkeypatch, capsys):
     """The same command with an interpreter that has it is not in its own way."""
     write_image(tmp_path / "0.png", np.full((32, 64, 3), 200, np.uint8))
     (tmp_path / "labels.tsv").write_text("0.png\ta\n")
     python = fake_python(tmp_path, "import not_there_at_all")
     out = tmp_path / "out"
     arguments = (weights, "--height", 32, "--name", "plates", "--out", out, "--check")
-    crops = ("--crops", tmp_path / "labels.tsv", "--easyocr-python", python)
-    assert run(*arguments, *crops) == 2
+    crops = ("--crops", tmp_path / "labels.tsv")
+    assert run(*arguments, *crops, "--easyocr-python", python) == 2
     said = capsys.readouterr().err
     assert "cannot import EasyOCR" in said and "tests/in_easyocr/setup.sh FOLDER" in said
+    monkeypatch.setenv("EASYOCR_PYTHON", str(python))
+    assert run(*arguments, *crops) == 2
+    assert f"{python} cannot import EasyOCR" in capsys.readouterr().err
     assert not out.exists()
 
 

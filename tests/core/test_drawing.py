@@ -108,7 +108,7 @@ def test_a_grid_has_rows_as_high_as_their_cells():
     assert (sheet[:3, :8] == 3).all() and (sheet[:5, 9:] == 5).all() and (sheet[6:, :8] == 4).all()
     assert (sheet[3:5, :8] == 255).all() and (sheet[6:, 8:] == 255).all()
     assert grid(cells[:1], columns=4).shape == (3, 8, 3)
-    with pytest.raises(ValueError, match="without pictures"):
+    with pytest.raises(ValueError, match="without images"):
         grid([], columns=2)
 
 

@@ -68,7 +68,7 @@ def test_pipes_in_folders_are_no_labels(tmp_path, soon):
     with pytest.raises(LabelError, match=r"a folder with a labels\.csv"):
         read_labels_csv(tmp_path)
     os.mkfifo(tmp_path / "a.jpg")
-    with pytest.raises(LabelError, match="no picture"):
+    with pytest.raises(LabelError, match="no image"):
         PhotoFolder(tmp_path, tmp_path, None)
 
 

@@ -353,7 +353,7 @@ class TestFolder:
         with pytest.raises(LabelError, match=r"one label file of a.png; .*gt_a\.txt"):
             read_icdar_folder(images, labels)
         images, labels = folder({"a.jpg": (3, 3)}, {})
-        with pytest.raises(LabelError, match="one picture of this name"):
+        with pytest.raises(LabelError, match="one image of this name"):
             read_icdar_folder(images, labels)
 
     def test_options_are_passed_on(self, folder):
@@ -368,7 +368,7 @@ class TestFolder:
         images, labels = folder({"a.png": (3, 3)}, {"a.txt": ""})
         with pytest.raises(LabelError, match=r"none.*a folder"):
             read_icdar_folder(tmp_path / "none", labels)
-        with pytest.raises(LabelError, match="no picture"):
+        with pytest.raises(LabelError, match="no image"):
             read_icdar_folder(labels, labels)
         with pytest.raises(ValueError, match="missing_label='drop'"):
             read_icdar_folder(images, labels, missing_label="drop")

@@ -129,7 +129,7 @@ def test_finding_images(tmp_path, blocks):
     (tmp_path / "empty").mkdir()
     found = find_images([tmp_path / "b", tmp_path / "a.png", tmp_path / "b" / "2.PNG"])
     assert [path.name for path in found] == ["2.PNG", "1.jpg", "a.png"]
-    with pytest.raises(ImageError, match="no pictures"):
+    with pytest.raises(ImageError, match="no images"):
         find_images([tmp_path / "empty"])
     with pytest.raises(ImageError, match="no such file"):
         find_images([tmp_path / "nowhere"])

@@ -168,8 +168,8 @@ def test_pictures_that_are_missing_or_labeled_twice(tmp_path):
     write(tmp_path, {"Label.txt": "".join(lines)})
     write(tmp_path, {}, picture="extra.png")
     notes = unused_files(open_words(tmp_path, kind="ppocr"))
-    assert "1 labeled pictures were not found and are not used: 'gone.png'" in notes[0]
-    assert "1 pictures next to the labels are not labeled" in notes[1]
+    assert "1 labeled images were not found and are not used: 'gone.png'" in notes[0]
+    assert "1 images next to the labels are not labeled" in notes[1]
     assert "labeled twice" in notes[2]
 
 
@@ -204,7 +204,7 @@ def test_picture_names(tmp_path):
     assert find("/data/upload/1/00ff00ff-4.jpg") == "d/x/4.jpg"
     assert find("nowhere.jpg") is None
     assert find("../../etc/passwd") is None and find("..") is None and find("x" * 9999) is None
-    with pytest.raises(LineError, match="are two"):
+    with pytest.raises(LineError, match=r"only one image of this name, found .* and "):
         find("1.jpg")
 
 
@@ -244,7 +244,7 @@ def test_no_network_for_a_doctype(tmp_path):
     [
         ("[" * 100_000, "JSON of labels|JSON"),
         ('{"a": 1', "JSON"),
-        ('[{"data": {}, "annotations": [{"result": []}]}]', "the picture of a task"),
+        ('[{"data": {}, "annotations": [{"result": []}]}]', "the image of a task"),
         ('{"shapes": [], "imagePath": 3}', "a text: imagePath"),
     ],
 )
@@ -274,7 +274,7 @@ def test_several_pictures_of_one_task(tmp_path):
     folder = open_words(tmp_path, kind="auto")
     assert [len(folder.page(index).words) for index in range(4)] == [0, 1, 0, 1]
     np.testing.assert_allclose(folder.page(1).words[0].quad, BOX)
-    assert "the name of one of the pictures of the task" in unused_files(folder)[-1]
+    assert "the name of one of the images of the task" in unused_files(folder)[-1]
 
 
 def test_parts_and_order_are_those_of_folders(tmp_path):

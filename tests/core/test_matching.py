@@ -470,9 +470,9 @@ class TestEvaluation:
         quad = [rect(0, 0, 9, 9)]
         with pytest.raises(ValueError, match=r"'voc'.*iou, icdar2013, deteval"):
             evaluate([quad], [[True]], [quad], protocol="voc")
-        with pytest.raises(ValueError, match="2 pictures of true words"):
+        with pytest.raises(ValueError, match="2 images of true words"):
             evaluate([quad, quad], [[True]], [quad])
-        with pytest.raises(ValueError, match=r"picture a\.jpg: 1 true words but 2"):
+        with pytest.raises(ValueError, match=r"image a\.jpg: 1 true words but 2"):
             evaluate([quad], [[True, True]], [quad], names=["a.jpg"])
         with pytest.raises(ValueError, match=r"a\.jpg .* b\.jpg"):
             evaluate_pages([Page(9, 9, path="a.jpg")], [Page(9, 9, path="b.jpg")])
@@ -527,13 +527,13 @@ class TestBootstrap:
 
     def test_mistakes_are_named(self):
         a, b = some_evaluation(0), some_evaluation(0, pictures=20)
-        with pytest.raises(ValueError, match=r"60 pictures .* 20"):
+        with pytest.raises(ValueError, match=r"60 images .* 20"):
             paired_bootstrap(a, b)
         quad = [rect(0, 0, 9, 9)]
         other = evaluate([quad] * 60, [[True]] * 60, [quad] * 60, protocol="deteval")
         with pytest.raises(ValueError, match="iou and of deteval"):
             paired_bootstrap(a, other)
-        with pytest.raises(ValueError, match="0 pictures"):
+        with pytest.raises(ValueError, match="0 images"):
             bootstrap_hmean(evaluate([], [], []))
         with pytest.raises(ValueError, match="level"):
             bootstrap_hmean(a, level=1)

@@ -98,11 +98,11 @@ def test_files_that_cannot_be(tmp_path):
         (struct.pack("<4sI", b"OJX1", 2) + b"{}", LabelError, "a page lacks height, width"),
         (struct.pack("<4sI", b"OJX1", 2) + b"\xff\xff", LabelError, "a page as JSON"),
         (struct.pack("<4sI", b"OJX1", 60000) + b"[" * 60000, LabelError, "a page as JSON"),
-        (encode_record(PNG, Page(13, 20)), LabelError, r"a picture of \(12, 20\)"),
-        (encode_record(PNG, Page(20, 12)), LabelError, r"a picture of \(12, 20\)"),
+        (encode_record(PNG, Page(13, 20)), LabelError, r"an image of \(12, 20\)"),
+        (encode_record(PNG, Page(20, 12)), LabelError, r"an image of \(12, 20\)"),
         (encode_record(PNG, Page(1 << 20, 1 << 20)), LabelError, "pixels"),
-        (encode_record(b"", Page(12, 20)), ImageError, "not a picture"),
-        (encode_record(b"nonsense", Page(12, 20)), ImageError, "not a picture"),
+        (encode_record(b"", Page(12, 20)), ImageError, "not an image"),
+        (encode_record(b"nonsense", Page(12, 20)), ImageError, "not an image"),
     ],
 )
 def test_records_that_cannot_be(record, error, message):
@@ -116,7 +116,7 @@ def test_a_picture_that_lies_about_its_size_is_not_decoded(monkeypatch):
 
     record = encode_record(encode_image(np.zeros((600, 600, 3), np.uint8)), page())
     monkeypatch.setattr(cv2, "imdecode", boom)
-    with pytest.raises(LabelError, match="a picture of"):
+    with pytest.raises(LabelError, match="an image of"):
         decode_sample(record)
 
 

@@ -82,11 +82,11 @@ def test_a_folder(tmp_path):
         with pytest.raises(LabelError, match="expected a folder"):
             PhotoFolder(tmp_path / "images", tmp_path / "gt", tmp_path / "chars")
         (tmp_path / folder).mkdir()
-    with pytest.raises(LabelError, match="no picture"):
+    with pytest.raises(LabelError, match="no image"):
         PhotoFolder(tmp_path / "images", tmp_path / "gt", tmp_path / "chars")
     for name in ("b", "a", "c", "d"):
         write_image(tmp_path / "images" / f"{name}.png", np.zeros((30, 40, 3), np.uint8))
-    (tmp_path / "images" / "notes.txt").write_text("no picture")
+    (tmp_path / "images" / "notes.txt").write_text("no image")
     (tmp_path / "gt" / "gt_a.txt").write_text("0,0,20,0,20,9,0,9,ab\n0,0,9,0,9,9,0,9,###")
     (tmp_path / "gt" / "b.txt").write_text("")
     (tmp_path / "gt" / "d.txt").write_text("")

@@ -262,7 +262,7 @@ def test_what_is_not_used_beside_a_csv_is_said(tmp_path, caplog):
     assert [crop.text for crop in read_labels_csv(tmp_path)] == ["one"]
     nested, pictures = caplog.messages
     assert "not used, because labels.csv exists" in nested and "more/labels.csv" in nested
-    assert pictures.startswith("1 pictures next to") and pictures.endswith("b.png")
+    assert pictures.startswith("1 images next to") and pictures.endswith("b.png")
     caplog.clear()
     assert [crop.text for crop in read_labels_csv(tmp_path / "more")] == ["two"]
     assert not caplog.messages

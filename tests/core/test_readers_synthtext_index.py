@@ -113,8 +113,8 @@ def test_faults_are_kept_for_the_picture_that_has_them(tmp_path):
         (1, r"b\.png.*boxes of shape \(3, 4, 1\)", "labels"),
         (2, r"c\.png.*coordinates within", "coordinates"),
         (3, r"d\.png.*as many as charBB has", "box count"),
-        (4, "the path of a picture below", "labels"),
-        (5, r"\.\./e\.png.*the path of a picture below", "labels"),
+        (4, "the path of an image below", "labels"),
+        (5, r"\.\./e\.png.*the path of an image below", "labels"),
         (6, r"f\.png.*a text instead of boxes", "labels"),
     ):
         with pytest.raises(LabelError, match=message) as caught:

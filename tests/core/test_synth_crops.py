@@ -134,5 +134,5 @@ def test_contact_sheet_has_a_cell_for_every_sample() -> None:
     assert sheet.shape == (2 * 50 - 2, 3 * 66 - 2, 3)  # rows are as high as their cells
     bare = contact_sheet(samples, columns=3, side=64, gap=2, labels=False)
     assert (sheet != bare).any()
-    with pytest.raises(ValueError, match="without pictures"):
+    with pytest.raises(ValueError, match="without images"):
         contact_sheet([])

@@ -542,7 +542,14 @@ def test_plain_variables_stay_what_they_were(tmp_path):
     variables = toy.variables()
     save_variables(tmp_path / "plain", variables)
     assert_same(copies(load_variables(tmp_path / "plain")), copies(variables))
-    with pytest.raises(CheckpointError, match="not an Orbax checkpoint"):
+    with pytest.raises(CheckpointError, match=r"not an Orbax checkpoint .*in it\)$"):
+        load_variables(tmp_path)
+    for name in ("detector.pth", "recognizer/weights.pth"):  # as in a folder of `ocrjax fit`
+        (tmp_path / "weights" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "weights" / name).touch()
+    with pytest.raises(
+        CheckpointError, match=r"name one .*detector\.pth, .*recognizer/weights\.pth"
+    ):
         load_variables(tmp_path)
 
 

@@ -73,7 +73,7 @@ def test_broken_pictures_are_found_before_training(tmp_path):
     section = {"kind": "words", "root": str(tmp_path), "split": "all", "holdout": 0.1}
     said = []
     bad = audit_truth({"test": section | {"layout": "auto", "dont_care": ["###"]}}, log=said.append)
-    assert len(bad) == 2 and "p1.png: not a picture that OpenCV" in said[0]
+    assert len(bad) == 2 and "p1.png: not an image that OpenCV" in said[0]
 
 
 @pytest.mark.parametrize("right", [True, False])
@@ -88,7 +88,7 @@ def test_pictures_turned_by_exif_are_said(tmp_path, right, monkeypatch):
         (tmp_path / "gt" / f"gt_p{number}.txt").write_text(level if right else tall)
     folder = PhotoFolder(tmp_path / "images", tmp_path / "gt", None)
     found = audit_words(folder)
-    assert "3 of 3 pictures are rotated by EXIF" in str(found) and "p0.jpg" in str(found)
+    assert "3 of 3 images are rotated by EXIF" in str(found) and "p0.jpg" in str(found)
     assert ("seem to ignore the rotation" in str(found)) != right
     assert folder[0].page.height == 120
     monkeypatch.setenv("OCRJAX_EXIF", "ignore")
@@ -108,7 +108,7 @@ def test_what_is_not_used_is_said(tmp_path):
     (tmp_path / "gt" / "gt_p7.txt").write_text(GOOD)
     found = audit_words(PhotoFolder(tmp_path / "images", tmp_path / "gt", None))
     first, second, third = found.notes
-    assert first.startswith("2 pictures of") and "p5.png" in first and "p6.heic" in first
+    assert first.startswith("2 images of") and "p5.png" in first and "p6.heic" in first
     assert second.startswith("1 files have more than one page") and "p7.tif" in second
     assert third.startswith("1 label files of") and "gt_p9.txt" in third
     assert all(note in str(found) for note in found.notes)
@@ -121,10 +121,10 @@ def test_two_pictures_or_two_label_files_of_one_name(tmp_path):
     write(tmp_path, GOOD, GOOD)
     (tmp_path / "gt" / "p1.txt").write_text(GOOD)
     folder = PhotoFolder(tmp_path / "images", tmp_path / "gt", None)
-    with pytest.raises(LabelError, match=r"p1\.txt.*one label file.*gt_p1\.txt is another"):
+    with pytest.raises(LabelError, match=r"p1\.txt.*one label file.*found also .*gt_p1\.txt"):
         folder[1]
     (tmp_path / "images" / "p0.jpg").write_bytes((tmp_path / "images" / "p0.png").read_bytes())
-    with pytest.raises(LabelError, match=r"one picture of this name.*p0\.jpg is another"):
+    with pytest.raises(LabelError, match=r"one image of this name, found also p0\.jpg"):
         PhotoFolder(tmp_path / "images", tmp_path / "gt", None)
 
 

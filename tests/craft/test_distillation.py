@@ -159,5 +159,5 @@ def test_a_picture_that_cannot_be_read_is_dropped_and_a_folder_without_any_refus
     assert {drop.reason for drop in drops} == {"picture"}
     (pictures / "more" / "b.png").unlink()
     (pictures / "a.png").unlink()
-    with pytest.raises(ImageError, match="no pictures"):
+    with pytest.raises(ImageError, match="no images"):
         Mix({"photos": SourceOptions("pictures", str(pictures))}, seed=0)

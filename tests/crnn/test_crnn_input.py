@@ -644,7 +644,7 @@ def test_an_lmdb_with_bad_records(tmp_path):
     lines = (tmp_path / "run" / "dropped.jsonl").read_text().splitlines()
     errors = {entry["index"]: entry["error"] for entry in map(json.loads, lines)}
     assert set(errors) == {1, 2, 3, 4, 5}
-    assert "image-000000002: not a picture" in errors[1]
+    assert "image-000000002: not an image" in errors[1]
     assert "no image-000000003" in errors[2] and "UTF-8" in errors[3]
     assert "image-000000005" in errors[4] and "no label-000000006" in errors[5]
     assert source.log.counts == {"picture": 2, "labels": 3}

@@ -1,11 +1,11 @@
-"""Pages with their pictures in ArrayRecord files: one record per sample, random access.
+"""Pages with their images in ArrayRecord files: one record per sample, random access.
 
 A record consists of, in this order:
 
 * 4 bytes: `OJX1`;
 * 4 bytes: length N of the labels, unsigned, little endian;
 * N bytes: the page as `ocrcore.pages.Page.to_json` writes it, UTF-8;
-* the rest: the picture file (JPEG, PNG ...), whose size must be that of the page.
+* the rest: the image file (JPEG, PNG ...), whose size must be that of the page.
 
 A record is self-contained, so files can be shuffled, split and joined at will.
 """
@@ -29,18 +29,18 @@ from ocrcore.pages import LabelError, Page, PageError, Sample
 SUFFIX = ".arrayrecord"
 MAGIC = b"OJX1"
 MAX_PIXELS = 1 << 28
-"""Larger pictures are rejected before they are decoded."""
+"""Larger images are rejected before they are decoded."""
 _HEAD = struct.Struct("<4sI")
 
 
 def encode_record(image: bytes, page: Page) -> bytes:
-    """Join an encoded picture and its labels to a record."""
+    """Join an encoded image and its labels to a record."""
     labels = page.to_json().encode("utf-8")
     return _HEAD.pack(MAGIC, len(labels)) + labels + image
 
 
 def decode_record(record: bytes, *, name: str = "record") -> tuple[bytes, Page]:
-    """Inverse of `encode_record`; the picture is not decoded.
+    """Inverse of `encode_record`; the image is not decoded.
 
     Raises:
         LabelError: not such a record; the message begins with `name`.
@@ -62,27 +62,27 @@ def decode_record(record: bytes, *, name: str = "record") -> tuple[bytes, Page]:
 
 
 def decode_sample(record: bytes, *, name: str = "record") -> Sample:
-    """Decode the labels and the picture of a record.
+    """Decode the labels and the image of a record.
 
     Raises:
-        LabelError: not such a record, or the size of the picture is not that of its page.
-        ImageError: the picture cannot be decoded.
+        LabelError: not such a record, or the size of the image is not that of its page.
+        ImageError: the image cannot be decoded.
     """
     data, page = decode_record(record, name=name)
     size = (page.height, page.width)
     if page.height * page.width > MAX_PIXELS:
         raise LabelError(name, 0, f"{page.height}x{page.width}", f"at most {MAX_PIXELS} pixels")
-    # Check the header first: decoding a picture larger than its page says could fill the memory.
+    # Check the header first: decoding an image larger than its page says could fill the memory.
     try:
         with Image.open(io.BytesIO(data)) as image:
             header = (image.height, image.width)
     except (OSError, ValueError, SyntaxError, TypeError, Image.DecompressionBombError) as error:
-        raise ImageError(f"{name}: not a picture that Pillow can read: {error}") from error
+        raise ImageError(f"{name}: not an image that Pillow can read: {error}") from error
     if header not in (size, size[::-1]):  # EXIF may rotate it
-        raise LabelError(name, 0, f"a picture of {header}", f"(height, width) of the page: {size}")
+        raise LabelError(name, 0, f"an image of {header}", f"(height, width) of the page: {size}")
     decoded = decode_image(data, name=name)
     if decoded.shape[:2] != size:
-        raise LabelError(name, 0, f"a picture of {decoded.shape[:2]}", f"{size}, the page's size")
+        raise LabelError(name, 0, f"an image of {decoded.shape[:2]}", f"{size}, the page's size")
     return Sample(image=decoded, page=page)
 
 
@@ -186,7 +186,7 @@ class ArrayRecords(Sequence[Sample]):
         Raises:
             IndexError: the index is not in `[0, len)`.
             LabelError: the file or record is damaged; the message names it.
-            ImageError: the picture cannot be decoded.
+            ImageError: the image cannot be decoded.
         """
         return decode_sample(self._records[index], name=self.name(index))
 
@@ -199,5 +199,5 @@ class ArrayRecords(Sequence[Sample]):
         return ()
 
     def encoded(self, index: int) -> tuple[bytes, Page]:
-        """Return the encoded picture at an index, and its page."""
+        """Return the encoded image at an index, and its page."""
         return decode_record(self._records[index], name=self.name(index))

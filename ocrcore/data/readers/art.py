@@ -1,4 +1,4 @@
-"""ICDAR 2019 ArT (and LSVT): lists of words by picture name, in one JSON file.
+"""ICDAR 2019 ArT (and LSVT): lists of words by image name, in one JSON file.
 
 Source: open-mmlab/mmocr, `tools/dataset_converters/textdet/art_converter.py`.
 """
@@ -24,7 +24,7 @@ from ocrcore.pages import LabelError, Word
 
 
 def read_art(path: Path, data: Any, notes: Counter[str]) -> Iterator[LabeledPicture]:
-    """Read the pictures of a `train_labels.json`.
+    """Read the images of a `train_labels.json`.
 
     Args:
         path: path of the file, for error messages.
@@ -32,9 +32,9 @@ def read_art(path: Path, data: Any, notes: Counter[str]) -> Iterator[LabeledPict
         notes: counts skipped items, by description.
     """
     for name, items in (data if isinstance(data, dict) else {}).items():
-        place = f"picture {name!r}"
+        place = f"image {name!r}"
         try:
-            items = sequence(items, "the words of a picture")
+            items = sequence(items, "the words of an image")
         except LineError as fault:
             error = LabelError(path, 0, f"{place}: {fault.value}", fault.expected)
             yield LabeledPicture(path, "", bad=(error,))

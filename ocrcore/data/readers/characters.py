@@ -30,7 +30,7 @@ _GOLDEN = (5**0.5 - 1) / 2
 
 
 def read_characters(path: str | Path, words: Sequence[Word]) -> list[Word]:
-    """Read the characters of the words of one picture.
+    """Read the characters of the words of one image.
 
     Args:
         path: path of the JSON file.
@@ -67,22 +67,22 @@ def read_characters(path: str | Path, words: Sequence[Word]) -> list[Word]:
 class PhotoFolder(Sequence[Sample]):
     """The photos of a folder with their words and characters, by index.
 
-    Pictures are sorted by file name, as in `ocrcore.data.readers.icdar.read_icdar_folder`:
+    Images are sorted by file name, as in `ocrcore.data.readers.icdar.read_icdar_folder`:
     `img_10` before `img_2`. Only file names are read until a photo or the layout is requested.
 
     Args:
-        images: folder of the pictures; subfolders are not read.
+        images: folder of the images; subfolders are not read.
         labels: folder of the label files; see `ocrcore.data.readers.label_files`.
         characters: folder of `NAME.json`; None reads words only.
         layout: one of `ocrcore.data.readers.label_lines.LAYOUTS`; "auto" detects it from all files.
         dont_care: as for `read_icdar`.
-        bad: if given, errors of pictures with duplicate names are appended to this list and the
-            pictures left out; otherwise the first one is raised.
+        bad: if given, errors of images with duplicate names are appended to this list and the
+            images left out; otherwise the first one is raised.
         documents: the labels, if they are not text files of words; `images` and `labels` are then
             only used in messages.
 
     Raises:
-        LabelError: a folder does not exist or holds no picture, or two pictures have one name.
+        LabelError: a folder does not exist or holds no image, or two images have one name.
         ValueError: an unknown layout.
 
     Attributes:
@@ -127,14 +127,14 @@ class PhotoFolder(Sequence[Sample]):
 
     @property
     def lonely(self) -> list[Path]:
-        """Label files without a picture."""
+        """Label files without an image."""
         return self._files.lonely
 
     def __len__(self) -> int:
         return len(self._names)
 
     def name(self, index: int) -> str:
-        """Return the path of the picture at an index."""
+        """Return the path of the image at an index."""
         return str(self.images / self._names[index])
 
     def part(self, start: int, stop: int | None) -> PhotoFolder:
@@ -148,7 +148,7 @@ class PhotoFolder(Sequence[Sample]):
 
         File names often follow the kind or the time of the photos, so the last ones differ from the
         first. Here runs of neighbors, which are often alike, stay together: a fortieth of the
-        folder, between one and ten pictures. Runs are ordered by the fractional part of their
+        folder, between one and ten images. Runs are ordered by the fractional part of their
         number times the golden ratio, so that the runs of any slice are spread evenly.
         """
         count = min(max(len(self._names) // 40, 1), 10)
@@ -162,7 +162,7 @@ class PhotoFolder(Sequence[Sample]):
         return other
 
     def page(self, index: int, *, bad: list[LabelError] | None = None) -> Page:
-        """Return the labels of a photo; only the header of the picture is read.
+        """Return the labels of a photo; only the header of the image is read.
 
         Args:
             index: index of the photo.
@@ -171,7 +171,7 @@ class PhotoFolder(Sequence[Sample]):
         Raises:
             IndexError: the index is not in `[0, len)`.
             LabelError: missing or invalid labels.
-            ImageError: the file is not a picture.
+            ImageError: the file is not an image.
         """
         path = self._path(index)
         height, width = image_size(path)
@@ -183,7 +183,7 @@ class PhotoFolder(Sequence[Sample]):
         Raises:
             IndexError: the index is not in `[0, len)`.
             LabelError: missing or invalid labels.
-            ImageError: the picture cannot be read.
+            ImageError: the image cannot be read.
         """
         path = self._path(index)
         image = read_image(path)
@@ -192,12 +192,12 @@ class PhotoFolder(Sequence[Sample]):
         return Sample(image, Page(height, width, words, str(path)))
 
     def encoded(self, index: int) -> tuple[bytes, Page]:
-        """Return the encoded picture file at an index, and its page.
+        """Return the encoded image file at an index, and its page.
 
         Raises:
             IndexError: the index is not in `[0, len)`.
             LabelError: missing or invalid labels.
-            ImageError: the file is missing or is not a picture.
+            ImageError: the file is missing or is not an image.
         """
         page = self.page(index)
         return read_bytes(str(page.path)), page

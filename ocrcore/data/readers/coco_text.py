@@ -33,7 +33,7 @@ from ocrcore.pages import FloatArray, LabelError, Word
 
 
 def read_coco_text(path: Path, data: Any, notes: Counter[str]) -> Iterator[LabeledPicture]:
-    """Read the pictures of COCO-Text.
+    """Read the images of COCO-Text.
 
     Args:
         path: path of the file, for error messages.
@@ -44,7 +44,7 @@ def read_coco_text(path: Path, data: Any, notes: Counter[str]) -> Iterator[Label
 
 
 def read_textocr(path: Path, data: Any, notes: Counter[str]) -> Iterator[LabeledPicture]:
-    """Read the pictures of TextOCR; the arguments are those of `read_coco_text`."""
+    """Read the images of TextOCR; the arguments are those of `read_coco_text`."""
     yield from _read(path, data, notes, "points")
 
 
@@ -56,13 +56,13 @@ def _read(path: Path, data: Any, notes: Counter[str], field: str) -> Iterator[La
     for item in (words if isinstance(words, dict) else {}).values():
         key = str(item.get("image_id")) if isinstance(item, dict) else ""
         if key not in images:
-            notes["words that belong to no picture of the file skipped"] += 1
+            notes["words that belong to no image of the file skipped"] += 1
             continue
         by_image.setdefault(key, []).append(item)
     for key, entry in images.items():
         place = f"image {key}"
         try:
-            entry = mapping(entry, "a picture")
+            entry = mapping(entry, "an image")
             name = string(entry.get("file_name", entry.get("filename")), "file_name") or key
             size = size_of(entry.get("height"), entry.get("width"))
         except LineError as fault:

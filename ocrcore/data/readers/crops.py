@@ -2,9 +2,9 @@ r"""Crops with their texts, for training recognizers.
 
 Three layouts, each with random access to `Crop`:
 
-* LMDB, as in deep-text-recognition-benchmark: `num-samples` is a decimal number, `image-%09d` a
-  picture file, `label-%09d` its text in UTF-8; numbers start at 1.
-* `labels.csv` next to the pictures, as in EasyOCR's trainer: a first line `filename,words`, then a
+* LMDB, as in deep-text-recognition-benchmark: `num-samples` is a decimal number, `image-%09d` an
+  image file, `label-%09d` its text in UTF-8; numbers start at 1.
+* `labels.csv` next to the images, as in EasyOCR's trainer: a first line `filename,words`, then a
   file name, a comma, and the text: everything after the *first* comma, verbatim. Quotes have no
   meaning, so a text may hold commas and quotes, but no line breaks.
 * `labels.tsv`: a path, a tab and the text on each line; no header.
@@ -57,12 +57,12 @@ _LOCK = threading.Lock()
 
 @dataclass(frozen=True, slots=True)
 class Crop:
-    """A picture of a word or a line, and its text.
+    """An image of a word or a line, and its text.
 
     Attributes:
-        name: path of the picture; for an LMDB record, the path of the LMDB and the key.
-        text: the text in the picture.
-        data: the encoded picture, if it does not have a file of its own.
+        name: path of the image; for an LMDB record, the path of the LMDB and the key.
+        text: the text in the image.
+        data: the encoded image, if it does not have a file of its own.
         photo: the photo it was cut from, if the labels say so; otherwise empty.
     """
 
@@ -72,10 +72,10 @@ class Crop:
     photo: str = ""
 
     def image(self) -> ByteArray:
-        """Decode the picture, `(H, W, 3)` uint8, RGB.
+        """Decode the image, `(H, W, 3)` uint8, RGB.
 
         Raises:
-            ImageError: the file is missing or is not a picture.
+            ImageError: the file is missing or is not an image.
         """
         return (
             read_image(self.name) if self.data is None else decode_image(self.data, name=self.name)
@@ -86,11 +86,11 @@ def read_labels_csv(folder: str | Path, *, outside: bool = False) -> list[Crop]:
     """Read a folder with a `labels.csv`, or the folders below it that have one.
 
     Args:
-        folder: holds a `labels.csv` and its pictures; otherwise it is searched recursively.
+        folder: holds a `labels.csv` and its images; otherwise it is searched recursively.
         outside: whether file names may lead out of the folder.
 
     Returns:
-        The crops by folder, in the order of their files. The pictures are not opened.
+        The crops by folder, in the order of their files. The images are not opened.
 
     Raises:
         LabelError: there is no such file, the header is wrong, a line has no file name, or a name
@@ -142,7 +142,7 @@ def _mend(header: str) -> str:
 
 
 def _warn_of_others(files: list[Path], crops: list[Crop]) -> None:
-    """Warn about pictures next to the label files that are in no line."""
+    """Warn about images next to the label files that are in no line."""
     used = {os.path.normpath(crop.name) for crop in crops}
     others = [
         entry.path
@@ -152,7 +152,7 @@ def _warn_of_others(files: list[Path], crops: list[Crop]) -> None:
     ]
     if others:
         _log.warning(
-            "%s pictures next to %s are in none of its lines and are not used: %s",
+            "%s images next to %s are in none of its lines and are not used: %s",
             f"{len(others):,}",
             name_files(files, most=1),
             name_files(list(map(Path, sorted(others)))),
@@ -174,7 +174,7 @@ def read_labels_tsv(
         outside: whether paths may lead out of that folder.
 
     Returns:
-        The crops in the order of the file. The pictures are not opened.
+        The crops in the order of the file. The images are not opened.
 
     Raises:
         LabelError: a line has no tab or path, the first line has more than two columns, or a path

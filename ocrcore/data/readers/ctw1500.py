@@ -1,4 +1,4 @@
-"""CTW1500's training labels, one XML file per picture: outlines of 14 points with a text.
+"""CTW1500's training labels, one XML file per image: outlines of 14 points with a text.
 
 Its older labels and those of the test set are text files, which
 `ocrcore.data.readers.label_lines` reads (layouts `ctw1500` and `polygon`).
@@ -27,7 +27,7 @@ from ocrcore.pages import Word
 
 
 def read_ctw1500(path: Path, data: Element, notes: Counter[str]) -> Iterator[LabeledPicture]:
-    """Read the pictures of a file; usually there is one.
+    """Read the images of a file; usually there is one.
 
     Args:
         path: path of the file.

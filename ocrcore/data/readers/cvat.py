@@ -35,7 +35,7 @@ _OTHERS = ("polyline", "points", "mask", "ellipse", "cuboid", "skeleton")
 
 
 def read_cvat(path: Path, data: Element, notes: Counter[str]) -> Iterator[LabeledPicture]:
-    """Read the pictures of a CVAT export.
+    """Read the images of a CVAT export.
 
     Args:
         path: path of the file, for error messages.
@@ -47,7 +47,7 @@ def read_cvat(path: Path, data: Element, notes: Counter[str]) -> Iterator[Labele
     """
     if data.find("track") is not None:
         raise LabelError(
-            path, 0, "<track>", "labels of pictures: export as 'CVAT for images 1.1', not for video"
+            path, 0, "<track>", "labels of images: export as 'CVAT for images 1.1', not for video"
         )
     for image in data.iter("image"):
         name = image.get("name", "")

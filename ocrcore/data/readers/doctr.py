@@ -1,4 +1,4 @@
-"""docTR's labels: polygons by picture name for detection, texts for recognition.
+"""docTR's labels: polygons by image name for detection, texts for recognition.
 
 Source: mindee/doctr, `doctr/datasets/detection.py`, `recognition.py` and `ocr.py`,
 `references/detection/README.md`.
@@ -34,7 +34,7 @@ DOCTR_NAME = "labels.json"
 
 
 def read_doctr(path: Path, data: Any, notes: Counter[str]) -> Iterator[LabeledPicture]:
-    """Read the pictures of a `labels.json` for detection, or with `typed_words`.
+    """Read the images of a `labels.json` for detection, or with `typed_words`.
 
     Args:
         path: path of the file, for error messages.
@@ -42,9 +42,9 @@ def read_doctr(path: Path, data: Any, notes: Counter[str]) -> Iterator[LabeledPi
         notes: counts skipped items, by description.
     """
     for name, entry in (data if isinstance(data, dict) else {}).items():
-        place = f"picture {name!r}"
+        place = f"image {name!r}"
         try:
-            entry = mapping(entry, "a picture of docTR")
+            entry = mapping(entry, "an image of docTR")
             if "typed_words" in entry:
                 items: list[Any] = sequence(entry["typed_words"], "typed_words")
                 words, bad = words_of(path, place, items, _typed_word)
@@ -77,7 +77,7 @@ def _typed_word(item: Any) -> Word:
 
 
 def read_doctr_crops(path: Path) -> list[Crop]:
-    """Read a `labels.json` for recognition: texts by picture name; pictures are in `images`.
+    """Read a `labels.json` for recognition: texts by image name; images are in `images`.
 
     Raises:
         LabelError: not such a file, or a name leads out of the folder.
@@ -85,12 +85,12 @@ def read_doctr_crops(path: Path) -> list[Crop]:
     """
     data = read_json(path)
     if not isinstance(data, dict):
-        raise LabelError(path, 0, shown(data), "an object of texts by picture name")
+        raise LabelError(path, 0, shown(data), "an object of texts by image name")
     folder = path.parent / "images" if (path.parent / "images").is_dir() else path.parent
     crops = []
     for name, text in data.items():
         try:
-            found = string(text, "the text of a picture")
+            found = string(text, "the text of an image")
         except LineError as fault:
             raise LabelError(path, 0, f"{name}: {fault.value}", fault.expected) from fault
         if found is None or not name or "\0" in name or not stays_below(folder, name):

@@ -42,16 +42,16 @@ _NO = ("false", "0", "no", "off", "", "none", "illegible", "unreadable")
 
 @dataclass(frozen=True, slots=True)
 class LabeledPicture:
-    """What a label file says about one picture, before the picture is located.
+    """What a label file says about one image, before the image is located.
 
     Attributes:
         source: the label file.
-        name: the picture as written there: a path, a URL or a bare name.
-        words: the words of the picture.
-        size: height and width of the picture that was labeled, if the file says so.
+        name: the image as written there: a path, a URL or a bare name.
+        words: the words of the image.
+        size: height and width of the image that was labeled, if the file says so.
         bad: errors of entries that cannot be read.
-        other: another name to look for, derived from the label file if it is for one picture.
-        number: page number, from 1, in a multi-page picture file; None for a single page.
+        other: another name to look for, derived from the label file if it is for one image.
+        number: page number, from 1, in a multi-page image file; None for a single page.
     """
 
     source: Path
@@ -264,16 +264,16 @@ def number(value: Any, what: str) -> float:
 
 
 def size_of(height: Any, width: Any) -> tuple[int, int] | None:
-    """Return height and width of a picture; None if the file does not give both.
+    """Return height and width of an image; None if the file does not give both.
 
     Raises:
         LineError: not a valid size.
     """
     if height is None or width is None:
         return None
-    found = number(height, "the height of the picture"), number(width, "the width of the picture")
+    found = number(height, "the height of the image"), number(width, "the width of the image")
     if not (1 <= found[0] <= MAX_COORDINATE and 1 <= found[1] <= MAX_COORDINATE):
-        raise LineError(f"{width}x{height}", "the size of a picture, in pixels")
+        raise LineError(f"{width}x{height}", "the size of an image, in pixels")
     return round(found[0]), round(found[1])
 
 
@@ -388,11 +388,11 @@ def words_of(
     *,
     line: int = 0,
 ) -> tuple[tuple[Word, ...], tuple[LabelError, ...]]:
-    """Make the words of a picture, and the errors of invalid ones.
+    """Make the words of an image, and the errors of invalid ones.
 
     Args:
         source: the label file.
-        place: where the picture is in that file, for messages.
+        place: where the image is in that file, for messages.
         items: one item per word.
         make: makes a word from an item; None skips it.
         line: line number in the file, if known.

@@ -25,7 +25,7 @@ from ocrcore.pages import LabelError, Word
 
 
 def read_hiertext(path: Path, data: Any, notes: Counter[str]) -> Iterator[LabeledPicture]:
-    """Read the pictures of a split.
+    """Read the images of a split.
 
     Args:
         path: path of the file, for error messages.
@@ -35,11 +35,11 @@ def read_hiertext(path: Path, data: Any, notes: Counter[str]) -> Iterator[Labele
     data = data if isinstance(data, dict) else {}
     entries = data.get("annotations")
     for count, entry in enumerate(entries if isinstance(entries, list) else [], 1):
-        place = f"picture {count}"
+        place = f"image {count}"
         try:
-            entry = mapping(entry, "a picture of HierText")
+            entry = mapping(entry, "an image of HierText")
             name = string(entry.get("image_id"), "image_id") or ""
-            place = f"picture {name!r}"
+            place = f"image {name!r}"
             size = size_of(entry.get("image_height"), entry.get("image_width"))
             items = list(_items(entry))
         except LineError as fault:

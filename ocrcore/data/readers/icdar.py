@@ -76,28 +76,28 @@ def read_icdar_folder(
     dont_care: Sequence[str] = DONT_CARE,
     bad: list[LabelError] | None = None,
 ) -> list[Page]:
-    """Read a folder of pictures with their label files.
+    """Read a folder of images with their label files.
 
-    Only the headers of the pictures are read. How label files are matched to pictures is documented
+    Only the headers of the images are read. How label files are matched to images is documented
     in `ocrcore.data.readers.label_files`.
 
     Args:
-        images: folder of the pictures; subfolders are not read.
+        images: folder of the images; subfolders are not read.
         labels: folder of the label files; may be the same.
-        missing_label: what to do with a picture without label file: `error`, `skip`, or `empty`
+        missing_label: what to do with an image without label file: `error`, `skip`, or `empty`
             (treat it as a page without words).
-        missing_image: what to do with a label file without picture: `error` or `skip`.
+        missing_image: what to do with a label file without image: `error` or `skip`.
         layout: one of `ocrcore.data.readers.label_lines.LAYOUTS`; "auto" detects it from all files.
         dont_care: as for `read_icdar`.
         bad: as for `read_icdar`.
 
     Returns:
-        The pages, sorted by the name of the picture: `img_10` before `img_2`.
+        The pages, sorted by the name of the image: `img_10` before `img_2`.
 
     Raises:
-        LabelError: a malformed line; a picture or label file without counterpart, or with two;
+        LabelError: a malformed line; an image or label file without counterpart, or with two;
             lines that can be read in more than one way.
-        ImageError: a file is not a picture.
+        ImageError: a file is not an image.
     """
     if missing_label not in ("error", "skip", "empty"):
         raise ValueError(f"missing_label={missing_label!r}: expected error, skip or empty")
@@ -110,7 +110,7 @@ def read_icdar_folder(
             path,
             0,
             path.name,
-            f"a picture of this name in {images} ({len(files.lonely)} such files; "
+            f"an image of this name in {images} ({len(files.lonely)} such files; "
             "missing_image='skip' leaves them out)",
         )
     found = {picture: files.label(picture) for picture in files.pictures}
@@ -122,7 +122,7 @@ def read_icdar_folder(
             0,
             lost[0].name,
             f"a label file gt_{stem}.txt, {stem}.txt or res_{stem}.txt in {labels} ({len(lost)} "
-            "such pictures; missing_label='skip' leaves them out, 'empty' treats them as pictures "
+            "such images; missing_label='skip' leaves them out, 'empty' treats them as images "
             "without words)",
         )
     pages = []

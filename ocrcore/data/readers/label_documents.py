@@ -1,4 +1,4 @@
-"""Pictures and their labels from files of annotation tools, as a folder of photos.
+"""Images and their labels from files of annotation tools, as a folder of photos.
 
 This is for document formats what `ocrcore.data.readers.label_files.LabelFiles` is for text files
 with one word per line; `ocrcore.data.readers.characters.PhotoFolder` reads from either.
@@ -29,21 +29,21 @@ from ocrcore.pages import Character, FloatArray, LabelError, Word
 
 
 class LabelDocuments:
-    """The pictures that label files of one format refer to, and their words.
+    """The images that label files of one format refer to, and their words.
 
     Args:
         labels: the content of the label files.
-        names: the pictures to search.
+        names: the images to search.
 
     Raises:
-        LabelError: none of the pictures was found.
+        LabelError: none of the images was found.
 
     Attributes:
         labels: the content of the label files.
-        images: the common parent folder of all pictures.
-        pictures: the pictures found, by folder and name.
-        lonely: always empty here; labels without a picture are reported by `notes`.
-        bad: errors of entries that cannot be read or are duplicates, or whose picture is ambiguous.
+        images: the common parent folder of all images.
+        pictures: the images found, by folder and name.
+        lonely: always empty here; labels without an image are reported by `notes`.
+        bad: errors of entries that cannot be read or are duplicates, or whose image is ambiguous.
     """
 
     def __init__(self, labels: Labels, names: PictureNames) -> None:
@@ -63,14 +63,14 @@ class LabelDocuments:
                 continue
             if path in found:
                 place = f"{entry.name}: {path.name} is labeled twice"
-                self.bad.append(LabelError(entry.source, 0, place, "one entry for each picture"))
+                self.bad.append(LabelError(entry.source, 0, place, "one entry for each image"))
                 continue
             found[path] = entry
         self._found = found
         self.pictures = sorted(found, key=lambda path: (by_name(path), str(path)))
         if not self.pictures:
             roots = ", ".join(map(str, names.roots))
-            self._fail(labels, f"the pictures of the labels in {roots} or below", names)
+            self._fail(labels, f"the images of the labels in {roots} or below", names)
         self.images = Path(os.path.commonpath([path.parent for path in self.pictures]))
         self._unlabeled = len(names.paths) - len(found)
 
@@ -78,7 +78,7 @@ class LabelDocuments:
         file = labels.files[0] if labels.files else (names.roots or [Path()])[0]
         if self.bad:
             raise self.bad[0]
-        missing = ", ".join(map(repr, self._missing[:3])) or "no picture at all"
+        missing = ", ".join(map(repr, self._missing[:3])) or "no image at all"
         raise LabelError(file, 0, f"{missing}: not found", f"{expected}; name their folder")
 
     def _find(self, entry: LabeledPicture, names: PictureNames) -> Path | None:
@@ -103,7 +103,7 @@ class LabelDocuments:
         return self.labels.files
 
     def notes(self, *, bad: bool = True) -> list[str]:
-        """Return messages about labels and pictures that are not used.
+        """Return messages about labels and images that are not used.
 
         Args:
             bad: whether to include a message about `bad`.
@@ -112,12 +112,12 @@ class LabelDocuments:
         if self._missing:
             shown = ", ".join(map(repr, self._missing[:3]))
             notes.append(
-                f"{len(self._missing):,} labeled pictures were not found and are not used: {shown}"
+                f"{len(self._missing):,} labeled images were not found and are not used: {shown}"
                 + (" ..." if len(self._missing) > 3 else "")
             )
         if self._unlabeled:
             notes.append(
-                f"{self._unlabeled:,} pictures next to the labels are not labeled and not used"
+                f"{self._unlabeled:,} images next to the labels are not labeled and not used"
             )
         if bad and self.bad:
             notes.append(
@@ -127,7 +127,7 @@ class LabelDocuments:
         return notes
 
     def labels_of(self, picture: Path) -> list[Path]:
-        """Return the label file of a picture, in a list."""
+        """Return the label file of an image, in a list."""
         return [self._found[picture].source]
 
     def words(
@@ -138,9 +138,9 @@ class LabelDocuments:
         dont_care: Sequence[str],
         bad: list[LabelError] | None = None,
     ) -> list[Word]:
-        """Return the words of a picture, in pixels of the picture as displayed.
+        """Return the words of an image, in pixels of the image as displayed.
 
-        If EXIF rotates the picture and the size in the label file shows that the labels are for the
+        If EXIF rotates the image and the size in the label file shows that the labels are for the
         stored pixels, the labels are rotated with it.
 
         Args:
@@ -150,7 +150,7 @@ class LabelDocuments:
             bad: if given, errors of invalid words are appended to this list and the words left out.
 
         Raises:
-            LabelError: an invalid word, labels made at another size of the picture, or labels of a
+            LabelError: an invalid word, labels made at another size of the image, or labels of a
                 page other than the first.
         """
         entry = self._found[picture]
@@ -173,7 +173,7 @@ class LabelDocuments:
                     entry.source,
                     0,
                     f"{picture.name}: labeled at {width}x{height}",
-                    f"a picture of that size; this one has {size[1]}x{size[0]} pixels: was it "
+                    f"an image of that size; this one has {size[1]}x{size[0]} pixels: was it "
                     "resized after it was labeled?",
                 )
             words = [turned_word(word, turn, entry.size) for word in words]
@@ -185,12 +185,12 @@ class LabelDocuments:
 
 
 def turned_points(points: FloatArray, turn: int, size: tuple[int, int]) -> FloatArray:
-    """Maps points of the stored pixels to the picture as EXIF displays it.
+    """Maps points of the stored pixels to the image as EXIF displays it.
 
     Args:
         points: `(N, 2)` float32.
         turn: the EXIF orientation, 1 to 8.
-        size: height and width of the stored picture.
+        size: height and width of the stored image.
     """
     x, y = points[:, 0], points[:, 1]
     height, width = size
@@ -204,14 +204,14 @@ def turned_points(points: FloatArray, turn: int, size: tuple[int, int]) -> Float
 
 
 def turned_word(word: Word, turn: int, size: tuple[int, int]) -> Word:
-    """Rotate a word with its picture; upright boxes start at the top left again.
+    """Rotate a word with its image; upright boxes start at the top left again.
 
-    Drawing a box on a picture that lies on its side does not tell where its text begins.
+    Drawing a box on an image that lies on its side does not tell where its text begins.
 
     Args:
         word: in stored pixels.
         turn: the EXIF orientation, 1 to 8.
-        size: height and width of the stored picture.
+        size: height and width of the stored image.
     """
     quad = _turned_quad(word.quad, turn, size)
     polygon = None if word.polygon is None else turned_points(word.polygon, turn, size)
@@ -243,10 +243,10 @@ def open_documents(
     Args:
         path: a label file, or a folder of them.
         format: one of `ocrcore.data.readers.label_formats.FORMATS`; "auto" detects it.
-        images: folder of the pictures; None searches next to the labels and below.
+        images: folder of the images; None searches next to the labels and below.
 
     Raises:
-        LabelError: no such labels, labels in several formats, or none of their pictures is found.
+        LabelError: no such labels, labels in several formats, or none of their images is found.
     """
     path = Path(path)
     if not path.exists():
@@ -279,7 +279,7 @@ def documents_of(
     if images is not None:
         roots = [Path(images)]
         if not roots[0].is_dir():
-            raise LabelError(roots[0], 0, str(roots[0]), "a folder of pictures")
+            raise LabelError(roots[0], 0, str(roots[0]), "a folder of images")
     else:
         roots = [root]
         # annotations/train.json next to images/, as in Datumaro and COCO.

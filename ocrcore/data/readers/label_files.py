@@ -1,7 +1,7 @@
-"""Folders of pictures with one label file each: how they are matched and how lines are read.
+"""Folders of images with one label file each: how they are matched and how lines are read.
 
 All readers of such folders share one rule. The labels of `NAME.jpg` are in `gt_NAME.txt`,
-`NAME.txt`, `res_NAME.txt` or `NAME.gt`; suffixes may be in upper case. Two pictures, or two label
+`NAME.txt`, `res_NAME.txt` or `NAME.gt`; suffixes may be in upper case. Two images, or two label
 files, of one name are an error. Subfolders are not read.
 """
 
@@ -22,7 +22,7 @@ from ocrcore.pages import LabelError, Word
 MAX_BYTES = 1 << 25
 """Larger label files are rejected."""
 PREFIXES = ("gt_", "", "res_")
-"""Prefixes of label files, before the name of the picture."""
+"""Prefixes of label files, before the name of the image."""
 LABEL_SUFFIXES = (".txt", ".gt")
 """Suffixes of label files; the second is MSRA-TD500's."""
 
@@ -134,22 +134,22 @@ def _not_utf8(line: str) -> LineError:
 
 
 class LabelFiles:
-    """The pictures of a folder and their label files.
+    """The images of a folder and their label files.
 
     Args:
-        images: folder of the pictures.
+        images: folder of the images.
         labels: folder of the label files; may be the same.
         layout: one of `ocrcore.data.readers.label_lines.LAYOUTS`.
-        bad: if given, errors of pictures with duplicate names are appended to this list and the
-            pictures left out; otherwise the first one is raised.
+        bad: if given, errors of images with duplicate names are appended to this list and the
+            images left out; otherwise the first one is raised.
 
     Raises:
-        LabelError: a folder does not exist or holds no picture, or two pictures have one name.
+        LabelError: a folder does not exist or holds no image, or two images have one name.
         ValueError: an unknown layout.
 
     Attributes:
         pictures: sorted by name: `img_10` before `img_2`.
-        lonely: label files without a picture.
+        lonely: label files without an image.
     """
 
     def __init__(
@@ -166,14 +166,14 @@ class LabelFiles:
         for path in _files(self.images, SUFFIXES):
             if (other := names.setdefault(path.stem, path)) != path:
                 error = LabelError(
-                    path, 0, path.name, f"one picture of this name; {other.name} is another"
+                    path, 0, path.name, f"only one image of this name, found also {other.name}"
                 )
                 if bad is None:
                     raise error
                 bad.append(error)
         self.pictures = list(names.values())
         if not self.pictures:
-            raise LabelError(self.images, 0, "no picture", f"pictures ({', '.join(SUFFIXES)})")
+            raise LabelError(self.images, 0, "no image", f"images ({', '.join(SUFFIXES)})")
         self._files: dict[str, list[Path]] = {}
         for path in _files(self.labels, LABEL_SUFFIXES):
             self._files.setdefault(path.stem, []).append(path)
@@ -183,11 +183,11 @@ class LabelFiles:
         ]
 
     def labels_of(self, picture: Path) -> list[Path]:
-        """Return all label files of a picture; there should be exactly one."""
+        """Return all label files of an image; there should be exactly one."""
         return [path for p in PREFIXES for path in self._files.get(p + picture.stem, ())]
 
     def label(self, picture: Path) -> Path | None:
-        """Return the label file of a picture; None if there is none.
+        """Return the label file of an image; None if there is none.
 
         Raises:
             LabelError: there are two.
@@ -198,7 +198,7 @@ class LabelFiles:
                 found[1],
                 0,
                 found[1].name,
-                f"one label file of {picture.name}; {found[0]} is another",
+                f"only one label file for {picture.name}, found also {found[0]}",
             )
         return found[0] if found else None
 
@@ -210,7 +210,7 @@ class LabelFiles:
         dont_care: Sequence[str],
         bad: list[LabelError] | None = None,
     ) -> list[Word]:
-        """Return the words of a picture.
+        """Return the words of an image.
 
         Args:
             picture: one of `pictures`.
@@ -228,7 +228,7 @@ class LabelFiles:
 
     @property
     def layout(self) -> Layout:
-        """The layout of the lines, from all label files that have a picture.
+        """The layout of the lines, from all label files that have an image.
 
         Raises:
             LabelError: the lines can be read in more than one way.

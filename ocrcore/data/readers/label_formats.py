@@ -1,7 +1,7 @@
 """Label files of all formats: detects the format of a file or folder, and reads it.
 
 `find_formats` detects the format from the content of the files; `read_labels` reads what one or
-many files of a format say about pictures. Text files with one word per line, like ICDAR's, are not
+many files of a format say about images. Text files with one word per line, like ICDAR's, are not
 among these formats: their layouts are detected by `ocrcore.data.readers.layouts`, from whole
 folders.
 """
@@ -50,15 +50,15 @@ class Format(NamedTuple):
     Attributes:
         title: the name shown to users.
         form: "json", "xml", "text", "csv" or "mat": how a file is parsed before `read` gets it.
-        read: yields the labels of each picture in a file.
+        read: yields the labels of each image in a file.
         unit: what a file contains, in the plural.
-        single: whether there is one file per picture.
+        single: whether there is one file per image.
     """
 
     title: str
     form: str
     read: Reader
-    unit: str = "pictures"
+    unit: str = "images"
     single: bool = False
 
 
@@ -103,7 +103,7 @@ class Labels:
 
     Attributes:
         format: name of the format.
-        pictures: the labels of each picture.
+        pictures: the labels of each image.
         files: the files that were read.
         bad: errors of files that cannot be read.
         notes: counts of skipped items, by description.
@@ -149,7 +149,7 @@ def find_formats(path: Path, *, wanted: str = "auto") -> list[FoundFormat]:
 
     Returns:
         The formats found, each with its files; empty if none was found. In formats with many
-        pictures per file, each file is a candidate of its own.
+        images per file, each file is a candidate of its own.
 
     Raises:
         LabelError: a file given as `path` cannot be read.
@@ -186,7 +186,7 @@ def _may_be(path: Path, known: Format) -> bool:
 
 
 def _merged(found: list[FoundFormat]) -> list[FoundFormat]:
-    """Join the files of formats with one file per picture, also across folders."""
+    """Join the files of formats with one file per image, also across folders."""
     out: list[FoundFormat] = []
     for one in found:
         place = next((i for i, other in enumerate(out) if other.name == one.name), None)
@@ -308,7 +308,7 @@ def _json_format(data: Any) -> str:
 
 
 def _by_values(values: list[Any]) -> str:
-    """Detect the format of an object with an entry for each picture."""
+    """Detect the format of an object with an entry for each image."""
     objects = [one for one in values if isinstance(one, dict)]
     if objects and all("polygons" in one or "typed_words" in one for one in objects):
         return "doctr"

@@ -1,4 +1,4 @@
-"""Label Studio exports, JSON and JSON-MIN: tasks with coordinates in percent of the picture.
+"""Label Studio exports, JSON and JSON-MIN: tasks with coordinates in percent of the image.
 
 In JSON the rectangle or polygon, the label and the text of a word are results that share one `id`.
 In JSON-MIN they are lists, named after the control, each in the order of the words. A rectangle is
@@ -97,7 +97,7 @@ def _annotation(task: Mapping[str, Any], notes: Counter[str]) -> dict[str, Any] 
 
 
 def _by_picture(fields: Mapping[str, Any], results: list[Any]) -> dict[str, list[dict[str, Any]]]:
-    """Groups results by the picture they belong to; every picture of the task is included."""
+    """Groups results by the image they belong to; every image of the task is included."""
     several = {key: value for key, value in fields.items() if _is_pictures(value)}
     single = {
         key: value
@@ -108,7 +108,7 @@ def _by_picture(fields: Mapping[str, Any], results: list[Any]) -> dict[str, list
     for value in [*single.values(), *(name for names in several.values() for name in names)]:
         out.setdefault(value, [])
     if not out:
-        raise LineError(shown(dict(fields)), "the picture of a task among its data, like `ocr`")
+        raise LineError(shown(dict(fields)), "the image of a task among its data, like `ocr`")
     for result in results:
         result = mapping(result, "a result")
         out[_picture_of(result, single, several)].append(result)
@@ -131,7 +131,7 @@ def _picture_of(
         place = result.get("item_index", 0)
         if len(several) == 1 and not single and isinstance(place, int) and place < len(names):
             return names[place]
-        raise LineError(f"item_index {shown(place)}", f"one of the {len(names)} pictures")
+        raise LineError(f"item_index {shown(place)}", f"one of the {len(names)} images")
     if len(single) == 1:
         return next(iter(single.values()))
     to = result.get("to_name")
@@ -139,7 +139,7 @@ def _picture_of(
         return single[to]
     raise LineError(
         f"to_name {shown(to)}",
-        f"the name of one of the pictures of the task: {', '.join(single)} (give the objects of "
+        f"the name of one of the images of the task: {', '.join(single)} (give the objects of "
         "the labeling setup these names)",
     )
 
@@ -188,7 +188,7 @@ def _word(group: list[dict[str, Any]]) -> Word:
         if result.get("image_rotation") not in (None, 0, 360):
             raise LineError(
                 f"image_rotation {shown(result['image_rotation'])}",
-                "a picture that was not rotated in Label Studio",
+                "an image that was not rotated in Label Studio",
             )
         if points is None and _is_region(value):
             points = _points(value, result.get("original_height"), result.get("original_width"))
@@ -219,7 +219,7 @@ def _points(value: Mapping[str, Any], height: Any, width: Any) -> FloatArray:
     if size is None:
         raise LineError(
             "no original_width or original_height",
-            "the size of the picture: coordinates are in percent of it",
+            "the size of the image: coordinates are in percent of it",
         )
     high, wide = size[0] / 100, size[1] / 100
     if "points" in value:
@@ -269,7 +269,7 @@ def _min_picture(task: Mapping[str, Any]) -> str:
     for key, value in task.items():
         if isinstance(value, str) and (key.lower() in _PICTURES or is_picture_name(value)):
             return value
-    raise LineError(shown(dict(task)), "the picture of a task, like `ocr`")
+    raise LineError(shown(dict(task)), "the image of a task, like `ocr`")
 
 
 def _min_regions(task: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""labelme's files, one JSON file per picture: rectangles, rotated rectangles and polygons.
+"""labelme's files, one JSON file per image: rectangles, rotated rectangles and polygons.
 
 The text of a word is its description. If no shape of a file has one, it is the label, unless that
 names a kind of object ("text", "word").
@@ -36,7 +36,7 @@ _SHAPES = ("polygon", "rectangle", "oriented_rectangle")
 
 
 def read_labelme(path: Path, data: Any, notes: Counter[str]) -> Iterator[LabeledPicture]:
-    """Read the file of one picture.
+    """Read the file of one image.
 
     Args:
         path: path of the file.

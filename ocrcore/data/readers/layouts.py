@@ -142,7 +142,7 @@ def _refuse_others(blanks: Sequence[LabelLine]) -> None:
     if counts == {5} and all(0 <= share <= 1 for line in shares for share in line):
         raise LineError(
             blanks[0].text,
-            f"{EXPECTED['quad']}; these are classes and fractions of the picture size, as in YOLO "
+            f"{EXPECTED['quad']}; these are classes and fractions of the image size, as in YOLO "
             "files, which hold no texts",
         )
 

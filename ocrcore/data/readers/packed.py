@@ -10,8 +10,8 @@ For each split (`train`, `test`) a folder holds
 
 A record has these features, for N words with C characters and P outline points in total:
 
-* `image`: the picture file, byte for byte;
-* `path`: path of the picture, relative to the folder of the set;
+* `image`: the image file, byte for byte;
+* `path`: path of the image, relative to the folder of the set;
 * `words/quad` `(N, 4, 2)`, `words/text`, `words/has_text` (0: the text is unknown),
   `words/care`, `words/line` (-1: unknown), `words/points` (points of the outline; 0: only a quad);
 * `points` `(P, 2)`: the outlines, word by word;
@@ -50,7 +50,7 @@ def shard_name(name: str, split: str, shard: int, shards: int) -> str:
 
 
 def encode_packed(image: bytes, page: Page, path: str) -> bytes:
-    """Return the record of a picture file and its labels; `path` replaces the page's path."""
+    """Return the record of an image file and its labels; `path` replaces the page's path."""
     words = page.words
     characters = [(number, c) for number, word in enumerate(words) for c in word.characters]
     polygons = [word.polygon for word in words if word.polygon is not None]
@@ -75,10 +75,10 @@ def encode_packed(image: bytes, page: Page, path: str) -> bytes:
 
 
 def decode_packed(record: bytes, *, name: str = "record") -> tuple[bytes, tuple[Word, ...], str]:
-    """Inverse of `encode_packed`; the picture is not decoded.
+    """Inverse of `encode_packed`; the image is not decoded.
 
     Returns:
-        The encoded picture, the words, and the path.
+        The encoded image, the words, and the path.
 
     Raises:
         LabelError: not such a record; the message begins with `name`.
@@ -113,7 +113,7 @@ def _parts(features: dict[str, Any]) -> tuple[bytes, tuple[Word, ...], str]:
             if key.startswith(others) and count != counts[one]:
                 raise ValueError(f"{count} values of {key} for {counts[one]} of {one}")
     if counts["image"] != 1 or counts["path"] != 1:
-        raise ValueError(f"{counts['image']} pictures and {counts['path']} paths, expected 1 and 1")
+        raise ValueError(f"{counts['image']} images and {counts['path']} paths, expected 1 and 1")
     owners = arrays["characters/word"].astype(np.int64)
     number = counts["words/text"]
     if len(owners) and not (0 <= owners[0] <= owners[-1] < number and (np.diff(owners) >= 0).all()):
@@ -149,7 +149,7 @@ class PackedSamples(Sequence[Sample]):
 
     Args:
         folder: the packed folder.
-        root: folder to prepend to the paths of pictures, to restore the original paths.
+        root: folder to prepend to the paths of images, to restore the original paths.
         split: name of the split.
 
     Attributes:
@@ -210,7 +210,7 @@ class PackedSamples(Sequence[Sample]):
         Raises:
             IndexError: the index was not packed.
             LabelError: the error raised when the sample was packed; or a damaged file or record.
-            ImageError: the error raised when the sample was packed; or the picture cannot be
+            ImageError: the error raised when the sample was packed; or the image cannot be
                 decoded.
         """
         data, words, path = self._packed(index)
@@ -219,7 +219,7 @@ class PackedSamples(Sequence[Sample]):
         return Sample(image, Page(height, width, words, path or None))
 
     def name(self, index: int) -> str:
-        """Return the path of the picture at an index; empty for a generated picture.
+        """Return the path of the image at an index; empty for a generated image.
 
         For a damaged record, returns the file and the number of the record in it.
         """

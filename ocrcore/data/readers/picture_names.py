@@ -1,4 +1,4 @@
-"""Finds the picture that a label file refers to, from paths, URLs and names as tools write them."""
+"""Finds the image that a label file refers to, from paths, URLs and names as tools write them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _DEPTH = 4
 
 
 def is_picture_name(value: str) -> bool:
-    """Return whether a text is the path or URL of a picture, judged by its suffix."""
+    """Return whether a text is the path or URL of an image, judged by its suffix."""
     return len(value) < 4096 and any(
         form.lower().endswith((*SUFFIXES, *PICTURE_SUFFIXES)) for form in name_forms(value)
     )
@@ -45,15 +45,15 @@ def name_forms(name: str) -> Iterator[str]:
 
 
 class PictureNames:
-    """The pictures below some folders, to be found by the names used in label files.
+    """The images below some folders, to be found by the names used in label files.
 
-    Only pictures below these folders are ever found, whatever a label file says.
+    Only images below these folders are ever found, whatever a label file says.
 
     Args:
         roots: the folders; subfolders are searched four levels deep.
 
     Attributes:
-        paths: all pictures, by folder and name.
+        paths: all images, by folder and name.
     """
 
     def __init__(self, roots: list[Path]) -> None:
@@ -69,13 +69,13 @@ class PictureNames:
             self._by_stem.setdefault(path.stem, []).append(path)
 
     def find(self, name: str) -> Path | None:
-        """Return the picture with a name; None if there is none.
+        """Return the image with a name; None if there is none.
 
-        If several pictures have the name, the one whose path shares most trailing folders with it
-        is taken. A name without a picture suffix may stand for one with a suffix.
+        If several images have the name, the one whose path shares most trailing folders with it
+        is taken. A name without an image suffix may stand for one with a suffix.
 
         Raises:
-            LineError: several pictures match equally well.
+            LineError: several images match equally well.
         """
         if len(name) > 4096 or "\0" in name:
             return None
@@ -100,12 +100,12 @@ class PictureNames:
         best = [path for path, score in zip(paths, scores, strict=True) if score == max(scores)]
         if len(best) == 1:
             return best[0]
-        # A name without folders: take the picture that is nested least.
+        # A name without folders: take the image that is nested least.
         depth = min(len(path.parts) for path in best)
         shallow = [path for path in best if len(path.parts) == depth]
         if len(shallow) == 1 and not max(scores):
             return shallow[0]
-        raise LineError(form, f"one picture of this name; {best[0]} and {best[1]} are two")
+        raise LineError(form, f"only one image of this name, found {best[0]} and {best[1]}")
 
 
 def _common(one: tuple[str, ...], two: list[str]) -> int:
@@ -118,7 +118,7 @@ def _common(one: tuple[str, ...], two: list[str]) -> int:
 
 
 def _pictures(root: Path) -> Iterator[Path]:
-    """Yield the pictures below a folder, by name; hidden files and folders are skipped."""
+    """Yield the images below a folder, by name; hidden files and folders are skipped."""
     level = [root]
     for _ in range(_DEPTH + 1):
         inside: list[Path] = []

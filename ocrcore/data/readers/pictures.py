@@ -1,4 +1,4 @@
-"""Folders of pictures without labels."""
+"""Folders of images without labels."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from ocrcore.pages import Page, Sample
 
 
 class PictureFolder(Sequence[Sample]):
-    """The pictures of a folder and its subfolders, as pages without words, ordered by name.
+    """The images of a folder and its subfolders, as pages without words, ordered by name.
 
     Args:
-        folder: the folder; or a single picture.
+        folder: the folder; or a single image.
 
     Raises:
-        ImageError: the folder does not exist, or holds no picture.
+        ImageError: the folder does not exist, or holds no image.
 
     Attributes:
-        paths: paths of the pictures.
+        paths: paths of the images.
     """
 
     def __init__(self, folder: str | Path) -> None:
@@ -29,18 +29,18 @@ class PictureFolder(Sequence[Sample]):
         return len(self.paths)
 
     def name(self, index: int) -> str:
-        """Return the path of the picture at an index."""
+        """Return the path of the image at an index."""
         return str(self.paths[index])
 
     def __getitem__(self, index: int) -> Sample:  # type: ignore[override]
-        """Read the picture at an index.
+        """Read the image at an index.
 
         Raises:
             IndexError: the index is not in `[0, len)`.
             ImageError: the file cannot be read.
         """
         if not 0 <= index < len(self):
-            raise IndexError(f"picture {index} of {len(self)}")
+            raise IndexError(f"image {index} of {len(self)}")
         path = self.paths[index]
         image = read_image(path)
         height, width = image.shape[:2]

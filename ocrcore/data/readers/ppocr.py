@@ -1,4 +1,4 @@
-r"""PaddleOCR's and PPOCRLabel's `Label.txt`: a path, a tab and a JSON list, one picture per line.
+r"""PaddleOCR's and PPOCRLabel's `Label.txt`: a path, a tab and a JSON list, one image per line.
 
 The texts "###" and "*", and `difficult`, mark words as "don't care".
 
@@ -43,7 +43,7 @@ def read_ppocr(path: Path, data: str, notes: Counter[str]) -> Iterator[LabeledPi
         try:
             if not tab or not name.strip():
                 raise LineError(text[:100], "a path, a tab and a list of words")
-            items = sequence(json.loads(tail), "the words of a picture")
+            items = sequence(json.loads(tail), "the words of an image")
         except LineError as fault:
             yield LabeledPicture(path, "", bad=(LabelError(path, line, *fault.args),))
             continue

@@ -1,4 +1,4 @@
-"""Finds what a data set holds that is not used, and which pictures are broken or rotated.
+"""Finds what a data set holds that is not used, and which images are broken or rotated.
 
 Files that are skipped silently look like files that were read, so commands that read a folder end
 with these messages. Host code: no jax.
@@ -46,17 +46,17 @@ class Unused(NamedTuple):
 
 
 def unused_files(folder: PhotoFolder) -> list[str]:
-    """Return messages about unused pictures, pages and label files of a folder, one per kind."""
+    """Return messages about unused images, pages and label files of a folder, one per kind."""
     return [one.text for one in find_unused(folder)]
 
 
 def find_unused(folder: PhotoFolder) -> list[Unused]:
-    """Finds the pictures, pages, label files and folders of a data set that are not used."""
+    """Finds the images, pages, label files and folders of a data set that are not used."""
     notes = [] if folder.documents is None else folder.documents.notes()
     found = [Unused("documents", [], note) for note in notes]
     if folder.documents is None and (others := left_out(folder.images)):
         text = (
-            f"{len(others):,} pictures of {folder.images} are not used, because of their suffix "
+            f"{len(others):,} images of {folder.images} are not used, because of their suffix "
             f"or because they are in subfolders: {name_files(others)}"
         )
         found.append(Unused("pictures", others, text))
@@ -68,7 +68,7 @@ def find_unused(folder: PhotoFolder) -> list[Unused]:
             f"{name_files(several)}"
         )
         found.append(Unused("pages", several, text))
-    # A folder of label files may serve several folders of pictures.
+    # A folder of label files may serve several folders of images.
     used = folder.searched[1] if folder.searched else ()
     stems = {stem for path in used for stem in file_stems(path, SUFFIXES)}
     lonely = [
@@ -78,13 +78,13 @@ def find_unused(folder: PhotoFolder) -> list[Unused]:
     ]
     if lonely:
         text = (
-            f"{len(lonely):,} label files of {folder.labels} have no picture and are not used: "
+            f"{len(lonely):,} label files of {folder.labels} have no image and are not used: "
             f"{name_files(lonely)}"
         )
         found.append(Unused("labels", lonely, text))
     if folder.searched and (others := unused_folders(*folder.searched)):
         text = (
-            f"{len(others):,} folders of {folder.searched[0]} hold labeled pictures or their "
+            f"{len(others):,} folders of {folder.searched[0]} hold labeled images or their "
             f"labels, and are not used: {name_files(others)}"
         )
         found.append(Unused("folders", others, text))
@@ -92,16 +92,16 @@ def find_unused(folder: PhotoFolder) -> list[Unused]:
 
 
 def turned_pictures(folder: PhotoFolder) -> list[str]:
-    """Return the paths of pictures that EXIF rotates; labels must be for the rotated picture."""
+    """Return the paths of images that EXIF rotates; labels must be for the rotated image."""
     names = [folder.name(index) for index in range(len(folder))]
     return [name for name in names if is_turned(name)]
 
 
 def describe_turned(turned: Sequence[str], count: int) -> str:
-    """Return one line about pictures that EXIF rotates."""
+    """Return one line about images that EXIF rotates."""
     return (
-        f"{len(turned):,} of {count:,} pictures are rotated by EXIF "
-        f"({name_files(list(map(Path, turned)))}): labels must be for the rotated picture, as "
+        f"{len(turned):,} of {count:,} images are rotated by EXIF "
+        f"({name_files(list(map(Path, turned)))}): labels must be for the rotated image, as "
         f"viewers display it (set {EXIF_VARIABLE}=ignore in the environment to read the stored "
         "pixels, for labels from tools that do not rotate)"
     )
@@ -110,7 +110,7 @@ def describe_turned(turned: Sequence[str], count: int) -> str:
 def broken_pictures(
     items: Iterable[T], look: Callable[[T], None], *, task: str
 ) -> list[tuple[T, ValueError]]:
-    """Decode every picture of a data set once, in threads.
+    """Decode every image of a data set once, in threads.
 
     Args:
         items: the items to check.
@@ -132,10 +132,10 @@ def broken_pictures(
     found = []
     listed = list(items)
     with (
-        Progress(task, unit="picture", total=len(listed)) as progress,
+        Progress(task, unit="image", total=len(listed)) as progress,
         ThreadPoolExecutor(_THREADS) as pool,
     ):
-        # Not all at once: one pending task for each of millions of pictures takes gigabytes.
+        # Not all at once: one pending task for each of millions of images takes gigabytes.
         for first in range(0, len(listed), _CHUNK):
             part = listed[first : first + _CHUNK]
             found += [one for one in pool.map(tried, part) if one is not None]
@@ -144,7 +144,7 @@ def broken_pictures(
 
 
 def broken_photos(folder: PhotoFolder, start: int, stop: int) -> dict[str, ImageError]:
-    """Decode the pictures of a folder once; returns the errors of broken ones by path."""
+    """Decode the images of a folder once; returns the errors of broken ones by path."""
     names = [folder.name(index) for index in range(start, stop)]
-    found = broken_pictures(names, check_image, task=f"decoding the pictures of {folder.images}")
+    found = broken_pictures(names, check_image, task=f"decoding the images of {folder.images}")
     return {name: ImageError(str(error)) for name, error in found}

@@ -1,7 +1,7 @@
-"""SynthText: pictures and one `gt.mat` with a box for every character.
+"""SynthText: images and one `gt.mat` with a box for every character.
 
 `gt.mat` holds four arrays of N cells: `imnames` (paths relative to its folder), `txt` (text blocks
-of a picture), `charBB` (`2 x 4 x C`: x and y of the four corners of C characters) and `wordBB`
+of an image), `charBB` (`2 x 4 x C`: x and y of the four corners of C characters) and `wordBB`
 (`2 x 4 x W`). The texts split at white space are the words; the characters of all words, in order,
 own the character boxes, one per code point. Corners run clockwise from the top left in reading
 direction. There is no "don't care".
@@ -28,10 +28,10 @@ FIELDS = ("imnames", "txt", "charBB", "wordBB")
 def synthtext_words(
     name: str, texts: Sequence[str], character_boxes: Any, word_boxes: Any
 ) -> tuple[Word, ...]:
-    """Convert the labels of one picture.
+    """Convert the labels of one image.
 
     Args:
-        name: name of the picture, for messages.
+        name: name of the image, for messages.
         texts: its entries of `txt`; each may hold several lines, and padding.
         character_boxes: its `charBB`, `(2, 4, C)`, or `(2, 4)` for one.
         word_boxes: its `wordBB`, `(2, 4, W)`, or `(2, 4)` for one.
@@ -82,10 +82,10 @@ def synthtext_words(
 class SynthText(Sequence[Page]):
     """The pages of a folder with a `gt.mat`, by index.
 
-    The labels and the size of a picture are read when its page is requested. It can be pickled.
+    The labels and the size of an image are read when its page is requested. It can be pickled.
 
     Args:
-        folder: the folder with `gt.mat` and the pictures.
+        folder: the folder with `gt.mat` and the images.
 
     Raises:
         LabelError: the file is not such a `gt.mat`, or its arrays differ in length.
@@ -103,7 +103,7 @@ class SynthText(Sequence[Page]):
         arrays = [found[name] for name in FIELDS]
         if len({len(array) for array in arrays}) != 1:
             sizes = ", ".join(f"{k}: {len(a)}" for k, a in zip(FIELDS, arrays, strict=True))
-            raise LabelError(path, 0, sizes, "equal numbers of pictures")
+            raise LabelError(path, 0, sizes, "equal numbers of images")
         self._names, self._texts, self._characters, self._words = arrays
 
     def __len__(self) -> int:
@@ -113,12 +113,12 @@ class SynthText(Sequence[Page]):
         return SynthText, (self.folder,)
 
     def __getitem__(self, index: int) -> Page:  # type: ignore[override]
-        """Return the page at an index, with the path of its picture.
+        """Return the page at an index, with the path of its image.
 
         Raises:
             IndexError: the index is not in `[0, len)`.
             LabelError: invalid labels.
-            ImageError: the picture is missing or broken.
+            ImageError: the image is missing or broken.
         """
         if not 0 <= index < len(self):
             raise IndexError(f"page {index} of {len(self)}")
@@ -140,7 +140,7 @@ def picture_path(folder: Path, name: str) -> Path:
         LabelError: the path would lead out of the folder, or is invalid.
     """
     if not name or "\0" in name or not stays_below(folder, name):
-        raise LabelError(folder / "gt.mat", 0, name, "the path of a picture below this folder")
+        raise LabelError(folder / "gt.mat", 0, name, "the path of an image below this folder")
     return folder / name
 
 

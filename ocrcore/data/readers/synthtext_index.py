@@ -4,10 +4,10 @@ The first start reads all of `gt.mat` once and writes what training needs, uncom
 folder; later starts only memory-map it. The folder name depends on the path, size and modification
 time of `gt.mat`, so that a changed file is indexed again. It holds
 
-* `text.bin`: for each picture its path and its texts, UTF-8, joined by NUL;
+* `text.bin`: for each image its path and its texts, UTF-8, joined by NUL;
 * `characters.bin`, `words.bin`: all quads, `(4, 2)` float32 each;
-* `ends.npy`: where each picture's part of the three files ends, `(N, 3)` int64;
-* `faults.json`: errors of invalid labels, by number of the picture;
+* `ends.npy`: where each image's part of the three files ends, `(N, 3)` int64;
+* `faults.json`: errors of invalid labels, by number of the image;
 * `index.json`: its version.
 
 Coordinates are stored unchanged, so that pages equal those of
@@ -37,12 +37,12 @@ _QUAD = 4 * 2 * 4  # bytes
 
 
 class IndexedSynthText(Sequence[Sample]):
-    """The pictures of a SynthText folder with their pages, by index.
+    """The images of a SynthText folder with their pages, by index.
 
     It can be pickled, and read from threads.
 
     Args:
-        folder: the folder with `gt.mat` and the pictures.
+        folder: the folder with `gt.mat` and the images.
         cache: where the index is stored; default `default_cache()`.
 
     Raises:
@@ -85,11 +85,11 @@ class IndexedSynthText(Sequence[Sample]):
         return _reopen, (self.folder, self.cache)
 
     def name(self, index: int) -> str:
-        """Return the path of the picture at an index, as written in `gt.mat`."""
+        """Return the path of the image at an index, as written in `gt.mat`."""
         return str(self.folder / self._texts(index)[0])
 
     def page(self, index: int, *, height: int, width: int) -> Page:
-        """Return the page at an index, for a picture of this size.
+        """Return the page at an index, for an image of this size.
 
         Raises:
             IndexError: the index is not in `[0, len)`.
@@ -107,27 +107,27 @@ class IndexedSynthText(Sequence[Sample]):
         return Page(height=height, width=width, words=words, path=str(path))
 
     def __getitem__(self, index: int) -> Sample:  # type: ignore[override]
-        """Return the picture and page at an index.
+        """Return the image and page at an index.
 
         Raises:
             IndexError: the index is not in `[0, len)`.
             LabelError: invalid labels.
-            ImageError: the picture is missing or broken.
+            ImageError: the image is missing or broken.
         """
         image = read_image(picture_path(self.folder, self._texts(index)[0]))
         return Sample(image, self.page(index, height=image.shape[0], width=image.shape[1]))
 
     def label_files(self, index: int) -> tuple[Path, ...]:
-        """Return `gt.mat`, which holds the labels of all pictures."""
+        """Return `gt.mat`, which holds the labels of all images."""
         return (self.folder / "gt.mat",)
 
     def encoded(self, index: int) -> tuple[bytes, Page]:
-        """Return the encoded picture file at an index, and its page.
+        """Return the encoded image file at an index, and its page.
 
         Raises:
             IndexError: the index is not in `[0, len)`.
             LabelError: invalid labels.
-            ImageError: the file is missing or is not a picture.
+            ImageError: the file is missing or is not an image.
         """
         path = picture_path(self.folder, self._texts(index)[0])
         height, width = image_size(path)
@@ -136,7 +136,7 @@ class IndexedSynthText(Sequence[Sample]):
     def _range(self, index: int) -> tuple[tuple[int, int], tuple[int, int], tuple[int, int]]:
         """Return start and end of the text, starts of the quads, and their ends."""
         if not 0 <= index < len(self):
-            raise IndexError(f"picture {index} of {len(self)}")
+            raise IndexError(f"image {index} of {len(self)}")
         text, characters, words = self._ends[index].tolist()
         before = self._ends[index - 1].tolist() if index else [0, 0, 0]
         return (before[0], text), (before[1], before[2]), (characters, words)
@@ -163,7 +163,7 @@ def write_index(path: Path, index: Path) -> None:
     names, texts, characters, words = (found[name] for name in FIELDS)
     if len({len(cells) for cells in found.values()}) != 1:
         sizes = ", ".join(f"{name}: {len(found[name])}" for name in FIELDS)
-        raise LabelError(path, 0, sizes, "equal numbers of pictures")
+        raise LabelError(path, 0, sizes, "equal numbers of images")
     with new_folder(index, marker="index.json") as part:
         ends = np.zeros((len(names), 3), np.int64)
         faults: dict[int, list[str]] = {}
@@ -174,7 +174,7 @@ def write_index(path: Path, index: Path) -> None:
             (part / "words.bin").open("wb") as word_file,
         ):
             task = f"indexing {path} (once) to {index}"
-            for number in shown(range(len(names)), task, unit="picture"):
+            for number in shown(range(len(names)), task, unit="image"):
                 text, one, two = b"", b"", b""
                 try:
                     text = _name(names[number])
@@ -208,7 +208,7 @@ def _mapped(path: Path) -> NDArray[np.uint8]:
 
 def _name(value: Any) -> bytes:
     if not isinstance(value, list) or len(value) != 1:
-        raise ValueError(f"{value!r} instead of the path of a picture")
+        raise ValueError(f"{value!r} instead of the path of an image")
     return _encoded(value[0])
 
 

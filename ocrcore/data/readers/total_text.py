@@ -1,4 +1,4 @@
-"""Total-Text's MATLAB files, one per picture: rows of x, y, the text and the orientation.
+"""Total-Text's MATLAB files, one per image: rows of x, y, the text and the orientation.
 
 Its text files are read by `ocrcore.data.readers.label_lines` (layout `total-text`).
 
@@ -23,11 +23,11 @@ from ocrcore.pages import LabelError, Word
 VARIABLES = ("polygt", "gt")
 PREFIXES = ("poly_gt_", "gt_", "")
 _COLUMNS = 6
-_MOST = 10_000  # maximum number of words in a picture
+_MOST = 10_000  # maximum number of words in an image
 
 
 def read_total_text(path: Path, data: None, notes: Counter[str]) -> Iterator[LabeledPicture]:
-    """Read the file of one picture.
+    """Read the file of one image.
 
     Args:
         path: path of the file.

@@ -1,4 +1,4 @@
-"""TextRecognitionDataGenerator's crops: texts in a `labels.txt`, or in the names of the pictures.
+"""TextRecognitionDataGenerator's crops: texts in a `labels.txt`, or in the names of the images.
 
 Source: Belval/TextRecognitionDataGenerator, `trdg/run.py` and `trdg/data_generator.py`
 (`--name_format` 0: `text_0.jpg`, 1: `0_text.jpg`, 2: `0.jpg` and `labels.txt`).
@@ -60,7 +60,7 @@ def read_trdg(path: str | Path) -> list[Crop]:
     fits = [form for form in _FORMS if all(form.fullmatch(Path(name).stem) for name in names)]
     if not names or not fits:
         raise LabelError(
-            folder, 0, names[0] if names else "no picture", "names like text_0.jpg or 0_text.jpg"
+            folder, 0, names[0] if names else "no image", "names like text_0.jpg or 0_text.jpg"
         )
     if len(fits) > 1:
         raise LabelError(
@@ -81,6 +81,6 @@ def _listed(file: Path) -> list[Crop]:
             continue
         name, blank, text = line.partition(" ")
         if not name or not blank or "\0" in name or not stays_below(file.parent, name):
-            raise LabelError(file, number, line, "a picture name, a space and a text on each line")
+            raise LabelError(file, number, line, "an image name, a space and a text on each line")
         crops.append(Crop(str(file.parent / name), text.strip()))
     return crops

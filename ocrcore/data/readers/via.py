@@ -36,7 +36,7 @@ _COLUMNS = ("filename", "region_shape_attributes", "region_attributes")
 
 
 def read_via(path: Path, data: Any, notes: Counter[str]) -> Iterator[LabeledPicture]:
-    """Read the pictures of a VIA project, or of exported annotations.
+    """Read the images of a VIA project, or of exported annotations.
 
     Args:
         path: path of the file, for error messages.
@@ -46,9 +46,9 @@ def read_via(path: Path, data: Any, notes: Counter[str]) -> Iterator[LabeledPict
     data = data if isinstance(data, dict) else {}
     files = data.get("_via_img_metadata", data)
     for key, entry in (files if isinstance(files, dict) else {}).items():
-        place = f"picture {key!r}"
+        place = f"image {key!r}"
         try:
-            entry = mapping(entry, "a picture of VIA")
+            entry = mapping(entry, "an image of VIA")
             name = string(entry.get("filename"), "filename") or key
             regions = entry.get("regions", [])
             if isinstance(regions, dict):  # VIA 1 numbers them
@@ -65,7 +65,7 @@ def read_via(path: Path, data: Any, notes: Counter[str]) -> Iterator[LabeledPict
 
 
 def read_via_csv(path: Path, data: str, notes: Counter[str]) -> Iterator[LabeledPicture]:
-    """Read annotations as CSV, one line per region; a picture without regions has one line.
+    """Read annotations as CSV, one line per region; an image without regions has one line.
 
     Args:
         path: path of the file, for error messages.

@@ -30,7 +30,7 @@ _TRAINING = "ch4_training_images", "ch4_training_localization_transcription_gt"
 
 
 def _icdar(split: str) -> tuple[tuple[str, str], ...]:
-    """Returns folders of pictures and labels as named by ICDAR's archives and EasyOCR's trainer."""
+    """Returns folders of images and labels as named by ICDAR's archives and EasyOCR's trainer."""
     return tuple(
         (images, labels)
         for n in _CHALLENGES
@@ -54,9 +54,9 @@ _OWN = (
     ("images", "gt"),
     ("images", "labels"),
 )
-# The label files lie next to the folder of the pictures, as CVAT exports them.
+# The label files lie next to the folder of the images, as CVAT exports them.
 _BESIDE = (("train/images", "train"), ("default/images", "default"), ("images", "."))
-# MSRA-TD500 keeps pictures and labels in one folder.
+# MSRA-TD500 keeps images and labels in one folder.
 _TRAIN = (*_icdar("training"), *_OWN, *_BESIDE, ("train", "train"), (".", "."))
 _TEST = (
     *_icdar("test"),
@@ -71,14 +71,14 @@ _DEPTH = 2  # depth of the search in subfolders
 
 
 def find_folders(root: str | Path, *, test: bool = False) -> tuple[Path, Path] | None:
-    """Find the pictures and the labels of a data set.
+    """Find the images and the labels of a data set.
 
     Args:
         root: folder of the data set.
         test: whether to look for the test set instead of the training set.
 
     Returns:
-        Folders of the pictures and of the label files; None if there is no test set.
+        Folders of the images and of the label files; None if there is no test set.
 
     Raises:
         LabelError: there is no training set.
@@ -107,13 +107,13 @@ def find_folders(root: str | Path, *, test: bool = False) -> tuple[Path, Path] |
         root,
         0,
         str(root),
-        "a folder with pictures and label files, either directly in it, or in subfolders named "
+        "a folder with images and label files, either directly in it, or in subfolders named "
         f"like ICDAR's or {named}; otherwise set `images` and `labels`",
     )
 
 
 def unused_folders(root: str | Path, used: Collection[Path]) -> list[Path]:
-    """Return folders of a data set that hold label files or labeled pictures, but are not used.
+    """Return folders of a data set that hold label files or labeled images, but are not used.
 
     Args:
         root: folder of the data set; subfolders are searched two levels deep.
@@ -162,13 +162,13 @@ def file_stems(folder: Path, suffixes: tuple[str, ...]) -> set[str]:
 
 
 def _label_stems(folder: Path) -> set[str]:
-    """Return the stems of pictures that the label files of a folder may belong to."""
+    """Return the stems of images that the label files of a folder may belong to."""
     stems = file_stems(folder, LABEL_SUFFIXES)
     return {stem.removeprefix(prefix) for stem in stems for prefix in PREFIXES}
 
 
 def has_text_files(root: Path) -> bool:
-    """Return whether a folder holds pictures with text files of words, like ICDAR's."""
+    """Return whether a folder holds images with text files of words, like ICDAR's."""
     try:
         found = find_folders(root)
     except LabelError:
@@ -220,9 +220,9 @@ def open_words(
         root: folder of the data set, or a label file of a kind other than "words".
         kind: one of `WORD_KINDS`: "words": text files with one word per line; "auto": those, or
             the only format of `ocrcore.data.readers.label_formats.FORMATS` that is found.
-        images: folder of the pictures, relative to `root`; empty searches for it, see
+        images: folder of the images, relative to `root`; empty searches for it, see
             `find_folders`. A separate test set, if any, is in `test` with the same names. For kinds
-            other than "words", the folder to search for pictures.
+            other than "words", the folder to search for images.
         labels: folder of the label files; give both `images` and `labels`, or neither. For kinds
             other than "words", a file or folder relative to `root`.
         split: "all"; "train": all but the last photos; "validation": those last photos; "test": the
@@ -231,12 +231,12 @@ def open_words(
             is left out and there is no "validation".
         layout: as for `PhotoFolder`.
         dont_care: as for `PhotoFolder`.
-        order: order of the pictures: "name": `img_10` before `img_2`; "spread":
+        order: order of the images: "name": `img_10` before `img_2`; "spread":
             `PhotoFolder.spread`, so that the last ones resemble the others.
         bad: as for `PhotoFolder`.
 
     Raises:
-        LabelError: folders that do not exist or hold no picture.
+        LabelError: folders that do not exist or hold no image.
         ValueError: an unknown split or order, or a holdout out of range.
     """
     for name, value, known in (("split", split, SPLITS), ("order", order, ORDERS)):
@@ -280,8 +280,8 @@ def _part(folder: PhotoFolder, split: str, holdout: float) -> PhotoFolder:
         raise LabelError(
             folder.images,
             0,
-            f"{len(folder)} pictures, holdout={holdout}",
-            f"some for {split}: at least two pictures, and a holdout above 0",
+            f"{len(folder)} images, holdout={holdout}",
+            f"some for {split}: at least two images, and a holdout above 0",
         )
     at = len(folder) - left_out
     return folder.part(0, at) if split == "train" else folder.part(at, None)
@@ -293,10 +293,10 @@ def open_section(section: Mapping[str, Any]) -> PhotoFolder:
     Args:
         section: `kind`, `root`, `images` and `gt` (the label files) relative to it, `split`,
             `holdout`, `layout`, `dont_care` and `order` as for `open_words`; optional `start` and
-            `stop` select a range of pictures, `stop` excluded.
+            `stop` select a range of images, `stop` excluded.
 
     Raises:
-        LabelError: folders that do not exist or hold no picture.
+        LabelError: folders that do not exist or hold no image.
         ValueError: an unknown split or order, or a holdout out of range.
     """
     return open_words(
