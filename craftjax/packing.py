@@ -173,7 +173,7 @@ def pack_experiment(
             for note in unused_files(opened):
                 print(f"{name}: {note}")
     if shard is not None:
-        print(f"when all are done: the same with --merge={shard.count} in place of --shard")
+        print(f"when all shards are done, run this with --merge={shard.count} instead of --shard")
         return
     print("train on them with --config.data.format=packed")
 

@@ -403,8 +403,8 @@ def _near(
     numbers: NDArray[np.intp], hashes: Sequence[bytes | None], sizes: NDArray[Any]
 ) -> list[tuple[int, int]]:
     """Pairs of crops with nearly the same hash and shape."""
-    bits = np.frombuffer(b"".join(hashes[n] or b"" for n in numbers.tolist()), np.uint64)
-    bits = bits.reshape(len(numbers), -1)
+    joined = b"".join(hashes[n] or b"" for n in numbers.tolist())
+    bits = np.frombuffer(joined, np.uint64).reshape(len(numbers), -1)
     shape = np.log(np.maximum(sizes[numbers], 1)) @ np.array([-1.0, 1.0])
     pairs = []
     for row in range(len(numbers) - 1):

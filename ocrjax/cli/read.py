@@ -255,8 +255,8 @@ def _shares(
                 bad = sum(_read_task(reader, task, bar) for task in tasks)
         print(
             f"shard {shard}: {sum(len(parts.groups[group]) for group in mine):,} of {len(files):,} "
-            f"image files are read; {bad} pages of this run could not be. When all are done: the "
-            f"same with --merge {shard.count if shard else 1} in place of --shard"
+            f"image files are read; {bad} pages could not be read. When all shards are done, run "
+            f"this with --merge {shard.count if shard else 1} instead of --shard"
         )
         return 1 if bad else 0
     entries = parts.join(merge or 1)

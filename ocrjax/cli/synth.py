@@ -224,7 +224,7 @@ def _set(job: Job, out: Path, workers: int, shard: Shard | None) -> int:
                 f"there is nothing for it to do: {job.count} {job.unit}s are "
                 f"{-(-job.count // job.records_per_file)} pieces; --records-per-file makes more"
             )
-        print(f"when all are done: the same with --merge {shard.count} in place of --shard")
+        print(f"when all shards are done, run this with --merge {shard.count} instead of --shard")
     _report(summary)
     return 0
 

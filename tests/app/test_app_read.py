@@ -125,8 +125,8 @@ def test_shares_together_are_one_run(networks, monkeypatch, capsys):
     assert read(monkeypatch, *shares, "--shard", "0/2") == 1
     said = capsys.readouterr()
     assert "skipped in/3a.png" in said.err and "in/1.png: 2 words" in said.out
-    assert "shard 0/2: 4 of 7 image files are read; 1 pages of this run could not" in said.out
-    assert "the same with --merge 2 in place of --shard" in said.out
+    assert "shard 0/2: 4 of 7 image files are read; 1 pages could not be read" in said.out
+    assert "run this with --merge 2 instead of --shard" in said.out
     networks.drawn = 0
     assert read(monkeypatch, *shares, "--shard", "0/2") == 0 and networks.drawn == 0
     assert read(monkeypatch, *shares, "--merge", "2") == 2

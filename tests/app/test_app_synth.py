@@ -36,7 +36,7 @@ def test_shards_of_a_set(tmp_path, capsys):
     assert run(*argv, "--shard", "0/2") == 0
     said = capsys.readouterr().out
     assert f"shard 0/2: 3 of 5 pages in {out} (icdar); 3 drawn now" in said
-    assert "the same with --merge 2 in place of --shard" in said
+    assert "run this with --merge 2 instead of --shard" in said
     with pytest.raises(ValueError, match=r"not complete: --shard 1/2 \("):
         run(*argv, "--merge", 2)
     assert run(*argv, "--shard", "3/4") == 0

@@ -108,7 +108,7 @@ def find_folders(root: str | Path, *, test: bool = False) -> tuple[Path, Path] |
         0,
         str(root),
         "a folder with images and label files, either directly in it, or in subfolders named "
-        f"like ICDAR's or {named}; otherwise set `images` and `labels`",
+        f"like ICDAR's or {named}; otherwise set `images` and `labels` of the data set",
     )
 
 
