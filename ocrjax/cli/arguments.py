@@ -40,11 +40,19 @@ def add_kind(
 
 
 def add_label_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the arguments that say where images are and how label files are laid out."""
+    """Declare the arguments that say where images are and how label files are read."""
     parser.add_argument(
         "--images", metavar="DIR", help="folder of the images, if they are not next to the labels"
     )
     add_layout(parser)
+    parser.add_argument(
+        "--dont-care",
+        nargs="*",
+        default=["###"],
+        metavar="TEXT",
+        help="texts that mark a word as don't care, in addition to the format's own marks "
+        "(default: %(default)s)",
+    )
 
 
 def add_layout(parser: argparse.ArgumentParser) -> None:
@@ -64,18 +72,6 @@ def add_networks(parser: argparse.ArgumentParser, purpose: str) -> None:
             metavar="WEIGHTS",
             help=f"{name} for {purpose} (default: that of ocrjax read)",
         )
-
-
-def add_dont_care(parser: argparse.ArgumentParser) -> None:
-    """Declare the argument that marks words as "don't care"."""
-    parser.add_argument(
-        "--dont-care",
-        nargs="*",
-        default=["###"],
-        metavar="TEXT",
-        help="texts that mark a word as don't care, in addition to the format's own marks "
-        "(default: %(default)s)",
-    )
 
 
 def add_shard_arguments(parser: argparse.ArgumentParser) -> None:

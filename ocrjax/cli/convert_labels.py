@@ -12,7 +12,7 @@ from ocrcore.data.readers.label_formats import find_formats
 from ocrcore.data.readers.words import has_text_files
 from ocrcore.outputs import OutputError, check_apart, check_outputs
 from ocrcore.pages import LabelError
-from ocrjax.cli.arguments import add_dont_care, add_kind, add_label_arguments, refuse_idle
+from ocrjax.cli.arguments import add_kind, add_label_arguments, refuse_idle
 from ocrjax.labels.convert import PICTURES, Conversion, read_pages, write_labels
 from ocrjax.labels.targets import TARGETS, losses
 
@@ -35,7 +35,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_kind(parser, "IN", more=("synthtext",), crops=CROP_KINDS)
     add_label_arguments(parser)
-    add_dont_care(parser)
     parser.add_argument(
         "--pictures",
         choices=PICTURES,

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from ocrcore.outputs import OutputError, check_apart, check_outputs
 from ocrjax.cli.arguments import (
-    add_dont_care,
     add_kind,
     add_label_arguments,
     add_networks,
@@ -59,7 +58,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--force", action="store_true", help="replace an existing report")
     add_kind(parser, "DATA", crops=CROP_KINDS)
     add_label_arguments(parser)
-    add_dont_care(parser)
     parser.add_argument(
         "--charset",
         metavar="NAME",

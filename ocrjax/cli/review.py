@@ -161,6 +161,7 @@ class _Labeled:
             kind=arguments.kind,
             images=arguments.images or "",
             layout=arguments.layout,
+            dont_care=tuple(arguments.dont_care),
         )
         self._arguments = arguments
         self._found = lint(parts)
