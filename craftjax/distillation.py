@@ -19,7 +19,7 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from craftjax.config import DistillOptions
-from craftjax.detector import read_variables
+from craftjax.detector import fingerprint_of, read_variables
 from craftjax.input_pipeline import InputOptions, make_batches
 from craftjax.models import Network, make_network, options_of
 from craftjax.taught_crops import has_crop, same_facts, write_crop
@@ -90,7 +90,8 @@ def scored_inputs(
         and lines to log at the start of the run.
 
     Raises:
-        SourceError: the folder holds crops of other settings, or `crop_size` is too small.
+        SourceError: the folder holds crops of other settings or of another teacher, or
+            `crop_size` is too small.
         ValueError: (subclasses) data or weights cannot be used.
     """
     size = InputOptions.from_config(config).size
@@ -119,8 +120,10 @@ def _score_crops(config: dict[str, Any], options: DistillOptions, folder: Path) 
     rows = mesh.size * (1 if jax.default_backend() == "cpu" else _ROWS)
     config |= {"batch_size": rows, "data": {**config["data"], "size": options.crop_size}}
     seed, inputs = config["seed"], InputOptions.from_config(config)
+    weights = fingerprint_of(read_variables(options.teacher), options.dtype)
     facts = {
-        **{"size": options.crop_size, "teacher": options.teacher, "seed": seed, "rows": rows},
+        **{"size": options.crop_size, "seed": seed, "rows": rows},
+        **{"teacher": options.teacher, "weights": weights},
         "data": {name: one.content(seed) for name, one in inputs.train.items()},
         "augment": {name: asdict(one.augment) for name, one in inputs.train.items()},
         "ratios": {name: one.ratio for name, one in inputs.train.items()},

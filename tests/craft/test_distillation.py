@@ -15,11 +15,12 @@ import craftjax
 from craftjax.augment import AugmentOptions
 from craftjax.config import DistillOptions, distill, pseudo, source
 from craftjax.convert import to_state_dict
+from craftjax.detector import fingerprint_of, read_variables
 from craftjax.distillation import make_teacher
 from craftjax.input_pipeline import InputOptions, make_item
 from craftjax.models import CRAFT, init_variables
 from craftjax.sources import Mix, SourceOptions
-from craftjax.taught_crops import TaughtCrops
+from craftjax.taught_crops import TaughtCrops, same_facts
 from ocrcore.data.mixing import SourceError
 from ocrcore.images import ImageError, write_image
 from ocrcore.runtime.mesh import make_mesh, put_batch
@@ -121,12 +122,36 @@ def test_crops_are_scored_once(teacher, pictures, tmp_path):
     assert renewed and all(name.startswith("0000000") for name in renewed)
     assert "taught.json" not in renewed and len(renewed) < len(made)
 
-    config.seed = 1
-    with pytest.raises(SourceError, match="made with other settings"):
+    save_weights(path, to_state_dict(init_variables(CRAFT(0.125), seed=4)))
+    with pytest.raises(SourceError, match=r"with other weights than config\.distill\.teacher="):
         craftjax.train(config, tmp_path / "third")
     config.distill.scale = (0.5, 2.0)
     with pytest.raises(SourceError, match="crop_size is 96, expected at least 128"):
         craftjax.train(config, tmp_path / "third")
+
+
+def test_crops_belong_to_weights_whatever_their_name(teacher, tmp_path):
+    path, variables = teacher
+    weights = fingerprint_of(variables, "float32")
+    assert fingerprint_of(read_variables(path), "float32") == weights
+    assert fingerprint_of(variables, "bfloat16") != weights
+    facts = {"teacher": "a.pth", "weights": "1234", "seed": 0, "scale": (1.0, 2.5)}
+    same_facts(tmp_path, facts)
+    same_facts(tmp_path, facts | {"teacher": "moved/b.pth"})
+    with pytest.raises(SourceError, match=r"by 'a\.pth' with other weights than .*='a\.pth' has"):
+        same_facts(tmp_path, facts | {"weights": "5678"})
+    with pytest.raises(SourceError, match="made with other settings: scale, seed"):
+        same_facts(tmp_path, facts | {"seed": 1, "scale": (1.0, 2.0), "weights": "5678"})
+    record = tmp_path / "taught.json"
+    record.write_text(record.read_text().replace('"weights"', '"else"'))
+    with pytest.raises(SourceError, match="made with other settings: else"):
+        same_facts(tmp_path, facts)
+    record.write_text('{"teacher": "a.pth", "seed": 0, "scale": [1.0, 2.5]}')  # an earlier version
+    with pytest.raises(SourceError, match='add "weights": "1234" to it'):
+        same_facts(tmp_path, facts)
+    record.write_text("[1]")
+    with pytest.raises(SourceError, match=r"taught\.json: not a record of crops"):
+        same_facts(tmp_path, facts)
 
 
 def test_a_folder_without_crops_is_refused(tmp_path):
