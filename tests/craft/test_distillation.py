@@ -23,6 +23,7 @@ from craftjax.sources import Mix, SourceOptions
 from craftjax.taught_crops import TaughtCrops, same_facts
 from ocrcore.data.mixing import SourceError
 from ocrcore.images import ImageError, write_image
+from ocrcore.pages import Page, Sample
 from ocrcore.runtime.mesh import make_mesh, put_batch
 from ocrcore.weights.pth import save_weights
 
@@ -81,9 +82,12 @@ def test_crops_are_scored_once(teacher, pictures, tmp_path):
     config.distill = distill(teacher=str(path), crops=5, crop_size=96, cache=str(crops))
     config.data.train.photos = source("pictures", path=str(pictures))
     config.data.train.photos.augment.crop = "random_crop"
+    config.data.train.own = source("python")
+    image = np.random.default_rng(7).integers(0, 256, (100, 80, 3), np.uint8)
+    own = {"own": [Sample(image, Page(100, 80, ()))]}
     config.steps, config.distill.scale = 2, (0.7, 1.5)
     config.init_weights, config.model.freeze_norm = str(path), True
-    craftjax.train(config, tmp_path / "run")
+    craftjax.train(config, tmp_path / "run", sources=own)
     samples = TaughtCrops(crops)
     assert len(samples) >= 5
     for sample in samples:
@@ -117,14 +121,18 @@ def test_crops_are_scored_once(teacher, pictures, tmp_path):
 
     made = {file: file.stat().st_mtime_ns for file in crops.iterdir()}
     (crops / f"{3:08d}.maps.png").unlink()  # as of a run that was killed
-    craftjax.train(config, tmp_path / "again")
+    craftjax.train(config, tmp_path / "again", sources=own)
     renewed = [file.name for file in made if file.stat().st_mtime_ns != made[file]]
     assert renewed and all(name.startswith("0000000") for name in renewed)
     assert "taught.json" not in renewed and len(renewed) < len(made)
 
+    with pytest.raises(SourceError, match=r"own is a data set from Python, but none was given"):
+        craftjax.train(config, tmp_path / "third")
+    with pytest.raises(SourceError, match="made with other settings: data"):
+        craftjax.train(config, tmp_path / "third", sources={"own": own["own"] * 2})
     save_weights(path, to_state_dict(init_variables(CRAFT(0.125), seed=4)))
     with pytest.raises(SourceError, match=r"with other weights than config\.distill\.teacher="):
-        craftjax.train(config, tmp_path / "third")
+        craftjax.train(config, tmp_path / "third", sources=own)
     config.distill.scale = (0.5, 2.0)
     with pytest.raises(SourceError, match="crop_size is 96, expected at least 128"):
         craftjax.train(config, tmp_path / "third")
