@@ -27,6 +27,8 @@ from ocrcore.pages import Page, Sample
 from ocrcore.runtime.mesh import make_mesh, put_batch
 from ocrcore.weights.pth import save_weights
 
+scores_of = jax.jit(lambda variables, images: CRAFT(0.125).apply(variables, images)[0])
+
 
 @pytest.fixture
 def teacher(tmp_path):
@@ -51,7 +53,7 @@ def test_a_teacher_gives_its_scores_clipped(teacher):
     mesh = make_mesh(jax.devices()[:1])
     placed = put_batch({"image": images}, mesh)["image"]
     maps = make_teacher(DistillOptions(teacher=str(path)), mesh=mesh)(placed)
-    scores = np.clip(CRAFT(0.125).apply(variables, images)[0], 0, 1)
+    scores = np.clip(scores_of(variables, images), 0, 1)
     assert scores.min() < scores.max()
     np.testing.assert_allclose(maps["region"], scores[..., 0], atol=1e-5)
     np.testing.assert_allclose(maps["affinity"], scores[..., 1], atol=1e-5)
@@ -70,7 +72,7 @@ def test_training_learns_the_teachers_scores_of_pages_and_of_pictures(teacher, p
     craftjax.train(config, tmp_path / "run")
     lines = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
     losses = [row["loss"] for row in map(json.loads, lines) if "loss" in row]
-    scores = np.asarray(CRAFT(0.125).apply(variables, np.zeros((1, 64, 64, 3), np.uint8))[0])
+    scores = np.asarray(scores_of(variables, np.zeros((1, 64, 64, 3), np.uint8)))
     beyond = np.square(scores - np.clip(scores, 0, 1)).max()  # what clipping leaves to learn
     assert len(losses) == 6 and max(losses) < 4 * beyond + 1e-3
 
@@ -91,7 +93,7 @@ def test_crops_are_scored_once(teacher, pictures, tmp_path):
     samples = TaughtCrops(crops)
     assert len(samples) >= 5
     for sample in samples:
-        scores = np.asarray(CRAFT(0.125).apply(variables, sample.image[None])[0][0])
+        scores = np.asarray(scores_of(variables, sample.image[None])[0])
         np.testing.assert_allclose(
             sample.maps[..., :2] / 255, np.clip(scores, 0, 1), atol=0.5 / 255 + 1e-5
         )
