@@ -350,7 +350,7 @@ class TestFolder:
 
     def test_two_of_one_name(self, folder):
         images, labels = folder({"a.png": (3, 3)}, {"a.txt": "", "gt_a.txt": ""})
-        with pytest.raises(LabelError, match=r"one label file of a.png; .*gt_a\.txt"):
+        with pytest.raises(LabelError, match=r"one label file for a.png, .*gt_a\.txt"):
             read_icdar_folder(images, labels)
         images, labels = folder({"a.jpg": (3, 3)}, {})
         with pytest.raises(LabelError, match="one image of this name"):
