@@ -91,8 +91,8 @@ def occlude(rng: Rng, image: ByteArray, count: int) -> tuple[ByteArray, ByteArra
                 int(rng.integers(1, 5)),
                 cv2.LINE_AA,
             )
-    changed = cv2.absdiff(before, image).max(2)
-    return image, cv2.threshold(changed, 8, 255, cv2.THRESH_BINARY)[1]
+    r, g, b = cv2.split(cv2.absdiff(before, image))
+    return image, cv2.threshold(cv2.max(cv2.max(r, g), b), 8, 255, cv2.THRESH_BINARY)[1]
 
 
 def motion(rng: Rng, image: ByteArray, length: float) -> ByteArray:

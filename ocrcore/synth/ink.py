@@ -22,7 +22,7 @@ from ocrcore.synth.textures import (
     noise,
     random_color,
     shades,
-    to_bytes,
+    sheet,
     with_luminance,
 )
 
@@ -311,8 +311,8 @@ def _plate(rng: Rng, width: int, height: int, em: float) -> tuple[ByteArray, Byt
         base = random_color(rng, saturation=0.1, value=(5, 45))
     kind = rng.random()
     if kind < 0.45:
-        plate = np.empty((height, width, 3), np.uint8)
-        plate[:] = to_bytes(np.array(base))
+        r, g, b = (float(round(value)) for value in base)
+        plate = sheet(height, width, (r, g, b))
     elif kind < 0.75:
         span = rng.uniform(8, 50)
         luma = luminance(base)

@@ -114,7 +114,7 @@ class Placer:
         """
         page = np.array([self.width, self.height])
         reach = np.minimum(np.array([width, height]) / 2 + self.margin, page / 2)
-        centers = rng.uniform(reach, page - reach, (TRIES, 2))
+        centers = reach + (page - reach - reach) * rng.random((TRIES, 2))
         # The quietest of a few, so that some text is on busy backgrounds; then the others.
         few = int(rng.integers(2, TRIES))
         busy = self.busyness(centers, width, height)
@@ -131,6 +131,8 @@ class Placer:
         around = _seen(corners, free.tolist())
         for index in np.argsort(busy, kind="stable").tolist():
             x, y = centers[index].tolist()
+            if self.taken[int(y / _CELL), int(x / _CELL)]:
+                continue  # not even its middle is free
             lying = self._on_plane(planes[index], x, y, angles[2] / 4)
             if lying is not None:
                 polygon = _seen(corners, lying)

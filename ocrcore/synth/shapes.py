@@ -19,6 +19,7 @@ from ocrcore.synth.textures import (
     noise,
     random_color,
     shades,
+    sheet,
     with_luminance,
 )
 
@@ -295,8 +296,7 @@ def distractor(rng: Rng, height: int, width: int) -> tuple[ByteArray, ByteArray]
     h = max(8, int(height * rng.uniform(0.04, 0.22)))
     low = random_color(rng, value=(5, 245))
     high = random_color(rng, value=(5, 245))
-    flat = np.empty((h, w, 3), np.uint8)
-    flat[:] = np.array(low).astype(np.uint8)
+    flat = sheet(h, w, low)
     alpha = np.full((h, w), 255, np.uint8)
     if kind == 0:  # stripes, a railing
         period = rng.uniform(4, 24)
@@ -331,7 +331,7 @@ def distractor(rng: Rng, height: int, width: int) -> tuple[ByteArray, ByteArray]
         name = str(rng.choice(("brick", "tiles", "shutter", "planks")))
         flat = material(rng, h, w, kind=name)
     elif kind == 5:  # bottles, books: upright things in a row
-        flat[:] = np.array(with_luminance(low, 25)).astype(np.uint8)
+        flat = sheet(h, w, with_luminance(low, 25))
         at = 0.0
         while at < w:
             wide = rng.uniform(4, 20)
@@ -340,7 +340,7 @@ def distractor(rng: Rng, height: int, width: int) -> tuple[ByteArray, ByteArray]
             at += wide + rng.uniform(0, 3)
     elif kind == 6:  # cables, scribbles
         alpha[:] = 0
-        flat[:] = np.array(high).astype(np.uint8)
+        flat = sheet(h, w, high)
         for _ in range(int(rng.integers(1, 5))):
             points = np.cumsum(rng.normal(0, 1, (12, 2)), 0)
             points -= points.min(0)

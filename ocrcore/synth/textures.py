@@ -26,6 +26,11 @@ def luminance(color: Color) -> float:
     return 0.299 * color[0] + 0.587 * color[1] + 0.114 * color[2]
 
 
+def sheet(height: int, width: int, color: Color) -> ByteArray:
+    """Return `(height, width, 3)` uint8 of one color, rounded down."""
+    return cv2.merge([np.full((height, width), int(value), np.uint8) for value in color])
+
+
 def with_luminance(color: Color, target: float) -> Color:
     """Darken a color toward black or lighten it toward white until it has this luma."""
     luma = luminance(color)
@@ -168,7 +173,7 @@ def gradient(rng: Rng, height: int, width: int) -> ByteArray:
 
 def colorize(gray: ByteArray, stops: list[Color]) -> ByteArray:
     """Map gray values to colors along equally spaced stops; return `(H, W, 3)` uint8."""
-    at = np.linspace(0, 255, len(stops))
+    at = [255 * k / (len(stops) - 1) for k in range(len(stops))]
     table = np.empty((256, 1, 3))
     for channel, values in enumerate(zip(*stops, strict=True)):
         table[:, 0, channel] = np.interp(_LEVELS, at, values)
