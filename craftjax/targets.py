@@ -93,7 +93,10 @@ def gaussian(squared_radius: ArrayLike) -> FloatArray:
         Float32 of the same shape: 1 in the center, `exp(-3.125)` = 0.044 at the circle, 0 outside.
     """
     radius = np.asarray(squared_radius, np.float32)
-    return np.where(radius <= 1, np.exp(np.float32(-STEEPNESS) * radius), np.float32(0))
+    values = np.multiply(radius, np.float32(-STEEPNESS))
+    np.exp(values, out=values)
+    np.copyto(values, 0, where=~(radius <= 1))
+    return values
 
 
 def draw_targets(
@@ -387,7 +390,7 @@ def _least_radii(
             np.minimum.at(out, (start[part, None] + pixels).ravel(), radius.ravel())
         begin = stop
     radii = out[: layers * height * stride].reshape(layers, height, stride)[:, :, :width]
-    return np.maximum(radii, 0), np.bincount(owner, minlength=len(views)) > 0
+    return np.maximum(radii, 0, out=radii), np.bincount(owner, minlength=len(views)) > 0
 
 
 def _rows(

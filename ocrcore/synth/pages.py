@@ -403,9 +403,7 @@ class PageSource:
                     care = _contrast(part[b:d, a:c], ink, inside) >= self.config.legible_contrast
                     if care and hidden is not None:
                         care = _hidden(hidden[y0 + b : y0 + d, x0 + a : x0 + c], ink) < 0.12
-            characters = tuple(
-                Character(text=text, quad=q) for text, q in zip(flat.characters, quads, strict=True)
-            )
+            characters = Character.many(flat.characters, quads)
             if len(flat.characters) == 1 and len(graphemes(flat.text)) > 1:
                 characters = ()  # letters that join or run right to left have no quads
             words.append(
