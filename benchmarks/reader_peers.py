@@ -12,7 +12,8 @@ runs with its default settings, except as noted:
 * `rapidocr`: with `return_word_box=True`, its own way to split lines into words.
 * `tesseract`: the program, with `--psm 11` (sparse text) and `tsv`.
 * `english_g2`, `ppocrv6_small`: `ocrjax.Reader` with these recognizer weights; `fitted` with the
-  output of `ocrjax fit` in the folder given after the name.
+  output of `ocrjax fit` in the folder given after the name. They run in JAX; `onnx` is what
+  `ocrjax read` runs by default where ONNX Runtime is installed, `fast` the same with `--fast`.
 """
 
 from __future__ import annotations
@@ -90,14 +91,16 @@ def open_tesseract() -> tuple[Run, dict[str, Any]]:
     return run, {"version": version.stdout.split("\n")[0].split()[-1], "psm": 11}
 
 
-def open_ours(recognizer: str, detector: str = "") -> tuple[Run, dict[str, Any]]:
+def open_ours(
+    recognizer: str, detector: str = "", *, backend: str = "jax"
+) -> tuple[Run, dict[str, Any]]:
     """Return `ocrjax.Reader.read`; with the default detector if none is given."""
     from ocrcore.runtime.tuning import tune_process
     from ocrjax import Reader, __version__
 
     tune_process()
     said: list[str] = []
-    reader = Reader(detector or None, recognizer, log=said.append)
+    reader = Reader(detector or None, recognizer, backend=backend, log=said.append)
 
     def run(path: str) -> Words:
         words = reader.read(path).words
@@ -112,11 +115,13 @@ def open_fitted(folder: Path) -> tuple[Run, dict[str, Any]]:
     return open_ours(str(weights / "recognizer" / "weights.pth"), str(weights / "detector.pth"))
 
 
-OURS = ("english_g2", "ppocrv6_small", "fitted")
+OURS = ("english_g2", "ppocrv6_small", "fitted", "onnx", "fast")
 READERS: dict[str, Callable[[], tuple[Run, dict[str, Any]]]] = {
     "english_g2": lambda: open_ours("english_g2"),
     "ppocrv6_small": lambda: open_ours("ppocrv6_small"),
     "fitted": lambda: open_fitted(Path(sys.argv[2])),
+    "onnx": lambda: open_ours("ppocrv6_small", backend="onnx"),
+    "fast": lambda: open_ours("ppocrv6_small", "craft_compact", backend="onnx"),
     "easyocr": open_easyocr,
     "easyocr-words": lambda: open_easyocr(width_ths=0),
     "rapidocr": open_rapidocr,

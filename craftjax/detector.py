@@ -206,10 +206,7 @@ class Detector:
     @cached_property
     def fingerprint(self) -> str:
         """A digest of the weights and the dtype of the computation."""
-        digest = hashlib.md5(str(np.dtype(self._model.dtype)).encode())
-        for leaf in jax.tree_util.tree_leaves(self._variables):
-            digest.update(np.asarray(leaf).tobytes())
-        return digest.hexdigest()
+        return fingerprint_of(self._variables, self._model.dtype)
 
     @property
     def programs(self) -> int:
@@ -380,8 +377,23 @@ def read_variables(name_or_path: str | Path) -> Variables:
     return load_variables(path) if path.is_dir() else from_state_dict(load_weights(path))
 
 
+def fingerprint_of(variables: Variables, dtype: DTypeLike) -> str:
+    """Return a digest of weights and the dtype of the computation, as hexadecimal digits.
+
+    Files and checkpoints with the same weights have the same.
+    """
+    digest = hashlib.md5(str(np.dtype(dtype)).encode())
+    for leaf in jax.tree_util.tree_leaves(_known(variables)):
+        digest.update(np.asarray(leaf).tobytes())
+    return digest.hexdigest()
+
+
+def _known(variables: Variables) -> dict[str, Any]:
+    return {name: variables[name] for name in ("params", "batch_stats")}
+
+
 def _put(variables: Variables) -> Any:
-    return jax.device_put({name: variables[name] for name in ("params", "batch_stats")})
+    return jax.device_put(_known(variables))
 
 
 def _batch_size(batch_size: int | None) -> int:

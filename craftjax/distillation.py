@@ -5,7 +5,7 @@ It needs no labels: the teacher scores the crops, either once before training or
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict
 from functools import partial
@@ -19,11 +19,12 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from craftjax.config import DistillOptions
-from craftjax.detector import read_variables
+from craftjax.detector import fingerprint_of, read_variables
 from craftjax.input_pipeline import InputOptions, make_batches
 from craftjax.models import Network, make_network, options_of
 from craftjax.taught_crops import has_crop, same_facts, write_crop
 from ocrcore.data.mixing import SourceError
+from ocrcore.data.python_sets import check_sources
 from ocrcore.progress import Progress
 from ocrcore.runtime.mesh import (
     batch_sharding,
@@ -74,7 +75,11 @@ def taught(step: Step, teacher: Callable[[jax.Array], Maps]) -> Step:
 
 
 def scored_inputs(
-    config: ConfigDict, options: DistillOptions, workdir: Path
+    config: ConfigDict,
+    options: DistillOptions,
+    workdir: Path,
+    *,
+    sources: Mapping[str, Sequence[Any]] | None = None,
 ) -> tuple[dict[str, Any], list[str]]:
     """Score the training crops with the teacher, once before training.
 
@@ -84,13 +89,16 @@ def scored_inputs(
         config: config of the experiment, including the data to draw crops from.
         options: options of `config.distill`.
         workdir: run directory; holds the crops if `options.cache` names no folder.
+        sources: the samples of each data set of kind "python", by name. Of these only the numbers
+            of samples tell whether existing crops are of the same data.
 
     Returns:
         The config for `craftjax.input_pipeline.make_batches`, with the crops as its only data set;
         and lines to log at the start of the run.
 
     Raises:
-        SourceError: the folder holds crops of other settings, or `crop_size` is too small.
+        SourceError: the folder holds crops of other settings or of another teacher, `crop_size` is
+            too small, or `sources` do not match the config.
         ValueError: (subclasses) data or weights cannot be used.
     """
     size = InputOptions.from_config(config).size
@@ -103,7 +111,7 @@ def scored_inputs(
     folder = Path(options.cache or workdir / "taught")
     lines: list[str] = []
     if is_main():
-        lines = _score_crops(config.to_dict(), options, folder)
+        lines = _score_crops(config.to_dict(), options, folder, sources or {})
     meet("crops of the teacher")
     train = {
         "crops": {
@@ -114,17 +122,27 @@ def scored_inputs(
     return {**config, "data": {**config.data, "train": train}}, lines
 
 
-def _score_crops(config: dict[str, Any], options: DistillOptions, folder: Path) -> list[str]:
+def _score_crops(
+    config: dict[str, Any],
+    options: DistillOptions,
+    folder: Path,
+    sources: Mapping[str, Sequence[Any]],
+) -> list[str]:
     mesh = make_mesh(jax.local_devices())
     rows = mesh.size * (1 if jax.default_backend() == "cpu" else _ROWS)
     config |= {"batch_size": rows, "data": {**config["data"], "size": options.crop_size}}
     seed, inputs = config["seed"], InputOptions.from_config(config)
+    check_sources(sources, {name: one.kind for name, one in inputs.train.items()})
+    weights = fingerprint_of(read_variables(options.teacher), options.dtype)
     facts = {
-        **{"size": options.crop_size, "teacher": options.teacher, "seed": seed, "rows": rows},
+        **{"size": options.crop_size, "seed": seed, "rows": rows},
+        **{"teacher": options.teacher, "weights": weights},
         "data": {name: one.content(seed) for name, one in inputs.train.items()},
         "augment": {name: asdict(one.augment) for name, one in inputs.train.items()},
         "ratios": {name: one.ratio for name, one in inputs.train.items()},
     }
+    for name, samples in sources.items():
+        facts["data"][name]["samples"] = len(samples)
     folder.mkdir(parents=True, exist_ok=True)
     same_facts(folder, facts)
     steps = {number // rows for number in range(options.crops) if not has_crop(folder, number)}
@@ -132,7 +150,7 @@ def _score_crops(config: dict[str, Any], options: DistillOptions, folder: Path) 
         return [f"labels: {options.teacher} has scored {options.crops:,} crops, in {folder}"]
     teacher = make_teacher(options, mesh=mesh)
     with (
-        closing(make_batches(config, seed=seed, rows=slice(0, rows))) as source,
+        closing(make_batches(config, seed=seed, rows=slice(0, rows), sources=sources)) as source,
         Progress(f"{options.teacher} scores crops", unit="crop", total=options.crops) as progress,
     ):
         for step in sorted(steps):

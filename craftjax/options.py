@@ -77,7 +77,7 @@ class DetectorOptions:
             self,
             (self.canvas_size >= 1, "canvas_size", "a positive number of pixels"),
             (0 < self.mag_ratio <= 100, "mag_ratio", "a positive number up to 100"),
-            (self.min_polygon_side >= 0, "min_polygon_side", "0 or more pixels"),
+            (self.min_polygon_side >= 1, "min_polygon_side", "1 or more pixels"),
             (self.border in ("keep", "crop"), "border", "'keep' or 'crop'"),
             (self.pad in ("exact", "bucketed"), "pad", "'exact' or 'bucketed'"),
             (self.max_area >= 1, "max_area", "a positive number of pixels"),

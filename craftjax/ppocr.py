@@ -20,7 +20,7 @@ from craftjax.convert import ConversionError
 from craftjax.lcnet import LEVELS, NARROW, LCNetCRAFT
 from craftjax.models import options_of
 from ocrcore.lcnet import DETECTOR_BLOCKS
-from ocrcore.weights.onnx_file import load_onnx
+from ocrcore.weights.onnx_file import OtherNetworkError, expect_end, load_onnx, take
 
 NOTICE = """The weights are derived from those of PP-OCRv6's small detector: PaddleOCR,
 https://github.com/PaddlePaddle/PaddleOCR, Apache License 2.0,
@@ -61,7 +61,7 @@ def load_ppocr_detector(path: str | Path, *, seed: int = 0) -> dict[str, Any]:
     weights = [(name, array) for name, array in arrays.items() if array.ndim == 4]
     try:
         params = _params(iter(weights))
-    except ConversionError as error:
+    except OtherNetworkError as error:
         raise ConversionError(f"{path}: not PP-OCRv6's small detector: {error}") from error
     shape = flatten_dict(shapes())[("scores", "kernel")].shape
     kernel = np.random.default_rng(seed).normal(0, _START, shape).astype(np.float32)
@@ -78,31 +78,23 @@ def shapes() -> dict[str, Any]:
 def _params(left: Iterator[tuple[str, np.ndarray]]) -> dict[tuple[str, ...], np.ndarray]:
     known = flatten_dict(shapes())
     found: dict[tuple[str, ...], np.ndarray] = {}
-
-    def take(shape: tuple[int, ...], what: str) -> np.ndarray:
-        name, array = next(left, ("nothing", np.zeros(0)))
-        if array.size != np.prod(shape, dtype=int) or array.shape[:1] not in (shape[:1], (1,)):
-            raise ConversionError(f"{name} has shape {list(array.shape)}, expected {what}")
-        return array.reshape(shape)
-
     for path, biased in _order():
         where = "/".join(path)
         height, width, inputs, outputs = known[(*path, "kernel")].shape
         if path == ("enlarge",):
-            kernel = take((inputs, outputs // 4, 2, 2), where).transpose(0, 2, 3, 1)
+            kernel = take(left, (inputs, outputs // 4, 2, 2), where).transpose(0, 2, 3, 1)
             kernel = kernel.reshape(height, width, inputs, outputs)
-            bias = np.tile(take((outputs // 4,), where), 4)
+            bias = np.tile(take(left, (outputs // 4,), where), 4)
         else:
-            kernel = take((outputs, inputs, height, width), where).transpose(2, 3, 1, 0)
-            bias = take((outputs,), where) if biased else np.zeros(outputs, np.float32)
+            kernel = take(left, (outputs, inputs, height, width), where).transpose(2, 3, 1, 0)
+            bias = take(left, (outputs,), where) if biased else np.zeros(outputs, np.float32)
         if path[-1] == "stem1":
             kernel = kernel[:, :, ::-1]
         found[(*path, "kernel")] = np.ascontiguousarray(kernel)
         found[(*path, "bias")] = bias
-    take((NARROW, 1, 2, 2), "the last layer")
-    take((1,), "the last layer's bias")
-    if (more := next(left, None)) is not None:
-        raise ConversionError(f"{more[0]} is left over")
+    take(left, (NARROW, 1, 2, 2), "the last layer")
+    take(left, (1,), "the last layer's bias")
+    expect_end(left)
     return found
 
 

@@ -11,9 +11,10 @@ Host code: no jax.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -109,20 +110,42 @@ def write_crop(folder: Path, number: int, image: ByteArray, maps: FloatArray) ->
     write_bytes(folder / f"{number:08d}{_MAPS}", encode_image(levels, suffix=".png"))
 
 
-def same_facts(folder: Path, facts: object) -> None:
+def same_facts(folder: Path, facts: Mapping[str, Any]) -> None:
     """Refuse a folder of crops made with other settings; record the settings in a new folder.
+
+    Args:
+        folder: folder of the crops.
+        facts: all that the crops depend on, by name. `teacher` names the weights; `weights` is
+            their fingerprint, which decides.
 
     Raises:
         SourceError: the settings differ, or a folder with crops has no record of them.
     """
-    path = folder / FACTS
+    path, remedy = folder / FACTS, "give another config.distill.cache, or remove the folder"
     text = json.dumps(facts, indent=1, sort_keys=True, default=repr)
     if path.is_file():
-        known = path.read_text(encoding="utf-8")
-        if known != text:
+        now = json.loads(text)
+        try:
+            known = dict(json.loads(path.read_text(encoding="utf-8")))
+        except (ValueError, TypeError) as error:
+            raise SourceError(f"{path}: not a record of crops ({error}): {remedy}") from error
+        teacher, weights = known.get("teacher"), known.get("weights")
+        differ = {name for name in known | now if known.get(name) != now.get(name)}
+        if others := sorted(differ - {"teacher", "weights"}):
             raise SourceError(
-                f"{folder}: its crops were made with other settings (compare {path}): give "
-                "another config.distill.cache, or remove the folder"
+                f"{folder}: its crops were made with other settings: {', '.join(others)} (compare "
+                f"{path}): {remedy}"
+            )
+        if weights is None:
+            raise SourceError(
+                f"{folder}: its crops were scored by {teacher!r}, but {path} does not say with "
+                f"which weights: if with those of {facts['teacher']!r} as they are now, add "
+                f'"weights": "{facts["weights"]}" to it, otherwise {remedy}'
+            )
+        if "weights" in differ:
+            raise SourceError(
+                f"{folder}: its crops were scored by {teacher!r} with other weights than "
+                f"config.distill.teacher={facts['teacher']!r} has now: {remedy}"
             )
     elif any(folder.glob(f"*{_MAPS}")):
         raise SourceError(f"{folder}: crops, but no {FACTS} that says what they were made of")

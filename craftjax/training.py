@@ -270,7 +270,8 @@ def train(
     if config.get("distill"):
         distill = from_section(DistillOptions, config.distill, "config.distill")
     if distill and distill.crops:
-        inputs, scored = scored_inputs(config, distill, Path(workdir))
+        inputs, scored = scored_inputs(config, distill, Path(workdir), sources=sources)
+        sources = None  # the crops are the only data set now
     with (
         closing(
             make_batches(inputs, seed=config.seed, rows=rows, workdir=workdir, sources=sources)

@@ -20,7 +20,7 @@ from crnnjax.lightsvtr import DEPTH
 from crnnjax.models import CRNN, options_of, shapes_of
 from ocrcore.layers import BATCH_NORM_EPSILON
 from ocrcore.lcnet import RECOGNIZER_BLOCKS
-from ocrcore.weights.onnx_file import load_onnx
+from ocrcore.weights.onnx_file import OtherNetworkError, expect_end, load_onnx, take
 
 HEIGHT = 48
 """Height of its input in pixels."""
@@ -72,7 +72,7 @@ def load_ppocr(path: str | Path) -> tuple[dict[str, Any], Charset]:
         # Scalars are constants of the graph, such as the scale of the attention.
         weights = [(name, array) for name, array in arrays.items() if array.size > 1]
         return _variables(weights, charset.num_classes), charset
-    except ConversionError as error:
+    except OtherNetworkError as error:
         raise ConversionError(f"{path}: not PP-OCRv6's small recognizer: {error}") from error
 
 
@@ -80,42 +80,34 @@ def _variables(arrays: list[tuple[str, np.ndarray]], classes: int) -> dict[str, 
     model = CRNN(classes, "lcnetv4", 384, 120, "lightsvtr", batch_norm=False)
     shapes = flatten_dict(shapes_of(model)["params"])
     left = iter(arrays)
-
-    def take(shape: tuple[int, ...], what: str) -> np.ndarray:
-        name, array = next(left, ("nothing", np.zeros(0)))
-        if array.size != np.prod(shape, dtype=int) or array.shape[:1] not in (shape[:1], (1,)):
-            raise ConversionError(f"{name} has shape {list(array.shape)}, expected {what}")
-        return array.reshape(shape)
-
     found: dict[tuple[str, ...], np.ndarray] = {}
     for path, kind in _order():
         where = "/".join(path)
         if kind == "norm":
-            found[(*path, "scale")] = take(shapes[(*path, "scale")].shape, where)
-            found[(*path, "bias")] = take(shapes[(*path, "bias")].shape, where)
+            found[(*path, "scale")] = take(left, shapes[(*path, "scale")].shape, where)
+            found[(*path, "bias")] = take(left, shapes[(*path, "bias")].shape, where)
             continue
         shape = shapes[(*path, "kernel")].shape
         if kind == "linear":
-            found[(*path, "kernel")] = take(shape, where)
-            found[(*path, "bias")] = take(shape[-1:], where)
+            found[(*path, "kernel")] = take(left, shape, where)
+            found[(*path, "bias")] = take(left, shape[-1:], where)
             continue
         height, width, inputs, outputs = shape
         if path[-1] == "stem1":
             inputs = 3
-        kernel = take((outputs, inputs, height, width), where).transpose(2, 3, 1, 0)
+        kernel = take(left, (outputs, inputs, height, width), where).transpose(2, 3, 1, 0)
         if path[-1] == "stem1":
             kernel = kernel.sum(2, keepdims=True)
         if kind == "conv":
-            bias = take((outputs,), where)
+            bias = take(left, (outputs,), where)
         else:
-            scale, shift, mean, variance = (take((outputs,), where) for _ in range(4))
+            scale, shift, mean, variance = (take(left, (outputs,), where) for _ in range(4))
             factor = scale / np.sqrt(variance + np.float32(BATCH_NORM_EPSILON))
             kernel, bias = kernel * factor, shift - mean * factor
         found[(*path, "kernel")], found[(*path, "bias")] = kernel, bias
-    if (more := next(left, None)) is not None:
-        raise ConversionError(f"{more[0]} is left over")
+    expect_end(left)
     if found.keys() != shapes.keys():
-        raise ConversionError("layers are missing")
+        raise OtherNetworkError("layers are missing")
     params = unflatten_dict({path: np.ascontiguousarray(value) for path, value in found.items()})
     return {"params": params, "batch_stats": {}}
 

@@ -135,6 +135,22 @@ def with_charset(weights: NetworkWeights, name: str) -> tuple[NetworkWeights, Ch
     return weights._replace(variables=loaded.variables, state=state), loaded.charset
 
 
+def halved(state: State) -> State:
+    """Return a state dict whose float32 arrays are float16.
+
+    Raises:
+        WeightsError: a value is beyond float16's range.
+    """
+    result: dict[str, np.ndarray] = {}
+    for name, array in state.items():
+        result[name] = array
+        if array.dtype == np.float32:
+            if (largest := np.abs(array).max(initial=0)) > np.finfo(np.float16).max:
+                raise WeightsError(f"{name} has a value of {largest:.3g}: too large for float16")
+            result[name] = array.astype(np.float16)
+    return result
+
+
 def save_state(path: str | Path, network: Network | None, state: State) -> None:
     """Write a `.pth` or `.safetensors` file with the entry names that EasyOCR expects."""
     if network == "recognizer":

@@ -1,4 +1,4 @@
-"""Overhead of Apache Beam: pages per second of `ocrjax synth` alone and on the DirectRunner.
+"""Pages per second of `ocrjax synth` with 1 and 2 processes, its own and Apache Beam's.
 
     python benchmarks/lab/spread_synth.py OUT [--counts 8 48] [--preset scene]
 
@@ -17,10 +17,12 @@ import sys
 import time
 from pathlib import Path
 
+BEAM = "--beam-options=--direct_running_mode=multi_processing --direct_num_workers="
 WAYS = {
-    "alone": [],
-    "Beam, 1 process": ["--direct_num_workers=1 --direct_running_mode=multi_processing"],
-    "Beam, 2 processes": ["--direct_num_workers=2 --direct_running_mode=multi_processing"],
+    "--workers 1": ["--workers=1"],
+    "--workers 2": ["--workers=2"],
+    "Beam, 1 process": ["--beam-runner=DirectRunner", f"{BEAM}1"],
+    "Beam, 2 processes": ["--beam-runner=DirectRunner", f"{BEAM}2"],
 }
 
 
@@ -29,8 +31,7 @@ def measure(preset: str, count: int, out: Path, options: list[str]) -> tuple[flo
     shutil.rmtree(out, ignore_errors=True)
     command = [sys.executable, "-m", "ocrjax", "synth", "--preset", preset, "--count", str(count)]
     command += ["--format", "arrayrecord", "--records-per-file", "4", "--out", str(out)]
-    if options:
-        command += ["--beam-runner=DirectRunner", f"--beam-options={' '.join(options)}"]
+    command += options
     before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
     subprocess.run(command, check=True, capture_output=True)
     wall, after = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_CHILDREN)

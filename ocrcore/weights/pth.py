@@ -205,7 +205,8 @@ def save_safetensors(path: str | Path, state: Mapping[str, Any]) -> None:
                     f"{key!r} is of type {arrays[key].dtype}, which safetensors lacks"
                 )
         with replacing(path) as part:
-            safetensors.numpy.save_file(arrays, str(part))
+            # Not `save_file`: only the owner could read its file.
+            part.write_bytes(safetensors.numpy.save(arrays))
 
 
 def load_weights(path: str | Path) -> State:

@@ -3,25 +3,48 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from ocrcore.data.shards import Spread
 
 
+def add_kind(
+    parser: argparse.ArgumentParser,
+    source: str,
+    *,
+    more: Iterable[str] = (),
+    crops: Iterable[str] = (),
+) -> None:
+    """Declare the argument that names the format of labels.
+
+    Args:
+        parser: the command's parser.
+        source: name of the argument that holds the labels.
+        more: formats of labeled images in addition to `WORD_KINDS`.
+        crops: formats of crops.
+    """
+    from ocrcore.data.readers.label_formats import FORMATS
+    from ocrcore.data.readers.words import WORD_KINDS
+
+    known = f"words (text files, one word per line), {', '.join((*more, *FORMATS))}"
+    crops = tuple(crops)
+    parser.add_argument(
+        "--from",
+        dest="kind",
+        default="auto",
+        choices=tuple(dict.fromkeys((*WORD_KINDS, *more, *crops))),
+        metavar="FORMAT",
+        help=f"format of {source}, if it cannot be detected: {known}"
+        + (f"; for crops: {', '.join(crops)}" if crops else ""),
+    )
+
+
 def add_label_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the arguments that say where images are and how label files are laid out."""
+    """Declare the arguments that say where images are and how label files are read."""
     parser.add_argument(
         "--images", metavar="DIR", help="folder of the images, if they are not next to the labels"
     )
-    parser.add_argument(
-        "--layout",
-        default="auto",
-        help="layout of the text files with one word per line (default: %(default)s)",
-    )
-
-
-def add_dont_care(parser: argparse.ArgumentParser) -> None:
-    """Declare the argument that marks words as "don't care"."""
+    add_layout(parser)
     parser.add_argument(
         "--dont-care",
         nargs="*",
@@ -30,6 +53,25 @@ def add_dont_care(parser: argparse.ArgumentParser) -> None:
         help="texts that mark a word as don't care, in addition to the format's own marks "
         "(default: %(default)s)",
     )
+
+
+def add_layout(parser: argparse.ArgumentParser) -> None:
+    """Declare the argument that names the layout of text files."""
+    parser.add_argument(
+        "--layout",
+        default="auto",
+        help="layout of the text files with one word per line (default: %(default)s)",
+    )
+
+
+def add_networks(parser: argparse.ArgumentParser, purpose: str) -> None:
+    """Declare the networks of a command that reads images only for a purpose, such as --judge."""
+    for name in ("detector", "recognizer"):
+        parser.add_argument(
+            f"--{name}",
+            metavar="WEIGHTS",
+            help=f"{name} for {purpose} (default: that of ocrjax read)",
+        )
 
 
 def add_shard_arguments(parser: argparse.ArgumentParser) -> None:
@@ -76,6 +118,16 @@ def beam_of(arguments: argparse.Namespace) -> Spread | None:
     from ocrcore.data.beam import beam_spread
 
     return beam_spread(arguments.beam_runner, arguments.beam_options or "")
+
+
+def given_options(arguments: argparse.Namespace, names: Iterable[str]) -> dict[str, object]:
+    """Return the values of options by the names that users know, such as "--mag-ratio".
+
+    Args:
+        arguments: the parsed arguments.
+        names: their names in `arguments`.
+    """
+    return {f"--{name.replace('_', '-')}": getattr(arguments, name) for name in names}
 
 
 def refuse_idle(given: Mapping[str, object], why: str) -> None:

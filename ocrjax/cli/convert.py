@@ -28,17 +28,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="for a recognizer: keep only the classes of these characters; the name of a charset "
         "(en94) or a file",
     )
+    parser.add_argument(
+        "--float16",
+        action="store_true",
+        help="store the weights in half the space; computations stay in float32",
+    )
     parser.add_argument("--force", action="store_true", help="replace existing files")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Convert the weights, with the files that belong to them."""
     source, target, force = arguments.source, Path(arguments.target), arguments.force
+    file = target.suffix.lower() in WEIGHTS_SUFFIXES
     check_weights(target, [source], force=force, checkpoint=True)
+    if arguments.float16 and not file:
+        raise ValueError(f"--float16: {target} is a checkpoint, which is float32; name a file")
 
     from ocrcore.training.checkpoints import save_variables
     from ocrjax.weights import (
         belongings,
+        halved,
         load_network,
         save_state,
         with_charset,
@@ -50,8 +59,9 @@ def run(arguments: argparse.Namespace) -> int:
         weights, charset = with_charset(weights, arguments.charset)
     beside = belongings(weights.network, weights.path, target, charset=charset)
     check_outputs(beside, inputs=[weights.path], force=force)
-    if target.suffix.lower() in WEIGHTS_SUFFIXES:
-        save_state(target, weights.network, weights.state)
+    if file:
+        state = halved(weights.state) if arguments.float16 else weights.state
+        save_state(target, weights.network, state)
     else:
         save_variables(target, weights.variables)
     print(f"{target}: a {weights.network}, {len(weights.state)} entries from {weights.path}")

@@ -8,11 +8,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ocrcore.data.readers.crops import Crop
-from ocrcore.data.readers.label_formats import FORMATS, find_formats
-from ocrcore.data.readers.words import WORD_KINDS, has_text_files
+from ocrcore.data.readers.label_formats import find_formats
+from ocrcore.data.readers.words import has_text_files
 from ocrcore.outputs import OutputError, check_apart, check_outputs
 from ocrcore.pages import LabelError
-from ocrjax.cli.arguments import add_dont_care, add_label_arguments, refuse_idle
+from ocrjax.cli.arguments import add_kind, add_label_arguments, refuse_idle
 from ocrjax.labels.convert import PICTURES, Conversion, read_pages, write_labels
 from ocrjax.labels.targets import TARGETS, losses
 
@@ -33,17 +33,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"format to write; for images: {', '.join(TARGETS)}; for crops: "
         f"{', '.join(CROP_TARGETS)}",
     )
-    parser.add_argument(
-        "--from",
-        dest="kind",
-        default="auto",
-        choices=(*WORD_KINDS, "synthtext", *(k for k in CROP_KINDS if k not in WORD_KINDS)),
-        metavar="FORMAT",
-        help="format of IN, if it cannot be detected: words (text files, one word per line), "
-        f"synthtext, {', '.join(FORMATS)}; for crops: {', '.join(CROP_KINDS)}",
-    )
+    add_kind(parser, "IN", more=("synthtext",), crops=CROP_KINDS)
     add_label_arguments(parser)
-    add_dont_care(parser)
     parser.add_argument(
         "--pictures",
         choices=PICTURES,

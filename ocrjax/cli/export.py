@@ -8,7 +8,7 @@ from pathlib import Path
 from ocrcore.outputs import check_outputs
 from ocrcore.weights.named import find_weights
 from ocrjax.cli import export_onnx
-from ocrjax.cli.arguments import refuse_idle
+from ocrjax.cli.arguments import given_options, refuse_idle
 from ocrjax.easyocr.install import install, uninstall
 
 
@@ -119,8 +119,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     if not arguments.check:
         names = ("crops", "photos", "count", "accept_worse", "easyocr_python")
-        checks = {f"--{name.replace('_', '-')}": getattr(arguments, name) for name in names}
-        refuse_idle(checks, "without --check")
+        refuse_idle(given_options(arguments, names), "without --check")
     tune_process()
     options = ExportOptions(
         languages=tuple(code for code in arguments.languages.replace(" ", "").split(",") if code),
@@ -161,8 +160,8 @@ def run(arguments: argparse.Namespace) -> int:
 def _uninstall(arguments: argparse.Namespace) -> int:
     given = ["name", "out", "force", "install", "check", "easyocr_python", "count", "charset"]
     given += ["height", "crops", "accept_worse", "photos"]
-    options = {f"--{name.replace('_', '-')}": getattr(arguments, name) for name in given}
-    refuse_idle({"RUN": arguments.source, **options}, "with --uninstall")
+    options = {"RUN": arguments.source, **given_options(arguments, given)}
+    refuse_idle(options, "with --uninstall")
     removed = uninstall(arguments.uninstall)
     print("removed:", *(map(str, removed) if removed else ["nothing was left"]), sep="\n  ")
     return 0

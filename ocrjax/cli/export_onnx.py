@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ocrcore.outputs import check_outputs
 from ocrcore.weights.named import find_weights
-from ocrjax.cli.arguments import refuse_idle
+from ocrjax.cli.arguments import given_options, refuse_idle
 
 _PRECISIONS = ("float32", "float16", "int8")
 
@@ -37,20 +37,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def refuse(arguments: argparse.Namespace) -> None:
     """Refuse these arguments if the target is not ONNX."""
     names = ("precision", "rapidocr", "calibrate")
-    refuse_idle({f"--{name}": getattr(arguments, name) for name in names}, "without onnx")
+    refuse_idle(given_options(arguments, names), "without onnx")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Export; return 1 and write nothing if ONNX Runtime's output differs from ours."""
     own = ("install", "uninstall", "easyocr_python", "accept_worse")
-    given = {f"--{name.replace('_', '-')}": getattr(arguments, name) for name in own}
+    given = given_options(arguments, own)
     given["--languages"] = None if arguments.languages == "en" else arguments.languages
     refuse_idle(given, "with onnx")
     if not arguments.check:
-        refuse_idle(
-            {f"--{name}": getattr(arguments, name) for name in ("crops", "photos", "count")},
-            "without --check",
-        )
+        checks = ("crops", "photos", "count")
+        refuse_idle(given_options(arguments, checks), "without --check")
     if arguments.source is None:
         raise ValueError("no RUN is given; name what to export: ocrjax export onnx RUN")
     source = find_weights(arguments.source)

@@ -7,6 +7,7 @@ import os
 from dataclasses import fields
 
 from ocrcore.command import INTERRUPTED
+from ocrjax.cli.arguments import add_layout
 from ocrjax.fitting.options import FitOptions, parse_budget
 
 
@@ -34,9 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "(default: keep a test set found in DATA; otherwise split so that near-duplicates stay in "
         "the same part)",
     )
-    parser.add_argument(
-        "--layout", default="auto", help="layout of the label files (default: %(default)s)"
-    )
+    add_layout(parser)
     parser.add_argument(
         "--detector", default="craft_mlt_25k", help="pretrained weights (default: %(default)s)"
     )

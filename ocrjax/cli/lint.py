@@ -7,10 +7,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ocrcore.data.readers.label_formats import FORMATS
-from ocrcore.data.readers.words import WORD_KINDS
 from ocrcore.outputs import OutputError, check_apart, check_outputs
-from ocrjax.cli.arguments import add_dont_care, add_label_arguments, refuse_idle
+from ocrjax.cli.arguments import (
+    add_kind,
+    add_label_arguments,
+    add_networks,
+    given_options,
+    refuse_idle,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,8 +23,6 @@ if TYPE_CHECKING:
     from ocrcore.data.readers.crops import Crop
     from ocrcore.evaluation.label_errors import Suspect
     from ocrjax.reader import Reader
-
-_NETWORKS = ("detector", "recognizer")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -54,17 +56,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="whether the repaired copy copies or links the images (default: copy)",
     )
     parser.add_argument("--force", action="store_true", help="replace an existing report")
-    parser.add_argument(
-        "--from",
-        dest="kind",
-        default="auto",
-        choices=tuple(dict.fromkeys((*WORD_KINDS, *CROP_KINDS))),
-        metavar="FORMAT",
-        help=f"format of DATA, if it cannot be detected: words, {', '.join(FORMATS)}; for crops: "
-        f"{', '.join(CROP_KINDS)}",
-    )
+    add_kind(parser, "DATA", crops=CROP_KINDS)
     add_label_arguments(parser)
-    add_dont_care(parser)
     parser.add_argument(
         "--charset",
         metavar="NAME",
@@ -84,12 +77,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="report labels that a detector and a recognizer contradict; takes about as long as "
         "reading the images",
     )
-    for name in _NETWORKS:
-        parser.add_argument(
-            f"--{name}",
-            metavar="WEIGHTS",
-            help=f"{name} for --judge (default: that of ocrjax read)",
-        )
+    add_networks(parser, "--judge")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -154,10 +142,9 @@ def run(arguments: argparse.Namespace) -> int:
 def _check(arguments: argparse.Namespace, inputs: list[Path]) -> None:
     """Refuse arguments without effect and outputs that must not be overwritten."""
     if not arguments.fix:
-        refuse_idle({"--to": arguments.to, "--pictures": arguments.pictures}, "without --fix")
+        refuse_idle(given_options(arguments, ("to", "pictures")), "without --fix")
     if not arguments.judge:
-        networks = {f"--{name}": getattr(arguments, name) for name in _NETWORKS}
-        refuse_idle(networks, "without --judge")
+        refuse_idle(given_options(arguments, ("detector", "recognizer")), "without --judge")
     if not arguments.report:
         refuse_idle({"--force": arguments.force}, "without --report")
     folders = [path if path.is_dir() else path.parent for path in map(Path, inputs)]
@@ -183,9 +170,7 @@ def _run_crops(
     from ocrjax.labels.lint_report import rare_characters, table, write_lint
 
     names = ("to", "pictures", "images", "canvas_size", "mag_ratio", "detector")
-    refuse_idle(
-        {f"--{name.replace('_', '-')}": getattr(arguments, name) for name in names}, "on crops"
-    )
+    refuse_idle(given_options(arguments, names), "on crops")
     found, kept = lint_crops(crops, charset)
     suspects: list[Suspect] = []
     if arguments.judge:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import importlib.util
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,7 +19,7 @@ from ocrcore.images import ImageError, find_images, name_files
 from ocrcore.outputs import check_apart, check_outputs, check_suffix
 from ocrcore.pages import Page
 from ocrcore.progress import Progress, shown
-from ocrcore.weights.named import find_weights
+from ocrcore.weights.named import WeightsNotFoundError, find_weights
 from ocrjax.cli.arguments import add_beam_arguments, add_shard_arguments, beam_of, refuse_idle
 from ocrjax.cli.pictures import (
     Picture,
@@ -53,15 +54,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--detector",
         metavar="WEIGHTS",
-        default="craft_mlt_25k",
         help="the detector: name of weights, a weights file, a run directory or a checkpoint "
-        "(default: %(default)s)",
+        "(default: craft_mlt_25k)",
     )
     parser.add_argument(
         "--recognizer",
         metavar="WEIGHTS",
-        default="ppocrv6_small",
-        help="the recognizer, in the same forms (default: %(default)s)",
+        help="the recognizer, in the same forms (default: ppocrv6_small)",
+    )
+    parser.add_argument(
+        "--fast",
+        action="store_true",
+        help="use the small weights that come with ocrjax, where no others are named: the detector "
+        "craft_compact; and the recognizer crnn_synth if ppocrv6_small is not installed",
     )
     parser.add_argument(
         "--charset",
@@ -130,6 +135,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Read the images; return 1 if one could not be read."""
     check_detection_arguments(arguments)
+    _choose_weights(arguments)
     files = find_images(arguments.images)
     pictures = {path: pages_of(path) for path in files}
     outputs = Outputs(arguments, pictures)
@@ -196,6 +202,30 @@ def run(arguments: argparse.Namespace) -> int:
         print(f"could not be read: {name_files(bad, most=20)}", file=sys.stderr)
     name_left_out(arguments.images)
     return 1 if bad else 0
+
+
+def _choose_weights(arguments: argparse.Namespace) -> None:
+    """Fill in the weights that are not named."""
+    fast = arguments.fast
+    arguments.detector = arguments.detector or ("craft_compact" if fast else "craft_mlt_25k")
+    if arguments.recognizer is None:
+        arguments.recognizer = "ppocrv6_small"
+        if fast and not _installed("ppocrv6_small"):
+            arguments.recognizer = "crnn_synth"
+            print(
+                "recognizer: crnn_synth, which comes with ocrjax; ppocrv6_small reads more words: "
+                "pip install 'ocrjax[weights]'",
+                file=sys.stderr,
+            )
+
+
+def _installed(weights: str) -> bool:
+    """Return whether weights stored as ONNX can be loaded."""
+    try:
+        find_weights(weights)
+    except WeightsNotFoundError:
+        return False
+    return importlib.util.find_spec("onnx") is not None
 
 
 def _say(

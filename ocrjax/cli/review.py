@@ -7,11 +7,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ocrcore.data.readers.label_formats import FORMATS
-from ocrcore.data.readers.words import WORD_KINDS
 from ocrcore.outputs import check_apart, check_outputs
 from ocrcore.pages import Page
-from ocrjax.cli.arguments import add_label_arguments, refuse_idle
+from ocrjax.cli.arguments import (
+    add_kind,
+    add_label_arguments,
+    add_networks,
+    given_options,
+    refuse_idle,
+)
 
 if TYPE_CHECKING:
     from ocrjax.reader import Reader
@@ -51,12 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--every", action="store_true", help="also review all other words, after the doubtful ones"
     )
-    for name in ("detector", "recognizer"):
-        parser.add_argument(
-            f"--{name}",
-            metavar="WEIGHTS",
-            help=f"{name} for --judge and --predict (default: that of ocrjax read)",
-        )
+    add_networks(parser, "--judge and --predict")
     parser.add_argument(
         "--charset", metavar="NAME", help="characters that the default recognizer may read"
     )
@@ -73,14 +72,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="copy",
         help="copy or link the images into OUT, or leave them out (default: %(default)s)",
     )
-    parser.add_argument(
-        "--from",
-        dest="kind",
-        default="auto",
-        choices=WORD_KINDS,
-        metavar="FORMAT",
-        help=f"format of DATA, if it cannot be detected: words, {', '.join(FORMATS)}",
-    )
+    add_kind(parser, "DATA")
     add_label_arguments(parser)
     parser.add_argument(
         "--port", type=int, default=0, help="port of the page (default: a free one)"
@@ -116,13 +108,12 @@ def run(arguments: argparse.Namespace) -> int:
     check_apart(out, inputs, option="--out")
     check_place(out, journal)
     check_outputs([out / "labels"])
-    networks = {f"--{n}": getattr(arguments, n) for n in ("detector", "recognizer", "charset")}
     if arguments.predict:
-        idle = {f"--{name}": getattr(arguments, name) for name in ("judge", "every", "images")}
-        refuse_idle(idle, "with --predict")
+        refuse_idle(given_options(arguments, ("judge", "every", "images")), "with --predict")
         refuse_idle({"--detector": crops and arguments.detector}, "with --crops")
     elif not arguments.judge:
-        refuse_idle(networks, "without --judge or --predict")
+        networks = ("detector", "recognizer", "charset")
+        refuse_idle(given_options(arguments, networks), "without --judge or --predict")
     labels = _Predicted(arguments) if arguments.predict else _Labeled(arguments)
     for line in labels.notes[:_SHOWN]:
         print(line)
@@ -170,6 +161,7 @@ class _Labeled:
             kind=arguments.kind,
             images=arguments.images or "",
             layout=arguments.layout,
+            dont_care=tuple(arguments.dont_care),
         )
         self._arguments = arguments
         self._found = lint(parts)

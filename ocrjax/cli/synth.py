@@ -19,7 +19,13 @@ from ocrcore.synth.pages import SynthError
 from ocrcore.synth.pieces import make_shard, merge_set
 from ocrcore.synth.text import font_remedy
 from ocrcore.synth.write import FORMATS
-from ocrjax.cli.arguments import add_beam_arguments, add_shard_arguments, beam_of, refuse_idle
+from ocrjax.cli.arguments import (
+    add_beam_arguments,
+    add_shard_arguments,
+    beam_of,
+    given_options,
+    refuse_idle,
+)
 
 _MAX_SHEET = 200
 _SHEETS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
@@ -182,8 +188,7 @@ def _refuse_idle(arguments: argparse.Namespace) -> None:
     """Refuse options without effect on a sheet or on PNG files."""
     if arguments.sheet:
         names = ("workers", "image", "quality", "records_per_file", "shard", "merge", "beam_runner")
-        given = {f"--{name.replace('_', '-')}": getattr(arguments, name) for name in names}
-        refuse_idle(given, "on a sheet")
+        refuse_idle(given_options(arguments, names), "on a sheet")
     if arguments.merge:
         refuse_idle({"--workers": arguments.workers}, "where shares are joined")
     if arguments.beam_runner:

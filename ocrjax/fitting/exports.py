@@ -36,6 +36,17 @@ _ORIGINS = {
         "The recognizer is, or was fine-tuned from, `english_g2` of EasyOCR "
         "(https://github.com/JaidedAI/EasyOCR, Apache License 2.0).",
     ),
+    "craft_compact": (
+        "apache-2.0",
+        "The detector is, or was fine-tuned from, ocrjax's `craft_compact` (Apache License 2.0), "
+        "which was trained from PP-OCRv6's small detector: PaddleOCR, "
+        "https://github.com/PaddlePaddle/PaddleOCR, Apache License 2.0. Its training data include "
+        "photos of ICDAR 2015 (CC BY 4.0).",
+    ),
+    "crnn_synth": (
+        "apache-2.0",
+        "The recognizer is, or was fine-tuned from, ocrjax's `crnn_synth`, Apache License 2.0.",
+    ),
 }
 _TASKS = {"detector": "object-detection", "recognizer": "image-to-text"}
 

@@ -6,7 +6,10 @@ format.
 
 from __future__ import annotations
 
+import csv
 import hashlib
+import io
+import json
 import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
@@ -147,20 +150,10 @@ def via(pages: Sequence[Page], sizes: Sequence[int]) -> dict[str, Any]:
     """
     metadata: dict[str, Any] = {}
     for page, size in zip(pages, sizes, strict=True):
-        regions = []
-        for word in page.words:
-            x, y, wide, high = _box(word.quad)
-            shape: dict[str, Any] = {"name": "rect", "x": x, "y": y, "width": wide, "height": high}
-            if not _is_box(word):
-                xs, ys = word.outline.T.astype(np.float64).tolist()
-                shape = {"name": "polygon", "all_points_x": xs, "all_points_y": ys}
-            attributes: dict[str, str] = {} if word.text is None else {"text": word.text}
-            attributes |= {} if word.care else {"ignore": "true"}
-            regions.append({"shape_attributes": shape, "region_attributes": attributes})
         metadata[f"{page.path}{size}"] = {
             "filename": page.path,
             "size": size,
-            "regions": regions,
+            "regions": [_via_region(word) for word in page.words],
             "file_attributes": {},
         }
     text = {"type": "text", "description": "", "default_value": ""}
@@ -194,6 +187,36 @@ def via(pages: Sequence[Page], sizes: Sequence[int]) -> dict[str, Any]:
         "_via_data_format_version": "2.0.10",
         "_via_image_id_list": list(metadata),
     }
+
+
+def via_csv(pages: Sequence[Page], sizes: Sequence[int]) -> str:
+    """Return annotations of VIA as CSV: a line for each region, or one for an image without any.
+
+    Args:
+        pages: the labeled images.
+        sizes: as for `via`.
+    """
+    names = "filename,file_size,file_attributes,region_count,region_id,region_shape_attributes"
+    file = io.StringIO()
+    file.write(f"{names},region_attributes\n")  # VIA compares this line as a whole
+    rows = csv.writer(file, lineterminator="\n")
+    for page, size in zip(pages, sizes, strict=True):
+        regions = [_via_region(word) for word in page.words]
+        for number, region in enumerate(regions or [{"shape": {}, "attributes": {}}]):
+            columns = [json.dumps(value, ensure_ascii=False) for value in region.values()]
+            rows.writerow([page.path, size, "{}", len(regions), number, *columns])
+    return file.getvalue()
+
+
+def _via_region(word: Word) -> dict[str, dict[str, Any]]:
+    x, y, wide, high = _box(word.quad)
+    shape: dict[str, Any] = {"name": "rect", "x": x, "y": y, "width": wide, "height": high}
+    if not _is_box(word):
+        xs, ys = word.outline.T.astype(np.float64).tolist()
+        shape = {"name": "polygon", "all_points_x": xs, "all_points_y": ys}
+    attributes: dict[str, str] = {} if word.text is None else {"text": word.text}
+    attributes |= {} if word.care else {"ignore": "true"}
+    return {"shape_attributes": shape, "region_attributes": attributes}
 
 
 def datumaro(pages: Sequence[Page]) -> dict[str, Any]:

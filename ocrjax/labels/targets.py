@@ -80,8 +80,16 @@ def _labelme(pages: Sequence[Page], files: Mapping[str, Path], folder: str) -> F
 
 
 def _via(pages: Sequence[Page], files: Mapping[str, Path], folder: str) -> Files:
-    sizes = [files[str(page.path)].stat().st_size for page in pages]
-    return {"via_project.json": _encoded(json_files.via(pages, sizes))}
+    return {"via_project.json": _encoded(json_files.via(pages, _sizes(pages, files)))}
+
+
+def _via_csv(pages: Sequence[Page], files: Mapping[str, Path], folder: str) -> Files:
+    return {"via_export_csv.csv": json_files.via_csv(pages, _sizes(pages, files)).encode()}
+
+
+def _sizes(pages: Sequence[Page], files: Mapping[str, Path]) -> list[int]:
+    """Sizes of the image files in bytes."""
+    return [files[str(page.path)].stat().st_size for page in pages]
 
 
 def _ppocr(pages: Sequence[Page], files: Mapping[str, Path], folder: str) -> Files:
@@ -259,6 +267,7 @@ TARGETS = {
     ),
     "labelme": Target("labelme", Carries(empty=False), ".", _labelme, "labelme"),
     "via": Target("VGG Image Annotator", Carries(), ".", _via, "via"),
+    "via-csv": Target("VGG Image Annotator (CSV)", Carries(), ".", _via_csv, "via-csv"),
     "datumaro": Target(
         "Datumaro",
         Carries(),

@@ -198,3 +198,29 @@ def test_the_average_of_detectors_names_the_next_step(detector, tmp_path, capsys
     assert run("average", tmp_path / "a.pth", tmp_path / "b", "--out", out) == 0
     assert f"--mode=sweep --weights={out}" in capsys.readouterr().out
     assert load_variables(tmp_path / "b").keys() == load_network(out).variables.keys()
+
+
+@pytest.mark.parametrize("kind", ["detector", "recognizer"])
+def test_half_the_space(kind, request, tmp_path, capsys):
+    variables = request.getfixturevalue(kind)
+    to_state_dict = craft.to_state_dict if kind == "detector" else crnn.to_state_dict
+    state = to_state_dict(variables)
+    save_weights(tmp_path / "a.pth", state)
+    assert run("convert", tmp_path / "a.pth", tmp_path / "b.safetensors", "--float16") == 0
+    floats = [
+        array for array in load_weights(tmp_path / "b.safetensors").values() if array.size > 1
+    ]
+    assert floats and {array.dtype for array in floats} == {np.dtype(np.float16)}
+    loaded = load_network(tmp_path / "b.safetensors")
+    for value, half in zip(
+        jax.tree.leaves(variables), jax.tree.leaves(loaded.variables), strict=True
+    ):
+        assert half.dtype == np.float32
+        np.testing.assert_allclose(half, np.asarray(value), rtol=1e-3, atol=1e-6)
+
+    assert run("convert", tmp_path / "a.pth", tmp_path / "c", "--float16") == 2
+    assert "--float16" in capsys.readouterr().err and not (tmp_path / "c").exists()
+    name = next(name for name, array in state.items() if array.size > 1)
+    save_weights(tmp_path / "d.pth", {**state, name: np.full_like(state[name], 1e5)})
+    assert run("convert", tmp_path / "d.pth", tmp_path / "e.safetensors", "--float16") == 2
+    assert "too large for float16" in capsys.readouterr().err

@@ -180,8 +180,8 @@ def test_groups_are_read_elsewhere(networks, monkeypatch, capsys):
         assert read(patch, "in", "--json", "out.json", "--alto", "alto") == 0
     assert "15 words on 5 pages; 0 of 5 could not be read" in capsys.readouterr().out
     assert Path("out.json").read_bytes() == Path("whole.json").read_bytes()
-    for path in Path("whole").iterdir():
-        assert Path("alto", path.name).read_bytes() == path.read_bytes()
+    written = {path.name: path.read_bytes() for path in Path("whole").iterdir()}
+    assert written and written == {path.name: path.read_bytes() for path in Path("alto").iterdir()}
 
 
 class Stopped(Exception):

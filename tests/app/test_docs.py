@@ -50,12 +50,33 @@ def slugs(path: Path, *, github: bool) -> set[str]:
     return set(found)
 
 
+def links_of(page: str) -> list[str]:
+    text = prose(ROOT / page)
+    return re.findall(r"\]\(\s*([^)\s]+)\s*\)", text) + re.findall(r'<img src="([^"]+)"', text)
+
+
+def named_in_code() -> list[tuple[Path, str]]:
+    """The pages that files of code name."""
+    folders = ("craftjax", "crnnjax", "ocrcore", "ocrjax", "configs", "examples", "benchmarks")
+    return [
+        (path, name)
+        for folder in folders
+        for path in (ROOT / folder).rglob("*.py")
+        for name in re.findall(r"docs/\w+\.md", path.read_text("utf-8"))
+    ]
+
+
+def test_there_is_something_to_look_at():
+    assert sum(len(links_of(page)) for page in PAGES) > 100
+    assert sum(len(blocks(page, "python")) for page in PAGES) > 20
+    assert sum(block.count("ocrjax ") for page in PAGES for block in blocks(page, "")) > 30
+    assert len(named_in_code()) > 5
+
+
 @pytest.mark.parametrize("page", PAGES)
 def test_links(page):
     path = ROOT / page
-    text = prose(path)
-    links = re.findall(r"\]\(\s*([^)\s]+)\s*\)", text) + re.findall(r'<img src="([^"]+)"', text)
-    for link in links:
+    for link in links_of(page):
         if re.match(r"https?://", link):
             continue
         name, _, anchor = link.partition("#")
@@ -85,10 +106,8 @@ def test_the_site_has_every_page():
 
 
 def test_pages_that_code_names_exist():
-    folders = ("craftjax", "crnnjax", "ocrcore", "ocrjax", "configs", "examples", "benchmarks")
-    for path in (path for folder in folders for path in (ROOT / folder).rglob("*.py")):
-        for name in re.findall(r"docs/\w+\.md", path.read_text("utf-8")):
-            assert (ROOT / name).exists(), f"{path}: {name}"
+    for path, name in named_in_code():
+        assert (ROOT / name).exists(), f"{path}: {name}"
 
 
 @pytest.mark.parametrize("page", PAGES)

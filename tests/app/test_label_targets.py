@@ -149,6 +149,28 @@ def test_the_format_is_guessed(tmp_path, picture, name):
     assert len(read) == 1 and len(read[0].words) == 2
 
 
+def test_via_finds_the_lines_of_its_csv(tmp_path, picture):
+    # ox-vgg/via, via-2.x.y/via.js: import_annotations_from_csv splits at line ends before it looks
+    # for quotes, compares the whole first line, and takes the rest by position.
+    quad = np.array([(9, 9), (60, 9), (60, 30), (9, 30)], np.float32)
+    words = (Word(quad, "a, b"), Word(quad, "c", care=False))
+    empty = tmp_path / "b.png"
+    empty.write_bytes(picture.read_bytes())
+    pages = [Page(HEIGHT, WIDTH, words, str(picture)), Page(HEIGHT, WIDTH, (), str(empty))]
+    write_labels(pages, tmp_path / "out", "via-csv")
+    text = (tmp_path / "out" / "via_export_csv.csv").read_bytes().decode()
+    size, box = picture.stat().st_size, '""x"": 9.0, ""y"": 9.0, ""width"": 51.0, ""height"": 21.0'
+    assert text.split("\n") == [
+        "filename,file_size,file_attributes,region_count,region_id,region_shape_attributes,"
+        "region_attributes",
+        f'a.png,{size},{{}},2,0,"{{""name"": ""rect"", {box}}}","{{""text"": ""a, b""}}"',
+        f'a.png,{size},{{}},2,1,"{{""name"": ""rect"", {box}}}",'
+        '"{""text"": ""c"", ""ignore"": ""true""}"',
+        f"b.png,{size},{{}},0,0,{{}},{{}}",
+        "",
+    ]
+
+
 def test_what_is_lost_is_named(picture):
     quad = np.array([(9, 9), (60, 12), (59, 30), (9, 28)], np.float32)
     polygon = np.array([(9, 9), (30, 5), (60, 9), (60, 30), (30, 26), (9, 30)], np.float32)

@@ -255,6 +255,21 @@ def test_what_is_left_out_is_told(pages, tmp_path, capsys):
         arguments.run(arguments)
 
 
+def test_texts_that_mark_words_nobody_can_read(pages, tmp_path):
+    for number in range(2):
+        label = tmp_path / "photos" / f"gt_p{number}.txt"
+        label.write_text("10,10,70,10,70,26,10,26,*\n10,40,70,40,70,56,10,56,###\n")
+    out = tmp_path / "out"
+    options = ("--out", str(out), "--every", "--save", "--dont-care", "*", "--")
+    arguments = _parse(["ocrjax", "review", *options, str(tmp_path / "photos")])
+    assert arguments.run(arguments) == 0
+    read = open_words(out, dont_care=())
+    assert [(word.text, word.care) for word in read.page(0).words] == [("###", True)] * 2
+    # The other text is a word as any other, which may be reviewed.
+    items = json.loads(Path(f"{out}.jsonl").read_text().splitlines()[0])["items"]
+    assert [(item["page"], item["word"]) for item in items] == [(0, 1), (1, 1)]
+
+
 class Recognizer:
     """Reads the number in the name of a crop; a higher one is surer."""
 

@@ -141,7 +141,9 @@ def words(seed):
 def test_words_are_put_in_the_same_order():
     pages = [list(words(seed)) for seed in range(12)]
     cases = [{"action": "order", "quads": [quad.tolist() for quad in page]} for page in pages]
-    for page, found in zip(pages, run([*cases, {"action": "order", "quads": []}]), strict=False):
+    *answers, empty = run([*cases, {"action": "order", "quads": []}])
+    assert empty == []
+    for page, found in zip(pages, answers, strict=True):
         named = tuple(Word(quad=quad, text=str(index)) for index, quad in enumerate(page))
         wanted = arrange(Page(3000, 3000, named)).words
         assert [(str(one["index"]), one["line"], one["paragraph"]) for one in found] == [

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ocrcore.weights import onnx_file
-from ocrcore.weights.onnx_file import OnnxFileError, load_onnx
+from ocrcore.weights.onnx_file import OnnxFileError, OtherNetworkError, expect_end, load_onnx, take
 
 onnx = pytest.importorskip("onnx")
 
@@ -45,6 +45,20 @@ def test_arrays_come_in_the_order_of_their_use(tmp_path):
     ]
     assert np.array_equal(found.arrays["a"], np.arange(6).reshape(2, 3))
     assert found.metadata == {"character": "a\nb"}
+
+
+def test_arrays_are_taken_in_their_order_and_the_first_that_differs_is_named():
+    bias = np.arange(3, dtype=np.float32)
+    left = iter([("k", np.ones((3, 2), np.float32)), ("b", bias.reshape(1, 3, 1, 1))])
+    assert take(left, (3, 2), "the kernel").shape == (3, 2)
+    assert np.array_equal(take(left, (3,), "the bias"), bias)
+    expect_end(left)
+    with pytest.raises(OtherNetworkError, match=r"nothing has shape \[0\], expected the bias"):
+        take(left, (3,), "the bias")
+    with pytest.raises(OtherNetworkError, match=r"k has shape \[2, 3\], expected the kernel"):
+        take(iter([("k", np.ones((2, 3)))]), (3, 2), "the kernel")
+    with pytest.raises(OtherNetworkError, match="k is left over"):
+        expect_end(iter([("k", bias)]))
 
 
 def test_weights_in_other_files_are_refused(tmp_path):

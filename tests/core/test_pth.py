@@ -256,6 +256,9 @@ def test_round_trip(tmp_path, tree):
 def test_safetensors_round_trip(tmp_path, state):
     state = {key: array for key, array in state.items() if array.dtype.kind != "c"}
     save_safetensors(tmp_path / "a.safetensors", state)
+    (tmp_path / "other").touch()
+    modes = {path.stat().st_mode for path in tmp_path.iterdir()}
+    assert len(modes) == 1  # others may read it if they may read other files
     loaded = load_safetensors(tmp_path / "a.safetensors")
     assert set(loaded) == set(state)
     for key in state:

@@ -146,6 +146,7 @@ def test_words_do_not_overlap(name: str) -> None:
     source = PageSource(preset(name, height=320, width=320), seed=11)
     for index in range(6):
         words = source[index].page.words
+        assert len(words) > 4
         masks = [word_mask(word.outline, 0, 0, 320, 320) > 127 for word in words]
         for i, one in enumerate(masks):
             for k, other in enumerate(masks[:i]):
@@ -201,7 +202,7 @@ def test_small_smeared_hidden_and_faint_words_are_not_cared_for() -> None:
 
 def test_text_is_seen() -> None:
     """Where a word that counts lies, the picture differs from the same page without text."""
-    config = replace(preset("plain"), words=(5, 8))
+    config, seen = replace(preset("plain"), words=(5, 8)), 0
     for index in range(3):
         source = PageSource(config, seed=2)
         image, placed, _, _ = source.compose(index)
@@ -210,7 +211,9 @@ def test_text_is_seen() -> None:
             part = image[y0:y1, x0:x1].astype(int)
             ink, bare = one.ink > 200, one.ink == 0
             if ink.any():
+                seen += 1
                 assert np.abs(part[ink].mean(0) - part[bare].mean(0)).max() > 20
+    assert seen >= 15
 
 
 def test_reading_order_is_by_rows_then_by_columns() -> None:

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from craftjax import boxes
 from craftjax.boxes import find_boxes, scale_boxes
+from craftjax.options import DetectorOptions
 
 GOLDEN = np.load(Path(__file__).parents[1] / "golden" / "craft_golden.npz")
 TEXT, LINK, LOW = 0.7, 0.4, 0.4
@@ -379,6 +380,9 @@ def bad_map(value):
 def test_bad_input_is_named(region, affinity, options, message):
     with pytest.raises(ValueError, match=message):
         find_boxes(region, affinity, **options)
+    if options:  # those of a detector have the same limits
+        with pytest.raises(ValueError, match=message):
+            DetectorOptions(**options)
 
 
 @pytest.mark.slow

@@ -36,16 +36,16 @@ def test_size(variables):
 
 
 def test_scores_have_half_the_size_of_any_picture(variables):
-    model = LCNetCRAFT()
+    apply = jax.jit(LCNetCRAFT().apply)  # without jit each operation is compiled by itself
     image = np.random.default_rng(0).integers(0, 256, (1, 45, 70, 3), np.uint8)
-    scores, features = model.apply(variables, image)
+    scores, features = apply(variables, image)
     assert scores.shape == (1, 22, 35, 2)
     assert features.shape == (1, 22, 35, 24)
     # As if mid-gray had been laid beside it.
     whole = np.pad(
         image.astype(np.float32), ((0, 0), (0, 19), (0, 26), (0, 0)), constant_values=127.5
     )
-    np.testing.assert_allclose(model.apply(variables, whole)[0][:, :22, :35], scores, atol=1e-5)
+    np.testing.assert_allclose(apply(variables, whole)[0][:, :22, :35], scores, atol=1e-5)
 
 
 def test_weights_come_back_from_every_file(variables, tmp_path):
@@ -77,7 +77,7 @@ def test_features_are_those_of_the_published_file(published):
     image = np.random.default_rng(0).integers(0, 256, (1, 96, 64, 3), np.uint8)
     bgr = (image[..., ::-1].transpose(0, 3, 1, 2) / 127.5 - 1).astype(np.float32)
     (known,) = session.run([name], {session.get_inputs()[0].name: bgr})
-    scores, features = LCNetCRAFT().apply(load_ppocr_detector(published), image)
+    scores, features = jax.jit(LCNetCRAFT().apply)(load_ppocr_detector(published), image)
     np.testing.assert_allclose(features, known.transpose(0, 2, 3, 1), atol=2e-5)
     assert np.abs(scores).max() < 1
 

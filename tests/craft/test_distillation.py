@@ -15,15 +15,19 @@ import craftjax
 from craftjax.augment import AugmentOptions
 from craftjax.config import DistillOptions, distill, pseudo, source
 from craftjax.convert import to_state_dict
+from craftjax.detector import fingerprint_of, read_variables
 from craftjax.distillation import make_teacher
 from craftjax.input_pipeline import InputOptions, make_item
 from craftjax.models import CRAFT, init_variables
 from craftjax.sources import Mix, SourceOptions
-from craftjax.taught_crops import TaughtCrops
+from craftjax.taught_crops import TaughtCrops, same_facts
 from ocrcore.data.mixing import SourceError
 from ocrcore.images import ImageError, write_image
+from ocrcore.pages import Page, Sample
 from ocrcore.runtime.mesh import make_mesh, put_batch
 from ocrcore.weights.pth import save_weights
+
+scores_of = jax.jit(lambda variables, images: CRAFT(0.125).apply(variables, images)[0])
 
 
 @pytest.fixture
@@ -49,7 +53,7 @@ def test_a_teacher_gives_its_scores_clipped(teacher):
     mesh = make_mesh(jax.devices()[:1])
     placed = put_batch({"image": images}, mesh)["image"]
     maps = make_teacher(DistillOptions(teacher=str(path)), mesh=mesh)(placed)
-    scores = np.clip(CRAFT(0.125).apply(variables, images)[0], 0, 1)
+    scores = np.clip(scores_of(variables, images), 0, 1)
     assert scores.min() < scores.max()
     np.testing.assert_allclose(maps["region"], scores[..., 0], atol=1e-5)
     np.testing.assert_allclose(maps["affinity"], scores[..., 1], atol=1e-5)
@@ -68,7 +72,7 @@ def test_training_learns_the_teachers_scores_of_pages_and_of_pictures(teacher, p
     craftjax.train(config, tmp_path / "run")
     lines = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
     losses = [row["loss"] for row in map(json.loads, lines) if "loss" in row]
-    scores = np.asarray(CRAFT(0.125).apply(variables, np.zeros((1, 64, 64, 3), np.uint8))[0])
+    scores = np.asarray(scores_of(variables, np.zeros((1, 64, 64, 3), np.uint8)))
     beyond = np.square(scores - np.clip(scores, 0, 1)).max()  # what clipping leaves to learn
     assert len(losses) == 6 and max(losses) < 4 * beyond + 1e-3
 
@@ -80,13 +84,16 @@ def test_crops_are_scored_once(teacher, pictures, tmp_path):
     config.distill = distill(teacher=str(path), crops=5, crop_size=96, cache=str(crops))
     config.data.train.photos = source("pictures", path=str(pictures))
     config.data.train.photos.augment.crop = "random_crop"
+    config.data.train.own = source("python")
+    image = np.random.default_rng(7).integers(0, 256, (100, 80, 3), np.uint8)
+    own = {"own": [Sample(image, Page(100, 80, ()))]}
     config.steps, config.distill.scale = 2, (0.7, 1.5)
     config.init_weights, config.model.freeze_norm = str(path), True
-    craftjax.train(config, tmp_path / "run")
+    craftjax.train(config, tmp_path / "run", sources=own)
     samples = TaughtCrops(crops)
     assert len(samples) >= 5
     for sample in samples:
-        scores = np.asarray(CRAFT(0.125).apply(variables, sample.image[None])[0][0])
+        scores = np.asarray(scores_of(variables, sample.image[None])[0])
         np.testing.assert_allclose(
             sample.maps[..., :2] / 255, np.clip(scores, 0, 1), atol=0.5 / 255 + 1e-5
         )
@@ -116,17 +123,45 @@ def test_crops_are_scored_once(teacher, pictures, tmp_path):
 
     made = {file: file.stat().st_mtime_ns for file in crops.iterdir()}
     (crops / f"{3:08d}.maps.png").unlink()  # as of a run that was killed
-    craftjax.train(config, tmp_path / "again")
+    craftjax.train(config, tmp_path / "again", sources=own)
     renewed = [file.name for file in made if file.stat().st_mtime_ns != made[file]]
     assert renewed and all(name.startswith("0000000") for name in renewed)
     assert "taught.json" not in renewed and len(renewed) < len(made)
 
-    config.seed = 1
-    with pytest.raises(SourceError, match="made with other settings"):
+    with pytest.raises(SourceError, match=r"own is a data set from Python, but none was given"):
         craftjax.train(config, tmp_path / "third")
+    with pytest.raises(SourceError, match="made with other settings: data"):
+        craftjax.train(config, tmp_path / "third", sources={"own": own["own"] * 2})
+    save_weights(path, to_state_dict(init_variables(CRAFT(0.125), seed=4)))
+    with pytest.raises(SourceError, match=r"with other weights than config\.distill\.teacher="):
+        craftjax.train(config, tmp_path / "third", sources=own)
     config.distill.scale = (0.5, 2.0)
     with pytest.raises(SourceError, match="crop_size is 96, expected at least 128"):
         craftjax.train(config, tmp_path / "third")
+
+
+def test_crops_belong_to_weights_whatever_their_name(teacher, tmp_path):
+    path, variables = teacher
+    weights = fingerprint_of(variables, "float32")
+    assert fingerprint_of(read_variables(path), "float32") == weights
+    assert fingerprint_of(variables, "bfloat16") != weights
+    facts = {"teacher": "a.pth", "weights": "1234", "seed": 0, "scale": (1.0, 2.5)}
+    same_facts(tmp_path, facts)
+    same_facts(tmp_path, facts | {"teacher": "moved/b.pth"})
+    with pytest.raises(SourceError, match=r"by 'a\.pth' with other weights than .*='a\.pth' has"):
+        same_facts(tmp_path, facts | {"weights": "5678"})
+    with pytest.raises(SourceError, match="made with other settings: scale, seed"):
+        same_facts(tmp_path, facts | {"seed": 1, "scale": (1.0, 2.0), "weights": "5678"})
+    record = tmp_path / "taught.json"
+    record.write_text(record.read_text().replace('"weights"', '"else"'))
+    with pytest.raises(SourceError, match="made with other settings: else"):
+        same_facts(tmp_path, facts)
+    record.write_text('{"teacher": "a.pth", "seed": 0, "scale": [1.0, 2.5]}')  # an earlier version
+    with pytest.raises(SourceError, match='add "weights": "1234" to it'):
+        same_facts(tmp_path, facts)
+    record.write_text("[1]")
+    with pytest.raises(SourceError, match=r"taught\.json: not a record of crops"):
+        same_facts(tmp_path, facts)
 
 
 def test_a_folder_without_crops_is_refused(tmp_path):

@@ -20,6 +20,8 @@ from ocrcore.weights.named import WeightsNotFoundError, find_weights
 
 GOLDEN = np.load(Path(__file__).parents[1] / "golden" / "ppocr_golden.npz")
 SMALL = CRNN(12, "lcnetv4", 64, 32, "lightsvtr")
+# Without jit each operation of each size is compiled by itself, which takes three times as long.
+apply_small = jax.jit(SMALL.apply)
 
 
 def weights() -> Path:
@@ -48,9 +50,9 @@ def images():
 
 def test_a_padded_picture_is_read_as_if_it_were_alone(variables, images):
     widths = np.array([100, 61, 40], np.int32)
-    padded = jax.jit(SMALL.apply)(variables, images, widths)
+    padded = apply_small(variables, images, widths)
     for row, width in enumerate(widths.tolist()):
-        alone = SMALL.apply(variables, images[row : row + 1, :, :width])[0]
+        alone = apply_small(variables, images[row : row + 1, :, :width])[0]
         assert len(alone) == time_steps(width, features="lcnetv4")
         scale = np.abs(alone).max()
         np.testing.assert_allclose(padded[row, : len(alone)], alone, atol=1e-5 * scale)
@@ -66,7 +68,8 @@ def test_time_steps_and_the_widths_that_they_need():
 def test_folding_batch_norm_changes_no_result(variables, images):
     folded = fold_batch_norm(variables)
     assert options_of(folded) == {**options_of(variables), "batch_norm": False}
-    before, after = SMALL.apply(variables, images), CRNN(**options_of(folded)).apply(folded, images)
+    before = apply_small(variables, images)
+    after = jax.jit(CRNN(**options_of(folded)).apply)(folded, images)
     np.testing.assert_allclose(after, before, atol=2e-5 * np.abs(before).max())
 
 
@@ -150,9 +153,9 @@ def test_networks_that_cannot_be_are_refused(images):
 def test_the_published_file_reads_as_onnxruntime_does():
     loaded = load_recognizer(weights())
     assert (loaded.height, loaded.charset.num_classes) == (48, 18710)
-    model = CRNN(**options_of(loaded.variables))
+    apply = jax.jit(CRNN(**options_of(loaded.variables)).apply)
     for index in range(2):
-        found = model.apply(loaded.variables, GOLDEN[f"image{index}"][None, ..., None])[0]
+        found = apply(loaded.variables, GOLDEN[f"image{index}"][None, ..., None])[0]
         np.testing.assert_allclose(found[:, :96], GOLDEN[f"logits{index}"], atol=1e-3)
         assert np.array_equal(found.argmax(-1), GOLDEN[f"best{index}"])
 

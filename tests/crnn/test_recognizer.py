@@ -144,16 +144,16 @@ def test_what_is_read_does_not_depend_on_the_others(recognizer, crops, resize):
 
 
 def test_logits_are_the_networks(recognizer, crops):
-    model = CRNN(37, channels=16, hidden=8)
+    apply = jax.jit(CRNN(37, channels=16, hidden=8).apply)
     (padded,) = recognizer.logits(crops[:1], resize="bucket", batch_size=1)
     own = level_crop(scale_crop(as_gray(crops[0]), HEIGHT), HEIGHT)
     image = pad_crop(own, bucket_width(own.shape[1], HEIGHT))[None, :, :, None]
     steps = own.shape[1] // 4 - 1
-    expected = model.apply(make_variables(), image, np.array([own.shape[1]]))[0, :steps]
+    expected = apply(make_variables(), image, np.array([own.shape[1]]))[0, :steps]
     assert padded.shape == (steps, 37)
     np.testing.assert_allclose(padded, expected, atol=1e-4)
     (fixed,) = recognizer.logits(crops[:1], resize="fixed", width=100, batch_size=1)
-    expected = model.apply(
+    expected = apply(
         make_variables(), fixed_crop(as_gray(crops[0]), HEIGHT, 100)[None, :, :, None]
     )[0]
     assert fixed.shape == (24, 37)
