@@ -19,6 +19,7 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate, pairwise
 from math import inf
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -284,7 +285,7 @@ def make_item(
     height, width = options.size
     page = sample.page
     words = [word for word in page.words if word.care and word.characters]
-    quads = [np.stack([c.quad for c in word.characters]) for word in words]
+    quads = _quads(words)
     matrix = draw_transform(rng, (page.height, page.width), options.size, augment, quads)
 
     colors = draw_colors(rng, mean_color(sample.image), augment)
@@ -312,6 +313,15 @@ def make_item(
         confidence *= 1 - confidence_map(shape, [move(border, to_map)], [0])
     undrawn = Counter({k: n for k, n in targets.dropped.items() if k not in _EXPECTED})
     return Item(image, targets.region, targets.affinity, confidence, undrawn)
+
+
+def _quads(words: Sequence[Word]) -> list[FloatArray]:
+    """Return the quads of the characters of each word, `(n, 4, 2)`."""
+    if not words:
+        return []
+    every = np.concatenate([c.quad for word in words for c in word.characters]).reshape(-1, 4, 2)
+    ends = accumulate(len(word.characters) for word in words)
+    return [every[start:end] for start, end in pairwise([0, *ends])]
 
 
 def _taught_item(

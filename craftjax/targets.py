@@ -94,7 +94,10 @@ def gaussian(squared_radius: ArrayLike) -> FloatArray:
         Float32 of the same shape: 1 in the center, `exp(-3.125)` = 0.044 at the circle, 0 outside.
     """
     radius = np.asarray(squared_radius, np.float32)
-    return np.where(radius <= 1, np.exp(np.float32(-STEEPNESS) * radius), np.float32(0))
+    values = np.multiply(radius, np.float32(-STEEPNESS), out=np.empty_like(radius))
+    np.exp(values, out=values)
+    np.copyto(values, 0, where=~(radius <= 1))
+    return values
 
 
 def draw_targets(
@@ -363,7 +366,7 @@ def _least_radii(
     stride = width + _WIDTH_STEP - 1
     out = np.full(layers * height * stride + _WIDTH_STEP, 2, np.float32)
     owner, line, first, steps, coefficients = _rows(views, bounds, height, width)
-    start = (layer[owner] * height + line) * stride + first
+    start = (layer.take(owner) * height + line) * stride + first
 
     count = np.bincount(steps)
     begin = 0
@@ -388,7 +391,7 @@ def _least_radii(
             np.minimum.at(out, (start[part, None] + pixels).ravel(), radius.ravel())
         begin = stop
     radii = out[: layers * height * stride].reshape(layers, height, stride)[:, :, :width]
-    return np.maximum(radii, 0), np.bincount(owner, minlength=len(views)) > 0
+    return np.maximum(radii, 0, out=radii), np.bincount(owner, minlength=len(views)) > 0
 
 
 def _rows(
@@ -406,16 +409,17 @@ def _rows(
     bottom = np.clip(np.floor(bounds[:, 3] + 0.5), 0, height).astype(np.intp)
     rows = np.maximum(bottom - top, 0)
     owner = np.repeat(np.arange(len(rows)), rows)
-    line: Ints = np.arange(len(owner)) - (np.cumsum(rows) - rows - top)[owner]
+    # Here and below `take` by rows: several times faster than an index array on all of them.
+    line: Ints = np.arange(len(owner)) - (np.cumsum(rows) - rows - top).take(owner)
 
     a, b, d, e, g, h = views[:, 2:].T
     area = a * e - b * d
     # The inverse: (s, t) = (sx x + sy y, tx x + ty y) / (1 - wx x - wy y).
     sx, sy, tx, ty = e / area, -b / area, -d / area, a / area
     wx, wy = g * sx + h * tx, g * sy + h * ty
-    inverse = np.stack([sx, sy, tx, ty, wx, wy, views[:, 0], views[:, 1]])
+    inverse = (sx, sy, tx, ty, wx, wy, views[:, 0], views[:, 1])
 
-    sx, sy, tx, ty, wx, wy, x0, y0 = inverse[:, owner]
+    sx, sy, tx, ty, wx, wy, x0, y0 = (one.take(owner) for one in inverse)
     y = line + 0.5 - y0
     s, t, w = sy * y, ty * y, 1 - wy * y
     # s^2 + t^2 = w^2 at the two ends of the row.
@@ -426,10 +430,11 @@ def _rows(
     after = np.clip(np.floor(x0 + 0.5 - (half - reach) / lead), 0, width).astype(np.intp)
     x = first + 0.5 - x0
     s, t = s + sx * x, t + tx * x
-    every = np.stack([s * s + t * t, 2 * (s * sx + t * tx), square, w - wx * x, -wx])
+    every = (s * s + t * t, 2 * (s * sx + t * tx), square, w - wx * x, -wx)
 
     steps = -((first - after) // _WIDTH_STEP)
-    order = np.argsort(steps.astype(np.int32), kind="stable")
-    order = order[np.searchsorted(steps[order], 1) :]
-    coefficients = every.astype(np.float32)[:, order]
-    return owner[order], line[order], first[order], steps[order], coefficients
+    # Few bits sort faster.
+    order = np.argsort(steps.astype(np.int16 if width < 1 << 16 else np.int64), kind="stable")
+    order = order[np.searchsorted(steps.take(order), 1) :]
+    coefficients = np.stack([one.astype(np.float32).take(order) for one in every])
+    return owner.take(order), line.take(order), first.take(order), steps.take(order), coefficients

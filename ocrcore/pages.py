@@ -121,6 +121,32 @@ class Character(_ByValue):
         return _plain(self)
 
     @classmethod
+    def many(cls, texts: Sequence[str], quads: ArrayLike) -> tuple[Character, ...]:
+        """Make characters without confidence, several times faster than one by one.
+
+        Args:
+            texts: N graphemes.
+            quads: `(N, 4, 2)`.
+
+        Raises:
+            PageError: as for a single character; or there are more or fewer quads than texts.
+        """
+        array = np.array(quads, np.float32)
+        if array.shape != (len(texts), 4, 2):
+            raise PageError(f"quads have shape {array.shape}, expected ({len(texts)}, 4, 2)")
+        if not (np.isfinite(array).all() and all(isinstance(text, str) for text in texts)):
+            return tuple(map(cls, texts, array))  # raises for the first faulty one
+        array.flags.writeable = False
+        made = []
+        for text, quad in zip(texts, array, strict=True):
+            character = object.__new__(cls)
+            object.__setattr__(character, "text", text)
+            object.__setattr__(character, "quad", quad)
+            object.__setattr__(character, "confidence", None)
+            made.append(character)
+        return tuple(made)
+
+    @classmethod
     def from_dict(cls, value: Mapping[str, Any]) -> Character:
         """Inverse of `to_dict`; raises `PageError` on a missing or unknown field."""
         _check_fields(value, what="a character", required={"text", "quad"}, known=cls)

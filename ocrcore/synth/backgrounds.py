@@ -34,6 +34,7 @@ from ocrcore.synth.shapes import (
 from ocrcore.synth.textures import (
     Color,
     Rng,
+    between,
     colorize,
     gradient,
     luminance,
@@ -90,9 +91,9 @@ def _clutter(rng: Rng, image: ByteArray, count: int, *, least: float, most: floa
     """Draw overlapping things, mostly small ones, as in any view of a shop or a street."""
     height, width = image.shape[:2]
     sizes = least * (most / least) ** (rng.random(count) ** 1.6)
-    for size in np.sort(sizes)[::-1]:
-        x, y = rng.uniform(0, width), rng.uniform(0, height)
-        w, h = size * rng.uniform(0.4, 1.4), size * rng.uniform(0.4, 1.4)
+    for size in np.sort(sizes)[::-1].tolist():
+        x, y = between(rng, 0, width), between(rng, 0, height)
+        w, h = size * between(rng, 0.4, 1.4), size * between(rng, 0.4, 1.4)
         color = random_color(rng, saturation=0.18, value=(8, 235))
         kind = rng.random()
         if kind < 0.55:
@@ -113,13 +114,14 @@ def _clutter(rng: Rng, image: ByteArray, count: int, *, least: float, most: floa
             continue
         x0, y0, x1, y1 = where
         if size > 24 and rng.random() < 0.7:
-            paint(image, points + 0.06 * size, (0.0, 0.0, 0.0), alpha=0.4)
+            shifted = np.add(points, 0.06 * size, dtype=np.float64)
+            paint(image, shifted, (0.0, 0.0, 0.0), alpha=0.4)
             mask = np.zeros((y1 - y0, x1 - x0), np.uint8)
             fill(mask, points - (x0, y0), 255)
             if rng.random() < 0.5:
                 gray = gradient(rng, y1 - y0, x1 - x0)
             else:
-                gray = noise(rng, "cloud", y1 - y0, x1 - x0, zoom=rng.uniform(0.5, 2))
+                gray = noise(rng, "cloud", y1 - y0, x1 - x0, zoom=between(rng, 0.5, 2))
             over(image[y0:y1, x0:x1], mask, colorize(gray, shades(color, contrast=0.5)))
         else:
             paint(image, points, color)
@@ -211,7 +213,7 @@ def _furnish(rng: Rng, wall: ByteArray, *, shop: bool) -> None:
                 icon(rng, wall, at + wide * 0.2, y + tall * 0.3, size, ink)
         at += wide + height * rng.uniform(0.05, 0.6)
     shade = to_bytes(np.interp(np.linspace(0, 1, height), (0, 0.5, 1), rng.uniform(150, 255, 3)))
-    dim = cv2.merge((np.repeat(shade[:, None], width, 1),) * 3)
+    dim = cv2.cvtColor(np.repeat(shade[:, None], width, 1), cv2.COLOR_GRAY2RGB)
     cv2.multiply(wall, dim, dst=wall, scale=1 / 255)
 
 
@@ -254,7 +256,7 @@ def _corridor(rng: Rng, height: int, width: int) -> tuple[ByteArray, list[Surfac
         quad = np.array(corners)
         flat = material(rng, 512, 512, kind=kind)
         light = noise(rng, "smooth", 512, 512)
-        flat = cv2.multiply(flat, cv2.merge((light,) * 3), scale=1 / 150)
+        flat = cv2.multiply(flat, cv2.cvtColor(light, cv2.COLOR_GRAY2RGB), scale=1 / 150)
         _lay(image, flat, plane(quad, 512, 512), quad)
 
     if street:
@@ -441,7 +443,7 @@ def scene_ground(rng: Rng, height: int, width: int) -> tuple[ByteArray, list[Sur
         image = cv2.blur(image, (3, 3))
     if rng.random() < 0.7:  # dirt and uneven light everywhere
         dirt = noise(rng, str(rng.choice(("cloud", "smooth"))), height, width, zoom=2)
-        image = cv2.multiply(image, cv2.merge((dirt,) * 3), scale=1 / 128)
+        image = cv2.multiply(image, cv2.cvtColor(dirt, cv2.COLOR_GRAY2RGB), scale=1 / 128)
         if rng.random() < 0.5:
             image = cv2.addWeighted(image, 0.8, image, 0, 20)
     return image, surfaces

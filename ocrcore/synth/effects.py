@@ -12,13 +12,13 @@ import numpy as np
 from ocrcore.pages import ByteArray
 from ocrcore.synth.config import Chance, Effects
 from ocrcore.synth.shapes import person, plant, pole
-from ocrcore.synth.textures import SIDE, Rng, gradient, noise, random_color, sensor_noise
+from ocrcore.synth.textures import SIDE, Rng, between, gradient, noise, random_color, sensor_noise
 
 
 def draw(rng: Rng, chance: Chance) -> float | None:
     """Draw the strength of an effect on this page; None if it does not occur."""
-    happens, strength = rng.random() < chance.probability, rng.uniform(chance.low, chance.high)
-    return float(strength) if happens else None
+    happens, strength = rng.random() < chance.probability, between(rng, chance.low, chance.high)
+    return strength if happens else None
 
 
 def uneven_light(rng: Rng, image: ByteArray, darkest: float) -> ByteArray:
@@ -43,7 +43,7 @@ def uneven_light(rng: Rng, image: ByteArray, darkest: float) -> ByteArray:
         )
         shade = cv2.blur(shade, (int(rng.integers(3, 40)),) * 2)
     shade = cv2.convertScaleAbs(shade, None, 1 - darkest, 255 * darkest)
-    return cv2.multiply(image, cv2.merge((shade, shade, shade)), scale=1 / 255)
+    return cv2.multiply(image, cv2.cvtColor(shade, cv2.COLOR_GRAY2RGB), scale=1 / 255)
 
 
 def glare(rng: Rng, image: ByteArray, level: float) -> ByteArray:
@@ -62,7 +62,7 @@ def glare(rng: Rng, image: ByteArray, level: float) -> ByteArray:
         -1,
     )
     haze = cv2.resize(cv2.blur(small, (9, 9)), (width, height), interpolation=cv2.INTER_CUBIC)
-    return cv2.add(image, cv2.merge((haze, haze, haze)))
+    return cv2.add(image, cv2.cvtColor(haze, cv2.COLOR_GRAY2RGB))
 
 
 def occlude(rng: Rng, image: ByteArray, count: int) -> tuple[ByteArray, ByteArray]:
@@ -91,8 +91,8 @@ def occlude(rng: Rng, image: ByteArray, count: int) -> tuple[ByteArray, ByteArra
                 int(rng.integers(1, 5)),
                 cv2.LINE_AA,
             )
-    changed = cv2.absdiff(before, image).max(2)
-    return image, cv2.threshold(changed, 8, 255, cv2.THRESH_BINARY)[1]
+    r, g, b = cv2.split(cv2.absdiff(before, image))
+    return image, cv2.threshold(cv2.max(cv2.max(r, g), b), 8, 255, cv2.THRESH_BINARY)[1]
 
 
 def motion(rng: Rng, image: ByteArray, length: float) -> ByteArray:

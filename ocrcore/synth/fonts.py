@@ -72,6 +72,9 @@ class Font:
     weight: int = 400
     style: Literal["normal", "italic"] = "normal"
 
+    def __hash__(self) -> int:
+        return hash(self.path)  # for caches of glyphs: several times faster than of all fields
+
     def __str__(self) -> str:
         return Path(self.path).name + (f" (face {self.index})" if self.index else "")
 

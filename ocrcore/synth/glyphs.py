@@ -14,6 +14,7 @@ centers instead: the matrix `M` for points becomes `T(-.5) @ M @ T(.5)` for `cv2
 
 from __future__ import annotations
 
+import math
 import unicodedata
 from dataclasses import dataclass
 from functools import lru_cache
@@ -37,6 +38,7 @@ _MAX_WIDTH = 32768
 _MASTERS = (24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024)
 # Advances and kerning are measured at this size and scaled: FreeType rounds them at small sizes.
 _METRIC_SIZE = 256
+_CORNERS = np.array([[0, 1], [2, 1], [2, 3], [0, 3]])  # of a box x0, y0, x1, y1
 # Kerning only: ligatures would join two characters into one glyph.
 _FEATURES = ["kern", "-liga", "-clig", "-dlig", "-calt"]
 
@@ -251,7 +253,7 @@ def render_run(
         words, placed = _in_reading_order(words, placed, order)
 
     # Compose at the master size, with a margin that leaves room for the outline.
-    margin = int(np.ceil((np.ceil(stroke) + 1) * master / size))
+    margin = math.ceil((math.ceil(stroke) + 1) * master / size)
     left = min(p.x for p in placed) - margin
     top = min(p.y for p in placed) - margin
     width = max(p.x + p.glyph.ink.shape[1] for p in placed) + margin - left
@@ -267,10 +269,10 @@ def render_run(
     if size != master:
         shape = (max(1, round(width * size / master)), max(1, round(height * size / master)))
         mask = cv2.resize(mask, shape, interpolation=cv2.INTER_AREA)
-    scale = np.array([mask.shape[1] / width, mask.shape[0] / height])
+    scale = mask.shape[1] / width, mask.shape[0] / height
     boxes = _boxes(words, placed, (left, top), scale, vertical, char_box)
     baseline = float(-top * scale[1])
-    quads = boxes[:, [[0, 1], [2, 1], [2, 3], [0, 3]]]
+    quads = boxes[:, _CORNERS]
     if arc:
         # Interpolation spreads the ink of a small dot by about half a pixel.
         quads += 0.5 * np.array([(-1, -1), (1, -1), (1, 1), (-1, 1)])
@@ -358,31 +360,35 @@ def _boxes(
     words: Words,
     placed: list[_Placed],
     origin: tuple[int, int],
-    scale: np.ndarray,
+    scale: tuple[float, float],
     vertical: bool,
     char_box: CharBox,
 ) -> np.ndarray:
     """Return boxes `x0, y0, x1, y1` of the characters, `(N, 4)` float64, in pixels of the mask."""
-    boxes = np.array(
-        [(p.x, p.y, p.x + p.glyph.ink.shape[1], p.y + p.glyph.ink.shape[0]) for p in placed],
-        np.float64,
-    )
-    boxes -= (*origin, *origin)
-    boxes *= (*scale, *scale)
+    (left, top), (wide, tall) = origin, scale
     # Whole pixels: scaling down spreads the ink over every pixel that it touches.
-    boxes[:, :2] = np.floor(boxes[:, :2] + 1e-6)
-    boxes[:, 2:] = np.ceil(boxes[:, 2:] - 1e-6)
+    boxes = [
+        [
+            math.floor((p.x - left) * wide + 1e-6),
+            math.floor((p.y - top) * tall + 1e-6),
+            math.ceil((p.x + p.glyph.ink.shape[1] - left) * wide - 1e-6),
+            math.ceil((p.y + p.glyph.ink.shape[0] - top) * tall - 1e-6),
+        ]
+        for p in placed
+    ]
     if char_box == "tight":
-        return boxes
-    along, across = ([1, 3], [0, 2]) if vertical else ([0, 2], [1, 3])
-    cells = (np.array([p.cell for p in placed]) - origin[vertical]) * scale[int(vertical)]
+        return np.array(boxes, np.float64)
+    along, across = (1, 0) if vertical else (0, 1)
+    out: list[list[float]] = []
     for start, end, _ in words:
         word = boxes[start:end]
-        word[:, across[0]] = word[:, across[0]].min()
-        word[:, across[1]] = word[:, across[1]].max()
-        word[1:, along[0]] = np.minimum(word[1:, along[0]], cells[start + 1 : end, 0])
-        word[:-1, along[1]] = np.maximum(word[:-1, along[1]], cells[start : end - 1, 1])
-    return boxes
+        low, high = min(box[across] for box in word), max(box[across + 2] for box in word)
+        for box, p in zip(word, placed[start:end], strict=True):
+            first, last = ((cell - origin[along]) * scale[along] for cell in p.cell)
+            first = min(box[along], first) if len(out) > start else box[along]
+            last = max(box[along + 2], last) if len(out) < end - 1 else box[along + 2]
+            out.append([low, first, high, last] if vertical else [first, low, last, high])
+    return np.array(out, np.float64)
 
 
 def _bend(mask: ByteArray, quads: np.ndarray, arc: float) -> tuple[ByteArray, np.ndarray]:

@@ -22,7 +22,7 @@ from ocrcore.synth.textures import (
     noise,
     random_color,
     shades,
-    to_bytes,
+    sheet,
     with_luminance,
 )
 
@@ -210,7 +210,7 @@ def letters(
                 k = look.texture / 45
                 paint = cv2.addWeighted(paint, 1, cv2.merge((field,) * 3), k, -128 * k)
             lay(ink, paint)
-        rgba = cv2.merge((*cv2.split(rgb), alpha))
+        rgba = cv2.merge((rgb, alpha))
     if look.opacity is not None:
         rgba = cv2.convertScaleAbs(rgba, None, look.opacity, 0)
     return rgba
@@ -297,8 +297,8 @@ def sign_item(
         np.maximum(ink[b:d, a:c], part, out=ink[b:d, a:c])
         words += flat_words(run, x0, y0, number)
         y += h + leading
-    alpha3 = cv2.merge((alpha,) * 3)
-    rgba = cv2.merge((*cv2.split(cv2.multiply(plate, alpha3, scale=1 / 255)), alpha))
+    alpha3 = cv2.cvtColor(alpha, cv2.COLOR_GRAY2RGB)
+    rgba = cv2.merge((cv2.multiply(plate, alpha3, scale=1 / 255), alpha))
     return Item(rgba=rgba, ink=ink, words=tuple(words))
 
 
@@ -311,8 +311,8 @@ def _plate(rng: Rng, width: int, height: int, em: float) -> tuple[ByteArray, Byt
         base = random_color(rng, saturation=0.1, value=(5, 45))
     kind = rng.random()
     if kind < 0.45:
-        plate = np.empty((height, width, 3), np.uint8)
-        plate[:] = to_bytes(np.array(base))
+        r, g, b = (float(round(value)) for value in base)
+        plate = sheet(height, width, (r, g, b))
     elif kind < 0.75:
         span = rng.uniform(8, 50)
         luma = luminance(base)
@@ -344,7 +344,6 @@ def _plate(rng: Rng, width: int, height: int, em: float) -> tuple[ByteArray, Byt
 
 def blend(ground: ByteArray, rgba: ByteArray) -> None:
     """Blend premultiplied colors over the background in place."""
-    r, g, b, a = cv2.split(rgba)
-    keep = cv2.bitwise_not(a)
-    kept = cv2.multiply(ground, cv2.merge((keep, keep, keep)), scale=1 / 255)
-    cv2.add(kept, cv2.merge((r, g, b)), dst=ground)
+    keep = cv2.cvtColor(cv2.bitwise_not(cv2.extractChannel(rgba, 3)), cv2.COLOR_GRAY2RGB)
+    kept = cv2.multiply(ground, keep, scale=1 / 255)
+    cv2.add(kept, cv2.cvtColor(rgba, cv2.COLOR_RGBA2RGB), dst=ground)

@@ -10,13 +10,15 @@ from collections.abc import Sequence
 
 import cv2
 import numpy as np
-from numpy.typing import ArrayLike
 
 from ocrcore.pages import ByteArray, FloatArray
 from ocrcore.synth.backgrounds import Surface
 from ocrcore.synth.shapes import fill
 from ocrcore.synth.textures import Rng
 from ocrcore.synth.warps import rotation, shift
+
+Points = Sequence[tuple[float, float]]
+Rows = list[list[float]]  # of a homography
 
 _CELL = 2  # page pixels per cell of the occupancy map
 _COARSE = 4  # and of the map of edge energy
@@ -36,7 +38,11 @@ class Placer:
         self.height, self.width = image.shape[:2]
         self.margin = margin
         self.surfaces = surfaces
-        self.inverses = [np.linalg.inv(surface.homography) for surface in surfaces]
+        # Plain floats: for a few points they are several times faster than arrays.
+        self.planes: list[tuple[Rows, Rows]] = [
+            (surface.homography.tolist(), np.linalg.inv(surface.homography).tolist())
+            for surface in surfaces
+        ]
         self.taken = np.zeros((-(-self.height // _CELL), -(-self.width // _CELL)), np.uint8)
         small = (-(-self.width // _COARSE), -(-self.height // _COARSE))
         self.busy = cv2.integral(cv2.resize(edge_energy(image), small, None, 0, 0, cv2.INTER_AREA))
@@ -51,39 +57,36 @@ class Placer:
         reach = np.array([width, height]) / 2
         low = np.floor((centers - reach) / _COARSE).astype(int)
         high = np.ceil((centers + reach) / _COARSE).astype(int)
-        x0, y0 = np.clip(low, 0, (columns - 2, rows - 2)).T
-        x1, y1 = np.clip(high, 1, (columns - 1, rows - 1)).T
+        x0, y0 = np.minimum(np.maximum(low, 0), (columns - 2, rows - 2)).T
+        x1, y1 = np.minimum(high, (columns - 1, rows - 1)).T
         x1, y1 = np.maximum(x1, x0 + 1), np.maximum(y1, y0 + 1)
         total = self.busy[y1, x1] - self.busy[y0, x1] - self.busy[y1, x0] + self.busy[y0, x0]
         return total / ((x1 - x0) * (y1 - y0))
 
-    def is_free(self, polygon: ArrayLike) -> bool:
+    def is_free(self, polygon: Points) -> bool:
         """Return whether a convex polygon is inside the margins and touches nothing occupied."""
-        polygon = np.asarray(polygon, np.float64)
-        (left, top), (right, bottom) = polygon.min(0).tolist(), polygon.max(0).tolist()
-        margin = self.margin
-        if min(left, top, self.width - right, self.height - bottom) < margin:
+        xs, ys = zip(*polygon, strict=True)
+        room = min(min(xs), min(ys), self.width - max(xs), self.height - max(ys))
+        if room < self.margin:
             return False
-        x0, y0, mask = self._cells(polygon)
-        part = self.taken[y0 : y0 + mask.shape[0], x0 : x0 + mask.shape[1]]
+        part, mask = self._cells(polygon)
         return cv2.countNonZero(cv2.bitwise_and(part, mask)) == 0
 
-    def take(self, polygon: ArrayLike) -> None:
+    def take(self, polygon: Points) -> None:
         """Mark a convex polygon as occupied."""
-        x0, y0, mask = self._cells(np.asarray(polygon, np.float64))
-        part = self.taken[y0 : y0 + mask.shape[0], x0 : x0 + mask.shape[1]]
+        part, mask = self._cells(polygon)
         np.maximum(part, mask, out=part)
 
-    def _cells(self, polygon: np.ndarray) -> tuple[int, int, ByteArray]:
-        """Return the cells that a polygon touches: offset and mask."""
-        points = polygon / _CELL
-        x0, y0 = np.maximum(0, np.floor(points.min(0)).astype(int) - 1)
-        x1, y1 = np.ceil(points.max(0)).astype(int) + 2
-        mask = np.zeros(
-            (min(y1, self.taken.shape[0]) - y0, min(x1, self.taken.shape[1]) - x0), np.uint8
-        )
-        cv2.fillConvexPoly(mask, np.rint(points - (x0, y0)).astype(np.int32), 255)
-        return int(x0), int(y0), mask
+    def _cells(self, polygon: Points) -> tuple[ByteArray, ByteArray]:
+        """Return a part of the occupancy map, and a mask of the cells that a polygon touches."""
+        xs, ys = ([v / _CELL for v in axis] for axis in zip(*polygon, strict=True))
+        x0, y0 = max(0, math.floor(min(xs)) - 1), max(0, math.floor(min(ys)) - 1)
+        x1, y1 = math.ceil(max(xs)) + 2, math.ceil(max(ys)) + 2
+        part = self.taken[y0:y1, x0:x1]
+        mask = np.zeros(part.shape, np.uint8)
+        corners = [(round(x - x0), round(y - y0)) for x, y in zip(xs, ys, strict=True)]
+        cv2.fillConvexPoly(mask, np.array(corners, np.int32), 255)
+        return part, mask
 
     def place(
         self,
@@ -111,69 +114,71 @@ class Placer:
         """
         page = np.array([self.width, self.height])
         reach = np.minimum(np.array([width, height]) / 2 + self.margin, page / 2)
-        centers = rng.uniform(reach, page - reach, (TRIES, 2))
+        centers = reach + (page - reach - reach) * rng.random((TRIES, 2))
         # The quietest of a few, so that some text is on busy backgrounds; then the others.
         few = int(rng.integers(2, TRIES))
         busy = self.busyness(centers, width, height)
         busy[few:] += 1024
+        planes = [0] * TRIES
         if on_plane and self.surfaces:
-            busy[self._planes(centers) == 0] += 256  # more than any energy
-        corners = [
-            (-gap, -gap),
-            (width + gap, -gap),
-            (width + gap, height + gap),
-            (-gap, height + gap),
-        ]
-        free = rotation(*angles, focal=1.2 * max(self.width, self.height))
+            planes = [self._plane(x, y) for x, y in centers.tolist()]
+            busy[np.array(planes) == 0] += 256  # more than any energy
+        # Corners relative to the item's middle.
+        right, low = width / 2 + gap, height / 2 + gap
+        corners = [(-right, -low), (right, -low), (right, low), (-right, low)]
         to_middle = shift(-width / 2, -height / 2)
-        for center in centers[np.argsort(busy, kind="stable")]:
-            lying = self._on_plane(center, angles[2] / 4) if on_plane else None
-            matrix = shift(*center) @ free if lying is None else lying
-            matrix = matrix @ to_middle
-            if np.array_equal(matrix[:, :2], np.eye(3)[:, :2]):
-                matrix = np.rint(matrix)  # a pure shift: by whole pixels, so that it stays sharp
-            polygon = _seen(corners, matrix)
+        free = rotation(*angles, focal=1.2 * max(self.width, self.height))
+        around = _seen(corners, free.tolist())
+        for index in np.argsort(busy, kind="stable").tolist():
+            x, y = centers[index].tolist()
+            if self.taken[int(y / _CELL), int(x / _CELL)]:
+                continue  # not even its middle is free
+            lying = self._on_plane(planes[index], x, y, angles[2] / 4)
+            if lying is not None:
+                polygon = _seen(corners, lying)
+            else:
+                if not any(angles):  # a pure shift: by whole pixels, so that it stays sharp
+                    x, y = (round(x - width / 2) + width / 2, round(y - height / 2) + height / 2)
+                polygon = around and [(x + u, y + v) for u, v in around]
             if polygon is None or not self.is_free(polygon):
                 continue
-            if lying is None or len(set(self._planes(polygon).tolist())) == 1:
+            if lying is None or len({self._plane(*point) for point in polygon}) == 1:
                 self.take(polygon)
-                return matrix
+                matrix = shift(x, y) @ free if lying is None else np.array(lying)
+                return matrix @ to_middle
         return None
 
-    def _planes(self, points: np.ndarray) -> np.ndarray:
-        """Return the numbers of the surfaces visible at points `(N, 2)` of the page; 0: none."""
-        last = np.array(self.plane_at.shape) - 1
-        rows, columns = np.clip((points[:, ::-1] / _COARSE).astype(int), 0, last).T
-        return self.plane_at[rows, columns]
+    def _plane(self, x: float, y: float) -> int:
+        """Return the number of the surface visible at a point of the page; 0: none."""
+        rows, columns = self.plane_at.shape
+        row, column = int(y / _COARSE), int(x / _COARSE)
+        return int(self.plane_at[min(max(row, 0), rows - 1), min(max(column, 0), columns - 1)])
 
-    def _on_plane(self, center: np.ndarray, turn: float) -> np.ndarray | None:
+    def _on_plane(self, number: int, x: float, y: float, turn: float) -> Rows | None:
         """Return the homography that centers flat pixels on a page point, on its surface."""
-        number = int(self._planes(center[None])[0])
         if number == 0:
             return None
-        plane, back = self.surfaces[number - 1].homography, self.inverses[number - 1]
-        u, v, w = (back @ (*center, 1.0)).tolist()
-        u, v = u / w, v / w
+        plane, ((a, b, c), (d, e, f), (g, h, i)) = self.planes[number - 1]
+        depth = g * x + h * y + i
+        u, v = (a * x + b * y + c) / depth, (d * x + e * y + f) / depth
         # Columns of the homography's Jacobian there: the apparent length of a flat pixel.
-        (a, b, _), (d, e, _), (g, h, i) = plane.tolist()
-        x, y = center.tolist()
+        (a, b, c), (d, e, f), (g, h, i) = plane
         z = g * u + h * v + i
         wide = math.hypot(a - g * x, d - g * y) / abs(z)
         tall = math.hypot(b - h * x, e - h * y) / abs(z)
         if not (tall > 1e-3 and 0.3 < wide / tall < 3):
             return None
         t = math.radians(turn)
-        s, c = math.sin(t) / tall, math.cos(t) / tall
-        return np.asarray(plane @ np.array([[c, -s, u], [s, c, v], [0, 0, 1]]))
+        s, k = math.sin(t) / tall, math.cos(t) / tall
+        return [[p * k + q * s, q * k - p * s, p * u + q * v + r] for p, q, r in plane]
 
 
-def _seen(corners: list[tuple[float, float]], matrix: np.ndarray) -> np.ndarray | None:
-    """Map a flat quad, `(4, 2)`; None unless it is in front of the camera, convex and clockwise.
+def _seen(corners: Points, matrix: Rows) -> list[tuple[float, float]] | None:
+    """Map a flat quad; None unless it is in front of the camera, convex and clockwise.
 
-    Also None if its far side would be less than a third of its near side. Plain floats: for four
-    points they are several times faster than arrays.
+    Also None if its far side would be less than a third of its near side.
     """
-    (a, b, c), (d, e, f), (g, h, i) = matrix.tolist()
+    (a, b, c), (d, e, f), (g, h, i) = matrix
     depths = [g * x + h * y + i for x, y in corners]
     if min(depths) <= 0 or max(depths) > 3 * min(depths):
         return None
@@ -185,7 +190,7 @@ def _seen(corners: list[tuple[float, float]], matrix: np.ndarray) -> np.ndarray 
         (x0, y0), (x1, y1), (x2, y2) = points[k - 2], points[k - 1], points[k]
         if (x1 - x0) * (y2 - y1) - (y1 - y0) * (x2 - x1) <= 0:
             return None
-    return np.array(points)
+    return points
 
 
 def edge_energy(image: ByteArray) -> ByteArray:

@@ -178,8 +178,8 @@ class PageSource:
         matrix = placer.place(rng, width=width, height=height, angles=angles, on_plane=True, gap=2)
         if matrix is None:
             return
-        over3 = cv2.multiply(flat, cv2.merge((alpha, alpha, alpha)), scale=1 / 255)
-        item = Item(rgba=cv2.merge((*cv2.split(over3), alpha)), ink=alpha, words=())
+        over3 = cv2.multiply(flat, cv2.cvtColor(alpha, cv2.COLOR_GRAY2RGB), scale=1 / 255)
+        item = Item(rgba=cv2.merge((over3, alpha)), ink=alpha, words=())
         _lay(image, item, matrix)
 
     def _write(self, rng: Rng, image: ByteArray, placer: layout.Placer) -> list[Placed]:
@@ -343,8 +343,8 @@ class PageSource:
             # It starts a little outside the sign's own place, which is occupied.
             start = y + 8 if below else y - 8
             bar = box(x - thick, min(start, end), x + thick, max(start, end))
-            if abs(end - start) > 4 and (end > start) == below and placer.is_free(bar):
-                placer.take(bar)
+            if abs(end - start) > 4 and (end > start) == below and placer.is_free(bar.tolist()):
+                placer.take(bar.tolist())
                 paint(image, box(x - thick, min(y, end), x + thick, max(y, end)), color)
 
     def _sign(self, rng: Rng, room: int) -> Item | None:
@@ -403,9 +403,7 @@ class PageSource:
                     care = _contrast(part[b:d, a:c], ink, inside) >= self.config.legible_contrast
                     if care and hidden is not None:
                         care = _hidden(hidden[y0 + b : y0 + d, x0 + a : x0 + c], ink) < 0.12
-            characters = tuple(
-                Character(text=text, quad=q) for text, q in zip(flat.characters, quads, strict=True)
-            )
+            characters = Character.many(flat.characters, quads)
             if len(flat.characters) == 1 and len(graphemes(flat.text)) > 1:
                 characters = ()  # letters that join or run right to left have no quads
             words.append(
@@ -422,7 +420,8 @@ class PageSource:
 
     def _is_legible(self, quads: np.ndarray, blur: float) -> bool:
         """Return whether a word is large enough to be legible despite the blur."""
-        sides = np.hypot(*np.moveaxis(quads - np.roll(quads, -1, 1), -1, 0))
+        edges = quads - quads[:, [1, 2, 3, 0]]
+        sides = np.hypot(edges[..., 0], edges[..., 1])
         tall = float((sides[:, 1] + sides[:, 3]).mean() / 2)
         wide = float((sides[:, 0] + sides[:, 2]).mean() / 2)
         # A stroke is about a seventh of a letter's height: blurred over twice that, it is gone.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import cv2
@@ -18,16 +19,21 @@ from ocrcore.synth.textures import (
     noise,
     random_color,
     shades,
+    sheet,
     with_luminance,
 )
 
 _SHIFT = 4  # fractional bits in OpenCV's polygon coordinates
+# Quarters of the unit circle: top right, bottom right, bottom left, top left.
+_ANGLES = np.linspace(0, np.pi / 2, 6) + np.array([-0.5, 0, 0.5, 1])[:, None] * np.pi
+_ARCS = np.stack([np.cos(_ANGLES), np.sin(_ANGLES)], -1)
 
 
 def fill(image: ByteArray, points: ArrayLike, color: float | Sequence[float]) -> None:
     """Fill a polygon, given in edge coordinates, with antialiased borders."""
-    fixed = np.rint((np.asarray(points, np.float64) - 0.5) * (1 << _SHIFT)).astype(np.int32)
-    cv2.fillPoly(image, [fixed], color, cv2.LINE_AA, _SHIFT)
+    fixed = np.subtract(points, 0.5, dtype=np.float64)
+    fixed *= 1 << _SHIFT
+    cv2.fillPoly(image, [np.rint(fixed, out=fixed).astype(np.int32)], color, cv2.LINE_AA, _SHIFT)
 
 
 def mask_of(points: ArrayLike, height: int, width: int) -> ByteArray:
@@ -45,23 +51,21 @@ def over(ground: ByteArray, alpha: ByteArray, color: Color | ByteArray) -> None:
         alpha: `(H, W)` uint8 coverage.
         color: RGB, or `(H, W, 3)` uint8.
     """
-    alpha3 = cv2.merge((alpha, alpha, alpha))
+    alpha3 = cv2.cvtColor(alpha, cv2.COLOR_GRAY2RGB)
     if isinstance(color, tuple):
-        top = np.empty_like(ground)
-        top[:] = np.clip(np.rint(color), 0, 255)
+        r, g, b = (float(min(max(round(value), 0), 255)) for value in color)
+        top = cv2.multiply(alpha3, (r, g, b, 0.0), scale=1 / 255)
     else:
-        top = color
-    kept = cv2.multiply(ground, cv2.bitwise_not(alpha3), scale=1 / 255)
-    cv2.add(kept, cv2.multiply(top, alpha3, scale=1 / 255), dst=ground)
+        top = cv2.multiply(color, alpha3, scale=1 / 255)
+    kept = cv2.multiply(ground, cv2.bitwise_not(alpha3, dst=alpha3), scale=1 / 255)
+    cv2.add(kept, top, dst=ground)
 
 
 def window(points: ArrayLike, height: int, width: int) -> tuple[int, int, int, int] | None:
     """Return the page pixels `(x0, y0, x1, y1)` that a polygon may touch; None if outside."""
-    points = np.asarray(points)
-    low = np.floor(points.min(0)) - 1
-    high = np.ceil(points.max(0)) + 1
-    x0, y0 = max(0, int(low[0])), max(0, int(low[1]))
-    x1, y1 = min(width, int(high[0])), min(height, int(high[1]))
+    xs, ys = zip(*np.asarray(points).tolist(), strict=True)  # faster than arrays for a few points
+    x0, y0 = max(0, math.floor(min(xs)) - 1), max(0, math.floor(min(ys)) - 1)
+    x1, y1 = min(width, math.ceil(max(xs)) + 1), min(height, math.ceil(max(ys)) + 1)
     return (x0, y0, x1, y1) if x0 < x1 and y0 < y1 else None
 
 
@@ -86,14 +90,9 @@ def paint(image: ByteArray, points: ArrayLike, color: Color, *, alpha: float = 1
 def rounded(x0: float, y0: float, x1: float, y1: float, radius: float) -> np.ndarray:
     """Return the outline of a rectangle with rounded corners, `(N, 2)` float32."""
     radius = min(radius, (x1 - x0) / 2, (y1 - y0) / 2)
-    t = np.linspace(0, np.pi / 2, 6)
-    arcs = []
-    centers = ((x1, y0, -1, 1, -0.5), (x1, y1, -1, -1, 0), (x0, y1, 1, -1, 0.5), (x0, y0, 1, 1, 1))
-    for x, y, sx, sy, turn in centers:
-        angle = t + turn * np.pi
-        cx, cy = x + sx * radius, y + sy * radius
-        arcs.append(np.stack([cx + radius * np.cos(angle), cy + radius * np.sin(angle)], 1))
-    return np.concatenate(arcs).astype(np.float32)
+    left, top, right, bottom = x0 + radius, y0 + radius, x1 - radius, y1 - radius
+    centers = np.array([(right, top), (right, bottom), (left, bottom), (left, top)])
+    return (centers[:, None] + radius * _ARCS).reshape(-1, 2).astype(np.float32)
 
 
 def person(rng: Rng, image: ByteArray, x: float, foot: float, height: float) -> None:
@@ -297,8 +296,7 @@ def distractor(rng: Rng, height: int, width: int) -> tuple[ByteArray, ByteArray]
     h = max(8, int(height * rng.uniform(0.04, 0.22)))
     low = random_color(rng, value=(5, 245))
     high = random_color(rng, value=(5, 245))
-    flat = np.empty((h, w, 3), np.uint8)
-    flat[:] = np.array(low).astype(np.uint8)
+    flat = sheet(h, w, low)
     alpha = np.full((h, w), 255, np.uint8)
     if kind == 0:  # stripes, a railing
         period = rng.uniform(4, 24)
@@ -333,7 +331,7 @@ def distractor(rng: Rng, height: int, width: int) -> tuple[ByteArray, ByteArray]
         name = str(rng.choice(("brick", "tiles", "shutter", "planks")))
         flat = material(rng, h, w, kind=name)
     elif kind == 5:  # bottles, books: upright things in a row
-        flat[:] = np.array(with_luminance(low, 25)).astype(np.uint8)
+        flat = sheet(h, w, with_luminance(low, 25))
         at = 0.0
         while at < w:
             wide = rng.uniform(4, 20)
@@ -342,7 +340,7 @@ def distractor(rng: Rng, height: int, width: int) -> tuple[ByteArray, ByteArray]
             at += wide + rng.uniform(0, 3)
     elif kind == 6:  # cables, scribbles
         alpha[:] = 0
-        flat[:] = np.array(high).astype(np.uint8)
+        flat = sheet(h, w, high)
         for _ in range(int(rng.integers(1, 5))):
             points = np.cumsum(rng.normal(0, 1, (12, 2)), 0)
             points -= points.min(0)
@@ -355,4 +353,4 @@ def distractor(rng: Rng, height: int, width: int) -> tuple[ByteArray, ByteArray]
         ink = random_color(rng, value=(5, 245))
         icon(rng, flat, w / 2 - size / 2, h / 2 - size / 2, size, ink)
     shade = noise(rng, "smooth", h, w)
-    return cv2.multiply(flat, cv2.merge((shade,) * 3), scale=1 / 150), alpha
+    return cv2.multiply(flat, cv2.cvtColor(shade, cv2.COLOR_GRAY2RGB), scale=1 / 150), alpha

@@ -52,7 +52,9 @@ def mapped(points: ArrayLike, matrix: np.ndarray) -> np.ndarray:
     x, y = points[..., 0], points[..., 1]
     (a, b, c), (d, e, f), (g, h, i) = matrix.tolist()
     scale = 1 / (g * x + h * y + i)
-    return np.stack([(a * x + b * y + c) * scale, (d * x + e * y + f) * scale], -1)
+    out = np.empty_like(points)
+    out[..., 0], out[..., 1] = (a * x + b * y + c) * scale, (d * x + e * y + f) * scale
+    return out
 
 
 _TO_EDGE = shift(0.5, 0.5)

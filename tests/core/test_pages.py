@@ -177,6 +177,21 @@ def test_lines_paragraphs_and_text_of_a_page():
     assert (Page(9, 9).lines, Page(9, 9).paragraphs, Page(9, 9).text) == ((), (), "")
 
 
+def test_many_characters_are_made_like_single_ones():
+    quads = np.arange(16.0).reshape(2, 4, 2)
+    made = Character.many("ab", quads)
+    assert made == tuple(Character(text, quad) for text, quad in zip("ab", quads, strict=True))
+    quads[:] = 0
+    assert made[1].quad[3, 1] == 15 and not made[1].quad.flags.writeable
+    assert Character.many([], np.zeros((0, 4, 2))) == ()
+    with pytest.raises(PageError, match=r"shape \(2, 4, 2\), expected \(3, 4, 2\)"):
+        Character.many("abc", quads)
+    with pytest.raises(PageError, match="the quad of character 'b' has a coordinate that is not"):
+        Character.many("ab", quads + np.array([0, np.nan])[:, None, None])
+    with pytest.raises(PageError, match="text is 7, expected a string"):
+        Character.many(["a", 7], quads)
+
+
 def test_equality_is_by_value():
     word = Word(QUAD, text="a")
     assert word == Word(np.array(QUAD), text="a")

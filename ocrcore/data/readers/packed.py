@@ -122,11 +122,10 @@ def _parts(features: dict[str, Any]) -> tuple[bytes, tuple[Word, ...], str]:
     if (points < 0).any() or (points > counts["points"]).any() or points.sum() != counts["points"]:
         raise ValueError(f"{counts['points']} points for outlines of {points.tolist()} points")
 
-    characters: list[list[Character]] = [[] for _ in range(number)]
-    for owner, text, quad in zip(
-        owners.tolist(), texts["characters/text"], arrays["characters/quad"], strict=True
-    ):
-        characters[owner].append(Character(_decoded(text), quad))
+    characters = Character.many(
+        [_decoded(text) for text in texts["characters/text"]], arrays["characters/quad"]
+    )
+    ends = np.searchsorted(owners, np.arange(number), side="right").tolist()
     outlines = np.split(arrays["points"], np.cumsum(points)[:-1]) if number else []
     words = tuple(
         Word(
@@ -134,7 +133,7 @@ def _parts(features: dict[str, Any]) -> tuple[bytes, tuple[Word, ...], str]:
             text=_decoded(texts["words/text"][k]) if arrays["words/has_text"][k] else None,
             polygon=outlines[k] if points[k] else None,
             care=bool(arrays["words/care"][k]),
-            characters=tuple(characters[k]),
+            characters=characters[ends[k - 1] if k else 0 : ends[k]],
             line=int(arrays["words/line"][k]) if arrays["words/line"][k] >= 0 else None,
         )
         for k in range(number)

@@ -10,7 +10,7 @@ direction. There is no "don't care".
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -70,13 +70,20 @@ def synthtext_words(
             f"as many as charBB has: {len(boxes)}",
             reason="box count",
         )
-    found = []
-    start = 0
-    for (word, line), quad in zip(words, quads, strict=True):
-        own = boxes[start : start + len(word)]
-        start += len(word)
-        found.append(Word(quad=quad, text=word, characters=_characters(word, own), line=line))
-    return tuple(found)
+    code_points = "".join(word for word, _ in words)
+    ends = list(accumulate(len(word) for word, _ in words))
+    # A character begins where the box is another one, or the word.
+    begins = np.ones(total + 1, np.bool_)
+    begins[1:-1] = (boxes[1:] != boxes[:-1]).any((1, 2))
+    begins[ends] = True
+    starts = np.flatnonzero(begins)
+    texts = [code_points[a:b] for a, b in pairwise(starts.tolist())]
+    characters = Character.many(texts, boxes[starts[:-1]])
+    stops = np.searchsorted(starts, ends).tolist()
+    return tuple(
+        Word(quad=quad, text=word, characters=characters[a:b], line=line)
+        for (word, line), quad, (a, b) in zip(words, quads, pairwise([0, *stops]), strict=True)
+    )
 
 
 class SynthText(Sequence[Page]):
@@ -171,10 +178,3 @@ def _quads(name: str, what: str, value: Any) -> FloatArray:
             reason="coordinates",
         )
     return np.ascontiguousarray(boxes.transpose(2, 1, 0))
-
-
-def _characters(word: str, boxes: FloatArray) -> tuple[Character, ...]:
-    same = np.zeros(len(word), np.bool_)
-    same[1:] = (boxes[1:] == boxes[:-1]).all((1, 2))
-    starts = [*np.flatnonzero(~same).tolist(), len(word)]
-    return tuple(Character(text=word[a:b], quad=boxes[a]) for a, b in pairwise(starts))
