@@ -68,7 +68,7 @@ KNOWN_WEIGHTS: dict[str, NamedWeights] = {
     ),
     "craft_compact": NamedWeights(
         "craft_compact.safetensors",
-        "0",
+        "0a07ab9229bd35c5b095e5b1f1cd0ba7",
         "a small detector that comes with ocrjax: LCNetV4 with CRAFT's maps, distilled from CRAFT",
         package="ocrjax",
         folder="assets/weights/craft_compact",
