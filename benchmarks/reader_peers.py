@@ -13,7 +13,8 @@ runs with its default settings, except as noted:
 * `tesseract`: the program, with `--psm 11` (sparse text) and `tsv`.
 * `english_g2`, `ppocrv6_small`: `ocrjax.Reader` with these recognizer weights; `fitted` with the
   output of `ocrjax fit` in the folder given after the name. They run in JAX; `onnx` is what
-  `ocrjax read` runs by default where ONNX Runtime is installed, `fast` the same with `--fast`.
+  `ocrjax read` runs by default where ONNX Runtime is installed, `fast` the same with `--fast`,
+  `bundled` with `--fast` where no other weights are installed.
 """
 
 from __future__ import annotations
@@ -115,13 +116,14 @@ def open_fitted(folder: Path) -> tuple[Run, dict[str, Any]]:
     return open_ours(str(weights / "recognizer" / "weights.pth"), str(weights / "detector.pth"))
 
 
-OURS = ("english_g2", "ppocrv6_small", "fitted", "onnx", "fast")
+OURS = ("english_g2", "ppocrv6_small", "fitted", "onnx", "fast", "bundled")
 READERS: dict[str, Callable[[], tuple[Run, dict[str, Any]]]] = {
     "english_g2": lambda: open_ours("english_g2"),
     "ppocrv6_small": lambda: open_ours("ppocrv6_small"),
     "fitted": lambda: open_fitted(Path(sys.argv[2])),
     "onnx": lambda: open_ours("ppocrv6_small", backend="onnx"),
     "fast": lambda: open_ours("ppocrv6_small", "craft_compact", backend="onnx"),
+    "bundled": lambda: open_ours("crnn_synth", "craft_compact", backend="onnx"),
     "easyocr": open_easyocr,
     "easyocr-words": lambda: open_easyocr(width_ths=0),
     "rapidocr": open_rapidocr,
