@@ -163,7 +163,7 @@ def padding(folder: Path) -> dict[str, float]:
 
 
 def main() -> None:
-    """Prints a table and writes it as JSON."""
+    """Print a table and write it as JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--crops", type=int, default=3000)
     parser.add_argument("--batches", type=int, default=4, help="batches per loop and turn")

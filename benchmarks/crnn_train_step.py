@@ -33,7 +33,7 @@ CASES: dict[str, dict[str, int]] = {
 
 
 def make_batch(case: dict[str, int]) -> dict[str, np.ndarray]:
-    """Makes a batch of noise images, and labels of 3 to 10 characters."""
+    """Make a batch of noise images, and labels of 3 to 10 characters."""
     rng, rows = np.random.default_rng(0), case["rows"]
     shape = (rows, case["height"], case["width"], 1)
     return {
@@ -103,7 +103,7 @@ def _check(firsts: dict[str, Answer]) -> None:
 
 
 def main() -> None:
-    """Runs the rounds and prints the table."""
+    """Run the rounds and print the table."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--cases", nargs="+", choices=list(CASES), default=list(CASES))
     parser.add_argument("--rounds", type=int, default=5)

@@ -55,7 +55,7 @@ class PeerFailed(RuntimeError):
 
 
 def run_peer(name: str, python: str, paths: Sequence[str], out: Path) -> dict[str, Any]:
-    """Run a peer on the pictures that `out` lacks; returns its description of itself."""
+    """Run a peer on the pictures that `out` lacks; return its description of itself."""
     worker = Path(__file__).with_name("peer_detectors.py")
     done = subprocess.run(
         [python, str(worker), name, "--out", str(out)],
@@ -93,7 +93,7 @@ def joined_share(truth: Sequence[Page], boxes: Sequence[Any]) -> float:
 
 
 def evaluate_boxes(truth: Sequence[Page], boxes: Sequence[Any]) -> Evaluation:
-    """Scores found boxes."""
+    """Score found boxes."""
     return evaluate(
         [[word.outline for word in page.words] for page in truth],
         [page.care for page in truth],
@@ -111,7 +111,7 @@ def first(evaluation: Evaluation, number: int) -> Evaluation:
 def to_row(
     name: str, truth: Sequence[Page], boxes: Sequence[Any], ours: Evaluation | None
 ) -> tuple[dict[str, Any], Evaluation]:
-    """Scores boxes; returns a table row as JSON values. Differences are to `ours`."""
+    """Score boxes; return a table row as JSON values. Differences are to `ours`."""
     evaluation = evaluate_boxes(truth, boxes)
     row: dict[str, Any] = {
         "detector": name,

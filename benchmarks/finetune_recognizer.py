@@ -63,7 +63,7 @@ CHOICES = ("random", "doubt", "unsure")
 
 
 def cut_words(root: Path, out: Path) -> Path:
-    """Cut the labeled words out of pictures; returns the file of their labels."""
+    """Cut the labeled words out of pictures; return the file of their labels."""
     labels = out / "labels.tsv"
     if labels.is_file():
         return labels
@@ -100,7 +100,7 @@ def open_data(data: str, root: Path, out: Path) -> tuple[list[list[Crop]], list[
 
 
 def neighbors(listed: list[Crop]) -> list[list[Crop]]:
-    """Groups crops that are neighbors in their file, because they may be from one picture."""
+    """Group crops that are neighbors in their file, because they may be from one picture."""
     return [listed[start : start + 24] for start in range(0, len(listed), 24)]
 
 
@@ -232,7 +232,7 @@ def confidences(args: argparse.Namespace, groups: Sequence[Sequence[Crop]]) -> l
 def run(
     args: argparse.Namespace, own: int, seed: int, data: tuple[Any, Any, Any], measured: Any
 ) -> None:
-    """Trains once, and writes the result."""
+    """Train once, and write the result."""
     from crnnjax.report import make_recognizer
     from crnnjax.training import train
 
@@ -315,7 +315,7 @@ def print_rows(rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 def main() -> None:
-    """Trains the missing runs, and prints the table."""
+    """Train the missing runs, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--data", choices=("borndigital", "rec_train"), default="borndigital")
     parser.add_argument("--root", type=Path, help="folder of the data set")

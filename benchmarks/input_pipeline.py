@@ -39,7 +39,7 @@ DEVIATION = np.array([0.229, 0.224, 0.225], np.float32) * 255
 
 
 def write_set(folder: Path, characters: int) -> list[list[np.ndarray]]:
-    """Write a SynthText folder of four pictures; returns their words."""
+    """Write a SynthText folder of four pictures; return their words."""
     every, pages = [], []
     for index in range(4):
         rng = np.random.default_rng([characters, index])
@@ -161,7 +161,7 @@ def measure(folder: Path, characters: int, repeats: int) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Prints a table and writes it as JSON."""
+    """Print a table and write it as JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repeats", type=int, default=25)
     parser.add_argument("--out", type=Path, default=Path("exp/benchmarks/input_pipeline.json"))

@@ -338,7 +338,7 @@ def by_strings(listed: Sequence[Suspect]) -> list[Suspect]:
 
 
 def main() -> None:
-    """Measures and prints a table."""
+    """Measure and print a table."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--root", required=True, help="folder with images/ and gt/")
     parser.add_argument("--share", type=float, default=0.05, help="fraction of labels to corrupt")

@@ -161,7 +161,7 @@ def kept_share(samples: list[Sample], *, draws: int = 200) -> float:
 
 
 def main() -> None:
-    """Measures, prints a table and writes JSON."""
+    """Measure, print a table and write JSON."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--root", type=Path, required=True, help="folder with images/ and gt/")
     parser.add_argument("--words", type=int, default=32, help="minimum number, of whole pages")

@@ -37,7 +37,7 @@ ROOT = Path(__file__).parents[1]
 
 
 def _make(folder: Path, names: set[str]) -> None:
-    """Exports the models in all precisions."""
+    """Export the models in all precisions."""
     from ocrjax.onnx.export import OnnxOptions, export_onnx
 
     for name in sorted(names):
@@ -142,7 +142,7 @@ def _torch(case: str, folder: Path, threads: int) -> Callable[[], Any]:
 
 
 def main() -> None:
-    """Runs the rounds and prints the tables."""
+    """Run the rounds and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--cases", nargs="+", choices=list(CASES), default=list(CASES))
     parser.add_argument("--threads", nargs="+", type=int, default=[1, 2])

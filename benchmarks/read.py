@@ -89,7 +89,7 @@ class Contestant:
             file.write(json.dumps(answer) + "\n")
 
     def close(self) -> None:
-        """Ends the process."""
+        """End the process."""
         assert self._process.stdin is not None
         self._process.stdin.close()
         self._process.wait()
@@ -124,7 +124,7 @@ def to_page(truth: Page, answer: dict[str, Any]) -> Page:
 
 
 def main() -> None:
-    """Runs the readers in turns and prints the table."""
+    """Run the readers in turns and print the table."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -73,7 +73,7 @@ def _pick(paths: Sequence[Path], count: int) -> dict[str, list[Crop]]:
 
 
 def _easyocr_answers(crops: Sequence[Crop], cache: Path) -> dict[str, Any]:
-    """Returns texts, confidences and logits of EasyOCR, cached or computed."""
+    """Return texts, confidences and logits of EasyOCR, cached or computed."""
     from torch import __version__ as torch_version
 
     seen = [(c.name, Path(c.name).stat().st_size, Path(c.name).stat().st_mtime_ns) for c in crops]

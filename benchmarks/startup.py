@@ -42,7 +42,7 @@ def _resident_mib() -> float:
 
 
 def _folder(count: int) -> list[dict[str, float]]:
-    """Run detection on many small pictures of mixed sizes; returns a row for each tenth."""
+    """Run detection on many small pictures of mixed sizes; return a row for each tenth."""
     from craftjax.detector import Detector
     from ocrcore.runtime.tuning import tune_process
 
@@ -69,7 +69,7 @@ def _folder(count: int) -> list[dict[str, float]]:
 
 
 def main() -> None:
-    """Measures and prints the results."""
+    """Measure and print the results."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--pictures", type=int, default=1000)

@@ -80,7 +80,7 @@ def together(name: str, workers: int, *, seconds: float, warm: int) -> tuple[flo
 
 
 def main() -> None:
-    """Print a table and writes JSON."""
+    """Print a table and write JSON."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--presets", nargs="+", default=["plain", "scene"])
     parser.add_argument("--seconds", type=float, default=15.0, help="for each figure")

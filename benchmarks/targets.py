@@ -137,7 +137,7 @@ def in_turn(calls: dict[str, Callable[[], object]], repeats: int) -> dict[str, l
 
 
 def main() -> None:
-    """Prints a table and writes it as JSON."""
+    """Print a table and write it as JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repeats", type=int, default=25)
     parser.add_argument("--out", type=Path, default=Path("exp/benchmarks/targets.json"))

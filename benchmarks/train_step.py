@@ -113,7 +113,7 @@ def _check(firsts: dict[str, Answer]) -> None:
 
 
 def main() -> None:
-    """Runs the rounds and prints the table."""
+    """Run the rounds and print the table."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument(
         "--shapes", nargs="+", default=["384x1", "384x2", "768x1"], help="SIDExBATCH"

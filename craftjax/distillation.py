@@ -23,8 +23,8 @@ from craftjax.detector import fingerprint_of, read_variables
 from craftjax.input_pipeline import InputOptions, make_batches
 from craftjax.models import Network, make_network, options_of
 from craftjax.taught_crops import has_crop, same_facts, write_crop
+from ocrcore.data.fingerprint import comparable
 from ocrcore.data.mixing import SourceError
-from ocrcore.data.python_sets import check_sources
 from ocrcore.progress import Progress
 from ocrcore.runtime.mesh import (
     batch_sharding,
@@ -132,7 +132,6 @@ def _score_crops(
     rows = mesh.size * (1 if jax.default_backend() == "cpu" else _ROWS)
     config |= {"batch_size": rows, "data": {**config["data"], "size": options.crop_size}}
     seed, inputs = config["seed"], InputOptions.from_config(config)
-    check_sources(sources, {name: one.kind for name, one in inputs.train.items()})
     weights = fingerprint_of(read_variables(options.teacher), options.dtype)
     facts = {
         **{"size": options.crop_size, "seed": seed, "rows": rows},
@@ -144,22 +143,20 @@ def _score_crops(
     for name, samples in sources.items():
         facts["data"][name]["samples"] = len(samples)
     folder.mkdir(parents=True, exist_ok=True)
-    same_facts(folder, facts)
-    steps = {number // rows for number in range(options.crops) if not has_crop(folder, number)}
-    if not steps:
-        return [f"labels: {options.teacher} has scored {options.crops:,} crops, in {folder}"]
-    teacher = make_teacher(options, mesh=mesh)
-    with (
-        closing(make_batches(config, seed=seed, rows=slice(0, rows), sources=sources)) as source,
-        Progress(f"{options.teacher} scores crops", unit="crop", total=options.crops) as progress,
-    ):
-        for step in sorted(steps):
-            images = source[step]["image"]
-            maps = jax.device_get(teacher(put_batch({"image": images}, mesh)["image"]))
-            for row, image in enumerate(images):
-                scores = np.stack([maps["region"][row], maps["affinity"][row]], -1)
-                write_crop(folder, step * rows + row, image, scores)
-            progress.update(min((step + 1) * rows, options.crops))
+    with closing(make_batches(config, seed=seed, rows=slice(0, rows), sources=sources)) as source:
+        same_facts(folder, {**facts, "files": comparable(source.mix.places())})
+        steps = {number // rows for number in range(options.crops) if not has_crop(folder, number)}
+        if not steps:
+            return [f"labels: {options.teacher} has scored {options.crops:,} crops, in {folder}"]
+        teacher, task = make_teacher(options, mesh=mesh), f"{options.teacher} scores crops"
+        with Progress(task, unit="crop", total=options.crops) as progress:
+            for step in sorted(steps):
+                images = source[step]["image"]
+                maps = jax.device_get(teacher(put_batch({"image": images}, mesh)["image"]))
+                for row, image in enumerate(images):
+                    scores = np.stack([maps["region"][row], maps["affinity"][row]], -1)
+                    write_crop(folder, step * rows + row, image, scores)
+                progress.update(min((step + 1) * rows, options.crops))
         return [f"labels: the scores of {options.teacher}, of crops of", source.describe()]
 
 

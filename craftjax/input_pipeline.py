@@ -54,7 +54,7 @@ from ocrcore.data.batches import (
 )
 from ocrcore.data.mixing import SourceError
 from ocrcore.options import expect, plain
-from ocrcore.pages import ByteArray, Sample, Word
+from ocrcore.pages import ByteArray, PageError, Sample, Word
 
 _AUGMENTING = 3  # streams 1 and 2 of the seed are those of `ocrcore.data.mixing`
 # Reasons for undrawn characters that cropping and small text cause; others are label faults.
@@ -330,8 +330,12 @@ def _taught_item(
     """A window of a crop and of its maps; of the augmentation only the scale and the colors."""
     page, scale = sample.page, math.exp(rng.uniform(*np.log(augment.scale)))
     # In pixels of the maps, which have half the size: image and maps are cut alike.
-    height = min(round(size[0] / scale / 2), page.height // 2)
-    width = min(round(size[1] / scale / 2), page.width // 2)
+    height, width = round(size[0] / scale / 2), round(size[1] / scale / 2)
+    if height > page.height // 2 or width > page.width // 2:
+        raise PageError(
+            f"{page.path}: a scored crop of {page.width}x{page.height}, expected at least "
+            f"{2 * width}x{2 * height}: config.data.size at a scale of {scale:.2f}"
+        )
     y = int(rng.integers(0, page.height // 2 - height + 1))
     x = int(rng.integers(0, page.width // 2 - width + 1))
     image = sample.image[2 * y : 2 * (y + height), 2 * x : 2 * (x + width)]

@@ -358,6 +358,8 @@ class Mix:
                 files = samples.documents.files if samples.documents else [samples.labels]
                 folders = (samples.images, *files, samples.characters)
                 found[name] = [folder for folder in folders if folder is not None]
+            elif isinstance(samples, PictureFolder):
+                found[name] = list(dict.fromkeys(path.parent for path in samples.paths))
             elif one.path:
                 path = Path(one.path)
                 found[name] = [path / "gt.mat" if one.kind == "synthtext" else path]

@@ -129,23 +129,16 @@ def same_facts(folder: Path, facts: Mapping[str, Any]) -> None:
             known = dict(json.loads(path.read_text(encoding="utf-8")))
         except (ValueError, TypeError) as error:
             raise SourceError(f"{path}: not a record of crops ({error}): {remedy}") from error
-        teacher, weights = known.get("teacher"), known.get("weights")
         differ = {name for name in known | now if known.get(name) != now.get(name)}
         if others := sorted(differ - {"teacher", "weights"}):
             raise SourceError(
-                f"{folder}: its crops were made with other settings: {', '.join(others)} (compare "
-                f"{path}): {remedy}"
-            )
-        if weights is None:
-            raise SourceError(
-                f"{folder}: its crops were scored by {teacher!r}, but {path} does not say with "
-                f"which weights: if with those of {facts['teacher']!r} as they are now, add "
-                f'"weights": "{facts["weights"]}" to it, otherwise {remedy}'
+                f"{folder}: its crops were made with other settings or from other files: "
+                f"{', '.join(others)} (compare {path}): {remedy}"
             )
         if "weights" in differ:
             raise SourceError(
-                f"{folder}: its crops were scored by {teacher!r} with other weights than "
-                f"config.distill.teacher={facts['teacher']!r} has now: {remedy}"
+                f"{folder}: its crops were scored by {known.get('teacher')!r} with other weights "
+                f"than config.distill.teacher={facts['teacher']!r} has now: {remedy}"
             )
     elif any(folder.glob(f"*{_MAPS}")):
         raise SourceError(f"{folder}: crops, but no {FACTS} that says what they were made of")

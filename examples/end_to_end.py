@@ -272,7 +272,7 @@ def draw_readings(image: ByteArray, words: Sequence[Word]) -> ByteArray:
 
 
 def read_page(out: Path, reader: Reader, sample: Sample) -> None:
-    """Finds the words of a page, draws them, and reads them from their boxes."""
+    """Find the words of a page, draw them, and read them from their boxes."""
     boxes = reader.detector.detect(sample.image).quads
     words = reader.recognize(sample.image, boxes)
     write_image(out / "read.jpg", draw_readings(sample.image, words))
@@ -282,7 +282,7 @@ def read_page(out: Path, reader: Reader, sample: Sample) -> None:
 
 
 def judge(out: Path, reader: Reader, samples: Sequence[Sample]) -> None:
-    """Scores whole pages: by equal texts, and as keras-ocr's `evaluation.score` does."""
+    """Score whole pages: by equal texts, and as keras-ocr's `evaluation.score` does."""
     truth = [sample.page for sample in samples]
     read = reader.read([sample.image for sample in samples])
     ours = evaluate_readings(truth, read)

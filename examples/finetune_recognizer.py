@@ -40,7 +40,7 @@ def experiment(labels: Path, steps: int) -> ConfigDict:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Trains, then reads some of the crops."""
+    """Train, then read some of the crops."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("labels", type=Path)
     parser.add_argument("--out", required=True, type=Path, help="the run directory")

@@ -37,7 +37,7 @@ def experiment(folder: Path, steps: int) -> ConfigDict:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Trains, then finds the words of the photos again."""
+    """Train, then find the words of the photos again."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("folder", type=Path)
     parser.add_argument("--out", required=True, type=Path, help="the run directory")

@@ -23,7 +23,7 @@ _BROKEN = (errno.EROFS, errno.EIO, errno.EFBIG)
 
 
 def run_command(program: str, work: Callable[[], int], *, failed: int = 2, safe: str = "") -> int:
-    """Run the work of a command, and turns errors into messages and an exit status.
+    """Run the work of a command, and turn errors into messages and an exit status.
 
     Args:
         program: name of the program, for messages.

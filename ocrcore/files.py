@@ -22,7 +22,7 @@ _LONG_NAME = 220  # bytes; file systems allow 255
 
 @contextmanager
 def replacing(path: str | Path) -> Iterator[Path]:
-    """Yields a path to write to, and renames it to `path` at the end of the block.
+    """Yield a path to write to, and rename it to `path` at the end of the block.
 
     Readers see the old file or the new one, never a partial one; if two processes or threads write
     it, the last one wins. An exception removes the temporary file and keeps the old one; a system
@@ -86,7 +86,7 @@ def _realm() -> str:
 
 @cache
 def _remove_parts_of_killed(folder: Path) -> None:
-    """Remove temporary files of dead processes of this host; checks each folder only once."""
+    """Remove temporary files of dead processes of this host; check each folder only once."""
     for path in folder.glob(f"*.{_realm()}-*.part"):
         number = path.name.removesuffix(".part").rpartition("-")[2]
         if number.isdecimal() and not _is_running(int(number)):
@@ -109,7 +109,7 @@ def _is_running(process: int) -> bool:
 
 @contextmanager
 def new_folder(path: str | Path, *, marker: str) -> Iterator[Path]:
-    """Yields a folder to fill, and renames it to `path` at the end of the block.
+    """Yield a folder to fill, and rename it to `path` at the end of the block.
 
     Several processes may do so at the same time: the first one wins. An exception removes the
     temporary folder.
@@ -145,12 +145,12 @@ def write_bytes(path: str | Path, data: bytes | memoryview) -> None:
 
 
 def write_text(path: str | Path, text: str) -> None:
-    """Write a text as UTF-8, atomically; keeps line ends, escapes lone surrogates."""
+    """Write a text as UTF-8, atomically; keep line ends, escape lone surrogates."""
     write_bytes(path, text.encode("utf-8", "backslashreplace"))
 
 
 def write_json(path: str | Path, value: Any) -> None:
-    """Write indented JSON in UTF-8, atomically; escapes surrogates.
+    """Write indented JSON in UTF-8, atomically; escape surrogates.
 
     File names that are not UTF-8 contain surrogates.
     """

@@ -176,7 +176,7 @@ def read_small(image: str | os.PathLike[str] | bytes, *, name: str = "") -> Byte
 
 @contextmanager
 def decoding(data: ByteArray, *, name: str, page: int = 1) -> Iterator[None]:
-    """Check the claimed size, waits while others decode large images, converts errors."""
+    """Check the claimed size, wait while others decode large images, convert errors."""
     if not data.size:
         raise ImageError(f"{name}: the file is empty")
     head = data[:65536].tobytes()
@@ -455,7 +455,7 @@ def _pillow_values(image: Image.Image) -> NDArray[Any]:
 
 
 def find_images(roots: list[str] | list[Path]) -> list[Path]:
-    """Lists the images among files and, recursively, folders; sorted, each once.
+    """List the images among files and, recursively, folders; sorted, each once.
 
     Raises:
         ImageError: a root does not exist, or a folder holds no image.

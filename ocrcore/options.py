@@ -112,7 +112,7 @@ def plain(value: Any) -> Any:
 
 
 def _read(hint: Any, value: Any, where: str) -> Any:
-    """Check the value of one field, and reads nested sections."""
+    """Check the value of one field, and read nested sections."""
     if isinstance(value, Mapping):
         if is_dataclass(hint) and isinstance(hint, type):
             return from_section(hint, value, where)

@@ -378,7 +378,7 @@ def write_pages(path: str | Path, pages: Sequence[Page]) -> None:
 
 
 def _lines(words: Sequence[Word]) -> tuple[tuple[Word, ...], ...]:
-    """Groups words by line, in the order of the first word of each."""
+    """Group words by line, in the order of the first word of each."""
     groups: dict[tuple[str, int], list[Word]] = {}
     for place, word in enumerate(words):
         key = ("word", place) if word.line is None else ("line", word.line)

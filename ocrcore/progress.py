@@ -135,12 +135,12 @@ def mute() -> None:
 
 
 def said() -> None:
-    """Records that a line was printed: the next line of a `Progress` is due later."""
+    """Record that a line was printed: the next line of a `Progress` is due later."""
     _last[0] = time.monotonic()
 
 
 def shown(items: Collection[T], task: str, *, unit: str) -> Iterator[T]:
-    """Yields items, and shows how many were taken; the arguments are those of `Progress`."""
+    """Yield items, and show how many were taken; the arguments are those of `Progress`."""
     with Progress(task, unit=unit, total=len(items)) as progress:
         for done, item in enumerate(items):
             progress.update(done)

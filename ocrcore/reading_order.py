@@ -71,7 +71,7 @@ class _Boxes:
 
 
 def arrange(page: Page) -> Page:
-    """Sorts words into reading order, and sets the line and paragraph of each.
+    """Sort words into reading order, and set the line and paragraph of each.
 
     Args:
         page: words in any order; their quads begin at the top left in reading direction.

@@ -235,7 +235,7 @@ def _config(name: str) -> Any:
 
 
 def top_kernels(folder: Path, run: Callable[[], object], *, steps: int) -> list[dict[str, Any]]:
-    """Profiles a function and returns the device's kernels, the longest first.
+    """Profile a function and return the device's kernels, the longest first.
 
     Without a GPU these are XLA's operations on the host.
 

@@ -86,7 +86,7 @@ class Session:
     # Rows. ---------------------------------------------------------------------------------------
 
     def device(self) -> dict[str, Any]:
-        """Records versions, and measures matrix products and copies."""
+        """Record versions, and measure matrix products and copies."""
         import jax
         import jax.numpy as jnp
 
@@ -437,7 +437,7 @@ class Session:
             file.write(text)
 
     def close(self) -> None:
-        """Ends the helper processes, and removes the temporary files."""
+        """End the helper processes, and remove the temporary files."""
         if self.peer is not None:
             self.peer.close()
         if self.reference is not None and self.reference.poll() is None:

@@ -152,7 +152,7 @@ def build(case: Case, dtype: str) -> Built:
 
 
 def count_flops(case: Case) -> float:
-    """Counts the operations of a forward pass: two per multiplication of convolutions and matmuls.
+    """Count the operations of a forward pass: two per multiplication of convolutions and matmuls.
 
     They are counted from the shapes in the traced program, padding included. A train step takes
     three times as many: the gradients of the kernels and of the inputs cost as much as the forward

@@ -79,7 +79,7 @@ class Peer:
         return answer
 
     def close(self) -> None:
-        """Ends the torch process."""
+        """End the torch process."""
         self._process.kill()
         self._process.wait()
         self._reader.join()

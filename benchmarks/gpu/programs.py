@@ -104,7 +104,7 @@ def _trace_step(step: Any, variables: Any, optimizer: Any, batch: Any) -> tuple[
 
 
 def look(lowered: Any, arrays: int = 0, *, large: int = LARGE) -> dict[str, Any]:
-    """Counts the operations of a program.
+    """Count the operations of a program.
 
     Functions count once per call, loop bodies once (except in `gflop`, which includes the
     trip counts).
@@ -320,7 +320,7 @@ def row(found: dict[str, Any]) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Print the table and the places, and writes both as JSON."""
+    """Print the table and the places, and write both as JSON."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--toy", action="store_true", help="small networks and batches")
     parser.add_argument("--dtype", default="bfloat16", choices=["bfloat16", "float32"])

@@ -224,7 +224,7 @@ class Steps:
         self._programs: dict[int, Any] = {}
 
     def __call__(self, state: Any, batch: Any) -> Any:
-        """Takes a step."""
+        """Take a step."""
         import jax
 
         if not self._programs:
@@ -353,7 +353,7 @@ class Tools:
         self._starts: dict[str, Any] = {}
 
     def do(self, task: Task) -> dict[str, Any]:
-        """Runs a task and returns its result."""
+        """Run a task and return its result."""
         return self._charset(task) if task.data == "charset" else self._finetune(task)
 
     def _open(self, data: str) -> tuple[Any, Any]:
@@ -657,7 +657,7 @@ def end_at(until: float) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Packs the data, starts the processes, or runs as one of them."""
+    """Pack the data, start the processes, or run as one of them."""
     began = time.time()
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter

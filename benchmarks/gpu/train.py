@@ -216,7 +216,7 @@ class Training:
 
 
 def plan(config: ConfigDict, steps: int, *, job: Job, warmup: int) -> None:
-    """Sets the steps of a run, and the intervals of evaluation and checkpoints to match."""
+    """Set the steps of a run, and the intervals of evaluation and checkpoints to match."""
     config.steps = steps
     config.optimizer.warmup = min(warmup, steps // 10)
     config.eval.every = -(-steps // job.evaluations)
@@ -393,7 +393,7 @@ def configure(job: Job, data: Path, settings: list[str], *, toy: bool) -> Config
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Packs the data, trains, or joins the weights."""
+    """Pack the data, train, or join the weights."""
     began = time.perf_counter()
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter

@@ -100,7 +100,7 @@ def unlike(pages: Sequence[Page], others: Sequence[Page]) -> list[Page]:
 
 
 def main() -> None:
-    """Measures, prints tables and writes JSON."""
+    """Measure, print tables and write JSON."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--config", type=Path, default=CONFIGS / "borndigital.py")
     parser.add_argument("--root", required=True, help="config.data.root")

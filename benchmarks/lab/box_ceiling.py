@@ -86,7 +86,7 @@ def measure(pages: Sequence[Page], options: DetectorOptions) -> Ceiling:
 
 
 def main() -> None:
-    """Print a table and writes JSON."""
+    """Print a table and write JSON."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--config", type=Path, default=CONFIGS / "borndigital.py")
     parser.add_argument("--root", required=True, help="config.data.root")

@@ -21,7 +21,7 @@ SIZE = 256
 
 
 def measure(characters: str) -> tuple[np.ndarray, np.ndarray, float]:
-    """Returns widths and deviations of the characters, and the mean advance in ems."""
+    """Return widths and deviations of the characters, and the mean advance in ems."""
     rows, ems = [], []
     for font in bundled_fonts():
         if font.missing(characters.replace(" ", "")):

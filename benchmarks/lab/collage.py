@@ -30,7 +30,7 @@ def background(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
 
 
 def turned(rng: np.random.Generator, crop: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Scale and rotate a crop; returns the image and its opacity, which falls off at the edges."""
+    """Scale and rotate a crop; return the image and its opacity, which falls off at the edges."""
     height, width = crop.shape[:2]
     factor = np.exp(rng.uniform(np.log(0.7), np.log(3.0)))
     factor = min(factor, 0.7 * SIDE / width, 0.5 * SIDE / height)

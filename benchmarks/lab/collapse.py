@@ -101,7 +101,7 @@ def scaled(page: Page, scale: float) -> Page:
 
 
 def train(data: Path, workdir: Path, settings: dict[str, Any]) -> str:
-    """Trains; returns the run's messages about a collapse."""
+    """Train; return the run's messages about a collapse."""
     config = load_config(CONFIGS / "borndigital.py")
     words, synth = config.data.train.words, config.data.train.synth
     config.data.train = ConfigDict({"words": words, "synth": synth})
@@ -119,7 +119,7 @@ def train(data: Path, workdir: Path, settings: dict[str, Any]) -> str:
 
 
 def main() -> None:
-    """Trains, prints tables and writes JSON."""
+    """Train, print tables and write JSON."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--root", type=Path, required=True, help="folder with images/ and gt/")
     parser.add_argument("--shares", type=float, nargs="+", default=[0.0, 0.3, 1.0])

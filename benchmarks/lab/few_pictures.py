@@ -37,7 +37,7 @@ def part(points: list[OperatingPoint], pictures: np.ndarray) -> list[OperatingPo
 
 
 def draw(points: list[OperatingPoint], size: int, options: DetectorOptions, seed: int) -> dict:
-    """Choose on `size` pictures; returns the change of hmean on the others by both rules."""
+    """Choose on `size` pictures; return the change of hmean on the others by both rules."""
     order = np.random.default_rng([seed, size]).permutation(len(points[0].evaluation.images))
     drawn, rest = part(points, order[:size]), part(points, order[size:])
     hmeans = [point.evaluation.hmean for point in drawn]
@@ -59,7 +59,7 @@ def draw(points: list[OperatingPoint], size: int, options: DetectorOptions, seed
 
 
 def main() -> None:
-    """Print a table and writes JSON."""
+    """Print a table and write JSON."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--root", required=True, help="images/ and gt/")
     parser.add_argument("--canvas", type=int, default=1280)

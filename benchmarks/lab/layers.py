@@ -81,7 +81,7 @@ def _programs(size: int) -> dict[str, dict[str, Callable[[], Any]]]:
 
 
 def main() -> None:
-    """Runs the rounds and prints the table."""
+    """Run the rounds and print the table."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--size", type=int, default=384)
     parser.add_argument("--rounds", type=int, default=5)

@@ -101,7 +101,7 @@ def measure(shape: tuple[int, int, int], *, whole: bool, repeats: int) -> dict[s
 
 
 def main() -> None:
-    """Prints a table and writes it as JSON."""
+    """Print a table and write it as JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--out", type=Path, default=Path("exp/benchmarks/losses.json"))

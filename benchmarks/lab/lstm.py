@@ -72,7 +72,7 @@ def programs(features: int, x: jax.Array) -> dict[str, dict[str, Any]]:
 
 
 def main() -> None:
-    """Runs the rounds and prints the table."""
+    """Run the rounds and print the table."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--out", type=Path, default=Path("exp/benchmarks/lstm.json"))

@@ -63,7 +63,7 @@ def classify(truth: Sequence[Word], found: Sequence[Word]) -> list[tuple[str, fl
 
 
 def main() -> None:
-    """Print a table and writes JSON."""
+    """Print a table and write JSON."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--config", type=Path, default=CONFIGS / "borndigital.py")
     parser.add_argument("--root", required=True, help="config.data.root")

@@ -44,7 +44,7 @@ LOOK = {"p_perspective": 0.3, "p_blur": 0.3, "p_noise": 0.3}
 def run(
     case: str, args: argparse.Namespace, changes: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
-    """Train on one charset; returns the scores of the start weights and of the trained ones."""
+    """Train on one charset; return the scores of the start weights and of the trained ones."""
     from crnnjax.charset import Charset
     from crnnjax.evaluate import read_set
     from crnnjax.input_pipeline import InputOptions
@@ -94,7 +94,7 @@ def run(
 
 
 def main() -> None:
-    """Trains the cases without a result, and prints the table."""
+    """Train the cases without a result, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--cases", nargs="+", choices=list(CASES), default=list(CASES))
     parser.add_argument("--steps", type=int, default=300)

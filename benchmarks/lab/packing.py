@@ -69,7 +69,7 @@ def rate(read: Callable[[int], Any], indices: np.ndarray) -> float:
 def compare(
     raw: Callable[[int], Any], packed: Callable[[int], Any], count: int, before: Callable[[], None]
 ) -> dict[str, float]:
-    """Read in turn; returns the medians of the rates and of their ratios."""
+    """Read in turn; return the medians of the rates and of their ratios."""
     rng = np.random.default_rng(1)
     rates = []
     for turn in range(ROUNDS):

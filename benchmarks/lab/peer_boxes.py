@@ -143,7 +143,7 @@ def smallest_shift(
 def explain(
     scores: Scores, rounded: Floats, options: DetectorOptions, given: Floats
 ) -> dict[str, Any] | None:
-    """Reports how a photo's boxes differ from the given ones; None if they are identical."""
+    """Report how a photo's boxes differ from the given ones; None if they are identical."""
     ratio = scores.fit.ratio
     maps = scores.valid(options.border)
     ours = boxes_of(maps, ratio, options)
@@ -196,7 +196,7 @@ def describe(difference: dict[str, Any]) -> str:
 
 
 def score(ours: Ours, boxes: Sequence[Floats]) -> Evaluation:
-    """Scores boxes by the protocol `iou`."""
+    """Score boxes by the protocol `iou`."""
     return evaluate(
         [[word.outline for word in page.words] for page in ours.truth],
         [page.care for page in ours.truth],
@@ -206,7 +206,7 @@ def score(ours: Ours, boxes: Sequence[Floats]) -> Evaluation:
 
 
 def main() -> None:
-    """Compare the boxes, prints the tables and writes JSON."""
+    """Compare the boxes, print the tables and write JSON."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     add_arguments(parser, config="ic15.py")
     parser.add_argument("--boxes", type=Path, required=True, help="JSON file of EasyOCR's boxes")

@@ -71,7 +71,7 @@ def overlap(found: np.ndarray, true: np.ndarray) -> np.ndarray:
 
 
 def measure(name: str, recognizer: Recognizer, words: list[Labeled]) -> None:
-    """Measures one set and prints a line."""
+    """Measure one set and print a line."""
     placed = recognizer.recognize_placed([word.image for word in words])
     rows, even, off = [], [], []
     for word, one in zip(words, placed, strict=True):

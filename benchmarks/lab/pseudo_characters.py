@@ -219,7 +219,7 @@ def measure(
 
 
 def main() -> None:
-    """Run the benchmark, prints the table and writes JSON."""
+    """Run the benchmark, print the table and write JSON."""
     parser = argparse.ArgumentParser(description=str(__doc__).partition("\n")[0])
     parser.add_argument("--icdar2003", type=Path, required=True)
     parser.add_argument("--iiit5k", type=Path, required=True)

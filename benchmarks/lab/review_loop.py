@@ -75,7 +75,7 @@ def true_word(quad: Any, page: Page) -> Word | None:
 
 
 def correct(session: Session, truth: Sequence[Page]) -> Counter[str]:
-    """Corrects all words in the page by the true labels; returns counts of the actions."""
+    """Correct all words in the page by the true labels; return counts of the actions."""
     done: Counter[str] = Counter()
     with ReviewServer(session, lambda: "saved", title="loop") as server, browser() as page:
         threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
@@ -101,7 +101,7 @@ def correct(session: Session, truth: Sequence[Page]) -> Counter[str]:
 
 
 def cut_all(pages: Sequence[Page], out: Path) -> int:
-    """Write the words of pages as crops; returns their number."""
+    """Write the words of pages as crops; return their number."""
     bad: list[Exception] = []
     return write_crops(cut_crops(pages, Counter(), bad), out, "ppocr-rec", bad)
 
@@ -134,7 +134,7 @@ def review(root: Path, out: Path, pictures: int) -> dict[str, Any]:
 
 
 def train(args: argparse.Namespace, name: str) -> dict[str, Any]:
-    """Fine-tunes on the crops, and reads the words of the other pictures."""
+    """Fine-tune on the crops, and read the words of the other pictures."""
     out = args.out / f"trained_{name}"
     command: list[object] = [sys.executable, FINETUNE, "--root", args.root]
     command += ["--train", args.out / name / "rec_gt.txt"]

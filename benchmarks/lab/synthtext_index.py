@@ -65,7 +65,7 @@ def write_labels(path: Path, pictures: int, *, compressed: bool) -> None:
 
 
 def start(folder: Path, cache: Path) -> dict[str, float]:
-    """Opens the set in a new process, and returns what it took."""
+    """Open the set in a new process, and return what it took."""
     done = subprocess.run(
         [sys.executable, "-c", CHILD, folder, cache], capture_output=True, text=True, check=True
     )
@@ -83,7 +83,7 @@ def start(folder: Path, cache: Path) -> dict[str, float]:
 
 
 def main() -> None:
-    """Run the benchmark, prints the table and writes JSON."""
+    """Run the benchmark, print the table and write JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
         "--share", type=float, default=0.1, help="size of the `gt.mat`, as a fraction of SynthText"

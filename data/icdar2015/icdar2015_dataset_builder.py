@@ -19,7 +19,7 @@ class Builder(PackedBuilder):
     HOMEPAGE = "https://rrc.cvc.uab.es/?ch=4"
 
     def sources(self, root: Path) -> dict[str, SourceOptions]:
-        """Returns the splits whose pictures are present; they have no character boxes."""
+        """Return the splits whose pictures are present; they have no character boxes."""
         found = {
             split: SourceOptions(
                 "icdar", str(root), images=images, labels=labels, characters="", layout="quad"

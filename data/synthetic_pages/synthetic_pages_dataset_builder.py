@@ -35,7 +35,7 @@ class Builder(PackedBuilder):
     ]
 
     def sources(self, root: Path) -> dict[str, SourceOptions]:
-        """Returns the pages of the configuration; they are drawn, so `root` is not used."""
+        """Return the pages of the configuration; they are drawn, so `root` is not used."""
         config = self.builder_config
         return {
             "train": SourceOptions(

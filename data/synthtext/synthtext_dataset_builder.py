@@ -14,6 +14,6 @@ class Builder(PackedBuilder):
     HOMEPAGE = "https://www.robots.ox.ac.uk/~vgg/data/scenetext/"
 
     def sources(self, root: Path) -> dict[str, SourceOptions]:
-        """Returns the folder of `gt.mat`: `root`, or `SynthText` in it, as the archive unpacks."""
+        """Return the folder of `gt.mat`: `root`, or `SynthText` in it, as the archive unpacks."""
         folder = root if (root / "gt.mat").exists() else root / "SynthText"
         return {"train": SourceOptions("synthtext", str(folder))}

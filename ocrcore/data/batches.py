@@ -57,7 +57,7 @@ class Source(Protocol):
 
 
 def with_drops_logged(log: DropLog, made: Iterable[Built]) -> Iterator[Batch]:
-    """Yields batches and logs the samples that were dropped while making them.
+    """Yield batches and log the samples that were dropped while making them.
 
     Raises:
         TooManyDropped: more samples were dropped than allowed.

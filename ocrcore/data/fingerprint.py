@@ -25,7 +25,7 @@ def note_data(
     sets: Mapping[str, Iterable[Path]],
     log: Callable[[str], object] | None = None,
 ) -> None:
-    """Writes fingerprints of the files of data sets, and logs what differs from the last time.
+    """Write fingerprints of the files of data sets, and log what differs from the last time.
 
     Images are compared by size, label files by content (those of more than a megabyte by size
     and time), so a copy of a data set counts as unchanged. For a folder with more than 20,000

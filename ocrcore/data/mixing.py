@@ -119,7 +119,7 @@ class DropLog:
             )
 
     def note(self, drops: Iterable[Drop]) -> int:
-        """Counts and lists samples whatever their fraction; returns the number of drops."""
+        """Count and list samples whatever their fraction; return the number of drops."""
         fresh = []
         events = 0
         for drop in drops:
@@ -170,7 +170,7 @@ def shares(ratios: Sequence[float]) -> tuple[int, ...]:
 def arranged(
     seed: int, block: int, counts: tuple[int, ...]
 ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Returns, for each position of a block, its data set and how many of that set come before."""
+    """Return, for each position of a block, its data set and how many of that set come before."""
     order = np.repeat(np.arange(len(counts)), counts)
     np.random.default_rng([seed, _MIXING, block]).shuffle(order)
     rank = np.zeros_like(order)

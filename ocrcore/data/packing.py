@@ -88,7 +88,7 @@ class DrawnPages:
         return ()
 
     def encoded(self, index: int) -> tuple[bytes, Page]:
-        """Draws a page and encodes it."""
+        """Draw a page and encode it."""
         sample = self.pages[index]
         return encode_image(sample.image, suffix=".png"), sample.page
 
@@ -269,7 +269,7 @@ class _Task:
 
 
 def _pack_file(source: Source, task: _Task) -> int:
-    """Pack one file; returns the number of its samples."""
+    """Pack one file; return the number of its samples."""
     faults = []
     # One record per group makes single records readable. Images do not compress further.
     with (
@@ -322,7 +322,7 @@ def _pack_all(
 def _results(
     open_source: Callable[[], Source], opened: Source, tasks: list[_Task], workers: int
 ) -> Iterator[Iterator[int]]:
-    """Pack files; yields the number of samples of each as it is finished."""
+    """Pack files; yield the number of samples of each as it is finished."""
     if not workers or len(tasks) < 2:
         with one_opencv_thread():
             yield (_pack_file(opened, task) for task in tasks)

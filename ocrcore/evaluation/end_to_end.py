@@ -31,7 +31,7 @@ def evaluate_readings(
     iou: float = 0.5,
     ignore: float = 0.5,
 ) -> Evaluation:
-    """Scores read pages against labeled ones.
+    """Score read pages against labeled ones.
 
     Args:
         truth: the labels; "don't care" words have `care=False`; words without text count as such.

@@ -63,7 +63,7 @@ def keras_ocr_scores(
     iou: float = 0.5,
     similarity: float = 0.5,
 ) -> KerasOcrScores:
-    """Scores read pages like keras-ocr's `evaluation.score`.
+    """Score read pages like keras-ocr's `evaluation.score`.
 
     As there, coordinates are first truncated to integers. (Areas of intersections are exact here;
     there, their corners are rounded to pixels as well.) Outlines that cross themselves or have no

@@ -205,7 +205,7 @@ def match(
 def evaluate_pages(
     truth: Sequence[Page], found: Sequence[Page], *, protocol: str = "iou", **options: Any
 ) -> Evaluation:
-    """Scores found pages against true ones.
+    """Score found pages against true ones.
 
     Args:
         truth: the labels; `care` of their words says which count.
@@ -247,7 +247,7 @@ def evaluate(
     names: Sequence[str | None] | None = None,
     **options: Any,
 ) -> Evaluation:
-    """Scores the words of many images, given as arrays instead of pages.
+    """Score the words of many images, given as arrays instead of pages.
 
     Args:
         truth: the true words of each image: `(N, 4, 2)`, or N polygons `(P, 2)`.

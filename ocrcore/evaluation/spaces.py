@@ -74,7 +74,7 @@ def common_spaces(truth: str, read: str) -> int:
 
 
 def space_errors(truth: Sequence[str], read: Sequence[str], *, seed: int = 0) -> SpaceErrors:
-    """Counts the spaces that were missed and invented.
+    """Count the spaces that were missed and invented.
 
     Args:
         truth: the true texts.

@@ -32,7 +32,7 @@ def reuse_freed_memory(*, one_arena: bool = False) -> bool:
 
 
 def restore_allocator() -> bool:
-    """Revert `reuse_freed_memory`; returns whether that was possible."""
+    """Revert `reuse_freed_memory`; return whether that was possible."""
     return _set({_M_MMAP_MAX: 65536, _M_TRIM_THRESHOLD: 128 * 1024, _M_ARENA_MAX: 0})
 
 

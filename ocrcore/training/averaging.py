@@ -40,7 +40,7 @@ class Tried(NamedTuple):
 
 
 def keep_start(run: Run, variables: Callable[[], Tree]) -> None:
-    """Saves the start weights of a run, and removes the average kept by an earlier start.
+    """Save the start weights of a run, and remove the average kept by an earlier start.
 
     Args:
         run: an open run, before the first step of this start.
@@ -82,7 +82,7 @@ def average_run(
     measured_on: str,
     probe: Callable[[Tree], Right] | None = None,
 ) -> None:
-    """Tries averages of a finished run with its start weights, and keeps the best.
+    """Try averages of a finished run with its start weights, and keep the best.
 
     From now on `load_variables` returns the kept average for this run; `average.json` records the
     share. If the run is killed here, the next start repeats all of this, with the same result.

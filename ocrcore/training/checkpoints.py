@@ -226,7 +226,7 @@ class RunCheckpoints:
         metric: str = "hmean",
         log: Callable[[str], object] = print,
     ) -> None:
-        """Opens or creates the folder.
+        """Open or create the folder.
 
         Leftovers of an interrupted save are removed; damaged checkpoints are set aside, see
         `ocrcore.training.damage.set_aside_damaged`.
@@ -307,7 +307,7 @@ class RunCheckpoints:
         run: Mapping[str, Any],
         metrics: Mapping[str, float] | None = None,
     ) -> bool:
-        """Start writing a checkpoint; returns once the arrays are copied, so training can go on.
+        """Start writing a checkpoint; return once the arrays are copied, so training can go on.
 
         Args:
             step: number of updates so far.

@@ -62,7 +62,7 @@ class EarlyStopping:
         return self.best is None or score > self.best
 
     def update(self, step: int, score: float) -> bool:
-        """Records an evaluation; returns whether its step is kept."""
+        """Record an evaluation; return whether its step is kept."""
         better = self.is_better(score)
         if better:
             self.best = float(score if self.best is None else max(score, self.best))

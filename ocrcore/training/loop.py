@@ -98,7 +98,7 @@ def make_step(
 
 
 def evaluate_start(run: Run, evaluate: Evaluate, *, measure: bool = False) -> None:
-    """Evaluates and saves the current state if that is due; call it before `run_steps`.
+    """Evaluate and save the current state if that is due; call it before `run_steps`.
 
     A run that was asked to stop skips its due evaluation; this is made up for here.
 
@@ -213,7 +213,7 @@ def _evaluate_and_save(run: Run, evaluate: Evaluate) -> None:
 def _log_entries(
     run: Run, new: Sequence[Entry], names: Names, shown: Sequence[str], *, last: bool = False
 ) -> None:
-    """Checks the metrics of steps, and logs their means every `config.log_every` steps."""
+    """Check the metrics of steps, and log their means every `config.log_every` steps."""
     check_entries(new, names, run.checkpoints)
     lap = None
     for entry in new:

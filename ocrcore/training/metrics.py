@@ -63,7 +63,7 @@ class Deferred:
         self._waiting: list[tuple[int, Pairs]] = []
 
     def push(self, step: int, values: Pairs) -> None:
-        """Add a step's metrics as device arrays; does not wait."""
+        """Add a step's metrics as device arrays; do not wait."""
         self._waiting.append((step, values))
 
     def take(self, *, lag: int = 1) -> list[Entry]:
@@ -192,7 +192,7 @@ class MetricsWriter:
                 self._board.add_scalar(name, value, step)
 
     def write_images(self, step: int, images: Mapping[str, np.ndarray]) -> None:
-        """Show images in TensorBoard, `(H, W, 3)` uint8; does nothing if it is disabled."""
+        """Show images in TensorBoard, `(H, W, 3)` uint8; do nothing if it is disabled."""
         if self._board is not None:
             for name, image in images.items():
                 self._board.add_image(name, image, step, dataformats="HWC")

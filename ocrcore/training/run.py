@@ -116,7 +116,7 @@ class Run:
         return not self.stopped and self.step < self.config.steps and not self.stopper.should_stop
 
     def announce(self, *lines: str) -> None:
-        """Writes `config.json`, and logs the devices, the start, and lines about the network."""
+        """Write `config.json`, and log the devices, the start, and lines about the network."""
         if is_main():
             save_config(self.config, self.folder, self.log)
         done = f"{self.step} of {self.config.steps} steps done"
@@ -136,7 +136,7 @@ class Run:
             )
 
     def note_data(self, sets: Mapping[str, Iterable[Path]]) -> None:
-        """Records fingerprints of the data, and logs what changed if the run is resumed.
+        """Record fingerprints of the data, and log what changed if the run is resumed.
 
         Args:
             sets: as for `ocrcore.data.fingerprint.note_data`.
@@ -382,7 +382,7 @@ def as_json(config: ConfigDict) -> str:
 
 
 def save_config(config: ConfigDict, folder: RunFolder, log: Log = print) -> None:
-    """Writes `config.json`, and logs the fields that changed since the run's earlier start."""
+    """Write `config.json`, and log the fields that changed since the run's earlier start."""
     path = folder.config
     if path.is_file():
         old, new = _flat(_read_config(path)), _flat(json.loads(as_json(config)))

@@ -244,7 +244,7 @@ def _is_safetensors(path: Path) -> bool:
 
 @contextmanager
 def _named(path: Path) -> Iterator[None]:
-    """Prepend the file name to every error, and converts system errors to `TorchFileError`."""
+    """Prepend the file name to every error, and convert system errors to `TorchFileError`."""
     try:
         yield
     except TorchFileError as error:

@@ -257,7 +257,7 @@ def _shares(
     shapes: Sequence[tuple[int, int]],
     sharing: tuple[Shard | None, int | None, Spread | None],
 ) -> int:
-    """Reads the images of a share, or of all by an engine; or joins what all have read."""
+    """Read the images of a share, or of all by an engine; or join what all have read."""
     shard, merge, spread = sharing
     groups = range(len(parts.groups))
     mine = groups if shard is None else shard.take(groups)
@@ -302,7 +302,7 @@ def _shares(
 
 
 def _read_task(reader: Reader, task: _Task, progress: Progress, *, quiet: bool = False) -> int:
-    """Read a group of images; returns how many pages could not be read."""
+    """Read a group of images; return how many pages could not be read."""
     results = []
     for path, read, errors in _read(reader, task.files, task.pictures, progress):
         for error in errors.values():

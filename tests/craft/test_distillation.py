@@ -23,7 +23,7 @@ from craftjax.sources import Mix, SourceOptions
 from craftjax.taught_crops import TaughtCrops, same_facts
 from ocrcore.data.mixing import SourceError
 from ocrcore.images import ImageError, write_image
-from ocrcore.pages import Page, Sample
+from ocrcore.pages import Page, PageError, Sample
 from ocrcore.runtime.mesh import make_mesh, put_batch
 from ocrcore.weights.pth import save_weights
 
@@ -118,6 +118,8 @@ def test_crops_are_scored_once(teacher, pictures, tmp_path):
     assert np.array_equal(item.image, whole)
     expected = cv2.resize(samples[0].maps, (32, 32), interpolation=cv2.INTER_AREA)[..., 1]
     np.testing.assert_allclose(item.affinity, expected / np.float32(255), atol=1e-6)
+    with pytest.raises(PageError, match="96x96, expected at least 128x128"):
+        make_item(np.random.default_rng(0), samples[0], replace(plain, scale=(0.5, 0.5)), options)
     smaller = make_item(np.random.default_rng(0), samples[0], replace(plain, scale=(2, 2)), options)
     assert smaller.image.shape == (64, 64, 3) and smaller.region.shape == (32, 32)
 
@@ -130,8 +132,13 @@ def test_crops_are_scored_once(teacher, pictures, tmp_path):
 
     with pytest.raises(SourceError, match=r"own is a data set from Python, but none was given"):
         craftjax.train(config, tmp_path / "third")
-    with pytest.raises(SourceError, match="made with other settings: data"):
+    with pytest.raises(SourceError, match="made with other settings or from other files: data"):
         craftjax.train(config, tmp_path / "third", sources={"own": own["own"] * 2})
+    photo = pictures / "more" / "c.png"  # in a subfolder, which is searched as well
+    write_image(photo, image)
+    with pytest.raises(SourceError, match="made with other settings or from other files: files"):
+        craftjax.train(config, tmp_path / "third", sources=own)
+    photo.unlink()
     save_weights(path, to_state_dict(init_variables(CRAFT(0.125), seed=4)))
     with pytest.raises(SourceError, match=r"with other weights than config\.distill\.teacher="):
         craftjax.train(config, tmp_path / "third", sources=own)
@@ -150,14 +157,13 @@ def test_crops_belong_to_weights_whatever_their_name(teacher, tmp_path):
     same_facts(tmp_path, facts | {"teacher": "moved/b.pth"})
     with pytest.raises(SourceError, match=r"by 'a\.pth' with other weights than .*='a\.pth' has"):
         same_facts(tmp_path, facts | {"weights": "5678"})
-    with pytest.raises(SourceError, match="made with other settings: scale, seed"):
+    with pytest.raises(
+        SourceError, match="made with other settings or from other files: scale, seed"
+    ):
         same_facts(tmp_path, facts | {"seed": 1, "scale": (1.0, 2.0), "weights": "5678"})
     record = tmp_path / "taught.json"
     record.write_text(record.read_text().replace('"weights"', '"else"'))
-    with pytest.raises(SourceError, match="made with other settings: else"):
-        same_facts(tmp_path, facts)
-    record.write_text('{"teacher": "a.pth", "seed": 0, "scale": [1.0, 2.5]}')  # an earlier version
-    with pytest.raises(SourceError, match='add "weights": "1234" to it'):
+    with pytest.raises(SourceError, match="made with other settings or from other files: else"):
         same_facts(tmp_path, facts)
     record.write_text("[1]")
     with pytest.raises(SourceError, match=r"taught\.json: not a record of crops"):

@@ -31,7 +31,7 @@ def spread(folder: Path, count: int) -> list[Path]:
 
 
 def main() -> None:
-    """Reads with the two models, and writes the folder expected/."""
+    """Read with the two models, and write the folder expected/."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--detector", default=HERE / "models" / "detector_float16.onnx", type=Path)
     parser.add_argument(

@@ -203,7 +203,7 @@ class PhotoFolder(Sequence[Sample]):
         return read_bytes(str(page.path)), page
 
     def label_files(self, index: int) -> tuple[Path, ...]:
-        """Returns the existing files with the words and characters of an index."""
+        """Return the existing files with the words and characters of an index."""
         picture = self.images / self._names[index]
         files = self._files.labels_of(picture)
         if self.characters is not None:

@@ -222,7 +222,7 @@ class HtmlElements(HTMLParser):
             self._open.append(element)
 
     def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """Records an empty element."""
+        """Record an empty element."""
         self.found.append([tag, {n: v or "" for n, v in attrs}, [], len(self._open)])
 
     def handle_endtag(self, tag: str) -> None:
@@ -328,7 +328,7 @@ def outline(points: Any, what: str = "points") -> FloatArray:
 
 
 def bounded(rows: Sequence[tuple[float, float]]) -> FloatArray:
-    """Return points as `(N, 2)` float32; raises `LineError` if a coordinate is out of range."""
+    """Return points as `(N, 2)` float32; raise `LineError` if a coordinate is out of range."""
     for point in rows:
         if not all(abs(value) <= MAX_COORDINATE for value in point):
             raise LineError(

@@ -97,7 +97,7 @@ def _annotation(task: Mapping[str, Any], notes: Counter[str]) -> dict[str, Any] 
 
 
 def _by_picture(fields: Mapping[str, Any], results: list[Any]) -> dict[str, list[dict[str, Any]]]:
-    """Groups results by the image they belong to; every image of the task is included."""
+    """Group results by the image they belong to; every image of the task is included."""
     several = {key: value for key, value in fields.items() if _is_pictures(value)}
     single = {
         key: value
@@ -145,7 +145,7 @@ def _picture_of(
 
 
 def _grouped(results: list[dict[str, Any]], notes: Counter[str]) -> list[list[dict[str, Any]]]:
-    """Groups results by id; keeps the groups that have a region."""
+    """Group results by id; keep the groups that have a region."""
     groups: dict[str, list[dict[str, Any]]] = {}
     for count, result in enumerate(results):
         if result.get("type") == "relation":

@@ -51,7 +51,7 @@ def unused_files(folder: PhotoFolder) -> list[str]:
 
 
 def find_unused(folder: PhotoFolder) -> list[Unused]:
-    """Finds the images, pages, label files and folders of a data set that are not used."""
+    """Find the images, pages, label files and folders of a data set that are not used."""
     notes = [] if folder.documents is None else folder.documents.notes()
     found = [Unused("documents", [], note) for note in notes]
     if folder.documents is None and (others := left_out(folder.images)):
@@ -144,7 +144,7 @@ def broken_pictures(
 
 
 def broken_photos(folder: PhotoFolder, start: int, stop: int) -> dict[str, ImageError]:
-    """Decode the images of a folder once; returns the errors of broken ones by path."""
+    """Decode the images of a folder once; return the errors of broken ones by path."""
     names = [folder.name(index) for index in range(start, stop)]
     found = broken_pictures(names, check_image, task=f"decoding the images of {folder.images}")
     return {name: ImageError(str(error)) for name, error in found}

@@ -30,7 +30,7 @@ _TRAINING = "ch4_training_images", "ch4_training_localization_transcription_gt"
 
 
 def _icdar(split: str) -> tuple[tuple[str, str], ...]:
-    """Returns folders of images and labels as named by ICDAR's archives and EasyOCR's trainer."""
+    """Return folders of images and labels as named by ICDAR's archives and EasyOCR's trainer."""
     return tuple(
         (images, labels)
         for n in _CHALLENGES
